@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The settings: one table row for each, from which come the INI loader, the BUGLE_SECTION_KEY
+ * environment variables, --set, --help-config and the checks of the manual.  Values live in a
+ * struct that is handed down; there are no globals.  Later sources win: built-in default, file,
+ * environment, --set and the other flags of the command line.  Main thread only; once serving,
+ * other threads read a struct conf that nobody changes any more.
+ */
+#ifndef BUGLE_CONF_H
+#define BUGLE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A list setting: given several times or separated by commas. */
+struct conf_list {
+    char **items;
+    size_t items_n;
+};
+
+struct conf {
+    struct {
+        struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
+        uint64_t workers;        /* 0: one a core */
+        char *www;               /* folder of the page; empty: none */
+    } server;
+    struct {
+        uint64_t heartbeat_ms;
+        uint64_t stall_timeout_ms;
+        uint64_t retry_ms; /* centre; sent jittered by a factor of 2/3 to 2 */
+        uint64_t flush_tick_ms;
+        uint64_t ring_events; /* of one worker */
+        uint64_t ring_bytes;
+    } stream;
+    struct {
+        char *store; /* "memory:" */
+        uint64_t max_age_ms;
+        uint64_t max_events;
+        uint64_t max_bytes;
+    } history;
+    struct {
+        uint64_t streams; /* 0: what the descriptors allow */
+        uint64_t event_bytes;
+        uint64_t body_bytes;
+        uint64_t header_bytes;
+        uint64_t header_count;
+        uint64_t url_bytes;
+        uint64_t json_depth;
+        uint64_t header_timeout_ms;
+        uint64_t body_timeout_ms;
+        uint64_t keepalive_timeout_ms;
+        uint64_t queue_bytes;
+        uint64_t queue_age_ms;
+    } limits;
+    struct {
+        uint64_t window_ms;
+    } drain;
+    struct {
+        int mode;            /* enum conf_auth_mode */
+        bool mode_written;   /* by an operator, not the default */
+        struct conf_list origins;
+    } auth;
+    struct {
+        int level;  /* enum log_level */
+        int format; /* enum log_format */
+    } log;
+};
+
+enum conf_auth_mode { CONF_AUTH_NONE };
+
+/* Where and why a setting was refused, as one line for the operator. */
+struct conf_error {
+    char text[512];
+};
+
+/* All defaults.  Gives a struct for conf_free(), NULL when out of memory. */
+struct conf *conf_new(void);
+void conf_free(struct conf *conf);
+
+/*
+ * Apply an INI file: `[section]`, `key = value`, comments with # or ;.
+ * Returns 0, or -errno with `ret_error` naming the file, the line and what is wrong: an unknown
+ * section or key is an error, with the nearest known name when one is near.  On error `conf` may
+ * hold part of the file: build a new one for each try.
+ */
+int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error);
+
+/* Apply every BUGLE_SECTION_KEY of the environment; a BUGLE_ name that no row has is an error,
+ * except BUGLE_CONFIG. */
+int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
+
+/* Apply `section.key=value`, as --set gives it.  A list is replaced by the first value each
+ * source gives and grown by the others of that source: call conf_begin_source() between. */
+int conf_set(struct conf *conf, const char *assignment, struct conf_error *ret_error);
+void conf_begin_source(struct conf *conf);
+
+/* What no single row can tell: open listeners need auth or a written-out `none`, the stall
+ * timeout must exceed the tick, and so on.  Returns 0 or -EINVAL. */
+int conf_check(const struct conf *conf, struct conf_error *ret_error);
+
+/* Whether every listener is a loopback address or a unix socket. */
+bool conf_is_loopback_only(const struct conf *conf);
+
+/* `--help-config`: every row with its default, range, unit, whether it reloads, one sentence. */
+void conf_print_help(FILE *to);
+
+/* `check-config`: every setting as `section.key = value`, in the order of the table. */
+void conf_print(const struct conf *conf, FILE *to);
+
+/* The rows by index, for the manual's check: NULL past the last. */
+const char *conf_name_at(size_t index);
+
+/* Durations: `10` (seconds), `500ms`, `30s`, `10m`, `24h`, `7d`.  Sizes: `4096`, `64K`, `1M`, `2G`.
+ * Whole numbers with one unit; false for anything else or beyond 2^53. */
+bool conf_parse_duration_ms(const char *text, uint64_t *ret_ms);
+bool conf_parse_bytes(const char *text, uint64_t *ret_bytes);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process's log: one event, one line on standard error, who, what and why with numbers and
+ * units.  The only global of the program.  Whatever a peer sent is made visible before it is
+ * written (control characters, line ends, escape sequences), so a peer cannot forge a line.
+ * A function logs or returns an error, not both.  Any thread; a line is one write().
+ */
+#ifndef BUGLE_LOG_H
+#define BUGLE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
+/* Set once by main before other threads run, and again by a reload. */
+void log_setup(enum log_level level, enum log_format format);
+
+/* Whether a line of this level would be written: ask before costly formatting. */
+bool log_enabled(enum log_level level);
+
+/* Write a line.  The message is one line without a line end; longer than 1 KiB is cut. */
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_LEVEL_DEBUG))                                                          \
+            log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                               \
+    } while (0)
+
+/*
+ * Write `bytes` so that a person and a terminal can read them safely: printable ASCII and valid
+ * UTF-8 without hidden characters as they are, all else as \xNN, backslash doubled.  Always ends
+ * with NUL; cut at `to_n` - 1 bytes, never inside an escape.  Returns `to`.
+ */
+char *log_visible(char *to, size_t to_n, const char *bytes, size_t bytes_n);
+
+/*
+ * A valve for lines that peers can provoke: true at most once a second for each valve, and then
+ * `*ret_skipped` tells how often it said no since.  Zero-initialised and static in the caller's
+ * object; one thread each.
+ */
+struct log_valve {
+    long long last_ms;
+    unsigned long skipped;
+};
+bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counters and gauges: a table of names, and a block of numbers for each thread that counts.
+ *
+ * A block is written by one thread and read by any, so an update is a plain load and store
+ * without a lock or a locked instruction.  Readers add the blocks up.
+ */
+#ifndef BUGLE_STATS_H
+#define BUGLE_STATS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* name, is it a gauge, one sentence */
+#define STATS_ROWS(row)                                                                            \
+    row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted")                     \
+    row(CONNECTIONS_OPEN, connections_open, true, "sockets open now")                              \
+    row(CONNECTIONS_SHED, connections_shed, false, "sockets closed at once: no descriptors left")  \
+    row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
+    row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
+    row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
+    row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
+    row(REQUESTS, requests, false, "requests that reached a handler")                              \
+    row(RESPONSES_4XX, responses_4xx, false, "answers of status 400-499")                          \
+    row(RESPONSES_5XX, responses_5xx, false, "answers of status 500-599")                          \
+    row(STREAMS_OPENED, streams_opened, false, "streams begun")                                    \
+    row(STREAMS_OPEN, streams_open, true, "streams open now")                                      \
+    row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit")                     \
+    row(STREAMS_LEFT, streams_left, false, "streams ended by the client")                          \
+    row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
+    row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
+    row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
+    row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
+    row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
+    row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \
+    row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
+    row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
+    row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
+    row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
+    row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
+    row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
+    row(SENDS, sends, false, "chunks handed to the HTTP library")                                  \
+    row(HEARTBEATS, heartbeats, false, "heartbeats sent")                                          \
+    row(CHECKPOINTS, checkpoints, false, "checkpoint events sent")                                 \
+    row(RESETS, resets, false, "reset events sent")                                                \
+    row(PAGES_READ, pages_read, false, "pages read from the history")                              \
+    row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
+    row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
+    row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
+    row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \
+    row(RING_EVENTS, ring_events, true, "events in the workers' rings")                            \
+    row(RING_BYTES, ring_bytes, true, "bytes of events in the workers' rings")                     \
+    row(HISTORY_EVENTS, history_events, true, "events in the history")                             \
+    row(HISTORY_BYTES, history_bytes, true, "bytes of events in the history")                      \
+    row(CELLS, cells, true, "HTTP daemons running")
+
+enum stats_id {
+#define STATS_ENUM(upper, lower, gauge, text) STATS_##upper,
+    STATS_ROWS(STATS_ENUM)
+#undef STATS_ENUM
+    STATS_COUNT
+};
+
+struct stats {
+    _Atomic int64_t value[STATS_COUNT];
+};
+
+/* By the thread that owns the block. */
+static inline void stats_add(struct stats *stats, enum stats_id id, int64_t n)
+{
+    int64_t was = atomic_load_explicit(&stats->value[id], memory_order_relaxed);
+    atomic_store_explicit(&stats->value[id], was + n, memory_order_relaxed);
+}
+
+static inline void stats_set(struct stats *stats, enum stats_id id, int64_t n)
+{
+    atomic_store_explicit(&stats->value[id], n, memory_order_relaxed);
+}
+
+static inline int64_t stats_get(const struct stats *stats, enum stats_id id)
+{
+    return atomic_load_explicit(&stats->value[id], memory_order_relaxed);
+}
+
+const char *stats_name(enum stats_id id);
+bool stats_is_gauge(enum stats_id id);
+const char *stats_text(enum stats_id id);
+
+/* Add the numbers of `from` to `to`, both blocks of the same table. */
+void stats_sum(struct stats *to, const struct stats *from);
+
+#endif
