@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* The two clocks: monotonic for every interval and deadline, wall time only for what is stored or
+ * shown. */
+#ifndef BUGLE_CLOCK_H
+#define BUGLE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline int64_t clock_read_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static inline int64_t clock_mono_ns(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+static inline int64_t clock_mono_ms(void)
+{
+    return clock_mono_ns() / 1000000;
+}
+
+static inline int64_t clock_wall_ms(void)
+{
+    return clock_read_ns(CLOCK_REALTIME) / 1000000;
+}
+
+#endif

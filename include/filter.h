@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one stream wants and may have: its topic patterns and its user.  Immutable and counted,
+ * since a reader of the history uses it on another thread while the stream may already be gone.
+ *
+ * The rule is the same everywhere, live, replay and listing (API: topics, patterns, users): an
+ * event reaches a filter when one of its topics matches one of the patterns and, if it names
+ * users, the filter's user is among them.  An event without topics matches any patterns, and a
+ * filter without patterns matches any topics.
+ */
+#ifndef BUGLE_FILTER_H
+#define BUGLE_FILTER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "event.h"
+
+struct filter_pattern {
+    struct event_name name;
+    bool wildcard;
+};
+
+struct filter {
+    _Atomic uint32_t refs;
+    struct event_name user; /* `bytes` NULL: nobody */
+    size_t patterns_n;
+    struct filter_pattern patterns[];
+};
+
+/*
+ * Build a filter from checked names.
+ *
+ * patterns  borrowed; hashes need not be set; duplicates are dropped
+ * user      borrowed; NULL for nobody
+ *
+ * Gives one reference; NULL when out of memory.
+ */
+struct filter *filter_new(const struct event_name *patterns, size_t patterns_n,
+                          const struct event_name *user);
+
+struct filter *filter_ref(struct filter *filter);
+void filter_unref(struct filter *filter); /* accepts NULL */
+
+/* Whether the event is for this filter.  Exact patterns cost a comparison of hashes each. */
+bool filter_accepts(const struct filter *filter, const struct event *event);
+
+/* The half of the rule that is about topics. */
+bool filter_accepts_topics(const struct filter *filter, const struct event *event);
+
+#endif

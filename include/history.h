@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The events that can be had again: an interface, and behind it a store (history_memory.h).
+ *
+ * One thread writes: the hub's, through history_append() and history_trim().  Any thread reads,
+ * through history_read(), a page at a time; a read may block, so workers' loops never call it
+ * (pager.h does, on threads of its own).
+ *
+ * A position is a place in the order of commits; positions grow and are never used twice within
+ * an epoch.  An epoch names one unbroken life of the store.
+ */
+#ifndef BUGLE_HISTORY_H
+#define BUGLE_HISTORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "event.h"
+#include "filter.h"
+
+/* What a 201 promises; the words are on the wire. */
+enum history_durability { HISTORY_MEMORY, HISTORY_DISK, HISTORY_REPLICATED };
+
+struct history_bounds {
+    uint64_t trimmed; /* everything up to here is gone; the oldest event is after it */
+    uint64_t newest;  /* last committed position */
+};
+
+/* What one read found.  Owned by whoever got it: history_page_free(). */
+struct history_page {
+    uint64_t upto; /* all that the filter accepts up to this position is in here or came before */
+    size_t events_n;
+    size_t bytes; /* of the frames */
+    struct event *events[];
+};
+
+struct history_query {
+    uint64_t after; /* the reader has seen everything up to here */
+    uint64_t upto;  /* do not read past this position */
+    const struct filter *filter;
+    int64_t now_ms;   /* wall clock: events past their ttl are left out */
+    size_t bytes_max; /* of frames; a page holds at least one event if there is one */
+};
+
+struct history;
+
+struct history_ops {
+    int (*append)(struct history *history, struct event *const *events, size_t events_n,
+                  int64_t now_ms);
+    int (*read)(struct history *history, const struct history_query *query,
+                struct history_page **ret_page);
+    void (*trim)(struct history *history, int64_t now_ms);
+    void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
+    uint64_t (*find_time)(struct history *history, int64_t since_ms);
+    void (*usage)(struct history *history, size_t *ret_events, size_t *ret_bytes);
+    void (*free)(struct history *history);
+};
+
+/* First member of every store. */
+struct history {
+    const struct history_ops *ops;
+    enum history_durability durability;
+    char epoch[SSE_EPOCH_BYTES + 1];
+};
+
+/* Bounds of a store's content; the tightest one counts. */
+struct history_limits {
+    int64_t age_max_ms;
+    size_t events_max;
+    size_t bytes_max;
+};
+
+/*
+ * Commit events, all or none, in their order, and seal each (event_seal).  When it returns 0 the
+ * events are as safe as `durability` says.  All are EVENT_STORED.  The store takes references of
+ * its own.
+ *
+ * Returns 0, -ENOMEM, or -errno of the store; then nothing was stored and nothing was sealed.
+ * Thread: the hub's.
+ */
+int history_append(struct history *history, struct event *const *events, size_t events_n,
+                   int64_t now_ms);
+
+/*
+ * Read the next page.  A page may be empty and still have made progress (`upto`): a read looks at
+ * a bounded number of events.
+ *
+ * ret_page  given on success
+ *
+ * Returns 0, -ESTALE when `after` is no longer readable because what follows it was trimmed,
+ * -ENOMEM, or -errno of the store.  Any thread; may block.
+ */
+int history_read(struct history *history, const struct history_query *query,
+                 struct history_page **ret_page);
+void history_page_free(struct history_page *page); /* accepts NULL */
+
+/* Forget what is past the limits.  Thread: the hub's. */
+void history_trim(struct history *history, int64_t now_ms);
+
+/* What can be read now.  Any thread; does not block on reads or writes of events. */
+void history_bounds(struct history *history, struct history_bounds *ret_bounds);
+
+/* The position after which the first event not older than `since_ms` (wall clock) stands.  Any
+ * thread. */
+uint64_t history_find_time(struct history *history, int64_t since_ms);
+
+/* What it holds. */
+void history_usage(struct history *history, size_t *ret_events, size_t *ret_bytes);
+
+const char *history_durability_text(const struct history *history);
+
+void history_free(struct history *history); /* accepts NULL; no reader may be left */
+
+/* Draw a new epoch: SSE_EPOCH_BYTES of [0-9a-z] from the kernel's random source, and a NUL.
+ * Returns 0 or -errno. */
+int history_draw_epoch(char *to);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The central dispatcher, one thread: takes publishes from all workers, gives them to the history
+ * as one group commit, and only then hands the batch to every worker and the answers back to the
+ * publishers' workers.  The order of commit is the order of ids is the order everywhere.
+ *
+ * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
+ * waits for its commit is bounded in bytes and in age; past that hub_admit() says no.
+ */
+#ifndef BUGLE_HUB_H
+#define BUGLE_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "event.h"
+#include "history.h"
+#include "stats.h"
+
+struct hub;
+
+/* Events that were committed together, shared by all workers.  Counted; immutable. */
+struct hub_batch {
+    _Atomic uint32_t refs;
+    size_t events_n;
+    size_t bytes;
+    struct event *events[];
+};
+
+void hub_batch_unref(struct hub_batch *batch); /* accepts NULL */
+
+/* One publish: the caller owns it and leaves it alone from hub_submit() to its answer. */
+struct hub_op {
+    STAILQ_ENTRY(hub_op) link;
+    struct hub_listener *from; /* who gets the answer */
+    struct event **events;     /* borrowed; none: a probe, answered without touching the store */
+    size_t events_n;
+    size_t bytes;  /* of the events: what hub_admit() was asked for */
+    int result;    /* set with the answer: 0, or -errno and nothing of it was stored or sent */
+};
+
+STAILQ_HEAD(hub_ops, hub_op);
+
+/*
+ * A worker as the hub sees it.  `deliver` runs on the hub's thread and must only hand over:
+ *
+ * batch    borrowed for the call; take a reference to keep it; NULL when only answers came
+ * answers  the listener's own operations, its to keep; may be empty
+ */
+struct hub_listener {
+    void (*deliver)(struct hub_listener *listener, struct hub_batch *batch,
+                    struct hub_ops *answers);
+    struct hub_ops answers; /* the hub's own use */
+    SLIST_ENTRY(hub_listener) link;
+};
+
+struct hub_limits {
+    size_t queue_bytes_max;
+    int64_t queue_age_max_ns;
+};
+
+/* Make a hub over a history it borrows.  NULL when out of memory. */
+struct hub *hub_new(struct history *history, const struct hub_limits *limits);
+
+/* Before hub_start(). */
+void hub_add_listener(struct hub *hub, struct hub_listener *listener);
+
+/* Start the thread.  Returns 0 or -errno. */
+int hub_start(struct hub *hub);
+
+/* Answer everything that was submitted, then end the thread.  The listeners must still be there.
+ * Whoever submits after this gets the answer -ESHUTDOWN at once, through `deliver`, on the
+ * calling thread. */
+void hub_stop(struct hub *hub);
+void hub_free(struct hub *hub); /* accepts NULL; stopped or never started */
+
+/*
+ * Ask whether `bytes` more may wait, and count them if so; the answer to the operation counts
+ * them off again.  False: overload, say 503.  Any thread; no lock.
+ */
+bool hub_admit(struct hub *hub, size_t bytes);
+
+/* Hand over operations, in order; the list is empty afterwards.  Any thread; one lock. */
+void hub_submit(struct hub *hub, struct hub_ops *ops);
+
+/* The last committed position.  Whoever was told an id finds at least that position here. */
+uint64_t hub_committed(const struct hub *hub);
+
+/* How long the oldest operation has been waiting, 0 for none. */
+int64_t hub_lag_ns(const struct hub *hub);
+
+struct history *hub_history(const struct hub *hub);
+struct stats *hub_stats(struct hub *hub);
+
+#endif

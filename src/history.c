@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* What all stores share.  See history.h. */
+#include "config.h"
+#include "history.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+int history_append(struct history *history, struct event *const *events, size_t events_n,
+                   int64_t now_ms)
+{
+    return history->ops->append(history, events, events_n, now_ms);
+}
+
+int history_read(struct history *history, const struct history_query *query,
+                 struct history_page **ret_page)
+{
+    return history->ops->read(history, query, ret_page);
+}
+
+void history_page_free(struct history_page *page)
+{
+    if (page == NULL)
+        return;
+    for (size_t i = 0; i < page->events_n; i++)
+        event_unref(page->events[i]);
+    free(page);
+}
+
+void history_trim(struct history *history, int64_t now_ms)
+{
+    history->ops->trim(history, now_ms);
+}
+
+void history_bounds(struct history *history, struct history_bounds *ret_bounds)
+{
+    history->ops->bounds(history, ret_bounds);
+}
+
+uint64_t history_find_time(struct history *history, int64_t since_ms)
+{
+    return history->ops->find_time(history, since_ms);
+}
+
+void history_usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+{
+    history->ops->usage(history, ret_events, ret_bytes);
+}
+
+const char *history_durability_text(const struct history *history)
+{
+    static const char *const texts[] = {
+        [HISTORY_MEMORY] = "memory",
+        [HISTORY_DISK] = "disk",
+        [HISTORY_REPLICATED] = "replicated",
+    };
+
+    return texts[history->durability];
+}
+
+void history_free(struct history *history)
+{
+    if (history != NULL)
+        history->ops->free(history);
+}
+
+int history_draw_epoch(char *to)
+{
+    static const char alphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    unsigned char random[SSE_EPOCH_BYTES];
+    size_t got = 0;
+
+    while (got < sizeof(random)) {
+        ssize_t n = getrandom(random + got, sizeof(random) - got, 0);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            got += (size_t)n;
+    }
+    for (size_t i = 0; i < SSE_EPOCH_BYTES; i++)
+        to[i] = alphabet[random[i] % (sizeof(alphabet) - 1)];
+    to[SSE_EPOCH_BYTES] = '\0';
+    return 0;
+}

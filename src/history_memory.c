@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory store.  See history_memory.h. */
+#include "config.h"
+#include "history_memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* A read holds the lock against the one writer, so it looks at a bounded number of events. */
+#define SCAN_EVENTS_MAX 2048
+#define PAGE_EVENTS_MAX 512
+#define SLOTS_MIN 1024
+
+/* Positions follow each other without a hole, so the event of a position is found by arithmetic:
+ * slot `position & (slots_n - 1)`. */
+struct history_memory {
+    struct history base;
+    struct history_limits limits;
+    pthread_mutex_t lock; /* over the slots; the two positions may be read without */
+    struct event **slots;
+    size_t slots_n; /* a power of two */
+    size_t bytes;
+    _Atomic uint64_t trimmed;
+    _Atomic uint64_t newest;
+};
+
+static struct history_memory *memory_of(struct history *history)
+{
+    return (struct history_memory *)history;
+}
+
+static struct event **slot_of(const struct history_memory *memory, uint64_t position)
+{
+    return &memory->slots[position & (memory->slots_n - 1)];
+}
+
+static int reserve(struct history_memory *memory, size_t events_n)
+{
+    size_t held = memory->newest - memory->trimmed;
+    size_t slots_n = memory->slots_n;
+
+    while (held + events_n > slots_n)
+        slots_n *= 2;
+    if (slots_n == memory->slots_n)
+        return 0;
+    struct event **slots = calloc(slots_n, sizeof(struct event *));
+    if (slots == NULL)
+        return -ENOMEM;
+    for (uint64_t position = memory->trimmed + 1; position <= memory->newest; position++)
+        slots[position & (slots_n - 1)] = *slot_of(memory, position);
+    free(memory->slots);
+    memory->slots = slots;
+    memory->slots_n = slots_n;
+    return 0;
+}
+
+static void drop_oldest(struct history_memory *memory)
+{
+    struct event **slot = slot_of(memory, memory->trimmed + 1);
+
+    memory->bytes -= (*slot)->bytes;
+    event_unref(*slot);
+    *slot = NULL;
+    memory->trimmed++;
+}
+
+static bool over_limits(const struct history_memory *memory, int64_t now_ms)
+{
+    if (memory->trimmed == memory->newest)
+        return false;
+    if (memory->newest - memory->trimmed > memory->limits.events_max)
+        return true;
+    if (memory->bytes > memory->limits.bytes_max)
+        return true;
+    return now_ms - (*slot_of(memory, memory->trimmed + 1))->published_ms >=
+           memory->limits.age_max_ms;
+}
+
+static void trim_locked(struct history_memory *memory, int64_t now_ms)
+{
+    while (over_limits(memory, now_ms))
+        drop_oldest(memory);
+}
+
+static int append(struct history *history, struct event *const *events, size_t events_n,
+                  int64_t now_ms)
+{
+    struct history_memory *memory = memory_of(history);
+    int result;
+
+    pthread_mutex_lock(&memory->lock);
+    result = reserve(memory, events_n);
+    for (size_t i = 0; result == 0 && i < events_n; i++) {
+        uint64_t position = memory->newest + 1;
+
+        event_seal(events[i], history->epoch, position, now_ms);
+        *slot_of(memory, position) = event_ref(events[i]);
+        memory->bytes += events[i]->bytes;
+        memory->newest = position;
+    }
+    trim_locked(memory, now_ms);
+    pthread_mutex_unlock(&memory->lock);
+    return result;
+}
+
+/* Fill a page that has room for PAGE_EVENTS_MAX events. */
+static void fill_page(struct history_memory *memory, const struct history_query *query,
+                      struct history_page *page)
+{
+    uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
+
+    for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX; scanned++) {
+        struct event *event = *slot_of(memory, page->upto + 1);
+        bool wanted =
+            !event_expired(event, query->now_ms) && filter_accepts(query->filter, event);
+
+        if (wanted && page->events_n > 0 && page->bytes + event->frame_n > query->bytes_max)
+            return;
+        if (wanted && page->events_n == PAGE_EVENTS_MAX)
+            return;
+        page->upto++;
+        if (!wanted)
+            continue;
+        page->events[page->events_n++] = event_ref(event);
+        page->bytes += event->frame_n;
+    }
+}
+
+static int read_page(struct history *history, const struct history_query *query,
+                     struct history_page **ret_page)
+{
+    struct history_memory *memory = memory_of(history);
+    struct history_page *page = malloc(sizeof(*page) + PAGE_EVENTS_MAX * sizeof(struct event *));
+
+    if (page == NULL)
+        return -ENOMEM;
+    page->upto = query->after;
+    page->events_n = 0;
+    page->bytes = 0;
+    pthread_mutex_lock(&memory->lock);
+    bool readable = query->after >= memory->trimmed;
+    if (readable)
+        fill_page(memory, query, page);
+    pthread_mutex_unlock(&memory->lock);
+    if (!readable) {
+        history_page_free(page);
+        return -ESTALE;
+    }
+    *ret_page = page;
+    return 0;
+}
+
+static void trim(struct history *history, int64_t now_ms)
+{
+    struct history_memory *memory = memory_of(history);
+
+    pthread_mutex_lock(&memory->lock);
+    trim_locked(memory, now_ms);
+    pthread_mutex_unlock(&memory->lock);
+}
+
+static void bounds(struct history *history, struct history_bounds *ret_bounds)
+{
+    struct history_memory *memory = memory_of(history);
+
+    /* trimmed never passes newest, so reading it first keeps them in order */
+    ret_bounds->trimmed = memory->trimmed;
+    ret_bounds->newest = memory->newest;
+}
+
+static uint64_t find_time(struct history *history, int64_t since_ms)
+{
+    struct history_memory *memory = memory_of(history);
+    uint64_t low, high;
+
+    pthread_mutex_lock(&memory->lock);
+    low = memory->trimmed;
+    high = memory->newest;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+
+        if ((*slot_of(memory, middle + 1))->published_ms >= since_ms)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    pthread_mutex_unlock(&memory->lock);
+    return low;
+}
+
+static void usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+{
+    struct history_memory *memory = memory_of(history);
+
+    pthread_mutex_lock(&memory->lock);
+    *ret_events = memory->newest - memory->trimmed;
+    *ret_bytes = memory->bytes;
+    pthread_mutex_unlock(&memory->lock);
+}
+
+static void free_store(struct history *history)
+{
+    struct history_memory *memory = memory_of(history);
+
+    while (memory->trimmed < memory->newest)
+        drop_oldest(memory);
+    pthread_mutex_destroy(&memory->lock);
+    free(memory->slots);
+    free(memory);
+}
+
+static const struct history_ops memory_ops = {
+    .append = append,
+    .read = read_page,
+    .trim = trim,
+    .bounds = bounds,
+    .find_time = find_time,
+    .usage = usage,
+    .free = free_store,
+};
+
+struct history *history_memory_new(const struct history_limits *limits)
+{
+    struct history_memory *memory = calloc(1, sizeof(*memory));
+
+    if (memory == NULL)
+        return NULL;
+    memory->base.ops = &memory_ops;
+    memory->base.durability = HISTORY_MEMORY;
+    memory->limits = *limits;
+    memory->slots_n = SLOTS_MIN;
+    memory->slots = calloc(memory->slots_n, sizeof(struct event *));
+    if (memory->slots == NULL || history_draw_epoch(memory->base.epoch) != 0) {
+        free(memory->slots);
+        free(memory);
+        return NULL;
+    }
+    pthread_mutex_init(&memory->lock, NULL);
+    return &memory->base;
+}
