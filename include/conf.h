@@ -18,6 +18,7 @@
 struct conf_list {
     char **items;
     size_t items_n;
+    bool inherited; /* from an earlier source: the next value replaces all items */
 };
 
 struct conf {
@@ -58,9 +59,9 @@ struct conf {
         uint64_t window_ms;
     } drain;
     struct {
-        int mode;            /* enum conf_auth_mode */
-        bool mode_written;   /* by an operator, not the default */
-        struct conf_list origins;
+        int mode;                 /* enum conf_auth_mode */
+        bool mode_written;        /* by an operator, not the default */
+        struct conf_list origins; /* scheme://host[:port], or "loopback": those of any port */
     } auth;
     struct {
         int level;  /* enum log_level */
@@ -83,12 +84,12 @@ void conf_free(struct conf *conf);
  * Apply an INI file: `[section]`, `key = value`, comments with # or ;.
  * Returns 0, or -errno with `ret_error` naming the file, the line and what is wrong: an unknown
  * section or key is an error, with the nearest known name when one is near.  On error `conf` may
- * hold part of the file: build a new one for each try.
+ * hold part of the file: build a new one for each try.  Begins a source.
  */
 int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error);
 
 /* Apply every BUGLE_SECTION_KEY of the environment; a BUGLE_ name that no row has is an error,
- * except BUGLE_CONFIG. */
+ * except BUGLE_CONFIG.  Begins a source. */
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
 
 /* Apply `section.key=value`, as --set gives it.  A list is replaced by the first value each
@@ -96,8 +97,13 @@ int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
 int conf_set(struct conf *conf, const char *assignment, struct conf_error *ret_error);
 void conf_begin_source(struct conf *conf);
 
-/* What no single row can tell: open listeners need auth or a written-out `none`, the stall
- * timeout must exceed the tick, and so on.  Returns 0 or -EINVAL. */
+/* The same for a flag of its own; `source`, such as "--listen", is what an error names.
+ * Returns 0, -EINVAL or -ENOMEM. */
+int conf_set_as(struct conf *conf, const char *source, const char *name, const char *value,
+                struct conf_error *ret_error);
+
+/* What no single row can tell: open listeners need auth or a written-out `none`, an event must
+ * fit where events are kept, and so on.  Returns 0 or -EINVAL. */
 int conf_check(const struct conf *conf, struct conf_error *ret_error);
 
 /* Whether every listener is a loopback address or a unix socket. */
@@ -111,6 +117,10 @@ void conf_print(const struct conf *conf, FILE *to);
 
 /* The rows by index, for the manual's check: NULL past the last. */
 const char *conf_name_at(size_t index);
+
+/* For a reload: the name of the next setting from row `*index` on that differs between the two
+ * but takes effect only at a restart, and `*index` moved past it.  NULL when there are no more. */
+const char *conf_next_restart(const struct conf *before, const struct conf *after, size_t *index);
 
 /* Durations: `10` (seconds), `500ms`, `30s`, `10m`, `24h`, `7d`.  Sizes: `4096`, `64K`, `1M`, `2G`.
  * Whole numbers with one unit; false for anything else or beyond 2^53. */

@@ -16,16 +16,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "event.h"
+#include "message.h"
 
 struct filter_pattern {
-    struct event_name name;
+    struct message_name name;
     bool wildcard;
 };
 
 struct filter {
     _Atomic uint32_t refs;
-    struct event_name user; /* `bytes` NULL: nobody */
+    struct message_name user; /* `bytes` NULL: nobody */
     size_t patterns_n;
     struct filter_pattern patterns[];
 };
@@ -38,16 +38,16 @@ struct filter {
  *
  * Gives one reference; NULL when out of memory.
  */
-struct filter *filter_new(const struct event_name *patterns, size_t patterns_n,
-                          const struct event_name *user);
+struct filter *filter_new(const struct message_name *patterns, size_t patterns_n,
+                          const struct message_name *user);
 
 struct filter *filter_ref(struct filter *filter);
 void filter_unref(struct filter *filter); /* accepts NULL */
 
 /* Whether the event is for this filter.  Exact patterns cost a comparison of hashes each. */
-bool filter_accepts(const struct filter *filter, const struct event *event);
+bool filter_accepts(const struct filter *filter, const struct message *message);
 
 /* The half of the rule that is about topics. */
-bool filter_accepts_topics(const struct filter *filter, const struct event *event);
+bool filter_accepts_topics(const struct filter *filter, const struct message *message);
 
 #endif

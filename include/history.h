@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "event.h"
+#include "message.h"
 #include "filter.h"
 
 /* What a 201 promises; the words are on the wire. */
@@ -31,7 +31,7 @@ struct history_page {
     uint64_t upto; /* all that the filter accepts up to this position is in here or came before */
     size_t events_n;
     size_t bytes; /* of the frames */
-    struct event *events[];
+    struct message *events[];
 };
 
 struct history_query {
@@ -45,7 +45,7 @@ struct history_query {
 struct history;
 
 struct history_ops {
-    int (*append)(struct history *history, struct event *const *events, size_t events_n,
+    int (*append)(struct history *history, struct message *const *events, size_t events_n,
                   int64_t now_ms);
     int (*read)(struct history *history, const struct history_query *query,
                 struct history_page **ret_page);
@@ -71,14 +71,14 @@ struct history_limits {
 };
 
 /*
- * Commit events, all or none, in their order, and seal each (event_seal).  When it returns 0 the
- * events are as safe as `durability` says.  All are EVENT_STORED.  The store takes references of
+ * Commit events, all or none, in their order, and seal each (message_seal).  When it returns 0 the
+ * events are as safe as `durability` says.  All are MESSAGE_STORED.  The store takes references of
  * its own.
  *
  * Returns 0, -ENOMEM, or -errno of the store; then nothing was stored and nothing was sealed.
  * Thread: the hub's.
  */
-int history_append(struct history *history, struct event *const *events, size_t events_n,
+int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms);
 
 /*

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "event.h"
+#include "message.h"
 #include "history.h"
 #include "stats.h"
 
@@ -26,7 +26,7 @@ struct hub_batch {
     _Atomic uint32_t refs;
     size_t events_n;
     size_t bytes;
-    struct event *events[];
+    struct message *events[];
 };
 
 void hub_batch_unref(struct hub_batch *batch); /* accepts NULL */
@@ -35,10 +35,10 @@ void hub_batch_unref(struct hub_batch *batch); /* accepts NULL */
 struct hub_op {
     STAILQ_ENTRY(hub_op) link;
     struct hub_listener *from; /* who gets the answer */
-    struct event **events;     /* borrowed; none: a probe, answered without touching the store */
+    struct message **events;   /* borrowed; none: a probe, answered without touching the store */
     size_t events_n;
-    size_t bytes;  /* of the events: what hub_admit() was asked for */
-    int result;    /* set with the answer: 0, or -errno and nothing of it was stored or sent */
+    size_t bytes; /* of the events: what hub_admit() was asked for */
+    int result;   /* set with the answer: 0, or -errno and nothing of it was stored or sent */
 };
 
 STAILQ_HEAD(hub_ops, hub_op);

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "event.h"
+#include "message.h"
 #include "filter.h"
 
 struct match;
@@ -62,14 +62,14 @@ void match_remove(struct match *match, struct match_listener *listener);
  *
  * Returns how many.  Never fails: the array grew when the listeners were added.
  */
-size_t match_event(struct match *match, const struct event *event,
-                   struct match_listener ***ret_found);
+size_t match_message(struct match *match, const struct message *message,
+                     struct match_listener ***ret_found);
 
 /* Listeners, nodes and users held now: for tests and stats. */
 size_t match_listeners(const struct match *match);
 size_t match_nodes(const struct match *match);
 
-/* How many nodes and listeners the last match_event() looked at. */
+/* How many nodes and listeners the last match_message() looked at. */
 size_t match_last_cost(const struct match *match);
 
 #endif

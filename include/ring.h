@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "event.h"
+#include "message.h"
 
 struct ring;
 
@@ -30,14 +30,14 @@ void ring_free(struct ring *ring); /* accepts NULL */
 
 /* Add the newest event; takes a reference of its own.  Returns the event's sequence number.  When
  * memory for more slots is short, the oldest event makes room instead. */
-uint64_t ring_append(struct ring *ring, struct event *event);
+uint64_t ring_append(struct ring *ring, struct message *message);
 
 /* The sequence numbers held are [ring_tail, ring_head). */
 uint64_t ring_tail(const struct ring *ring);
 uint64_t ring_head(const struct ring *ring);
 
 /* Borrowed; `sequence` must be held. */
-struct event *ring_at(const struct ring *ring, uint64_t sequence);
+struct message *ring_at(const struct ring *ring, uint64_t sequence);
 
 /* The position of the newest event ever added, and the position from which on the ring has
  * everything: a reader that has seen up to there, or further, can go on in the ring. */

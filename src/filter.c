@@ -8,13 +8,13 @@
 
 #include "topic.h"
 
-static bool same_name(const struct event_name *a, const struct event_name *b)
+static bool same_name(const struct message_name *a, const struct message_name *b)
 {
     return a->hash == b->hash && a->bytes_n == b->bytes_n &&
            memcmp(a->bytes, b->bytes, a->bytes_n) == 0;
 }
 
-static char *copy_name(struct event_name *to, const struct event_name *from, char *room)
+static char *copy_name(struct message_name *to, const struct message_name *from, char *room)
 {
     memcpy(room, from->bytes, from->bytes_n);
     to->bytes = room;
@@ -23,7 +23,7 @@ static char *copy_name(struct event_name *to, const struct event_name *from, cha
     return room + from->bytes_n;
 }
 
-static bool has_pattern(const struct filter *filter, const struct event_name *name)
+static bool has_pattern(const struct filter *filter, const struct message_name *name)
 {
     for (size_t i = 0; i < filter->patterns_n; i++)
         if (same_name(&filter->patterns[i].name, name))
@@ -31,7 +31,7 @@ static bool has_pattern(const struct filter *filter, const struct event_name *na
     return false;
 }
 
-static char *add_pattern(struct filter *filter, const struct event_name *name, char *room)
+static char *add_pattern(struct filter *filter, const struct message_name *name, char *room)
 {
     struct filter_pattern *pattern = &filter->patterns[filter->patterns_n];
     char *end = copy_name(&pattern->name, name, room);
@@ -43,8 +43,8 @@ static char *add_pattern(struct filter *filter, const struct event_name *name, c
     return end;
 }
 
-struct filter *filter_new(const struct event_name *patterns, size_t patterns_n,
-                          const struct event_name *user)
+struct filter *filter_new(const struct message_name *patterns, size_t patterns_n,
+                          const struct message_name *user)
 {
     size_t bytes = sizeof(struct filter) + patterns_n * sizeof(struct filter_pattern);
 
@@ -79,7 +79,7 @@ void filter_unref(struct filter *filter)
         free(filter);
 }
 
-static bool accepts_topic(const struct filter *filter, const struct event_name *topic)
+static bool accepts_topic(const struct filter *filter, const struct message_name *topic)
 {
     for (size_t i = 0; i < filter->patterns_n; i++) {
         const struct filter_pattern *pattern = &filter->patterns[i];
@@ -92,29 +92,29 @@ static bool accepts_topic(const struct filter *filter, const struct event_name *
     return false;
 }
 
-bool filter_accepts_topics(const struct filter *filter, const struct event *event)
+bool filter_accepts_topics(const struct filter *filter, const struct message *message)
 {
-    if (event->topics_n == 0 || filter->patterns_n == 0)
+    if (message->topics_n == 0 || filter->patterns_n == 0)
         return true;
-    for (size_t i = 0; i < event->topics_n; i++)
-        if (accepts_topic(filter, &event_topics(event)[i]))
+    for (size_t i = 0; i < message->topics_n; i++)
+        if (accepts_topic(filter, &message_topics(message)[i]))
             return true;
     return false;
 }
 
-static bool accepts_user(const struct filter *filter, const struct event *event)
+static bool accepts_user(const struct filter *filter, const struct message *message)
 {
-    if (event->users_n == 0)
+    if (message->users_n == 0)
         return true;
     if (filter->user.bytes == NULL)
         return false;
-    for (size_t i = 0; i < event->users_n; i++)
-        if (same_name(&event_users(event)[i], &filter->user))
+    for (size_t i = 0; i < message->users_n; i++)
+        if (same_name(&message_users(message)[i], &filter->user))
             return true;
     return false;
 }
 
-bool filter_accepts(const struct filter *filter, const struct event *event)
+bool filter_accepts(const struct filter *filter, const struct message *message)
 {
-    return accepts_user(filter, event) && filter_accepts_topics(filter, event);
+    return accepts_user(filter, message) && filter_accepts_topics(filter, message);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-int history_append(struct history *history, struct event *const *events, size_t events_n,
+int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms)
 {
     return history->ops->append(history, events, events_n, now_ms);
@@ -24,7 +24,7 @@ void history_page_free(struct history_page *page)
     if (page == NULL)
         return;
     for (size_t i = 0; i < page->events_n; i++)
-        event_unref(page->events[i]);
+        message_unref(page->events[i]);
     free(page);
 }
 

@@ -20,7 +20,7 @@ struct history_memory {
     struct history base;
     struct history_limits limits;
     pthread_mutex_t lock; /* over the slots; the two positions may be read without */
-    struct event **slots;
+    struct message **slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
     _Atomic uint64_t trimmed;
@@ -32,7 +32,7 @@ static struct history_memory *memory_of(struct history *history)
     return (struct history_memory *)history;
 }
 
-static struct event **slot_of(const struct history_memory *memory, uint64_t position)
+static struct message **slot_of(const struct history_memory *memory, uint64_t position)
 {
     return &memory->slots[position & (memory->slots_n - 1)];
 }
@@ -46,7 +46,7 @@ static int reserve(struct history_memory *memory, size_t events_n)
         slots_n *= 2;
     if (slots_n == memory->slots_n)
         return 0;
-    struct event **slots = calloc(slots_n, sizeof(struct event *));
+    struct message **slots = calloc(slots_n, sizeof(struct message *));
     if (slots == NULL)
         return -ENOMEM;
     for (uint64_t position = memory->trimmed + 1; position <= memory->newest; position++)
@@ -59,10 +59,10 @@ static int reserve(struct history_memory *memory, size_t events_n)
 
 static void drop_oldest(struct history_memory *memory)
 {
-    struct event **slot = slot_of(memory, memory->trimmed + 1);
+    struct message **slot = slot_of(memory, memory->trimmed + 1);
 
     memory->bytes -= (*slot)->bytes;
-    event_unref(*slot);
+    message_unref(*slot);
     *slot = NULL;
     memory->trimmed++;
 }
@@ -85,7 +85,7 @@ static void trim_locked(struct history_memory *memory, int64_t now_ms)
         drop_oldest(memory);
 }
 
-static int append(struct history *history, struct event *const *events, size_t events_n,
+static int append(struct history *history, struct message *const *events, size_t events_n,
                   int64_t now_ms)
 {
     struct history_memory *memory = memory_of(history);
@@ -96,8 +96,8 @@ static int append(struct history *history, struct event *const *events, size_t e
     for (size_t i = 0; result == 0 && i < events_n; i++) {
         uint64_t position = memory->newest + 1;
 
-        event_seal(events[i], history->epoch, position, now_ms);
-        *slot_of(memory, position) = event_ref(events[i]);
+        message_seal(events[i], history->epoch, position, now_ms);
+        *slot_of(memory, position) = message_ref(events[i]);
         memory->bytes += events[i]->bytes;
         memory->newest = position;
     }
@@ -113,19 +113,19 @@ static void fill_page(struct history_memory *memory, const struct history_query 
     uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
 
     for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX; scanned++) {
-        struct event *event = *slot_of(memory, page->upto + 1);
+        struct message *message = *slot_of(memory, page->upto + 1);
         bool wanted =
-            !event_expired(event, query->now_ms) && filter_accepts(query->filter, event);
+            !message_expired(message, query->now_ms) && filter_accepts(query->filter, message);
 
-        if (wanted && page->events_n > 0 && page->bytes + event->frame_n > query->bytes_max)
+        if (wanted && page->events_n > 0 && page->bytes + message->frame_n > query->bytes_max)
             return;
         if (wanted && page->events_n == PAGE_EVENTS_MAX)
             return;
         page->upto++;
         if (!wanted)
             continue;
-        page->events[page->events_n++] = event_ref(event);
-        page->bytes += event->frame_n;
+        page->events[page->events_n++] = message_ref(message);
+        page->bytes += message->frame_n;
     }
 }
 
@@ -133,7 +133,7 @@ static int read_page(struct history *history, const struct history_query *query,
                      struct history_page **ret_page)
 {
     struct history_memory *memory = memory_of(history);
-    struct history_page *page = malloc(sizeof(*page) + PAGE_EVENTS_MAX * sizeof(struct event *));
+    struct history_page *page = malloc(sizeof(*page) + PAGE_EVENTS_MAX * sizeof(struct message *));
 
     if (page == NULL)
         return -ENOMEM;
@@ -232,7 +232,7 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->base.durability = HISTORY_MEMORY;
     memory->limits = *limits;
     memory->slots_n = SLOTS_MIN;
-    memory->slots = calloc(memory->slots_n, sizeof(struct event *));
+    memory->slots = calloc(memory->slots_n, sizeof(struct message *));
     if (memory->slots == NULL || history_draw_epoch(memory->base.epoch) != 0) {
         free(memory->slots);
         free(memory);

@@ -34,7 +34,7 @@ struct hub {
     _Atomic int64_t oldest_ns; /* when the queue last began to be non-empty; 0: empty */
     _Atomic uint64_t committed;
 
-    struct event **stored; /* room for the stored events of one batch */
+    struct message **stored; /* room for the stored events of one batch */
     size_t stored_room;
     int64_t trimmed_ms;
     struct log_valve failure_valve;
@@ -55,7 +55,7 @@ void hub_batch_unref(struct hub_batch *batch)
     if (atomic_fetch_sub_explicit(&batch->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < batch->events_n; i++)
-        event_unref(batch->events[i]);
+        message_unref(batch->events[i]);
     free(batch);
 }
 
@@ -163,7 +163,7 @@ static int reserve_stored(struct hub *hub, size_t events_n)
 {
     if (events_n <= hub->stored_room)
         return 0;
-    struct event **stored = realloc(hub->stored, events_n * sizeof(struct event *));
+    struct message **stored = realloc(hub->stored, events_n * sizeof(struct message *));
     if (stored == NULL)
         return -ENOMEM;
     hub->stored = stored;
@@ -179,9 +179,9 @@ static int commit(struct hub *hub, const struct turn *turn, int64_t now_ms)
 
     if (reserve_stored(hub, turn->events_n) != 0)
         return -ENOMEM;
-    STAILQ_FOREACH(op, &turn->ops, link)
+    STAILQ_FOREACH (op, &turn->ops, link)
         for (size_t i = 0; i < op->events_n; i++)
-            if (op->events[i]->kind == EVENT_STORED)
+            if (op->events[i]->kind == MESSAGE_STORED)
                 hub->stored[stored_n++] = op->events[i];
     if (stored_n == 0)
         return 0;
@@ -207,26 +207,26 @@ static void fill_batch(struct hub *hub, const struct turn *turn, struct hub_batc
     uint64_t position = hub->committed;
     struct hub_op *op;
 
-    STAILQ_FOREACH(op, &turn->ops, link)
+    STAILQ_FOREACH (op, &turn->ops, link)
         for (size_t i = 0; i < op->events_n; i++) {
-            struct event *event = op->events[i];
+            struct message *message = op->events[i];
 
-            if (event->kind == EVENT_STORED) {
-                position = event->position;
+            if (message->kind == MESSAGE_STORED) {
+                position = message->position;
             } else {
-                event_seal(event, hub->history->epoch, position, now_ms);
+                message_seal(message, hub->history->epoch, position, now_ms);
                 stats_add(&hub->stats, STATS_EVENTS_EPHEMERAL, 1);
             }
-            batch->events[batch->events_n++] = event_ref(event);
-            batch->bytes += event->bytes;
-            stats_add(&hub->stats, STATS_BYTES_PUBLISHED, event->frame_n);
+            batch->events[batch->events_n++] = message_ref(message);
+            batch->bytes += message->bytes;
+            stats_add(&hub->stats, STATS_BYTES_PUBLISHED, message->frame_n);
         }
     atomic_store_explicit(&hub->committed, position, memory_order_release);
 }
 
 static struct hub_batch *allocate_batch(size_t events_n)
 {
-    struct hub_batch *batch = malloc(sizeof(*batch) + events_n * sizeof(struct event *));
+    struct hub_batch *batch = malloc(sizeof(*batch) + events_n * sizeof(struct message *));
 
     if (batch == NULL)
         return NULL;
@@ -248,12 +248,12 @@ static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch
         STAILQ_INSERT_TAIL(&op->from->answers, op, link);
     }
     SLIST_FOREACH(listener, &hub->listeners, link)
-        if (batch != NULL || !STAILQ_EMPTY(&listener->answers)) {
-            struct hub_ops answers = STAILQ_HEAD_INITIALIZER(answers);
+    if (batch != NULL || !STAILQ_EMPTY(&listener->answers)) {
+        struct hub_ops answers = STAILQ_HEAD_INITIALIZER(answers);
 
-            STAILQ_CONCAT(&answers, &listener->answers);
-            listener->deliver(listener, batch, &answers);
-        }
+        STAILQ_CONCAT(&answers, &listener->answers);
+        listener->deliver(listener, batch, &answers);
+    }
 }
 
 static void serve(struct hub *hub, struct turn *turn)

@@ -46,11 +46,11 @@ bool log_enabled(enum log_level level)
 }
 
 /* How many bytes from `bytes` on can be shown as they are: a character, or 0. */
-static size_t showable(const char *bytes, size_t bytes_n, bool is_backslash_shown)
+static size_t showable(const char *bytes, size_t bytes_n, bool keep_backslash)
 {
     uint32_t cp;
     size_t n = utf8_decode(bytes, bytes_n, &cp);
-    if (n == 0 || utf8_is_hidden(cp) || (cp == '\\' && !is_backslash_shown))
+    if (n == 0 || utf8_is_hidden(cp) || (cp == '\\' && !keep_backslash))
         return 0;
     return n;
 }
@@ -62,14 +62,14 @@ static size_t escape_byte(char to[8], unsigned char byte)
     return (size_t)sprintf(to, "\\x%02x", byte);
 }
 
-/* Make bytes readable into `to`; with `is_backslash_shown`, what was made readable before keeps
+/* Make bytes readable into `to`; with `keep_backslash`, what was made readable before keeps
  * its form. */
-static void show(char *to, size_t to_n, const char *bytes, size_t bytes_n, bool is_backslash_shown)
+static void show(char *to, size_t to_n, const char *bytes, size_t bytes_n, bool keep_backslash)
 {
     size_t used = 0;
     for (size_t i = 0; i < bytes_n;) {
         char escape[8];
-        size_t taken = showable(bytes + i, bytes_n - i, is_backslash_shown);
+        size_t taken = showable(bytes + i, bytes_n - i, keep_backslash);
         const char *piece = bytes + i;
         size_t piece_n = taken;
         if (taken == 0) {

@@ -13,7 +13,8 @@
 
 /* Names come from outside, so the table's hash has a secret seed; and running out of memory is an
  * answer to one client, not the end of the process. */
-#define HASH_FUNCTION(key, key_n, hash) ((hash) = (unsigned)topic_hash((const char *)(key), (key_n)))
+#define HASH_FUNCTION(key, key_n, hash)                                                            \
+    ((hash) = (unsigned)topic_hash((const char *)(key), (key_n)))
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -170,7 +171,7 @@ static void unhang_entry(struct match *match, struct match_entry *entry)
 
 static int add_user(struct match *match, struct match_listener *listener)
 {
-    const struct event_name *name = &listener->filter->user;
+    const struct message_name *name = &listener->filter->user;
     struct match_user *user;
 
     if (name->bytes == NULL)
@@ -221,7 +222,7 @@ static int add_entries(struct match *match, struct match_listener *listener)
     if (filter->patterns_n == 0)
         LIST_INSERT_HEAD(&match->all_topics, &listener->one, link);
     for (size_t i = 0; i < filter->patterns_n; i++) {
-        const struct event_name *name = &filter->patterns[i].name;
+        const struct message_name *name = &filter->patterns[i].name;
 
         if (hang_entry(match, &listener->entries[i], name->bytes, name->bytes_n) == 0)
             continue;
@@ -244,7 +245,7 @@ static void remove_entries(struct match *match, struct match_listener *listener)
         free(listener->entries);
 }
 
-/* match_event() must not fail, so the array has room for every listener beforehand. */
+/* match_message() must not fail, so the array has room for every listener beforehand. */
 static int make_room(struct match *match)
 {
     if (match->listeners_n < match->found_room)
@@ -329,7 +330,7 @@ static void found_entries(struct match *match, const struct entry_list *entries)
 {
     struct match_entry *entry;
 
-    LIST_FOREACH(entry, entries, link)
+    LIST_FOREACH (entry, entries, link)
         found(match, entry->listener);
 }
 
@@ -362,11 +363,11 @@ static void visit(struct walk *walk, struct match_node *node, size_t depth)
         visit(walk, next, depth + 1);
 }
 
-static void match_topics(struct match *match, const struct event *event)
+static void match_topics(struct match *match, const struct message *message)
 {
     found_entries(match, &match->all_topics);
-    for (size_t i = 0; i < event->topics_n; i++) {
-        const struct event_name *topic = &event_topics(event)[i];
+    for (size_t i = 0; i < message->topics_n; i++) {
+        const struct message_name *topic = &message_topics(message)[i];
         struct walk walk = {.match = match, .topic = topic->bytes};
 
         walk.segments_n = topic_split(topic->bytes, topic->bytes_n, walk.segments);
@@ -374,36 +375,36 @@ static void match_topics(struct match *match, const struct event *event)
     }
 }
 
-static void match_users(struct match *match, const struct event *event)
+static void match_users(struct match *match, const struct message *message)
 {
-    for (size_t i = 0; i < event->users_n; i++) {
-        const struct event_name *name = &event_users(event)[i];
+    for (size_t i = 0; i < message->users_n; i++) {
+        const struct message_name *name = &message_users(message)[i];
         struct match_listener *listener;
         struct match_user *user;
 
         HASH_FIND(hh, match->users, name->bytes, name->bytes_n, user);
         if (user == NULL)
             continue;
-        LIST_FOREACH(listener, &user->listeners, same_user)
-            if (filter_accepts_topics(listener->filter, event))
+        LIST_FOREACH (listener, &user->listeners, same_user)
+            if (filter_accepts_topics(listener->filter, message))
                 found(match, listener);
     }
 }
 
-size_t match_event(struct match *match, const struct event *event,
-                   struct match_listener ***ret_found)
+size_t match_message(struct match *match, const struct message *message,
+                     struct match_listener ***ret_found)
 {
     struct match_listener *listener;
 
     match->serial++;
     match->found_n = 0;
     match->cost = 0;
-    if (event->users_n > 0)
-        match_users(match, event);
-    else if (event->topics_n > 0)
-        match_topics(match, event);
+    if (message->users_n > 0)
+        match_users(match, message);
+    else if (message->topics_n > 0)
+        match_topics(match, message);
     else
-        LIST_FOREACH(listener, &match->everyone, everyone)
+        LIST_FOREACH (listener, &match->everyone, everyone)
             found(match, listener);
     *ret_found = match->found;
     return match->found_n;

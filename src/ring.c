@@ -11,7 +11,7 @@
 #define SLOTS_MIN 64
 
 struct slot {
-    struct event *event;
+    struct message *message;
     uint64_t frame_bytes_before; /* of all events ever added before this one */
 };
 
@@ -53,12 +53,12 @@ struct ring *ring_new(size_t events_max, size_t bytes_max, uint64_t position)
 
 static void drop_oldest(struct ring *ring)
 {
-    struct event *event = slot_of(ring, ring->tail)->event;
+    struct message *message = slot_of(ring, ring->tail)->message;
 
     ring->tail++;
-    ring->bytes -= event->bytes;
-    ring->tail_position = event->position;
-    event_unref(event);
+    ring->bytes -= message->bytes;
+    ring->tail_position = message->position;
+    message_unref(message);
 }
 
 void ring_free(struct ring *ring)
@@ -95,14 +95,14 @@ static void make_room(struct ring *ring, size_t bytes)
         drop_oldest(ring);
 }
 
-uint64_t ring_append(struct ring *ring, struct event *event)
+uint64_t ring_append(struct ring *ring, struct message *message)
 {
-    make_room(ring, event->bytes);
-    assert(event->position >= ring->head_position);
-    *slot_of(ring, ring->head) = (struct slot){event_ref(event), ring->frame_bytes};
-    ring->frame_bytes += event->frame_n;
-    ring->bytes += event->bytes;
-    ring->head_position = event->position;
+    make_room(ring, message->bytes);
+    assert(message->position >= ring->head_position);
+    *slot_of(ring, ring->head) = (struct slot){message_ref(message), ring->frame_bytes};
+    ring->frame_bytes += message->frame_n;
+    ring->bytes += message->bytes;
+    ring->head_position = message->position;
     return ring->head++;
 }
 
@@ -116,10 +116,10 @@ uint64_t ring_head(const struct ring *ring)
     return ring->head;
 }
 
-struct event *ring_at(const struct ring *ring, uint64_t sequence)
+struct message *ring_at(const struct ring *ring, uint64_t sequence)
 {
     assert(sequence >= ring->tail && sequence < ring->head);
-    return slot_of(ring, sequence)->event;
+    return slot_of(ring, sequence)->message;
 }
 
 uint64_t ring_head_position(const struct ring *ring)

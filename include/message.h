@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One event: immutable, counted, framed for the wire once.  It is called a message in the sources,
+ * since libevent owns the names that begin with event_.
+ *
+ * Life: a publisher's worker builds it (message_new), the hub gives it its place and time
+ * (message_seal), and from then on nobody changes a byte: rings, the memory store and streams that
+ * stopped in the middle of the frame each hold a reference.  Frame, topics and users are one
+ * allocation with the struct.
+ *
+ * Streams also send frames of their own (a heartbeat, a reset): those are events too, of kind
+ * MESSAGE_CONTROL, so that everything a stream can be in the middle of is one thing.
+ */
+#ifndef BUGLE_MESSAGE_H
+#define BUGLE_MESSAGE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sse.h"
+
+enum message_kind {
+    MESSAGE_STORED,    /* has a position, an id, and a place in the history */
+    MESSAGE_EPHEMERAL, /* live streams only */
+    MESSAGE_CONTROL,   /* made by the gateway for one stream */
+};
+
+/* A topic or a user, with its hash from topic_hash(). */
+struct message_name {
+    const char *bytes;
+    uint64_t hash;
+    size_t bytes_n;
+};
+
+struct message {
+    _Atomic uint32_t refs;
+    uint8_t kind; /* enum message_kind */
+    uint16_t topics_n;
+    uint16_t users_n;
+    uint32_t frame_n;
+    uint32_t id_offset;   /* into the frame; UINT32_MAX without an id */
+    uint32_t bytes;       /* of the whole allocation: what it costs those who hold it */
+    uint64_t position;    /* its own, or for an ephemeral event the last one stored before it */
+    int64_t published_ms; /* wall clock, set by message_seal() */
+    int64_t ttl_ms;       /* 0: as long as the history keeps it */
+    char *frame;
+    struct message_name names[]; /* topics, then users */
+};
+
+/* What a publisher said, checked.  All pointers are borrowed for the call of message_new(). */
+struct message_draft {
+    struct sse_fields fields;          /* `with_id` is set by message_new() */
+    const struct message_name *topics; /* hashes need not be set */
+    size_t topics_n;
+    const struct message_name *users;
+    size_t users_n;
+    int64_t ttl_ms;
+    enum message_kind kind;
+};
+
+/* Build an event.  Gives one reference; NULL when out of memory.  Any thread. */
+struct message *message_new(const struct message_draft *draft);
+
+/* A control frame from finished bytes.  Gives one reference; NULL when out of memory. */
+struct message *message_new_control(const char *frame, size_t frame_n);
+
+/*
+ * Give the event its place and write its id into the frame.  Once, by the hub, before anyone else
+ * can see the event.
+ *
+ * epoch     borrowed; SSE_EPOCH_BYTES bytes
+ * position  its own, or for an ephemeral event the last stored position
+ */
+void message_seal(struct message *message, const char *epoch, uint64_t position, int64_t now_ms);
+
+struct message *message_ref(struct message *message);
+void message_unref(struct message *message); /* accepts NULL */
+
+static inline const struct message_name *message_topics(const struct message *message)
+{
+    return message->names;
+}
+
+static inline const struct message_name *message_users(const struct message *message)
+{
+    return message->names + message->topics_n;
+}
+
+/* Whether its own ttl has passed: it is no longer replayed then. */
+static inline int message_expired(const struct message *message, int64_t now_ms)
+{
+    return message->ttl_ms > 0 && now_ms - message->published_ms >= message->ttl_ms;
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* Counted events: building, sealing, letting go.  See message.h. */
+#include "config.h"
+#include "message.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "topic.h"
+
+static size_t names_bytes(const struct message_name *names, size_t names_n)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < names_n; i++)
+        bytes += names[i].bytes_n;
+    return bytes;
+}
+
+/* Copy names behind the struct; returns the first free byte. */
+static char *copy_names(struct message_name *to, const struct message_name *from, size_t names_n,
+                        char *room)
+{
+    for (size_t i = 0; i < names_n; i++) {
+        memcpy(room, from[i].bytes, from[i].bytes_n);
+        to[i].bytes = room;
+        to[i].bytes_n = from[i].bytes_n;
+        to[i].hash = topic_hash(room, from[i].bytes_n);
+        room += from[i].bytes_n;
+    }
+    return room;
+}
+
+static struct message *allocate(size_t names_n, size_t names_bytes_n, size_t frame_n)
+{
+    size_t bytes =
+        sizeof(struct message) + names_n * sizeof(struct message_name) + names_bytes_n + frame_n;
+    struct message *message = malloc(bytes);
+
+    if (message == NULL)
+        return NULL;
+    memset(message, 0, sizeof(*message));
+    atomic_init(&message->refs, 1);
+    message->bytes = (uint32_t)bytes;
+    message->frame_n = (uint32_t)frame_n;
+    message->id_offset = UINT32_MAX;
+    return message;
+}
+
+struct message *message_new(const struct message_draft *draft)
+{
+    struct sse_fields fields = draft->fields;
+    size_t names_n = draft->topics_n + draft->users_n;
+    size_t names_bytes_n =
+        names_bytes(draft->topics, draft->topics_n) + names_bytes(draft->users, draft->users_n);
+    size_t id_offset, data_offset;
+
+    fields.with_id = draft->kind == MESSAGE_STORED;
+    struct message *message = allocate(names_n, names_bytes_n, sse_frame_bytes(&fields));
+    if (message == NULL)
+        return NULL;
+
+    char *room = (char *)(message->names + names_n);
+    message->kind = (uint8_t)draft->kind;
+    message->topics_n = (uint16_t)draft->topics_n;
+    message->users_n = (uint16_t)draft->users_n;
+    message->ttl_ms = draft->ttl_ms;
+    room = copy_names(message->names, draft->topics, draft->topics_n, room);
+    room = copy_names(message->names + draft->topics_n, draft->users, draft->users_n, room);
+    message->frame = room;
+    size_t written = sse_write_frame(room, &fields, &id_offset, &data_offset);
+    assert(written == message->frame_n);
+    if (fields.with_id)
+        message->id_offset = (uint32_t)id_offset;
+    return message;
+}
+
+struct message *message_new_control(const char *frame, size_t frame_n)
+{
+    struct message *message = allocate(0, 0, frame_n);
+
+    if (message == NULL)
+        return NULL;
+    message->kind = MESSAGE_CONTROL;
+    message->frame = (char *)message->names;
+    memcpy(message->frame, frame, frame_n);
+    return message;
+}
+
+void message_seal(struct message *message, const char *epoch, uint64_t position, int64_t now_ms)
+{
+    assert(message->published_ms == 0);
+    message->position = position;
+    message->published_ms = now_ms;
+    if (message->id_offset != UINT32_MAX)
+        sse_put_id(message->frame + message->id_offset, epoch, position);
+}
+
+struct message *message_ref(struct message *message)
+{
+    atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
+    return message;
+}
+
+void message_unref(struct message *message)
+{
+    if (message == NULL)
+        return;
+    if (atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
+        free(message);
+}
