@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settings from a file and from the environment.  libinih knows the INI format; it is fed line by
+ * line from here, because it neither tells the line's number nor notices lines that are too long
+ * or hold a NUL.
+ */
+#include "config.h"
+
+#include "conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf_internal.h"
+#include "conf_value.h"
+#include "log.h"
+
+#define VARIABLE_PREFIX "BUGLE_"
+#define VARIABLE_CONFIG "BUGLE_CONFIG"
+#define NAME_TEXT_MAX 128
+#define SOURCE_TEXT_MAX 160
+/* libinih's own 200 is short for a list of origins. */
+#define LINE_ROOM 4096
+
+extern char **environ;
+
+struct loading {
+    struct conf *conf;
+    FILE *file;
+    const char *path; /* readable */
+    struct conf_error *ret_error;
+    int line;       /* the one that libinih has now, from 1 */
+    int error;      /* the first, in `line` */
+    int read_error; /* errno of the file */
+};
+
+static int refuse_line(struct loading *loading, const char *what)
+{
+    loading->error =
+        conf_refuse(loading->ret_error, -EINVAL, "%s:%d: %s", loading->path, loading->line, what);
+    return loading->error;
+}
+
+/* The section of a known name, into `to`. */
+static char *section_of(const char *known, char *to, size_t to_n)
+{
+    snprintf(to, to_n, "%.*s", (int)strcspn(known, "."), known);
+    return to;
+}
+
+/* How far a section is from the nearest known one, which goes into `to`. */
+static size_t nearest_section(const char *name, char *to, size_t to_n)
+{
+    char section[NAME_TEXT_MAX];
+    size_t best = SIZE_MAX;
+    const char *known;
+    for (size_t i = 0; (known = conf_name_at(i)); i++) {
+        size_t distance = conf_value_distance(name, section_of(known, section, sizeof section));
+        if (distance < best) {
+            best = distance;
+            section_of(known, to, to_n);
+        }
+    }
+    return best;
+}
+
+/* libinih does not report a section that has no keys, so that its name is looked at here. */
+static int check_section(struct loading *loading, const char *line)
+{
+    char name[NAME_TEXT_MAX];
+    char shown[NAME_TEXT_MAX];
+    char nearest[NAME_TEXT_MAX];
+    char text[SOURCE_TEXT_MAX * 2];
+    size_t name_n = strcspn(line + 1, "]");
+    if (line[0] != '[' || line[1 + name_n] != ']')
+        return 0;
+
+    snprintf(name, sizeof name, "%.*s", (int)name_n, line + 1);
+    size_t distance = nearest_section(name, nearest, sizeof nearest);
+    if (distance == 0)
+        return 0;
+    log_visible(shown, sizeof shown, name, strlen(name));
+    snprintf(text, sizeof text, "there is no section [%s]; ", shown);
+    size_t n = strlen(text);
+    if (distance <= CONF_NEAR_ENOUGH)
+        snprintf(text + n, sizeof text - n, "did you mean [%s]?", nearest);
+    else
+        text[n - 2] = '\0';
+    return refuse_line(loading, text);
+}
+
+static bool is_blank(int c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Read a line without its indent: libinih would take an indented line for the rest of the value
+ * above.  Returns its length, 0 at the end of the file, -EINVAL for what cannot be a line. */
+static int get_line(struct loading *loading, char *to, int room)
+{
+    int n = 0;
+    int c;
+    while ((c = getc_unlocked(loading->file)) != EOF) {
+        if (c == '\0')
+            return refuse_line(loading, "the line has a NUL byte");
+        if (n == 0 && is_blank(c))
+            continue;
+        if (n == room - 1)
+            return refuse_line(loading, "the line is too long");
+        to[n++] = (char)c;
+        if (c == '\n')
+            break;
+    }
+    if (ferror(loading->file))
+        loading->read_error = errno;
+    to[n] = '\0';
+    return n;
+}
+
+/* An ini_reader, which works like fgets(). */
+static char *read_line(char *to, int room, void *user)
+{
+    struct loading *loading = user;
+    if (loading->error)
+        return NULL;
+    loading->line++;
+    int n = get_line(loading, to, room);
+    if (n <= 0 || check_section(loading, to) != 0)
+        return NULL;
+    return to;
+}
+
+/* An ini_handler: non-zero is success. */
+static int handle_pair(void *user, const char *section, const char *key, const char *value)
+{
+    char name[NAME_TEXT_MAX];
+    char source[SOURCE_TEXT_MAX];
+    struct loading *loading = user;
+    if (loading->error)
+        return 0;
+    snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
+    snprintf(source, sizeof source, "%s:%d", loading->path, loading->line);
+    loading->error = conf_set_as(loading->conf, source, name, value, loading->ret_error);
+    return loading->error == 0;
+}
+
+/* Make the most of libinih's answer: 0, the number of the first bad line, or -2 without memory. */
+static int finish(struct loading *loading, int answer)
+{
+    if (loading->read_error)
+        return conf_refuse(loading->ret_error, -loading->read_error, "%s: cannot be read: %s",
+                           loading->path, strerror(loading->read_error));
+    if (answer < 0)
+        return conf_refuse(loading->ret_error, -ENOMEM, "%s: out of memory", loading->path);
+    if (answer > 0 && (!loading->error || answer < loading->line)) {
+        loading->line = answer;
+        return refuse_line(loading, "expected [section] or key = value");
+    }
+    return loading->error;
+}
+
+/* Where the distribution lets a program choose, have libinih take lines of a useful length. */
+static void make_line_room(void)
+{
+#if HAVE_DECL_INI_USE_STACK
+    ini_use_stack = false;
+    ini_initial_alloc = LINE_ROOM;
+#endif
+}
+
+int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error)
+{
+    char shown[NAME_TEXT_MAX];
+    struct loading loading = {.conf = conf, .path = shown, .ret_error = ret_error};
+    log_visible(shown, sizeof shown, path, strlen(path));
+    loading.file = fopen(path, "re");
+    if (!loading.file) {
+        int error = -errno;
+        return conf_refuse(ret_error, error, "%s: cannot be opened: %m", shown);
+    }
+    conf_begin_source(conf);
+    make_line_room();
+    int error = finish(&loading, ini_parse_stream(read_line, &loading, handle_pair, &loading));
+    fclose(loading.file);
+    return error;
+}
+
+/* server.listen to BUGLE_SERVER_LISTEN. */
+static void variable_of(const char *name, char *to, size_t to_n)
+{
+    snprintf(to, to_n, "%s%s", VARIABLE_PREFIX, name);
+    for (char *at = to; *at; at++)
+        *at = *at == '.' ? '_' : (char)toupper((unsigned char)*at);
+}
+
+static const char *name_of(const char *variable)
+{
+    char known[NAME_TEXT_MAX];
+    const char *name;
+    for (size_t i = 0; (name = conf_name_at(i)); i++) {
+        variable_of(name, known, sizeof known);
+        if (strcmp(known, variable) == 0)
+            return name;
+    }
+    return NULL;
+}
+
+/* The near name is looked for among names as settings have them: lower case, and whatever
+ * stands first before a '_' may be the section. */
+static int refuse_variable(const char *variable, struct conf_error *ret_error)
+{
+    char shown[NAME_TEXT_MAX];
+    char name[NAME_TEXT_MAX];
+    snprintf(name, sizeof name, "%s", variable + strlen(VARIABLE_PREFIX));
+    for (char *at = name; *at; at++)
+        *at = (char)tolower((unsigned char)*at);
+    const char *nearest = conf_nearest(name);
+
+    log_visible(shown, sizeof shown, variable, strlen(variable));
+    if (!nearest)
+        return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable", shown);
+    variable_of(nearest, name, sizeof name);
+    return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable; did you mean %s?",
+                       shown, name);
+}
+
+static int apply_variable(struct conf *conf, const char *entry, struct conf_error *ret_error)
+{
+    char variable[NAME_TEXT_MAX];
+    size_t variable_n = strcspn(entry, "=");
+    if (strncmp(entry, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
+        return 0;
+    snprintf(variable, sizeof variable, "%.*s", (int)variable_n, entry);
+    if (strcmp(variable, VARIABLE_CONFIG) == 0 || entry[variable_n] == '\0')
+        return 0;
+
+    const char *name = name_of(variable);
+    if (!name)
+        return refuse_variable(variable, ret_error);
+    return conf_set_as(conf, variable, name, entry + variable_n + 1, ret_error);
+}
+
+int conf_load_environment(struct conf *conf, struct conf_error *ret_error)
+{
+    conf_begin_source(conf);
+    for (char **entry = environ; entry && *entry; entry++) {
+        int error = apply_variable(conf, *entry, ret_error);
+        if (error)
+            return error;
+    }
+    return 0;
+}
