@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Small HTTP daemons inside one loop.
+ *
+ * libmicrohttpd walks all suspended connections of a daemon whenever one of them is resumed, so
+ * connections live in many small daemons, at most CELL_CONNECTIONS_MAX each, and only a daemon
+ * that has something to do is run.  A cell has no listening socket: the gate hands it descriptors
+ * whose first request it has seen, and so picks the kind of cell by it.
+ *
+ * Rules that the library imposes: nothing runs a daemon from inside one of its callbacks; after a
+ * resume or an addition the daemon must be run; what it says about its timeout must be honoured.
+ * So whoever resumes only queues the cell, and cells are run at the end of the worker's turn.
+ *
+ * Worker's thread throughout, but for cells_new() and cells_free().
+ */
+#ifndef BUGLE_CELL_H
+#define BUGLE_CELL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "peer.h"
+#include "stream.h"
+#include "streams.h"
+#include "worker.h"
+
+#define CELL_CONNECTIONS_MAX 128
+
+enum cell_kind {
+    CELL_STREAM,       /* GET /events with an ordinary head */
+    CELL_STREAM_LARGE, /* with a large one */
+    CELL_API,          /* anything else with an ordinary head and a small body */
+    CELL_API_LARGE,
+    CELL_KINDS,
+};
+
+struct MHD_Connection;
+struct cell;
+struct cells;
+
+/* Who answers requests: what libmicrohttpd calls, with the cell before it. */
+struct cell_handler {
+    void *arg;
+    int (*request)(struct cell *cell, struct MHD_Connection *connection, const char *url,
+                   const char *method, const char *version, const char *upload, size_t *upload_n,
+                   void **context); /* MHD_YES or MHD_NO */
+    void (*completed)(struct cell *cell, struct MHD_Connection *connection, void **context);
+};
+
+/* A suspended request that will be answered.  Embedded by its owner. */
+struct cell_waiter {
+    STAILQ_ENTRY(cell_waiter) link;
+    struct MHD_Connection *connection;
+};
+
+/* No cells yet.  Borrows all it is given.  NULL when out of memory. */
+struct cells *cells_new(struct worker *worker, struct streams *streams,
+                        const struct cell_handler *handler);
+
+/* Stop every daemon; no connection may be suspended any more.  Accepts NULL. */
+void cells_free(struct cells *cells);
+
+/*
+ * Give a connected, non-blocking descriptor to a cell of this kind, opening one if need be.
+ * Takes the descriptor, also when it fails.  Returns 0, -ENOMEM, -EMFILE or what else kept a new
+ * daemon from starting.
+ */
+int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
+              socklen_t address_n);
+
+/* Close cells that stayed empty. */
+void cells_tick(struct cells *cells);
+
+/* Cut every connection, also those between requests: the last step of a stop. */
+void cells_abort(struct cells *cells);
+
+/* Connections in all cells. */
+size_t cells_connections(const struct cells *cells);
+
+/* Suspend the connection until cell_answer().  From within the request handler only, which then
+ * returns MHD_YES; it is called again once the answer is there. */
+void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection);
+
+/* Resume it at the end of this turn.  Once for each cell_suspend(). */
+void cell_answer(struct cell *cell, struct cell_waiter *waiter);
+
+struct stream_host *cell_host(struct cell *cell);
+struct worker *cell_worker(struct cell *cell);
+struct streams *cell_streams(struct cell *cell);
+void *cell_handler_arg(struct cell *cell);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One open subscription: a client is only a cursor.
+ *
+ * A stream has no queue.  It is a place in the order of events: near the head it reads the
+ * worker's ring, behind the ring it reads pages of the history, and both go through the same
+ * reader, so replay, live and slow are one path without a hand-over.  All a stalled client holds
+ * is one reference and an offset into its frame.
+ *
+ *   state      the connection is            and the stream
+ *   IDLE       suspended                    has sent all there is; its cursor is not touched
+ *   READY      suspended, about to resume   has something to say; in its host's ready list
+ *   DRAINING   libmicrohttpd's              is read by it chunk by chunk; in the busy list
+ *   PAGING     suspended                    waits for a page of the history
+ *   CLOSING    either                       will end at the next call of its reader
+ *
+ * stream_move() is the only function that moves a stream between states.
+ *
+ * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
+ * and wakes its host, which does so at the end of the turn.
+ */
+#ifndef BUGLE_STREAM_H
+#define BUGLE_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "filter.h"
+#include "peer.h"
+#include "worker.h"
+
+struct MHD_Connection;
+struct MHD_Response;
+struct stream;
+struct streams;
+
+TAILQ_HEAD(stream_list, stream);
+
+enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, STREAM_CLOSING };
+
+/* Why a stream ends; each has a counter. */
+enum stream_end {
+    STREAM_END_NONE,
+    STREAM_END_LEFT,    /* the client went */
+    STREAM_END_STALLED, /* it acknowledged nothing for stream.stall_timeout */
+    STREAM_END_DELETED, /* by DELETE: with the final chunk */
+    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+};
+
+/* Why a place cannot be had any more; the words are on the wire. */
+enum stream_reset {
+    STREAM_RESET_NONE,
+    STREAM_RESET_EXPIRED,
+    STREAM_RESET_UNKNOWN,
+    STREAM_RESET_EPOCH
+};
+
+/*
+ * What carries the connections of some streams: an HTTP daemon, seen from below.  Embedded by the
+ * cell.  `wake` has stream_host_resume() called for that class at the end of the turn, and the
+ * daemon run after it.
+ */
+struct stream_host {
+    struct streams *streams;
+    void (*wake)(struct stream_host *host, enum worker_class class);
+    bool large_pool; /* streams give untouched pages back when they go idle */
+    size_t streams_n;
+    struct stream_list all;
+    struct stream_list ready[2]; /* of WORKER_FEW and WORKER_MANY */
+    int64_t beat_due_ms;
+    LIST_ENTRY(stream_host) link;
+};
+
+/* Where a stream begins. */
+struct stream_start {
+    enum { STREAM_FROM_LATEST, STREAM_FROM_EARLIEST, STREAM_FROM_TIME, STREAM_FROM_ID } from;
+    const char *id; /* FROM_ID: as the client sent it, borrowed */
+    size_t id_n;
+    int64_t since_ms; /* FROM_TIME: wall clock */
+};
+
+/* What a client asked for, checked. */
+struct stream_ask {
+    struct filter *filter; /* borrowed; the stream takes its own reference */
+    struct stream_start start;
+    struct peer peer;
+    uint64_t heartbeat_ms;
+    bool ping_event; /* heartbeats as `event: ping` */
+    bool padding;
+    bool http_1_0;
+};
+
+/*
+ * Open a stream on a connection and make its response, without headers.
+ *
+ * fd            of the connection; libmicrohttpd's
+ * ret_response  given; to be queued by the caller, who also adds the headers
+ *
+ * Returns NULL when out of memory, and then nothing is left behind.
+ */
+struct stream *stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                           const struct stream_ask *ask, struct MHD_Response **ret_response);
+
+/* The connection is over, however it came to that: free the stream.  Called when libmicrohttpd
+ * says the request is completed, and only then. */
+void stream_closed(struct stream *stream);
+
+/* Have the stream end.  The reason that comes first stays.  STALLED and LEFT cut the connection,
+ * the others let the frame under way out first. */
+void stream_end(struct stream *stream, enum stream_end end);
+
+/* Resume at most `max` ready streams of a class.  The caller runs the daemon afterwards.  Returns
+ * whether more are waiting. */
+bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max);
+
+/* What a monitor is told about a stream.  `filter` is borrowed. */
+struct stream_facts {
+    uint64_t id;
+    struct peer peer;
+    const struct filter *filter;
+    enum stream_state state;
+    int64_t age_ms;
+    uint64_t position;
+    uint64_t lag_events; /* of the ring or the history, matching or not */
+    uint64_t lag_bytes;  /* within the ring */
+    uint64_t events_sent;
+    uint64_t bytes_sent;
+};
+void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts);
+const char *stream_state_text(enum stream_state state);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* What stream.c and streams.c share of a stream, and nobody else. */
+#ifndef BUGLE_STREAM_INTERNAL_H
+#define BUGLE_STREAM_INTERNAL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include <sys/types.h>
+
+#include "history.h"
+#include "match.h"
+#include "ring.h"
+#include "stream.h"
+#include "streams.h"
+
+/* Not in the ring: behind it, or nowhere yet. */
+#define STREAM_CURSOR_NONE UINT64_MAX
+
+/* What the gateway itself has to say on a stream, in the order it is said. */
+enum stream_pending {
+    STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
+    STREAM_RESET = 1 << 1,      /* `reset` with `reset_reason` */
+    STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
+    STREAM_BEAT = 1 << 3,       /* heartbeat */
+    STREAM_FAREWELL = 1 << 4,   /* `retry` before the end */
+};
+
+struct stream {
+    struct match_listener listener; /* holds the filter */
+    struct stream_host *host;
+    struct MHD_Connection *connection;
+    uint64_t id;
+
+    enum stream_state state;
+    enum stream_end end;
+    enum worker_class class; /* while in the host's ready list */
+    uint8_t pending;         /* enum stream_pending */
+    uint8_t reset_reason;
+    bool suspended;
+    bool in_ready_list;
+    bool half_closed;
+    bool ping_event;
+    bool padding;
+    bool pages_untouched; /* nothing large went through since the pool's pages were given back */
+
+    uint64_t cursor;        /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
+    uint64_t position;      /* last event sent or passed over */
+    uint64_t told_position; /* last id on the wire; UINT64_MAX: none yet */
+    int64_t since_ms;       /* >= 0: begin here, position not known yet */
+
+    struct message *partial; /* a frame that is part sent, or about to be */
+    size_t partial_offset;
+    struct history_page *page;
+    size_t page_index;
+    bool page_asked;
+
+    int fd;
+    struct event watch; /* of the peer, while suspended */
+    uint32_t heartbeat_ms;
+    int64_t started_ms;
+    int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
+    int64_t wrote_ms;
+    int64_t told_ms;
+    int64_t progress_ms; /* the peer last acknowledged something */
+    int64_t acknowledged;
+    uint64_t events_sent;
+    uint64_t bytes_sent;
+    struct peer peer;
+
+    TAILQ_ENTRY(stream) in_host;
+    TAILQ_ENTRY(stream) in_ready;
+    TAILQ_ENTRY(stream) in_busy;
+};
+
+struct streams {
+    struct worker *worker;
+    struct hub *hub;
+    struct pager *pager;
+    struct stats *stats;
+    struct ring *ring;
+    struct match *match;
+    LIST_HEAD(, stream_host) hosts;
+    struct stream_list busy; /* DRAINING, in the order they began */
+    size_t count;
+
+    struct stream **slots; /* by the low half of the id */
+    uint32_t *generations;
+    size_t slots_n;
+    size_t free_hint;
+
+    bool draining;
+    int64_t drain_began_ms;
+    int64_t drain_window_ms;
+    size_t drain_total;
+    size_t drain_ended;
+};
+
+/* libmicrohttpd's content reader of a stream (stream_read.c). */
+ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
+
+/* Move a stream to another state; asserts that the step is a legal one. */
+void stream_move(struct stream *stream, enum stream_state to);
+
+/* Wake an idle stream to say something of the gateway's own. */
+void stream_say(struct stream *stream, enum stream_pending what);
+
+/* Take a cursor from an event, if the stream is idle and the event is new to it. */
+void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
+                  enum worker_class class);
+
+/* Take the answer to a page request; takes the request. */
+void stream_page_done(struct stream *stream, struct pager_request *request);
+
+/* Drop a page that nobody reads; the stream asks again when its client goes on. */
+void stream_drop_page(struct stream *stream);
+
+/* The place up to which a stream has everything, seen from now. */
+uint64_t stream_passed(const struct stream *stream);
+
+/* Table of ids.  Returns 0 or -ENOMEM; sets stream->id. */
+int streams_enter(struct streams *streams, struct stream *stream);
+void streams_leave(struct streams *streams, struct stream *stream);
+
+/* Ask the pager for the stream's next page.  Returns 0 or -ENOMEM. */
+int streams_ask_page(struct streams *streams, struct stream *stream);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All streams of one worker: who is woken by which event, who has been silent too long, who makes
+ * no progress, and the pages that come back from the history.
+ *
+ * Worker's thread throughout, but for streams_new() and streams_free().
+ */
+#ifndef BUGLE_STREAMS_H
+#define BUGLE_STREAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hub.h"
+#include "pager.h"
+#include "stream.h"
+#include "worker.h"
+
+/* Borrows worker and pager for its life.  NULL when out of memory. */
+struct streams *streams_new(struct worker *worker, struct pager *pager);
+void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
+
+/* Make a host ready for streams; take it off again when it has none left. */
+void streams_add_host(struct streams *streams, struct stream_host *host);
+void streams_remove_host(struct stream_host *host);
+
+/* Take over a batch: into the ring, and on to the idle streams it reaches. */
+void streams_batch(struct streams *streams, struct hub_batch *batch);
+
+/* Heartbeats, checkpoints, stalled streams, unread pages, and the next part of a drain. */
+void streams_tick(struct streams *streams, int64_t now_ms);
+
+/* End all streams, evenly over `window_ms`; what is still there then is cut.  New ones end at
+ * once. */
+void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
+
+size_t streams_count(const struct streams *streams);
+
+/* The stream with this id, NULL when there is none (any more). */
+struct stream *streams_find(struct streams *streams, uint64_t id);
+
+/* Call `see` for every stream until it returns false.  `see` may end streams. */
+void streams_each(struct streams *streams, bool (*see)(struct stream *stream, void *arg),
+                  void *arg);
+
+#endif

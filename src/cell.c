@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* Small HTTP daemons.  See cell.h. */
+#include "config.h"
+#include "cell.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Fewer passes lose wake-ups, more let one fast client starve the others. */
+#define PASSES_MAX 4
+/* The pool of a connection holds the head, its parsed records and the room for chunks.  The small
+ * one is one page; the large one is the last size the library takes from malloc. */
+#define POOL_SMALL_BYTES 4096
+#define POOL_LARGE_BYTES 32768
+/* How much later than our own eviction the library's timeout strikes. */
+#define BACKSTOP_SECONDS 10
+
+struct cell {
+    struct stream_host host;
+    struct worker_job jobs[WORKER_CLASSES];
+    struct cells *cells;
+    enum cell_kind kind;
+    struct MHD_Daemon *daemon;
+    struct event *readable; /* the daemon's epoll descriptor */
+    struct event *timer;
+    unsigned connections_n;
+    unsigned started; /* connections ever, to tell how far an addition got */
+    bool running;
+    bool listed; /* in one of the lists of `cells` */
+    STAILQ_HEAD(, cell_waiter) answered;
+    TAILQ_ENTRY(cell) link;
+};
+
+struct cells {
+    struct worker *worker;
+    struct streams *streams;
+    struct cell_handler handler;
+    TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
+    struct cell_list full[CELL_KINDS];
+    size_t connections_n;
+};
+
+static bool is_large(enum cell_kind kind)
+{
+    return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE;
+}
+
+/* ---- running ---- */
+
+static void arm_timer(struct cell *cell)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+    if (MHD_get_timeout(cell->daemon, &timeout_ms) != MHD_YES)
+        return;
+    if (timeout_ms == 0) {
+        event_active(cell->timer, EV_TIMEOUT, 0); /* in the next turn, after the others */
+        return;
+    }
+    struct timeval wait = {.tv_sec = (time_t)(timeout_ms / 1000),
+                           .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
+    evtimer_add(cell->timer, &wait);
+}
+
+static void run_daemon(struct cell *cell)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+    assert(!cell->running);
+    cell->running = true;
+    for (int pass = 0; pass < PASSES_MAX; pass++) {
+        MHD_run(cell->daemon);
+        if (MHD_get_timeout(cell->daemon, &timeout_ms) != MHD_YES || timeout_ms != 0)
+            break;
+    }
+    cell->running = false;
+    arm_timer(cell);
+}
+
+static struct cell *cell_of_job(struct worker_job *job, enum worker_class class)
+{
+    return (struct cell *)((char *)job - offsetof(struct cell, jobs) -
+                           (size_t) class * sizeof(struct worker_job));
+}
+
+static bool run_answers(struct worker_job *job)
+{
+    struct cell *cell = cell_of_job(job, WORKER_NOW);
+    struct cell_waiter *waiter;
+
+    while ((waiter = STAILQ_FIRST(&cell->answered)) != NULL) {
+        STAILQ_REMOVE_HEAD(&cell->answered, link);
+        MHD_resume_connection(waiter->connection);
+    }
+    run_daemon(cell);
+    return false;
+}
+
+static bool run_streams(struct cell *cell, enum worker_class class)
+{
+    bool more = stream_host_resume(&cell->host, class, CELL_CONNECTIONS_MAX);
+
+    run_daemon(cell);
+    return more;
+}
+
+static bool run_few(struct worker_job *job)
+{
+    return run_streams(cell_of_job(job, WORKER_FEW), WORKER_FEW);
+}
+
+static bool run_many(struct worker_job *job)
+{
+    return run_streams(cell_of_job(job, WORKER_MANY), WORKER_MANY);
+}
+
+static void wake(struct stream_host *host, enum worker_class class)
+{
+    struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
+
+    worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    run_daemon(arg);
+}
+
+/* ---- what the library calls ---- */
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_n, void **context)
+{
+    struct cell *cell = cls;
+
+    return (enum MHD_Result)cell->cells->handler.request(cell, connection, url, method, version,
+                                                         upload, upload_n, context);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct cell *cell = cls;
+
+    (void)code;
+    cell->cells->handler.completed(cell, connection, context);
+}
+
+static struct cell_list *list_of(struct cell *cell)
+{
+    bool is_full = cell->connections_n >= CELL_CONNECTIONS_MAX;
+
+    return is_full ? &cell->cells->full[cell->kind] : &cell->cells->open[cell->kind];
+}
+
+static void count_connection(struct cell *cell, int n)
+{
+    TAILQ_REMOVE(list_of(cell), cell, link);
+    cell->connections_n += (unsigned)n;
+    cell->cells->connections_n += (size_t)n;
+    TAILQ_INSERT_HEAD(list_of(cell), cell, link);
+}
+
+/* A descriptor this worker had is closed. */
+static void count_off(struct cells *cells)
+{
+    worker_load_add(cells->worker, -1);
+    stats_add(worker_stats(cells->worker), STATS_CONNECTIONS_OPEN, -1);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct cell *cell = cls;
+
+    (void)connection;
+    (void)socket_context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        cell->started++;
+        count_connection(cell, 1);
+        return;
+    }
+    count_connection(cell, -1);
+    count_off(cell->cells);
+}
+
+/* ---- life of a cell ---- */
+
+static struct MHD_Daemon *start_daemon(struct cell *cell)
+{
+    const struct conf *conf = worker_conf(cell->cells->worker);
+    bool is_stream = cell->kind == CELL_STREAM || cell->kind == CELL_STREAM_LARGE;
+    uint64_t timeout_ms =
+        is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
+    unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
+    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES : POOL_SMALL_BYTES;
+
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
+                                MHD_USE_NO_LISTEN_SOCKET,
+                            0, NULL, NULL, on_request, cell,                   /**/
+                            MHD_OPTION_CONNECTION_LIMIT, CELL_CONNECTIONS_MAX, /**/
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,    /**/
+                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,          /**/
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, cell,   /**/
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, cell, MHD_OPTION_END);
+}
+
+static int start(struct cell *cell)
+{
+    struct event_base *base = worker_base(cell->cells->worker);
+    const union MHD_DaemonInfo *info;
+
+    cell->daemon = start_daemon(cell);
+    if (cell->daemon == NULL)
+        return errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOMEM;
+    info = MHD_get_daemon_info(cell->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, on_ready, cell);
+    cell->timer = evtimer_new(base, on_ready, cell);
+    if (cell->readable == NULL || cell->timer == NULL)
+        return -ENOMEM;
+    event_add(cell->readable, NULL);
+    return 0;
+}
+
+static void free_cell(struct cell *cell)
+{
+    for (size_t class = 0; class < WORKER_CLASSES; class ++)
+        worker_dequeue(cell->cells->worker, &cell->jobs[class]);
+    if (cell->readable != NULL)
+        event_free(cell->readable);
+    if (cell->timer != NULL)
+        event_free(cell->timer);
+    if (cell->daemon != NULL)
+        MHD_stop_daemon(cell->daemon);
+    if (cell->listed)
+        TAILQ_REMOVE(list_of(cell), cell, link);
+    streams_remove_host(&cell->host);
+    free(cell);
+}
+
+static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret_cell)
+{
+    struct cell *cell = calloc(1, sizeof(*cell));
+
+    if (cell == NULL)
+        return -ENOMEM;
+    cell->cells = cells;
+    cell->kind = kind;
+    cell->jobs[WORKER_NOW].run = run_answers;
+    cell->jobs[WORKER_FEW].run = run_few;
+    cell->jobs[WORKER_MANY].run = run_many;
+    STAILQ_INIT(&cell->answered);
+    cell->host.wake = wake;
+    cell->host.large_pool = is_large(kind);
+    streams_add_host(cells->streams, &cell->host);
+    int result = start(cell);
+    if (result != 0) {
+        free_cell(cell);
+        return result;
+    }
+    TAILQ_INSERT_HEAD(&cells->open[kind], cell, link);
+    cell->listed = true;
+    stats_add(worker_stats(cells->worker), STATS_CELLS, 1);
+    *ret_cell = cell;
+    return 0;
+}
+
+static void close_cell(struct cells *cells, struct cell *cell)
+{
+    stats_add(worker_stats(cells->worker), STATS_CELLS, -1);
+    free_cell(cell); /* closes its connections, which counts them off and so uses the list */
+}
+
+/* ---- all of them ---- */
+
+struct cells *cells_new(struct worker *worker, struct streams *streams,
+                        const struct cell_handler *handler)
+{
+    struct cells *cells = calloc(1, sizeof(*cells));
+
+    if (cells == NULL)
+        return NULL;
+    cells->worker = worker;
+    cells->streams = streams;
+    cells->handler = *handler;
+    for (size_t kind = 0; kind < CELL_KINDS; kind++)
+        TAILQ_INIT(&cells->open[kind]);
+    for (size_t kind = 0; kind < CELL_KINDS; kind++)
+        TAILQ_INIT(&cells->full[kind]);
+    return cells;
+}
+
+static void close_list(struct cells *cells, struct cell_list *list)
+{
+    struct cell *cell;
+
+    while ((cell = TAILQ_FIRST(list)) != NULL)
+        close_cell(cells, cell);
+}
+
+void cells_abort(struct cells *cells)
+{
+    for (size_t kind = 0; kind < CELL_KINDS; kind++) {
+        close_list(cells, &cells->full[kind]);
+        close_list(cells, &cells->open[kind]);
+    }
+}
+
+void cells_free(struct cells *cells)
+{
+    if (cells == NULL)
+        return;
+    cells_abort(cells);
+    free(cells);
+}
+
+int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
+              socklen_t address_n)
+{
+    struct cell *cell = TAILQ_FIRST(&cells->open[kind]);
+    int result = cell == NULL ? open_cell(cells, kind, &cell) : 0;
+
+    if (result != 0) {
+        close(fd);
+        count_off(cells);
+        return result;
+    }
+    unsigned started = cell->started;
+    if (MHD_add_connection(cell->daemon, fd, address, address_n) != MHD_YES) {
+        /* it closed the descriptor, and told on_connection() only if it had got that far */
+        if (started == cell->started)
+            count_off(cells);
+        return -ENOMEM;
+    }
+    worker_enqueue(cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
+    return 0;
+}
+
+void cells_tick(struct cells *cells)
+{
+    for (size_t kind = 0; kind < CELL_KINDS; kind++) {
+        struct cell *cell = TAILQ_FIRST(&cells->open[kind]);
+        bool one_empty_kept = false;
+
+        while (cell != NULL) {
+            struct cell *next = TAILQ_NEXT(cell, link);
+
+            if (cell->connections_n == 0 && one_empty_kept)
+                close_cell(cells, cell);
+            else if (cell->connections_n == 0)
+                one_empty_kept = true;
+            cell = next;
+        }
+    }
+}
+
+size_t cells_connections(const struct cells *cells)
+{
+    return cells->connections_n;
+}
+
+void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
+{
+    (void)cell;
+    waiter->connection = connection;
+    MHD_suspend_connection(connection);
+}
+
+void cell_answer(struct cell *cell, struct cell_waiter *waiter)
+{
+    STAILQ_INSERT_TAIL(&cell->answered, waiter, link);
+    worker_enqueue(cell->cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
+}
+
+struct stream_host *cell_host(struct cell *cell)
+{
+    return &cell->host;
+}
+
+struct worker *cell_worker(struct cell *cell)
+{
+    return cell->cells->worker;
+}
+
+struct streams *cell_streams(struct cell *cell)
+{
+    return cell->cells->streams;
+}
+
+void *cell_handler_arg(struct cell *cell)
+{
+    return cell->cells->handler.arg;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a new socket waits for its first head.  See gate.h. */
+#include "config.h"
+#include "gate.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "http_head.h"
+#include "log.h"
+
+/* A head up to this size leaves a small pool room for its records and for chunks; the library
+ * keeps cookies twice and a record of some 50 bytes for each header. */
+#define SMALL_HEAD_BYTES 1100
+#define HEADER_RECORD_BYTES 48
+/* A body beyond this is read faster through a large pool. */
+#define SMALL_BODY_BYTES 8192
+
+struct waiting {
+    struct gate *gate;
+    struct event readable;
+    int fd;
+    int64_t until_ms;
+    bool watched;
+    struct sockaddr_storage address;
+    socklen_t address_n;
+    TAILQ_ENTRY(waiting) link;
+};
+
+struct gate {
+    struct worker *worker;
+    struct cells *cells;
+    struct linger *linger;
+    struct http_head_limits limits;
+    size_t count;
+    TAILQ_HEAD(, waiting) sockets; /* the oldest first */
+    struct log_valve valve;
+    size_t peek_bytes;
+    char peek[];
+};
+
+struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger *linger)
+{
+    const struct conf *conf = worker_conf(worker);
+    size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */
+    struct gate *gate = calloc(1, sizeof(*gate) + peek_bytes);
+
+    if (gate == NULL)
+        return NULL;
+    gate->worker = worker;
+    gate->cells = cells;
+    gate->linger = linger;
+    gate->limits.head_bytes_max = conf->limits.header_bytes;
+    gate->limits.target_bytes_max = conf->limits.url_bytes;
+    gate->limits.headers_max = conf->limits.header_count;
+    gate->peek_bytes = peek_bytes;
+    TAILQ_INIT(&gate->sockets);
+    return gate;
+}
+
+/* The descriptor goes its own way from here. */
+static void forget(struct waiting *socket)
+{
+    if (socket->watched)
+        event_del(&socket->readable);
+    TAILQ_REMOVE(&socket->gate->sockets, socket, link);
+    socket->gate->count--;
+    free(socket);
+}
+
+static void count_off(struct gate *gate)
+{
+    worker_load_add(gate->worker, -1);
+    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_OPEN, -1);
+}
+
+static void drop(struct waiting *socket)
+{
+    count_off(socket->gate);
+    close(socket->fd);
+    forget(socket);
+}
+
+void gate_abort(struct gate *gate)
+{
+    while (!TAILQ_EMPTY(&gate->sockets))
+        drop(TAILQ_FIRST(&gate->sockets));
+}
+
+void gate_free(struct gate *gate)
+{
+    if (gate == NULL)
+        return;
+    gate_abort(gate);
+    free(gate);
+}
+
+static const char *title_of(unsigned status)
+{
+    switch (status) {
+    case 408:
+        return "Request Timeout";
+    case 414:
+        return "URI Too Long";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
+    case 505:
+        return "HTTP Version Not Supported";
+    default:
+        return "Bad Request";
+    }
+}
+
+/* Answer and close; `why` is static text of ours, never the peer's. */
+static void refuse(struct waiting *socket, unsigned status, const char *why)
+{
+    struct gate *gate = socket->gate;
+    char body[320], answer[640];
+    int body_n = snprintf(body, sizeof(body),
+                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
+                          "\"detail\":\"The request %s.\",\"code\":\"bad_request\"}\n",
+                          title_of(status), status, why);
+    int n = snprintf(answer, sizeof(answer),
+                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
+                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
+                     status, title_of(status), body_n, body);
+
+    stats_add(worker_stats(gate->worker), STATS_RESPONSES_4XX, status < 500);
+    stats_add(worker_stats(gate->worker), STATS_RESPONSES_5XX, status >= 500);
+    count_off(gate);
+    if (send(socket->fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+        linger_take(gate->linger, socket->fd);
+    else
+        close(socket->fd);
+    forget(socket);
+}
+
+static bool is_stream_path(const struct http_head *head)
+{
+    return head->method == HTTP_GET && head->path_n == 7 && memcmp(head->path, "/events", 7) == 0;
+}
+
+static enum cell_kind kind_of(const struct http_head *head)
+{
+    size_t needs = head->head_bytes + head->cookie_bytes + head->headers_n * HEADER_RECORD_BYTES;
+    bool large = needs > SMALL_HEAD_BYTES + 12 * HEADER_RECORD_BYTES;
+
+    if (is_stream_path(head))
+        return large ? CELL_STREAM_LARGE : CELL_STREAM;
+    if (head->chunked || head->content_length > SMALL_BODY_BYTES)
+        large = true;
+    return large ? CELL_API_LARGE : CELL_API;
+}
+
+static void admit(struct waiting *socket, const struct http_head *head)
+{
+    struct gate *gate = socket->gate;
+    struct sockaddr_storage address = socket->address;
+    socklen_t address_n = socket->address_n;
+    enum cell_kind kind = kind_of(head);
+    int fd = socket->fd;
+    unsigned long skipped;
+
+    forget(socket); /* off this loop's epoll before the library's own gets it */
+    int result =
+        cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address, address_n);
+    if (result != 0 && log_valve_open(&gate->valve, &skipped))
+        log_warning("a connection was closed: %s (%lu more like it)", strerror(-result), skipped);
+}
+
+/* Look at what has arrived.  Returns whether the socket goes on waiting; if not it is gone. */
+static bool look(struct waiting *socket, bool may_grow)
+{
+    struct gate *gate = socket->gate;
+    struct http_head head;
+    ssize_t n = recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
+        return true;
+    if (n <= 0) {
+        drop(socket);
+        return false;
+    }
+    switch (http_head_check(gate->peek, (size_t)n, &gate->limits, &head)) {
+    case HTTP_HEAD_MORE:
+        if (!may_grow)
+            drop(socket);
+        return may_grow;
+    case HTTP_HEAD_BAD:
+        stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
+        refuse(socket, head.status, head.why);
+        return false;
+    case HTTP_HEAD_GOOD:
+        admit(socket, &head);
+        return false;
+    }
+    return false;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    look(arg, (what & EV_CLOSED) == 0);
+}
+
+/* Most heads are there whole when the socket is: only the others are worth an event. */
+static void watch(struct waiting *socket)
+{
+    event_assign(&socket->readable, worker_base(socket->gate->worker), socket->fd,
+                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, socket);
+    event_add(&socket->readable, NULL);
+    socket->watched = true;
+}
+
+void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n)
+{
+    struct waiting *socket = calloc(1, sizeof(*socket));
+
+    if (socket == NULL) {
+        count_off(gate);
+        close(fd);
+        return;
+    }
+    socket->gate = gate;
+    socket->fd = fd;
+    socket->until_ms =
+        clock_mono_ms() + (int64_t)worker_conf(gate->worker)->limits.header_timeout_ms;
+    memcpy(&socket->address, address, address_n);
+    socket->address_n = address_n;
+    TAILQ_INSERT_TAIL(&gate->sockets, socket, link);
+    gate->count++;
+    if (look(socket, true))
+        watch(socket);
+}
+
+static void time_out(struct waiting *socket)
+{
+    struct gate *gate = socket->gate;
+    bool said_something =
+        recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT) > 0;
+
+    stats_add(worker_stats(gate->worker), STATS_HEADS_TIMED_OUT, 1);
+    /* browsers open sockets that they may never use: those end without a word */
+    if (said_something)
+        refuse(socket, 408, "head did not arrive in time");
+    else
+        drop(socket);
+}
+
+void gate_tick(struct gate *gate, int64_t now_ms)
+{
+    struct waiting *socket;
+
+    while ((socket = TAILQ_FIRST(&gate->sockets)) != NULL && socket->until_ms <= now_ms)
+        time_out(socket);
+}
+
+size_t gate_count(const struct gate *gate)
+{
+    return gate->count;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets that are read to the end after their last answer.  See linger.h. */
+#include "config.h"
+#include "linger.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#define LINGER_MS 2000
+#define SOCKETS_MAX 256
+#define DISCARD_BYTES 65536
+/* Reads in one go, so that a peer which sends fast does not hold the loop. */
+#define READS_MAX 16
+
+struct lingering {
+    struct linger *linger;
+    struct event readable;
+    int fd;
+    int64_t until_ms;
+    TAILQ_ENTRY(lingering) link;
+};
+
+struct linger {
+    struct worker *worker;
+    size_t count;
+    TAILQ_HEAD(, lingering) sockets; /* the first to go first */
+    char discard[DISCARD_BYTES];
+};
+
+struct linger *linger_new(struct worker *worker)
+{
+    struct linger *linger = calloc(1, sizeof(*linger));
+
+    if (linger == NULL)
+        return NULL;
+    linger->worker = worker;
+    TAILQ_INIT(&linger->sockets);
+    return linger;
+}
+
+static void let_go(struct lingering *socket)
+{
+    struct linger *linger = socket->linger;
+
+    event_del(&socket->readable);
+    TAILQ_REMOVE(&linger->sockets, socket, link);
+    linger->count--;
+    close(socket->fd);
+    free(socket);
+}
+
+void linger_free(struct linger *linger)
+{
+    if (linger == NULL)
+        return;
+    while (!TAILQ_EMPTY(&linger->sockets))
+        let_go(TAILQ_FIRST(&linger->sockets));
+    free(linger);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct lingering *socket = arg;
+
+    (void)what;
+    for (int i = 0; i < READS_MAX; i++) {
+        ssize_t n = recv(fd, socket->linger->discard, DISCARD_BYTES, MSG_DONTWAIT);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            let_go(socket);
+            return;
+        }
+    }
+}
+
+void linger_take(struct linger *linger, int fd)
+{
+    struct lingering *socket = linger->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
+
+    if (socket == NULL) {
+        close(fd);
+        return;
+    }
+    shutdown(fd, SHUT_WR);
+    socket->linger = linger;
+    socket->fd = fd;
+    socket->until_ms = clock_mono_ms() + LINGER_MS;
+    event_assign(&socket->readable, worker_base(linger->worker), fd, EV_READ | EV_PERSIST,
+                 on_readable, socket);
+    event_add(&socket->readable, NULL);
+    TAILQ_INSERT_TAIL(&linger->sockets, socket, link);
+    linger->count++;
+}
+
+void linger_tick(struct linger *linger, int64_t now_ms)
+{
+    struct lingering *socket;
+
+    while ((socket = TAILQ_FIRST(&linger->sockets)) != NULL && socket->until_ms <= now_ms)
+        let_go(socket);
+}
+
+size_t linger_count(const struct linger *linger)
+{
+    return linger->count;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* The acceptor.  See listener.h. */
+#include "config.h"
+#include "listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define ACCEPTS_A_WAKE 64
+#define PAUSE_MIN_MS 50
+#define PAUSE_MAX_MS 1000
+/* A client that stops reading must not fill the kernel: this much may wait unsent before a socket
+ * counts as full, and this much may be held for it in all. */
+#define NOTSENT_LOWAT_BYTES 16384
+#define SEND_BUFFER_BYTES 65536
+#define USER_TIMEOUT_BEYOND_STALL_MS 10000
+
+struct door {
+    struct listener *listener;
+    int fd;
+    struct event *event;
+    char *unix_path;
+    char url[160];
+};
+
+struct listener {
+    struct event_base *base;
+    const struct conf *conf;
+    struct listener_sink sink;
+    struct stats *stats;
+    struct event *pause_timer;
+    long pause_ms;
+    int spare_fd;
+    struct log_valve valve;
+    size_t doors_n;
+    struct door doors[];
+};
+
+/* ---- accepting ---- */
+
+static void set_accepting(struct listener *listener, bool accepting)
+{
+    for (size_t i = 0; i < listener->doors_n; i++) {
+        if (accepting)
+            event_add(listener->doors[i].event, NULL);
+        else
+            event_del(listener->doors[i].event);
+    }
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    set_accepting(arg, true);
+}
+
+/* Without a free descriptor the loop would spin on a listener that stays readable. */
+static void pause_accepting(struct listener *listener)
+{
+    listener->pause_ms = listener->pause_ms == 0                 ? PAUSE_MIN_MS
+                         : listener->pause_ms * 2 < PAUSE_MAX_MS ? listener->pause_ms * 2
+                                                                 : PAUSE_MAX_MS;
+    struct timeval wait = {.tv_sec = listener->pause_ms / 1000,
+                           .tv_usec = listener->pause_ms % 1000 * 1000};
+
+    stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
+    set_accepting(listener, false);
+    evtimer_add(listener->pause_timer, &wait);
+}
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* One who waits is told at once, instead of hanging until its own timeout. */
+static void shed_one(struct listener *listener, int door_fd)
+{
+    unsigned long skipped;
+
+    if (listener->spare_fd >= 0) {
+        close(listener->spare_fd);
+        int fd = accept4(door_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) {
+            close(fd);
+            stats_add(listener->stats, STATS_CONNECTIONS_SHED, 1);
+        }
+    }
+    listener->spare_fd = open_spare();
+    if (log_valve_open(&listener->valve, &skipped))
+        log_warning("out of descriptors: accepting pauses (%lu times more)", skipped);
+}
+
+static bool is_passing(int error)
+{
+    return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM;
+}
+
+/* Accept one.  Returns whether there may be more. */
+static bool accept_one(struct door *door)
+{
+    struct listener *listener = door->listener;
+    struct sockaddr_storage address = {0};
+    socklen_t address_n = sizeof(address);
+    int fd = accept4(door->fd, (struct sockaddr *)(void *)&address, &address_n,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        listener->pause_ms = 0;
+        stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
+        listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n);
+        return true;
+    }
+    if (errno == EAGAIN)
+        return false;
+    if (is_passing(errno))
+        return true;
+    shed_one(listener, door->fd);
+    pause_accepting(listener);
+    return false;
+}
+
+static void on_connection(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    for (int i = 0; i < ACCEPTS_A_WAKE; i++)
+        if (!accept_one(arg))
+            return;
+}
+
+/* ---- opening ---- */
+
+static void set_options(const struct listener *listener, int fd)
+{
+    int on = 1, lowat = NOTSENT_LOWAT_BYTES, buffer = SEND_BUFFER_BYTES;
+    int user_timeout_ms =
+        (int)listener->conf->stream.stall_timeout_ms + USER_TIMEOUT_BEYOND_STALL_MS;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static int bind_and_listen(struct door *door, const struct sockaddr *address, socklen_t address_n)
+{
+    door->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (door->fd < 0)
+        return -errno;
+    set_options(door->listener, door->fd);
+    if (address->sa_family == AF_INET6)
+        setsockopt(door->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
+    if (bind(door->fd, address, address_n) != 0 || listen(door->fd, SOMAXCONN) != 0)
+        return -errno;
+    return 0;
+}
+
+/* A socket file that nobody listens on any more is in the way; anything else is not ours. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+    struct stat info;
+
+    if (lstat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode))
+        return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)(const void *)address, sizeof(*address)) != 0 &&
+        errno == ECONNREFUSED)
+        unlink(address->sun_path);
+    close(fd);
+}
+
+static int open_unix(struct door *door, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, path);
+    remove_stale(&address);
+    int result =
+        bind_and_listen(door, (const struct sockaddr *)(const void *)&address, sizeof(address));
+    if (result != 0)
+        return result;
+    door->unix_path = strdup(path);
+    snprintf(door->url, sizeof(door->url), "unix:%s", path);
+    return 0;
+}
+
+/* Split ADDR:PORT or [ADDR6]:PORT, whose form the configuration has checked. */
+static int resolve(const char *item, struct addrinfo **ret_addresses)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    const char *colon = strrchr(item, ':');
+    size_t host_n = colon != NULL ? (size_t)(colon - item) : 0;
+    char host[128];
+
+    if (colon == NULL || host_n >= sizeof(host))
+        return -EINVAL;
+    memcpy(host, item, host_n);
+    host[host_n] = '\0';
+    char *name = host;
+    if (host[0] == '[' && host_n > 2 && host[host_n - 1] == ']') {
+        host[host_n - 1] = '\0';
+        name = host + 1;
+    }
+    if (strcmp(name, "localhost") == 0)
+        name = strcpy(host, "127.0.0.1");
+    if (strcmp(name, "*") == 0)
+        name = strcpy(host, "0.0.0.0");
+    return getaddrinfo(name, colon + 1, &hints, ret_addresses) == 0 ? 0 : -EADDRNOTAVAIL;
+}
+
+static void write_url(struct door *door)
+{
+    struct sockaddr_storage address;
+    socklen_t address_n = sizeof(address);
+    char host[INET6_ADDRSTRLEN], port[8];
+
+    getsockname(door->fd, (struct sockaddr *)(void *)&address, &address_n);
+    getnameinfo((struct sockaddr *)(void *)&address, address_n, host, sizeof(host), port,
+                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(door->url, sizeof(door->url),
+             address.ss_family == AF_INET6 ? "http://[%s]:%s/" : "http://%s:%s/", host, port);
+}
+
+static int open_tcp(struct door *door, const char *item)
+{
+    struct addrinfo *addresses;
+    int result = resolve(item, &addresses);
+
+    if (result != 0)
+        return result;
+    result = bind_and_listen(door, addresses->ai_addr, addresses->ai_addrlen);
+    freeaddrinfo(addresses);
+    if (result == 0)
+        write_url(door);
+    return result;
+}
+
+static int open_door(struct listener *listener, const char *item)
+{
+    struct door *door = &listener->doors[listener->doors_n++];
+    bool is_unix = strncmp(item, "unix:", 5) == 0;
+
+    door->listener = listener;
+    door->fd = -1;
+    int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
+    if (result != 0)
+        return result;
+    door->event = event_new(listener->base, door->fd, EV_READ | EV_PERSIST, on_connection, door);
+    if (door->event == NULL)
+        return -ENOMEM;
+    event_add(door->event, NULL);
+    return 0;
+}
+
+struct listener *listener_new(struct event_base *base, const struct conf *conf,
+                              const struct listener_sink *sink, struct stats *stats,
+                              struct conf_error *ret_error)
+{
+    const struct conf_list *listen_on = &conf->server.listen;
+    struct listener *listener =
+        calloc(1, sizeof(*listener) + listen_on->items_n * sizeof(struct door));
+
+    if (listener == NULL) {
+        snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
+        return NULL;
+    }
+    listener->base = base;
+    listener->conf = conf;
+    listener->sink = *sink;
+    listener->stats = stats;
+    listener->spare_fd = open_spare();
+    listener->pause_timer = evtimer_new(base, on_pause_over, listener);
+    for (size_t i = 0; i < listen_on->items_n; i++) {
+        int result = open_door(listener, listen_on->items[i]);
+
+        if (result == 0)
+            continue;
+        snprintf(ret_error->text, sizeof(ret_error->text), "cannot listen on %s: %s",
+                 listen_on->items[i], strerror(-result));
+        listener_free(listener);
+        return NULL;
+    }
+    return listener;
+}
+
+void listener_close(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->doors_n; i++) {
+        struct door *door = &listener->doors[i];
+
+        if (door->fd < 0)
+            continue;
+        /* closing would reset those who wait in the kernel's queue, having done nothing wrong */
+        if (door->event != NULL) {
+            while (accept_one(door))
+                ;
+            event_free(door->event);
+        }
+        close(door->fd);
+        door->fd = -1;
+        door->event = NULL;
+        if (door->unix_path != NULL)
+            unlink(door->unix_path);
+    }
+    evtimer_del(listener->pause_timer);
+}
+
+void listener_free(struct listener *listener)
+{
+    if (listener == NULL)
+        return;
+    listener_close(listener);
+    for (size_t i = 0; i < listener->doors_n; i++)
+        free(listener->doors[i].unix_path);
+    if (listener->pause_timer != NULL)
+        event_free(listener->pause_timer);
+    if (listener->spare_fd >= 0)
+        close(listener->spare_fd);
+    free(listener);
+}
+
+const char *listener_url(const struct listener *listener, size_t index)
+{
+    return index < listener->doors_n ? listener->doors[index].url : NULL;
+}

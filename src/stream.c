@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a stream: opening, its states, its ends.  See stream.h; the reader is in
+ * stream_read.c. */
+#include "config.h"
+#include "stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "stream_internal.h"
+
+/* libmicrohttpd reads into this buffer only for HTTP/1.0; for chunked answers it is not used, but
+ * it is allocated with every response. */
+#define BLOCK_BYTES_HTTP_1_0 4096
+#define BLOCK_BYTES 1
+
+/* ---- states ---- */
+
+static bool is_legal(enum stream_state from, enum stream_state to)
+{
+    switch (from) {
+    case STREAM_IDLE:
+        return to == STREAM_READY || to == STREAM_CLOSING;
+    case STREAM_READY:
+        return to == STREAM_DRAINING || to == STREAM_CLOSING;
+    case STREAM_DRAINING:
+        return to != STREAM_DRAINING;
+    case STREAM_PAGING:
+        return to == STREAM_READY || to == STREAM_CLOSING;
+    case STREAM_CLOSING:
+        return false;
+    }
+    return false;
+}
+
+static struct stream_list *ready_list(struct stream *stream)
+{
+    return &stream->host->ready[stream->class - WORKER_FEW];
+}
+
+static void leave_ready_list(struct stream *stream)
+{
+    if (!stream->in_ready_list)
+        return;
+    TAILQ_REMOVE(ready_list(stream), stream, in_ready);
+    stream->in_ready_list = false;
+}
+
+static void enter_ready_list(struct stream *stream)
+{
+    TAILQ_INSERT_TAIL(ready_list(stream), stream, in_ready);
+    stream->in_ready_list = true;
+    stream->host->wake(stream->host, stream->class);
+}
+
+void stream_move(struct stream *stream, enum stream_state to)
+{
+    struct streams *streams = stream->host->streams;
+
+    assert(is_legal(stream->state, to));
+    leave_ready_list(stream);
+    if (stream->state == STREAM_DRAINING)
+        TAILQ_REMOVE(&streams->busy, stream, in_busy);
+    stream->state = to;
+    if (to == STREAM_DRAINING)
+        TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
+    /* a suspended stream that has something to do is to be resumed */
+    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended))
+        enter_ready_list(stream);
+}
+
+static void make_ready(struct stream *stream, enum worker_class class)
+{
+    stream->class = class;
+    stream_move(stream, STREAM_READY);
+}
+
+/* An idle stream has passed everything in the ring; say so before it does anything else. */
+static void catch_up(struct stream *stream)
+{
+    struct ring *ring = stream->host->streams->ring;
+
+    stream->position = stream_passed(stream);
+    stream->cursor = ring_head(ring);
+}
+
+uint64_t stream_passed(const struct stream *stream)
+{
+    uint64_t head = ring_head_position(stream->host->streams->ring);
+    bool caught_up =
+        stream->state == STREAM_IDLE || stream->cursor == ring_head(stream->host->streams->ring);
+
+    return caught_up && head > stream->position ? head : stream->position;
+}
+
+void stream_say(struct stream *stream, enum stream_pending what)
+{
+    stream->pending |= (uint8_t)what;
+    if (stream->state != STREAM_IDLE)
+        return;
+    catch_up(stream);
+    make_ready(stream, WORKER_MANY);
+}
+
+/* A private event must not wait behind the broadcast that woke the stream first. */
+static void promote(struct stream *stream)
+{
+    if (stream->class == WORKER_FEW)
+        return;
+    leave_ready_list(stream);
+    stream->class = WORKER_FEW;
+    enter_ready_list(stream);
+}
+
+void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
+                  enum worker_class class)
+{
+    uint64_t before = message->kind == MESSAGE_STORED ? message->position - 1 : message->position;
+
+    if (stream->state == STREAM_READY && class == WORKER_FEW)
+        promote(stream);
+    if (stream->state != STREAM_IDLE)
+        return;
+    if (message->kind == MESSAGE_STORED ? message->position <= stream->position
+                                        : message->position < stream->position)
+        return;
+    stream->cursor = sequence;
+    if (before > stream->position)
+        stream->position = before;
+    make_ready(stream, class);
+}
+
+/* ---- pages ---- */
+
+static void reset_to(struct stream *stream, enum stream_reset reason, uint64_t position)
+{
+    stream->reset_reason = (uint8_t)reason;
+    stream->position = position;
+    stream->pending |= STREAM_RESET;
+}
+
+void stream_page_done(struct stream *stream, struct pager_request *request)
+{
+    stream->page_asked = false;
+    if (stream->state != STREAM_PAGING) {
+        pager_request_free(request);
+        return;
+    }
+    if (request->result == -ESTALE) {
+        reset_to(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
+    } else if (request->result != 0) {
+        stream_end(stream, STREAM_END_FAILED);
+        pager_request_free(request);
+        return;
+    } else {
+        if (stream->since_ms >= 0)
+            stream->position = request->after;
+        stream->page = request->page;
+        stream->page_index = 0;
+        request->page = NULL;
+    }
+    stream->since_ms = -1;
+    pager_request_free(request);
+    make_ready(stream, WORKER_MANY);
+}
+
+void stream_drop_page(struct stream *stream)
+{
+    history_page_free(stream->page);
+    stream->page = NULL;
+}
+
+/* ---- the peer ---- */
+
+/* An edge on the descriptor of a stream.  A FIN alone cannot tell a client that left from one
+ * that only closed its sending half: a byte sent to it tells. */
+static void on_peer(evutil_socket_t fd, short what, void *arg)
+{
+    struct stream *stream = arg;
+
+    (void)what;
+    switch (peer_probe(fd)) {
+    case PEER_THERE:
+        return;
+    case PEER_GONE:
+        stream_end(stream, STREAM_END_LEFT);
+        return;
+    case PEER_HALF_CLOSED:
+        if (!stream->half_closed)
+            stream_say(stream, STREAM_BEAT);
+        stream->half_closed = true;
+        return;
+    }
+}
+
+static void watch_peer(struct stream *stream)
+{
+    struct event_base *base = worker_base(stream->host->streams->worker);
+
+    /* READ and ET both matter: without READ a reset is never reported, without ET the loop spins */
+    event_assign(&stream->watch, base, stream->fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
+                 on_peer, stream);
+    event_add(&stream->watch, NULL);
+}
+
+/* ---- opening ---- */
+
+static void start_from_id(struct stream *stream, const struct stream_start *start)
+{
+    struct hub *hub = stream->host->streams->hub;
+    uint64_t committed = hub_committed(hub);
+    struct history_bounds bounds;
+    const char *epoch;
+    uint64_t position;
+
+    history_bounds(hub_history(hub), &bounds);
+    if (!sse_parse_id(start->id, start->id_n, &epoch, &position))
+        reset_to(stream, STREAM_RESET_UNKNOWN, committed);
+    else if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
+        reset_to(stream, STREAM_RESET_EPOCH, committed);
+    else if (position > committed)
+        reset_to(stream, STREAM_RESET_UNKNOWN, committed);
+    else if (position < bounds.trimmed)
+        reset_to(stream, STREAM_RESET_EXPIRED, bounds.trimmed);
+    else
+        stream->position = stream->told_position = position;
+}
+
+static void find_start(struct stream *stream, const struct stream_start *start)
+{
+    struct hub *hub = stream->host->streams->hub;
+    struct history_bounds bounds;
+
+    switch (start->from) {
+    case STREAM_FROM_LATEST:
+        stream->position = hub_committed(hub);
+        break;
+    case STREAM_FROM_EARLIEST:
+        history_bounds(hub_history(hub), &bounds);
+        stream->position = bounds.trimmed;
+        break;
+    case STREAM_FROM_TIME:
+        stream->since_ms = start->since_ms;
+        break;
+    case STREAM_FROM_ID:
+        start_from_id(stream, start);
+        break;
+    }
+}
+
+static struct stream *allocate(struct stream_host *host, const struct stream_ask *ask)
+{
+    struct stream *stream = calloc(1, sizeof(*stream));
+
+    if (stream == NULL)
+        return NULL;
+    stream->host = host;
+    stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
+    stream->class = WORKER_MANY;
+    stream->cursor = STREAM_CURSOR_NONE;
+    stream->told_position = UINT64_MAX;
+    stream->since_ms = -1;
+    stream->ping_event = ask->ping_event;
+    stream->padding = ask->padding;
+    stream->pending = STREAM_PRELUDE;
+    stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
+    stream->peer = ask->peer;
+    stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms =
+        stream->progress_ms = clock_mono_ms();
+    return stream;
+}
+
+static void join_host(struct stream_host *host, struct stream *stream)
+{
+    struct streams *streams = host->streams;
+    int64_t beat_ms = stream->wrote_ms + stream->heartbeat_ms;
+
+    TAILQ_INSERT_TAIL(&host->all, stream, in_host);
+    host->streams_n++;
+    if (beat_ms < host->beat_due_ms)
+        host->beat_due_ms = beat_ms;
+    TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
+    stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
+    stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
+}
+
+struct stream *stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                           const struct stream_ask *ask, struct MHD_Response **ret_response)
+{
+    struct streams *streams = host->streams;
+    struct stream *stream = allocate(host, ask);
+    struct MHD_Response *response = NULL;
+
+    if (stream == NULL)
+        return NULL;
+    stream->connection = connection;
+    stream->fd = fd;
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN,
+                                                 ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : BLOCK_BYTES,
+                                                 stream_read, stream, NULL);
+    if (response == NULL || match_add(streams->match, &stream->listener, ask->filter) != 0)
+        goto fail;
+    if (streams_enter(streams, stream) != 0) {
+        match_remove(streams->match, &stream->listener);
+        goto fail;
+    }
+    join_host(host, stream);
+    find_start(stream, &ask->start);
+    watch_peer(stream);
+    if (streams->draining)
+        stream_end(stream, STREAM_END_DRAINED);
+    *ret_response = response;
+    return stream;
+fail:
+    if (response != NULL)
+        MHD_destroy_response(response);
+    free(stream);
+    return NULL;
+}
+
+/* ---- ending ---- */
+
+void stream_end(struct stream *stream, enum stream_end end)
+{
+    if (stream->end != STREAM_END_NONE) {
+        /* a farewell that finds no reader becomes a cut */
+        if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
+            peer_abort(stream->fd);
+        return;
+    }
+    stream->end = end;
+    if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
+        peer_abort(stream->fd);
+    /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
+    stream->pending &= STREAM_PRELUDE;
+    if (end == STREAM_END_DRAINED)
+        stream->pending |= STREAM_FAREWELL;
+    stream->class = stream->in_ready_list ? stream->class : WORKER_MANY;
+    stream_move(stream, STREAM_CLOSING);
+    /* one that is not suspended may be waiting for room that never comes: have its daemon look */
+    stream->host->wake(stream->host, WORKER_MANY);
+}
+
+static enum stats_id end_counter(enum stream_end end)
+{
+    switch (end) {
+    case STREAM_END_NONE:
+    case STREAM_END_LEFT:
+        return STATS_STREAMS_LEFT;
+    case STREAM_END_STALLED:
+        return STATS_STREAMS_STALLED;
+    case STREAM_END_DELETED:
+        return STATS_STREAMS_ENDED;
+    case STREAM_END_DRAINED:
+        return STATS_STREAMS_DRAINED;
+    case STREAM_END_FAILED:
+        return STATS_STREAMS_FAILED;
+    }
+    return STATS_STREAMS_LEFT;
+}
+
+void stream_closed(struct stream *stream)
+{
+    struct streams *streams = stream->host->streams;
+
+    event_del(&stream->watch);
+    leave_ready_list(stream);
+    if (stream->state == STREAM_DRAINING)
+        TAILQ_REMOVE(&streams->busy, stream, in_busy);
+    TAILQ_REMOVE(&stream->host->all, stream, in_host);
+    stream->host->streams_n--;
+    streams_leave(streams, stream);
+    stats_add(streams->stats, end_counter(stream->end), 1);
+    stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
+    match_remove(streams->match, &stream->listener);
+    message_unref(stream->partial);
+    stream_drop_page(stream);
+    free(stream);
+}
+
+bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
+{
+    struct stream_list *ready = &host->ready[class - WORKER_FEW];
+    struct stream *stream;
+
+    while (max-- > 0 && (stream = TAILQ_FIRST(ready)) != NULL) {
+        assert(stream->suspended);
+        if (stream->state == STREAM_READY)
+            stream_move(stream, STREAM_DRAINING);
+        else
+            leave_ready_list(stream);
+        stream->suspended = false;
+        MHD_resume_connection(stream->connection);
+    }
+    return !TAILQ_EMPTY(ready);
+}
+
+/* ---- facts ---- */
+
+const char *stream_state_text(enum stream_state state)
+{
+    static const char *const texts[] = {
+        [STREAM_IDLE] = "idle",     [STREAM_READY] = "ready",     [STREAM_DRAINING] = "draining",
+        [STREAM_PAGING] = "paging", [STREAM_CLOSING] = "closing",
+    };
+
+    return texts[state];
+}
+
+void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts)
+{
+    struct streams *streams = stream->host->streams;
+    bool in_ring = stream->state != STREAM_IDLE && stream->cursor != STREAM_CURSOR_NONE;
+
+    *ret_facts = (struct stream_facts){
+        .id = stream->id,
+        .peer = stream->peer,
+        .filter = stream->listener.filter,
+        .state = stream->state,
+        .age_ms = now_ms - stream->started_ms,
+        .position = stream_passed(stream),
+        .events_sent = stream->events_sent,
+        .bytes_sent = stream->bytes_sent,
+    };
+    uint64_t committed = hub_committed(streams->hub);
+    if (in_ring && stream->cursor >= ring_tail(streams->ring))
+        ret_facts->lag_events = ring_head(streams->ring) - stream->cursor;
+    else if (stream->state != STREAM_IDLE && committed > ret_facts->position)
+        ret_facts->lag_events = committed - ret_facts->position;
+    if (in_ring)
+        ret_facts->lag_bytes = ring_frame_bytes_from(streams->ring, stream->cursor);
+}

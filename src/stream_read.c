@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a stream's client is sent next: the content reader that libmicrohttpd calls when it has
+ * room, and the frames of the gateway itself.  See stream.h.
+ *
+ * libmicrohttpd calls again as soon as a chunk is out, so a delivery is two calls: one that
+ * returns bytes and one that finds nothing more and suspends.  Returning 0 without suspending
+ * would spin.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "stream_internal.h"
+
+/* Slots of the ring looked at in one call, so that a stream which wants few of many events does
+ * not hold up the others. */
+#define SLOTS_A_CALL 512
+#define PADDING_BYTES 2048
+#define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
+#define LARGE_CHUNK_BYTES 4096
+
+/* ---- frames of the gateway's own ---- */
+
+/* Uniform in 2/3 to 2 times the centre, so that clients which lost their server together do not
+ * come back together. */
+static unsigned jittered_retry_ms(const struct stream *stream)
+{
+    uint64_t centre_ms = worker_conf(stream->host->streams->worker)->stream.retry_ms;
+    uint64_t low_ms = centre_ms * 2 / 3;
+    uint64_t retry_ms = low_ms + arc4random_uniform((uint32_t)(centre_ms * 2 - low_ms + 1));
+
+    if (retry_ms < SSE_RETRY_MIN_MS)
+        return SSE_RETRY_MIN_MS;
+    return retry_ms > SSE_RETRY_MAX_MS ? SSE_RETRY_MAX_MS : (unsigned)retry_ms;
+}
+
+static struct message *make_prelude(const struct stream *stream)
+{
+    char text[1 + PADDING_BYTES + 40];
+    size_t n = 0;
+
+    text[n++] = ':';
+    if (stream->padding) {
+        memset(text + n, ' ', PADDING_BYTES);
+        n += PADDING_BYTES;
+    }
+    n += (size_t)snprintf(text + n, sizeof(text) - n, "\nretry: %u\n", jittered_retry_ms(stream));
+    return message_new_control(text, n);
+}
+
+static struct message *make_farewell(const struct stream *stream)
+{
+    char text[40];
+    int n = snprintf(text, sizeof(text), "retry: %u\n", jittered_retry_ms(stream));
+
+    return message_new_control(text, (size_t)n);
+}
+
+/* A frame with a name, data, and a position if the client is to keep one. */
+static struct message *make_event(struct stream *stream, const char *name, const char *data,
+                                  bool with_id, uint64_t position)
+{
+    struct sse_fields fields = {
+        .name = name,
+        .name_n = strlen(name),
+        .data = data,
+        .data_n = strlen(data),
+        .with_id = with_id,
+    };
+    char text[RESET_DATA_BYTES + 128];
+    size_t id_offset, data_offset;
+
+    assert(sse_frame_bytes(&fields) <= sizeof(text));
+    size_t n = sse_write_frame(text, &fields, &id_offset, &data_offset);
+    if (with_id) {
+        sse_put_id(text + id_offset, hub_history(stream->host->streams->hub)->epoch, position);
+        stream->told_position = position;
+        stream->told_ms = stream->read_ms;
+    }
+    return message_new_control(text, n);
+}
+
+static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool there)
+{
+    if (!there) {
+        strcpy(to, "null");
+        return;
+    }
+    to[0] = '"';
+    sse_put_id(to + 1, epoch, position);
+    strcpy(to + 1 + SSE_ID_BYTES, "\"");
+}
+
+static struct message *make_reset(struct stream *stream)
+{
+    static const char *const reasons[] = {
+        [STREAM_RESET_NONE] = "",
+        [STREAM_RESET_EXPIRED] = "expired",
+        [STREAM_RESET_UNKNOWN] = "unknown",
+        [STREAM_RESET_EPOCH] = "epoch",
+    };
+    struct hub *hub = stream->host->streams->hub;
+    const char *epoch = hub_history(hub)->epoch;
+    char data[RESET_DATA_BYTES], oldest[SSE_ID_BYTES + 3], newest[SSE_ID_BYTES + 3];
+    struct history_bounds bounds;
+
+    history_bounds(hub_history(hub), &bounds);
+    put_id_or_null(oldest, epoch, bounds.trimmed + 1, bounds.trimmed < bounds.newest);
+    put_id_or_null(newest, epoch, bounds.newest, bounds.trimmed < bounds.newest);
+    snprintf(data, sizeof(data), "{\"reason\":\"%s\",\"oldest\":%s,\"newest\":%s}",
+             reasons[stream->reset_reason], oldest, newest);
+    return make_event(stream, "reset", data, true, stream->position);
+}
+
+static struct message *make_beat(struct stream *stream)
+{
+    if (stream->ping_event)
+        return make_event(stream, "ping", "", false, 0);
+    return message_new_control(":\n", 2);
+}
+
+static enum stream_pending first_pending(const struct stream *stream)
+{
+    return (enum stream_pending)(stream->pending & -stream->pending);
+}
+
+static struct message *make_control(struct stream *stream, enum stream_pending what)
+{
+    struct stats *stats = stream->host->streams->stats;
+
+    switch (what) {
+    case STREAM_PRELUDE:
+        return make_prelude(stream);
+    case STREAM_RESET:
+        stats_add(stats, STATS_RESETS, 1);
+        return make_reset(stream);
+    case STREAM_CHECKPOINT:
+        stats_add(stats, STATS_CHECKPOINTS, 1);
+        return make_event(stream, "checkpoint", "", true, stream_passed(stream));
+    case STREAM_BEAT:
+        stats_add(stats, STATS_HEARTBEATS, 1);
+        return make_beat(stream);
+    case STREAM_FAREWELL:
+        return make_farewell(stream);
+    }
+    assert(!"one pending bit");
+    return NULL;
+}
+
+/* ---- copying ---- */
+
+/* Send what is left of the frame under way. */
+static size_t copy_partial(struct stream *stream, char *to, size_t room)
+{
+    struct message *partial = stream->partial;
+    size_t left = partial->frame_n - stream->partial_offset;
+    size_t n = left < room ? left : room;
+
+    memcpy(to, partial->frame + stream->partial_offset, n);
+    stream->partial_offset += n;
+    if (n == left) {
+        message_unref(partial);
+        stream->partial = NULL;
+        stream->partial_offset = 0;
+    }
+    return n;
+}
+
+/* Start a frame that is whole in the room, or the only thing in it.  Returns the bytes copied,
+ * 0 when it has to wait for the next chunk. */
+static size_t copy_frame(struct stream *stream, struct message *message, char *to, size_t room,
+                         bool only)
+{
+    if (message->frame_n > room && !only)
+        return 0;
+    if (message->kind != MESSAGE_CONTROL) {
+        stream->events_sent++;
+        stats_add(stream->host->streams->stats, STATS_EVENTS_DELIVERED, 1);
+    }
+    if (message->id_offset != UINT32_MAX) {
+        stream->told_position = message->position;
+        stream->told_ms = stream->read_ms;
+    }
+    if (message->frame_n <= room) {
+        memcpy(to, message->frame, message->frame_n);
+        return message->frame_n;
+    }
+    stream->partial = message_ref(message);
+    stream->partial_offset = 0;
+    return copy_partial(stream, to, room);
+}
+
+static size_t take_control(struct stream *stream, char *to, size_t room)
+{
+    size_t n = 0;
+
+    while (stream->pending != 0 && stream->partial == NULL && n < room) {
+        enum stream_pending what = first_pending(stream);
+        struct message *control = make_control(stream, what);
+
+        if (control == NULL) {
+            stream_end(stream, STREAM_END_FAILED);
+            return n;
+        }
+        stream->pending &= (uint8_t)~what;
+        stream->partial = control;
+        n += copy_partial(stream, to + n, room - n);
+    }
+    return n;
+}
+
+static void pass(struct stream *stream, const struct message *message)
+{
+    if (message->position > stream->position)
+        stream->position = message->position;
+}
+
+static size_t take_page(struct stream *stream, char *to, size_t room)
+{
+    struct history_page *page = stream->page;
+    size_t n = 0;
+
+    while (stream->page_index < page->events_n && stream->partial == NULL) {
+        struct message *message = page->events[stream->page_index];
+        size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
+
+        if (copied == 0)
+            return n;
+        n += copied;
+        pass(stream, message);
+        stream->page_index++;
+    }
+    if (stream->page_index == page->events_n) {
+        if (page->upto > stream->position)
+            stream->position = page->upto;
+        stream->page = NULL;
+        history_page_free(page);
+    }
+    return n;
+}
+
+static bool wants(const struct stream *stream, const struct message *message)
+{
+    if (message->kind == MESSAGE_STORED && message->position <= stream->position)
+        return false;
+    return filter_accepts(stream->listener.filter, message);
+}
+
+static size_t take_ring(struct stream *stream, char *to, size_t room)
+{
+    struct ring *ring = stream->host->streams->ring;
+    uint64_t head = ring_head(ring);
+    size_t n = 0;
+
+    if (head - stream->cursor > SLOTS_A_CALL)
+        head = stream->cursor + SLOTS_A_CALL;
+    for (; stream->cursor < head && stream->partial == NULL; stream->cursor++) {
+        struct message *message = ring_at(ring, stream->cursor);
+
+        if (wants(stream, message)) {
+            size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
+
+            if (copied == 0)
+                break;
+            n += copied;
+        }
+        pass(stream, message);
+    }
+    return n;
+}
+
+/* Find the stream's place in the ring, or lose it. */
+static void find_cursor(struct stream *stream)
+{
+    struct ring *ring = stream->host->streams->ring;
+
+    if (stream->cursor != STREAM_CURSOR_NONE && stream->cursor < ring_tail(ring))
+        stream->cursor = STREAM_CURSOR_NONE;
+    if (stream->cursor == STREAM_CURSOR_NONE && stream->since_ms < 0 &&
+        stream->position >= ring_tail_position(ring))
+        stream->cursor = ring_seek(ring, stream->position);
+}
+
+/* Everything there is to say now, as far as there is room. */
+static size_t fill(struct stream *stream, char *to, size_t room)
+{
+    size_t n = 0;
+
+    if (stream->partial != NULL)
+        n += copy_partial(stream, to, room);
+    if (n < room)
+        n += take_control(stream, to + n, room - n);
+    if (stream->partial != NULL || n == room)
+        return n;
+    if (stream->page != NULL)
+        n += take_page(stream, to + n, room - n);
+    if (stream->partial != NULL || stream->page != NULL || n == room)
+        return n;
+    find_cursor(stream);
+    if (stream->cursor != STREAM_CURSOR_NONE)
+        n += take_ring(stream, to + n, room - n);
+    return n;
+}
+
+/* ---- resting ---- */
+
+/* The pool's pages that this stream's chunks used are scratch between calls; an idle stream needs
+ * none of them (doc/design: memory of a stream). */
+static void give_pages_back(struct stream *stream, char *buf, size_t max)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)buf + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)buf + max) & ~(page - 1);
+
+    if (!stream->host->large_pool || stream->pages_untouched || to <= from)
+        return;
+    madvise((void *)from, to - from, MADV_DONTNEED);
+    stream->pages_untouched = true;
+}
+
+static void suspend(struct stream *stream, enum stream_state state)
+{
+    MHD_suspend_connection(stream->connection);
+    stream->suspended = true;
+    stream_move(stream, state);
+}
+
+/* Nothing to send: wait for what the stream needs next. */
+static ssize_t rest(struct stream *stream, char *buf, size_t max)
+{
+    struct streams *streams = stream->host->streams;
+
+    if (stream->cursor == STREAM_CURSOR_NONE) {
+        if (streams_ask_page(streams, stream) != 0) {
+            stream_end(stream, STREAM_END_FAILED);
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        }
+        suspend(stream, STREAM_PAGING);
+        return 0;
+    }
+    if (stream->cursor < ring_head(streams->ring)) {
+        stream->class = WORKER_MANY;
+        suspend(stream, STREAM_READY);
+        return 0;
+    }
+    give_pages_back(stream, buf, max);
+    suspend(stream, STREAM_IDLE);
+    return 0;
+}
+
+static ssize_t account(struct stream *stream, size_t n)
+{
+    struct stats *stats = stream->host->streams->stats;
+
+    stream->wrote_ms = stream->progress_ms = stream->read_ms;
+    stream->bytes_sent += n;
+    if (n > LARGE_CHUNK_BYTES)
+        stream->pages_untouched = false;
+    stats_add(stats, STATS_BYTES_DELIVERED, (int64_t)n);
+    stats_add(stats, STATS_SENDS, 1);
+    return (ssize_t)n;
+}
+
+/* The last calls: what is part sent goes out whole, then the farewell, then the end. */
+static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
+{
+    size_t n = 0;
+
+    if (stream->end == STREAM_END_LEFT || stream->end == STREAM_END_STALLED ||
+        stream->end == STREAM_END_FAILED)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (stream->partial != NULL)
+        n += copy_partial(stream, buf, max);
+    if (n < max)
+        n += take_control(stream, buf + n, max - n);
+    if (n > 0)
+        return account(stream, n);
+    return stream->end == STREAM_END_DELETED ? MHD_CONTENT_READER_END_OF_STREAM
+                                             : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
+{
+    struct stream *stream = cls;
+
+    (void)offset;
+    assert(!stream->suspended);
+    stream->read_ms = clock_mono_ms();
+    if (stream->state == STREAM_CLOSING)
+        return read_closing(stream, buf, max);
+    size_t n = fill(stream, buf, max);
+    if (n == 0 && stream->state == STREAM_DRAINING && stream->told_position == UINT64_MAX &&
+        stream->cursor != STREAM_CURSOR_NONE) {
+        /* whoever leaves before the first event of theirs must be able to come back to here */
+        stream->pending |= STREAM_CHECKPOINT;
+        n = take_control(stream, buf, max);
+    }
+    if (n > 0)
+        return account(stream, n);
+    if (stream->state == STREAM_CLOSING)
+        return read_closing(stream, buf, max);
+    return rest(stream, buf, max);
+}
