@@ -27,6 +27,9 @@ int cli_publish(int argc, char **argv);
 int cli_subscribe(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
+/* Format a text for free(); ends the process when out of memory. */
+char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Values of an option that may be given several times.  Zero-initialised it is empty. */
 struct cli_list {
     const char **items; /* the words are borrowed, the array is owned */
@@ -41,7 +44,12 @@ void cli_list_clear(struct cli_list *list);
  * hold what a peer sent.  Returns CLI_FAILED, so that a failing tool can return the call. */
 int cli_fail(const char *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same for a mistake in the command line, with a hint at --help.  Returns CLI_USAGE. */
+/* End the process for want of memory: a tool has nothing to save.  Returns `memory` if it is not
+ * NULL, so that every allocation can be passed through it. */
+void *cli_need(void *memory);
+
+/* The same as cli_fail() for a mistake in the command line, with a hint at --help.  Returns
+ * CLI_USAGE. */
 int cli_misused(const char *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* What getopt_long() refused, told as cli_misused() does.  To be called at once when it returned
@@ -50,9 +58,6 @@ int cli_bad_option(const char *tool, int verdict, char **argv);
 
 /* A whole decimal number of digits only, from `min` to `max`; outputs are untouched if not. */
 bool cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number);
-
-/* Milliseconds of a clock that never jumps. */
-uint64_t cli_now_ms(void);
 
 /* A random number from 0 to `below` - 1, for spreading retries. */
 uint64_t cli_random(uint64_t below);

@@ -23,7 +23,7 @@
 struct gate;
 
 /* Borrows all it is given.  NULL when out of memory. */
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger *linger);
+struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger);
 void gate_free(struct gate *gate); /* closes what waits; accepts NULL */
 
 /* Take a connected, non-blocking descriptor, already counted in worker_load_add(). */

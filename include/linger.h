@@ -15,19 +15,19 @@
 
 #include "worker.h"
 
-struct linger;
+struct linger_pool;
 
 /* Borrows the worker.  NULL when out of memory. */
-struct linger *linger_new(struct worker *worker);
-void linger_free(struct linger *linger); /* closes what is left; accepts NULL */
+struct linger_pool *linger_new(struct worker *worker);
+void linger_free(struct linger_pool *linger); /* closes what is left; accepts NULL */
 
 /* Take a descriptor whose answer has been handed to the kernel.  At a limit it is closed at
  * once. */
-void linger_take(struct linger *linger, int fd);
+void linger_take(struct linger_pool *linger, int fd);
 
 /* Close what has lingered long enough. */
-void linger_tick(struct linger *linger, int64_t now_ms);
+void linger_tick(struct linger_pool *linger, int64_t now_ms);
 
-size_t linger_count(const struct linger *linger);
+size_t linger_count(const struct linger_pool *linger);
 
 #endif

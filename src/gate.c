@@ -37,7 +37,7 @@ struct waiting {
 struct gate {
     struct worker *worker;
     struct cells *cells;
-    struct linger *linger;
+    struct linger_pool *linger;
     struct http_head_limits limits;
     size_t count;
     TAILQ_HEAD(, waiting) sockets; /* the oldest first */
@@ -46,7 +46,7 @@ struct gate {
     char peek[];
 };
 
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger *linger)
+struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger)
 {
     const struct conf *conf = worker_conf(worker);
     size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */

@@ -20,23 +20,23 @@
 #define READS_MAX 16
 
 struct lingering {
-    struct linger *linger;
+    struct linger_pool *linger;
     struct event readable;
     int fd;
     int64_t until_ms;
     TAILQ_ENTRY(lingering) link;
 };
 
-struct linger {
+struct linger_pool {
     struct worker *worker;
     size_t count;
     TAILQ_HEAD(, lingering) sockets; /* the first to go first */
     char discard[DISCARD_BYTES];
 };
 
-struct linger *linger_new(struct worker *worker)
+struct linger_pool *linger_new(struct worker *worker)
 {
-    struct linger *linger = calloc(1, sizeof(*linger));
+    struct linger_pool *linger = calloc(1, sizeof(*linger));
 
     if (linger == NULL)
         return NULL;
@@ -47,7 +47,7 @@ struct linger *linger_new(struct worker *worker)
 
 static void let_go(struct lingering *socket)
 {
-    struct linger *linger = socket->linger;
+    struct linger_pool *linger = socket->linger;
 
     event_del(&socket->readable);
     TAILQ_REMOVE(&linger->sockets, socket, link);
@@ -56,7 +56,7 @@ static void let_go(struct lingering *socket)
     free(socket);
 }
 
-void linger_free(struct linger *linger)
+void linger_free(struct linger_pool *linger)
 {
     if (linger == NULL)
         return;
@@ -82,7 +82,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-void linger_take(struct linger *linger, int fd)
+void linger_take(struct linger_pool *linger, int fd)
 {
     struct lingering *socket = linger->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
 
@@ -101,7 +101,7 @@ void linger_take(struct linger *linger, int fd)
     linger->count++;
 }
 
-void linger_tick(struct linger *linger, int64_t now_ms)
+void linger_tick(struct linger_pool *linger, int64_t now_ms)
 {
     struct lingering *socket;
 
@@ -109,7 +109,7 @@ void linger_tick(struct linger *linger, int64_t now_ms)
         let_go(socket);
 }
 
-size_t linger_count(const struct linger *linger)
+size_t linger_count(const struct linger_pool *linger)
 {
     return linger->count;
 }
