@@ -225,12 +225,15 @@ class Gateway:
 
     @staticmethod
     def _is_over(connection):
+        connection.socket.setblocking(False)
         try:
-            return connection.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            return connection.socket.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:
             return True
+        finally:
+            connection.socket.settimeout(connection.timeout)
 
     def _drop_control(self):
         if self.control:
