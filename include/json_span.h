@@ -5,7 +5,8 @@
  * A JSON library turns 1.10 into 1.1 and refuses or rounds a long integer, so what a publisher
  * wrote as `data` must be found in the text itself.  These functions walk text that a JSON parser
  * has accepted already; they never read outside it, but on other text their answers mean nothing.
- * Pure; any thread; no memory; one pass.
+ * NUL counts as white space, since jansson lets one pass behind a number.  Pure; any thread; no
+ * memory; one pass.
  */
 #ifndef BUGLE_JSON_SPAN_H
 #define BUGLE_JSON_SPAN_H

@@ -13,9 +13,10 @@
 
 static const struct json_span none = {NULL, 0};
 
+/* NUL is not in the grammar, but jansson 2.14 passes over one behind a number or a word. */
 static bool is_space(char c)
 {
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == '\0';
 }
 
 static const char *skip_space(const char *at, const char *end)

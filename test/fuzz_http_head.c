@@ -21,13 +21,14 @@ static void check_bad(const struct http_head *head)
     assert(head->why && *head->why);
 }
 
-/* Every prefix of short text, about 500 of longer text. */
+/* Every prefix of short text; of longer text some thirty, other ones for each length. */
 static void check_prefixes(const char *text, size_t text_n, const struct http_head_limits *limits,
                            enum http_head_verdict whole, const struct http_head *head)
 {
     enum http_head_verdict last = HTTP_HEAD_MORE;
+    size_t step = 1 + text_n / 32;
 
-    for (size_t n = 0; n < text_n; n += 1 + text_n / 512) {
+    for (size_t n = text_n % step; n < text_n; n += step) {
         struct http_head part;
         enum http_head_verdict verdict = http_head_check(text, n, limits, &part);
 

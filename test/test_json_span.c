@@ -174,6 +174,21 @@ static void compacts(void **state)
     }
 }
 
+/* jansson takes `[3\0,true\0]`; what is sent on must be JSON nevertheless. */
+static void drops_nul_behind_plain_values(void **state)
+{
+    static const char text[] = "[3\0,true\0]";
+    struct json_span array = {text, sizeof text - 1};
+    struct json_span first = json_span_first(array);
+    char to[sizeof text];
+
+    (void)state;
+    assert_span(first, "3", "the text with NUL");
+    assert_span(json_span_next(array, first), "true", "the text with NUL");
+    assert_int_equal(json_span_compact(to, array), 8);
+    assert_memory_equal(to, "[3,true]", 8);
+}
+
 /* Every prefix of some text, in a block of exactly its size: a sanitizer sees a read past it. */
 static void stays_inside_cut_text(void **state)
 {
@@ -226,9 +241,13 @@ static void tells_line_and_column(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_members),         cmocka_unit_test(walks_arrays),
-        cmocka_unit_test(measures_depth),        cmocka_unit_test(compacts),
-        cmocka_unit_test(stays_inside_cut_text), cmocka_unit_test(tells_line_and_column),
+        cmocka_unit_test(finds_members),
+        cmocka_unit_test(walks_arrays),
+        cmocka_unit_test(measures_depth),
+        cmocka_unit_test(compacts),
+        cmocka_unit_test(drops_nul_behind_plain_values),
+        cmocka_unit_test(stays_inside_cut_text),
+        cmocka_unit_test(tells_line_and_column),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
