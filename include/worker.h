@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One loop on one thread: an inbox that other threads post to, a flush that paces the work of
+ * waking streams, an outbox of publishes, a tick.  A client belongs to one worker for life, so
+ * nothing about a client needs a lock.
+ *
+ * The worker knows neither HTTP nor streams; who builds on it leaves callbacks (worker_hooks) and
+ * jobs (worker_job).
+ *
+ * The turn: libevent runs what is ready; then the jobs of publishers' answers, all of them; then
+ * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first.
+ */
+#ifndef BUGLE_WORKER_H
+#define BUGLE_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "conf.h"
+#include "hub.h"
+#include "stats.h"
+
+struct worker;
+struct event_base;
+
+/* How soon a job runs, and in which queue. */
+enum worker_class {
+    WORKER_NOW,  /* at the end of this turn: answers to publishers */
+    WORKER_FEW,  /* streams woken by an event that reaches few */
+    WORKER_MANY, /* streams woken by an event that reaches many */
+    WORKER_CLASSES,
+};
+
+/* Something to run at the end of a turn.  Embedded by its owner; zero it and set `run`. */
+struct worker_job {
+    TAILQ_ENTRY(worker_job) link;
+    bool (*run)(struct worker_job *job);         /* true: there is more, call again in turn */
+    TAILQ_HEAD(worker_jobs, worker_job) * queue; /* the worker's own use; NULL: not queued */
+};
+
+/* All on the worker's thread. */
+struct worker_hooks {
+    void *arg;
+    void (*batch)(void *arg, struct hub_batch *batch); /* borrowed for the call */
+    void (*answer)(void *arg, struct hub_op *op);      /* the operation is its owner's again */
+    void (*tick)(void *arg, int64_t now_ms);           /* about every 250 ms, monotonic clock */
+};
+
+/*
+ * Build a worker and its loop, not yet running, and make it known to the hub.
+ *
+ * index  from 0; names the thread
+ * conf   borrowed for the worker's life; so is the hub
+ *
+ * NULL when out of memory or descriptors.
+ */
+struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *hub);
+void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks);
+
+/* Start the thread.  Returns 0 or -errno. */
+int worker_start(struct worker *worker);
+
+/* End the loop after its current turn, and wait for the thread.  Calls posted before this have
+ * run by then. */
+void worker_stop(struct worker *worker);
+void worker_free(struct worker *worker); /* accepts NULL; stopped or never started */
+
+/* Have `call(arg)` run on the worker's thread.  Any thread; one lock, and one write() when the
+ * inbox was empty.  Returns 0, or -ENOMEM and the call is forgotten. */
+int worker_post(struct worker *worker, void (*call)(void *arg), void *arg);
+
+/* Hand a publish to the hub at the end of this turn; hub_admit() said yes before.  The answer
+ * comes through the hook.  Worker's thread. */
+void worker_publish(struct worker *worker, struct hub_op *op);
+
+/* Queue a job; a job already queued moves only to a sooner class.  Worker's thread. */
+void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class);
+void worker_dequeue(struct worker *worker, struct worker_job *job);
+
+unsigned worker_index(const struct worker *worker);
+struct event_base *worker_base(struct worker *worker);
+struct stats *worker_stats(struct worker *worker);
+const struct conf *worker_conf(const struct worker *worker);
+struct hub *worker_hub(struct worker *worker);
+
+/* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */
+int worker_load(const struct worker *worker);
+void worker_load_add(struct worker *worker, int n);
+
+#endif

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's loop, inbox and flush.  See worker.h. */
+#include "config.h"
+#include "worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#define TICK_MS 250
+/* Jobs are begun for so long; a job wakes at most a cell's streams, so a slice ends within 2 ms. */
+#define SLICE_NS 1000000
+/* A flush that took less than this is followed by the next at once. */
+#define FLUSH_CHEAP_NS 300000
+
+struct call {
+    void (*call)(void *arg);
+    void *arg;
+};
+
+/* What other threads leave for the worker; swapped whole. */
+struct inbox {
+    struct call *calls;
+    size_t calls_n, calls_room;
+    struct hub_batch **batches;
+    size_t batches_n, batches_room;
+    struct hub_ops answers;
+    size_t bytes; /* of the batches */
+};
+
+/* One class of the flush.  A flush takes what waits when it begins, in slices; what comes
+ * meanwhile waits for the next.  It waits as long as the last one took: a single event leaves at
+ * once, and a storm packs itself. */
+struct pace {
+    struct worker_jobs waiting;
+    struct worker_jobs running;
+    int64_t cost_ns; /* of the flush under way */
+    int64_t not_before_ns;
+};
+
+struct worker {
+    unsigned index;
+    const struct conf *conf;
+    struct hub *hub;
+    struct hub_listener listener;
+    struct worker_hooks hooks;
+    struct event_base *base;
+    struct event *tick;
+    struct event *flush_timer;
+    struct event *wake;
+    int wake_fd;
+    pthread_t thread;
+    bool started;
+    bool stopping;
+
+    pthread_mutex_t lock; /* over `inbox` */
+    struct inbox inbox;
+    struct inbox serving; /* emptied by the worker; swapped with `inbox` */
+
+    struct hub_ops outbox;
+    struct worker_jobs now;
+    struct pace paces[WORKER_CLASSES];
+    _Atomic int load;
+    struct stats stats;
+};
+
+/* ---- inbox ---- */
+
+static bool inbox_empty(const struct inbox *inbox)
+{
+    return inbox->calls_n == 0 && inbox->batches_n == 0 && STAILQ_EMPTY(&inbox->answers);
+}
+
+static int grow(void **array, size_t *room, size_t item_bytes)
+{
+    size_t new_room = *room > 0 ? *room * 2 : 32;
+    void *grown = realloc(*array, new_room * item_bytes);
+
+    if (grown == NULL)
+        return -ENOMEM;
+    *array = grown;
+    *room = new_room;
+    return 0;
+}
+
+static int add_call(struct inbox *inbox, void (*call)(void *arg), void *arg)
+{
+    if (inbox->calls_n == inbox->calls_room &&
+        grow((void **)&inbox->calls, &inbox->calls_room, sizeof(*inbox->calls)) != 0)
+        return -ENOMEM;
+    inbox->calls[inbox->calls_n++] = (struct call){call, arg};
+    return 0;
+}
+
+static int add_batch(struct inbox *inbox, struct hub_batch *batch)
+{
+    if (inbox->batches_n == inbox->batches_room &&
+        grow((void **)&inbox->batches, &inbox->batches_room, sizeof(*inbox->batches)) != 0)
+        return -ENOMEM;
+    atomic_fetch_add_explicit(&batch->refs, 1, memory_order_relaxed);
+    inbox->batches[inbox->batches_n++] = batch;
+    inbox->bytes += batch->bytes;
+    return 0;
+}
+
+static void ring_bell(struct worker *worker)
+{
+    uint64_t one = 1;
+    ssize_t written;
+
+    do
+        written = write(worker->wake_fd, &one, sizeof(one));
+    while (written < 0 && errno == EINTR);
+}
+
+int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool was_empty = inbox_empty(&worker->inbox);
+    int result = add_call(&worker->inbox, call, arg);
+    pthread_mutex_unlock(&worker->lock);
+    if (was_empty && result == 0)
+        ring_bell(worker);
+    return result;
+}
+
+/* The hub's thread.  Without memory for the pointer the streams of this worker would miss events
+ * that were acknowledged, so there is no going on. */
+static void deliver(struct hub_listener *listener, struct hub_batch *batch, struct hub_ops *answers)
+{
+    struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));
+
+    pthread_mutex_lock(&worker->lock);
+    bool was_empty = inbox_empty(&worker->inbox);
+    if (batch != NULL && add_batch(&worker->inbox, batch) != 0)
+        abort();
+    STAILQ_CONCAT(&worker->inbox.answers, answers);
+    pthread_mutex_unlock(&worker->lock);
+    if (was_empty)
+        ring_bell(worker);
+}
+
+static void serve_batches(struct worker *worker, struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->batches_n; i++) {
+        worker->hooks.batch(worker->hooks.arg, inbox->batches[i]);
+        hub_batch_unref(inbox->batches[i]);
+    }
+    inbox->batches_n = 0;
+    inbox->bytes = 0;
+}
+
+static void serve_answers(struct worker *worker, struct inbox *inbox)
+{
+    struct hub_op *op;
+
+    while ((op = STAILQ_FIRST(&inbox->answers)) != NULL) {
+        STAILQ_REMOVE_HEAD(&inbox->answers, link);
+        worker->hooks.answer(worker->hooks.arg, op);
+    }
+}
+
+static void serve_calls(struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->calls_n; i++)
+        inbox->calls[i].call(inbox->calls[i].arg);
+    inbox->calls_n = 0;
+}
+
+/* STAILQ heads point into themselves, so the answers are moved and not copied. */
+static void swap_inbox(struct worker *worker)
+{
+    struct inbox full = worker->inbox;
+
+    worker->inbox = worker->serving;
+    STAILQ_INIT(&worker->inbox.answers);
+    worker->serving = full;
+    STAILQ_INIT(&worker->serving.answers);
+    if (!STAILQ_EMPTY(&full.answers)) {
+        worker->serving.answers.stqh_first = full.answers.stqh_first;
+        worker->serving.answers.stqh_last = full.answers.stqh_last;
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *worker = arg;
+    uint64_t count;
+
+    (void)what;
+    /* before the swap: whoever finds the inbox empty after it rings again */
+    if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+        abort();
+    pthread_mutex_lock(&worker->lock);
+    swap_inbox(worker);
+    pthread_mutex_unlock(&worker->lock);
+    stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
+    serve_batches(worker, &worker->serving);
+    serve_answers(worker, &worker->serving);
+    serve_calls(&worker->serving);
+}
+
+/* ---- jobs and flush ---- */
+
+static void queue_job(struct worker_job *job, struct worker_jobs *queue)
+{
+    TAILQ_INSERT_TAIL(queue, job, link);
+    job->queue = (void *)queue;
+}
+
+void worker_dequeue(struct worker *worker, struct worker_job *job)
+{
+    (void)worker;
+    if (job->queue == NULL)
+        return;
+    TAILQ_REMOVE((struct worker_jobs *)(void *)job->queue, job, link);
+    job->queue = NULL;
+}
+
+void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class)
+{
+    if (job->queue != NULL)
+        return;
+    if (class == WORKER_NOW)
+        queue_job(job, &worker->now);
+    else
+        queue_job(job, &worker->paces[class].waiting);
+}
+
+/* Run the first job of a queue; if it has more to do it waits in `again`. */
+static void run_first(struct worker *worker, struct worker_jobs *queue, struct worker_jobs *again)
+{
+    struct worker_job *job = TAILQ_FIRST(queue);
+
+    worker_dequeue(worker, job);
+    if (job->run(job) && job->queue == NULL)
+        queue_job(job, again);
+}
+
+static void run_now(struct worker *worker)
+{
+    while (!TAILQ_EMPTY(&worker->now))
+        run_first(worker, &worker->now, &worker->now);
+}
+
+static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
+{
+    int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
+    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns;
+
+    pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
+    pace->cost_ns = 0;
+}
+
+/* One slice of a class's flush. */
+static void flush(struct worker *worker, struct pace *pace)
+{
+    int64_t begin_ns = clock_mono_ns(), now_ns = begin_ns;
+
+    if (TAILQ_EMPTY(&pace->running)) {
+        struct worker_job *job;
+
+        if (TAILQ_EMPTY(&pace->waiting) || now_ns < pace->not_before_ns)
+            return;
+        TAILQ_CONCAT(&pace->running, &pace->waiting, link);
+        TAILQ_FOREACH (job, &pace->running, link)
+            job->queue = (void *)&pace->running;
+    }
+    while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < SLICE_NS) {
+        run_first(worker, &pace->running, &pace->waiting);
+        now_ns = clock_mono_ns();
+    }
+    pace->cost_ns += now_ns - begin_ns;
+    if (TAILQ_EMPTY(&pace->running))
+        end_flush(worker, pace, now_ns);
+}
+
+/* When a class wants to go on: 0 for at once, INT64_MAX for nothing to do. */
+static int64_t pace_due_ns(const struct pace *pace, int64_t now_ns)
+{
+    if (!TAILQ_EMPTY(&pace->running))
+        return 0;
+    if (TAILQ_EMPTY(&pace->waiting))
+        return INT64_MAX;
+    return pace->not_before_ns <= now_ns ? 0 : pace->not_before_ns;
+}
+
+static void arm_flush_timer(struct worker *worker, int64_t wait_ns)
+{
+    struct timeval wait = {.tv_sec = wait_ns / 1000000000,
+                           .tv_usec = (wait_ns % 1000000000) / 1000};
+
+    evtimer_add(worker->flush_timer, &wait);
+}
+
+/* What follows each turn of libevent.  Returns whether the next turn must not wait. */
+static bool end_turn(struct worker *worker)
+{
+    run_now(worker);
+    if (!STAILQ_EMPTY(&worker->outbox))
+        hub_submit(worker->hub, &worker->outbox);
+    flush(worker, &worker->paces[WORKER_FEW]);
+    flush(worker, &worker->paces[WORKER_MANY]);
+
+    int64_t now_ns = clock_mono_ns();
+    int64_t few_ns = pace_due_ns(&worker->paces[WORKER_FEW], now_ns);
+    int64_t many_ns = pace_due_ns(&worker->paces[WORKER_MANY], now_ns);
+    int64_t due_ns = few_ns < many_ns ? few_ns : many_ns;
+    if (due_ns == INT64_MAX)
+        return !TAILQ_EMPTY(&worker->now);
+    if (due_ns == 0)
+        return true;
+    arm_flush_timer(worker, due_ns - now_ns);
+    return !TAILQ_EMPTY(&worker->now);
+}
+
+/* It only has to end the wait; the flush itself follows every turn. */
+static void on_flush_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *worker = arg;
+
+    (void)fd;
+    (void)what;
+    worker->hooks.tick(worker->hooks.arg, clock_mono_ms());
+}
+
+/* ---- life ---- */
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    bool at_once = false;
+    char name[16];
+
+    snprintf(name, sizeof(name), "bugle-w%u", worker->index % 1000);
+    pthread_setname_np(pthread_self(), name);
+    while (!worker->stopping) {
+        event_base_loop(worker->base, EVLOOP_ONCE | (at_once ? EVLOOP_NONBLOCK : 0));
+        at_once = end_turn(worker);
+    }
+    return NULL;
+}
+
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base = NULL;
+
+    if (config == NULL)
+        return NULL;
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+    base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static int build_events(struct worker *worker)
+{
+    struct timeval tick = {.tv_usec = TICK_MS * 1000};
+
+    worker->base = new_base();
+    if (worker->base == NULL || worker->wake_fd < 0)
+        return -ENOMEM;
+    worker->wake = event_new(worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker);
+    worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker);
+    worker->flush_timer = evtimer_new(worker->base, on_flush_timer, worker);
+    if (worker->wake == NULL || worker->tick == NULL || worker->flush_timer == NULL)
+        return -ENOMEM;
+    event_add(worker->wake, NULL);
+    event_add(worker->tick, &tick);
+    return 0;
+}
+
+struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *hub)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+
+    if (worker == NULL)
+        return NULL;
+    worker->index = index;
+    worker->conf = conf;
+    worker->hub = hub;
+    STAILQ_INIT(&worker->outbox);
+    STAILQ_INIT(&worker->inbox.answers);
+    STAILQ_INIT(&worker->serving.answers);
+    TAILQ_INIT(&worker->now);
+    for (size_t i = 0; i < WORKER_CLASSES; i++) {
+        TAILQ_INIT(&worker->paces[i].waiting);
+        TAILQ_INIT(&worker->paces[i].running);
+    }
+    pthread_mutex_init(&worker->lock, NULL);
+    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (build_events(worker) != 0) {
+        worker_free(worker);
+        return NULL;
+    }
+    worker->listener.deliver = deliver;
+    hub_add_listener(hub, &worker->listener);
+    return worker;
+}
+
+void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks)
+{
+    worker->hooks = *hooks;
+}
+
+int worker_start(struct worker *worker)
+{
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+
+    worker->started = error == 0;
+    return -error;
+}
+
+static void stop_call(void *arg)
+{
+    struct worker *worker = arg;
+
+    worker->stopping = true;
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->started)
+        return;
+    if (worker_post(worker, stop_call, worker) != 0)
+        abort();
+    pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
+
+static void free_inbox(struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->batches_n; i++)
+        hub_batch_unref(inbox->batches[i]);
+    free(inbox->batches);
+    free(inbox->calls);
+}
+
+static void free_event(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}
+
+void worker_free(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    assert(!worker->started);
+    free_event(worker->wake);
+    free_event(worker->tick);
+    free_event(worker->flush_timer);
+    if (worker->base != NULL)
+        event_base_free(worker->base);
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    free_inbox(&worker->inbox);
+    free_inbox(&worker->serving);
+    pthread_mutex_destroy(&worker->lock);
+    free(worker);
+}
+
+void worker_publish(struct worker *worker, struct hub_op *op)
+{
+    op->from = &worker->listener;
+    STAILQ_INSERT_TAIL(&worker->outbox, op, link);
+}
+
+unsigned worker_index(const struct worker *worker)
+{
+    return worker->index;
+}
+
+struct event_base *worker_base(struct worker *worker)
+{
+    return worker->base;
+}
+
+struct stats *worker_stats(struct worker *worker)
+{
+    return &worker->stats;
+}
+
+const struct conf *worker_conf(const struct worker *worker)
+{
+    return worker->conf;
+}
+
+struct hub *worker_hub(struct worker *worker)
+{
+    return worker->hub;
+}
+
+int worker_load(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->load, memory_order_relaxed);
+}
+
+void worker_load_add(struct worker *worker, int n)
+{
+    atomic_fetch_add_explicit(&worker->load, n, memory_order_relaxed);
+}
