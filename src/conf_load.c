@@ -20,13 +20,15 @@
 #include "log.h"
 
 #define VARIABLE_PREFIX "BUGLE_"
-#define VARIABLE_CONFIG "BUGLE_CONFIG"
 #define NAME_TEXT_MAX 128
 #define SOURCE_TEXT_MAX 160
 /* libinih's own 200 is short for a list of origins. */
 #define LINE_ROOM 4096
 
 extern char **environ;
+
+/* Variables of the command line and its tools, which are no settings. */
+static const char *const other_variables[] = {"BUGLE_CONFIG", "BUGLE_URL", "BUGLE_TOKEN"};
 
 struct loading {
     struct conf *conf;
@@ -228,6 +230,14 @@ static int refuse_variable(const char *variable, struct conf_error *ret_error)
                        shown, name);
 }
 
+static bool is_other_variable(const char *variable)
+{
+    for (size_t i = 0; i < sizeof other_variables / sizeof *other_variables; i++)
+        if (strcmp(variable, other_variables[i]) == 0)
+            return true;
+    return false;
+}
+
 static int apply_variable(struct conf *conf, const char *entry, struct conf_error *ret_error)
 {
     char variable[NAME_TEXT_MAX];
@@ -235,7 +245,7 @@ static int apply_variable(struct conf *conf, const char *entry, struct conf_erro
     if (strncmp(entry, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
         return 0;
     snprintf(variable, sizeof variable, "%.*s", (int)variable_n, entry);
-    if (strcmp(variable, VARIABLE_CONFIG) == 0 || entry[variable_n] == '\0')
+    if (is_other_variable(variable) || entry[variable_n] == '\0')
         return 0;
 
     const char *name = name_of(variable);

@@ -355,6 +355,8 @@ static void reads_the_environment(void **state)
     const char *variables[] = {"HOME=/root",
                                "BUGLE=/usr/bin/bugle",
                                "BUGLE_CONFIG=/etc/bugle.conf",
+                               "BUGLE_URL=http://127.0.0.1:8080",
+                               "BUGLE_TOKEN=t",
                                "BUGLE_STREAM_STALL_TIMEOUT=5s",
                                "BUGLE_SERVER_LISTEN=127.0.0.1:1,127.0.0.1:2",
                                "BUGLE_AUTH_MODE=none",
