@@ -7,6 +7,7 @@
 #define BUGLE_BENCH_REQUEST_H
 
 #include "bench_options.h"
+#include "bench_sequence.h"
 #include "bench_template.h"
 
 #include <stdbool.h>
@@ -30,8 +31,9 @@ struct bench_request {
     uint32_t run;
     bool one_topic; /* the URL names the topic, so a batch has one */
     uint32_t turn;
-    uint64_t chance;  /* state of the random numbers */
-    uint32_t *issued; /* by topic: the number of its next event */
+    uint64_t chance;                 /* state of the random numbers */
+    uint32_t *issued;                /* by topic: the number of its next event */
+    struct bench_sequence *answered; /* by topic */
 };
 
 /* Zeroed to begin with.  Borrows `options`.  0, -ENOMEM, or -EINVAL after saying on standard
@@ -54,5 +56,10 @@ size_t bench_request_room(const struct bench_request *request);
  */
 size_t bench_request_write(struct bench_request *request, char *to, uint64_t due_ns,
                            struct bench_request_event *ret_events);
+
+/* Take note that the publishing of a request is over, well or not: what is written from now on
+ * must not reach any stream before its events. */
+void bench_request_answered(struct bench_request *request,
+                            const struct bench_request_event *events);
 
 #endif

@@ -43,6 +43,12 @@ static inline enum bench_arrival bench_sequence_take(struct bench_sequence *sequ
 
 bool bench_sequence_has(const struct bench_sequence *sequence, uint32_t number);
 
+/* The smallest number that has not come. */
+static inline uint32_t bench_sequence_first_missing(const struct bench_sequence *sequence)
+{
+    return sequence->holes_n ? sequence->holes[0].from : sequence->next;
+}
+
 /* How many of the numbers below `end` have not come, leaving out those that `excused` has. */
 uint64_t bench_sequence_missing(const struct bench_sequence *sequence,
                                 const struct bench_sequence *excused, uint32_t end);

@@ -23,7 +23,8 @@ struct bench_streams_counts {
     uint32_t ended;    /* stood, and were ended by the server */
     uint64_t received; /* events, each counted once a stream */
     uint64_t duplicated;
-    uint64_t late;      /* came after a younger event */
+    uint64_t late;      /* came after one that was not yet sent when this one was acknowledged */
+    uint64_t crossed;   /* came in another order than sent, but both were under way: no fault */
     uint64_t misrouted; /* of a topic that the stream did not ask for */
     uint64_t foreign;   /* events that are not of this run */
     uint64_t bytes;     /* as they came from the sockets */

@@ -42,7 +42,7 @@ static const char usage[] =
     "  --warmup S               seconds at the start that figures leave out (1; 0 with --events)\n"
     "  --connections P          keep-alive connections that publish (16)\n"
     "  --batch B                events a request, as a JSON array when more than 1 (1)\n"
-    "  --size BYTES             of the data of an event, at least 45 (100)\n"
+    "  --size BYTES             of the data of an event, at least 54 (100)\n"
     "  --random                 to topics by chance instead of in turn\n"
     "  --drain S                give up missing events after S quiet seconds (5)\n"
     "  --publish-only           hold no streams\n"
@@ -246,6 +246,8 @@ static int check(struct bench_options *options, double warmup)
         return cli_misused("bench", "--events must be a multiple of --batch");
     if (options->publish_only)
         options->streams = 0;
+    if (options->idle)
+        options->events = 0;
     if (warmup >= 0)
         options->warmup = warmup;
     else

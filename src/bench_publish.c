@@ -251,6 +251,7 @@ static void excuse(struct bench_publish *publish, const struct connection *con)
 static void set_idle(struct bench_publish *publish, struct connection *con)
 {
     assert(con->state == STATE_BUSY);
+    bench_request_answered(&publish->request, con->events);
     publish->busy--;
     con->out_n = 0;
     con->sent_n = 0;

@@ -183,9 +183,10 @@ static void json_counts(FILE *to, const struct bench_result *result)
     fprintf(to,
             "  \"deliveries\": {\"expected\": %" PRIu64 ", \"received\": %" PRIu64
             ", \"lost\": %" PRIu64 ", \"duplicated\": %" PRIu64 ", \"out_of_order\": %" PRIu64
-            ", \"misrouted\": %" PRIu64 ", \"foreign\": %" PRIu64 ", \"bytes\": %" PRIu64 "},\n",
+            ", \"crossed\": %" PRIu64 ", \"misrouted\": %" PRIu64 ", \"foreign\": %" PRIu64
+            ", \"bytes\": %" PRIu64 "},\n",
             publish->expected, streams->received, result->lost, streams->duplicated, streams->late,
-            streams->misrouted, streams->foreign, streams->bytes);
+            streams->crossed, streams->misrouted, streams->foreign, streams->bytes);
 }
 
 static void json_window(FILE *to, const struct derived *derived)

@@ -63,8 +63,9 @@ int bench_request_init(struct bench_request *request, const struct bench_options
         return rc;
     request->one_topic = bench_template_names(&request->path, BENCH_PLACE_TOPIC);
     request->issued = calloc(options->topics, sizeof(*request->issued));
+    request->answered = calloc(options->topics, sizeof(*request->answered));
     request->data = malloc(options->size);
-    if (!request->issued || !request->data)
+    if (!request->issued || !request->answered || !request->data)
         return -ENOMEM;
     memset(request->data, 'x', options->size);
     return 0;
@@ -72,6 +73,9 @@ int bench_request_init(struct bench_request *request, const struct bench_options
 
 void bench_request_done(struct bench_request *request)
 {
+    for (uint32_t i = 0; request->answered && i < request->options->topics; i++)
+        bench_sequence_done(&request->answered[i]);
+    free(request->answered);
     free(request->constant);
     free(request->issued);
     free(request->data);
@@ -150,7 +154,13 @@ static char *write_event(struct bench_request *request, char *to, uint64_t due_n
     values.at[BENCH_PLACE_TOPIC].text_n = (size_t)(write_number(topic + 6, event.topic) - topic);
     values.at[BENCH_PLACE_SEQ].text = seq;
     values.at[BENCH_PLACE_SEQ].text_n = (size_t)(write_number(seq, event.number) - seq);
-    const struct bench_stamp stamp = {request->run, event.topic, event.number, due_ns};
+    const struct bench_stamp stamp = {
+        .run = request->run,
+        .topic = event.topic,
+        .number = event.number,
+        .answered = bench_sequence_first_missing(&request->answered[event.topic]),
+        .due_ns = due_ns,
+    };
     bench_stamp_write(request->data, &stamp);
     return bench_template_write(template, to, &values);
 }
@@ -188,4 +198,10 @@ size_t bench_request_write(struct bench_request *request, char *to, uint64_t due
     size_t bytes = (size_t)(at - to) + body_n;
     assert(bytes <= bench_request_room(request));
     return bytes;
+}
+
+void bench_request_answered(struct bench_request *request, const struct bench_request_event *events)
+{
+    for (uint32_t i = 0; i < request->options->batch; i++)
+        bench_sequence_take(&request->answered[events[i].topic], events[i].number);
 }

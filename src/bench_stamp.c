@@ -25,6 +25,8 @@ void bench_stamp_write(char *to, const struct bench_stamp *stamp)
     *to++ = '-';
     to = write_hex(to, stamp->number, 8);
     *to++ = '-';
+    to = write_hex(to, stamp->answered, 8);
+    *to++ = '-';
     to = write_hex(to, stamp->due_ns, 16);
     *to = MARK;
 }
@@ -51,13 +53,15 @@ static bool read_hex(const char *from, int digits, char after, uint64_t *ret_val
 
 static bool read_stamp(const char *from, struct bench_stamp *ret_stamp)
 {
-    uint64_t run, topic, number, due;
+    uint64_t run, topic, number, answered, due;
     if (!read_hex(from + 1, 8, '-', &run) || !read_hex(from + 10, 8, '-', &topic) ||
-        !read_hex(from + 19, 8, '-', &number) || !read_hex(from + 28, 16, MARK, &due))
+        !read_hex(from + 19, 8, '-', &number) || !read_hex(from + 28, 8, '-', &answered) ||
+        !read_hex(from + 37, 16, MARK, &due))
         return false;
     ret_stamp->run = (uint32_t)run;
     ret_stamp->topic = (uint32_t)topic;
     ret_stamp->number = (uint32_t)number;
+    ret_stamp->answered = (uint32_t)answered;
     ret_stamp->due_ns = due;
     return true;
 }

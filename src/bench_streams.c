@@ -29,6 +29,7 @@ struct stream {
     enum state state;
     bool stood;
     uint32_t topic;
+    uint32_t answered; /* the largest such number in the stamps that came */
     struct bench_sequence came;
     struct bench_http http;
     struct bench_sse sse;
@@ -267,7 +268,12 @@ static void take_event(void *context, const struct bench_stamp *stamp)
         return;
     }
     counts->received++;
-    counts->late += arrival == BENCH_ARRIVAL_LATE;
+    if (arrival == BENCH_ARRIVAL_LATE && stamp->number < st->answered)
+        counts->late++;
+    else if (arrival == BENCH_ARRIVAL_LATE)
+        counts->crossed++;
+    if (stamp->answered > st->answered)
+        st->answered = stamp->answered;
     counts->last_ns = streams->now_ns;
     if (stamp->due_ns >= streams->measure_from_ns)
         bench_latency_record(&streams->latency, streams->now_ns - stamp->due_ns);

@@ -54,6 +54,7 @@ static void test_arrivals(void **state)
             enum bench_arrival arrival = bench_sequence_take(&sequence, number);
             assert_int_equal("ila"[arrival], cases[i].arrivals[k]);
             assert_true(bench_sequence_has(&sequence, number));
+            assert_false(bench_sequence_has(&sequence, bench_sequence_first_missing(&sequence)));
         }
         assert_int_equal(bench_sequence_missing(&sequence, &nothing, 10), cases[i].missing);
         bench_sequence_done(&sequence);
@@ -80,6 +81,9 @@ static void test_agrees_with_a_table(void **state)
             missing += !came[i];
         }
         assert_int_equal(bench_sequence_missing(&sequence, &nothing, NUMBERS), missing);
+        uint32_t first = bench_sequence_first_missing(&sequence);
+        assert_true(first == NUMBERS || !came[first]);
+        assert_null(memchr(came, 0, first));
         bench_sequence_done(&sequence);
     }
 }

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#define STAMP_1 "~0000beef-00000002-00000001-0000000000001000~"
-#define STAMP_2 "~0000beef-00000002-00000002-fedcba9876543210~"
+#define STAMP_1 "~0000beef-00000002-00000001-00000000-0000000000001000~"
+#define STAMP_2 "~0000beef-00000002-00000002-00000001-fedcba9876543210~"
 
 /* What came, as text: the numbers of the stamps, '-' for events without one. */
 struct seen {
@@ -50,9 +50,9 @@ static const struct {
     {"data: hello\n\n", "-"},
     {"event: checkpoint\ndata: \nid: 7\n\n", ""},
     {"retry: 3000\n\n:\n\ndata: " STAMP_1 "\n\n", "1"},
-    {"data: ~0000beef-00000002-00000001-000000000000100g~\n\n", "-"},
-    {"data: ~0000beef-00000002-00000001-0000000000001000x\n\n", "-"},
-    {"data: ~0000BEEF-00000002-00000001-0000000000001000~\n\n", "-"},
+    {"data: ~0000beef-00000002-00000001-00000000-000000000000100g~\n\n", "-"},
+    {"data: ~0000beef-00000002-00000001-00000000-0000000000001000x\n\n", "-"},
+    {"data: ~0000BEEF-00000002-00000001-00000000-0000000000001000~\n\n", "-"},
     {"data: ~~0000be" STAMP_2 "\n\n", "2"},
 };
 
@@ -75,9 +75,9 @@ static void test_stamps_come_back(void **state)
 {
     (void)state;
     static const struct bench_stamp stamps[] = {
-        {0, 0, 0, 0},
-        {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX},
-        {0x01234567, 0x89abcdef, 0xdeadbeef, UINT64_C(0x0123456789abcdef)},
+        {0, 0, 0, 0, 0},
+        {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX},
+        {0x01234567, 0x89abcdef, 0xdeadbeef, 0x10203040, UINT64_C(0x0123456789abcdef)},
     };
     for (size_t i = 0; i < sizeof(stamps) / sizeof(stamps[0]); i++) {
         char text[BENCH_STAMP_BYTES];
@@ -85,7 +85,8 @@ static void test_stamps_come_back(void **state)
         bench_stamp_write(text, &stamps[i]);
         assert_true(bench_stamp_find(text, sizeof(text), &found));
         assert_true(found.run == stamps[i].run && found.topic == stamps[i].topic);
-        assert_true(found.number == stamps[i].number && found.due_ns == stamps[i].due_ns);
+        assert_true(found.number == stamps[i].number && found.answered == stamps[i].answered);
+        assert_true(found.due_ns == stamps[i].due_ns);
         assert_false(bench_stamp_find(text, sizeof(text) - 1, &found));
         assert_false(bench_stamp_find(text + 1, sizeof(text) - 1, &found));
     }
