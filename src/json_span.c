@@ -146,8 +146,9 @@ static uint32_t unescape_unicode(const char **at, const char *end)
     return 0x10000 + ((cp & 0x3FF) << 10 | (low & 0x3FF));
 }
 
-/* Undo the escape behind the backslash at `*at`: its bytes go to `to`, at most four.  Returns how
- * many, 0 when the escape is cut. */
+/* Undo the escape of the backslash at `*at`: its bytes go to `to`, at most four.  Returns how
+ * many, 0 when the escape is cut.  There is a byte behind the backslash, else it would have
+ * escaped the quote that ends the string. */
 static size_t unescape(const char **at, const char *end, char to[4])
 {
     static const char from[] = "\"\\/bfnrt";
@@ -155,8 +156,6 @@ static size_t unescape(const char **at, const char *end, char to[4])
     const char *found;
     uint32_t cp;
 
-    if (end - *at < 2)
-        return 0;
     found = memchr(from, (*at)[1], sizeof from - 1);
     *at += 2;
     if (found) {
@@ -187,14 +186,12 @@ static bool escaped_key_is(const char *at, const char *end, const char *key)
     return left_n == 0;
 }
 
-/* Whether the string from quote to quote says `key`. */
+/* Whether a string, with both its quotes, says `key`. */
 static bool key_is(struct json_span string, const char *key)
 {
     const char *at = string.at + 1;
     size_t bytes_n = string.bytes_n - 2;
 
-    if (string.bytes_n < 2)
-        return false;
     if (!memchr(at, '\\', bytes_n))
         return bytes_n == strlen(key) && memcmp(at, key, bytes_n) == 0;
     return escaped_key_is(at, at + bytes_n, key);
