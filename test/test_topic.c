@@ -165,7 +165,7 @@ static void hashes_by_content(void **state)
 {
     char one[TOPIC_BYTES_MAX], other[TOPIC_BYTES_MAX];
 
-    (void) state;
+    (void)state;
     memset(one, 'x', sizeof one);
     memset(other, 'x', sizeof other);
     for (size_t n = 1; n <= TOPIC_BYTES_MAX; n++) {
