@@ -1,0 +1,136 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The manual and the sample file say what the program says: every setting with its default and what
+# it takes, every option of every command, nothing that is not there.  TAP.
+#
+#   BUGLE    the program (default: ./bugle)
+#   srcdir   the sources (default: the folder above this script)
+
+srcdir=${srcdir:-$(dirname "$0")/..}
+BUGLE=${BUGLE:-./bugle}
+manual=$srcdir/doc/bugle.1
+settings=$srcdir/doc/bugle.conf.5
+sample=$srcdir/doc/bugle.conf.sample
+commands='serve publish subscribe bench check-config'
+
+# What stands in the environment is for the gateway, not for this check.
+for name in $(env | sed -n 's/^\(BUGLE_[A-Za-z0-9_]*\)=.*/\1/p'); do
+    unset "$name"
+done
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/check_docs.XXXXXX") || exit 99
+trap 'rm -rf "$scratch"' EXIT
+
+if ! "$BUGLE" serve --help-config >"$scratch/help"; then
+    echo "Bail out! '$BUGLE serve --help-config' failed"
+    exit 99
+fi
+
+test_number=0
+status=0
+
+# Report one test: its name, and a file that names the faults and is empty when all is well.
+report() {
+    test_number=$((test_number + 1))
+    if [ -s "$2" ]; then
+        status=1
+        echo "not ok $test_number - $1"
+        sed 's/^/#   /' "$2"
+    else
+        echo "ok $test_number - $1"
+    fi
+}
+
+# Lines of the first file that the second lacks, with a word on what that means.
+missing() {
+    sort -u "$1" >"$scratch/wanted"
+    sort -u "$2" >"$scratch/there"
+    comm -23 "$scratch/wanted" "$scratch/there" | sed "s|^|$3: |"
+}
+
+# A manual page as plain text would have it: without the macros' quoting and escapes.
+plain() {
+    sed -e 's/\\-/-/g' -e 's/\\(aq/'"'"'/g' -e 's/\\f[A-Z]//g' "$1"
+}
+
+# "section.key = default" of every setting; the default of server.www depends on the installation.
+without_www() {
+    sed 's|^\(server\.www\) = .*|\1 = (installed)|'
+}
+
+sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"
+cut -d' ' -f1 "$scratch/table" >"$scratch/names"
+echo "1..7"
+
+if [ -s "$scratch/names" ]; then : >"$scratch/faults"; else echo "none" >"$scratch/faults"; fi
+report "the program has settings" "$scratch/faults"
+
+plain "$settings" | sed -n 's/^\.BR \([a-z]*\.[a-z_]*\) " = \(.*\)"$/\1 = \2/p' | without_www \
+    >"$scratch/manual"
+{
+    missing "$scratch/table" "$scratch/manual" "not in bugle.conf.5"
+    missing "$scratch/manual" "$scratch/table" "only in bugle.conf.5"
+} >"$scratch/faults"
+report "bugle.conf.5 has every setting with its default" "$scratch/faults"
+
+# In the program's help and in the manual the setting stands right before what it takes.
+takes() {
+    awk '$1 ~ /^[a-z]+\.[a-z_]+$/ { name = $1 } $1 == "Takes" { $1 = $1; print name ": " $0 }'
+}
+takes <"$scratch/help" >"$scratch/table_takes"
+plain "$settings" | sed 's/^\.BR //' | takes >"$scratch/manual_takes"
+{
+    missing "$scratch/table_takes" "$scratch/manual_takes" "not in bugle.conf.5"
+    missing "$scratch/manual_takes" "$scratch/table_takes" "only in bugle.conf.5"
+} >"$scratch/faults"
+report "bugle.conf.5 says what every setting takes" "$scratch/faults"
+
+sed -n -e 's/^\[\([a-z]*\)\]$/[\1/p' -e 's/^#\([a-z_]* =.*\)/\1/p' "$sample" |
+    awk '/^\[/ { section = substr($0, 2); next } { print section "." $0 }' |
+    without_www >"$scratch/sample"
+{
+    missing "$scratch/table" "$scratch/sample" "not in bugle.conf.sample"
+    missing "$scratch/sample" "$scratch/table" "only in bugle.conf.sample"
+} >"$scratch/faults"
+report "bugle.conf.sample has every setting with its default" "$scratch/faults"
+
+{
+    "$BUGLE" check-config --config "$sample" >"$scratch/as_it_is"
+    sed 's/^#\([a-z_]* =\)/\1/' "$sample" >"$scratch/all.conf"
+    "$BUGLE" check-config --config "$scratch/all.conf" >"$scratch/all_written"
+    without_www <"$scratch/as_it_is" >"$scratch/one"
+    without_www <"$scratch/all_written" >"$scratch/other"
+    diff "$scratch/one" "$scratch/other"
+} >"$scratch/faults" 2>&1
+report "bugle.conf.sample is accepted, and with every line in force changes nothing" \
+    "$scratch/faults"
+
+# Each command against its own section: SERVE, PUBLISH and so on.
+options_of() {
+    grep -o -e '--[a-z][a-z-]*' | sort -u
+}
+for command in $commands; do
+    [ "$command" != check-config ] || continue # takes the options of serve, and says so
+    if ! "$BUGLE" "$command" --help >"$scratch/command_help"; then
+        echo "bugle $command --help failed"
+    fi
+    section=$(echo "$command" | tr '[:lower:]' '[:upper:]')
+    options_of <"$scratch/command_help" >"$scratch/options"
+    plain "$manual" | awk -v section="$section" '/^\.SH / { inside = $2 == section } inside' |
+        options_of >"$scratch/documented"
+    missing "$scratch/options" "$scratch/documented" "$command, not in bugle.1"
+    missing "$scratch/documented" "$scratch/options" "$command, only in bugle.1"
+done >"$scratch/faults"
+report "bugle.1 has every option of every command" "$scratch/faults"
+
+if command -v man >"$scratch/where"; then
+    for page in "$manual" "$settings"; do
+        man -l --warnings -E UTF-8 "$page" >"$scratch/page"
+    done >"$scratch/faults" 2>&1
+    report "the pages have no formatting mistakes" "$scratch/faults"
+else
+    test_number=$((test_number + 1))
+    echo "ok $test_number - the pages have no formatting mistakes # SKIP no man(1)"
+fi
+exit $status
