@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The page at /, in a real Chromium: its own EventSource, its own fetch, the real gateway."""
 
+import http.server
 import json
 import os
+import pathlib
 import re
 import shutil
+import threading
+import types
 
 import pytest
 
@@ -19,6 +23,7 @@ import wire  # noqa: E402
 
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
 CHROMEDRIVER = shutil.which(os.environ.get("CHROMEDRIVER", "chromedriver"))
+PAGE_FILE = pathlib.Path(__file__).resolve().parent.parent / "www" / "index.html"
 WAIT_SECONDS = 15
 # An orderly stop asks clients to stay away for up to 30 s.
 RECONNECT_SECONDS = 45
@@ -184,8 +189,8 @@ def driver(tmp_path_factory):
     browser.quit()
 
 
-@pytest.fixture
-def page(driver, gateway):
+def use(driver, gateway):
+    """A page on a desk, and after the test what it complained of."""
     page = Page(driver, gateway)
     page.set_viewport(1440, 900)
     page.set_media()
@@ -194,6 +199,49 @@ def page(driver, gateway):
     complaints = page.console()
     driver.get("about:blank")
     assert not complaints
+
+
+@pytest.fixture
+def page(driver, gateway):
+    yield from use(driver, gateway)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """What a proxy makes of a gateway that restarts: 502 until the server's `up` is set."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        stream = self.path.startswith("/events")
+        up = self.path == "/" or (stream and self.server.up.is_set())
+        kind = "text/event-stream" if stream else "text/html; charset=utf-8"
+        self.send_response(200 if up else 502)
+        self.send_header("Content-Type", kind if up else "text/plain")
+        self.end_headers()
+        if self.path == "/":
+            self.wfile.write(PAGE_FILE.read_bytes())
+        elif up:
+            self.wfile.write(b"data: hello\nid: a-1\n\n")
+            self.server.over.wait()
+
+
+@pytest.fixture
+def proxy():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        server.up, server.over = threading.Event(), threading.Event()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def page_behind_proxy(driver, proxy):
+    url = f"http://127.0.0.1:{proxy.server_address[1]}"
+    yield from use(driver, types.SimpleNamespace(url=url))
 
 
 def test_page_is_served_under_a_strict_policy(gateway):
@@ -408,6 +456,16 @@ def test_a_refused_pattern_says_why(page):
     assert page.text("connect") == "Connect"
 
 
+def test_a_proxys_502_is_not_the_end(page_behind_proxy, proxy):
+    page = page_behind_proxy
+    page.open(state="connecting")
+    page.wait_text("trouble", "^502: ")
+    proxy.up.set()
+    page.wait_state("open")
+    page.wait_event(data="hello")
+    assert page.text("trouble") == ""
+
+
 def test_pause_filter_and_clear(page, gateway):
     page.open()
     page.click("pause")
@@ -428,11 +486,12 @@ def test_pause_filter_and_clear(page, gateway):
 
 def test_the_list_is_bounded(page, gateway):
     page.open()
-    ids = gateway.push([{"topic": "a", "data": str(n)} for n in range(600)])["ids"]
-    page.wait_text("received", "^600$")
-    page.wait_event(id=ids[-1])
-    assert len(page.rows()) == 500
-    assert page.events()[0]["data"] == "599"
+    for batch in (range(600), range(600, 900)):
+        ids = gateway.push([{"topic": "a", "data": str(n)} for n in batch])["ids"]
+        page.wait_event(id=ids[-1])
+        assert len(page.rows()) == 500
+    assert page.events()[0]["data"] == "899"
+    page.wait_text("received", "^900$")
 
 
 def test_long_data_is_cut_until_asked_for(page, gateway):
