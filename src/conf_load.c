@@ -97,7 +97,7 @@ static int check_section(struct loading *loading, const char *line)
 
 static bool is_blank(int c)
 {
-    return c == ' ' || c == '\t';
+    return c != '\n' && isspace(c);
 }
 
 /* Read a line without its indent: libinih would take an indented line for the rest of the value

@@ -4,6 +4,8 @@
  * is refused is told in one safe line; what is accepted prints as settings that, set again, print
  * the same.
  */
+#include "config.h" /* memfd_create() is of GNU */
+
 #include "conf.h"
 
 #include <stdint.h>

@@ -248,7 +248,7 @@ static void reads_a_file(void **state)
                     "listen = 127.0.0.1:1, 127.0.0.1:2\r\n"
                     "listen = [::1]:3\n"
                     "  workers = 3   ; said why\n"
-                    "\t www=/srv/www#1\n"
+                    "\t\v\f\r www=/srv/www#1\n"
                     "[stream]\n"
                     "heartbeat: 10\n"
                     "heartbeat = 20s\n"
