@@ -46,6 +46,9 @@ void bench_publish_free(struct bench_publish *publish);
 /* Whether every connection stands or has failed. */
 bool bench_publish_settled(const struct bench_publish *publish);
 
+/* Whether no connection is left. */
+bool bench_publish_failed(const struct bench_publish *publish);
+
 /* Begin the schedule: the first request is due at `from_ns`. */
 void bench_publish_start(struct bench_publish *publish, uint64_t from_ns);
 

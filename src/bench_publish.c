@@ -204,6 +204,11 @@ bool bench_publish_settled(const struct bench_publish *publish)
     return publish->settled == publish->options->connections;
 }
 
+bool bench_publish_failed(const struct bench_publish *publish)
+{
+    return publish->failed == publish->options->connections;
+}
+
 void bench_publish_start(struct bench_publish *publish, uint64_t from_ns)
 {
     const struct bench_options *options = publish->options;
@@ -425,8 +430,7 @@ void bench_publish_stop(struct bench_publish *publish, uint64_t now_ns)
 
 bool bench_publish_finished(const struct bench_publish *publish)
 {
-    return publish->busy == 0 &&
-           (!has_more(publish) || publish->failed == publish->options->connections);
+    return publish->busy == 0 && (!has_more(publish) || bench_publish_failed(publish));
 }
 
 void bench_publish_give_up(struct bench_publish *publish)

@@ -53,6 +53,7 @@ struct bench_run {
     uint64_t begun_ns;
     uint64_t deadline_ns; /* of the phase */
     uint64_t measure_ns;  /* begin of the measured window */
+    bool connected;       /* at least a stream, and a connection to publish over */
     bool interrupted;     /* before there was anything to report */
     uint64_t armed_ns;    /* what the timer is set to */
     uint64_t progress_ns; /* when the next line of progress is due */
@@ -127,7 +128,9 @@ static uint64_t last_moment(const struct bench_run *run)
     uint64_t last = bench_streams_counts(run->streams)->last_ns;
     if (last < bench_publish_counts(run->publish)->last_ns)
         last = bench_publish_counts(run->publish)->last_ns;
-    return last > run->measure_ns ? last : run->now_ns;
+    if (last > run->measure_ns)
+        return last;
+    return run->now_ns > run->measure_ns ? run->now_ns : run->measure_ns;
 }
 
 /* The one place where the phase changes. */
@@ -176,15 +179,15 @@ static void connect_more(struct bench_run *run)
     if (done != run->seen)
         enter(run, PHASE_CONNECT); /* one more: wait on */
     run->seen = done;
-    if (run->now_ns >= run->deadline_ns)
+    bool late = run->now_ns >= run->deadline_ns;
+    if (late)
         bench_streams_give_up(run->streams);
     bool publisher_settled = !run->publish || bench_publish_settled(run->publish);
-    if (counts->failed && counts->failed == run->options->streams)
-        enter(run, PHASE_OVER);
-    else if (bench_streams_settled(run->streams) && publisher_settled)
-        enter(run, PHASE_SETTLE);
-    else if (run->now_ns >= run->deadline_ns)
-        enter(run, PHASE_SETTLE);
+    if (!late && !(bench_streams_settled(run->streams) && publisher_settled))
+        return;
+    run->connected = (counts->standing || run->options->streams == 0) &&
+                     !(run->publish && bench_publish_failed(run->publish));
+    enter(run, run->connected ? PHASE_SETTLE : PHASE_OVER);
 }
 
 static bool all_came(const struct bench_run *run)
@@ -478,6 +481,14 @@ static int report(struct bench_run *run)
     return bench_report_is_good(result) ? CLI_FINE : CLI_FAILED;
 }
 
+static void say_why_not_connected(const struct bench_run *run)
+{
+    if (bench_streams_counts(run->streams)->standing == 0 && run->options->streams)
+        cli_fail("bench", "no stream could be opened: %s", bench_streams_trouble(run->streams));
+    else
+        cli_fail("bench", "no connection to publish over: %s", bench_publish_trouble(run->publish));
+}
+
 int bench_run(const struct bench_options *options)
 {
     struct bench_run run = {.options = options, .epoll = -1, .timer = -1, .signal = -1};
@@ -497,8 +508,8 @@ int bench_run(const struct bench_options *options)
         cli_fail("bench", "%s", strerror(-rc));
     else if (run.interrupted)
         cli_fail("bench", "interrupted before anything was measured");
-    else if (options->streams && bench_streams_counts(run.streams)->failed == options->streams)
-        cli_fail("bench", "no stream could be opened: %s", bench_streams_trouble(run.streams));
+    else if (!run.connected)
+        say_why_not_connected(&run);
     else
         status = report(&run);
 out:

@@ -16,6 +16,7 @@ import urllib.parse
 import pytest
 
 import wire
+from conftest import free_port
 
 EVENTS = 40
 STREAMS = 6
@@ -342,6 +343,14 @@ def test_no_stream_at_all(stub, bugle):
                    "--publish-url", stub.url)
     assert result.returncode == 1
     assert "503" in result.stderr
+
+
+def test_nobody_to_publish_to(stub, bugle):
+    nobody = f"http://127.0.0.1:{free_port()}/"
+    result = bugle("bench", "--stream-url", stub.url + "/events?topic={topic}", "--streams", 3,
+                   "--publish-url", nobody)
+    assert result.returncode == 1
+    assert "refused" in result.stderr and not result.stdout
 
 
 def test_publish_only(stub, bench):

@@ -22,7 +22,10 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] && [ -x "$1" ] || { sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+if [ $# -lt 1 ] || [ ! -x "$1" ]; then
+    sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
 bugle=$(realpath "$1")
 rounds=${2:-3}
 cases=("${@:3}")
