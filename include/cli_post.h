@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Publishing as `bugle publish` does it: events are gathered into a batch, posted, and their ids
+ * printed.  A request is repeated only where that cannot publish anything twice.
+ */
+#ifndef BUGLE_CLI_POST_H
+#define BUGLE_CLI_POST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cli.h"
+#include "cli_http.h"
+
+/* What all events have in common.  All texts are borrowed. */
+struct cli_post_options {
+    struct cli_list topics;
+    struct cli_list users;
+    const char *event; /* NULL: message */
+    const char *key;   /* idempotency key; NULL: none */
+    uint64_t retry_ms;
+    uint64_t ttl_s;
+    uint64_t batch_n; /* most events of a request */
+    bool has_retry;
+    bool has_ttl;
+    bool ephemeral;
+    bool json; /* data is JSON, to be sent as it is written */
+    bool quiet;
+};
+
+struct cli_post {
+    const struct cli_post_options *options;
+    const char *tool;
+    const char *unit; /* what events are counted in, for messages; NULL: there is only one */
+    struct cli_http http;
+    char *address; /* the members that all events share */
+    uint64_t added_n;
+    unsigned sent_n; /* times the request at hand went out */
+
+    /* the batch */
+    FILE *pending; /* '[' and its events, kept in `body` */
+    char *body;
+    size_t body_n;
+    uint64_t pending_n;
+    uint64_t first; /* number of its first event */
+    uint64_t last;
+};
+
+/* Returns an enum cli_exit; what is not CLI_FINE has been told.  To be given to cli_post_close()
+ * whatever is returned.  Everything is borrowed until then. */
+int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http_target *target,
+                  const struct cli_post_options *options);
+void cli_post_close(struct cli_post *post);
+
+/* Why data cannot be published: it is no JSON, or no UTF-8.  Gives a text for free(), NULL when
+ * all is well.  `number` is that of the event, from 1, in units of `unit`. */
+char *cli_post_check(const struct cli_post *post, uint64_t number, const char *data, size_t data_n);
+
+/* Add checked data as an event, first sending what was added before when the batch is full.
+ * Returns an enum cli_exit; what is not CLI_FINE has been told. */
+int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_t data_n);
+
+bool cli_post_is_empty(const struct cli_post *post);
+
+/* Send the batch, wait for its answer, print the ids.  Returns as cli_post_add(). */
+int cli_post_flush(struct cli_post *post);
+
+#endif
