@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""No web page may publish through a developer's browser (API section 5, auth.mode=none)."""
+
+import pytest
+
+import wire
+
+LOOPBACK = ["http://localhost", "http://localhost:3000", "http://127.0.0.1:5173",
+            "http://127.0.0.1", "http://[::1]:8000"]
+FOREIGN = [
+    "null", "http://evil.example", "https://evil.example", "http://evil.example:8080",
+    "http://localhost.evil.example", "http://localhost.evil.example:3000",
+    "http://127.0.0.1.evil.example", "http://evil-localhost", "http://notlocalhost:3000",
+    "http://localhost@evil.example", "http://localhost:3000@evil.example",
+    "http://127.0.0.1evil.example", "http://127.0.0.10.evil.example", "http://[::1].evil.example",
+    "http://localhost:3000.evil.example", "http://localhost:evil", "http://localhost/evil",
+    "http://localhost#evil", "http://localhost?evil", "http://evil.example/localhost",
+    "http://evil.example#localhost", "localhost", "localhost:3000", "//localhost", "file://",
+    "http://", "http://localhost http://evil.example", "http://evil.example, http://localhost",
+    "http://1270.0.1", "http://128.0.0.1", "http://[::2]", "x",
+    "chrome-extension://abcdefgh", "javascript://localhost",
+]
+SIMPLE = [("Content-Type", "text/plain")]  # what a form can send without asking first
+
+
+def push_from(gateway, origin, headers=()):
+    pairs = [*SIMPLE, *headers] + ([("Origin", origin)] if origin is not None else [])
+    return gateway.request_once("POST", "/api/push?topic=a", pairs, b"x")
+
+
+def test_loopback_pages_and_programs_may_publish(gateway):
+    """A backend sends no Origin, the gateway's own page sends its own, and a page that is being
+    developed comes from some port of this machine."""
+    for origin in (None, gateway.url, *LOOPBACK):
+        assert push_from(gateway, origin).status == 201, origin
+    assert gateway.stat("events_published") == 2 + len(LOOPBACK)
+
+
+def test_foreign_pages_may_not_publish(gateway):
+    """Any page in any tab can send a simple POST to 127.0.0.1: the Origin gives it away, however
+    much it looks like one of ours."""
+    stream = gateway.stream()
+    for origin in FOREIGN:
+        response = push_from(gateway, origin)
+        response.problem(403)
+        assert response.head.get("Access-Control-Allow-Origin") is None, response.head.raw
+    assert gateway.stat("events_published") == 0
+    gateway.push({"data": "end"})
+    assert stream.next_event().data == "end"
+
+
+def test_foreign_pages_may_not_end_streams(gateway):
+    """The same for DELETE."""
+    stream = gateway.stream(user="u")
+    for origin in FOREIGN[:4]:
+        gateway.request_once("DELETE", "/api/streams?user=u", [("Origin", origin)]).problem(403)
+    assert gateway.stat("streams_open") == 1
+    response = gateway.request_once("DELETE", "/api/streams?user=u", [("Origin", gateway.url)])
+    assert response.status == 200, response
+    stream.read_to_end()
+
+
+def test_refusal_does_not_wait_for_the_body(gateway):
+    """What may not be said need not be listened to."""
+    with gateway.raw() as connection:
+        connection.send(gateway.request_bytes("POST", "/api/push?topic=a", [
+            *SIMPLE, ("Origin", "http://evil.example"), ("Content-Length", "100000")]))
+        connection.read_response().problem(403)
+
+
+def test_name_that_was_rebound_to_this_machine_may_not_publish(gateway):
+    """evil.example resolves to 127.0.0.1 for a moment: then Origin and Host agree, and both are
+    foreign."""
+    name = f"evil.example:{gateway.port}"
+    with gateway.raw() as connection:
+        connection.send(wire.request_bytes(
+            "POST", "/api/push?topic=a", [*SIMPLE, ("Origin", f"http://{name}")], b"x", host=name))
+        assert connection.read_response().status in (400, 403, 421)
+    assert gateway.stat("events_published") == 0
+
+
+def test_two_origins_are_refused(gateway):
+    """One was added on the way; it is not asked which."""
+    response = push_from(gateway, gateway.url, [("Origin", "http://evil.example")])
+    assert response.status in (400, 403), response
+    assert gateway.stat("events_published") == 0
+
+
+LISTED = {"auth.origins": "https://app.example,https://admin.example:8443"}
+
+
+@pytest.mark.gateway(settings=LISTED)
+def test_listed_origins_replace_the_default(gateway):
+    """The operator's list is exact: scheme, name and port."""
+    for origin in (None, gateway.url, "https://app.example", "https://admin.example:8443"):
+        assert push_from(gateway, origin).status == 201, origin
+    for origin in ("http://app.example", "https://app.example:8443", "https://admin.example",
+                   "https://app.example.evil.example", "https://www.app.example", "null",
+                   "https://app.example/", "http://localhost:3000", "https://app.exampl",
+                   "https://app.examplee", "https://app.example,https://admin.example:8443"):
+        push_from(gateway, origin).problem(403)
+
+
+# reading across origins
+
+
+@pytest.mark.parametrize("path", ["/events?topic=a", "/api/stats"])
+def test_every_answer_depends_on_the_origin(gateway, path):
+    """A cache must not give one page's answer to another; a foreign page cannot read any."""
+    for origin, allowed in (("http://localhost:3000", True), ("http://evil.example", False),
+                            ("null", False), (None, False)):
+        headers = [("Origin", origin), ("Connection", "close")] if origin else []
+        with gateway.raw() as connection:
+            connection.send(gateway.request_bytes("GET", path, headers))
+            head = connection.read_head()
+        grant = head.get("Access-Control-Allow-Origin")
+        assert grant == (origin if allowed else None), (origin, head.raw)
+        assert "origin" in head.words("Vary"), head.raw
+
+
+def preflight(gateway, path, origin, method="POST"):
+    return gateway.request("OPTIONS", path, [
+        ("Origin", origin), ("Access-Control-Request-Method", method),
+        ("Access-Control-Request-Headers", "content-type,idempotency-key")])
+
+
+@pytest.mark.parametrize("path", ["/events", "/api/push"])
+def test_preflight_allows_what_is_listed(gateway, path):
+    """A page of ours that sends JSON is asked about first."""
+    response = preflight(gateway, path, "http://localhost:3000")
+    assert response.status in (200, 204), response
+    assert response.head.get("Access-Control-Allow-Origin") == "http://localhost:3000"
+    assert "post" in response.head.words("Access-Control-Allow-Methods")
+    assert "content-type" in response.head.words("Access-Control-Allow-Headers")
+    assert not response.body
+
+
+@pytest.mark.parametrize("path", ["/events", "/api/push"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost.evil.example"])
+def test_preflight_grants_nothing_to_others(gateway, path, origin):
+    """Neither a star nor an echo of whoever asked."""
+    response = preflight(gateway, path, origin)
+    assert response.head.get("Access-Control-Allow-Origin") is None, response.head.raw
+    assert response.head.get("Access-Control-Allow-Credentials") is None, response.head.raw
