@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""What an event costs in system calls: one send for each stream and batch, and no more."""
+
+import collections
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import wire
+
+SENDS = "sendto,sendmsg,sendmmsg,write,writev"
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """Run a block with the system calls of a process recorded; gives (name, descriptor) pairs."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+
+    @contextlib.contextmanager
+    def attach(pid, calls):
+        path, seen = tmp_path / "trace", []
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-e", f"trace={SENDS}", "-o", path, "-p", str(pid)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            threads = len(os.listdir(f"/proc/{pid}/task"))
+            while threads:
+                line = tracer.stderr.readline()
+                if not line:
+                    pytest.skip("strace cannot attach here")
+                seen.append(line)
+                found = re.search(r"attached with (\d+) threads", line)
+                threads = 0 if found else threads - line.rstrip().endswith("attached")
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate(timeout=wire.seconds(10))
+        calls += re.findall(r"^\d+ +(\w+)\((\d+), ", path.read_text(), re.MULTILINE)
+
+    return attach
+
+
+def descriptors_of(gateway, streams):
+    """The gateway's descriptors for the connections of these streams."""
+    ports = {stream.wire.socket.getsockname()[1] for stream in streams}
+    inodes = set()
+    with open(f"/proc/{gateway.pid}/net/tcp", encoding="ascii") as table:
+        for line in table.readlines()[1:]:
+            local, remote, inode = (line.split()[i] for i in (1, 2, 9))
+            if int(local.split(":")[1], 16) == gateway.port:
+                if int(remote.split(":")[1], 16) in ports:
+                    inodes.add(f"socket:[{inode}]")
+    folder = f"/proc/{gateway.pid}/fd"
+    found = {name for name in os.listdir(folder) if os.readlink(f"{folder}/{name}") in inodes}
+    assert len(found) == len(streams)
+    return found
+
+
+@pytest.mark.gateway(settings={"stream.heartbeat": "60s"})
+def test_a_batch_is_one_send_for_each_stream(gateway, trace):
+    """Twenty events published together to fifty idle streams: fifty sends, not a thousand."""
+    streams = gateway.stream_many([{"topic": "a"}] * 50)
+    sockets = descriptors_of(gateway, streams)
+    calls = []
+    with trace(gateway.pid, calls):
+        gateway.push([{"topic": "a", "data": "x" * 60 + str(i)} for i in range(20)])
+        for stream in streams:
+            assert len(stream.events(20)) == 20
+    sends = collections.Counter(call for call in calls if call[1] in sockets)
+    assert len(sends) == 50, sends
+    assert {name for name, _ in sends} <= {"sendto", "sendmsg", "writev"}, sends
+    assert sum(sends.values()) <= 55, sends
+
+
+@pytest.mark.gateway(settings={"stream.heartbeat": "60s"})
+def test_an_event_costs_nothing_at_streams_that_it_does_not_reach(gateway, trace):
+    """One event to one of fifty streams is one send to that one."""
+    streams = gateway.stream_many([{"topic": f"t{i}"} for i in range(50)])
+    sockets = descriptors_of(gateway, streams)
+    calls = []
+    with trace(gateway.pid, calls):
+        for i in range(5):
+            gateway.push({"topic": f"t{i}", "data": "x"})
+            assert streams[i].next_event().data == "x"
+    sends = [call for call in calls if call[1] in sockets]
+    assert len(sends) == 5, sends
+    assert len(set(sends)) == 5, sends
