@@ -122,6 +122,10 @@ const char *conf_name_at(size_t index);
  * but takes effect only at a restart, and `*index` moved past it.  NULL when there are no more. */
 const char *conf_next_restart(const struct conf *before, const struct conf *after, size_t *index);
 
+/* Give `after` the values of `before` wherever a restart is needed to change them, so that it can
+ * take its place in a running gateway.  Returns 0 or -ENOMEM. */
+int conf_keep_restart(struct conf *after, const struct conf *before);
+
 /* Durations: `10` (seconds), `500ms`, `30s`, `10m`, `24h`, `7d`.  Sizes: `4096`, `64K`, `1M`, `2G`.
  * Whole numbers with one unit; false for anything else or beyond 2^53. */
 bool conf_parse_duration_ms(const char *text, uint64_t *ret_ms);

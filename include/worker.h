@@ -81,7 +81,11 @@ void worker_dequeue(struct worker *worker, struct worker_job *job);
 unsigned worker_index(const struct worker *worker);
 struct event_base *worker_base(struct worker *worker);
 struct stats *worker_stats(struct worker *worker);
+
+/* The settings as of now: worker's thread.  A reload sets new ones there; the old ones stay
+ * readable, so what was borrowed from them stays good. */
 const struct conf *worker_conf(const struct worker *worker);
+void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
 
 /* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */

@@ -104,13 +104,13 @@ static const struct row rows[] = {
     TEXT("server.www", server.www, BUGLE_WWWDIR, is_anything, "a folder", RESTART,
          "Folder of the page served at /; empty serves none."),
 
-    DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RESTART,
+    DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
     DURATION("stream.stall_timeout", stream.stall_timeout_ms, "30s", "1s", "1h", RESTART,
              "How long a reader may take no byte at all before its stream is closed."),
-    DURATION("stream.retry", stream.retry_ms, "3s", "1s", "3600s", RESTART,
+    DURATION("stream.retry", stream.retry_ms, "3s", "1s", "3600s", RELOAD,
              "Centre of the reconnection delay told to clients: each gets 2/3 to twice that."),
-    DURATION("stream.flush_tick", stream.flush_tick_ms, "5ms", "1ms", "100ms", RESTART,
+    DURATION("stream.flush_tick", stream.flush_tick_ms, "5ms", "1ms", "100ms", RELOAD,
              "The longest that events wait under load to be sent together."),
     COUNT("stream.ring_events", stream.ring_events, "65536", "64", "16777216", RESTART,
           "Recent events that each worker keeps at hand."),
@@ -129,21 +129,21 @@ static const struct row rows[] = {
 
     COUNT("limits.streams", limits.streams, "0", "0", "10000000", RESTART,
           "Streams open at once; 0 is what the limit on descriptors allows."),
-    BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", RESTART,
+    BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", RELOAD,
           "Size of one event."),
-    BYTES("limits.body_bytes", limits.body_bytes, "1M", "1", "64M", RESTART,
+    BYTES("limits.body_bytes", limits.body_bytes, "1M", "1", "64M", RELOAD,
           "Size of a request body."),
     BYTES("limits.header_bytes", limits.header_bytes, "16K", "1K", "24K", RESTART,
           "Size of a request head, request line included."),
-    COUNT("limits.header_count", limits.header_count, "64", "1", "1000", RESTART,
+    COUNT("limits.header_count", limits.header_count, "64", "1", "1000", RELOAD,
           "Header fields of a request."),
-    BYTES("limits.url_bytes", limits.url_bytes, "4K", "256", "16K", RESTART,
+    BYTES("limits.url_bytes", limits.url_bytes, "4K", "256", "16K", RELOAD,
           "Size of a request target, query included."),
-    COUNT("limits.json_depth", limits.json_depth, "64", "8", "512", RESTART,
+    COUNT("limits.json_depth", limits.json_depth, "64", "8", "512", RELOAD,
           "Nesting of JSON in a published event."),
-    DURATION("limits.header_timeout", limits.header_timeout_ms, "10s", "100ms", "1h", RESTART,
+    DURATION("limits.header_timeout", limits.header_timeout_ms, "10s", "100ms", "1h", RELOAD,
              "Time to send a whole request head."),
-    DURATION("limits.body_timeout", limits.body_timeout_ms, "15s", "100ms", "1h", RESTART,
+    DURATION("limits.body_timeout", limits.body_timeout_ms, "15s", "100ms", "1h", RELOAD,
              "Time to send a whole request body."),
     DURATION("limits.keepalive_timeout", limits.keepalive_timeout_ms, "75s", "1s", "24h", RESTART,
              "How long a connection may rest between two requests."),
@@ -158,7 +158,7 @@ static const struct row rows[] = {
     CHOICE("auth.mode", auth.mode, "none", auth_modes, "none (this version has no tokens yet)",
            RESTART, "How callers prove who they are."),
     LIST("auth.origins", auth.origins, "loopback", conf_value_is_origin,
-         "SCHEME://HOST, SCHEME://HOST:PORT (lower case, no path) or loopback", RESTART,
+         "SCHEME://HOST, SCHEME://HOST:PORT (lower case, no path) or loopback", RELOAD,
          "Origins of web pages that may read, publish and manage."),
 
     CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", RELOAD,
@@ -533,4 +533,50 @@ const char *conf_next_restart(const struct conf *before, const struct conf *afte
             return row->name;
     }
     return NULL;
+}
+
+static int copy_list(struct conf_list *to, const struct conf_list *from)
+{
+    int error = 0;
+
+    conf_value_list_clear(to);
+    for (size_t i = 0; error == 0 && i < from->items_n; i++)
+        error = conf_value_list_add(to, from->items[i], is_anything);
+    return error;
+}
+
+static int copy_row(struct conf *to, const struct conf *from, const struct row *row)
+{
+    char *text;
+
+    switch (row->type) {
+    case CONF_DURATION:
+    case CONF_BYTES:
+    case CONF_COUNT:
+        *(uint64_t *)target_of(to, row) = *(const uint64_t *)value_of(from, row);
+        return 0;
+    case CONF_CHOICE:
+        *(int *)target_of(to, row) = *(const int *)value_of(from, row);
+        return 0;
+    case CONF_TEXT:
+        text = strdup(*(char *const *)value_of(from, row));
+        if (!text)
+            return -ENOMEM;
+        free(*(char **)target_of(to, row));
+        *(char **)target_of(to, row) = text;
+        return 0;
+    case CONF_LIST:
+        return copy_list(target_of(to, row), value_of(from, row));
+    }
+    return -EINVAL;
+}
+
+int conf_keep_restart(struct conf *after, const struct conf *before)
+{
+    int error = 0;
+
+    for (size_t i = 0; error == 0 && i < ROWS_N; i++)
+        if (rows[i].reload == RESTART)
+            error = copy_row(after, before, &rows[i]);
+    return error;
 }

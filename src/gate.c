@@ -38,7 +38,6 @@ struct gate {
     struct worker *worker;
     struct cells *cells;
     struct linger_pool *linger;
-    struct http_head_limits limits;
     size_t count;
     TAILQ_HEAD(, waiting) sockets; /* the oldest first */
     struct log_valve valve;
@@ -57,9 +56,6 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
     gate->worker = worker;
     gate->cells = cells;
     gate->linger = linger;
-    gate->limits.head_bytes_max = conf->limits.header_bytes;
-    gate->limits.target_bytes_max = conf->limits.url_bytes;
-    gate->limits.headers_max = conf->limits.header_count;
     gate->peek_bytes = peek_bytes;
     TAILQ_INIT(&gate->sockets);
     return gate;
@@ -177,10 +173,20 @@ static void admit(struct waiting *socket, const struct http_head *head)
         log_warning("a connection was closed: %s (%lu more like it)", strerror(-result), skipped);
 }
 
+static struct http_head_limits limits_of(const struct gate *gate)
+{
+    const struct conf *conf = worker_conf(gate->worker);
+
+    return (struct http_head_limits){.head_bytes_max = conf->limits.header_bytes,
+                                     .target_bytes_max = conf->limits.url_bytes,
+                                     .headers_max = conf->limits.header_count};
+}
+
 /* Look at what has arrived.  Returns whether the socket goes on waiting; if not it is gone. */
 static bool look(struct waiting *socket, bool may_grow)
 {
     struct gate *gate = socket->gate;
+    struct http_head_limits limits = limits_of(gate);
     struct http_head head;
     ssize_t n = recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
@@ -190,7 +196,7 @@ static bool look(struct waiting *socket, bool may_grow)
         drop(socket);
         return false;
     }
-    switch (http_head_check(gate->peek, (size_t)n, &gate->limits, &head)) {
+    switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {
     case HTTP_HEAD_MORE:
         if (!may_grow)
             drop(socket);

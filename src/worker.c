@@ -504,6 +504,11 @@ const struct conf *worker_conf(const struct worker *worker)
     return worker->conf;
 }
 
+void worker_set_conf(struct worker *worker, const struct conf *conf)
+{
+    worker->conf = conf;
+}
+
 struct hub *worker_hub(struct worker *worker)
 {
     return worker->hub;

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* What is wrong with a request, for the answer's application/problem+json (RFC 9457). */
+#ifndef BUGLE_PROBLEM_H
+#define BUGLE_PROBLEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct problem {
+    unsigned status;
+    const char *code;       /* static, stable, for programs */
+    char detail[320];       /* one sentence for a person; text of the peer's made visible */
+    size_t line, column;    /* of a JSON mistake, from 1; 0: none */
+    char pointer[96];       /* JSON pointer (RFC 6901) to a wrong field; empty: none */
+    unsigned retry_after_s; /* 0: none */
+    const char *allow;      /* static, for 405; NULL: none */
+};
+
+/* Fill a problem; the rest is zeroed.  Always returns false, so that a check can end with it. */
+bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
+
+/* The status's own words, "Bad Request". */
+const char *problem_title(unsigned status);
+
+#endif

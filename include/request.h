@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One HTTP request as the handlers see it, from libmicrohttpd's first call to its completion.
+ *
+ *   first call   request_new(); the route may refuse at once, before any body is read
+ *   body         gathered up to the route's bound
+ *   last call    the route's handler: answers, or opens a stream, or suspends
+ *   (again)      after cell_answer(), the function that the handler left in `resumed`
+ *   completed    request_free()
+ *
+ * Worker's thread throughout.
+ */
+#ifndef BUGLE_REQUEST_H
+#define BUGLE_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "cell.h"
+#include "origin.h"
+
+struct service;
+struct route;
+struct MHD_Connection;
+
+struct request {
+    struct service *service;
+    struct cell *cell;
+    struct MHD_Connection *connection;
+    const struct route *route; /* NULL until it is chosen */
+    const char *path;          /* decoded, libmicrohttpd's */
+    const char *tail;          /* what follows a route's prefix */
+    enum origin_verdict origin_verdict;
+    const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+
+    char *body;
+    size_t body_n;
+    size_t body_room;
+    int64_t body_until_ms; /* absolute deadline */
+    bool receiving;        /* in the service's list */
+    bool answered;         /* a response is queued, or was written by hand */
+    bool has_body;         /* the client announced one */
+    bool lingers;          /* part of the body stays unread: close gently */
+    bool is_head;
+    bool http_1_0;
+
+    struct cell_waiter waiter;
+    bool suspended;
+    int (*resumed)(struct request *request); /* MHD_YES or MHD_NO */
+    void *work;                              /* of the handler between suspend and answer */
+    void (*free_work)(void *work);
+    struct stream *stream; /* GET /events once it is open */
+    LIST_ENTRY(request) link;
+};
+
+LIST_HEAD(request_list, request);
+
+/* Make the context of a request.  NULL when out of memory. */
+struct request *request_new(struct service *service, struct cell *cell,
+                            struct MHD_Connection *connection, const char *method,
+                            const char *version);
+void request_free(struct request *request);
+
+/* The one header of this name, NULL when there is none. */
+const char *request_header(const struct request *request, const char *name);
+
+/* How often a header stands in the request. */
+size_t request_header_count(const struct request *request, const char *name);
+
+/* Value of a query parameter of which the first counts; NULL when there is none.  `*ret_n` (may
+ * be NULL) is its length: it may contain NUL. */
+const char *request_query(const struct request *request, const char *name, size_t *ret_n);
+
+/* Call `see` for every query parameter in order until it returns false.  `value` is "" and 0 long
+ * for a parameter without one. */
+void request_each_query(const struct request *request,
+                        bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
+                        void *arg);
+
+/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, or -ENOMEM. */
+int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max);
+
+/* Suspend until request_wake(); then `resumed` is called.  Returns MHD_YES, for the handler to
+ * return. */
+int request_suspend(struct request *request, int (*resumed)(struct request *request));
+void request_wake(struct request *request);
+
+/* The socket; -1 when libmicrohttpd does not say. */
+int request_fd(const struct request *request);
+
+/* Write a finished answer by hand and drop the connection: for the middle of a body, where
+ * libmicrohttpd takes no answer.  Returns MHD_NO, for the handler to return. */
+int request_cut(struct request *request, unsigned status, const char *code, const char *detail);
+
+/* Cut every request of the service whose body is past its deadline. */
+void request_tick(struct service *service, int64_t now_ms);
+
+#endif

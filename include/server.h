@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gateway as a whole: owns every long-lived object, builds them in order, runs the main loop
+ * (acceptor and signals), reloads, drains, and frees them in reverse.
+ */
+#ifndef BUGLE_SERVER_H
+#define BUGLE_SERVER_H
+
+#include "conf.h"
+
+/* How to read the settings again, for SIGHUP. */
+struct server_source {
+    /* Gives a new, checked struct, or NULL with a line for the operator. */
+    struct conf *(*load)(void *arg, struct conf_error *ret_error);
+    void *arg;
+};
+
+/*
+ * Serve until SIGTERM or SIGINT, then drain and return.
+ *
+ * conf  taken
+ *
+ * Returns the exit status: 0, or 1 after a line in the log.  Main thread.
+ */
+int server_run(struct conf *conf, const struct server_source *source);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the handlers of one worker work with: one struct for each worker, filled by the server and
+ * borrowed by every handler.  The only part that workers share is `shared`.
+ */
+#ifndef BUGLE_SERVICE_H
+#define BUGLE_SERVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cell.h"
+#include "gate.h"
+#include "hub.h"
+#include "linger.h"
+#include "pages.h"
+#include "request.h"
+#include "streams.h"
+#include "worker.h"
+
+struct service;
+
+/* Over all workers. */
+struct service_shared {
+    struct hub *hub;
+    struct pages *pages;
+    struct service *services; /* one a worker */
+    unsigned services_n;
+    struct stats *main_stats;
+    int64_t started_ms; /* monotonic */
+    size_t streams_max;
+    _Atomic size_t streams_n;
+    _Atomic bool draining;
+};
+
+struct service {
+    struct service_shared *shared;
+    struct worker *worker;
+    struct streams *streams;
+    struct linger_pool *linger;
+    struct cells *cells;
+    struct gate *gate;
+    struct request_list receiving; /* requests whose body is not complete */
+    size_t requests_n;             /* under way, streams too */
+    size_t suspended_n;            /* of them, waiting for an answer from another thread */
+};
+
+#endif

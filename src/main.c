@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* The `bugle` command: its words, the flags of `serve`, and where settings come from. */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "conf.h"
+#include "log.h"
+#include "server.h"
+
+/* ---- settings: defaults, file, environment, flags ---- */
+
+/* The flags of `serve`, kept so that a reload can apply them again. */
+struct flags {
+    const char *file;
+    struct cli_list names;  /* "--listen" */
+    struct cli_list values; /* its argument */
+    bool help_config;
+};
+
+/* Flags that stand for a setting. */
+static const struct {
+    const char *flag;
+    const char *setting;
+} short_ways[] = {
+    {"--listen", "server.listen"},
+    {"--workers", "server.workers"},
+    {"--store", "history.store"},
+    {"--www", "server.www"},
+};
+
+static int apply_flag(struct conf *conf, const char *flag, const char *value,
+                      struct conf_error *ret_error)
+{
+    for (size_t i = 0; i < sizeof(short_ways) / sizeof(short_ways[0]); i++)
+        if (strcmp(flag, short_ways[i].flag) == 0)
+            return conf_set_as(conf, flag, short_ways[i].setting, value, ret_error);
+    return conf_set(conf, value, ret_error);
+}
+
+static int apply_flags(struct conf *conf, const struct flags *flags, struct conf_error *ret_error)
+{
+    conf_begin_source(conf);
+    for (size_t i = 0; i < flags->names.items_n; i++) {
+        int error = apply_flag(conf, flags->names.items[i], flags->values.items[i], ret_error);
+
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static struct conf *load(void *arg, struct conf_error *ret_error)
+{
+    const struct flags *flags = arg;
+    struct conf *conf = conf_new();
+
+    if (conf == NULL) {
+        snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
+        return NULL;
+    }
+    if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
+        conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
+        conf_check(conf, ret_error) == 0)
+        return conf;
+    conf_free(conf);
+    return NULL;
+}
+
+/* ---- serve and check-config ---- */
+
+static const char serve_help[] =
+    "Usage: bugle %s [OPTION]...\n"
+    "%s\n"
+    "\n"
+    "  --config FILE            settings from an INI file (also BUGLE_CONFIG)\n"
+    "  --listen ADDR:PORT       where to accept connections; repeatable (127.0.0.1:8080)\n"
+    "  --workers N              threads that serve connections (one for each core)\n"
+    "  --store memory:          where events are kept for replay\n"
+    "  --www DIR                folder of the page at /\n"
+    "  --set SECTION.KEY=VALUE  any setting; repeatable\n"
+    "  --help-config            tell every setting, its default and its range\n"
+    "  --help                   tell this\n"
+    "\n"
+    "Any setting can also come from the environment, as BUGLE_SECTION_KEY.\n";
+
+enum { OPT_CONFIG = 1, OPT_SETTING, OPT_HELP_CONFIG, OPT_HELP };
+
+static const struct option serve_options[] = {
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"listen", required_argument, NULL, OPT_SETTING},
+    {"workers", required_argument, NULL, OPT_SETTING},
+    {"store", required_argument, NULL, OPT_SETTING},
+    {"www", required_argument, NULL, OPT_SETTING},
+    {"set", required_argument, NULL, OPT_SETTING},
+    {"help-config", no_argument, NULL, OPT_HELP_CONFIG},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static void keep_setting(struct flags *flags, const char *name)
+{
+    static const char *const texts[] = {"--listen", "--workers", "--store", "--www", "--set"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (strcmp(texts[i] + 2, name) == 0)
+            cli_list_add(&flags->names, texts[i]);
+    cli_list_add(&flags->values, optarg);
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int read_flags(int argc, char **argv, const char *what, struct flags *flags)
+{
+    int option, index;
+
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", serve_options, &index)) != -1)
+        switch (option) {
+        case OPT_CONFIG:
+            flags->file = optarg;
+            break;
+        case OPT_SETTING:
+            keep_setting(flags, serve_options[index].name);
+            break;
+        case OPT_HELP_CONFIG:
+            flags->help_config = true;
+            break;
+        case OPT_HELP:
+            printf(serve_help, argv[0], what);
+            return CLI_FINE;
+        default:
+            return cli_bad_option(argv[0], option, argv);
+        }
+    if (optind < argc)
+        return cli_misused(argv[0], "unexpected argument %s", argv[optind]);
+    return -1;
+}
+
+static void clear_flags(struct flags *flags)
+{
+    cli_list_clear(&flags->names);
+    cli_list_clear(&flags->values);
+}
+
+static struct conf *load_or_tell(const char *word, struct flags *flags)
+{
+    struct conf_error error;
+    struct conf *conf = load(flags, &error);
+
+    if (conf == NULL)
+        cli_fail(word, "%s", error.text);
+    return conf;
+}
+
+static int serve(int argc, char **argv)
+{
+    struct flags flags = {.file = getenv("BUGLE_CONFIG")};
+    struct server_source source = {.load = load, .arg = &flags};
+    int status = read_flags(argc, argv, "Run the gateway until SIGTERM or SIGINT.", &flags);
+
+    if (status < 0 && flags.help_config) {
+        conf_print_help(stdout);
+        status = CLI_FINE;
+    }
+    if (status < 0) {
+        struct conf *conf = load_or_tell(argv[0], &flags);
+
+        status = conf != NULL ? server_run(conf, &source) : CLI_FAILED;
+    }
+    clear_flags(&flags);
+    return status;
+}
+
+static int check_config(int argc, char **argv)
+{
+    struct flags flags = {.file = getenv("BUGLE_CONFIG")};
+    int status = read_flags(argc, argv, "Check the settings and print what they come to.", &flags);
+
+    if (status < 0) {
+        struct conf *conf = load_or_tell(argv[0], &flags);
+
+        status = conf != NULL ? CLI_FINE : CLI_FAILED;
+        if (conf != NULL)
+            conf_print(conf, stdout);
+        conf_free(conf);
+    }
+    clear_flags(&flags);
+    return status;
+}
+
+/* ---- words ---- */
+
+static const struct word {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *sentence;
+} words[] = {
+    {"serve", serve, "run the gateway"},
+    {"publish", cli_publish, "publish events from arguments or standard input"},
+    {"subscribe", cli_subscribe, "print events as they come"},
+    {"bench", cli_bench, "hold streams, publish, and measure"},
+    {"check-config", check_config, "check settings and print what they come to"},
+};
+
+#define WORDS_N (sizeof(words) / sizeof(words[0]))
+
+static void print_help(FILE *to)
+{
+    fputs("Usage: bugle WORD [OPTION]...\n"
+          "A gateway for Server-Sent Events, and its hand tools.\n\n",
+          to);
+    for (size_t i = 0; i < WORDS_N; i++)
+        fprintf(to, "  %-13s %s\n", words[i].name, words[i].sentence);
+    fputs("\nEach word has --help.  `bugle --version` tells the version.\n", to);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0) {
+        print_help(stdout);
+        return CLI_FINE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("bugle " PACKAGE_VERSION);
+        return CLI_FINE;
+    }
+    for (size_t i = 0; i < WORDS_N; i++)
+        if (strcmp(argv[1], words[i].name) == 0)
+            return words[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "bugle: there is no word \"%s\"; see bugle --help\n", argv[1]);
+    return CLI_USAGE;
+}

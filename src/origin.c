@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* Which web pages may talk to the gateway.  See origin.h. */
+#include "config.h"
+#include "origin.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#define HOST_BYTES_MAX 64
+
+static const char *after_prefix(const char *text, const char *prefix)
+{
+    size_t prefix_n = strlen(prefix);
+
+    return strncmp(text, prefix, prefix_n) == 0 ? text + prefix_n : NULL;
+}
+
+/* ":1" to ":65535", or nothing. */
+static bool is_port(const char *text)
+{
+    size_t digits_n = text[0] == ':' ? strspn(text + 1, "0123456789") : 0;
+
+    if (text[0] == '\0')
+        return true;
+    return digits_n >= 1 && digits_n <= 5 && text[1 + digits_n] == '\0';
+}
+
+static bool is_loopback_host(const char *host)
+{
+    struct in_addr address;
+
+    if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
+        return true;
+    return inet_pton(AF_INET, host, &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
+}
+
+static bool is_loopback(const char *origin)
+{
+    const char *host = after_prefix(origin, "http://");
+    char name[HOST_BYTES_MAX];
+
+    if (host == NULL)
+        host = after_prefix(origin, "https://");
+    if (host == NULL)
+        return false;
+    size_t name_n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (name_n >= sizeof(name) || name_n > strlen(host))
+        return false;
+    memcpy(name, host, name_n);
+    name[name_n] = '\0';
+    return is_loopback_host(name) && is_port(host + name_n);
+}
+
+enum origin_verdict origin_check(const char *origin, const struct conf_list *list)
+{
+    if (origin == NULL)
+        return ORIGIN_ABSENT;
+    for (size_t i = 0; i < list->items_n; i++) {
+        bool is_word = strcmp(list->items[i], "loopback") == 0;
+
+        if (is_word ? is_loopback(origin) : strcmp(list->items[i], origin) == 0)
+            return ORIGIN_LISTED;
+    }
+    return ORIGIN_FOREIGN;
+}

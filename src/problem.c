@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* What is wrong with a request.  See problem.h. */
+#include "config.h"
+#include "problem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
+                 ...)
+{
+    va_list args;
+
+    memset(problem, 0, sizeof(*problem));
+    problem->status = status;
+    problem->code = code;
+    va_start(args, format);
+    vsnprintf(problem->detail, sizeof(problem->detail), format, args);
+    va_end(args);
+    return false;
+}
+
+const char *problem_title(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *title;
+    } titles[] = {
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        if (titles[i].status == status)
+            return titles[i].title;
+    return "Error";
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* POST /api/push.  See publish.h. */
+#include "config.h"
+#include "publish.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "history.h"
+#include "publish_body.h"
+#include "respond.h"
+#include "service.h"
+
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
+#define FIELDS_MAX 64
+
+/* Between the handler and the hub's answer. */
+struct work {
+    struct hub_op op;
+    struct request *request;
+    struct publish_body body;
+};
+
+/* ---- what kind of body ---- */
+
+/* The media type without its parameters. */
+static bool has_type(const char *header, const char *type)
+{
+    size_t n = strlen(type);
+
+    if (header == NULL || strncasecmp(header, type, n) != 0)
+        return false;
+    return header[n] == '\0' || header[n] == ';' || header[n] == ' ' || header[n] == '\t';
+}
+
+static bool is_json(const struct request *request)
+{
+    return has_type(request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE), "application/json");
+}
+
+int publish_begin(struct request *request)
+{
+    const char *type = request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
+    const char *encoding = request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);
+
+    if (type != NULL && strncasecmp(type, "multipart/", 10) == 0)
+        return respond_error(request, 415, "unsupported_type",
+                             "A multipart body is not taken: send application/json, or the data "
+                             "itself with the fields in the query.");
+    if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
+        return respond_error(request, 415, "unsupported_encoding",
+                             "The body must not have a Content-Encoding.");
+    return -1;
+}
+
+/* ---- reading ---- */
+
+struct fields {
+    struct publish_field list[FIELDS_MAX];
+    size_t n;
+    bool too_many;
+};
+
+static bool collect_field(void *arg, const char *name, const char *value, size_t value_n)
+{
+    struct fields *fields = arg;
+
+    if (fields->n == FIELDS_MAX) {
+        fields->too_many = true;
+        return false;
+    }
+    fields->list[fields->n++] =
+        (struct publish_field){.name = name, .value = value, .value_n = value_n};
+    return true;
+}
+
+static bool read_body(struct request *request, struct publish_body *ret_body,
+                      struct problem *ret_problem)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    struct publish_limits limits = {
+        .event_bytes_max = conf->limits.event_bytes,
+        .json_depth_max = conf->limits.json_depth,
+    };
+    const char *body = request->body != NULL ? request->body : "";
+    struct fields fields = {.n = 0};
+
+    if (request_header(request, "Idempotency-Key") != NULL)
+        return problem_set(ret_problem, 422, "idempotency_unavailable",
+                           "This store keeps no idempotency keys, so a key would promise what it "
+                           "cannot hold.");
+    request_each_query(request, collect_field, &fields);
+    if (fields.too_many)
+        return problem_set(ret_problem, 422, "too_many_fields",
+                           "The query has more than %d fields.", FIELDS_MAX);
+    if (!is_json(request))
+        return publish_body_text(body, request->body_n, fields.list, fields.n, &limits, ret_body,
+                                 ret_problem);
+    if (fields.n > 0)
+        return problem_set(ret_problem, 422, "fields_in_query",
+                           "With a JSON body the fields belong into the JSON, not the query.");
+    return publish_body_json(body, request->body_n, &limits, ret_body, ret_problem);
+}
+
+/* ---- answering ---- */
+
+static unsigned retry_after_s(void)
+{
+    return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+}
+
+static int respond_overload(struct request *request)
+{
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_SHED, 1);
+    problem_set(&problem, 503, "overloaded",
+                "Too many events wait for their commit; nothing of this request was stored.");
+    problem.retry_after_s = retry_after_s();
+    return respond_problem(request, &problem);
+}
+
+static int respond_failure(struct request *request, int error)
+{
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_FAILED, 1);
+    if (error == -ENOSPC)
+        problem_set(&problem, 507, "disk_reserve", "The store has no room; nothing was stored.");
+    else if (error == -ESHUTDOWN)
+        problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
+    else
+        problem_set(&problem, 503, "store_failed", "The store failed; nothing was stored.");
+    problem.retry_after_s = retry_after_s();
+    return respond_problem(request, &problem);
+}
+
+/* The answer is built by hand: this is the one that must be fast. */
+static char *put_id(char *to, const struct message *message, const char *epoch)
+{
+    if (message->kind != MESSAGE_STORED)
+        return stpcpy(to, "null");
+    *to++ = '"';
+    sse_put_id(to, epoch, message->position);
+    to += SSE_ID_BYTES;
+    *to++ = '"';
+    return to;
+}
+
+static const char *durability_of(const struct work *work, const struct history *history)
+{
+    for (size_t i = 0; i < work->body.messages_n; i++)
+        if (work->body.messages[i]->kind == MESSAGE_STORED)
+            return history_durability_text(history);
+    return "none";
+}
+
+static int respond_one(struct request *request, const struct work *work,
+                       const struct history *history)
+{
+    char answer[128 + SSE_ID_BYTES];
+    char *to = stpcpy(answer, "{\"id\":");
+
+    to = put_id(to, work->body.messages[0], history->epoch);
+    to +=
+        sprintf(to, ",\"durability\":\"%s\",\"duplicate\":false}\n", durability_of(work, history));
+    return respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
+}
+
+static int respond_many(struct request *request, const struct work *work,
+                        const struct history *history)
+{
+    size_t events_n = work->body.messages_n;
+    char *answer = malloc(128 + events_n * (SSE_ID_BYTES + 3 + 6));
+    char *to = answer;
+
+    if (answer == NULL)
+        return MHD_NO;
+    to = stpcpy(to, "{\"ids\":[");
+    for (size_t i = 0; i < events_n; i++) {
+        if (i > 0)
+            *to++ = ',';
+        to = put_id(to, work->body.messages[i], history->epoch);
+    }
+    to = stpcpy(to, "],\"duplicates\":[");
+    for (size_t i = 0; i < events_n; i++)
+        to = stpcpy(to, i > 0 ? ",false" : "false");
+    to += sprintf(to, "],\"durability\":\"%s\"}\n", durability_of(work, history));
+    int result = respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
+    free(answer);
+    return result;
+}
+
+static int respond_published(struct request *request)
+{
+    struct work *work = request->work;
+    const struct history *history = hub_history(request->service->shared->hub);
+
+    if (work->op.result != 0)
+        return respond_failure(request, work->op.result);
+    return work->body.is_array ? respond_many(request, work, history)
+                               : respond_one(request, work, history);
+}
+
+/* ---- to the hub and back ---- */
+
+static void free_work(void *arg)
+{
+    struct work *work = arg;
+
+    publish_body_free(&work->body);
+    free(work);
+}
+
+static struct work *new_work(struct request *request)
+{
+    struct work *work = calloc(1, sizeof(*work));
+
+    if (work == NULL)
+        return NULL;
+    work->request = request;
+    request->work = work;
+    request->free_work = free_work;
+    return work;
+}
+
+static int refuse(struct request *request, const struct problem *problem)
+{
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    return respond_problem(request, problem);
+}
+
+int publish_handle(struct request *request)
+{
+    struct work *work = new_work(request);
+    struct problem problem;
+
+    if (work == NULL)
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    if (!read_body(request, &work->body, &problem))
+        return refuse(request, &problem);
+    work->op.events = work->body.messages;
+    work->op.events_n = work->body.messages_n;
+    work->op.bytes = work->body.bytes;
+    if (!hub_admit(request->service->shared->hub, work->op.bytes))
+        return respond_overload(request);
+    worker_publish(request->service->worker, &work->op);
+    return request_suspend(request, respond_published);
+}
+
+int publish_probe(struct request *request, int (*resumed)(struct request *request))
+{
+    struct work *work = new_work(request);
+
+    if (work == NULL)
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    worker_publish(request->service->worker, &work->op);
+    return request_suspend(request, resumed);
+}
+
+void publish_answer(void *arg, struct hub_op *op)
+{
+    struct work *work = (struct work *)((char *)op - offsetof(struct work, op));
+
+    (void)arg;
+    request_wake(work->request);
+}
+
+int publish_result(const struct request *request)
+{
+    const struct work *work = request->work;
+
+    return work->op.result;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/* One HTTP request.  See request.h. */
+#include "config.h"
+#include "request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "problem.h"
+#include "service.h"
+
+#define BODY_ROOM_MIN 1024
+
+static bool announces_body(const struct request *request)
+{
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    if (request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL)
+        return true;
+    return length != NULL && strcmp(length, "0") != 0;
+}
+
+struct request *request_new(struct service *service, struct cell *cell,
+                            struct MHD_Connection *connection, const char *method,
+                            const char *version)
+{
+    struct request *request = calloc(1, sizeof(*request));
+
+    if (request == NULL)
+        return NULL;
+    request->service = service;
+    request->cell = cell;
+    request->connection = connection;
+    request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+    request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
+    request->has_body = announces_body(request);
+    request->origin = request_header(request, MHD_HTTP_HEADER_ORIGIN);
+    request->origin_verdict =
+        origin_check(request->origin, &worker_conf(service->worker)->auth.origins);
+    service->requests_n++;
+    stats_add(worker_stats(service->worker), STATS_REQUESTS, 1);
+    return request;
+}
+
+static void stop_receiving(struct request *request)
+{
+    if (!request->receiving)
+        return;
+    LIST_REMOVE(request, link);
+    request->receiving = false;
+}
+
+/* libmicrohttpd is about to close its descriptor: a copy lets the client read the answer. */
+static void linger(struct request *request)
+{
+    int fd = request_fd(request);
+    int copy = fd >= 0 ? dup(fd) : -1;
+
+    if (copy >= 0)
+        linger_take(request->service->linger, copy);
+}
+
+void request_free(struct request *request)
+{
+    assert(!request->suspended);
+    stop_receiving(request);
+    if (request->lingers)
+        linger(request);
+    if (request->free_work != NULL)
+        request->free_work(request->work);
+    request->service->requests_n--;
+    free(request->body);
+    free(request);
+}
+
+const char *request_header(const struct request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+struct count {
+    const char *name;
+    size_t n;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                    const char *value)
+{
+    struct count *count = cls;
+
+    (void)kind;
+    (void)value;
+    if (strcasecmp(key, count->name) == 0)
+        count->n++;
+    return MHD_YES;
+}
+
+size_t request_header_count(const struct request *request, const char *name)
+{
+    struct count count = {name, 0};
+
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &count);
+    return count.n;
+}
+
+const char *request_query(const struct request *request, const char *name, size_t *ret_n)
+{
+    const char *value = NULL;
+    size_t value_n = 0;
+
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, &value_n) != MHD_YES)
+        return NULL;
+    if (ret_n != NULL)
+        *ret_n = value != NULL ? value_n : 0;
+    return value != NULL ? value : "";
+}
+
+struct each {
+    bool (*see)(void *arg, const char *name, const char *value, size_t value_n);
+    void *arg;
+};
+
+static enum MHD_Result see_query(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n,
+                                 const char *value, size_t value_n)
+{
+    struct each *each = cls;
+
+    (void)kind;
+    (void)key_n;
+    return each->see(each->arg, key, value != NULL ? value : "", value != NULL ? value_n : 0)
+               ? MHD_YES
+               : MHD_NO;
+}
+
+void request_each_query(const struct request *request,
+                        bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
+                        void *arg)
+{
+    struct each each = {see, arg};
+
+    MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, see_query, &each);
+}
+
+static void start_receiving(struct request *request)
+{
+    struct service *service = request->service;
+
+    if (request->receiving)
+        return;
+    request->body_until_ms =
+        clock_mono_ms() + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    LIST_INSERT_HEAD(&service->receiving, request, link);
+    request->receiving = true;
+}
+
+int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max)
+{
+    size_t needed = request->body_n + piece_n;
+
+    start_receiving(request);
+    if (needed > max)
+        return -EMSGSIZE;
+    if (needed > request->body_room) {
+        size_t room = request->body_room > 0 ? request->body_room : BODY_ROOM_MIN;
+
+        while (room < needed)
+            room *= 2;
+        char *body = realloc(request->body, room);
+        if (body == NULL)
+            return -ENOMEM;
+        request->body = body;
+        request->body_room = room;
+    }
+    memcpy(request->body + request->body_n, piece, piece_n);
+    request->body_n = needed;
+    return 0;
+}
+
+int request_suspend(struct request *request, int (*resumed)(struct request *request))
+{
+    stop_receiving(request);
+    request->resumed = resumed;
+    request->suspended = true;
+    request->service->suspended_n++;
+    cell_suspend(request->cell, &request->waiter, request->connection);
+    return MHD_YES;
+}
+
+void request_wake(struct request *request)
+{
+    assert(request->suspended);
+    request->suspended = false;
+    request->service->suspended_n--;
+    cell_answer(request->cell, &request->waiter);
+}
+
+int request_fd(const struct request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    return info != NULL ? info->connect_fd : -1;
+}
+
+/* Plain sockets only, which is all there are: nothing of an answer has been written before. */
+static void write_by_hand(struct request *request, unsigned status, const char *code,
+                          const char *detail)
+{
+    const char *title = problem_title(status);
+    char body[512], answer[900];
+    int body_n = snprintf(body, sizeof(body),
+                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
+                          "\"detail\":\"%s\",\"code\":\"%s\"}\n",
+                          title, status, detail, code);
+    int n = snprintf(answer, sizeof(answer),
+                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
+                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
+                     status, title, body_n, body);
+
+    if (send(request_fd(request), answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+        stats_add(worker_stats(request->service->worker), STATS_RESPONSES_4XX, 1);
+}
+
+int request_cut(struct request *request, unsigned status, const char *code, const char *detail)
+{
+    write_by_hand(request, status, code, detail);
+    request->answered = true;
+    request->lingers = true;
+    return MHD_NO;
+}
+
+void request_tick(struct service *service, int64_t now_ms)
+{
+    struct request *request = LIST_FIRST(&service->receiving);
+
+    while (request != NULL) {
+        struct request *next = LIST_NEXT(request, link);
+
+        if (request->body_until_ms <= now_ms) {
+            stats_add(worker_stats(service->worker), STATS_BODIES_TIMED_OUT, 1);
+            stop_receiving(request);
+            write_by_hand(request, 408, "body_timeout",
+                          "The body did not arrive within limits.body_timeout.");
+            shutdown(request_fd(request), SHUT_RDWR); /* its daemon sees that and completes it */
+        }
+        request = next;
+    }
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers.  See respond.h. */
+#include "config.h"
+#include "respond.h"
+
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "service.h"
+
+#define PREFLIGHT_SECONDS "600"
+
+static void add(struct MHD_Response *response, const char *name, const char *value)
+{
+    MHD_add_response_header(response, name, value);
+}
+
+/* Fetch: a listed origin is echoed as it came, never "*"; whether it was listed depends on the
+ * request, so caches must know (the Vary header). */
+void respond_add_cors(struct request *request, struct MHD_Response *response)
+{
+    add(response, "Vary", "Origin");
+    if (request->origin_verdict != ORIGIN_LISTED)
+        return;
+    add(response, "Access-Control-Allow-Origin", request->origin);
+    add(response, "Access-Control-Expose-Headers", "Retry-After");
+}
+
+static void count(struct request *request, unsigned status)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    if (status >= 500)
+        stats_add(stats, STATS_RESPONSES_5XX, 1);
+    else if (status >= 400)
+        stats_add(stats, STATS_RESPONSES_4XX, 1);
+}
+
+int respond_with(struct request *request, unsigned status, struct MHD_Response *response)
+{
+    if (MHD_get_response_header(response, "Cache-Control") == NULL)
+        add(response, "Cache-Control", "no-store");
+    add(response, "X-Content-Type-Options", "nosniff");
+    respond_add_cors(request, response);
+    if (request->service->shared->draining)
+        add(response, "Connection", "close");
+    int result = MHD_queue_response(request->connection, status, response);
+    MHD_destroy_response(response);
+    request->answered = true;
+    count(request, status);
+    return result;
+}
+
+static int respond_bytes(struct request *request, unsigned status, const char *type, char *bytes,
+                         size_t bytes_n, enum MHD_ResponseMemoryMode mode)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(bytes_n, bytes, mode);
+
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Content-Type", type);
+    return respond_with(request, status, response);
+}
+
+int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(json_n, (void *)(uintptr_t)json, MHD_RESPMEM_MUST_COPY);
+
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Content-Type", "application/json");
+    return respond_with(request, status, response);
+}
+
+/* With a line end, for people with curl. */
+static char *dump(json_t *json, size_t *ret_n)
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+    if (text == NULL)
+        return NULL;
+    size_t n = strlen(text);
+    char *line = realloc(text, n + 2);
+    if (line == NULL) {
+        free(text);
+        return NULL;
+    }
+    line[n] = '\n';
+    line[n + 1] = '\0';
+    *ret_n = n + 1;
+    return line;
+}
+
+int respond_json(struct request *request, unsigned status, json_t *json)
+{
+    size_t text_n;
+    char *text = dump(json, &text_n);
+
+    if (text == NULL)
+        return MHD_NO;
+    return respond_bytes(request, status, "application/json", text, text_n, MHD_RESPMEM_MUST_FREE);
+}
+
+static json_t *problem_json(const struct problem *problem)
+{
+    json_t *json = json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", "about:blank", "title",
+                             problem_title(problem->status), "status", (int)problem->status,
+                             "detail", problem->detail, "code", problem->code);
+
+    if (json == NULL)
+        return NULL;
+    if (problem->line > 0) {
+        json_object_set_new(json, "line", json_integer((json_int_t)problem->line));
+        json_object_set_new(json, "column", json_integer((json_int_t)problem->column));
+    }
+    if (problem->pointer[0] != '\0')
+        json_object_set_new(json, "pointer", json_string(problem->pointer));
+    return json;
+}
+
+int respond_problem(struct request *request, const struct problem *problem)
+{
+    size_t text_n;
+    char *text = dump(problem_json(problem), &text_n);
+    char seconds[16];
+
+    if (text == NULL)
+        return MHD_NO;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text_n, text, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(text);
+        return MHD_NO;
+    }
+    add(response, "Content-Type", "application/problem+json");
+    if (problem->allow != NULL)
+        add(response, "Allow", problem->allow);
+    if (problem->retry_after_s > 0) {
+        snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
+        add(response, "Retry-After", seconds);
+    }
+    return respond_with(request, problem->status, response);
+}
+
+int respond_error(struct request *request, unsigned status, const char *code, const char *format,
+                  ...)
+{
+    struct problem problem;
+    char detail[sizeof(problem.detail)];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    problem_set(&problem, status, code, "%s", detail);
+    return respond_problem(request, &problem);
+}
+
+int respond_options(struct request *request, const char *allow)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Allow", allow);
+    if (request->origin_verdict == ORIGIN_LISTED) {
+        add(response, "Access-Control-Allow-Methods", allow);
+        add(response, "Access-Control-Allow-Headers",
+            "authorization, cache-control, content-type, idempotency-key, last-event-id");
+        add(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
+    }
+    return respond_with(request, MHD_HTTP_NO_CONTENT, response);
+}

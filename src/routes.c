@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* Method and path to handler.  See routes.h. */
+#include "config.h"
+#include "routes.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "admin.h"
+#include "pages.h"
+#include "publish.h"
+#include "respond.h"
+#include "service.h"
+#include "subscribe.h"
+
+struct route {
+    const char *path;
+    const char *method; /* a GET serves HEAD too */
+    int (*handle)(struct request *request);
+    int (*begin)(struct request *request); /* before the body; -1: go on.  NULL: nothing to ask */
+    bool is_prefix;                        /* the rest of the path is the request's `tail` */
+    bool takes_body;
+    bool at_once; /* answered in the first call, which ends the connection after it */
+};
+
+static int answer_page(struct request *request);
+
+static const struct route routes[] = {
+    {"/events", "GET", subscribe_handle, NULL, false, false, true},
+    {"/api/push", "POST", publish_handle, publish_begin, false, true, false},
+    {"/api/stats", "GET", admin_stats, NULL, false, false, false},
+    {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
+    {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
+    {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
+    {"/healthz", "GET", admin_healthz, NULL, false, false, false},
+    {"/readyz", "GET", admin_readyz, NULL, false, false, false},
+};
+
+/* What is not in the table may be a file of server.www. */
+static const struct route page_route = {"/", "GET", answer_page, NULL, true, false, false};
+
+#define ROUTES_N (sizeof(routes) / sizeof(routes[0]))
+
+/* ---- finding ---- */
+
+static bool path_fits(const struct route *route, const char *path)
+{
+    if (!route->is_prefix)
+        return strcmp(route->path, path) == 0;
+    return strncmp(route->path, path, strlen(route->path)) == 0;
+}
+
+static bool method_fits(const struct route *route, const char *method)
+{
+    return strcmp(route->method, method) == 0 ||
+           (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+static const struct route *find(const char *path, const char *method)
+{
+    for (size_t i = 0; i < ROUTES_N; i++)
+        if (path_fits(&routes[i], path) && method_fits(&routes[i], method))
+            return &routes[i];
+    return NULL;
+}
+
+/* "GET, HEAD, OPTIONS" and so on; NULL when the table knows no such path. */
+static const char *allowed_at(const char *path)
+{
+    bool get = find(path, "GET") != NULL;
+    bool post = find(path, "POST") != NULL;
+    bool delete = find(path, "DELETE") != NULL;
+
+    if (get && delete)
+        return "GET, HEAD, DELETE, OPTIONS";
+    if (get)
+        return "GET, HEAD, OPTIONS";
+    if (post)
+        return "POST, OPTIONS";
+    return delete ? "DELETE, OPTIONS" : NULL;
+}
+
+static int answer_page(struct request *request)
+{
+    int result = pages_respond(request->service->shared->pages, request, request->path);
+
+    if (result != -ENOENT)
+        return result;
+    if (strcmp(request->path, "/") == 0)
+        return respond_error(request, 404, "no_page",
+                             "The page is not installed: set server.www to the folder that holds "
+                             "it.");
+    return respond_error(request, 404, "not_found", "There is nothing at this path.");
+}
+
+/* ---- rules for all ---- */
+
+/* The gate has checked the first request of a connection; this is for the later ones, as far as
+ * the library lets a handler see. */
+static bool framing_is_sound(const struct request *request)
+{
+    static const char *const once[] = {"Content-Length", "Transfer-Encoding", "Host",
+                                       "Authorization", "Last-Event-ID"};
+    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+        if (request_header_count(request, once[i]) > 1)
+            return false;
+    if (coding != NULL && (length != NULL || strcasecmp(coding, "chunked") != 0))
+        return false;
+    return length == NULL || strspn(length, "0123456789") == strlen(length);
+}
+
+/* No web page of another site may change anything through a browser that happens to reach us. */
+static bool origin_may_change(const struct request *request, const char *method)
+{
+    bool changes = strcmp(method, "POST") == 0 || strcmp(method, "DELETE") == 0;
+
+    return !changes || request->origin_verdict != ORIGIN_FOREIGN;
+}
+
+static size_t body_max(const struct request *request)
+{
+    return request->route->takes_body ? worker_conf(request->service->worker)->limits.body_bytes
+                                      : 0;
+}
+
+static bool body_fits(const struct request *request)
+{
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    errno = 0;
+    return length == NULL || (strtoull(length, NULL, 10) <= body_max(request) && errno == 0);
+}
+
+static int respond_too_large(struct request *request)
+{
+    if (!request->route->takes_body)
+        return respond_error(request, 413, "body_not_taken", "This request takes no body.");
+    return respond_error(request, 413, "body_too_large",
+                         "The body has more bytes than limits.body_bytes allows (%zu).",
+                         body_max(request));
+}
+
+static int respond_wrong_method(struct request *request, const char *method, const char *allow)
+{
+    struct problem problem;
+
+    if (strcmp(method, "OPTIONS") == 0)
+        return respond_options(request, allow);
+    problem_set(&problem, 405, "method_not_allowed", "Only %s.", allow);
+    problem.allow = allow;
+    return respond_problem(request, &problem);
+}
+
+/* Find the route, or answer.  Returns -1 when there is a route to go on with. */
+static int choose_route(struct request *request, const char *method)
+{
+    const char *allow;
+
+    request->route = find(request->path, method);
+    if (request->route == NULL && (allow = allowed_at(request->path)) != NULL)
+        return respond_wrong_method(request, method, allow);
+    if (request->route == NULL && !method_fits(&page_route, method))
+        return respond_error(request, 404, "not_found", "There is nothing at this path.");
+    if (request->route == NULL)
+        request->route = &page_route;
+    request->tail = request->path + (request->route->is_prefix ? strlen(request->route->path) : 0);
+    return -1;
+}
+
+/* All that can be said before the body.  Returns -1 to go on. */
+static int check(struct request *request, const char *method)
+{
+    int result;
+
+    if (!framing_is_sound(request))
+        return request_cut(request, 400, "bad_framing",
+                           "The request can be read in more than one way.");
+    result = choose_route(request, method);
+    if (result >= 0)
+        return result;
+    if (!origin_may_change(request, method))
+        return respond_error(request, 403, "foreign_origin",
+                             "Pages of this origin may not do this; auth.origins lists who may.");
+    if (!body_fits(request))
+        return respond_too_large(request);
+    return request->route->begin != NULL ? request->route->begin(request) : -1;
+}
+
+/* ---- the calls of the library ---- */
+
+/* A proxy may send the whole URL (RFC 9112 3.2.2).  The text is the library's and stays where it
+ * is until the request is completed. */
+static const char *path_of(const char *url)
+{
+    if (strncasecmp(url, "http://", 7) != 0)
+        return url;
+    const char *path = strchr(url + 7, '/');
+    return path != NULL ? path : "/";
+}
+
+/* What is answered in the first call ends its connection, so requests without a body wait for the
+ * second, but for streams, whose connection ends with them. */
+static int first_call(struct request *request, const char *method)
+{
+    if (!request->has_body && strcmp(request->path, "/events") != 0)
+        return MHD_YES;
+    int result = check(request, method);
+    if (result >= 0) {
+        request->lingers |= request->has_body;
+        return result;
+    }
+    if (request->route->at_once && !request->has_body)
+        return request->route->handle(request);
+    return MHD_YES;
+}
+
+static int take_piece(struct request *request, const char *upload, size_t *upload_n)
+{
+    int result = request_take_body(request, upload, *upload_n, body_max(request));
+
+    *upload_n = 0;
+    if (result == -EMSGSIZE)
+        return request_cut(request, 413, "body_too_large",
+                           "The body has more bytes than limits.body_bytes allows.");
+    if (result != 0)
+        return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
+    return MHD_YES;
+}
+
+static int last_call(struct request *request, const char *method)
+{
+    if (request->route == NULL) {
+        int result = check(request, method);
+
+        if (result >= 0)
+            return result;
+    }
+    return request->route->handle(request);
+}
+
+static int on_request(struct cell *cell, struct MHD_Connection *connection, const char *url,
+                      const char *method, const char *version, const char *upload, size_t *upload_n,
+                      void **context)
+{
+    struct request *request = *context;
+
+    if (request == NULL) {
+        request = request_new(cell_handler_arg(cell), cell, connection, method, version);
+        if (request == NULL)
+            return MHD_NO;
+        *context = request;
+        request->path = path_of(url);
+        return first_call(request, method);
+    }
+    if (*upload_n > 0)
+        return take_piece(request, upload, upload_n);
+    if (request->resumed != NULL)
+        return request->resumed(request);
+    return last_call(request, method);
+}
+
+static void on_completed(struct cell *cell, struct MHD_Connection *connection, void **context)
+{
+    struct request *request = *context;
+
+    (void)cell;
+    (void)connection;
+    if (request == NULL)
+        return;
+    if (request->stream != NULL)
+        subscribe_completed(request);
+    request_free(request);
+    *context = NULL;
+}
+
+struct cell_handler routes_handler(struct service *service)
+{
+    return (struct cell_handler){.arg = service, .request = on_request, .completed = on_completed};
+}

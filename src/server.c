@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/* The gateway as a whole.  See server.h. */
+#include "config.h"
+#include "server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "history_memory.h"
+#include "listener.h"
+#include "log.h"
+#include "pager.h"
+#include "publish.h"
+#include "routes.h"
+#include "service.h"
+
+#define PAGER_THREADS 2
+#define DRAIN_LOOK_MS 20
+/* After the drain window: for the farewells, then for what must not hold the process. */
+#define DRAIN_GRACE_MS 1500
+#define CLOSE_TRIES_MAX 200000
+#define RELOADS_MAX 1000
+/* Of the descriptors, what streams leave to other requests, cells, the store and admin. */
+#define STREAMS_PER_MILLE 900
+#define DESCRIPTORS_RESERVED 32
+
+struct server {
+    struct conf *conf;
+    struct conf *old_confs[RELOADS_MAX]; /* still borrowed here and there; freed at the end */
+    size_t old_confs_n;
+    const struct server_source *source;
+    struct event_base *base;
+    struct event *signals[3];
+    struct event *drain_timer;
+    struct history *history;
+    struct hub *hub;
+    struct pager *pager;
+    struct listener *listener;
+    struct stats stats;
+    struct service_shared shared;
+    int64_t drain_until_ms;
+    _Atomic unsigned quiet_n;  /* workers that have drained */
+    _Atomic unsigned closed_n; /* workers that have closed everything */
+};
+
+/* ---- what a worker's thread does for the server ---- */
+
+static void on_batch(void *arg, struct hub_batch *batch)
+{
+    struct service *service = arg;
+
+    streams_batch(service->streams, batch);
+}
+
+static void on_tick(void *arg, int64_t now_ms)
+{
+    struct service *service = arg;
+
+    gate_tick(service->gate, now_ms);
+    linger_tick(service->linger, now_ms);
+    request_tick(service, now_ms);
+    streams_tick(service->streams, now_ms);
+    cells_tick(service->cells);
+}
+
+/* A new socket on its way to its worker. */
+struct arrival {
+    struct service *service;
+    int fd;
+    socklen_t address_n;
+    struct sockaddr_storage address;
+};
+
+static void on_arrival(void *arg)
+{
+    struct arrival *arrival = arg;
+
+    gate_take(arrival->service->gate, arrival->fd,
+              (const struct sockaddr *)(void *)&arrival->address, arrival->address_n);
+    free(arrival);
+}
+
+/* Draining, on a worker: looks again each turn until nothing is left to wait for. */
+struct farewell {
+    struct server *server;
+    struct service *service;
+    struct event *timer;
+    unsigned tries;
+};
+
+static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
+{
+    struct farewell *farewell = arg;
+    struct service *service = farewell->service;
+    struct timeval again = {.tv_usec = DRAIN_LOOK_MS * 1000};
+
+    (void)fd;
+    (void)what;
+    if (service->requests_n > 0 || streams_count(service->streams) > 0) {
+        evtimer_add(farewell->timer, &again);
+        return;
+    }
+    farewell->server->quiet_n++;
+    event_free(farewell->timer);
+    free(farewell);
+}
+
+static void begin_farewell(void *arg)
+{
+    struct farewell *farewell = arg;
+    struct service *service = farewell->service;
+
+    streams_drain(service->streams, clock_mono_ms(),
+                  (int64_t)worker_conf(service->worker)->drain.window_ms);
+    farewell->timer = evtimer_new(worker_base(service->worker), look_if_quiet, farewell);
+    if (farewell->timer == NULL)
+        abort();
+    look_if_quiet(-1, 0, farewell);
+}
+
+/* Daemons must not be stopped while anything in them is suspended; whoever still is will be
+ * resumed at the end of this turn or the next. */
+static void close_all(void *arg)
+{
+    struct farewell *farewell = arg;
+    struct service *service = farewell->service;
+
+    if ((service->suspended_n > 0 || streams_count(service->streams) > 0) &&
+        farewell->tries++ < CLOSE_TRIES_MAX) {
+        if (worker_post(service->worker, close_all, farewell) != 0)
+            abort();
+        return;
+    }
+    if (service->suspended_n == 0 && streams_count(service->streams) == 0) {
+        gate_abort(service->gate);
+        cells_abort(service->cells);
+        farewell->server->closed_n++;
+    }
+    free(farewell);
+}
+
+static void post_to_all(struct server *server, void (*call)(void *arg))
+{
+    for (unsigned i = 0; i < server->shared.services_n; i++) {
+        struct farewell *farewell = calloc(1, sizeof(*farewell));
+
+        if (farewell == NULL)
+            abort();
+        farewell->server = server;
+        farewell->service = &server->shared.services[i];
+        if (worker_post(farewell->service->worker, call, farewell) != 0)
+            abort();
+    }
+}
+
+/* ---- main thread: sockets ---- */
+
+static struct service *least_loaded(struct server *server)
+{
+    struct service *best = &server->shared.services[0];
+
+    for (unsigned i = 1; i < server->shared.services_n; i++)
+        if (worker_load(server->shared.services[i].worker) < worker_load(best->worker))
+            best = &server->shared.services[i];
+    return best;
+}
+
+static void take_socket(void *arg, int fd, const struct sockaddr *address, socklen_t address_n)
+{
+    struct server *server = arg;
+    struct arrival *arrival = malloc(sizeof(*arrival));
+
+    if (arrival == NULL) {
+        close(fd);
+        return;
+    }
+    arrival->service = least_loaded(server);
+    arrival->fd = fd;
+    arrival->address_n = address_n <= sizeof(arrival->address) ? address_n : 0;
+    memcpy(&arrival->address, address, arrival->address_n);
+    worker_load_add(arrival->service->worker, 1);
+    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, 1);
+    if (worker_post(arrival->service->worker, on_arrival, arrival) == 0)
+        return;
+    worker_load_add(arrival->service->worker, -1);
+    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, -1);
+    close(fd);
+    free(arrival);
+}
+
+/* ---- main thread: signals ---- */
+
+static void look_if_drained(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *server = arg;
+    struct timeval again = {.tv_usec = DRAIN_LOOK_MS * 1000};
+
+    (void)fd;
+    (void)what;
+    if (server->quiet_n == server->shared.services_n || clock_mono_ms() >= server->drain_until_ms)
+        event_base_loopbreak(server->base);
+    else
+        evtimer_add(server->drain_timer, &again);
+}
+
+static void on_stop(evutil_socket_t number, short what, void *arg)
+{
+    struct server *server = arg;
+
+    (void)what;
+    if (server->shared.draining) {
+        log_warning("second signal: leaving at once");
+        _exit(0);
+    }
+    log_info("%s: draining for at most %llu ms", strsignal((int)number),
+             (unsigned long long)server->conf->drain.window_ms);
+    server->shared.draining = true;
+    server->drain_until_ms =
+        clock_mono_ms() + (int64_t)server->conf->drain.window_ms + DRAIN_GRACE_MS;
+    listener_close(server->listener);
+    post_to_all(server, begin_farewell);
+    look_if_drained(-1, 0, server);
+}
+
+/* New settings, on their way to a worker. */
+struct handover {
+    struct worker *worker;
+    const struct conf *conf;
+};
+
+static void take_conf(void *arg)
+{
+    struct handover *handover = arg;
+
+    worker_set_conf(handover->worker, handover->conf);
+    free(handover);
+}
+
+static void hand_over_conf(struct server *server)
+{
+    for (unsigned i = 0; i < server->shared.services_n; i++) {
+        struct handover *handover = malloc(sizeof(*handover));
+
+        if (handover == NULL)
+            abort();
+        handover->worker = server->shared.services[i].worker;
+        handover->conf = server->conf;
+        if (worker_post(handover->worker, take_conf, handover) != 0)
+            abort();
+    }
+}
+
+static void tell_restarts(const struct conf *before, const struct conf *after)
+{
+    size_t index = 0;
+    const char *name;
+
+    while ((name = conf_next_restart(before, after, &index)) != NULL)
+        log_warning("%s changed: it takes effect with a restart", name);
+}
+
+static void on_reload(evutil_socket_t number, short what, void *arg)
+{
+    struct server *server = arg;
+    struct conf_error error;
+    struct conf *conf = NULL;
+
+    (void)number;
+    (void)what;
+    if (server->shared.draining)
+        return;
+    if (server->old_confs_n < RELOADS_MAX)
+        conf = server->source->load(server->source->arg, &error);
+    else
+        snprintf(error.text, sizeof(error.text), "reloaded too often: restart");
+    if (conf == NULL) {
+        log_error("reload refused, the old settings stay: %s", error.text);
+        return;
+    }
+    tell_restarts(server->conf, conf);
+    if (conf_keep_restart(conf, server->conf) != 0) {
+        log_error("reload refused, the old settings stay: out of memory");
+        conf_free(conf);
+        return;
+    }
+    server->old_confs[server->old_confs_n++] = server->conf;
+    server->conf = conf;
+    log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+    hand_over_conf(server);
+    log_info("settings reloaded");
+}
+
+/* ---- building ---- */
+
+static size_t raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1024;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur;
+}
+
+/* Streams stop short of the limit, so that publishing and looking after things still work. */
+static size_t streams_allowed(const struct conf *conf, size_t descriptors)
+{
+    size_t usable = descriptors > DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED : 1;
+    size_t allowed = usable * STREAMS_PER_MILLE / 1000;
+
+    return conf->limits.streams > 0 && conf->limits.streams < allowed ? conf->limits.streams
+                                                                      : allowed;
+}
+
+static int fail(const char *what)
+{
+    log_error("cannot start: %s", what);
+    return -1;
+}
+
+static int build_store(struct server *server)
+{
+    const struct conf *conf = server->conf;
+    struct history_limits limits = {
+        .age_max_ms = (int64_t)conf->history.max_age_ms,
+        .events_max = conf->history.max_events,
+        .bytes_max = conf->history.max_bytes,
+    };
+    struct hub_limits hub_limits = {
+        .queue_bytes_max = conf->limits.queue_bytes,
+        .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
+    };
+
+    server->history = history_memory_new(&limits);
+    if (server->history == NULL)
+        return fail("the store could not be made");
+    server->hub = hub_new(server->history, &hub_limits);
+    if (server->hub == NULL)
+        return fail("out of memory");
+    server->pager = pager_new(server->history, PAGER_THREADS);
+    return server->pager != NULL ? 0 : fail("no threads for reading the history");
+}
+
+static int build_service(struct server *server, unsigned index)
+{
+    struct service *service = &server->shared.services[index];
+    struct worker_hooks hooks = {
+        .arg = service, .batch = on_batch, .answer = publish_answer, .tick = on_tick};
+    struct cell_handler handler = routes_handler(service);
+
+    service->shared = &server->shared;
+    LIST_INIT(&service->receiving);
+    service->worker = worker_new(index, server->conf, server->hub);
+    if (service->worker == NULL)
+        return fail("no memory or descriptors for a worker");
+    worker_set_hooks(service->worker, &hooks);
+    service->streams = streams_new(service->worker, server->pager);
+    service->linger = linger_new(service->worker);
+    if (service->streams == NULL || service->linger == NULL)
+        return fail("out of memory");
+    service->cells = cells_new(service->worker, service->streams, &handler);
+    if (service->cells == NULL)
+        return fail("out of memory");
+    service->gate = gate_new(service->worker, service->cells, service->linger);
+    return service->gate != NULL ? 0 : fail("out of memory");
+}
+
+static unsigned count_workers(const struct conf *conf)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (conf->server.workers > 0)
+        return (unsigned)conf->server.workers;
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+static int build_services(struct server *server)
+{
+    unsigned services_n = count_workers(server->conf);
+
+    server->shared.services = calloc(services_n, sizeof(struct service));
+    if (server->shared.services == NULL)
+        return fail("out of memory");
+    for (unsigned i = 0; i < services_n; i++) {
+        server->shared.services_n = i + 1;
+        if (build_service(server, i) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int build_signals(struct server *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        server->signals[i] = evsignal_new(server->base, numbers[i],
+                                          numbers[i] == SIGHUP ? on_reload : on_stop, server);
+        if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
+            return fail("signals");
+    }
+    server->drain_timer = evtimer_new(server->base, look_if_drained, server);
+    return server->drain_timer != NULL ? 0 : fail("out of memory");
+}
+
+static int build_listener(struct server *server)
+{
+    struct listener_sink sink = {.take = take_socket, .arg = server};
+    struct conf_error error;
+
+    server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &error);
+    return server->listener != NULL ? 0 : fail(error.text);
+}
+
+static int build(struct server *server)
+{
+    struct conf_error error;
+
+    server->shared.started_ms = clock_mono_ms();
+    server->shared.main_stats = &server->stats;
+    server->shared.streams_max = streams_allowed(server->conf, raise_descriptors());
+    server->base = event_base_new();
+    if (server->base == NULL)
+        return fail("no event loop");
+    server->shared.pages = pages_new(server->conf->server.www, &error);
+    if (server->shared.pages == NULL)
+        return fail(error.text);
+    if (build_store(server) != 0)
+        return -1;
+    server->shared.hub = server->hub;
+    if (build_services(server) != 0 || build_signals(server) != 0)
+        return -1;
+    return build_listener(server);
+}
+
+/* Signals are the main thread's alone. */
+static int start_threads(struct server *server)
+{
+    sigset_t all, before;
+    int result;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    result = hub_start(server->hub);
+    for (unsigned i = 0; result == 0 && i < server->shared.services_n; i++)
+        result = worker_start(server->shared.services[i].worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result == 0 ? 0 : fail("threads");
+}
+
+/* ---- ending ---- */
+
+static void stop_threads(struct server *server)
+{
+    hub_stop(server->hub);
+    post_to_all(server, close_all);
+    for (unsigned i = 0; i < server->shared.services_n; i++)
+        worker_stop(server->shared.services[i].worker);
+    if (server->closed_n == server->shared.services_n)
+        return;
+    /* stopping a daemon now would abort the process with a core: leave it to the kernel */
+    log_error("connections did not end in time: leaving without them");
+    _exit(0);
+}
+
+static void free_services(struct server *server)
+{
+    for (unsigned i = 0; i < server->shared.services_n; i++) {
+        struct service *service = &server->shared.services[i];
+
+        gate_free(service->gate);
+        cells_free(service->cells);
+        linger_free(service->linger);
+        streams_free(service->streams);
+        worker_free(service->worker);
+    }
+    free(server->shared.services);
+}
+
+static void free_event(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}
+
+static void free_server(struct server *server)
+{
+    listener_free(server->listener);
+    pager_free(server->pager); /* its last answers go to workers' inboxes */
+    free_services(server);
+    hub_free(server->hub);
+    history_free(server->history);
+    pages_free(server->shared.pages);
+    for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
+        free_event(server->signals[i]);
+    free_event(server->drain_timer);
+    if (server->base != NULL)
+        event_base_free(server->base);
+    conf_free(server->conf);
+    while (server->old_confs_n > 0)
+        conf_free(server->old_confs[--server->old_confs_n]);
+    free(server);
+}
+
+static void announce(const struct server *server)
+{
+    const char *url;
+
+    for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
+        log_info("listening on %s", url);
+    log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",
+             server->shared.services_n, server->shared.streams_max, server->conf->history.store);
+}
+
+int server_run(struct conf *conf, const struct server_source *source)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    int status = 1;
+
+    if (server == NULL) {
+        conf_free(conf);
+        return 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    server->conf = conf;
+    server->source = source;
+    log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+    if (build(server) == 0 && start_threads(server) == 0) {
+        announce(server);
+        event_base_dispatch(server->base);
+        stop_threads(server);
+        log_info("stopped");
+        status = 0;
+    }
+    free_server(server);
+    return status;
+}
