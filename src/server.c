@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -376,13 +377,16 @@ static int build_service(struct server *server, unsigned index)
     return service->gate != NULL ? 0 : fail("out of memory");
 }
 
+/* The cores this process may use, which a container or taskset makes fewer than there are. */
 static unsigned count_workers(const struct conf *conf)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t cores;
 
     if (conf->server.workers > 0)
         return (unsigned)conf->server.workers;
-    return cores > 0 ? (unsigned)cores : 1;
+    if (sched_getaffinity(0, sizeof(cores), &cores) != 0)
+        return 1;
+    return (unsigned)CPU_COUNT(&cores);
 }
 
 static int build_services(struct server *server)
@@ -423,6 +427,16 @@ static int build_listener(struct server *server)
     return server->listener != NULL ? 0 : fail(error.text);
 }
 
+/* Run from where it was built, the page is not where `make install` puts it: that is no reason not
+ * to serve.  A folder that the operator named must be there. */
+static const char *page_folder(const struct conf *conf)
+{
+    if (strcmp(conf->server.www, BUGLE_WWWDIR) != 0 || access(BUGLE_WWWDIR, R_OK) == 0)
+        return conf->server.www;
+    log_warning("no page at /: %s is not installed; name a folder with --www", BUGLE_WWWDIR);
+    return "";
+}
+
 static int build(struct server *server)
 {
     struct conf_error error;
@@ -433,7 +447,7 @@ static int build(struct server *server)
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");
-    server->shared.pages = pages_new(server->conf->server.www, &error);
+    server->shared.pages = pages_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
     if (build_store(server) != 0)
