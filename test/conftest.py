@@ -305,7 +305,16 @@ class Gateway:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """What its open descriptors are, in no order."""
+        found = []
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"/proc/{self.pid}/fd/{name}"))
+        return found
+
+    def sockets(self):
+        """How many of them are sockets: listeners and clients."""
+        return sum(name.startswith("socket:") for name in self.descriptors())
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ def test_stats_count_what_happened(gateway):
         stream.events(count)
     streams[2].close()
     gateway.wait_stat("streams_open", 2)
+    gateway.wait_stat("history_events", 3)
     expected = {
         "streams_opened": 3, "streams_open": 2, "streams_left": 1, "events_published": 3,
         "events_ephemeral": 1, "events_delivered": 7, "publishes_refused": 1, "history_events": 3,

@@ -48,26 +48,26 @@ def test_half_closed_reader_keeps_receiving(gateway):
 def test_closed_stream_is_noticed_without_an_event(gateway):
     """A browser tab is closed.  The stream is gone soon after, though nothing was published that
     would have failed to be sent."""
-    before = gateway.descriptors()
+    before = gateway.sockets()
     streams = gateway.stream_many([{"topic": "a"}] * 20)
     assert gateway.stat("streams_open") == 20
     for stream in streams:
         stream.close()
     gateway.wait_stat("streams_open", 0)
     gateway.wait_stat("streams_left", 20)
-    wire.wait_until(lambda: gateway.descriptors() <= before, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before, 5, "sockets are given back")
 
 
 def test_reset_while_idle_ends_the_stream_and_burns_no_cpu(gateway):
     """A RST on a suspended connection is a classic way to make an event loop spin: the error is
     reported for ever to nobody.  The streams must go and the process must sleep."""
-    before = gateway.descriptors()
+    before = gateway.sockets()
     idle = gateway.stream_many([{"topic": "a"}] * 10)
     gone = gateway.stream_many([{"topic": "a"}] * 20)
     for stream in gone:
         stream.wire.reset()
     gateway.wait_stat("streams_open", 10)
-    wire.wait_until(lambda: gateway.descriptors() <= before + 10, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before + 10, 5, "sockets are given back")
     assert cpu_share(gateway) < 0.1
     gateway.push({"topic": "a", "data": "x"})
     assert [stream.next_event().data for stream in idle] == ["x"] * 10
@@ -88,7 +88,7 @@ def test_idle_streams_burn_no_cpu(gateway):
 
 def test_client_that_goes_in_the_midst_of_an_event_takes_nothing_with_it(gateway):
     """Half of a large event is in its socket when it resets; the next reader gets all of it."""
-    before = gateway.descriptors()
+    before = gateway.sockets()
     stay = gateway.stream("a")
     for _ in range(5):
         leaver = gateway.stream("a", receive_buffer=4096)
@@ -97,7 +97,7 @@ def test_client_that_goes_in_the_midst_of_an_event_takes_nothing_with_it(gateway
         leaver.wire.reset()
     wire.wait_until(lambda: gateway.stat("streams_open") == 1, 10, "the leavers are gone")
     assert all(len(event.data) == 60000 for event in stay.events(25))
-    wire.wait_until(lambda: gateway.descriptors() <= before + 1, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before + 1, 5, "sockets are given back")
 
 
 # clients that do not read
@@ -107,7 +107,7 @@ def test_client_that_goes_in_the_midst_of_an_event_takes_nothing_with_it(gateway
 def test_client_that_never_reads_is_evicted(gateway):
     """Its buffers are full and it takes nothing for two seconds: it is cut off, counted, and
     leaves no descriptor behind.  Those that read notice nothing."""
-    before = gateway.descriptors()
+    before = gateway.sockets()
     stalled = [gateway.stream("bulk", receive_buffer=4096) for _ in range(5)]
     healthy = gateway.stream("bulk")
     idle = gateway.stream("quiet")
@@ -118,7 +118,7 @@ def test_client_that_never_reads_is_evicted(gateway):
     assert time.monotonic() - blocked > 1, "evicted before the time was over"
     stats = gateway.stats()
     assert (stats["streams_open"], stats["streams_left"]) == (2, 0), stats
-    wire.wait_until(lambda: gateway.descriptors() <= before + 2, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before + 2, 5, "sockets are given back")
     gateway.push({"data": "end"})
     assert healthy.next_event().data == "end"
     assert idle.next_event().data == "end"
@@ -174,7 +174,7 @@ def read_refusal(connection):
 @pytest.mark.gateway(settings={"limits.header_timeout": "1s"})
 def test_slow_head_dies_at_an_absolute_deadline(gateway):
     """One byte at a time would hold a connection for ever if each byte began a new wait."""
-    before = gateway.descriptors()
+    before = gateway.sockets()
     with contextlib.ExitStack() as stack:
         silent = stack.enter_context(gateway.raw())
         half = stack.enter_context(gateway.raw())
@@ -194,7 +194,7 @@ def test_slow_head_dies_at_an_absolute_deadline(gateway):
         read_refusal(half)
         read_refusal(silent)
     assert gateway.stat("heads_timed_out") >= 3
-    wire.wait_until(lambda: gateway.descriptors() <= before, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before, 5, "sockets are given back")
 
 
 @pytest.mark.gateway(settings={"limits.body_timeout": "1s"})
@@ -361,14 +361,14 @@ def test_gateway_out_of_descriptors_sleeps_serves_and_recovers(gateway_factory, 
     """More clients come than there are descriptors.  Those that were there are served, publishing
     goes on, the process does not spin on accept(), and when the crowd has gone all is well."""
     gateway = gateway_factory(nofile=160)
-    before = gateway.descriptors()
+    before = gateway.sockets()
     stream = gateway.stream("a")
     gateway.push({"topic": "a", "data": "before"})
     assert stream.next_event().data == "before"
     request = gateway.request_bytes("GET", "/events?topic=a") if what == "streams" else None
     crowd = flood(gateway, 400, request)
     try:
-        wire.wait_until(lambda: gateway.descriptors() > 100, 10, "the crowd has come in")
+        wire.wait_until(lambda: len(gateway.descriptors()) > 100, 10, "the crowd has come in")
         assert cpu_share(gateway) < 0.25
         for i in range(5):
             gateway.push({"topic": "a", "data": i})
@@ -382,7 +382,7 @@ def test_gateway_out_of_descriptors_sleeps_serves_and_recovers(gateway_factory, 
     finally:
         for each in crowd:
             each.close()
-    wire.wait_until(lambda: gateway.descriptors() <= before + 3, 15, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before + 1, 15, "sockets are given back")
     with gateway.stream("a") as late:
         gateway.push({"topic": "a", "data": "after"})
         assert late.next_event().data == "after"
@@ -400,7 +400,7 @@ def test_streams_that_do_not_fit_are_told_to_come_back_later(gateway_factory):
         head = connection.read_head()
         assert (head.status, head.get("Content-Type")) == (200, "text/event-stream"), head.raw
         body = connection.read_to_end()
-        delay = re.search(rb"retry: ([0-9]+)\n(?!\n)", body)
+        delay = re.search(rb"retry: ([0-9]+)\n", body)
         assert delay and 30000 <= int(delay[1]) <= 60000, body
     response = gateway.request_once("GET", "/events?topic=a", [("Accept", "*/*")])
     assert response.status in (429, 503), response
@@ -411,8 +411,7 @@ def test_streams_that_do_not_fit_are_told_to_come_back_later(gateway_factory):
 
 def test_many_short_connections_leave_nothing_behind(gateway):
     """Health checks come every second for years."""
-    gateway.request("GET", "/healthz")
-    before = gateway.descriptors()
+    before = gateway.sockets()
 
     def check():
         for _ in range(wire.fewer(300, 50)):
@@ -423,5 +422,5 @@ def test_many_short_connections_leave_nothing_behind(gateway):
         checker.start()
     for checker in checkers:
         checker.join()
-    wire.wait_until(lambda: gateway.descriptors() <= before, 5, "descriptors are given back")
+    wire.wait_until(lambda: gateway.sockets() <= before, 5, "sockets are given back")
     assert cpu_share(gateway) < 0.1

@@ -24,6 +24,7 @@ def test_streams_end_between_events_with_a_retry_and_no_final_chunk(gateway):
     reconnect: after a whole event, without the chunk that would say "that was all"."""
     streams = gateway.stream_many([{"topic": "a"}] * 20)
     ids = [gateway.push({"topic": "a", "data": "x" * 1000 + str(i)})["id"] for i in range(50)]
+    gateway.wait_stat("events_delivered", 20 * 50)
     gateway.signal()
     for stream in streams:
         items = stream.read_to_end()

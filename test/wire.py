@@ -21,6 +21,7 @@ SLOW = float(os.environ.get("BUGLE_TEST_SLOW", "1"))
 
 ID_FORM = re.compile(r"[0-9A-Za-z]+-[0-9]+")
 ID_BYTES_MAX = 40
+CHECKPOINT = re.compile(rb"^event: checkpoint\ndata: ?\nid: [^\n]+\n\n", re.MULTILINE)
 PROBLEM_MEMBERS = {"type": str, "title": str, "status": int, "detail": str, "code": str}
 
 
@@ -449,11 +450,15 @@ class Stream:
 
     @property
     def body(self):
-        """Everything after the opening, undecoded."""
-        return bytes(self.payload[self.begin:])
+        """Everything after the opening but checkpoints, which may stand anywhere; undecoded."""
+        return CHECKPOINT.sub(b"", bytes(self.payload[self.begin:]))
 
-    def next_item(self, timeout=10):
-        """The next comment, retry or event."""
+    def checkpoints(self):
+        """How many of them came so far, a cut one included."""
+        return self.payload.count(b"\nevent: checkpoint\n")
+
+    def next_item(self, timeout=10, besides=()):
+        """The next comment, retry or event, but for events of the names `besides`."""
         deadline = time.monotonic() + seconds(timeout)
         self._parse()
         while not self.items:
@@ -463,14 +468,16 @@ class Stream:
             except TimeoutError:
                 raise AssertionError(f"nothing came within {seconds(timeout)} s") from None
             self._parse()
-        return self.items.pop(0)
+        item = self.items.pop(0)
+        if getattr(item, "name", None) in besides:
+            return self.next_item(max(0.001, deadline - time.monotonic()) / SLOW, besides)
+        return item
 
     def next_event(self, timeout=10):
         """The next event of a publisher, or a reset: comments, checkpoints and pings pass by."""
-        while True:
-            item = self.next_item(timeout)
-            if isinstance(item, Event) and item.name not in self.HOUSEKEEPING:
-                return item
+        while not isinstance(item := self.next_item(timeout, self.HOUSEKEEPING), Event):
+            pass
+        return item
 
     def events(self, count, timeout=10):
         return [self.next_event(timeout) for _ in range(count)]
@@ -483,7 +490,8 @@ class Stream:
         return found
 
     def read_to_end(self):
-        """The items until the stream ends, which it must do at the end of an item."""
+        """The items until the stream ends, which it must do at the end of an item; checkpoints
+        and pings left out."""
         while self.end is None:
             self.pump()
         if self.end == "final chunk":
@@ -492,7 +500,7 @@ class Stream:
         assert not self.coding.pending, f"cut inside a chunk: {bytes(self.coding.pending)!r}"
         self.items += self.parser.finish()
         items, self.items = self.items, []
-        return items
+        return [item for item in items if getattr(item, "name", "") not in self.HOUSEKEEPING]
 
 
 def open_stream(address, target="/events", headers=(), version="1.1", receive_buffer=None):
