@@ -130,7 +130,8 @@ def test_port_in_use_is_told_in_one_line(bugle):
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        assert_refused(bugle("serve", "--listen", f"127.0.0.1:{port}"), str(port))
+        result = bugle("serve", "--listen", f"127.0.0.1:{port}", "--www", conftest.SOURCE / "www")
+        assert_refused(result, str(port))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "[::]", "192.0.2.1"])

@@ -248,7 +248,8 @@ def test_empty_text_body_is_empty_data(gateway):
 @pytest.mark.parametrize("query", [
     {"topik": "a"}, {"data": "x"}, {"topic": ""}, {"user": ""}, {"topic": "a*"},
     {"topic": "a", "topics": "b"}, {"user": "a", "users": "b"}, {"event": "reset"},
-    {"retry": "soon"}, {"ttl": "soon"}, {"ephemeral": "maybe"},
+    {"retry": "soon"}, {"ttl": "soon"}, {"ephemeral": "maybe"}, {"retry": "nan"}, {"ttl": "nan"},
+    {"ttl": "inf"}, {"retry": "0x1000"}, {"retry": ""}, {"ttl": "-1"}, {"ttl": "5s"},
     [("topic", "a"), ("topic", "")], {"topic": "$bugle/x"}, {"event": "a\nb"},
 ])
 def test_text_form_refuses_what_json_would(gateway, query):
