@@ -171,7 +171,6 @@ static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
     struct follow *s = arg;
     const char *type = NULL;
     (void)one;
-    s->heard_ms = clock_mono_ms();
     if (line[0] != '\r' && line[0] != '\n')
         return line_n;
     if (cli_http_status(&s->http) != 200)

@@ -132,6 +132,8 @@ static int read_url(struct cli_http *http, const char *tool, CURLU *url, const c
     curl_url_set(shown, CURLUPART_USER, NULL, 0);
     curl_url_set(shown, CURLUPART_PASSWORD, NULL, 0);
     http->shown = get_part(shown, CURLUPART_URL);
+    for (size_t n = strlen(http->shown); n > 0 && http->shown[n - 1] == '/'; n--)
+        http->shown[n - 1] = '\0';
     curl_url_cleanup(shown);
 
     add_path(url, path);

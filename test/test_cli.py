@@ -469,7 +469,7 @@ def test_overload_is_waited_out(subscribe, server, status):
     connection.request()
     connection.send(problem(status, "Retry-After: 3\r\nConnection: close\r\n", title="Busy", detail="come later"))
     began = time.monotonic()
-    assert tool.note() == (f"bugle subscribe: {server.url}/ answered {status} Busy: come later; "
+    assert tool.note() == (f"bugle subscribe: {server.url} answered {status} Busy: come later; "
                            "trying again")
     server.stream(b"data: x\n\n")
     assert time.monotonic() - began > 2.9
@@ -480,7 +480,7 @@ def test_nobody_listens_at_first(run, opened):
     opened.append(Server(listening=False))
     server = opened[-1]
     tool = run("subscribe", "--url", server.url, "--count", "1")
-    assert tool.note() == (f"bugle subscribe: cannot connect to {server.url}/: "
+    assert tool.note() == (f"bugle subscribe: cannot connect to {server.url}: "
                            "Connection refused; trying again")
     server.listen()
     server.stream(b"data: x\n\n")
@@ -494,7 +494,7 @@ def test_a_refusal_is_final(subscribe, server, status):
     connection.request()
     connection.send(problem(status, title="No", detail="because\n\x1b[31m of this"))
     out, err = tool.finish(1)
-    assert (out, err) == ("", f"bugle subscribe: {server.url}/ answered {status} No: "
+    assert (out, err) == ("", f"bugle subscribe: {server.url} answered {status} No: "
                               "because^J^[[31m of this\n")
     assert server.is_left_alone()
 
@@ -506,7 +506,7 @@ def test_no_event_stream(subscribe, server, kind):
     connection.request()
     connection.send(answer(200, b"data: x\n\n", kind))
     out, err = tool.finish(1)
-    assert (out, err) == ("", f"bugle subscribe: {server.url}/ answered with {kind}, not with an "
+    assert (out, err) == ("", f"bugle subscribe: {server.url} answered with {kind}, not with an "
                               "event stream: is it a Bugle gateway?\n")
 
 
@@ -765,7 +765,7 @@ def test_a_refused_batch_is_named(publish, server):
                             pointer="/0/topic"))
     out, err = tool.finish(1)
     assert out == "e-1\ne-2\n"
-    assert err == (f"bugle publish: lines 3-4: {server.url}/ answered 422 Unprocessable Content: "
+    assert err == (f"bugle publish: lines 3-4: {server.url} answered 422 Unprocessable Content: "
                    "the topic is empty (at /0/topic)\n")
 
 
@@ -785,7 +785,7 @@ def test_a_refusal_is_one_line(publish, server, reply, told):
     connection.request()
     connection.send(reply)
     told = told.replace("URL", server.url)
-    assert tool.finish(1) == ("", f"bugle publish: {server.url}/ answered {told}\n")
+    assert tool.finish(1) == ("", f"bugle publish: {server.url} answered {told}\n")
     assert server.is_left_alone()
 
 
@@ -796,7 +796,7 @@ def test_an_answer_without_ids(publish, server, body):
     connection.request()
     connection.send(answer(201, body))
     _, err = tool.finish(1)
-    assert err == (f"bugle publish: {server.url}/ answered 201 without the ids: "
+    assert err == (f"bugle publish: {server.url} answered 201 without the ids: "
                    "is it a Bugle gateway?\n")
 
 
@@ -808,7 +808,7 @@ def test_a_refusal_while_the_body_is_sent(publish, server):
     connection.head()
     connection.send(problem(413, "Connection: close\r\n", title="Content Too Large"))
     connection.wait_for_end()
-    assert tool.finish(1)[1] == (f"bugle publish: {server.url}/ answered 413 Content Too Large\n")
+    assert tool.finish(1)[1] == (f"bugle publish: {server.url} answered 413 Content Too Large\n")
 
 
 # Publishing: trying again
@@ -819,7 +819,7 @@ def test_a_connection_that_was_refused_is_tried_again(run, opened):
     server = opened[-1]
     tool = run("publish", "--url", server.url, "x")
     assert tool.note().startswith(
-        f"bugle publish: cannot connect to {server.url}/: Connection refused; trying again in ")
+        f"bugle publish: cannot connect to {server.url}: Connection refused; trying again in ")
     server.listen()
     connection = server.accept()
     assert connection.request().json == {"data": "x"}
@@ -868,7 +868,7 @@ def test_five_more_tries_are_enough(publish, server):
         connection.request()
         connection.send(problem(503, title="Busy", extra="Connection: close\r\n"))
         connection.close()
-    assert tool.finish(1) == ("", f"bugle publish: {server.url}/ answered 503 Busy\n")
+    assert tool.finish(1) == ("", f"bugle publish: {server.url} answered 503 Busy\n")
     assert server.is_left_alone()
 
 

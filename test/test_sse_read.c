@@ -370,13 +370,13 @@ static void a_connection_begins(void **state)
     assert_string_equal(sse_read_last_id(reader), "e-2");
     assert_int_equal(push(reader, BYTES(BOM "data:d\n\n:half a comment")), 0);
     sse_read_begin(reader);
-    assert_int_equal(push(reader, BYTES("data:e\r")), 0);
+    assert_int_equal(push(reader, BYTES("data:e\n\ndata:lost\r")), 0);
     sse_read_begin(reader);
     assert_int_equal(push(reader, BYTES("\ndata:half a li")), 0);
     sse_read_begin(reader);
     assert_int_equal(push(reader, BYTES("data:f\nid\n\n")), 0);
     assert_string_equal(sse_read_last_id(reader), "");
-    check_said(&said, "message|a|e-1;message|b|e-2*;message|d|e-2;message|f|*;");
+    check_said(&said, "message|a|e-1;message|b|e-2*;message|d|e-2;message|e|e-2;message|f|*;");
     sse_read_free(reader);
 }
 
