@@ -27,6 +27,7 @@ struct service_shared {
     struct pages *pages;
     struct service *services; /* one a worker */
     unsigned services_n;
+    struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
     int64_t started_ms; /* monotonic */
     size_t streams_max;

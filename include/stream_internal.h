@@ -45,6 +45,7 @@ struct stream {
     bool pages_untouched; /* nothing large went through since the pool's pages were given back */
 
     uint64_t cursor;        /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
+    uint64_t live_from;     /* slots before this one are replay to the stream */
     uint64_t position;      /* last event sent or passed over */
     uint64_t told_position; /* last id on the wire; UINT64_MAX: none yet */
     int64_t since_ms;       /* >= 0: begin here, position not known yet */

@@ -13,9 +13,11 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
-/* The pool of a connection holds the head, its parsed records and the room for chunks.  The small
- * one is one page; the large one is the last size the library takes from malloc. */
-#define POOL_SMALL_BYTES 4096
+/* The pool of a connection holds the head, its parsed records and the room for chunks.  A
+ * stream's small one is one page; that of an api cell leaves later requests of the connection some
+ * more; the large one is the last size the library takes from malloc. */
+#define POOL_STREAM_BYTES 4096
+#define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
@@ -201,7 +203,9 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     uint64_t timeout_ms =
         is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
-    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES : POOL_SMALL_BYTES;
+    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES
+                        : is_stream          ? POOL_STREAM_BYTES
+                                             : POOL_API_BYTES;
 
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,

@@ -16,10 +16,15 @@
 #include "http_head.h"
 #include "log.h"
 
-/* A head up to this size leaves a small pool room for its records and for chunks; the library
- * keeps cookies twice and a record of some 50 bytes for each header. */
-#define SMALL_HEAD_BYTES 1100
-#define HEADER_RECORD_BYTES 48
+/* What the library makes of a head in the connection's pool: the head itself, Cookie values once
+ * more, and a record for each header, query field and cookie (doc/design: memory of a stream).
+ * Up to here a small pool still has room for chunks; beyond the other even a large one has none,
+ * and the library would let the client wait for an answer that never comes. */
+#define RECORD_BYTES 56
+#define SMALL_NEEDS_BYTES 2200
+#define LARGE_NEEDS_BYTES (32768 - 1024)
+/* Cookies are seldom shorter than this, name and all. */
+#define COOKIE_BYTES_MIN 12
 /* A body beyond this is read faster through a large pool. */
 #define SMALL_BODY_BYTES 8192
 
@@ -145,10 +150,26 @@ static bool is_stream_path(const struct http_head *head)
     return head->method == HTTP_GET && head->path_n == 7 && memcmp(head->path, "/events", 7) == 0;
 }
 
+static size_t count_query_fields(const struct http_head *head)
+{
+    size_t count = 1;
+
+    for (const char *at = head->path + head->path_n; *at != ' '; at++)
+        count += *at == '&';
+    return count;
+}
+
+static size_t needs_of(const struct http_head *head)
+{
+    size_t records =
+        head->headers_n + count_query_fields(head) + head->cookie_bytes / COOKIE_BYTES_MIN;
+
+    return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
+}
+
 static enum cell_kind kind_of(const struct http_head *head)
 {
-    size_t needs = head->head_bytes + head->cookie_bytes + head->headers_n * HEADER_RECORD_BYTES;
-    bool large = needs > SMALL_HEAD_BYTES + 12 * HEADER_RECORD_BYTES;
+    bool large = needs_of(head) > SMALL_NEEDS_BYTES;
 
     if (is_stream_path(head))
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
@@ -206,7 +227,12 @@ static bool look(struct waiting *socket, bool may_grow)
         refuse(socket, head.status, head.why);
         return false;
     case HTTP_HEAD_GOOD:
-        admit(socket, &head);
+        if (needs_of(&head) > LARGE_NEEDS_BYTES) {
+            stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
+            refuse(socket, 431, "head has more fields and cookies than there is room for");
+        } else {
+            admit(socket, &head);
+        }
         return false;
     }
     return false;

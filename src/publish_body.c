@@ -30,6 +30,8 @@ struct draft {
     bool has_data;
     bool has_topics;
     bool has_users;
+    const char *topic_field; /* in a query: the one way of writing it that was used */
+    const char *user_field;
 };
 
 static void __attribute__((format(printf, 3, 4)))
@@ -299,6 +301,7 @@ static void begin_draft(struct draft *draft)
     memset(&draft->message, 0, sizeof(draft->message));
     draft->message.kind = MESSAGE_STORED;
     draft->has_data = draft->has_topics = draft->has_users = false;
+    draft->topic_field = draft->user_field = NULL;
 }
 
 /* Make the message of a finished draft and add it to the body's. */
@@ -478,8 +481,12 @@ static bool add_name(struct draft *draft, const struct publish_field *field, boo
     struct message_name *names = is_topic ? draft->topics : draft->users;
     size_t *count = is_topic ? &draft->message.topics_n : &draft->message.users_n;
     size_t max = is_topic ? PUBLISH_TOPICS_MAX : PUBLISH_USERS_MAX;
+    const char **written = is_topic ? &draft->topic_field : &draft->user_field;
     struct message_name name = {.bytes = field->value, .bytes_n = field->value_n};
 
+    if (*written != NULL && strcmp(*written, field->name) != 0)
+        return refuse_both(draft, field->name, *written, field->name);
+    *written = field->name;
     if (*count == max) {
         refuse_field(draft, field->name, "At most %zu are taken", max);
         return false;

@@ -27,6 +27,16 @@ static bool announces_body(const struct request *request)
     return length != NULL && strcmp(length, "0") != 0;
 }
 
+/* A page of the gateway's own is as good as a listed one. */
+static enum origin_verdict judge_origin(const struct request *request)
+{
+    const struct service *service = request->service;
+
+    if (origin_check(request->origin, &service->shared->own_origins) == ORIGIN_LISTED)
+        return ORIGIN_LISTED;
+    return origin_check(request->origin, &worker_conf(service->worker)->auth.origins);
+}
+
 struct request *request_new(struct service *service, struct cell *cell,
                             struct MHD_Connection *connection, const char *method,
                             const char *version)
@@ -42,8 +52,7 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
     request->has_body = announces_body(request);
     request->origin = request_header(request, MHD_HTTP_HEADER_ORIGIN);
-    request->origin_verdict =
-        origin_check(request->origin, &worker_conf(service->worker)->auth.origins);
+    request->origin_verdict = judge_origin(request);
     service->requests_n++;
     stats_add(worker_stats(service->worker), STATS_REQUESTS, 1);
     return request;

@@ -418,13 +418,32 @@ static int build_signals(struct server *server)
     return server->drain_timer != NULL ? 0 : fail("out of memory");
 }
 
+/* "http://127.0.0.1:8080/" serves the page of origin "http://127.0.0.1:8080". */
+static int add_own_origin(struct conf_list *origins, const char *url)
+{
+    size_t url_n = strlen(url);
+
+    origins->items[origins->items_n] = strndup(url, url[url_n - 1] == '/' ? url_n - 1 : url_n);
+    return origins->items[origins->items_n++] != NULL ? 0 : -ENOMEM;
+}
+
 static int build_listener(struct server *server)
 {
     struct listener_sink sink = {.take = take_socket, .arg = server};
+    struct conf_list *origins = &server->shared.own_origins;
     struct conf_error error;
+    const char *url;
 
     server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &error);
-    return server->listener != NULL ? 0 : fail(error.text);
+    if (server->listener == NULL)
+        return fail(error.text);
+    origins->items = calloc(server->conf->server.listen.items_n, sizeof(char *));
+    if (origins->items == NULL)
+        return fail("out of memory");
+    for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
+        if (add_own_origin(origins, url) != 0)
+            return fail("out of memory");
+    return 0;
 }
 
 /* Run from where it was built, the page is not where `make install` puts it: that is no reason not
@@ -433,7 +452,6 @@ static const char *page_folder(const struct conf *conf)
 {
     if (strcmp(conf->server.www, BUGLE_WWWDIR) != 0 || access(BUGLE_WWWDIR, R_OK) == 0)
         return conf->server.www;
-    log_warning("no page at /: %s is not installed; name a folder with --www", BUGLE_WWWDIR);
     return "";
 }
 
@@ -516,6 +534,9 @@ static void free_server(struct server *server)
     hub_free(server->hub);
     history_free(server->history);
     pages_free(server->shared.pages);
+    while (server->shared.own_origins.items_n > 0)
+        free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
+    free(server->shared.own_origins.items);
     for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
         free_event(server->signals[i]);
     free_event(server->drain_timer);
@@ -533,6 +554,8 @@ static void announce(const struct server *server)
 
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
+    if (pages_count(server->shared.pages) == 0)
+        log_warning("no page at /: name its folder with --www");
     log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",
              server->shared.services_n, server->shared.streams_max, server->conf->history.store);
 }

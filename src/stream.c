@@ -262,6 +262,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
     stream->class = WORKER_MANY;
     stream->cursor = STREAM_CURSOR_NONE;
+    stream->live_from = ring_head(host->streams->ring);
     stream->told_position = UINT64_MAX;
     stream->since_ms = -1;
     stream->ping_event = ask->ping_event;

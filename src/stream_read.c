@@ -247,11 +247,21 @@ static size_t take_page(struct stream *stream, char *to, size_t room)
     return n;
 }
 
+/* What came before the stream did is replay, though the ring still has it: then ephemeral events
+ * are over, and so are those past their ttl. */
+static bool is_over(const struct stream *stream, const struct message *message)
+{
+    if (stream->cursor >= stream->live_from)
+        return false;
+    return message->kind == MESSAGE_EPHEMERAL ||
+           (message->ttl_ms > 0 && message_expired(message, clock_wall_ms()));
+}
+
 static bool wants(const struct stream *stream, const struct message *message)
 {
     if (message->kind == MESSAGE_STORED && message->position <= stream->position)
         return false;
-    return filter_accepts(stream->listener.filter, message);
+    return filter_accepts(stream->listener.filter, message) && !is_over(stream, message);
 }
 
 static size_t take_ring(struct stream *stream, char *to, size_t room)

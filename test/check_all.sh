@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# All tests, in every build they are for; `./bootstrap check` runs this.  Closes with a line
+# `N passed, N failed`.
+#
+#   build          gcc, warnings are errors: unit tests, seeds, documents, every scenario
+#   build-address  clang, address and undefined-behaviour sanitizers: the same without the browser
+#   build-thread   gcc, thread sanitizer: unit tests and the scenarios, two workers
+
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+passed=0
+failed=0
+
+count() {
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+}
+
+# The sums of automake's TAP harness.
+units() {
+    local folder=$1 log=$logs/units
+    say "unit tests in $folder"
+    make -C "$folder" --no-print-directory -s -j"$(nproc)" check >"$log" 2>&1 || true
+    if ! grep -q '^# PASS:' "$log"; then
+        tail -50 "$log"
+        count 0 1
+        return
+    fi
+    grep -E '^(# (PASS|FAIL|ERROR|SKIP|TOTAL)|FAIL|ERROR)' "$log"
+    if grep -qE '^(FAIL|ERROR): ' "$log"; then
+        cat "$folder/test-suite.log"
+    fi
+    count "$(sed -n 's/^# PASS: *//p' "$log")" \
+        "$(awk '/^# (FAIL|ERROR|XPASS):/ { sum += $3 } END { print sum + 0 }' "$log")"
+}
+
+# The sums of pytest.
+scenarios() {
+    local folder=$1 log=$logs/scenarios
+    say "scenarios in $folder"
+    make -C "$folder" --no-print-directory -s check-scenarios PYTEST_ARGS="${2:-}" 2>&1 |
+        tee "$log" | grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$'
+    local good bad
+    good=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
+    bad=$(grep -oE '[0-9]+ (failed|errors?)' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
+    [ -n "$good" ] || bad=$((bad + 1))
+    count "${good:-0}" "$bad"
+}
+
+try_build() {
+    if ! build "$@"; then
+        say "$1 does not build"
+        count 0 1
+        return 1
+    fi
+}
+
+if try_build build --enable-werror; then
+    units build
+    scenarios build
+fi
+if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
+    units build-address
+    BUGLE_TEST_SLOW=3 scenarios build-address '--ignore-glob=*test_page.py'
+fi
+if try_build build-thread --enable-werror --enable-sanitizer=thread; then
+    units build-thread
+    BUGLE_TEST_SLOW=5 scenarios build-thread '--ignore-glob=*test_page.py'
+fi
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
