@@ -2,10 +2,12 @@
 /* The `bugle` command: its words, the flags of `serve`, and where settings come from. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "conf.h"
@@ -218,8 +220,21 @@ static void print_help(FILE *to)
     fputs("\nEach word has --help.  `bugle --version` tells the version.\n", to);
 }
 
+/* A parent may start us with standard descriptors closed; what we open next must not become one. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;
