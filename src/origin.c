@@ -4,6 +4,7 @@
 #include "origin.h"
 
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HOST_BYTES_MAX 64
@@ -22,7 +23,10 @@ static bool is_port(const char *text)
 
     if (text[0] == '\0')
         return true;
-    return digits_n >= 1 && digits_n <= 5 && text[1 + digits_n] == '\0';
+    if (digits_n < 1 || digits_n > 5 || text[1 + digits_n] != '\0')
+        return false;
+    long port = strtol(text + 1, NULL, 10);
+    return port >= 1 && port <= 65535;
 }
 
 static bool is_loopback_host(const char *host)
