@@ -47,10 +47,24 @@ struct server {
     struct listener *listener;
     struct stats stats;
     struct service_shared shared;
+    struct farewell *farewells; /* one a worker */
     int64_t drain_until_ms;
     _Atomic unsigned quiet_n;  /* workers that have drained */
     _Atomic unsigned closed_n; /* workers that have closed everything */
 };
+
+static int fail(const char *what)
+{
+    log_error("cannot start: %s", what);
+    return -1;
+}
+
+/* For what must reach a worker: without a few bytes for it there is no way on. */
+static void post_or_die(struct worker *worker, void (*call)(void *arg), void *arg)
+{
+    if (worker_post(worker, call, arg) != 0)
+        abort();
+}
 
 /* ---- what a worker's thread does for the server ---- */
 
@@ -89,7 +103,7 @@ static void on_arrival(void *arg)
     free(arrival);
 }
 
-/* Draining, on a worker: looks again each turn until nothing is left to wait for. */
+/* The end of one worker's work; runs on the worker. */
 struct farewell {
     struct server *server;
     struct service *service;
@@ -105,13 +119,10 @@ static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (service->requests_n > 0 || streams_count(service->streams) > 0) {
+    if (service->requests_n > 0 || streams_count(service->streams) > 0)
         evtimer_add(farewell->timer, &again);
-        return;
-    }
-    farewell->server->quiet_n++;
-    event_free(farewell->timer);
-    free(farewell);
+    else
+        farewell->server->quiet_n++;
 }
 
 static void begin_farewell(void *arg)
@@ -121,9 +132,6 @@ static void begin_farewell(void *arg)
 
     streams_drain(service->streams, clock_mono_ms(),
                   (int64_t)worker_conf(service->worker)->drain.window_ms);
-    farewell->timer = evtimer_new(worker_base(service->worker), look_if_quiet, farewell);
-    if (farewell->timer == NULL)
-        abort();
     look_if_quiet(-1, 0, farewell);
 }
 
@@ -134,32 +142,37 @@ static void close_all(void *arg)
     struct farewell *farewell = arg;
     struct service *service = farewell->service;
 
-    if ((service->suspended_n > 0 || streams_count(service->streams) > 0) &&
-        farewell->tries++ < CLOSE_TRIES_MAX) {
-        if (worker_post(service->worker, close_all, farewell) != 0)
-            abort();
-        return;
-    }
     if (service->suspended_n == 0 && streams_count(service->streams) == 0) {
         gate_abort(service->gate);
         cells_abort(service->cells);
         farewell->server->closed_n++;
+    } else if (farewell->tries++ < CLOSE_TRIES_MAX) {
+        post_or_die(service->worker, close_all, farewell);
     }
-    free(farewell);
 }
 
 static void post_to_all(struct server *server, void (*call)(void *arg))
 {
-    for (unsigned i = 0; i < server->shared.services_n; i++) {
-        struct farewell *farewell = calloc(1, sizeof(*farewell));
+    for (unsigned i = 0; i < server->shared.services_n; i++)
+        post_or_die(server->farewells[i].service->worker, call, &server->farewells[i]);
+}
 
-        if (farewell == NULL)
-            abort();
+static int build_farewells(struct server *server)
+{
+    server->farewells = calloc(server->shared.services_n, sizeof(struct farewell));
+    if (server->farewells == NULL)
+        return fail("out of memory");
+    for (unsigned i = 0; i < server->shared.services_n; i++) {
+        struct farewell *farewell = &server->farewells[i];
+
         farewell->server = server;
         farewell->service = &server->shared.services[i];
-        if (worker_post(farewell->service->worker, call, farewell) != 0)
-            abort();
+        farewell->timer =
+            evtimer_new(worker_base(farewell->service->worker), look_if_quiet, farewell);
+        if (farewell->timer == NULL)
+            return fail("out of memory");
     }
+    return 0;
 }
 
 /* ---- main thread: sockets ---- */
@@ -254,8 +267,7 @@ static void hand_over_conf(struct server *server)
             abort();
         handover->worker = server->shared.services[i].worker;
         handover->conf = server->conf;
-        if (worker_post(handover->worker, take_conf, handover) != 0)
-            abort();
+        post_or_die(handover->worker, take_conf, handover);
     }
 }
 
@@ -322,12 +334,6 @@ static size_t streams_allowed(const struct conf *conf, size_t descriptors)
 
     return conf->limits.streams > 0 && conf->limits.streams < allowed ? conf->limits.streams
                                                                       : allowed;
-}
-
-static int fail(const char *what)
-{
-    log_error("cannot start: %s", what);
-    return -1;
 }
 
 static int build_store(struct server *server)
@@ -471,7 +477,7 @@ static int build(struct server *server)
     if (build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
-    if (build_services(server) != 0 || build_signals(server) != 0)
+    if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     return build_listener(server);
 }
@@ -506,6 +512,19 @@ static void stop_threads(struct server *server)
     _exit(0);
 }
 
+static void free_event(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}
+
+static void free_farewells(struct server *server)
+{
+    for (unsigned i = 0; server->farewells != NULL && i < server->shared.services_n; i++)
+        free_event(server->farewells[i].timer);
+    free(server->farewells);
+}
+
 static void free_services(struct server *server)
 {
     for (unsigned i = 0; i < server->shared.services_n; i++) {
@@ -520,16 +539,11 @@ static void free_services(struct server *server)
     free(server->shared.services);
 }
 
-static void free_event(struct event *event)
-{
-    if (event != NULL)
-        event_free(event);
-}
-
 static void free_server(struct server *server)
 {
     listener_free(server->listener);
     pager_free(server->pager); /* its last answers go to workers' inboxes */
+    free_farewells(server);
     free_services(server);
     hub_free(server->hub);
     history_free(server->history);
