@@ -39,6 +39,7 @@ struct hub_op {
     size_t events_n;
     size_t bytes; /* of the events: what hub_admit() was asked for */
     int result;   /* set with the answer: 0, or -errno and nothing of it was stored or sent */
+    int64_t submitted_ns; /* the hub's own use */
 };
 
 STAILQ_HEAD(hub_ops, hub_op);

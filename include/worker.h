@@ -78,6 +78,11 @@ void worker_publish(struct worker *worker, struct hub_op *op);
 void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class);
 void worker_dequeue(struct worker *worker, struct worker_job *job);
 
+/* The monotonic clock as it was when the worker last looked: at the start of each turn, job and
+ * daemon run.  Reading the clock for each delivery would cost as much as copying the event. */
+int64_t worker_now_ms(const struct worker *worker);
+void worker_look_at_clock(struct worker *worker);
+
 unsigned worker_index(const struct worker *worker);
 struct event_base *worker_base(struct worker *worker);
 struct stats *worker_stats(struct worker *worker);

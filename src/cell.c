@@ -130,9 +130,12 @@ static void wake(struct stream_host *host, enum worker_class class)
 
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
+    struct cell *cell = arg;
+
     (void)fd;
     (void)what;
-    run_daemon(arg);
+    worker_look_at_clock(cell->cells->worker);
+    run_daemon(cell);
 }
 
 /* ---- what the library calls ---- */

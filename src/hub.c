@@ -31,7 +31,7 @@ struct hub {
     bool stopped;
 
     _Atomic size_t queue_bytes;
-    _Atomic int64_t oldest_ns; /* when the queue last began to be non-empty; 0: empty */
+    _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
 
     struct message **stored; /* room for the stored events of one batch */
@@ -110,7 +110,7 @@ bool hub_admit(struct hub *hub, size_t bytes)
     return false;
 }
 
-static void answer_unserved(struct hub_ops *ops)
+static void answer_unserved(struct hub *hub, struct hub_ops *ops)
 {
     struct hub_op *op;
 
@@ -119,6 +119,7 @@ static void answer_unserved(struct hub_ops *ops)
 
         STAILQ_REMOVE_HEAD(ops, link);
         op->result = -ESHUTDOWN;
+        atomic_fetch_sub_explicit(&hub->queue_bytes, op->bytes, memory_order_relaxed);
         STAILQ_INSERT_TAIL(&one, op, link);
         op->from->deliver(op->from, NULL, &one);
     }
@@ -126,17 +127,22 @@ static void answer_unserved(struct hub_ops *ops)
 
 void hub_submit(struct hub *hub, struct hub_ops *ops)
 {
+    int64_t now_ns = clock_mono_ns();
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, ops, link)
+        op->submitted_ns = now_ns;
     pthread_mutex_lock(&hub->lock);
     if (hub->stopped) {
         pthread_mutex_unlock(&hub->lock);
-        answer_unserved(ops);
+        answer_unserved(hub, ops);
         return;
     }
     bool was_empty = STAILQ_EMPTY(&hub->waiting);
     STAILQ_CONCAT(&hub->waiting, ops);
     if (was_empty) {
         if (hub->oldest_ns == 0)
-            hub->oldest_ns = clock_mono_ns();
+            hub->oldest_ns = now_ns;
         pthread_cond_signal(&hub->wake);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -329,9 +335,8 @@ static void *run(void *arg)
             serve(hub, &turn);
         trim_if_due(hub);
         pthread_mutex_lock(&hub->lock);
-        /* what came in meanwhile is at most as old as this turn was long */
         if (!STAILQ_EMPTY(&hub->waiting))
-            hub->oldest_ns = clock_mono_ns();
+            hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;
     }
     hub->stopped = true;
     pthread_mutex_unlock(&hub->lock);

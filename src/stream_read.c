@@ -403,7 +403,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
 
     (void)offset;
     assert(!stream->suspended);
-    stream->read_ms = clock_mono_ms();
+    stream->read_ms = worker_now_ms(stream->host->streams->worker);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     size_t n = fill(stream, buf, max);

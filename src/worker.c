@@ -69,9 +69,16 @@ struct worker {
     struct hub_ops outbox;
     struct worker_jobs now;
     struct pace paces[WORKER_CLASSES];
+    int64_t now_ns;
     _Atomic int load;
     struct stats stats;
 };
+
+static int64_t look_at_clock(struct worker *worker)
+{
+    worker->now_ns = clock_mono_ns();
+    return worker->now_ns;
+}
 
 /* ---- inbox ---- */
 
@@ -197,6 +204,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     uint64_t count;
 
     (void)what;
+    look_at_clock(worker);
     /* before the swap: whoever finds the inbox empty after it rings again */
     if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
         abort();
@@ -264,7 +272,7 @@ static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
 /* One slice of a class's flush. */
 static void flush(struct worker *worker, struct pace *pace)
 {
-    int64_t begin_ns = clock_mono_ns(), now_ns = begin_ns;
+    int64_t begin_ns = look_at_clock(worker), now_ns = begin_ns;
 
     if (TAILQ_EMPTY(&pace->running)) {
         struct worker_job *job;
@@ -277,7 +285,7 @@ static void flush(struct worker *worker, struct pace *pace)
     }
     while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < SLICE_NS) {
         run_first(worker, &pace->running, &pace->waiting);
-        now_ns = clock_mono_ns();
+        now_ns = look_at_clock(worker);
     }
     pace->cost_ns += now_ns - begin_ns;
     if (TAILQ_EMPTY(&pace->running))
@@ -337,7 +345,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    worker->hooks.tick(worker->hooks.arg, clock_mono_ms());
+    worker->hooks.tick(worker->hooks.arg, look_at_clock(worker) / 1000000);
 }
 
 /* ---- life ---- */
@@ -395,6 +403,7 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
     if (worker == NULL)
         return NULL;
     worker->index = index;
+    look_at_clock(worker);
     worker->conf = conf;
     worker->hub = hub;
     STAILQ_INIT(&worker->outbox);
@@ -482,6 +491,16 @@ void worker_publish(struct worker *worker, struct hub_op *op)
 {
     op->from = &worker->listener;
     STAILQ_INSERT_TAIL(&worker->outbox, op, link);
+}
+
+int64_t worker_now_ms(const struct worker *worker)
+{
+    return worker->now_ns / 1000000;
+}
+
+void worker_look_at_clock(struct worker *worker)
+{
+    look_at_clock(worker);
 }
 
 unsigned worker_index(const struct worker *worker)
