@@ -547,7 +547,8 @@ static void help_has_every_row_with_its_range(void **state)
     }
     assert_non_null(strstr(text, "\nstream.heartbeat = 15s\n"
                                  "    Silence on a stream after which a heartbeat is sent.\n"
-                                 "    Takes a duration from 3s to 60s.  Needs a restart.\n"));
+                                 "    Takes a duration from 3s to 60s.  Reloads.\n"));
+    assert_non_null(strstr(text, "    Takes a whole number from 0 to 256.  Needs a restart.\n"));
     assert_non_null(strstr(text, "    Takes error, warning, info or debug.  Reloads.\n"));
     assert_non_null(strstr(text, "    Takes a list of ADDR:PORT, "));
     free(text);
@@ -565,14 +566,37 @@ static void a_reload_can_tell_what_needs_a_restart(void **state)
     must_set(after, "server.listen=127.0.0.1:8080,127.0.0.1:8081");
     must_set(after, "server.www=/elsewhere");
     must_set(after, "limits.streams=10");
-    must_set(after, "auth.origins=https://example.org");
-    must_set(after, "log.level=debug"); /* reloads */
+    must_set(after, "auth.origins=https://example.org"); /* these two reload */
+    must_set(after, "log.level=debug");
     index = 0;
     assert_string_equal(conf_next_restart(before, after, &index), "server.listen");
     assert_string_equal(conf_next_restart(before, after, &index), "server.www");
     assert_string_equal(conf_next_restart(before, after, &index), "limits.streams");
-    assert_string_equal(conf_next_restart(before, after, &index), "auth.origins");
     assert_null(conf_next_restart(before, after, &index));
+    conf_free(before);
+    conf_free(after);
+}
+
+static void a_reload_keeps_what_needs_a_restart(void **state)
+{
+    struct conf *before = new_conf();
+    struct conf *after = new_conf();
+    size_t index = 0;
+
+    (void)state;
+    must_set(before, "server.listen=127.0.0.1:8081,unix:/run/bugle");
+    must_set(before, "limits.streams=7");
+    must_set(after, "server.www=/elsewhere");
+    must_set(after, "limits.streams=10");
+    must_set(after, "auth.origins=https://example.org");
+    must_set(after, "stream.heartbeat=20s");
+    assert_int_equal(conf_keep_restart(after, before), 0);
+    assert_null(conf_next_restart(before, after, &index));
+    assert_int_equal(after->server.listen.items_n, 2);
+    assert_string_equal(after->server.listen.items[1], "unix:/run/bugle");
+    assert_int_equal(after->limits.streams, 7);
+    assert_int_equal(after->stream.heartbeat_ms, 20000);
+    assert_string_equal(after->auth.origins.items[0], "https://example.org");
     conf_free(before);
     conf_free(after);
 }
@@ -599,6 +623,7 @@ int main(void)
         cmocka_unit_test(prints_settings_that_set_the_same),
         cmocka_unit_test(help_has_every_row_with_its_range),
         cmocka_unit_test(a_reload_can_tell_what_needs_a_restart),
+        cmocka_unit_test(a_reload_keeps_what_needs_a_restart),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
