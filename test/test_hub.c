@@ -4,15 +4,19 @@
  * delivered and in which order.  What runs on the hub's thread checks itself with assert(), since
  * cmocka's checks have no way back from there.
  */
+#include "config.h"
 #include "hub.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "clock.h"
@@ -628,24 +632,51 @@ static void the_age_of_the_oldest_is_kept_from_commit_to_commit(void **state)
     tear_down(bench);
 }
 
+struct stopper {
+    struct hub *hub;
+    _Atomic pid_t thread_id;
+};
+
 static void *stop(void *arg)
 {
-    hub_stop(arg);
+    struct stopper *stopper = arg;
+
+    stopper->thread_id = gettid();
+    hub_stop(stopper->hub);
     return NULL;
+}
+
+/* Wait until the thread waits for something, as the kernel tells. */
+static void await_sleep(const struct stopper *stopper)
+{
+    char path[64], state = 'R';
+
+    while (stopper->thread_id == 0)
+        sched_yield();
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)stopper->thread_id);
+    while (state != 'S') {
+        FILE *file = fopen(path, "re");
+
+        assert_non_null(file);
+        assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+        fclose(file);
+    }
 }
 
 static void a_stop_answers_all_that_was_submitted(void **state)
 {
     struct bench *bench = start();
     struct hub_op *first = begin_held(bench), *ops[20];
+    struct stopper stopper = {.hub = bench->hub};
     pthread_t thread;
 
     (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, stop, &stopper), 0);
+    await_sleep(&stopper);
     for (size_t i = 0; i < 20; i++) {
         ops[i] = make_op(&bench->ears[1], i % 2 ? "S" : "");
         submit(bench, ops[i]);
     }
-    assert_int_equal(pthread_create(&thread, NULL, stop, bench->hub), 0);
     store_hold(&bench->store, false);
     pthread_join(thread, NULL);
     assert_int_equal(bench->ears[0].answers_n, 1);
