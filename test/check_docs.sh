@@ -11,6 +11,7 @@ srcdir=${srcdir:-$(dirname "$0")/..}
 BUGLE=${BUGLE:-./bugle}
 manual=$srcdir/doc/bugle.1
 settings=$srcdir/doc/bugle.conf.5
+wire=$srcdir/doc/bugle-wire.7
 sample=$srcdir/doc/bugle.conf.sample
 commands='serve publish subscribe bench check-config'
 
@@ -61,7 +62,7 @@ without_www() {
 
 sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"
 cut -d' ' -f1 "$scratch/table" >"$scratch/names"
-echo "1..7"
+echo "1..8"
 
 if [ -s "$scratch/names" ]; then : >"$scratch/faults"; else echo "none" >"$scratch/faults"; fi
 report "the program has settings" "$scratch/faults"
@@ -124,8 +125,19 @@ for command in $commands; do
 done >"$scratch/faults"
 report "bugle.1 has every option of every command" "$scratch/faults"
 
+# Every code a problem can have is told: programs depend on them.
+cat "$srcdir"/src/*.c | tr '\n' ' ' |
+    grep -oE '(problem_set|respond_error|request_cut)\([a-z_>-]+, ?(ret_)?(problem, )?[0-9]{3}, +"[a-z0-9_]+"' |
+    sed 's/.*"\([a-z0-9_]*\)"/\1/' | sort -u >"$scratch/codes"
+plain "$wire" | grep -oE '[a-z0-9]+(_[a-z0-9]+)+' | sort -u >"$scratch/documented"
+if [ ! -s "$scratch/codes" ]; then
+    echo "no codes found in the sources"
+fi >"$scratch/faults"
+missing "$scratch/codes" "$scratch/documented" "code, not in bugle-wire.7" >>"$scratch/faults"
+report "bugle-wire.7 has every code of an error" "$scratch/faults"
+
 if command -v man >"$scratch/where"; then
-    for page in "$manual" "$settings"; do
+    for page in "$manual" "$settings" "$wire"; do
         man -l --warnings -E UTF-8 "$page" >"$scratch/page"
     done >"$scratch/faults" 2>&1
     report "the pages have no formatting mistakes" "$scratch/faults"
