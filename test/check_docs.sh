@@ -127,9 +127,9 @@ report "bugle.1 has every option of every command" "$scratch/faults"
 
 # Every code a problem can have is told: programs depend on them.
 cat "$srcdir"/src/*.c | tr '\n' ' ' |
-    grep -oE '(problem_set|respond_error|request_cut)\([a-z_>-]+, ?(ret_)?(problem, )?[0-9]{3}, +"[a-z0-9_]+"' |
+    grep -oE '(problem_set|respond_error|request_cut)\([^"]*[0-9]{3}, *"[a-z0-9_]+"' |
     sed 's/.*"\([a-z0-9_]*\)"/\1/' | sort -u >"$scratch/codes"
-plain "$wire" | grep -oE '[a-z0-9]+(_[a-z0-9]+)+' | sort -u >"$scratch/documented"
+plain "$wire" | grep -oE '[a-z0-9_]+' | sort -u >"$scratch/documented"
 if [ ! -s "$scratch/codes" ]; then
     echo "no codes found in the sources"
 fi >"$scratch/faults"

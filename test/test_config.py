@@ -191,7 +191,8 @@ def test_lists_grow_within_a_source_and_are_replaced_by_the_next(bugle, conf_fil
 
 def test_check_config_tells_right_from_wrong(bugle, conf_file):
     """Before a restart an operator tries the new file."""
-    good = conf_file("; comment\n[stream]\nheartbeat = 20s ; how long\n\n[limits]\nevent_bytes=1M\n")
+    good = conf_file("; comment\n[stream]\nheartbeat = 20s ; how long\n\n"
+                     "[limits]\nevent_bytes=1M\n")
     settings = effective(bugle("check-config", "--config", good))
     assert set(SETTINGS) <= set(settings), set(SETTINGS) - set(settings)
     assert settings["stream.heartbeat"] == "20s"

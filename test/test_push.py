@@ -208,8 +208,8 @@ def test_plain_curl_publishes(gateway):
 def test_text_form_takes_every_field_from_the_query(gateway):
     """What JSON can say, the query can."""
     stream = gateway.stream("a/b", user="u 1")
-    answer = gateway.push_text('{"not": "json', topic="a/b", user="u 1", event="größe", retry="4000",
-                               ttl="60")
+    fields = {"topic": "a/b", "user": "u 1", "event": "größe", "retry": "4000", "ttl": "60"}
+    answer = gateway.push_text('{"not": "json', **fields)
     assert stream.next_event().raw == (
         'retry: 4000\nevent: größe\ndata: {"not": "json\nid: ' + answer["id"] + "\n\n").encode()
     assert gateway.push_text("x", topic="a/b", ephemeral="true")["id"] is None

@@ -56,7 +56,7 @@ def target_of(path, query=()):
 
 
 def request_bytes(method, target, headers=(), body=None, version="1.1", host="127.0.0.1"):
-    """A request; `Host` and `Content-Length` are added unless given, a header of None is left out."""
+    """A request.  `Host` and `Content-Length` are added unless given; None leaves a header out."""
     pairs = list(headers.items() if hasattr(headers, "items") else headers)
     names = {name.lower() for name, _ in pairs}
     if "host" not in names:
