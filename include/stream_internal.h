@@ -40,6 +40,7 @@ struct stream {
     bool suspended;
     bool in_ready_list;
     bool half_closed;
+    bool said_farewell;
     bool ping_event;
     bool padding;
     bool pages_untouched; /* nothing large went through since the pool's pages were given back */

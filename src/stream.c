@@ -338,8 +338,8 @@ void stream_end(struct stream *stream, enum stream_end end)
         peer_abort(stream->fd);
     /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
     stream->pending &= STREAM_PRELUDE;
-    if (end == STREAM_END_DRAINED)
-        stream->pending |= STREAM_FAREWELL;
+    if (stream->state == STREAM_IDLE)
+        catch_up(stream);
     stream->class = stream->in_ready_list ? stream->class : WORKER_MANY;
     stream_move(stream, STREAM_CLOSING);
     /* one that is not suspended may be waiting for room that never comes: have its daemon look */

@@ -379,22 +379,40 @@ static ssize_t account(struct stream *stream, size_t n)
     return (ssize_t)n;
 }
 
-/* The last calls: what is part sent goes out whole, then the farewell, then the end. */
+/* An orderly end: what is committed and at hand goes out, then the farewell, once. */
+static size_t fill_last(struct stream *stream, char *to, size_t room)
+{
+    size_t n = fill(stream, to, room);
+
+    if (n > 0 || stream->said_farewell)
+        return n;
+    stream->said_farewell = true;
+    stream->pending |= STREAM_FAREWELL;
+    return take_control(stream, to, room);
+}
+
+/* The last calls.  Whatever the reason, a frame that is part sent goes out whole if it can. */
 static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
 {
     size_t n = 0;
 
-    if (stream->end == STREAM_END_LEFT || stream->end == STREAM_END_STALLED ||
-        stream->end == STREAM_END_FAILED)
+    switch (stream->end) {
+    case STREAM_END_NONE:
+    case STREAM_END_LEFT:
+    case STREAM_END_STALLED:
+    case STREAM_END_FAILED:
         return MHD_CONTENT_READER_END_WITH_ERROR;
-    if (stream->partial != NULL)
-        n += copy_partial(stream, buf, max);
-    if (n < max)
-        n += take_control(stream, buf + n, max - n);
-    if (n > 0)
-        return account(stream, n);
-    return stream->end == STREAM_END_DELETED ? MHD_CONTENT_READER_END_OF_STREAM
-                                             : MHD_CONTENT_READER_END_WITH_ERROR;
+    case STREAM_END_DRAINED:
+        n = fill_last(stream, buf, max);
+        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_WITH_ERROR;
+    case STREAM_END_DELETED:
+        if (stream->partial != NULL)
+            n = copy_partial(stream, buf, max);
+        else if (stream->pending != 0)
+            n = take_control(stream, buf, max);
+        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)

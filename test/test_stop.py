@@ -59,15 +59,15 @@ def test_streams_do_not_all_end_at_once(gateway):
 
 
 def test_events_of_the_last_moment_are_sent_before_the_end(gateway):
-    """An event was acknowledged right before SIGTERM: who listens sees it, or can ask for it by
-    the position that it has.  Nothing in between is skipped."""
+    """Events were acknowledged right before SIGTERM: everybody who listens and reads sees all of
+    them before the end."""
     streams = gateway.stream_many([{"topic": "a"}] * 10)
     ids = gateway.push([{"topic": "a", "data": i} for i in range(500)])["ids"]
     gateway.signal()
     for stream in streams:
         items = stream.read_to_end()
         seen = [item.id for item in items if isinstance(item, wire.Event)]
-        assert seen == ids[:len(seen)]
+        assert [id for id in seen if id in ids] == ids
     assert gateway.wait() == 0
 
 
