@@ -213,6 +213,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     pthread_mutex_unlock(&worker->lock);
     stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
     serve_batches(worker, &worker->serving);
+    stats_set(&worker->stats, STATS_INBOX_BYTES, 0);
     serve_answers(worker, &worker->serving);
     serve_calls(&worker->serving);
 }
@@ -234,10 +235,22 @@ void worker_dequeue(struct worker *worker, struct worker_job *job)
     job->queue = NULL;
 }
 
+/* The class of a queued job. */
+static enum worker_class class_of(const struct worker *worker, const struct worker_job *job)
+{
+    const void *queue = job->queue;
+    const struct pace *few = &worker->paces[WORKER_FEW];
+
+    if (queue == &worker->now)
+        return WORKER_NOW;
+    return queue == &few->waiting || queue == &few->running ? WORKER_FEW : WORKER_MANY;
+}
+
 void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class)
 {
-    if (job->queue != NULL)
+    if (job->queue != NULL && class_of(worker, job) <= class)
         return;
+    worker_dequeue(worker, job);
     if (class == WORKER_NOW)
         queue_job(job, &worker->now);
     else
@@ -323,12 +336,12 @@ static bool end_turn(struct worker *worker)
     int64_t few_ns = pace_due_ns(&worker->paces[WORKER_FEW], now_ns);
     int64_t many_ns = pace_due_ns(&worker->paces[WORKER_MANY], now_ns);
     int64_t due_ns = few_ns < many_ns ? few_ns : many_ns;
-    if (due_ns == INT64_MAX)
-        return !TAILQ_EMPTY(&worker->now);
     if (due_ns == 0)
         return true;
-    arm_flush_timer(worker, due_ns - now_ns);
-    return !TAILQ_EMPTY(&worker->now);
+    if (due_ns != INT64_MAX)
+        arm_flush_timer(worker, due_ns - now_ns);
+    /* a job of the flush may have answered or published */
+    return !TAILQ_EMPTY(&worker->now) || !STAILQ_EMPTY(&worker->outbox);
 }
 
 /* It only has to end the wait; the flush itself follows every turn. */
