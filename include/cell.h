@@ -73,11 +73,15 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
 /* Close cells that stayed empty. */
 void cells_tick(struct cells *cells);
 
-/* Cut every connection, also those between requests: the last step of a stop. */
+/* Cut every connection, also those between requests: the last step of a stop.  No connection may
+ * be suspended. */
 void cells_abort(struct cells *cells);
 
 /* Connections in all cells. */
 size_t cells_connections(const struct cells *cells);
+
+/* Requests that cell_suspend() suspended and that are not resumed yet, answered or not. */
+size_t cells_suspended(const struct cells *cells);
 
 /* Suspend the connection until cell_answer().  From within the request handler only, which then
  * returns MHD_YES; it is called again once the answer is there. */

@@ -44,7 +44,6 @@ struct service {
     struct gate *gate;
     struct request_list receiving; /* requests whose body is not complete */
     size_t requests_n;             /* under way, streams too */
-    size_t suspended_n;            /* of them, waiting for an answer from another thread */
 };
 
 #endif

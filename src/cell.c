@@ -45,6 +45,7 @@ struct cells {
     TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
     struct cell_list full[CELL_KINDS];
     size_t connections_n;
+    size_t suspended_n;
 };
 
 static bool is_large(enum cell_kind kind)
@@ -97,6 +98,7 @@ static bool run_answers(struct worker_job *job)
 
     while ((waiter = STAILQ_FIRST(&cell->answered)) != NULL) {
         STAILQ_REMOVE_HEAD(&cell->answered, link);
+        cell->cells->suspended_n--;
         MHD_resume_connection(waiter->connection);
     }
     run_daemon(cell);
@@ -374,10 +376,15 @@ size_t cells_connections(const struct cells *cells)
     return cells->connections_n;
 }
 
+size_t cells_suspended(const struct cells *cells)
+{
+    return cells->suspended_n;
+}
+
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
 {
-    (void)cell;
     waiter->connection = connection;
+    cell->cells->suspended_n++;
     MHD_suspend_connection(connection);
 }
 

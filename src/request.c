@@ -198,7 +198,6 @@ int request_suspend(struct request *request, int (*resumed)(struct request *requ
     stop_receiving(request);
     request->resumed = resumed;
     request->suspended = true;
-    request->service->suspended_n++;
     cell_suspend(request->cell, &request->waiter, request->connection);
     return MHD_YES;
 }
@@ -207,7 +206,6 @@ void request_wake(struct request *request)
 {
     assert(request->suspended);
     request->suspended = false;
-    request->service->suspended_n--;
     cell_answer(request->cell, &request->waiter);
 }
 

@@ -27,7 +27,8 @@
 #define DRAIN_LOOK_MS 20
 /* After the drain window: for the farewells, then for what must not hold the process. */
 #define DRAIN_GRACE_MS 1500
-#define CLOSE_TRIES_MAX 200000
+#define CLOSE_MAX_MS 2000
+#define CLOSE_LOOK_MS 2
 #define RELOADS_MAX 1000
 /* Of the descriptors, what streams leave to other requests, cells, the store and admin. */
 #define STREAMS_PER_MILLE 900
@@ -40,7 +41,7 @@ struct server {
     const struct server_source *source;
     struct event_base *base;
     struct event *signals[3];
-    struct event *drain_timer;
+    struct event *look_timer;
     struct history *history;
     struct hub *hub;
     struct pager *pager;
@@ -108,7 +109,6 @@ struct farewell {
     struct server *server;
     struct service *service;
     struct event *timer;
-    unsigned tries;
 };
 
 static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
@@ -135,20 +135,20 @@ static void begin_farewell(void *arg)
     look_if_quiet(-1, 0, farewell);
 }
 
-/* Daemons must not be stopped while anything in them is suspended; whoever still is will be
- * resumed at the end of this turn or the next. */
+/* Daemons must not be stopped while anything in them is suspended: an answered request is resumed
+ * at the end of this turn, a question to all workers when the last of them has answered. */
 static void close_all(void *arg)
 {
     struct farewell *farewell = arg;
     struct service *service = farewell->service;
 
-    if (service->suspended_n == 0 && streams_count(service->streams) == 0) {
-        gate_abort(service->gate);
-        cells_abort(service->cells);
-        farewell->server->closed_n++;
-    } else if (farewell->tries++ < CLOSE_TRIES_MAX) {
+    if (cells_suspended(service->cells) > 0 || streams_count(service->streams) > 0) {
         post_or_die(service->worker, close_all, farewell);
+        return;
     }
+    gate_abort(service->gate);
+    cells_abort(service->cells);
+    farewell->server->closed_n++;
 }
 
 static void post_to_all(struct server *server, void (*call)(void *arg))
@@ -212,19 +212,6 @@ static void take_socket(void *arg, int fd, const struct sockaddr *address, sockl
 
 /* ---- main thread: signals ---- */
 
-static void look_if_drained(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *server = arg;
-    struct timeval again = {.tv_usec = DRAIN_LOOK_MS * 1000};
-
-    (void)fd;
-    (void)what;
-    if (server->quiet_n == server->shared.services_n || clock_mono_ms() >= server->drain_until_ms)
-        event_base_loopbreak(server->base);
-    else
-        evtimer_add(server->drain_timer, &again);
-}
-
 static void on_stop(evutil_socket_t number, short what, void *arg)
 {
     struct server *server = arg;
@@ -241,7 +228,7 @@ static void on_stop(evutil_socket_t number, short what, void *arg)
         clock_mono_ms() + (int64_t)server->conf->drain.window_ms + DRAIN_GRACE_MS;
     listener_close(server->listener);
     post_to_all(server, begin_farewell);
-    look_if_drained(-1, 0, server);
+    event_base_loopbreak(server->base);
 }
 
 /* New settings, on their way to a worker. */
@@ -410,6 +397,14 @@ static int build_services(struct server *server)
     return 0;
 }
 
+/* It only has to end the wait. */
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
 static int build_signals(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
@@ -420,8 +415,8 @@ static int build_signals(struct server *server)
         if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
             return fail("signals");
     }
-    server->drain_timer = evtimer_new(server->base, look_if_drained, server);
-    return server->drain_timer != NULL ? 0 : fail("out of memory");
+    server->look_timer = evtimer_new(server->base, on_look, server);
+    return server->look_timer != NULL ? 0 : fail("out of memory");
 }
 
 /* "http://127.0.0.1:8080/" serves the page of origin "http://127.0.0.1:8080". */
@@ -499,17 +494,34 @@ static int start_threads(struct server *server)
 
 /* ---- ending ---- */
 
+/* Serve signals until every worker has counted itself in `done_n`.  Returns whether they had by
+ * `until_ms`. */
+static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, int64_t until_ms,
+                         int look_ms)
+{
+    struct timeval look = {.tv_usec = look_ms * 1000};
+
+    while (*done_n < server->shared.services_n && clock_mono_ms() < until_ms) {
+        evtimer_add(server->look_timer, &look);
+        event_base_loop(server->base, EVLOOP_ONCE);
+    }
+    return *done_n == server->shared.services_n;
+}
+
+/* No worker stops before all have closed: until then one may still owe another an answer. */
 static void stop_threads(struct server *server)
 {
     hub_stop(server->hub);
     post_to_all(server, close_all);
+    if (!wait_for_all(server, &server->closed_n, clock_mono_ms() + CLOSE_MAX_MS, CLOSE_LOOK_MS)) {
+        /* stopping a daemon now would abort the process with a core: leave it to the kernel */
+        log_error("connections did not end in time: leaving without them");
+        _exit(0);
+    }
+    pager_free(server->pager); /* its last answers go to workers that still run */
+    server->pager = NULL;
     for (unsigned i = 0; i < server->shared.services_n; i++)
         worker_stop(server->shared.services[i].worker);
-    if (server->closed_n == server->shared.services_n)
-        return;
-    /* stopping a daemon now would abort the process with a core: leave it to the kernel */
-    log_error("connections did not end in time: leaving without them");
-    _exit(0);
 }
 
 static void free_event(struct event *event)
@@ -542,7 +554,7 @@ static void free_services(struct server *server)
 static void free_server(struct server *server)
 {
     listener_free(server->listener);
-    pager_free(server->pager); /* its last answers go to workers' inboxes */
+    pager_free(server->pager);
     free_farewells(server);
     free_services(server);
     hub_free(server->hub);
@@ -553,7 +565,7 @@ static void free_server(struct server *server)
     free(server->shared.own_origins.items);
     for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
         free_event(server->signals[i]);
-    free_event(server->drain_timer);
+    free_event(server->look_timer);
     if (server->base != NULL)
         event_base_free(server->base);
     conf_free(server->conf);
@@ -590,6 +602,7 @@ int server_run(struct conf *conf, const struct server_source *source)
     if (build(server) == 0 && start_threads(server) == 0) {
         announce(server);
         event_base_dispatch(server->base);
+        wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);
         stop_threads(server);
         log_info("stopped");
         status = 0;

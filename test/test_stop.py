@@ -233,3 +233,29 @@ def test_stop_in_a_crowd_is_clean(gateway):
     for stream in gateway.streams:
         items = stream.read_to_end()
         assert items and re.search(rb"\n(?:retry: [0-9]+\n)$", bytes(stream.payload)), items[-1:]
+
+
+@pytest.mark.gateway(settings={"drain.window": "0s", "limits.body_timeout": "30s"})
+def test_publishes_at_the_very_end_are_answered_or_cut(gateway):
+    """An upload that does not go on holds the gateway until its patience is over, and just then
+    publishers on connections they had kept send more.  An answer of the last moment must find its
+    connection: stopping the library beneath a waiting one would abort the process."""
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(gateway.raw())
+        held.send(gateway.request_bytes("POST", "/api/push", [("Content-Length", "9")]) + b"x")
+        kept = [stack.enter_context(gateway.raw()) for _ in range(wire.fewer(1500, 500))]
+        for connection in kept:
+            connection.send(gateway.request_bytes("GET", "/healthz"))
+        for connection in kept:
+            assert connection.read_response().status == 200
+        request = gateway.request_bytes(
+            "POST", "/api/push?topic=a", [("Content-Type", "text/plain")], b"x")
+        begun = time.monotonic()
+        gateway.signal()
+        with contextlib.suppress(ConnectionError):
+            for i, connection in enumerate(kept):
+                while time.monotonic() - begun < 1.47 + i * 0.06 / len(kept):
+                    pass
+                connection.send(request)
+        assert gateway.wait() == 0, gateway.log()
+    assert "did not end in time" not in gateway.log()
