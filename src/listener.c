@@ -54,10 +54,14 @@ struct listener {
 static void set_accepting(struct listener *listener, bool accepting)
 {
     for (size_t i = 0; i < listener->doors_n; i++) {
+        struct event *event = listener->doors[i].event;
+
+        if (event == NULL) /* a door that is closed while the last ones are drained */
+            continue;
         if (accepting)
-            event_add(listener->doors[i].event, NULL);
+            event_add(event, NULL);
         else
-            event_del(listener->doors[i].event);
+            event_del(event);
     }
 }
 

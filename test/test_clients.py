@@ -11,6 +11,7 @@ import time
 import pytest
 
 import wire
+from conftest import free_port
 
 STALL = {"stream.stall_timeout": "2s", "stream.heartbeat": "60s"}
 
@@ -394,6 +395,21 @@ def test_gateway_out_of_descriptors_sleeps_serves_and_recovers(gateway_factory, 
         gateway.push({"topic": "a", "data": "after"})
         assert late.next_event().data == "after"
     assert stream.next_event().data == "after"
+
+
+def test_gateway_out_of_descriptors_stops_with_several_listeners(gateway_factory):
+    """Clients wait at the second door, and there is no descriptor to let them in, when SIGTERM
+    comes and the first door is closed already."""
+    port = free_port()
+    gateway = gateway_factory(nofile=60, listen=[f"127.0.0.1:{port}"])
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            each = stack.enter_context(socket.socket())
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        wire.wait_until(lambda: "out of descriptors" in gateway.log(), 5, "it is full")
+        gateway.signal()
+        assert gateway.wait() == 0, gateway.log()
 
 
 def test_streams_that_do_not_fit_are_told_to_come_back_later(gateway_factory):
