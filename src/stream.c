@@ -128,7 +128,7 @@ void stream_offer(struct stream *stream, uint64_t sequence, const struct message
     if (message->kind == MESSAGE_STORED ? message->position <= stream->position
                                         : message->position < stream->position)
         return;
-    stream->cursor = sequence;
+    stream->cursor = stream->woken_by = sequence;
     if (before > stream->position)
         stream->position = before;
     make_ready(stream, class);
@@ -261,7 +261,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->host = host;
     stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
     stream->class = WORKER_MANY;
-    stream->cursor = STREAM_CURSOR_NONE;
+    stream->cursor = stream->woken_by = STREAM_CURSOR_NONE;
     stream->live_from = ring_head(host->streams->ring);
     stream->told_position = UINT64_MAX;
     stream->since_ms = -1;

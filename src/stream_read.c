@@ -261,6 +261,8 @@ static bool wants(const struct stream *stream, const struct message *message)
 {
     if (message->kind == MESSAGE_STORED && message->position <= stream->position)
         return false;
+    if (stream->cursor == stream->woken_by)
+        return true;
     return filter_accepts(stream->listener.filter, message) && !is_over(stream, message);
 }
 
