@@ -84,9 +84,11 @@ static void count_off(struct gate *gate)
 
 static void drop(struct waiting *socket)
 {
+    int fd = socket->fd;
+
     count_off(socket->gate);
-    close(socket->fd);
     forget(socket);
+    close(fd);
 }
 
 void gate_abort(struct gate *gate)
@@ -125,6 +127,7 @@ static const char *title_of(unsigned status)
 static void refuse(struct waiting *socket, unsigned status, const char *why)
 {
     struct gate *gate = socket->gate;
+    int fd = socket->fd;
     char body[320], answer[640];
     int body_n = snprintf(body, sizeof(body),
                           "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
@@ -138,11 +141,11 @@ static void refuse(struct waiting *socket, unsigned status, const char *why)
     stats_add(worker_stats(gate->worker), STATS_RESPONSES_4XX, status < 500);
     stats_add(worker_stats(gate->worker), STATS_RESPONSES_5XX, status >= 500);
     count_off(gate);
-    if (send(socket->fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
-        linger_take(gate->linger, socket->fd);
+    forget(socket); /* the loop does not watch one descriptor both by edge and by level */
+    if (send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+        linger_take(gate->linger, fd);
     else
-        close(socket->fd);
-    forget(socket);
+        close(fd);
 }
 
 static bool is_stream_path(const struct http_head *head)
