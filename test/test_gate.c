@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gate between real sockets and a stand-in for the cells: which heads pass, to which kind of
+ * cell, and what becomes of the others.  The worker's loop is run by hand.
+ */
+#include "config.h"
+#include "gate.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "clock.h"
+#include "history_memory.h"
+
+#define ROWS(table) (sizeof(table) / sizeof((table)[0]))
+
+/* What the stand-in was given last. */
+struct cells {
+    struct worker *worker;
+    int result;
+    size_t calls_n;
+    enum cell_kind kind;
+    int fd;
+    struct sockaddr_storage address;
+    socklen_t address_n;
+};
+
+int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
+              socklen_t address_n)
+{
+    cells->calls_n++;
+    cells->kind = kind;
+    cells->fd = fd;
+    memcpy(&cells->address, address, address_n);
+    cells->address_n = address_n;
+    if (cells->result != 0) {
+        close(fd);
+        worker_load_add(cells->worker, -1);
+    }
+    return cells->result;
+}
+
+struct bench {
+    struct conf conf;
+    struct history *history;
+    struct hub *hub;
+    struct worker *worker;
+    struct linger_pool *linger;
+    struct cells cells;
+    struct gate *gate;
+};
+
+static void no_tick(void *arg, int64_t now_ms)
+{
+    (void)arg;
+    (void)now_ms;
+}
+
+static struct bench *build(void)
+{
+    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX};
+    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct worker_hooks hooks = {.tick = no_tick};
+    struct bench *bench = calloc(1, sizeof(*bench));
+
+    bench->conf.limits.header_bytes = 16384;
+    bench->conf.limits.header_count = 64;
+    bench->conf.limits.url_bytes = 4096;
+    bench->conf.limits.header_timeout_ms = 10000;
+    bench->history = history_memory_new(&limits);
+    bench->hub = hub_new(bench->history, &hub_limits);
+    bench->worker = worker_new(0, &bench->conf, bench->hub);
+    assert_non_null(bench->worker);
+    worker_set_hooks(bench->worker, &hooks);
+    bench->linger = linger_new(bench->worker);
+    bench->cells.worker = bench->worker;
+    bench->cells.fd = -1;
+    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+    assert_non_null(bench->gate);
+    return bench;
+}
+
+static void tear_down(struct bench *bench)
+{
+    gate_free(bench->gate);
+    linger_free(bench->linger);
+    worker_free(bench->worker);
+    hub_free(bench->hub);
+    history_free(bench->history);
+    free(bench);
+}
+
+static void turn(struct bench *bench)
+{
+    event_base_loop(worker_base(bench->worker), EVLOOP_NONBLOCK);
+}
+
+static int64_t stat_of(struct bench *bench, enum stats_id id)
+{
+    return stats_get(worker_stats(bench->worker), id);
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+struct pair {
+    int ours, theirs;
+};
+
+/* A connection, already counted, whose peer has sent `text`. */
+static struct pair connected(struct bench *bench, const char *text)
+{
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    worker_load_add(bench->worker, 1);
+    if (*text != '\0')
+        assert_int_equal(send(fds[1], text, strlen(text), 0), strlen(text));
+    return (struct pair){fds[0], fds[1]};
+}
+
+static void take(struct bench *bench, struct pair pair)
+{
+    struct sockaddr address = {.sa_family = AF_UNIX};
+
+    gate_take(bench->gate, pair.ours, &address, sizeof(address));
+}
+
+static struct pair taken(struct bench *bench, const char *text)
+{
+    struct pair pair = connected(bench, text);
+
+    take(bench, pair);
+    return pair;
+}
+
+static void say(struct pair pair, const char *text)
+{
+    assert_int_equal(send(pair.theirs, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* Nobody waits, nobody was admitted, and the peer reads nothing but the end. */
+static void assert_dropped(struct bench *bench, struct pair pair)
+{
+    char byte;
+
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(worker_load(bench->worker), 0);
+    assert_int_equal(bench->cells.calls_n, 0);
+    assert_false(is_open(pair.ours));
+    assert_true(recv(pair.theirs, &byte, 1, 0) == 0 || errno == ECONNRESET);
+    close(pair.theirs);
+}
+
+/* The answer is whole, a problem of this status, and the connection lingers until it is read. */
+static void assert_refused(struct bench *bench, struct pair pair, unsigned status)
+{
+    char answer[2048], start[32];
+    unsigned long length;
+    json_t *problem;
+    ssize_t n;
+
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(worker_load(bench->worker), 0);
+    assert_int_equal(bench->cells.calls_n, 0);
+    n = recv(pair.theirs, answer, sizeof(answer) - 1, 0);
+    assert_true(n > 0);
+    answer[n] = '\0';
+    snprintf(start, sizeof(start), "HTTP/1.1 %u ", status);
+    assert_memory_equal(answer, start, strlen(start));
+    assert_non_null(strstr(answer, "\r\nContent-Type: application/problem+json\r\n"));
+    assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
+    const char *body = strstr(answer, "\r\n\r\n") + 4;
+    assert_int_equal(sscanf(strstr(answer, "Content-Length: "), "Content-Length: %lu", &length), 1);
+    assert_int_equal(length, strlen(body));
+    problem = json_loads(body, 0, NULL);
+    assert_int_equal(json_integer_value(json_object_get(problem, "status")), status);
+    assert_non_null(json_string_value(json_object_get(problem, "title")));
+    assert_non_null(json_string_value(json_object_get(problem, "detail")));
+    json_decref(problem);
+    assert_int_equal(recv(pair.theirs, answer, 1, 0), 0);
+    assert_int_equal(linger_count(bench->linger), 1);
+    close(pair.theirs);
+    for (int i = 0; i < 3; i++)
+        turn(bench);
+    assert_int_equal(linger_count(bench->linger), 0);
+    assert_false(is_open(pair.ours));
+}
+
+static void assert_admitted(struct bench *bench, struct pair pair, enum cell_kind kind)
+{
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(bench->cells.calls_n, 1);
+    assert_int_equal(bench->cells.fd, pair.ours);
+    assert_int_equal(bench->cells.kind, kind);
+    assert_int_equal(worker_load(bench->worker), 1); /* the cell counts it off */
+}
+
+static void close_pair(struct pair pair)
+{
+    close(pair.ours);
+    close(pair.theirs);
+}
+
+#define GOOD_HEAD "GET /events HTTP/1.1\r\nHost: h\r\n\r\n"
+
+static void a_head_that_is_there_passes_at_once_and_unread(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken(bench, GOOD_HEAD "and more");
+    char text[100] = "";
+
+    (void)state;
+    assert_admitted(bench, pair, CELL_STREAM);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_HEAD "and more"));
+    assert_string_equal(text, GOOD_HEAD "and more");
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void a_head_may_come_byte_by_byte(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken(bench, "");
+    char text[100] = "";
+
+    (void)state;
+    for (size_t i = 0; i < strlen(GOOD_HEAD); i++) {
+        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(bench->cells.calls_n, 0);
+        assert_int_equal(send(pair.theirs, &GOOD_HEAD[i], 1, 0), 1);
+        turn(bench);
+    }
+    assert_admitted(bench, pair, CELL_STREAM);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_HEAD));
+    say(pair, "x"); /* nothing here watches it any more */
+    turn(bench);
+    assert_int_equal(bench->cells.calls_n, 1);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+#define HEAD_ROOM 9000
+
+/* The text with so many letters in the place of its '%'. */
+static void fill_in(char *to, const char *text, size_t letters_n)
+{
+    size_t before_n = strcspn(text, "%");
+
+    assert_true(strlen(text) + letters_n < HEAD_ROOM);
+    memcpy(to, text, before_n);
+    memset(to + before_n, 'x', letters_n);
+    strcpy(to + before_n + letters_n, text + before_n + (text[before_n] == '%'));
+}
+
+static void picks_the_kind_of_cell(void **state)
+{
+    static const struct {
+        const char *head;
+        size_t padding; /* bytes of a header or a cookie, in place of % */
+        enum cell_kind kind;
+    } cases[] = {
+        {"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
+        {"GET /events?topic=a&topic=b HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
+        {"GET http://h/events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
+        {"GET /events HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_STREAM_LARGE},
+        {"GET /events HTTP/1.1\r\nHost: h\r\nCookie: a=%\r\n\r\n", 3000, CELL_STREAM_LARGE},
+        {"GET /events/ HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"GET /event HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"HEAD /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"POST /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"GET http://h HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"GET http://h?a=1&b=2 HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
+        {"GET / HTTP/1.0\r\n\r\n", 0, CELL_API},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8192\r\n\r\n", 0, CELL_API},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8193\r\n\r\n", 0, CELL_API_LARGE},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
+         CELL_API_LARGE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        char head[HEAD_ROOM];
+        struct pair pair;
+
+        fill_in(head, cases[i].head, cases[i].padding);
+        pair = taken(bench, head);
+        assert_admitted(bench, pair, cases[i].kind);
+        close_pair(pair);
+        tear_down(bench);
+    }
+}
+
+static void many_short_headers_need_a_large_cell(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = connected(bench, "GET /events HTTP/1.1\r\nHost: h\r\n");
+
+    (void)state;
+    for (int i = 0; i < 60; i++)
+        say(pair, "a:\r\n");
+    say(pair, "\r\n");
+    take(bench, pair);
+    assert_admitted(bench, pair, CELL_STREAM_LARGE);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+/* The library would let the client wait for ever. */
+static void what_no_cell_has_room_for_is_refused(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = connected(bench, "GET /events HTTP/1.1\r\nHost: h\r\nCookie: ");
+
+    (void)state;
+    for (int i = 0; i < 2000; i++)
+        say(pair, "a=b;");
+    say(pair, "\r\n\r\n");
+    take(bench, pair);
+    assert_int_equal(stat_of(bench, STATS_HEADS_REFUSED), 1);
+    assert_refused(bench, pair, 431);
+    tear_down(bench);
+}
+
+static void hands_the_address_on(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = connected(bench, "");
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(4711)};
+
+    (void)state;
+    inet_pton(AF_INET6, "2001:db8::1", &address.sin6_addr);
+    gate_take(bench->gate, pair.ours, (struct sockaddr *)&address, sizeof(address));
+    say(pair, GOOD_HEAD);
+    turn(bench);
+    assert_int_equal(bench->cells.address_n, sizeof(address));
+    assert_memory_equal(&bench->cells.address, &address, sizeof(address));
+    close_pair(pair);
+    tear_down(bench);
+}
+
+/* Each is refused the same whether it is there at once or after some waiting. */
+static void answers_a_bad_head_itself(void **state)
+{
+    static const struct {
+        const char *begin, *rest;
+        unsigned status;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\n", "\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost: h\r\n", "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
+        {"GET / HTTP/1.1\n", "Host: h\n\n", 400},
+        {"GET / HTTP/1.1\r\nHost: h\r\n", " folded\r\n\r\n", 400},
+        {"GET / HTTP/", "2.0\r\n\r\n", 505},
+        {"POST / HTTP/1.1\r\nHost: h\r\n", "Transfer-Encoding: gzip\r\n\r\n", 501},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = connected(bench, cases[i / 2].begin);
+
+        if (i % 2 == 0)
+            say(pair, cases[i / 2].rest);
+        take(bench, pair);
+        if (i % 2 == 1 && gate_count(bench->gate) == 1)
+            say(pair, cases[i / 2].rest);
+        turn(bench);
+        assert_int_equal(stat_of(bench, STATS_HEADS_REFUSED), 1);
+        assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), cases[i / 2].status < 500);
+        assert_int_equal(stat_of(bench, STATS_RESPONSES_5XX), cases[i / 2].status >= 500);
+        assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 0);
+        assert_refused(bench, pair, cases[i / 2].status);
+        tear_down(bench);
+    }
+}
+
+static void keeps_to_the_limits(void **state)
+{
+    static const struct {
+        const char *head;
+        size_t padding;
+        unsigned status; /* 0: admitted */
+    } cases[] = {
+        {"GET /% HTTP/1.1\r\nHost: h\r\n\r\n", 99, 0},
+        {"GET /% HTTP/1.1\r\nHost: h\r\n\r\n", 100, 414},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 1000 - 32, 0},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 1001 - 32, 431},
+        {"\r\nGET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 998 - 32, 0},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %", 3000, 431}, /* no end in sight */
+        {"GET / HTTP/1.1\r\nHost: h\r\na:\r\nb:\r\n\r\n", 0, 0},
+        {"GET / HTTP/1.1\r\nHost: h\r\na:\r\nb:\r\nc:\r\n\r\n", 0, 431},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        char head[HEAD_ROOM];
+        struct pair pair;
+
+        bench->conf.limits.header_bytes = 1000;
+        bench->conf.limits.url_bytes = 100;
+        bench->conf.limits.header_count = 3;
+        gate_free(bench->gate);
+        bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+        fill_in(head, cases[i].head, cases[i].padding);
+        pair = taken(bench, head);
+        if (cases[i].status > 0) {
+            assert_refused(bench, pair, cases[i].status);
+        } else {
+            assert_admitted(bench, pair, CELL_API);
+            close_pair(pair);
+        }
+        tear_down(bench);
+    }
+}
+
+static void a_peer_that_goes_is_dropped(void **state)
+{
+    static const char *const said[] = {"", "GET / HTTP/1.1\r\n"};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct bench *bench = build();
+        struct pair pair = connected(bench, said[i % 2]);
+
+        if (i < 2)
+            shutdown(pair.theirs, SHUT_WR);
+        take(bench, pair);
+        if (i >= 2) {
+            assert_int_equal(gate_count(bench->gate), 1);
+            shutdown(pair.theirs, SHUT_WR);
+        }
+        turn(bench);
+        assert_int_equal(stat_of(bench, STATS_CONNECTIONS_OPEN), -1); /* counted off */
+        assert_dropped(bench, pair);
+        tear_down(bench);
+    }
+}
+
+/* `printf … | nc` ends its half behind the request and still wants the answer. */
+static void a_whole_head_passes_though_its_sender_has_ended(void **state)
+{
+    (void)state;
+    for (int at_once = 0; at_once < 2; at_once++) {
+        struct bench *bench = build();
+        struct pair pair = connected(bench, "");
+
+        if (!at_once)
+            take(bench, pair);
+        say(pair, GOOD_HEAD);
+        shutdown(pair.theirs, SHUT_WR);
+        if (at_once)
+            take(bench, pair);
+        turn(bench);
+        assert_admitted(bench, pair, CELL_STREAM);
+        close_pair(pair);
+        tear_down(bench);
+    }
+}
+
+static void who_says_nothing_in_time_is_dropped_without_a_word(void **state)
+{
+    struct bench *bench = build();
+    int64_t before_ms = clock_mono_ms();
+    struct pair pair = taken(bench, "");
+    int64_t after_ms = clock_mono_ms();
+
+    (void)state;
+    gate_tick(bench->gate, before_ms + 9999);
+    assert_int_equal(gate_count(bench->gate), 1);
+    gate_tick(bench->gate, after_ms + 10000);
+    assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
+    assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), 0);
+    assert_dropped(bench, pair);
+    tear_down(bench);
+}
+
+static void who_began_and_does_not_end_in_time_is_told(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken(bench, "GET / HTT");
+
+    (void)state;
+    gate_tick(bench->gate, clock_mono_ms() + 10000);
+    assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
+    assert_int_equal(stat_of(bench, STATS_HEADS_REFUSED), 0);
+    assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), 1);
+    assert_refused(bench, pair, 408);
+    tear_down(bench);
+}
+
+static void dripping_does_not_move_the_deadline(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken(bench, "GET /");
+    int64_t after_ms = clock_mono_ms();
+    size_t drips_n = 0;
+
+    (void)state;
+    do {
+        say(pair, "x");
+        turn(bench);
+    } while (++drips_n < 100 || clock_mono_ms() == after_ms);
+    assert_int_equal(gate_count(bench->gate), 1);
+    gate_tick(bench->gate, after_ms + 10000);
+    assert_refused(bench, pair, 408);
+    tear_down(bench);
+}
+
+static void each_has_its_own_deadline(void **state)
+{
+    struct bench *bench = build();
+    struct pair first = taken(bench, ""), second;
+
+    (void)state;
+    bench->conf.limits.header_timeout_ms = 20000;
+    second = taken(bench, "");
+    gate_tick(bench->gate, clock_mono_ms() + 10000);
+    assert_int_equal(gate_count(bench->gate), 1);
+    assert_false(is_open(first.ours));
+    assert_true(is_open(second.ours));
+    close(first.theirs);
+    gate_tick(bench->gate, clock_mono_ms() + 20000);
+    assert_dropped(bench, second);
+    tear_down(bench);
+}
+
+static void an_abort_closes_all_that_waits(void **state)
+{
+    struct bench *bench = build();
+    struct pair pairs[3];
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        pairs[i] = taken(bench, i == 1 ? "GET" : "");
+    assert_int_equal(gate_count(bench->gate), 3);
+    gate_abort(bench->gate);
+    for (size_t i = 0; i < 3; i++)
+        assert_dropped(bench, pairs[i]);
+    pairs[0] = taken(bench, "");
+    gate_free(bench->gate);
+    bench->gate = NULL;
+    assert_false(is_open(pairs[0].ours));
+    assert_int_equal(worker_load(bench->worker), 0);
+    close(pairs[0].theirs);
+    tear_down(bench); /* accepts NULL */
+}
+
+static void goes_on_when_there_is_no_cell(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair;
+
+    (void)state;
+    bench->cells.result = -EMFILE;
+    pair = taken(bench, GOOD_HEAD);
+    assert_int_equal(bench->cells.calls_n, 1);
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(worker_load(bench->worker), 0);
+    close(pair.theirs);
+    bench->cells.result = 0;
+    pair = taken(bench, GOOD_HEAD);
+    assert_int_equal(bench->cells.calls_n, 2);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_head_that_is_there_passes_at_once_and_unread),
+        cmocka_unit_test(a_head_may_come_byte_by_byte),
+        cmocka_unit_test(picks_the_kind_of_cell),
+        cmocka_unit_test(many_short_headers_need_a_large_cell),
+        cmocka_unit_test(what_no_cell_has_room_for_is_refused),
+        cmocka_unit_test(hands_the_address_on),
+        cmocka_unit_test(answers_a_bad_head_itself),
+        cmocka_unit_test(keeps_to_the_limits),
+        cmocka_unit_test(a_peer_that_goes_is_dropped),
+        cmocka_unit_test(a_whole_head_passes_though_its_sender_has_ended),
+        cmocka_unit_test(who_says_nothing_in_time_is_dropped_without_a_word),
+        cmocka_unit_test(who_began_and_does_not_end_in_time_is_told),
+        cmocka_unit_test(dripping_does_not_move_the_deadline),
+        cmocka_unit_test(each_has_its_own_deadline),
+        cmocka_unit_test(an_abort_closes_all_that_waits),
+        cmocka_unit_test(goes_on_when_there_is_no_cell),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
