@@ -296,9 +296,12 @@ static void find_cursor(struct stream *stream)
 
     if (stream->cursor != STREAM_CURSOR_NONE && stream->cursor < ring_tail(ring))
         stream->cursor = STREAM_CURSOR_NONE;
-    if (stream->cursor == STREAM_CURSOR_NONE && stream->since_ms < 0 &&
-        stream->position >= ring_tail_position(ring))
-        stream->cursor = ring_seek(ring, stream->position);
+    if (stream->cursor != STREAM_CURSOR_NONE || stream->since_ms >= 0 ||
+        stream->position < ring_tail_position(ring))
+        return;
+    /* ephemeral events have the position of the stored one before them: begin before those */
+    stream->cursor =
+        stream->position > 0 ? ring_seek(ring, stream->position - 1) : ring_tail(ring);
 }
 
 /* Everything there is to say now, as far as there is room. */

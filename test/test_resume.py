@@ -390,6 +390,21 @@ def test_ephemeral_events_are_not_replayed(gateway):
 # checkpoints
 
 
+@pytest.mark.gateway(settings={"stream.ring_events": "64"})
+def test_ephemeral_event_during_the_last_of_a_replay_is_live(gateway):
+    """A client reads the end of its replay slowly.  It is connected, so an ephemeral event that
+    is published meanwhile is for it, whether or not a stored one came in between."""
+    large = "x" * 60000
+    for _ in range(3):
+        gateway.push({"topic": "a", "data": large})
+    push_numbers(gateway, 100, topic="fills the ring")
+    stream = gateway.stream("a", since="earliest", receive_buffer=16384)
+    assert data_of(stream.events(2)) == [large] * 2
+    gateway.wait_stat("events_delivered", 3)
+    gateway.push({"topic": "a", "data": "now", "ephemeral": True})
+    assert data_of(stream.events(2)) == [large, "now"]
+
+
 def test_quiet_stream_gets_a_checkpoint_while_others_publish(gateway):
     """A stream whose topic is silent for a day would come back with a position that is long
     gone.  So it is told a newer one now and then, at least every 30 s."""
