@@ -79,6 +79,12 @@ void request_each_query(const struct request *request,
                         bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
                         void *arg);
 
+/* A body is to come: its absolute deadline begins.  Once a request. */
+void request_begin_body(struct request *request);
+
+/* It has come, or is of no interest any more. */
+void request_end_body(struct request *request);
+
 /* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, or -ENOMEM. */
 int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max);
 

@@ -58,7 +58,7 @@ struct request *request_new(struct service *service, struct cell *cell,
     return request;
 }
 
-static void stop_receiving(struct request *request)
+void request_end_body(struct request *request)
 {
     if (!request->receiving)
         return;
@@ -79,7 +79,7 @@ static void linger(struct request *request)
 void request_free(struct request *request)
 {
     assert(!request->suspended);
-    stop_receiving(request);
+    request_end_body(request);
     if (request->lingers)
         linger(request);
     if (request->free_work != NULL)
@@ -158,12 +158,10 @@ void request_each_query(const struct request *request,
     MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, see_query, &each);
 }
 
-static void start_receiving(struct request *request)
+void request_begin_body(struct request *request)
 {
     struct service *service = request->service;
 
-    if (request->receiving)
-        return;
     request->body_until_ms =
         clock_mono_ms() + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
     LIST_INSERT_HEAD(&service->receiving, request, link);
@@ -174,7 +172,6 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
 {
     size_t needed = request->body_n + piece_n;
 
-    start_receiving(request);
     if (needed > max)
         return -EMSGSIZE;
     if (needed > request->body_room) {
@@ -195,7 +192,6 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
 
 int request_suspend(struct request *request, int (*resumed)(struct request *request))
 {
-    stop_receiving(request);
     request->resumed = resumed;
     request->suspended = true;
     cell_suspend(request->cell, &request->waiter, request->connection);
@@ -253,7 +249,7 @@ void request_tick(struct service *service, int64_t now_ms)
 
         if (request->body_until_ms <= now_ms) {
             stats_add(worker_stats(service->worker), STATS_BODIES_TIMED_OUT, 1);
-            stop_receiving(request);
+            request_end_body(request);
             write_by_hand(request, 408, "body_timeout",
                           "The body did not arrive within limits.body_timeout.");
             shutdown(request_fd(request), SHUT_RDWR); /* its daemon sees that and completes it */

@@ -217,6 +217,8 @@ static int first_call(struct request *request, const char *method)
     }
     if (request->route->at_once && !request->has_body)
         return request->route->handle(request);
+    if (request->has_body)
+        request_begin_body(request);
     return MHD_YES;
 }
 
@@ -235,6 +237,7 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
 
 static int last_call(struct request *request, const char *method)
 {
+    request_end_body(request);
     if (request->route == NULL) {
         int result = check(request, method);
 

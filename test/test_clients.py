@@ -200,11 +200,12 @@ def test_slow_head_dies_at_an_absolute_deadline(gateway):
 
 @pytest.mark.gateway(settings={"limits.body_timeout": "1s"})
 def test_slow_body_dies_at_an_absolute_deadline(gateway):
-    """The same for a body that comes byte by byte, or not at all."""
+    """The same for a body that comes byte by byte, or stops, or never begins."""
     head = gateway.request_bytes("POST", "/api/push?topic=a", [
         ("Content-Type", "text/plain"), ("Content-Length", "1000")])
-    with gateway.raw() as none, gateway.raw() as slow:
-        none.send(head + b"x")
+    with gateway.raw() as none, gateway.raw() as stopped, gateway.raw() as slow:
+        none.send(head)
+        stopped.send(head + b"x")
         slow.send(head)
         begun = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -214,8 +215,9 @@ def test_slow_body_dies_at_an_absolute_deadline(gateway):
                     if slow.receive(timeout=0.05):
                         break
         assert time.monotonic() - begun < wire.seconds(6)
+        read_refusal(stopped)
         read_refusal(none)
-    assert gateway.stat("bodies_timed_out") >= 2
+    assert gateway.stat("bodies_timed_out") >= 3
     assert gateway.stat("events_published") == 0
 
 
