@@ -262,12 +262,26 @@ static bool read_ephemeral(struct draft *draft, json_t *value)
     return true;
 }
 
+/* A member's name in a JSON pointer: RFC 6901 section 3. */
+static void escape_pointer(char *to, size_t to_n, const char *name)
+{
+    char *end = to + to_n - 2;
+
+    for (; *name != '\0' && to < end; name++) {
+        *to++ = *name == '/' ? '~' : *name;
+        if (*name == '/' || *name == '~')
+            *to++ = *name == '/' ? '1' : '0';
+    }
+    *to = '\0';
+}
+
 static bool read_unknown(struct draft *draft, const char *field)
 {
-    char name[64];
+    char name[64], pointer[64];
 
     log_visible(name, sizeof(name), field, strlen(field));
-    refuse_field(draft, name, "There is no field \"%s\"", name);
+    escape_pointer(pointer, sizeof(pointer), name);
+    refuse_field(draft, pointer, "There is no field \"%s\"", name);
     return false;
 }
 
