@@ -586,6 +586,15 @@ static void announce(const struct server *server)
              server->shared.services_n, server->shared.streams_max, server->conf->history.store);
 }
 
+/* From here on a signal has nothing to say any more; its default would spoil the exit status. */
+static void close_ears(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+
 int server_run(struct conf *conf, const struct server_source *source)
 {
     struct server *server = calloc(1, sizeof(*server));
@@ -604,6 +613,7 @@ int server_run(struct conf *conf, const struct server_source *source)
         event_base_dispatch(server->base);
         wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);
         stop_threads(server);
+        close_ears();
         log_info("stopped");
         status = 0;
     }
