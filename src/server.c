@@ -489,7 +489,10 @@ static int start_threads(struct server *server)
     for (unsigned i = 0; result == 0 && i < server->shared.services_n; i++)
         result = worker_start(server->shared.services[i].worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result == 0 ? 0 : fail("threads");
+    if (result == 0)
+        return 0;
+    fail("threads");
+    _exit(1); /* those that did start still use all there is to free */
 }
 
 /* ---- ending ---- */
