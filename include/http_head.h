@@ -39,6 +39,7 @@ struct http_head {
     size_t head_bytes;   /* with the blank line */
     size_t headers_n;
     size_t cookie_bytes; /* of all Cookie values: libmicrohttpd keeps them twice */
+    size_t cookies_n;    /* at most so many in them */
     bool http_1_0;
     bool chunked;            /* Transfer-Encoding: chunked */
     bool has_content_length;

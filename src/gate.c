@@ -20,11 +20,9 @@
  * more, and a record for each header, query field and cookie (doc/design: memory of a stream).
  * Up to here a small pool still has room for chunks; beyond the other even a large one has none,
  * and the library would let the client wait for an answer that never comes. */
-#define RECORD_BYTES 56
+#define RECORD_BYTES 64
 #define SMALL_NEEDS_BYTES 2200
 #define LARGE_NEEDS_BYTES (32768 - 1024)
-/* Cookies are seldom shorter than this, name and all. */
-#define COOKIE_BYTES_MIN 12
 /* A body beyond this is read faster through a large pool. */
 #define SMALL_BODY_BYTES 8192
 
@@ -164,8 +162,7 @@ static size_t count_query_fields(const struct http_head *head)
 
 static size_t needs_of(const struct http_head *head)
 {
-    size_t records =
-        head->headers_n + count_query_fields(head) + head->cookie_bytes / COOKIE_BYTES_MIN;
+    size_t records = head->headers_n + count_query_fields(head) + head->cookies_n;
 
     return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
 }

@@ -295,6 +295,9 @@ static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct
 static enum http_head_verdict on_cookie(struct reader *reader, struct part value)
 {
     reader->head.cookie_bytes += value.bytes_n;
+    reader->head.cookies_n++;
+    for (size_t i = 0; i < value.bytes_n; i++) /* libmicrohttpd parts them at commas too */
+        reader->head.cookies_n += value.at[i] == ';' || value.at[i] == ',';
     return HTTP_HEAD_GOOD;
 }
 

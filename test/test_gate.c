@@ -254,7 +254,7 @@ static void a_head_may_come_byte_by_byte(void **state)
     tear_down(bench);
 }
 
-#define HEAD_ROOM 9000
+#define HEAD_ROOM 16384
 
 /* The text with so many letters in the place of its '%'. */
 static void fill_in(char *to, const char *text, size_t letters_n)
@@ -279,6 +279,7 @@ static void picks_the_kind_of_cell(void **state)
         {"GET http://h/events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
         {"GET /events HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_STREAM_LARGE},
         {"GET /events HTTP/1.1\r\nHost: h\r\nCookie: a=%\r\n\r\n", 3000, CELL_STREAM_LARGE},
+        {"GET /events HTTP/1.1\r\nHost: h\r\nCookie: a=%\r\n\r\n", 12000, CELL_STREAM_LARGE},
         {"GET /events/ HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
         {"GET /event HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
         {"HEAD /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},

@@ -276,7 +276,7 @@ static void accepts_plain_requests(void **state)
         const char *text;
         enum http_head_method method;
         const char *path;
-        size_t headers_n, cookie_bytes;
+        size_t headers_n, cookie_bytes, cookies_n;
         bool http_1_0, chunked, has_content_length;
         uint64_t content_length;
     } rows[] = {
@@ -338,7 +338,14 @@ static void accepts_plain_requests(void **state)
          .method = HTTP_GET,
          .path = "/events",
          .headers_n = 3,
-         .cookie_bytes = 11},
+         .cookie_bytes = 11,
+         .cookies_n = 3},
+        {.text = GET "Cookie: a=b,c=d;\r\n" END,
+         .method = HTTP_GET,
+         .path = "/events",
+         .headers_n = 2,
+         .cookie_bytes = 8,
+         .cookies_n = 3},
         {.text = POST "Content-Length: 5\r\n" END "hello",
          .method = HTTP_POST,
          .path = "/api/push",
@@ -390,6 +397,7 @@ static void accepts_plain_requests(void **state)
         assert_int_equal(head.head_bytes, strstr(text + 2, "\r\n\r\n") + 4 - text);
         assert_int_equal(head.headers_n, rows[i].headers_n);
         assert_int_equal(head.cookie_bytes, rows[i].cookie_bytes);
+        assert_int_equal(head.cookies_n, rows[i].cookies_n);
         assert_int_equal(head.http_1_0, rows[i].http_1_0);
         assert_int_equal(head.chunked, rows[i].chunked);
         assert_int_equal(head.has_content_length, rows[i].has_content_length);
