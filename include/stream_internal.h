@@ -40,6 +40,7 @@ struct stream {
     bool in_ready_list;
     bool half_closed;
     bool said_farewell;
+    bool begins_anywhere; /* not at a place of the client's own */
     bool ping_event;
     bool padding;
     bool page_asked;
@@ -74,7 +75,7 @@ struct stream {
     int64_t acknowledged;
     struct peer peer;
     TAILQ_ENTRY(stream) in_host;
-    struct event watch; /* of the peer, while suspended */
+    struct event watch; /* of the peer */
 };
 
 struct streams {

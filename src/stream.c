@@ -151,7 +151,11 @@ void stream_page_done(struct stream *stream, struct pager_request *request)
         return;
     }
     if (request->result == -ESTALE) {
-        reset_to(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
+        /* whoever began at the oldest event, or a time, had no place there to lose */
+        if (stream->told_position == UINT64_MAX && stream->begins_anywhere)
+            stream->position = request->bounds.trimmed;
+        else
+            reset_to(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
     } else if (request->result != 0) {
         stream_end(stream, STREAM_END_FAILED);
         pager_request_free(request);
@@ -235,6 +239,8 @@ static void find_start(struct stream *stream, const struct stream_start *start)
     struct hub *hub = stream->host->streams->hub;
     struct history_bounds bounds;
 
+    stream->begins_anywhere =
+        start->from == STREAM_FROM_EARLIEST || start->from == STREAM_FROM_TIME;
     switch (start->from) {
     case STREAM_FROM_LATEST:
         stream->position = hub_committed(hub);

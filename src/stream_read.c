@@ -300,8 +300,7 @@ static void find_cursor(struct stream *stream)
         stream->position < ring_tail_position(ring))
         return;
     /* ephemeral events have the position of the stored one before them: begin before those */
-    stream->cursor =
-        stream->position > 0 ? ring_seek(ring, stream->position - 1) : ring_tail(ring);
+    stream->cursor = stream->position > 0 ? ring_seek(ring, stream->position - 1) : ring_tail(ring);
 }
 
 /* Everything there is to say now, as far as there is room. */
@@ -348,6 +347,13 @@ static void suspend(struct stream *stream, enum stream_state state)
     stream_move(stream, state);
 }
 
+/* Whether the ring has something the stream has not looked at; a call looks at so much only. */
+static bool has_more(const struct stream *stream)
+{
+    return stream->cursor != STREAM_CURSOR_NONE &&
+           stream->cursor < ring_head(stream->host->streams->ring);
+}
+
 /* Nothing to send: wait for what the stream needs next. */
 static ssize_t rest(struct stream *stream, char *buf, size_t max)
 {
@@ -361,7 +367,7 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
         suspend(stream, STREAM_PAGING);
         return 0;
     }
-    if (stream->cursor < ring_head(streams->ring)) {
+    if (has_more(stream)) {
         stream->class = WORKER_MANY;
         suspend(stream, STREAM_READY);
         return 0;
@@ -384,16 +390,22 @@ static ssize_t account(struct stream *stream, size_t n)
     return (ssize_t)n;
 }
 
-/* An orderly end: what is committed and at hand goes out, then the farewell, once. */
+/* An orderly end: what is committed and at hand goes out, then the farewell, and nothing after. */
 static size_t fill_last(struct stream *stream, char *to, size_t room)
 {
-    size_t n = fill(stream, to, room);
+    size_t n = 0;
 
-    if (n > 0 || stream->said_farewell)
-        return n;
-    stream->said_farewell = true;
-    stream->pending |= STREAM_FAREWELL;
-    return take_control(stream, to, room);
+    if (!stream->said_farewell) {
+        do
+            n = fill(stream, to, room);
+        while (n == 0 && has_more(stream));
+        if (n > 0)
+            return n;
+        stream->said_farewell = true;
+        stream->pending |= STREAM_FAREWELL;
+    }
+    return stream->partial != NULL ? copy_partial(stream, to, room)
+                                   : take_control(stream, to, room);
 }
 
 /* The last calls.  Whatever the reason, a frame that is part sent goes out whole if it can. */
