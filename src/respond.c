@@ -54,17 +54,6 @@ int respond_with(struct request *request, unsigned status, struct MHD_Response *
     return result;
 }
 
-static int respond_bytes(struct request *request, unsigned status, const char *type, char *bytes,
-                         size_t bytes_n, enum MHD_ResponseMemoryMode mode)
-{
-    struct MHD_Response *response = MHD_create_response_from_buffer(bytes_n, bytes, mode);
-
-    if (response == NULL)
-        return MHD_NO;
-    add(response, "Content-Type", type);
-    return respond_with(request, status, response);
-}
-
 int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n)
 {
     struct MHD_Response *response =
@@ -96,6 +85,19 @@ static char *dump(json_t *json, size_t *ret_n)
     return line;
 }
 
+/* Takes the text, also when it fails. */
+static struct MHD_Response *response_of(char *text, size_t text_n, const char *type)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text_n, text, MHD_RESPMEM_MUST_FREE);
+
+    if (response == NULL)
+        free(text);
+    else
+        add(response, "Content-Type", type);
+    return response;
+}
+
 int respond_json(struct request *request, unsigned status, json_t *json)
 {
     size_t text_n;
@@ -103,7 +105,8 @@ int respond_json(struct request *request, unsigned status, json_t *json)
 
     if (text == NULL)
         return MHD_NO;
-    return respond_bytes(request, status, "application/json", text, text_n, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response = response_of(text, text_n, "application/json");
+    return response != NULL ? respond_with(request, status, response) : MHD_NO;
 }
 
 static json_t *problem_json(const struct problem *problem)
@@ -131,13 +134,9 @@ int respond_problem(struct request *request, const struct problem *problem)
 
     if (text == NULL)
         return MHD_NO;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(text_n, text, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        free(text);
+    struct MHD_Response *response = response_of(text, text_n, "application/problem+json");
+    if (response == NULL)
         return MHD_NO;
-    }
-    add(response, "Content-Type", "application/problem+json");
     if (problem->allow != NULL)
         add(response, "Allow", problem->allow);
     if (problem->retry_after_s > 0) {
