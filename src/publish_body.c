@@ -208,7 +208,8 @@ static bool set_retry(struct draft *draft, double retry_ms)
 static bool set_ttl(struct draft *draft, double ttl_s)
 {
     if (!(ttl_s > 0) || ttl_s > TTL_SECONDS_MAX) {
-        refuse_field(draft, "ttl", "The ttl must be a number of seconds above 0");
+        refuse_field(draft, "ttl", "The ttl must be a number of seconds above 0 and at most %.0f",
+                     TTL_SECONDS_MAX);
         return false;
     }
     draft->message.ttl_ms = (int64_t)ceil(ttl_s * 1000);
@@ -555,13 +556,32 @@ static bool read_query_field(struct draft *draft, const struct publish_field *fi
     return read_unknown(draft, field->name);
 }
 
+static bool is_list_field(const char *name)
+{
+    return strncmp(name, "topic", 5) == 0 || strncmp(name, "user", 4) == 0;
+}
+
+/* As in JSON, what is given twice could be a mistake either way. */
+static bool is_repeated(const struct publish_field *fields, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(fields[i].name, fields[index].name) == 0)
+            return !is_list_field(fields[index].name);
+    return false;
+}
+
 static bool read_text(struct draft *draft, const char *body, size_t body_n,
                       const struct publish_field *fields, size_t fields_n)
 {
     begin_draft(draft);
-    for (size_t i = 0; i < fields_n; i++)
+    for (size_t i = 0; i < fields_n; i++) {
+        if (is_repeated(fields, i)) {
+            refuse_field(draft, fields[i].name, "This is given more than once");
+            return false;
+        }
         if (!read_query_field(draft, &fields[i]))
             return false;
+    }
     return set_data(draft, body, body_n);
 }
 

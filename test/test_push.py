@@ -251,6 +251,7 @@ def test_empty_text_body_is_empty_data(gateway):
     {"retry": "soon"}, {"ttl": "soon"}, {"ephemeral": "maybe"}, {"retry": "nan"}, {"ttl": "nan"},
     {"ttl": "inf"}, {"retry": "0x1000"}, {"retry": ""}, {"ttl": "-1"}, {"ttl": "5s"},
     [("topic", "a"), ("topic", "")], {"topic": "$bugle/x"}, {"event": "a\nb"},
+    [("event", "a"), ("event", "b")], [("ephemeral", "true"), ("ephemeral", "false")],
 ])
 def test_text_form_refuses_what_json_would(gateway, query):
     """A mistyped parameter must not turn a message to one user into one to everybody."""
