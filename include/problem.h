@@ -20,6 +20,19 @@ struct problem {
 bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
                  ...) __attribute__((format(printf, 4, 5)));
 
+#define PROBLEM_HTTP_BYTES 1024
+
+/*
+ * Write a whole HTTP/1.1 answer that closes the connection, for where the HTTP library takes none:
+ * before it has the socket, and in the middle of a body.
+ *
+ * detail  static text of ours that needs no escaping in JSON
+ *
+ * Returns the bytes written, without a NUL.
+ */
+size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                          const char *detail);
+
 /* The status's own words, "Bad Request". */
 const char *problem_title(unsigned status);
 

@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "http_head.h"
 #include "log.h"
+#include "problem.h"
 
 /* What the library makes of a head in the connection's pool: the head itself, Cookie values once
  * more, and a record for each header, query field and cookie (doc/design: memory of a stream).
@@ -103,44 +104,20 @@ void gate_free(struct gate *gate)
     free(gate);
 }
 
-static const char *title_of(unsigned status)
-{
-    switch (status) {
-    case 408:
-        return "Request Timeout";
-    case 414:
-        return "URI Too Long";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 501:
-        return "Not Implemented";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "Bad Request";
-    }
-}
-
 /* Answer and close; `why` is static text of ours, never the peer's. */
 static void refuse(struct waiting *socket, unsigned status, const char *why)
 {
     struct gate *gate = socket->gate;
     int fd = socket->fd;
-    char body[320], answer[640];
-    int body_n = snprintf(body, sizeof(body),
-                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
-                          "\"detail\":\"The request %s.\",\"code\":\"bad_request\"}\n",
-                          title_of(status), status, why);
-    int n = snprintf(answer, sizeof(answer),
-                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
-                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
-                     status, title_of(status), body_n, body);
+    char detail[160], answer[PROBLEM_HTTP_BYTES];
 
+    snprintf(detail, sizeof(detail), "The request %s.", why);
+    size_t n = problem_write_http(answer, status, "bad_request", detail);
     stats_add(worker_stats(gate->worker), STATS_RESPONSES_4XX, status < 500);
     stats_add(worker_stats(gate->worker), STATS_RESPONSES_5XX, status >= 500);
     count_off(gate);
     forget(socket); /* the loop does not watch one descriptor both by edge and by level */
-    if (send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+    if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
         linger_take(gate->linger, fd);
     else
         close(fd);

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "problem.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,4 +51,22 @@ const char *problem_title(unsigned status)
         if (titles[i].status == status)
             return titles[i].title;
     return "Error";
+}
+
+size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                          const char *detail)
+{
+    char body[PROBLEM_HTTP_BYTES / 2];
+    const char *title = problem_title(status);
+    int body_n = snprintf(body, sizeof(body),
+                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
+                          "\"detail\":\"%s\",\"code\":\"%s\"}\n",
+                          title, status, detail, code);
+    int n = snprintf(to, PROBLEM_HTTP_BYTES,
+                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
+                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
+                     status, title, body_n, body);
+
+    assert(body_n < (int)sizeof(body) && n < PROBLEM_HTTP_BYTES);
+    return (size_t)n;
 }

@@ -217,18 +217,10 @@ int request_fd(const struct request *request)
 static void write_by_hand(struct request *request, unsigned status, const char *code,
                           const char *detail)
 {
-    const char *title = problem_title(status);
-    char body[512], answer[900];
-    int body_n = snprintf(body, sizeof(body),
-                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
-                          "\"detail\":\"%s\",\"code\":\"%s\"}\n",
-                          title, status, detail, code);
-    int n = snprintf(answer, sizeof(answer),
-                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
-                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
-                     status, title, body_n, body);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_http(answer, status, code, detail);
 
-    if (send(request_fd(request), answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+    if (send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
         stats_add(worker_stats(request->service->worker), STATS_RESPONSES_4XX, 1);
 }
 
