@@ -41,6 +41,7 @@ struct store {
     size_t appends_n;    /* begun */
     size_t events_n[64]; /* of each append */
     size_t trims_n;
+    size_t trims_wanted; /* until so many, say that there is more to do */
 };
 
 static struct store *store_of(struct history *history)
@@ -73,7 +74,7 @@ static int store_append(struct history *history, struct message *const *events, 
     return result;
 }
 
-static void store_trim(struct history *history, int64_t now_ms)
+static bool store_trim(struct history *history, int64_t now_ms)
 {
     struct store *store = store_of(history);
 
@@ -81,7 +82,9 @@ static void store_trim(struct history *history, int64_t now_ms)
     pthread_mutex_lock(&store->lock);
     store->trims_n++;
     pthread_cond_broadcast(&store->changed);
+    bool more = store->trims_n < store->trims_wanted;
     pthread_mutex_unlock(&store->lock);
+    return more;
 }
 
 static void store_bounds(struct history *history, struct history_bounds *ret_bounds)
