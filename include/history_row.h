@@ -18,6 +18,7 @@ struct history_row {
     int64_t published_ms;
     int64_t ahead_ms; /* by how much an earlier event's time was ahead of this one's; else 0 */
     int64_t ttl_ms;
+    uint64_t total; /* bytes of all events up to this one, as the store counts them */
     const void *names;
     size_t names_n;
     const char *body; /* see message_body_bytes() */

@@ -23,6 +23,7 @@ uint64_t history_row_sum(const struct history_row *row)
         htole64((uint64_t)row->published_ms),
         htole64((uint64_t)row->ahead_ms),
         htole64((uint64_t)row->ttl_ms),
+        htole64(row->total),
         htole64(row->names_n),
         htole64(row->body_n),
     };

@@ -16,6 +16,7 @@
 
 #include "history_row.h"
 #include "history_sqlite_internal.h"
+#include "history_vfs.h"
 #include "log.h"
 
 /* What the file says it is (the four letters "Bugl"), and in which format. */
@@ -35,12 +36,12 @@ static const char schema[] =
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE events(position INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  published_ms INTEGER NOT NULL, ahead_ms INTEGER NOT NULL, ttl_ms INTEGER NOT NULL,"
-    "  sum INTEGER NOT NULL, names BLOB NOT NULL, body BLOB NOT NULL);"
+    "  total INTEGER NOT NULL, sum INTEGER NOT NULL, names BLOB NOT NULL, body BLOB NOT NULL);"
     "CREATE TABLE topics(topic BLOB NOT NULL, position INTEGER NOT NULL,"
     "  PRIMARY KEY(topic, position)) WITHOUT ROWID;"
     "CREATE TABLE users(user BLOB NOT NULL, position INTEGER NOT NULL,"
     "  PRIMARY KEY(user, position)) WITHOUT ROWID;"
-    "INSERT INTO meta VALUES('epoch', '%s'), ('events', 0), ('bytes', 0);"
+    "INSERT INTO meta VALUES('epoch', '%s');"
     "PRAGMA application_id = " AS_TEXT(APPLICATION_ID) ";"
                                                        "PRAGMA user_version = " AS_TEXT(
                                                            FORMAT) ";"
@@ -50,11 +51,10 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
-    [WRITE_EVENT] = "INSERT INTO events(published_ms, ahead_ms, ttl_ms, sum, names, body)"
-                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [WRITE_EVENT] = "INSERT INTO events(published_ms, ahead_ms, ttl_ms, total, sum, names, body)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [WRITE_TOPIC] = "INSERT OR IGNORE INTO topics VALUES(?1, ?2)",
     [WRITE_USER] = "INSERT OR IGNORE INTO users VALUES(?1, ?2)",
-    [WRITE_TOTALS] = "INSERT OR REPLACE INTO meta VALUES('events', ?1), ('bytes', ?2)",
     [WRITE_OLDEST] = "SELECT position, published_ms, names, length(body) FROM events"
                      " ORDER BY position LIMIT ?1",
     [WRITE_DROP_EVENTS] = "DELETE FROM events WHERE position <= ?1",
@@ -85,6 +85,8 @@ static int refuse_as_sqlite(struct history_sqlite *sqlite, const char *path,
 
     if (code == SQLITE_NOTADB)
         return refuse(ret_error, "%s is not a history of bugle", path);
+    if (history_sqlite_is_damage(sqlite3_extended_errcode(sqlite->db)))
+        return refuse(ret_error, "%s is damaged", path);
     return refuse(ret_error, "%s cannot be opened: %s", path, sqlite3_errstr(code));
 }
 
@@ -112,7 +114,8 @@ int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *
     int result = errno_of(sqlite, code);
     unsigned long skipped;
 
-    if ((code & 0xff) == SQLITE_IOERR && result == -EIO && !sqlite->failed) {
+    if ((code & 0xff) == SQLITE_IOERR && !history_sqlite_is_damage(code) && result == -EIO &&
+        !sqlite->failed) {
         sqlite->failed = true;
         log_error("%s: %s: %s: publishing stops until a restart, since nobody knows what reached "
                   "the disk; reading goes on",
@@ -143,11 +146,22 @@ int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write 
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-int history_sqlite_put_totals(struct history_sqlite *sqlite, size_t events_n, size_t bytes)
+void history_sqlite_get_row(sqlite3_stmt *statement, struct history_row *ret_row)
 {
-    sqlite3_bind_int64(sqlite->write[WRITE_TOTALS], 1, (int64_t)events_n);
-    sqlite3_bind_int64(sqlite->write[WRITE_TOTALS], 2, (int64_t)bytes);
-    return history_sqlite_run(sqlite, WRITE_TOTALS);
+    ret_row->position = (uint64_t)sqlite3_column_int64(statement, 0);
+    ret_row->published_ms = sqlite3_column_int64(statement, 1);
+    ret_row->ahead_ms = sqlite3_column_int64(statement, 2);
+    ret_row->ttl_ms = sqlite3_column_int64(statement, 3);
+    ret_row->total = (uint64_t)sqlite3_column_int64(statement, 4);
+    ret_row->names = sqlite3_column_blob(statement, 6);
+    ret_row->names_n = (size_t)sqlite3_column_bytes(statement, 6);
+    ret_row->body = sqlite3_column_blob(statement, 7);
+    ret_row->body_n = (size_t)sqlite3_column_bytes(statement, 7);
+}
+
+bool history_sqlite_is_sound(sqlite3_stmt *statement, const struct history_row *row)
+{
+    return history_row_sum(row) == (uint64_t)sqlite3_column_int64(statement, 5);
 }
 
 /* ---- appending ---- */
@@ -202,9 +216,10 @@ static int put_row(struct history_sqlite *sqlite, const struct history_row *row)
     sqlite3_bind_int64(statement, 1, row->published_ms);
     sqlite3_bind_int64(statement, 2, row->ahead_ms);
     sqlite3_bind_int64(statement, 3, row->ttl_ms);
-    sqlite3_bind_int64(statement, 4, (int64_t)history_row_sum(row));
-    history_sqlite_bind(statement, 5, row->names, row->names_n);
-    history_sqlite_bind(statement, 6, row->body, row->body_n);
+    sqlite3_bind_int64(statement, 4, (int64_t)row->total);
+    sqlite3_bind_int64(statement, 5, (int64_t)history_row_sum(row));
+    history_sqlite_bind(statement, 6, row->names, row->names_n);
+    history_sqlite_bind(statement, 7, row->body, row->body_n);
     int code = history_sqlite_run(sqlite, WRITE_EVENT);
     if (code != SQLITE_OK)
         return code;
@@ -213,8 +228,9 @@ static int put_row(struct history_sqlite *sqlite, const struct history_row *row)
                                                                             : SQLITE_CORRUPT;
 }
 
+/* Adds to `bytes` what the event counts. */
 static int put_event(struct history_sqlite *sqlite, const struct message *message,
-                     uint64_t position, int64_t now_ms, size_t *ret_bytes)
+                     uint64_t position, int64_t now_ms, size_t *bytes)
 {
     size_t names_n = history_row_names_bytes(message);
     struct history_row row = {
@@ -232,11 +248,10 @@ static int put_event(struct history_sqlite *sqlite, const struct message *messag
         return code;
     history_row_put_names(sqlite->names, message);
     row.names = sqlite->names;
+    *bytes += history_sqlite_cost(row.names_n, row.body_n);
+    row.total = sqlite->total + *bytes;
     code = put_row(sqlite, &row);
-    if (code == SQLITE_OK)
-        code = put_keys(sqlite, message, position);
-    *ret_bytes += history_sqlite_cost(row.names_n, row.body_n);
-    return code;
+    return code == SQLITE_OK ? put_keys(sqlite, message, position) : code;
 }
 
 /* One transaction; `ret_bytes` gets what it adds. */
@@ -248,9 +263,6 @@ static int put_events(struct history_sqlite *sqlite, struct message *const *even
     *ret_bytes = 0;
     for (size_t i = 0; code == SQLITE_OK && i < events_n; i++)
         code = put_event(sqlite, events[i], sqlite->newest + 1 + i, now_ms, ret_bytes);
-    if (code == SQLITE_OK)
-        code = history_sqlite_put_totals(sqlite, sqlite->events_n + events_n,
-                                         sqlite->bytes + *ret_bytes);
     return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
 }
 
@@ -273,6 +285,7 @@ static int append(struct history *history, struct message *const *events, size_t
         sqlite->clock_ms = now_ms;
     sqlite->events_n += events_n;
     sqlite->bytes += bytes;
+    sqlite->total += bytes;
     sqlite->newest += events_n;
     return 0;
 }
@@ -399,6 +412,8 @@ static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_e
         return 0;
     if (application != APPLICATION_ID)
         return refuse(ret_error, "%s is not a history of bugle", path);
+    if (!history_vfs_is_reserved(sqlite->db))
+        return refuse(ret_error, "%s is damaged", path);
     if (format != FORMAT)
         return refuse(ret_error, "%s has format %lld, and this version knows format %d only", path,
                       (long long)format, FORMAT);
@@ -450,28 +465,62 @@ static int read_epoch(struct history_sqlite *sqlite)
     return result;
 }
 
+/* The figures of the oldest or newest event.  Returns whether it is there and sound. */
+static bool read_end(struct history_sqlite *sqlite, const char *order, struct history_row *ret_row)
+{
+    sqlite3_stmt *statement = NULL;
+    bool sound = false;
+    char sql[160];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT " HISTORY_SQLITE_COLUMNS " FROM events ORDER BY position %s LIMIT 1", order);
+    if (sqlite3_prepare_v2(sqlite->db, sql, -1, &statement, NULL) != SQLITE_OK)
+        return false;
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        history_sqlite_get_row(statement, ret_row);
+        sound = history_sqlite_is_sound(statement, ret_row);
+    }
+    sqlite3_finalize(statement);
+    return sound;
+}
+
+/* Bytes and times.  They follow from the two ends of the table, unless one of them is damaged. */
+static int read_figures(struct history_sqlite *sqlite)
+{
+    struct history_row oldest, newest;
+    int64_t bytes;
+
+    if (read_end(sqlite, "ASC", &oldest) && read_end(sqlite, "DESC", &newest)) {
+        sqlite->oldest_ms = oldest.published_ms;
+        sqlite->clock_ms = newest.published_ms + newest.ahead_ms;
+        sqlite->total = newest.total;
+        sqlite->bytes = (size_t)(newest.total - oldest.total) +
+                        history_sqlite_cost(oldest.names_n, oldest.body_n);
+        return 0;
+    }
+    if (!ask_number(sqlite, "SELECT sum(length(names) + length(body)) FROM events", &bytes))
+        return -1;
+    sqlite->bytes = (size_t)bytes + sqlite->events_n * SSE_TAIL_BYTES;
+    sqlite->total = sqlite->bytes;
+    sqlite->oldest_ms = 0; /* the first step of trimming finds it out */
+    return 0;
+}
+
 /* Where the file stands; cheap however large it is. */
 static int read_state(struct history_sqlite *sqlite)
 {
-    int64_t ever, newest, oldest, events_n, bytes;
+    int64_t ever, newest, oldest;
 
     if (read_epoch(sqlite) != 0 ||
         !ask_number(sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", &ever) ||
         !ask_number(sqlite, "SELECT max(position) FROM events", &newest) ||
-        !ask_number(sqlite, "SELECT min(position) FROM events", &oldest) ||
-        !ask_number(sqlite, "SELECT value FROM meta WHERE name = 'events'", &events_n) ||
-        !ask_number(sqlite, "SELECT value FROM meta WHERE name = 'bytes'", &bytes) ||
-        !ask_number(sqlite,
-                    "SELECT published_ms + ahead_ms FROM events ORDER BY position DESC LIMIT 1",
-                    &sqlite->clock_ms) ||
-        !ask_number(sqlite, "SELECT published_ms FROM events ORDER BY position LIMIT 1",
-                    &sqlite->oldest_ms))
+        !ask_number(sqlite, "SELECT min(position) FROM events", &oldest))
         return -1;
     sqlite->newest = (uint64_t)(ever > newest ? ever : newest);
     sqlite->trimmed = oldest > 0 ? (uint64_t)oldest - 1 : sqlite->newest;
-    sqlite->events_n = oldest > 0 && events_n > 0 ? (size_t)events_n : 0;
-    sqlite->bytes = oldest > 0 && bytes > 0 ? (size_t)bytes : 0;
-    return 0;
+    sqlite->events_n = sqlite->newest - sqlite->trimmed;
+    sqlite->oldest_ms = INT64_MAX;
+    return sqlite->events_n > 0 ? read_figures(sqlite) : 0;
 }
 
 static int prepare(struct history_sqlite *sqlite)
@@ -498,19 +547,27 @@ static int note_wal(void *arg, sqlite3 *db, const char *name, int pages)
 /* With the lock held: what only the owner of the file may do. */
 static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_error *ret_error)
 {
-    bool empty;
+    bool empty = false;
 
     if (sqlite3_open_v2(sqlite->path, &sqlite->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK)
+                        history_vfs()) != SQLITE_OK)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_extended_result_codes(sqlite->db, 1);
     sqlite3_busy_timeout(sqlite->db, BUSY_MS);
     if (identify(sqlite, path, &empty, ret_error) != 0)
         return -1;
-    if (!run_sql(sqlite, "PRAGMA trusted_schema = OFF; PRAGMA journal_mode = WAL;"
-                         "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
-                         "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
-                         "PRAGMA mmap_size = 0; PRAGMA journal_size_limit = 67108864"))
+    if (empty)
+        history_vfs_reserve(sqlite->db);
+    history_vfs_check(sqlite->db);
+    if (!run_sql(
+            sqlite,
+            "PRAGMA trusted_schema = OFF; PRAGMA page_size = " AS_TEXT(
+                HISTORY_VFS_PAGE_BYTES) ";"
+                                        "PRAGMA journal_mode = WAL;"
+                                        "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
+                                        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
+                                        "PRAGMA mmap_size = 0; PRAGMA journal_size_limit = "
+                                        "67108864"))
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (empty && make_schema(sqlite, path, ret_error) != 0)
         return -1;

@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 #include <sys/queue.h>
 
+#include "history_row.h"
 #include "history_sqlite.h"
 #include "log.h"
 
@@ -23,7 +24,6 @@ enum history_sqlite_write {
     WRITE_EVENT,
     WRITE_TOPIC,
     WRITE_USER,
-    WRITE_TOTALS,
     WRITE_OLDEST,
     WRITE_DROP_EVENTS,
     WRITE_DROP_TOPIC,
@@ -46,6 +46,7 @@ struct history_sqlite {
     bool failed;         /* no append any more */
     bool cannot_trim;    /* the oldest rows are damaged in a way that even forgetting them fails */
     int64_t clock_ms;    /* the latest time that any event has */
+    uint64_t total;      /* bytes of all events there ever were */
     int64_t oldest_ms;   /* the time of the oldest event; INT64_MAX: there is none */
     uint64_t open_block; /* the last one that was noted; UINT64_MAX: not known */
     int wal_pages;
@@ -74,15 +75,25 @@ static inline size_t history_sqlite_cost(size_t names_n, size_t body_n)
     return names_n + body_n + SSE_TAIL_BYTES;
 }
 
+/* Whether a code means that the file is not what was written, as opposed to a disk that fails. */
+static inline bool history_sqlite_is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || code == SQLITE_IOERR_DATA;
+}
+
 /* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
 int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);
-
-/* Set the totals of the file to these, within a transaction. */
-int history_sqlite_put_totals(struct history_sqlite *sqlite, size_t events_n, size_t bytes);
 
 /* Undo a transaction that failed with this code, and what the code means for the store.  Returns
  * -ENOSPC, -ENOMEM or -EIO. */
 int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *what);
+
+/* The columns of an event as a struct; the pointers are the statement's. */
+#define HISTORY_SQLITE_COLUMNS "position, published_ms, ahead_ms, ttl_ms, total, sum, names, body"
+void history_sqlite_get_row(sqlite3_stmt *statement, struct history_row *ret_row);
+
+/* Whether the row is what was written. */
+bool history_sqlite_is_sound(sqlite3_stmt *statement, const struct history_row *row);
 
 /* Bytes of any length, the empty ones too, to a parameter; borrowed until the statement is reset.
  */

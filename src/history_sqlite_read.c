@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "history_row.h"
 #include "history_sqlite_internal.h"
+#include "history_vfs.h"
 #include "topic.h"
 
 #define PAGE_EVENTS_MAX 256
@@ -41,7 +42,7 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_BEGIN] = "BEGIN",
     [READ_END] = "COMMIT",
     [READ_OLDEST] = "SELECT min(position) FROM events",
-    [READ_EVENTS] = "SELECT position, published_ms, ahead_ms, ttl_ms, sum, names, body FROM events"
+    [READ_EVENTS] = "SELECT " HISTORY_SQLITE_COLUMNS " FROM events"
                     " WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
     [READ_TOPIC] = "SELECT position FROM topics WHERE topic = ?1 AND position BETWEEN ?2 AND ?3"
                    " ORDER BY position",
@@ -75,10 +76,11 @@ static void free_reader(struct history_sqlite_reader *reader)
 static int open_reader(const struct history_sqlite *sqlite, struct history_sqlite_reader *reader)
 {
     int code = sqlite3_open_v2(sqlite->path, &reader->db,
-                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, history_vfs());
 
     if (code != SQLITE_OK)
         return code;
+    history_vfs_check(reader->db);
     sqlite3_extended_result_codes(reader->db, 1);
     sqlite3_busy_timeout(reader->db, BUSY_MS);
     sqlite3_db_config(reader->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -157,18 +159,6 @@ static sqlite3_stmt *statement_of(const struct read *read, enum read_statement w
 
 /* ---- one row ---- */
 
-static void get_row(sqlite3_stmt *statement, struct history_row *ret_row)
-{
-    ret_row->position = (uint64_t)sqlite3_column_int64(statement, 0);
-    ret_row->published_ms = sqlite3_column_int64(statement, 1);
-    ret_row->ahead_ms = sqlite3_column_int64(statement, 2);
-    ret_row->ttl_ms = sqlite3_column_int64(statement, 3);
-    ret_row->names = sqlite3_column_blob(statement, 5);
-    ret_row->names_n = (size_t)sqlite3_column_bytes(statement, 5);
-    ret_row->body = sqlite3_column_blob(statement, 6);
-    ret_row->body_n = (size_t)sqlite3_column_bytes(statement, 6);
-}
-
 /* Room for the names of an event, in a struct that the filter can look at. */
 static int reserve_names(struct history_sqlite_reader *reader, size_t count)
 {
@@ -225,10 +215,10 @@ static int look_at(struct read *read, sqlite3_stmt *statement, uint64_t position
     size_t names_n = 0;
     int code;
 
-    get_row(statement, &row);
+    history_sqlite_get_row(statement, &row);
     if (row.position != position)
         return end_at_damage(read, row.position - 1);
-    if (history_row_sum(&row) != (uint64_t)sqlite3_column_int64(statement, 4))
+    if (!history_sqlite_is_sound(statement, &row))
         return end_at_damage(read, position);
     if (!history_row_count_names(row.names, row.names_n, &names_n))
         return end_at_damage(read, position);
@@ -303,7 +293,7 @@ static int look_through(struct read *read, uint64_t from, uint64_t to)
         return result;
     if (code == SQLITE_DONE)
         return end_at_damage(read, to);
-    return (code & 0xff) == SQLITE_CORRUPT ? skip_damage(read, position) : code;
+    return history_sqlite_is_damage(code) ? skip_damage(read, position) : code;
 }
 
 /* ---- by topic and user ---- */
@@ -544,7 +534,7 @@ static int fill_page(struct read *read)
     if (code == STOP)
         code = look_at_blocks(read);
     /* an index that is damaged can be done without */
-    if ((code & 0xff) == SQLITE_CORRUPT)
+    if (history_sqlite_is_damage(code))
         code = look_through(read, read->page->upto + 1, read->last);
     return code;
 }

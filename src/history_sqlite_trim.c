@@ -149,8 +149,6 @@ static int drop(struct history_sqlite *sqlite, struct step *step, int64_t now_ms
         code = drop_rows(sqlite, step, now_ms);
     if (code == SQLITE_OK)
         code = drop_up_to(sqlite, step->last);
-    if (code == SQLITE_OK)
-        code = history_sqlite_put_totals(sqlite, step->events_n, step->bytes);
     return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
 }
 
@@ -172,7 +170,7 @@ bool history_sqlite_trim(struct history *history, int64_t now_ms)
     int code = drop(sqlite, &step, now_ms);
     if (code != SQLITE_OK) {
         history_sqlite_give_up(sqlite, code, "forgetting old events");
-        sqlite->cannot_trim = (code & 0xff) == SQLITE_CORRUPT;
+        sqlite->cannot_trim = history_sqlite_is_damage(code);
         return false;
     }
     sqlite->events_n = step.events_n;
