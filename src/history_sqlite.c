@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "history_row.h"
@@ -30,6 +31,9 @@
  * recovery; in usual work nobody waits. */
 #define BUSY_MS 100
 #define CHECKPOINT_PAGES 1000
+
+/* Damage among the events is passed over; this is where the file could not be written any more. */
+#define DAMAGED "%s is damaged: put a sound copy in its place, or move it away to begin anew"
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -86,7 +90,7 @@ static int refuse_as_sqlite(struct history_sqlite *sqlite, const char *path,
     if (code == SQLITE_NOTADB)
         return refuse(ret_error, "%s is not a history of bugle", path);
     if (history_sqlite_is_damage(sqlite3_extended_errcode(sqlite->db)))
-        return refuse(ret_error, "%s is damaged", path);
+        return refuse(ret_error, DAMAGED, path);
     return refuse(ret_error, "%s cannot be opened: %s", path, sqlite3_errstr(code));
 }
 
@@ -371,12 +375,15 @@ static bool run_sql(struct history_sqlite *sqlite, const char *sql)
 static int touch(const char *path, struct conf_error *ret_error)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct stat facts;
 
     if (fd >= 0)
         close(fd);
     else if (errno != EEXIST)
         return refuse(ret_error, "%s cannot be made: %s", path, strerror(errno));
-    return 0;
+    if (stat(path, &facts) != 0)
+        return refuse(ret_error, "%s: %s", path, strerror(errno));
+    return S_ISREG(facts.st_mode) ? 0 : refuse(ret_error, "%s is no file", path);
 }
 
 static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
@@ -413,7 +420,7 @@ static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_e
     if (application != APPLICATION_ID)
         return refuse(ret_error, "%s is not a history of bugle", path);
     if (!history_vfs_is_reserved(sqlite->db))
-        return refuse(ret_error, "%s is damaged", path);
+        return refuse(ret_error, DAMAGED, path);
     if (format != FORMAT)
         return refuse(ret_error, "%s has format %lld, and this version knows format %d only", path,
                       (long long)format, FORMAT);
@@ -499,11 +506,31 @@ static int read_figures(struct history_sqlite *sqlite)
         return 0;
     }
     if (!ask_number(sqlite, "SELECT sum(length(names) + length(body)) FROM events", &bytes))
-        return -1;
+        bytes =
+            0; /* nothing is forgotten for its size, until this has been forgotten for its age */
     sqlite->bytes = (size_t)bytes + sqlite->events_n * SSE_TAIL_BYTES;
     sqlite->total = sqlite->bytes;
     sqlite->oldest_ms = 0; /* the first step of trimming finds it out */
     return 0;
+}
+
+/* The first position that can be read, where the oldest events are damaged. */
+static int64_t search_oldest(struct history_sqlite *sqlite, int64_t newest)
+{
+    int64_t low = 1, high = newest, position;
+    char sql[80];
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+
+        snprintf(sql, sizeof(sql), "SELECT position FROM events WHERE position = %lld",
+                 (long long)middle);
+        if (ask_number(sqlite, sql, &position) && position == middle)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
 /* Where the file stands; cheap however large it is. */
@@ -513,9 +540,10 @@ static int read_state(struct history_sqlite *sqlite)
 
     if (read_epoch(sqlite) != 0 ||
         !ask_number(sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", &ever) ||
-        !ask_number(sqlite, "SELECT max(position) FROM events", &newest) ||
-        !ask_number(sqlite, "SELECT min(position) FROM events", &oldest))
+        !ask_number(sqlite, "SELECT max(position) FROM events", &newest))
         return -1;
+    if (!ask_number(sqlite, "SELECT min(position) FROM events", &oldest))
+        oldest = search_oldest(sqlite, newest);
     sqlite->newest = (uint64_t)(ever > newest ? ever : newest);
     sqlite->trimmed = oldest > 0 ? (uint64_t)oldest - 1 : sqlite->newest;
     sqlite->events_n = sqlite->newest - sqlite->trimmed;

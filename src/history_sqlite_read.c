@@ -547,7 +547,9 @@ static int read_within(struct read *read)
     int64_t oldest = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
 
     sqlite3_reset(statement);
-    if (code != SQLITE_ROW)
+    if (history_sqlite_is_damage(code))
+        oldest = (int64_t)read->query->after + 1; /* nothing is trimmed then, nor can be */
+    else if (code != SQLITE_ROW)
         return -EIO;
     if (oldest > 0 ? read->query->after + 1 < (uint64_t)oldest : read->query->after < read->last)
         return -ESTALE;
