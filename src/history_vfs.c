@@ -5,7 +5,6 @@
 
 #include <endian.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@
 struct file {
     sqlite3_file base;
     bool checks;
-    _Alignas(max_align_t) char below[];
+    _Alignas(8) char below[]; /* as SQLite aligns its files */
 };
 
 static sqlite3_vfs vfs;

@@ -800,9 +800,11 @@ static void one_quiet_name_among_many_events_costs_few_pages(void **state)
             snprintf(topic, sizeof(topic), "busy/%d", j % 7);
             events[j] = make_message(.topics = topic);
         }
-        if (i == 0 || i == 40)
+        if (i == 0 || i == 40) {
+            message_unref(events[17]);
             events[17] = i == 0 ? make_message(.topics = "quiet/x")
                                 : make_message(.users = "ada", .topics = "some");
+        }
         assert_int_equal(history_append(history, events, BATCH, 1000), 0);
         for (int j = 0; j < BATCH; j++)
             message_unref(events[j]);

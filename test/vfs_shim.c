@@ -32,13 +32,14 @@ struct disk {
     char *path;
     char *synced;
     size_t synced_n;
+    size_t room;
     STAILQ_HEAD(, change) changes;
 };
 
 struct file {
     sqlite3_file base;
-    struct disk *disk; /* NULL: not watched */
-    _Alignas(max_align_t) char below[];
+    struct disk *disk;        /* NULL: not watched */
+    _Alignas(8) char below[]; /* as SQLite aligns its files */
 };
 
 static struct {
@@ -93,7 +94,7 @@ static void read_whole(struct disk *disk)
         disk->synced = must(malloc((size_t)size));
         ssize_t got = pread(fd, disk->synced, (size_t)size, 0);
         assert(got == size);
-        disk->synced_n = (size_t)size;
+        disk->synced_n = disk->room = (size_t)size;
     }
     if (fd >= 0)
         close(fd);
@@ -116,10 +117,12 @@ static struct disk *find_disk(const char *path)
 
 static void resize(struct disk *disk, size_t bytes_n)
 {
-    if (bytes_n > disk->synced_n) {
-        disk->synced = must(realloc(disk->synced, bytes_n));
-        memset(disk->synced + disk->synced_n, 0, bytes_n - disk->synced_n);
+    if (bytes_n > disk->room) {
+        disk->room = 2 * bytes_n;
+        disk->synced = must(realloc(disk->synced, disk->room));
     }
+    if (bytes_n > disk->synced_n)
+        memset(disk->synced + disk->synced_n, 0, bytes_n - disk->synced_n);
     disk->synced_n = bytes_n;
 }
 
@@ -178,14 +181,14 @@ static void forget_disk(struct disk *disk)
 /* A file of the image: the synced bytes and a chance for each piece of the others. */
 static void write_image(const struct disk *disk, const char *folder, unsigned *seed)
 {
-    struct disk image = {.synced = must(malloc(disk->synced_n + 1)), .synced_n = disk->synced_n};
+    struct disk image = {.synced_n = 0};
     unsigned chance = (*seed % 3) * 50; /* of 100 */
     const char *name = strrchr(disk->path, '/');
     struct change *change;
     char path[4096];
 
     if (disk->synced_n > 0)
-        memcpy(image.synced, disk->synced, disk->synced_n);
+        put(&image, disk->synced, disk->synced_n, 0);
     STAILQ_FOREACH (change, &disk->changes, link) {
         if (change->truncates && (unsigned)rand_r(seed) % 100 < chance)
             resize(&image, change->offset);
@@ -201,7 +204,7 @@ static void write_image(const struct disk *disk, const char *folder, unsigned *s
     }
     snprintf(path, sizeof(path), "%s%s", folder, name);
     FILE *file = must(fopen(path, "w"));
-    size_t written = fwrite(image.synced, 1, image.synced_n, file);
+    size_t written = image.synced_n > 0 ? fwrite(image.synced, 1, image.synced_n, file) : 0;
     assert(written == image.synced_n);
     fclose(file);
     free(image.synced);
