@@ -36,7 +36,7 @@ struct conf {
         uint64_t ring_bytes;
     } stream;
     struct {
-        char *store; /* "memory:" */
+        char *store; /* "memory:" or "sqlite:PATH" */
         uint64_t max_age_ms;
         uint64_t max_events;
         uint64_t max_bytes;

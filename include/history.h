@@ -12,6 +12,7 @@
 #ifndef BUGLE_HISTORY_H
 #define BUGLE_HISTORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,7 @@ struct history_bounds {
 /* What one read found.  Owned by whoever got it: history_page_free(). */
 struct history_page {
     uint64_t upto; /* all that the filter accepts up to this position is in here or came before */
+    bool damaged;  /* but for what stood between the last event in here and `upto`: it is lost */
     size_t events_n;
     size_t bytes; /* of the frames */
     struct message *events[];
@@ -49,7 +51,7 @@ struct history_ops {
                   int64_t now_ms);
     int (*read)(struct history *history, const struct history_query *query,
                 struct history_page **ret_page);
-    void (*trim)(struct history *history, int64_t now_ms);
+    bool (*trim)(struct history *history, int64_t now_ms);
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
     void (*usage)(struct history *history, size_t *ret_events, size_t *ret_bytes);
@@ -83,7 +85,7 @@ int history_append(struct history *history, struct message *const *events, size_
 
 /*
  * Read the next page.  A page may be empty and still have made progress (`upto`): a read looks at
- * a bounded number of events.
+ * a bounded number of events.  A page ends at damage, and the next read goes on behind it.
  *
  * ret_page  given on success
  *
@@ -94,8 +96,10 @@ int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page);
 void history_page_free(struct history_page *page); /* accepts NULL */
 
-/* Forget what is past the limits.  Thread: the hub's. */
-void history_trim(struct history *history, int64_t now_ms);
+/* Forget what is past the limits, and do what else a store has to do now and then: one step of
+ * bounded cost.  Returns whether there is more to do at once.  Thread: the hub's, after each commit
+ * and some times a second. */
+bool history_trim(struct history *history, int64_t now_ms);
 
 /* What can be read now.  Any thread; does not block on reads or writes of events. */
 void history_bounds(struct history *history, struct history_bounds *ret_bounds);

@@ -59,8 +59,33 @@ struct message_draft {
     enum message_kind kind;
 };
 
+/* What a store kept of a MESSAGE_STORED event.  All pointers are borrowed for the call. */
+struct message_record {
+    const char *body; /* the frame as message_body_bytes() cuts it */
+    size_t body_n;
+    const struct message_name *topics; /* hashes need not be set */
+    size_t topics_n;
+    const struct message_name *users;
+    size_t users_n;
+    uint64_t position;
+    int64_t published_ms;
+    int64_t ttl_ms;
+};
+
 /* Build an event.  Gives one reference; NULL when out of memory.  Any thread. */
 struct message *message_new(const struct message_draft *draft);
+
+/* Build again the event that a store kept, sealed, its frame byte for byte the one that was live.
+ * `epoch` is borrowed, SSE_EPOCH_BYTES bytes.  Gives one reference; NULL when out of memory.  Any
+ * thread. */
+struct message *message_restore(const struct message_record *record, const char *epoch);
+
+/* How many bytes of a MESSAGE_STORED event's frame come before its id: all that is to be kept,
+ * since epoch and position tell the rest.  The same before and after sealing. */
+static inline size_t message_body_bytes(const struct message *message)
+{
+    return message->frame_n - SSE_TAIL_BYTES;
+}
 
 /* A control frame from finished bytes.  Gives one reference; NULL when out of memory. */
 struct message *message_new_control(const char *frame, size_t frame_n);

@@ -107,6 +107,9 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
 /* Move a stream to another state; asserts that the step is a legal one. */
 void stream_move(struct stream *stream, enum stream_state to);
 
+/* Go on from a position other than the client's, and have it told why. */
+void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position);
+
 /* Wake an idle stream to say something of the gateway's own. */
 void stream_say(struct stream *stream, enum stream_pending what);
 

@@ -43,9 +43,9 @@ struct row {
     const char *form;                /* all but numbers: completes "expected ..." */
 };
 
-static bool is_memory_store(const char *value)
+static bool is_store(const char *value)
 {
-    return strcmp(value, "memory:") == 0;
+    return strcmp(value, "memory:") == 0 || (strncmp(value, "sqlite:", 7) == 0 && value[7] != '\0');
 }
 
 static bool is_anything(const char *value)
@@ -117,8 +117,7 @@ static const struct row rows[] = {
     BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
           "Bytes of recent events that each worker keeps at hand."),
 
-    TEXT("history.store", history.store, "memory:", is_memory_store,
-         "memory: (this version keeps the history in memory only)", RESTART,
+    TEXT("history.store", history.store, "memory:", is_store, "memory: or sqlite:PATH", RESTART,
          "Where events are kept for replay."),
     DURATION("history.max_age", history.max_age_ms, "24h", "1s", "3650d", RESTART,
              "Age at which an event is forgotten."),

@@ -28,9 +28,9 @@ void history_page_free(struct history_page *page)
     free(page);
 }
 
-void history_trim(struct history *history, int64_t now_ms)
+bool history_trim(struct history *history, int64_t now_ms)
 {
-    history->ops->trim(history, now_ms);
+    return history->ops->trim(history, now_ms);
 }
 
 void history_bounds(struct history *history, struct history_bounds *ret_bounds)

@@ -138,6 +138,7 @@ static int read_page(struct history *history, const struct history_query *query,
     if (page == NULL)
         return -ENOMEM;
     page->upto = query->after;
+    page->damaged = false;
     page->events_n = 0;
     page->bytes = 0;
     pthread_mutex_lock(&memory->lock);
@@ -153,13 +154,14 @@ static int read_page(struct history *history, const struct history_query *query,
     return 0;
 }
 
-static void trim(struct history *history, int64_t now_ms)
+static bool trim(struct history *history, int64_t now_ms)
 {
     struct history_memory *memory = memory_of(history);
 
     pthread_mutex_lock(&memory->lock);
     trim_locked(memory, now_ms);
     pthread_mutex_unlock(&memory->lock);
+    return false;
 }
 
 static void bounds(struct history *history, struct history_bounds *ret_bounds)

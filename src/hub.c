@@ -36,7 +36,7 @@ struct hub {
 
     struct message **stored; /* room for the stored events of one batch */
     size_t stored_room;
-    int64_t trimmed_ms;
+    int64_t measured_ms;
     struct log_valve failure_valve;
     struct stats stats;
 };
@@ -286,16 +286,14 @@ static void serve(struct hub *hub, struct turn *turn)
     hub_batch_unref(batch);
 }
 
-/* Keep the bounds of age even when nobody publishes. */
-static void trim_if_due(struct hub *hub)
+static void measure_if_due(struct hub *hub)
 {
     int64_t now_ms = clock_mono_ms();
     size_t events_n, bytes;
 
-    if (now_ms - hub->trimmed_ms < TRIM_EVERY_MS)
+    if (now_ms - hub->measured_ms < TRIM_EVERY_MS)
         return;
-    hub->trimmed_ms = now_ms;
-    history_trim(hub->history, clock_wall_ms());
+    hub->measured_ms = now_ms;
     history_usage(hub->history, &events_n, &bytes);
     stats_set(&hub->stats, STATS_HISTORY_EVENTS, (int64_t)events_n);
     stats_set(&hub->stats, STATS_HISTORY_BYTES, (int64_t)bytes);
@@ -319,6 +317,7 @@ static void *run(void *arg)
 {
     struct hub *hub = arg;
     struct turn turn;
+    bool more_to_trim = false;
 
     pthread_setname_np(pthread_self(), "bugle-hub");
     pthread_mutex_lock(&hub->lock);
@@ -327,13 +326,16 @@ static void *run(void *arg)
             hub->oldest_ns = 0;
             if (hub->stopping)
                 break;
-            wait_for_work(hub);
+            if (!more_to_trim)
+                wait_for_work(hub);
         }
         take_turn(hub, &turn);
         pthread_mutex_unlock(&hub->lock);
         if (!STAILQ_EMPTY(&turn.ops))
             serve(hub, &turn);
-        trim_if_due(hub);
+        /* also when nobody publishes, to keep the bound of age */
+        more_to_trim = history_trim(hub->history, clock_wall_ms());
+        measure_if_due(hub);
         pthread_mutex_lock(&hub->lock);
         if (!STAILQ_EMPTY(&hub->waiting))
             hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;

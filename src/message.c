@@ -76,6 +76,31 @@ struct message *message_new(const struct message_draft *draft)
     return message;
 }
 
+struct message *message_restore(const struct message_record *record, const char *epoch)
+{
+    size_t names_n = record->topics_n + record->users_n;
+    size_t names_bytes_n =
+        names_bytes(record->topics, record->topics_n) + names_bytes(record->users, record->users_n);
+    struct message *message = allocate(names_n, names_bytes_n, record->body_n + SSE_TAIL_BYTES);
+
+    if (message == NULL)
+        return NULL;
+    char *room = (char *)(message->names + names_n);
+    message->kind = MESSAGE_STORED;
+    message->topics_n = (uint16_t)record->topics_n;
+    message->users_n = (uint16_t)record->users_n;
+    message->ttl_ms = record->ttl_ms;
+    message->position = record->position;
+    message->published_ms = record->published_ms;
+    room = copy_names(message->names, record->topics, record->topics_n, room);
+    room = copy_names(message->names + record->topics_n, record->users, record->users_n, room);
+    message->frame = room;
+    memcpy(room, record->body, record->body_n);
+    sse_put_tail(room + record->body_n, epoch, record->position);
+    message->id_offset = message->frame_n - SSE_ID_BYTES - 2;
+    return message;
+}
+
 struct message *message_new_control(const char *frame, size_t frame_n)
 {
     struct message *message = allocate(0, 0, frame_n);

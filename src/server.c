@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "history_memory.h"
+#include "history_sqlite.h"
 #include "listener.h"
 #include "log.h"
 #include "pager.h"
@@ -323,6 +324,22 @@ static size_t streams_allowed(const struct conf *conf, size_t descriptors)
                                                                       : allowed;
 }
 
+/* The store that history.store names; NULL after saying why not. */
+static struct history *open_history(const char *store, const struct history_limits *limits)
+{
+    static const char on_disk[] = "sqlite:";
+    struct conf_error error = {.text = "the store could not be made"};
+    struct history *history;
+
+    if (strncmp(store, on_disk, sizeof(on_disk) - 1) == 0)
+        history = history_sqlite_open(store + sizeof(on_disk) - 1, limits, &error);
+    else
+        history = history_memory_new(limits);
+    if (history == NULL)
+        fail(error.text);
+    return history;
+}
+
 static int build_store(struct server *server)
 {
     const struct conf *conf = server->conf;
@@ -336,9 +353,9 @@ static int build_store(struct server *server)
         .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
     };
 
-    server->history = history_memory_new(&limits);
+    server->history = open_history(conf->history.store, &limits);
     if (server->history == NULL)
-        return fail("the store could not be made");
+        return -1;
     server->hub = hub_new(server->history, &hub_limits);
     if (server->hub == NULL)
         return fail("out of memory");

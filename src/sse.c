@@ -165,6 +165,13 @@ void sse_put_id(char *to, const char *epoch, uint64_t position)
     put_digits(to, (uint32_t)(position % 100000000), HALF);
 }
 
+void sse_put_tail(char *to, const char *epoch, uint64_t position)
+{
+    to = put(to, ID, FIELD_BYTES(ID));
+    sse_put_id(to, epoch, position);
+    put(to + SSE_ID_BYTES, "\n\n", 2);
+}
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';

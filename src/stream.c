@@ -136,7 +136,7 @@ void stream_offer(struct stream *stream, uint64_t sequence, const struct message
 
 /* ---- pages ---- */
 
-static void reset_to(struct stream *stream, enum stream_reset reason, uint64_t position)
+void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position)
 {
     stream->reset_reason = (uint8_t)reason;
     stream->position = position;
@@ -155,7 +155,7 @@ void stream_page_done(struct stream *stream, struct pager_request *request)
         if (stream->told_position == UINT64_MAX && stream->begins_anywhere)
             stream->position = request->bounds.trimmed;
         else
-            reset_to(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
+            stream_reset(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
     } else if (request->result != 0) {
         stream_end(stream, STREAM_END_FAILED);
         pager_request_free(request);
@@ -223,13 +223,13 @@ static void start_from_id(struct stream *stream, const struct stream_start *star
 
     history_bounds(hub_history(hub), &bounds);
     if (!sse_parse_id(start->id, start->id_n, &epoch, &position))
-        reset_to(stream, STREAM_RESET_UNKNOWN, committed);
+        stream_reset(stream, STREAM_RESET_UNKNOWN, committed);
     else if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
-        reset_to(stream, STREAM_RESET_EPOCH, committed);
+        stream_reset(stream, STREAM_RESET_EPOCH, committed);
     else if (position > committed)
-        reset_to(stream, STREAM_RESET_UNKNOWN, committed);
+        stream_reset(stream, STREAM_RESET_UNKNOWN, committed);
     else if (position < bounds.trimmed)
-        reset_to(stream, STREAM_RESET_EXPIRED, bounds.trimmed);
+        stream_reset(stream, STREAM_RESET_EXPIRED, bounds.trimmed);
     else
         stream->position = stream->told_position = position;
 }

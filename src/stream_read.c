@@ -102,10 +102,9 @@ static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool 
 static struct message *make_reset(struct stream *stream)
 {
     static const char *const reasons[] = {
-        [STREAM_RESET_NONE] = "",
-        [STREAM_RESET_EXPIRED] = "expired",
-        [STREAM_RESET_UNKNOWN] = "unknown",
-        [STREAM_RESET_EPOCH] = "epoch",
+        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
+        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
+        [STREAM_RESET_DAMAGED] = "damaged",
     };
     struct hub *hub = stream->host->streams->hub;
     const char *epoch = hub_history(hub)->epoch;
@@ -241,6 +240,8 @@ static size_t take_page(struct stream *stream, char *to, size_t room)
     if (stream->page_index == page->events_n) {
         if (page->upto > stream->position)
             stream->position = page->upto;
+        if (page->damaged)
+            stream_reset(stream, STREAM_RESET_DAMAGED, stream->position);
         stream->page = NULL;
         history_page_free(page);
     }
@@ -317,6 +318,10 @@ static size_t fill(struct stream *stream, char *to, size_t room)
     if (stream->page != NULL)
         n += take_page(stream, to + n, room - n);
     if (stream->partial != NULL || stream->page != NULL || n == room)
+        return n;
+    /* a page that ended at damage: told before what comes after */
+    n += take_control(stream, to + n, room - n);
+    if (stream->partial != NULL || n == room)
         return n;
     find_cursor(stream);
     if (stream->cursor != STREAM_CURSOR_NONE)

@@ -191,6 +191,8 @@ static void page_arrived(void *arg)
 
     if (request->result == 0 || request->result == -ESTALE)
         stats_add(streams->stats, STATS_PAGES_READ, 1);
+    if (request->page != NULL && request->page->damaged)
+        stats_add(streams->stats, STATS_PAGES_DAMAGED, 1);
     if (stream == NULL)
         pager_request_free(request);
     else

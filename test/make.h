@@ -68,7 +68,7 @@ static inline struct message *make_sealed(enum message_kind kind, uint64_t posit
 
 static inline struct filter *make_filter(const char *patterns, const char *user)
 {
-    struct message_name names[MAKE_NAMES_MAX];
+    struct message_name names[MAKE_NAMES_MAX] = {{.bytes = NULL}};
     struct message_name name = {.bytes = user, .bytes_n = user != NULL ? strlen(user) : 0};
     struct filter *filter =
         filter_new(names, make_names(names, patterns), user != NULL ? &name : NULL);

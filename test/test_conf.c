@@ -188,9 +188,10 @@ static void set_says_what_is_wrong(void **state)
         {"log.format=xml", "--set: log.format is \"xml\", expected text or json"},
         {"auth.mode=token",
          "--set: auth.mode is \"token\", expected none (this version has no tokens yet)"},
-        {"history.store=sqlite:/var/lib/bugle.db",
-         "--set: history.store is \"sqlite:/var/lib/bugle.db\", expected memory: (this version "
-         "keeps the history in memory only)"},
+        {"history.store=/var/lib/bugle.db",
+         "--set: history.store is \"/var/lib/bugle.db\", expected memory: or sqlite:PATH"},
+        {"history.store=sqlite:",
+         "--set: history.store is \"sqlite:\", expected memory: or sqlite:PATH"},
         {"auth.origins=https://example.org/",
          "--set: auth.origins is \"https://example.org/\", expected SCHEME://HOST, "
          "SCHEME://HOST:PORT (lower case, no path) or loopback"},

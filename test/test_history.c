@@ -103,9 +103,10 @@ static int fake_read(struct history *history, const struct history_query *query,
     return -ESTALE;
 }
 
-static void fake_trim(struct history *history, int64_t now_ms)
+static bool fake_trim(struct history *history, int64_t now_ms)
 {
     ((struct fake *)history)->now_ms = now_ms;
+    return true;
 }
 
 static void fake_bounds(struct history *history, struct history_bounds *ret_bounds)
@@ -151,7 +152,7 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
     assert_int_equal(history_read(history, &query, &page), -ESTALE);
     assert_int_equal(fake.query.after, 5);
     assert_null(page);
-    history_trim(history, 222);
+    assert_true(history_trim(history, 222));
     assert_int_equal(fake.now_ms, 222);
     history_bounds(history, &bounds);
     assert_int_equal(bounds.trimmed, 3);

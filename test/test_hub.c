@@ -41,6 +41,7 @@ struct store {
     size_t appends_n;    /* begun */
     size_t events_n[64]; /* of each append */
     size_t trims_n;
+    size_t trims_wanted; /* until so many, say that there is more to do */
 };
 
 static struct store *store_of(struct history *history)
@@ -73,7 +74,7 @@ static int store_append(struct history *history, struct message *const *events, 
     return result;
 }
 
-static void store_trim(struct history *history, int64_t now_ms)
+static bool store_trim(struct history *history, int64_t now_ms)
 {
     struct store *store = store_of(history);
 
@@ -81,7 +82,9 @@ static void store_trim(struct history *history, int64_t now_ms)
     pthread_mutex_lock(&store->lock);
     store->trims_n++;
     pthread_cond_broadcast(&store->changed);
+    bool more = store->trims_n < store->trims_wanted;
     pthread_mutex_unlock(&store->lock);
+    return more;
 }
 
 static void store_bounds(struct history *history, struct history_bounds *ret_bounds)
@@ -757,6 +760,23 @@ static void trims_when_nobody_publishes(void **state)
     tear_down(bench);
 }
 
+/* Many steps at once where there is much to forget, without waiting for the next quarter second. */
+static void trims_on_while_there_is_more(void **state)
+{
+    struct bench *bench = build(LOTS, FOR_EVER, 0);
+    int64_t began_ms = clock_mono_ms();
+
+    (void)state;
+    bench->store.trims_wanted = 400;
+    assert_int_equal(hub_start(bench->hub), 0);
+    pthread_mutex_lock(&bench->store.lock);
+    while (bench->store.trims_n < 400)
+        pthread_cond_wait(&bench->store.changed, &bench->store.lock);
+    pthread_mutex_unlock(&bench->store.lock);
+    assert_in_range(clock_mono_ms() - began_ms, 0, 50000); /* 100 s if it waited */
+    tear_down(bench);
+}
+
 static void a_hub_that_never_ran_can_be_freed(void **state)
 {
     struct bench *bench = build(LOTS, FOR_EVER, 0);
@@ -855,6 +875,7 @@ int main(void)
         cmocka_unit_test(after_a_stop_the_answer_is_at_once_and_no),
         cmocka_unit_test(a_batch_lives_as_long_as_somebody_holds_it),
         cmocka_unit_test(trims_when_nobody_publishes),
+        cmocka_unit_test(trims_on_while_there_is_more),
         cmocka_unit_test(a_hub_that_never_ran_can_be_freed),
         cmocka_unit_test(many_publishers_have_one_order),
     };

@@ -180,6 +180,52 @@ static void expires_when_its_time_has_passed(void **state)
     }
 }
 
+/* What a store gives back is, byte for byte, what was live. */
+static void comes_back_from_what_a_store_keeps(void **state)
+{
+    static const char *const data[] = {"", "x", "a\nb\n", "id: 1", "\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(data) / sizeof(data[0]); i++) {
+        struct message *live =
+            make_message(.topics = "a b/c", .users = "ada", .data = data[i], .ttl_ms = 9);
+        size_t body_n = message_body_bytes(live);
+        char *body = malloc(body_n + 1);
+
+        memcpy(body, live->frame, body_n); /* as it is before it has an id */
+        message_seal(live, EPOCH, 9876543210 + i, 77);
+        assert_int_equal(message_body_bytes(live), body_n);
+        struct message_record record = {
+            .body = body,
+            .body_n = body_n,
+            .topics = message_topics(live),
+            .topics_n = 2,
+            .users = message_users(live),
+            .users_n = 1,
+            .position = live->position,
+            .published_ms = live->published_ms,
+            .ttl_ms = live->ttl_ms,
+        };
+        struct message *again = message_restore(&record, EPOCH);
+        free(body);
+        assert_int_equal(again->refs, 1);
+        assert_int_equal(again->kind, MESSAGE_STORED);
+        assert_int_equal(again->position, live->position);
+        assert_int_equal(again->published_ms, 77);
+        assert_int_equal(again->ttl_ms, 9);
+        assert_int_equal(again->id_offset, live->id_offset);
+        assert_int_equal(again->bytes, live->bytes);
+        assert_int_equal(again->frame_n, live->frame_n);
+        assert_memory_equal(again->frame, live->frame, live->frame_n);
+        assert_int_equal(again->topics_n, 2);
+        assert_int_equal(again->users_n, 1);
+        assert_name(&message_topics(again)[1], "b/c");
+        message_unref(live);
+        assert_name(&message_users(again)[0], "ada"); /* a copy */
+        message_unref(again);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +238,7 @@ int main(void)
         cmocka_unit_test(carries_finished_bytes),
         cmocka_unit_test(lives_as_long_as_somebody_holds_it),
         cmocka_unit_test(expires_when_its_time_has_passed),
+        cmocka_unit_test(comes_back_from_what_a_store_keeps),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

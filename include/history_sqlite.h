@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store on disk: one SQLite file, in WAL mode, synced before an append returns.  It keeps its
+ * epoch and its positions across restarts, and every row has a checksum that each read verifies.
+ *
+ * One connection writes, commits and checkpoints, on the hub's thread alone; SQLite before 3.51.3
+ * can damage a file whose checkpoints and commits come from several.  Readers have connections of
+ * their own that cannot write.  For the same reason no other program may write to a live file: a
+ * lock beside it, in PATH.lock, keeps a second gateway out.
+ *
+ * When the disk is full, appends fail with -ENOSPC until there is room again.  After any other
+ * error of input or output nobody knows what reached the disk, so every further append is refused
+ * with -EIO until a restart; reads go on.
+ */
+#ifndef BUGLE_HISTORY_SQLITE_H
+#define BUGLE_HISTORY_SQLITE_H
+
+#include "conf.h"
+#include "history.h"
+
+/*
+ * Open the file, or make it if there is none; its folder must be there.
+ *
+ * Gives a store for history_free(), or NULL with a line for the operator: it cannot be opened, is
+ * in use by another process, is something else than a history, or has a format that this version
+ * does not know.  None of these changes a file that was there.  Main thread; blocks.
+ */
+struct history *history_sqlite_open(const char *path, const struct history_limits *limits,
+                                    struct conf_error *ret_error);
+
+#endif

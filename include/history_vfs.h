@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A checksum on every page of a database file: what SQLite leaves to the disk.  The checksums of
+ * rows (history_row.h) tell damage in events; this one tells it in what leads to them, where a
+ * flipped bit would otherwise make events unfindable without a word.
+ *
+ * It is a VFS of SQLite over the usual one, for which each page keeps its last eight bytes free.
+ * Other programs can read such a file, and must not write to it.
+ */
+#ifndef BUGLE_HISTORY_VFS_H
+#define BUGLE_HISTORY_VFS_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+#define HISTORY_VFS_PAGE_BYTES 4096
+#define HISTORY_VFS_SUM_BYTES 8
+
+/* Its name, for sqlite3_open_v2().  Registers it over the VFS that is the default at the first
+ * call. Any thread. */
+const char *history_vfs(void);
+
+/*
+ * From now on add a checksum to the pages that this connection writes to its main file, and have
+ * reads of pages fail with SQLITE_IOERR_DATA where it is wrong.  The file must keep the bytes free:
+ * history_vfs_reserve() before its first page is written.
+ */
+int history_vfs_check(sqlite3 *db);
+int history_vfs_reserve(sqlite3 *db);
+
+/* Whether the file keeps the bytes free. */
+bool history_vfs_is_reserved(sqlite3 *db);
+
+#endif

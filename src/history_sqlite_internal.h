@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the store on disk share: history_sqlite.c opens and appends, _trim.c forgets
+ * and checkpoints, _read.c reads. */
+#ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
+#define BUGLE_HISTORY_SQLITE_INTERNAL_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <sys/queue.h>
+
+#include "history_row.h"
+#include "history_sqlite.h"
+#include "log.h"
+
+/* Events for users are found by user, all others by topic; those with neither by this empty name.
+ * And the empty user tells of blocks of positions in which there are events for no user in
+ * particular, so that whoever wants all of those passes over the rest without looking. */
+#define HISTORY_SQLITE_BLOCK 256
+
+enum history_sqlite_write {
+    WRITE_BEGIN,
+    WRITE_COMMIT,
+    WRITE_ROLLBACK,
+    WRITE_EVENT,
+    WRITE_TOPIC,
+    WRITE_USER,
+    WRITE_OLDEST,
+    WRITE_DROP_EVENTS,
+    WRITE_DROP_TOPIC,
+    WRITE_DROP_USER,
+    WRITE_DROP_BLOCKS,
+    WRITE_COUNT
+};
+
+struct history_sqlite_reader;
+
+struct history_sqlite {
+    struct history base;
+    struct history_limits limits;
+    char *path;
+    int lock_fd;
+
+    /* the hub's thread */
+    sqlite3 *db;
+    sqlite3_stmt *write[WRITE_COUNT];
+    bool failed;         /* no append any more */
+    bool cannot_trim;    /* the oldest rows are damaged in a way that even forgetting them fails */
+    int64_t clock_ms;    /* the latest time that any event has */
+    uint64_t total;      /* bytes of all events there ever were */
+    int64_t oldest_ms;   /* the time of the oldest event; INT64_MAX: there is none */
+    uint64_t open_block; /* the last one that was noted; UINT64_MAX: not known */
+    int wal_pages;
+    int checkpoint_at; /* at so many pages */
+    char *names;       /* room for the names of one event */
+    size_t names_room;
+    struct log_valve valve;
+
+    _Atomic uint64_t trimmed;
+    _Atomic uint64_t newest;
+    _Atomic size_t events_n;
+    _Atomic size_t bytes;
+
+    pthread_mutex_t readers_lock; /* over the list of those that nobody uses now */
+    SLIST_HEAD(, history_sqlite_reader) readers;
+};
+
+static inline struct history_sqlite *history_sqlite_of(struct history *history)
+{
+    return (struct history_sqlite *)history;
+}
+
+/* What an event counts towards history.max_bytes. */
+static inline size_t history_sqlite_cost(size_t names_n, size_t body_n)
+{
+    return names_n + body_n + SSE_TAIL_BYTES;
+}
+
+/* Whether a code means that the file is not what was written, as opposed to a disk that fails. */
+static inline bool history_sqlite_is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || code == SQLITE_IOERR_DATA;
+}
+
+/* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
+int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);
+
+/* Undo a transaction that failed with this code, and what the code means for the store.  Returns
+ * -ENOSPC, -ENOMEM or -EIO. */
+int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *what);
+
+/* The columns of an event as a struct; the pointers are the statement's. */
+#define HISTORY_SQLITE_COLUMNS "position, published_ms, ahead_ms, ttl_ms, total, sum, names, body"
+void history_sqlite_get_row(sqlite3_stmt *statement, struct history_row *ret_row);
+
+/* Whether the row is what was written. */
+bool history_sqlite_is_sound(sqlite3_stmt *statement, const struct history_row *row);
+
+/* Bytes of any length, the empty ones too, to a parameter; borrowed until the statement is reset.
+ */
+int history_sqlite_bind(sqlite3_stmt *statement, int index, const void *bytes, size_t bytes_n);
+
+/* history_ops */
+bool history_sqlite_trim(struct history *history, int64_t now_ms);
+int history_sqlite_read(struct history *history, const struct history_query *query,
+                        struct history_page **ret_page);
+uint64_t history_sqlite_find_time(struct history *history, int64_t since_ms);
+void history_sqlite_free_readers(struct history_sqlite *sqlite);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* The store on disk: forgetting what is past the limits, and moving the log into the file, in steps
+ * that hold up no publisher for long.  See history_sqlite.h. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "history_row.h"
+#include "history_sqlite_internal.h"
+
+/* One step forgets at most so many events, and stops sooner when they have many names. */
+#define STEP_EVENTS 1000
+#define STEP_NAMES 4000
+
+/* Readers that overlap for ever keep the log from beginning again at its front; past this many
+ * pages, 32 MiB, the writer waits for them a moment. */
+#define CHECKPOINT_PAGES 1000
+#define WAL_PAGES_MAX 8192
+
+/* ---- the log ---- */
+
+static void checkpoint(struct history_sqlite *sqlite)
+{
+    int mode =
+        sqlite->wal_pages > WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+
+    if (sqlite->wal_pages < sqlite->checkpoint_at)
+        return;
+    sqlite->checkpoint_at = sqlite->wal_pages + CHECKPOINT_PAGES;
+    int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
+    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
+        history_sqlite_give_up(sqlite, code, "moving the log into the file");
+}
+
+/* ---- forgetting ---- */
+
+/* What there is, and what is left of it in the course of a step. */
+struct step {
+    size_t events_n;
+    size_t bytes;
+    size_t dropped_n;
+    size_t names_n;
+    uint64_t last;     /* the last position that goes */
+    int64_t oldest_ms; /* of what stays */
+};
+
+static bool over_limits(const struct history_sqlite *sqlite, const struct step *step,
+                        int64_t now_ms)
+{
+    if (step->events_n == 0)
+        return false;
+    return step->events_n > sqlite->limits.events_max || step->bytes > sqlite->limits.bytes_max ||
+           now_ms - step->oldest_ms >= sqlite->limits.age_max_ms;
+}
+
+static int drop_name(struct history_sqlite *sqlite, enum history_sqlite_write which,
+                     const struct message_name *name, uint64_t position)
+{
+    sqlite3_stmt *statement = sqlite->write[which];
+
+    history_sqlite_bind(statement, 1, name->bytes, name->bytes_n);
+    sqlite3_bind_int64(statement, 2, (int64_t)position);
+    return history_sqlite_run(sqlite, which);
+}
+
+/* The entries by which the event is found. */
+static int drop_keys(struct history_sqlite *sqlite, const struct message *names, uint64_t position)
+{
+    static const struct message_name nameless = {.bytes = "", .bytes_n = 0};
+    int code = SQLITE_OK;
+
+    if (names->users_n > 0) {
+        for (size_t i = 0; code == SQLITE_OK && i < names->users_n; i++)
+            code = drop_name(sqlite, WRITE_DROP_USER, &message_users(names)[i], position);
+        return code;
+    }
+    for (size_t i = 0; code == SQLITE_OK && i < names->topics_n; i++)
+        code = drop_name(sqlite, WRITE_DROP_TOPIC, &message_topics(names)[i], position);
+    if (code == SQLITE_OK && names->topics_n == 0)
+        code = drop_name(sqlite, WRITE_DROP_TOPIC, &nameless, position);
+    return code;
+}
+
+/* Names that are damaged leave entries without an event behind, below all that is ever read. */
+static int drop_row(struct history_sqlite *sqlite, sqlite3_stmt *row, struct step *step)
+{
+    const void *names = sqlite3_column_blob(row, 2);
+    size_t names_n = (size_t)sqlite3_column_bytes(row, 2), count = 0;
+    size_t bytes = history_sqlite_cost(names_n, (size_t)sqlite3_column_int64(row, 3));
+    int code = SQLITE_OK;
+
+    step->last = (uint64_t)sqlite3_column_int64(row, 0);
+    step->dropped_n++;
+    step->events_n--;
+    step->bytes -= bytes < step->bytes ? bytes : step->bytes;
+    if (!history_row_count_names(names, names_n, &count) || count > names_n)
+        return SQLITE_OK;
+    struct message *message = malloc(sizeof(*message) + count * sizeof(struct message_name));
+    if (message == NULL)
+        return SQLITE_NOMEM;
+    if (history_row_get_names(names, names_n, message))
+        code = drop_keys(sqlite, message, step->last);
+    step->names_n += count;
+    free(message);
+    return code;
+}
+
+static int drop_rows(struct history_sqlite *sqlite, struct step *step, int64_t now_ms)
+{
+    sqlite3_stmt *rows = sqlite->write[WRITE_OLDEST];
+    int code;
+
+    sqlite3_bind_int64(rows, 1, STEP_EVENTS + 1);
+    while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
+        step->oldest_ms = sqlite3_column_int64(rows, 1);
+        if (!over_limits(sqlite, step, now_ms) || step->dropped_n == STEP_EVENTS ||
+            step->names_n >= STEP_NAMES)
+            break;
+        code = drop_row(sqlite, rows, step);
+        if (code != SQLITE_OK)
+            break;
+    }
+    sqlite3_reset(rows);
+    if (code != SQLITE_DONE)
+        return code == SQLITE_ROW ? SQLITE_OK : code;
+    /* that was all of them, whatever the totals say */
+    step->last = sqlite->newest;
+    step->events_n = step->bytes = 0;
+    step->oldest_ms = INT64_MAX;
+    return SQLITE_OK;
+}
+
+static int drop_up_to(struct history_sqlite *sqlite, uint64_t last)
+{
+    sqlite3_bind_int64(sqlite->write[WRITE_DROP_EVENTS], 1, (int64_t)last);
+    sqlite3_bind_int64(sqlite->write[WRITE_DROP_BLOCKS], 1,
+                       (int64_t)last - (HISTORY_SQLITE_BLOCK - 1));
+    int code = history_sqlite_run(sqlite, WRITE_DROP_EVENTS);
+
+    return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_DROP_BLOCKS) : code;
+}
+
+static int drop(struct history_sqlite *sqlite, struct step *step, int64_t now_ms)
+{
+    int code = history_sqlite_run(sqlite, WRITE_BEGIN);
+
+    if (code == SQLITE_OK)
+        code = drop_rows(sqlite, step, now_ms);
+    if (code == SQLITE_OK)
+        code = drop_up_to(sqlite, step->last);
+    return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
+}
+
+bool history_sqlite_trim(struct history *history, int64_t now_ms)
+{
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+    struct step step = {
+        .events_n = sqlite->events_n,
+        .bytes = sqlite->bytes,
+        .last = sqlite->trimmed,
+        .oldest_ms = sqlite->oldest_ms,
+    };
+
+    if (sqlite->failed)
+        return false;
+    checkpoint(sqlite);
+    if (sqlite->failed || sqlite->cannot_trim || !over_limits(sqlite, &step, now_ms))
+        return false;
+    int code = drop(sqlite, &step, now_ms);
+    if (code != SQLITE_OK) {
+        history_sqlite_give_up(sqlite, code, "forgetting old events");
+        sqlite->cannot_trim = history_sqlite_is_damage(code);
+        return false;
+    }
+    sqlite->events_n = step.events_n;
+    sqlite->bytes = step.bytes;
+    sqlite->oldest_ms = step.oldest_ms;
+    sqlite->trimmed = step.last;
+    return over_limits(sqlite, &step, now_ms);
+}

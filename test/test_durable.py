@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: MIT
+"""The store on disk: what an acknowledgement is worth when the gateway is killed, started again, or
+out of room."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+import wire
+
+CYCLES = 20
+PUBLISHERS = 3
+STREAMS = 3
+
+
+@pytest.fixture
+def store(tmp_path):
+    """The setting that names a store of the test's own."""
+    return f"sqlite:{tmp_path}/h.db"
+
+
+def past_of(stream, last):
+    """The events up to the one with this id."""
+    events = [stream.next_event()]
+    while events[-1].id != last:
+        events.append(stream.next_event())
+    return events
+
+
+# a restart
+
+
+def test_acknowledgement_says_disk(gateway_factory, store):
+    gateway = gateway_factory(store=store)
+    assert gateway.push({"data": "x"})["durability"] == "disk"
+    assert gateway.push([{"data": "x"}, {"data": "y"}])["durability"] == "disk"
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_stream_resumes_over_a_restart(gateway_factory, store, how):
+    """The epoch stays, so the old id is still a place, and nothing after it is missing."""
+    gateway = gateway_factory(store=store)
+    ids = gateway.push([{"topic": "a", "data": str(i)} for i in range(5)])["ids"]
+    live = gateway.stream("a", resume=ids[0]).next_event()
+    getattr(gateway, how)()
+    gateway.start()
+    ids += gateway.push([{"topic": "a", "data": str(i)} for i in range(5, 8)])["ids"]
+    assert ids == sorted(ids) and len(set(ids)) == 8
+    stream = gateway.stream("a", resume=ids[1])
+    assert [event.data for event in past_of(stream, ids[-1])] == ["2", "3", "4", "5", "6", "7"]
+    assert gateway.stream("a", resume=ids[0]).next_event() == live
+    assert gateway.stream("*", since="earliest").next_event().id == ids[0]
+    assert gateway.stream(since="1h").next_event().id == ids[0]
+    assert gateway.stat("resets") == 0
+    gateway.push({"topic": "a", "data": "live"})
+    assert stream.next_event().data == "live"
+
+
+def test_every_kind_of_event_is_replayed_to_those_it_is_for(gateway_factory, store):
+    gateway = gateway_factory(store=store)
+    gateway.push([
+        {"data": "all"}, {"topic": "a", "data": "a"}, {"user": "ada", "data": "ada"},
+        {"topics": ["b", "a/b"], "users": ["ada", "bob"], "data": "both"},
+        {"topic": "a", "data": "live only", "ephemeral": True}, {"topic": "b", "data": "b"}])
+    gateway.kill()
+    gateway.start()
+    end = gateway.push({"data": "end"})["id"]
+
+    def replayed(*topics, **query):
+        events = past_of(gateway.stream(*topics, since="earliest", **query), end)
+        return [event.data for event in events[:-1]]
+
+    assert replayed() == ["all", "a", "b"]
+    assert replayed("a") == ["all", "a"]
+    assert replayed("a", user="ada") == ["all", "a", "ada"]
+    assert replayed("a/*", user="bob") == ["all", "both"]
+    assert replayed("*", user="ada") == ["all", "a", "ada", "both", "b"]
+    assert replayed("*", user="eve") == ["all", "a", "b"]
+
+
+# refusals
+
+
+def assert_refuses_to_start(gateway, words):
+    gateway.start(ready=False)
+    assert gateway.wait() == 1
+    lines = [line for line in gateway.log().splitlines() if "cannot start" in line]
+    assert len(lines) == 1 and words in lines[0], gateway.log()
+    gateway.process = None
+
+
+def test_second_gateway_on_the_same_file_is_refused(gateway_factory, store):
+    gateway = gateway_factory(store=store)
+    assert_refuses_to_start(gateway_factory(store=store, start=False), "in use by another process")
+    gateway.push({"data": "x"})
+
+
+def test_foreign_file_is_refused_and_left_alone(gateway_factory, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database" * 1000)
+    assert_refuses_to_start(gateway_factory(store=f"sqlite:{path}", start=False),
+                            "is not a history of bugle")
+    assert path.read_text() == "not a database" * 1000
+    assert_refuses_to_start(gateway_factory(store="sqlite:/nowhere/h.db", start=False),
+                            "No such file or directory")
+
+
+# damage
+
+
+def test_damage_is_told_and_what_follows_is_served(gateway_factory, store, tmp_path):
+    gateway = gateway_factory(store=store)
+    ids = gateway.push([{"topic": "a", "data": f"number {i:03}"} for i in range(600)])["ids"]
+    gateway.stop()
+    path = tmp_path / "h.db"
+    content = path.read_bytes()
+    assert content.count(b"number 300") == 1
+    path.write_bytes(content.replace(b"number 300", b"number 333"))
+    gateway.start()
+    end = gateway.push({"topic": "a", "data": "end"})["id"]
+    for topics, query in [("a", {"resume": ids[0]}), ("*", {"since": "earliest"})]:
+        events = past_of(gateway.stream(topics, **query), end)
+        (at,) = [i for i, event in enumerate(events) if event.name == "reset"]
+        assert json.loads(events[at].data)["reason"] == "damaged"
+        lost = [id for id in ids if events[at - 1].id < id <= events[at].id]
+        assert ids[300] in lost and len(lost) < 100
+        begin = [] if "since" in query else ids[:1]
+        assert [event.id for event in events[:at]] == [
+            id for id in ids if id not in begin and id < lost[0]]
+        assert [event.id for event in events[at + 1:-1]] == [id for id in ids if id > lost[-1]]
+        assert {event.data for event in events if event.name == "message"} == {
+            f"number {i:03}" for i, id in enumerate(ids) if id not in begin + lost} | {"end"}
+    assert gateway.stat("pages_damaged") == 2
+    assert gateway.stat("resets") == 2
+
+
+# kill -9
+
+
+class Publisher(threading.Thread):
+    """Publishes without a pause and keeps what was acknowledged: {data: id}, in that order."""
+
+    def __init__(self, gateway, name, first):
+        super().__init__(daemon=True)
+        self.gateway = gateway
+        self.name = name
+        self.next = first
+        self.acknowledged = {}
+        self.sent = set()
+
+    def run(self):
+        with contextlib.suppress(OSError, ConnectionError, AssertionError):
+            with self.gateway.raw() as connection:
+                while True:
+                    self.publish(connection)
+
+    def publish(self, connection):
+        batch = [f"{self.name}-{self.next + i}" for i in range(random.choice([1, 1, 5, 40]))]
+        self.next += len(batch)
+        self.sent.update(batch)
+        topic = f"t/{self.name}"
+        body = json.dumps([{"topic": topic, "data": data} for data in batch]).encode()
+        connection.send(self.gateway.request_bytes(
+            "POST", "/api/push", [("Content-Type", "application/json")], body))
+        response = connection.read_response("POST")
+        assert response.status == 201
+        self.acknowledged.update(zip(batch, response.json()["ids"]))
+
+
+class Follower(threading.Thread):
+    """Reads a stream to its end and goes on where the one before it was: a browser's own way."""
+
+    def __init__(self, gateway, before):
+        super().__init__(daemon=True)
+        self.gateway = gateway
+        self.events = before.events if before else []
+        self.last = before.last if before else None
+
+    def run(self):
+        with contextlib.suppress(OSError, ConnectionError, AssertionError):
+            how = {"resume": self.last} if self.last else {"since": "earliest"}
+            target = wire.target_of("/events", [] if self.last else list(how.items()))
+            headers = [("Last-Event-ID", self.last)] if self.last else []
+            stream = wire.open_stream(self.gateway.address, target, headers)
+            with contextlib.closing(stream):
+                while True:
+                    event = stream.next_event()
+                    self.last = event.id
+                    if event.name != "checkpoint":
+                        self.events.append((event.id, event.name, event.data))
+
+
+def assert_exactly_once(events, acknowledged, sent):
+    """None lost, doubled, out of order or invented; what was not acknowledged comes at most once."""
+    ids = [id for id, _, _ in events]
+    assert ids == sorted(ids) and len(set(ids)) == len(ids), "order of ids"
+    assert {name for _, name, _ in events} == {"message"}, "no reset"
+    by_data = {data: id for id, _, data in events}
+    assert len(by_data) == len(events), "an event came twice"
+    assert set(by_data) <= sent, "an event that nobody sent"
+    lost = [data for data in acknowledged if data not in by_data]
+    assert not lost, f"{len(lost)} acknowledged events are lost: {lost[:5]}"
+    moved = [data for data, id in acknowledged.items() if by_data[data] != id]
+    assert not moved, f"other ids than acknowledged: {moved[:5]}"
+    for name in range(PUBLISHERS):
+        numbers = [int(data.split("-")[1]) for _, _, data in events if data.startswith(f"{name}-")]
+        assert numbers == sorted(numbers), f"publisher {name} out of order"
+
+
+def test_nothing_acknowledged_is_lost_when_the_gateway_is_killed(gateway_factory, store):
+    """`kill -9` under load, again and again; publishers count, streams reconnect."""
+    gateway = gateway_factory(store=store)
+    acknowledged, sent, followers, first = {}, set(), [None] * STREAMS, 0
+    for _ in range(CYCLES):
+        publishers = [Publisher(gateway, str(name), first) for name in range(PUBLISHERS)]
+        followers = [Follower(gateway, before) for before in followers]
+        for thread in publishers + followers:
+            thread.start()
+        time.sleep(random.uniform(0.05, 0.5))  # the moment of the crash is what is left to chance
+        gateway.kill()
+        for thread in publishers + followers:
+            thread.join(wire.seconds(20))
+            assert not thread.is_alive()
+        for publisher in publishers:
+            acknowledged.update(publisher.acknowledged)
+            sent |= publisher.sent
+        first = max(publisher.next for publisher in publishers)
+        gateway.start()
+    end = gateway.push({"data": "9-0"})["id"]
+    acknowledged["9-0"] = end
+    sent.add("9-0")
+    replay = [(event.id, event.name, event.data)
+              for event in past_of(gateway.stream(since="earliest"), end)]
+    assert_exactly_once(replay, acknowledged, sent)
+    for follower in followers:
+        rest = past_of(gateway.stream(resume=follower.last), end)
+        events = follower.events + [(event.id, event.name, event.data) for event in rest]
+        assert events == replay, "a stream that reconnected saw something else"
+    assert len(acknowledged) > 100 * CYCLES / wire.seconds(1), len(acknowledged)
+
+
+# a full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk_refuses_publishers_and_keeps_streams(gateway_factory, small_disk):
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 << 20))
+    gateway = gateway_factory(store=f"sqlite:{small_disk}/h.db")
+    stream = gateway.stream("a", since="earliest")
+    acknowledged = []
+    while True:
+        response = gateway.post({"topic": "a", "data": f"{len(acknowledged)} " + "x" * 20000})
+        if response.status != 201:
+            break
+        acknowledged.append(response.json()["id"])
+    assert response.status == 507, response
+    assert response.json()["code"] == "disk_reserve"
+    assert response.head.get("Retry-After")
+    assert len(acknowledged) > 10
+
+    # no disk, but all the rest: live streams, replay, events that are not stored
+    assert [event.id for event in past_of(stream, acknowledged[-1])] == acknowledged
+    again = gateway.stream("a", resume=acknowledged[0])
+    assert [event.id for event in past_of(again, acknowledged[-1])] == acknowledged[1:]
+    gateway.push({"topic": "a", "data": "light", "ephemeral": True})
+    assert stream.next_event().data == "light"
+    for _ in range(20):
+        assert gateway.post({"topic": "a", "data": "y" * 20000}).status == 507
+
+    ballast.unlink()
+    acknowledged.append(gateway.push({"topic": "a", "data": "room again"})["id"])
+    assert stream.next_event().data == "room again"
+    gateway.kill()
+    gateway.start()
+    replay = past_of(gateway.stream("a", since="earliest"), acknowledged[-1])
+    assert [event.id for event in replay] == acknowledged
+
+
+# the file
+
+
+def test_file_can_be_opened_by_anybody(gateway_factory, store, tmp_path):
+    """Other programs can read it; they must not write."""
+    gateway = gateway_factory(store=store)
+    gateway.push([{"topic": "a", "data": str(i)} for i in range(10)])
+    gateway.stop()
+    left = sorted(path.name for path in pathlib.Path(tmp_path).iterdir() if path.is_file())
+    assert left == ["h.db", "h.db.lock"]
+    with contextlib.closing(sqlite3.connect(f"file:{tmp_path}/h.db?mode=ro", uri=True)) as db:
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (10,)
+        assert db.execute("SELECT count(*) FROM topics WHERE topic = x'61'").fetchone() == (10,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
