@@ -20,8 +20,12 @@
 #include "topic.h"
 
 #define PAGE_EVENTS_MAX 256
-/* A transaction that stays open keeps the log from beginning again at its front. */
+/* A transaction that stays open keeps the log from beginning again at its front; and where events
+ * lie far apart, whoever waits for them is better served with the first ones. */
 #define READ_NS_MAX (20 * INT64_C(1000000))
+#define READ_NS_WITH_EVENTS_MAX (3 * INT64_C(1000000))
+/* Room for the inner pages of the table of events at ten million of them. */
+#define CACHE_KIB "8192"
 /* Topics looked at for the patterns of one read; beyond it, going through the events is cheaper. */
 #define TOPICS_MAX 512
 #define BUSY_MS 1000
@@ -86,7 +90,8 @@ static int open_reader(const struct history_sqlite *sqlite, struct history_sqlit
     sqlite3_db_config(reader->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     code = sqlite3_exec(reader->db,
                         "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;"
-                        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0",
+                        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+                        "PRAGMA cache_size = -" CACHE_KIB,
                         NULL, NULL, NULL);
     for (size_t i = 0; code == SQLITE_OK && i < READ_COUNT; i++)
         code = sqlite3_prepare_v3(reader->db, read_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
@@ -149,7 +154,7 @@ struct read {
     const char *epoch;
     struct history_page *page;
     uint64_t last; /* the last position there is to read */
-    int64_t until_ns;
+    int64_t began_ns;
 };
 
 static sqlite3_stmt *statement_of(const struct read *read, enum read_statement which)
@@ -273,6 +278,12 @@ static int skip_damage(struct read *read, uint64_t position)
 
 /* ---- rows that follow each other ---- */
 
+static bool is_late(const struct read *read)
+{
+    return clock_mono_ns() - read->began_ns >=
+           (read->page->events_n > 0 ? READ_NS_WITH_EVENTS_MAX : READ_NS_MAX);
+}
+
 /* Look at all from `from` to `to`; the page has everything before. */
 static int look_through(struct read *read, uint64_t from, uint64_t to)
 {
@@ -285,7 +296,7 @@ static int look_through(struct read *read, uint64_t from, uint64_t to)
     sqlite3_bind_int64(statement, 2, (int64_t)to);
     while (result == GO_ON && position <= to && (code = sqlite3_step(statement)) == SQLITE_ROW) {
         result = look_at(read, statement, position++);
-        if (result == GO_ON && clock_mono_ns() >= read->until_ns)
+        if (result == GO_ON && is_late(read))
             result = STOP;
     }
     sqlite3_reset(statement);
@@ -595,7 +606,7 @@ int history_sqlite_read(struct history *history, const struct history_query *que
         .query = query,
         .epoch = history->epoch,
         .last = newest < query->upto ? newest : query->upto,
-        .until_ns = clock_mono_ns() + READ_NS_MAX,
+        .began_ns = clock_mono_ns(),
     };
 
     if (query->after < sqlite->trimmed)
