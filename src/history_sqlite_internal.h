@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the store on disk share: history_sqlite.c opens and appends, _trim.c forgets
- * and checkpoints, _read.c reads. */
+/* What the files of the store on disk share: history_sqlite_open.c opens, history_sqlite.c appends,
+ * _trim.c forgets and checkpoints, _read.c reads. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
 
@@ -16,6 +16,9 @@
  * And the empty user tells of blocks of positions in which there are events for no user in
  * particular, so that whoever wants all of those passes over the rest without looking. */
 #define HISTORY_SQLITE_BLOCK 256
+
+/* The log is moved into the file each time it has grown by so many pages. */
+#define HISTORY_SQLITE_CHECKPOINT_PAGES 1000
 
 enum history_sqlite_write {
     WRITE_BEGIN,
@@ -80,6 +83,12 @@ static inline bool history_sqlite_is_damage(int code)
 {
     return (code & 0xff) == SQLITE_CORRUPT || code == SQLITE_IOERR_DATA;
 }
+
+/* A store that is not open yet, for history_free().  NULL when out of memory. */
+struct history_sqlite *history_sqlite_new(const struct history_limits *limits);
+
+/* Compile what is written with, once the tables are there.  Returns 0 or -1. */
+int history_sqlite_prepare(struct history_sqlite *sqlite);
 
 /* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
 int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);

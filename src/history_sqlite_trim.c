@@ -15,7 +15,6 @@
 
 /* Readers that overlap for ever keep the log from beginning again at its front; past this many
  * pages, 32 MiB, the writer waits for them a moment. */
-#define CHECKPOINT_PAGES 1000
 #define WAL_PAGES_MAX 8192
 
 /* ---- the log ---- */
@@ -27,7 +26,7 @@ static void checkpoint(struct history_sqlite *sqlite)
 
     if (sqlite->wal_pages < sqlite->checkpoint_at)
         return;
-    sqlite->checkpoint_at = sqlite->wal_pages + CHECKPOINT_PAGES;
+    sqlite->checkpoint_at = sqlite->wal_pages + HISTORY_SQLITE_CHECKPOINT_PAGES;
     int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
         history_sqlite_give_up(sqlite, code, "moving the log into the file");
