@@ -40,6 +40,8 @@ struct conf {
         uint64_t max_age_ms;
         uint64_t max_events;
         uint64_t max_bytes;
+        uint64_t idempotency_window_ms;
+        uint64_t idempotency_keys;
     } history;
     struct {
         uint64_t streams; /* 0: what the descriptors allow */

@@ -22,6 +22,13 @@
 /* What a 201 promises; the words are on the wire. */
 enum history_durability { HISTORY_MEMORY, HISTORY_DISK, HISTORY_REPLICATED };
 
+/* What a store knows of the idempotency key that an event has. */
+enum history_key {
+    HISTORY_KEY_NEW,   /* nobody used it within the window */
+    HISTORY_KEY_SAME,  /* it came before, with the same content */
+    HISTORY_KEY_OTHER, /* it came before, with other content */
+};
+
 struct history_bounds {
     uint64_t trimmed; /* everything up to here is gone; the oldest event is after it */
     uint64_t newest;  /* last committed position */
@@ -44,6 +51,14 @@ struct history_query {
     size_t bytes_max; /* of frames; a page holds at least one event if there is one */
 };
 
+/* What a store holds. */
+struct history_usage {
+    size_t events_n;
+    size_t bytes;
+    size_t keys_n;
+    size_t keys_early_n; /* keys forgotten before their window was over, ever */
+};
+
 struct history;
 
 struct history_ops {
@@ -51,10 +66,13 @@ struct history_ops {
                   int64_t now_ms);
     int (*read)(struct history *history, const struct history_query *query,
                 struct history_page **ret_page);
+    int (*find_key)(struct history *history, const struct message *message, int64_t now_ms,
+                    uint64_t *ret_position);
+    void (*settle)(struct history *history); /* may be NULL */
     bool (*trim)(struct history *history, int64_t now_ms);
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
-    void (*usage)(struct history *history, size_t *ret_events, size_t *ret_bytes);
+    void (*usage)(struct history *history, struct history_usage *ret_usage);
     void (*free)(struct history *history);
 };
 
@@ -70,18 +88,31 @@ struct history_limits {
     int64_t age_max_ms;
     size_t events_max;
     size_t bytes_max;
+    int64_t key_window_ms; /* how long an idempotency key is remembered */
+    size_t keys_max;       /* the oldest go first */
 };
 
 /*
  * Commit events, all or none, in their order, and seal each (message_seal).  When it returns 0 the
- * events are as safe as `durability` says.  All are MESSAGE_STORED.  The store takes references of
- * its own.
+ * events are as safe as `durability` says, and their idempotency keys with them.  All are
+ * MESSAGE_STORED, and no two have the same key.  The store takes references of its own.
  *
  * Returns 0, -ENOMEM, or -errno of the store; then nothing was stored and nothing was sealed.
  * Thread: the hub's.
  */
 int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms);
+
+/*
+ * Look up the idempotency key of an event that is not stored yet.
+ *
+ * ret_position  set when the key is known: of the event that came with it, which may be forgotten
+ *               by now
+ *
+ * Returns one of enum history_key, or -errno of the store.  Thread: the hub's.
+ */
+int history_find_key(struct history *history, const struct message *message, int64_t now_ms,
+                     uint64_t *ret_position);
 
 /*
  * Read the next page.  A page may be empty and still have made progress (`upto`): a read looks at
@@ -96,9 +127,13 @@ int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page);
 void history_page_free(struct history_page *page); /* accepts NULL */
 
-/* Forget what is past the limits, and do what else a store has to do now and then: one step of
- * bounded cost.  Returns whether there is more to do at once.  Thread: the hub's, after each commit
- * and some times a second. */
+/* Do what appends leave behind and what may wait until they are answered.  Cheap when there is
+ * nothing to do.  Thread: the hub's, after each append. */
+void history_settle(struct history *history);
+
+/* Forget what is past the limits: one step, whose cost is bounded by what was appended since the
+ * last one.  Returns whether there is more to do at once.  Thread: the hub's, some times a second.
+ */
 bool history_trim(struct history *history, int64_t now_ms);
 
 /* What can be read now.  Any thread; does not block on reads or writes of events. */
@@ -109,7 +144,7 @@ void history_bounds(struct history *history, struct history_bounds *ret_bounds);
 uint64_t history_find_time(struct history *history, int64_t since_ms);
 
 /* What it holds. */
-void history_usage(struct history *history, size_t *ret_events, size_t *ret_bytes);
+void history_usage(struct history *history, struct history_usage *ret_usage);
 
 const char *history_durability_text(const struct history *history);
 

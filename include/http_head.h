@@ -16,9 +16,9 @@
 #include <stdint.h>
 
 struct http_head_limits {
-    size_t head_bytes_max;    /* request line, headers and the blank line: 431 beyond */
-    size_t target_bytes_max;  /* request target: 414 beyond */
-    size_t headers_max;       /* number of header lines: 431 beyond */
+    size_t head_bytes_max;   /* request line, headers and the blank line: 431 beyond */
+    size_t target_bytes_max; /* request target: 414 beyond */
+    size_t headers_max;      /* number of header lines: 431 beyond */
 };
 
 enum http_head_verdict {
@@ -36,12 +36,12 @@ struct http_head {
     const char *path; /* of the target, up to its '?', not decoded; "*" for OPTIONS *, "/" for
                        * an absolute URL that has none */
     size_t path_n;
-    size_t head_bytes;   /* with the blank line */
+    size_t head_bytes; /* with the blank line */
     size_t headers_n;
     size_t cookie_bytes; /* of all Cookie values: libmicrohttpd keeps them twice */
     size_t cookies_n;    /* at most so many in them */
     bool http_1_0;
-    bool chunked;            /* Transfer-Encoding: chunked */
+    bool chunked; /* Transfer-Encoding: chunked */
     bool has_content_length;
     uint64_t content_length;
     /* set when BAD */

@@ -38,8 +38,19 @@ struct hub_op {
     struct message **events;   /* borrowed; none: a probe, answered without touching the store */
     size_t events_n;
     size_t bytes; /* of the events: what hub_admit() was asked for */
-    int result;   /* set with the answer: 0, or -errno and nothing of it was stored or sent */
-    int64_t submitted_ns; /* the hub's own use */
+
+    /* Room for one number an event, or NULL when none has an idempotency key.  Set with the answer:
+     * the position of the event that came first with the same key and is the same; 0: there is
+     * none, this one was stored. */
+    uint64_t *firsts;
+
+    /* Set with the answer: 0, or -errno and nothing of it was stored or sent.  -EEXIST: the key of
+     * event `conflict_at` came before with other content. */
+    int result;
+    size_t conflict_at;
+
+    int64_t submitted_ns; /* the hub's own use, as is the next */
+    bool in_commit;       /* the answer depends on the commit under way */
 };
 
 STAILQ_HEAD(hub_ops, hub_op);

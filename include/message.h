@@ -5,7 +5,7 @@
  *
  * Life: a publisher's worker builds it (message_new), the hub gives it its place and time
  * (message_seal), and from then on nobody changes a byte: rings, the memory store and streams that
- * stopped in the middle of the frame each hold a reference.  Frame, topics and users are one
+ * stopped in the middle of the frame each hold a reference.  Frame, topics, users and key are one
  * allocation with the struct.
  *
  * Streams also send frames of their own (a heartbeat, a reset): those are events too, of kind
@@ -38,15 +38,19 @@ struct message {
     uint8_t kind; /* enum message_kind */
     uint16_t topics_n;
     uint16_t users_n;
+    uint16_t key_n; /* bytes of the idempotency key; 0: there is none */
     uint32_t frame_n;
     uint32_t id_offset;   /* into the frame; UINT32_MAX without an id */
     uint32_t bytes;       /* of the whole allocation: what it costs those who hold it */
     uint64_t position;    /* its own, or for an ephemeral event the last one stored before it */
     int64_t published_ms; /* wall clock, set by message_seal() */
     int64_t ttl_ms;       /* 0: as long as the history keeps it */
-    char *frame;
+    char *frame;          /* digest and key stand behind it */
     struct message_name names[]; /* topics, then users */
 };
+
+#define MESSAGE_KEY_BYTES_MAX 256
+#define MESSAGE_DIGEST_BYTES 16
 
 /* What a publisher said, checked.  All pointers are borrowed for the call of message_new(). */
 struct message_draft {
@@ -57,6 +61,8 @@ struct message_draft {
     size_t users_n;
     int64_t ttl_ms;
     enum message_kind kind;
+    const char *key; /* idempotency key of a MESSAGE_STORED event, or NULL */
+    size_t key_n;    /* at most MESSAGE_KEY_BYTES_MAX */
 };
 
 /* What a store kept of a MESSAGE_STORED event.  All pointers are borrowed for the call. */
@@ -110,6 +116,19 @@ static inline const struct message_name *message_topics(const struct message *me
 static inline const struct message_name *message_users(const struct message *message)
 {
     return message->names + message->topics_n;
+}
+
+/* Of an event with a key: all that a publisher said of it, in MESSAGE_DIGEST_BYTES.  Two events
+ * with the same digest are the same event said twice. */
+static inline const char *message_digest(const struct message *message)
+{
+    return message->frame + message->frame_n;
+}
+
+/* `key_n` bytes. */
+static inline const char *message_key(const struct message *message)
+{
+    return message_digest(message) + MESSAGE_DIGEST_BYTES;
 }
 
 /* Whether its own ttl has passed: it is no longer replayed then. */

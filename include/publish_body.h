@@ -24,6 +24,8 @@
 struct publish_limits {
     size_t event_bytes_max; /* of the data of one event: 413 beyond */
     size_t json_depth_max;  /* 400 beyond */
+    const char *key;        /* idempotency key from a header, for a single event; NULL: none */
+    size_t key_n;
 };
 
 /* What a body said.  Owned by whoever got it: publish_body_free(). */
@@ -31,6 +33,7 @@ struct publish_body {
     struct message **messages;
     size_t messages_n;
     size_t bytes;  /* what the messages cost */
+    bool has_keys; /* an event has an idempotency key */
     bool is_array; /* the body was an array: so is the answer */
 };
 

@@ -14,11 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SSE_EPOCH_BYTES 12                                           /* [0-9a-z] */
+#define SSE_EPOCH_BYTES 12 /* [0-9a-z] */
 #define SSE_POSITION_DIGITS 16
-#define SSE_ID_BYTES (SSE_EPOCH_BYTES + 1 + SSE_POSITION_DIGITS)     /* without the NUL */
+#define SSE_ID_BYTES (SSE_EPOCH_BYTES + 1 + SSE_POSITION_DIGITS) /* without the NUL */
 #define SSE_POSITION_MAX UINT64_C(9999999999999999)
-#define SSE_TAIL_BYTES (4 + SSE_ID_BYTES + 2)                        /* see sse_put_tail() */
+#define SSE_TAIL_BYTES (4 + SSE_ID_BYTES + 2) /* see sse_put_tail() */
 #define SSE_NAME_BYTES_MAX 128
 #define SSE_RETRY_MIN_MS 1000
 #define SSE_RETRY_MAX_MS 3600000
@@ -59,8 +59,8 @@ size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id
  */
 void sse_put_id(char *to, const char *epoch, uint64_t position);
 
-/* Write the end of every frame that has an id, the only part of it that the id decides: SSE_TAIL_BYTES
- * bytes, the `id` line and the blank line.  As sse_put_id() otherwise. */
+/* Write the end of every frame that has an id, the only part of it that the id decides:
+ * SSE_TAIL_BYTES bytes, the `id` line and the blank line.  As sse_put_id() otherwise. */
 void sse_put_tail(char *to, const char *epoch, uint64_t position);
 
 /*

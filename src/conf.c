@@ -125,6 +125,10 @@ static const struct row rows[] = {
           "Events that are kept; the oldest go first."),
     BYTES("history.max_bytes", history.max_bytes, "64M", "64K", "1024G", RESTART,
           "Bytes of events that are kept; the oldest go first."),
+    DURATION("history.idempotency_window", history.idempotency_window_ms, "24h", "1s", "3650d",
+             RESTART, "How long an idempotency key is remembered."),
+    COUNT("history.idempotency_keys", history.idempotency_keys, "1000000", "1", "1000000000",
+          RESTART, "Idempotency keys that are remembered; the oldest go first."),
 
     COUNT("limits.streams", limits.streams, "0", "0", "10000000", RESTART,
           "Streams open at once; 0 is what the limit on descriptors allows."),

@@ -13,6 +13,12 @@ int history_append(struct history *history, struct message *const *events, size_
     return history->ops->append(history, events, events_n, now_ms);
 }
 
+int history_find_key(struct history *history, const struct message *message, int64_t now_ms,
+                     uint64_t *ret_position)
+{
+    return history->ops->find_key(history, message, now_ms, ret_position);
+}
+
 int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page)
 {
@@ -26,6 +32,12 @@ void history_page_free(struct history_page *page)
     for (size_t i = 0; i < page->events_n; i++)
         message_unref(page->events[i]);
     free(page);
+}
+
+void history_settle(struct history *history)
+{
+    if (history->ops->settle != NULL)
+        history->ops->settle(history);
 }
 
 bool history_trim(struct history *history, int64_t now_ms)
@@ -43,9 +55,9 @@ uint64_t history_find_time(struct history *history, int64_t since_ms)
     return history->ops->find_time(history, since_ms);
 }
 
-void history_usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+void history_usage(struct history *history, struct history_usage *ret_usage)
 {
-    history->ops->usage(history, ret_events, ret_bytes);
+    history->ops->usage(history, ret_usage);
 }
 
 const char *history_durability_text(const struct history *history)

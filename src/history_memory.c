@@ -8,6 +8,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "key_table.h"
 
 /* A read holds the lock against the one writer, so it looks at a bounded number of events. */
 #define SCAN_EVENTS_MAX 2048
@@ -23,6 +26,9 @@ struct history_memory {
     struct message **slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
+    struct key_table *keys; /* the hub's thread alone */
+    _Atomic size_t keys_n;
+    _Atomic size_t keys_early_n;
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
 };
@@ -85,6 +91,49 @@ static void trim_locked(struct history_memory *memory, int64_t now_ms)
         drop_oldest(memory);
 }
 
+/* Note the keys of events that will get the positions after `newest`.  What fails in the middle
+ * leaves none. */
+static int put_keys(struct history_memory *memory, struct message *const *events, size_t events_n,
+                    int64_t now_ms)
+{
+    for (size_t i = 0; i < events_n; i++)
+        if (events[i]->key_n > 0 &&
+            key_table_put(memory->keys, events[i], memory->newest + 1 + i, now_ms) != 0) {
+            while (i-- > 0)
+                if (events[i]->key_n > 0)
+                    key_table_drop(memory->keys, events[i]);
+            return -ENOMEM;
+        }
+    return 0;
+}
+
+static void trim_keys(struct history_memory *memory, int64_t now_ms)
+{
+    const struct key_entry *oldest;
+
+    while ((oldest = key_table_oldest(memory->keys)) != NULL) {
+        bool is_over = now_ms - oldest->stored_ms >= memory->limits.key_window_ms;
+
+        if (!is_over && key_table_count(memory->keys) <= memory->limits.keys_max)
+            break;
+        memory->keys_early_n += !is_over;
+        key_table_drop_oldest(memory->keys);
+    }
+    memory->keys_n = key_table_count(memory->keys);
+}
+
+static int find_key(struct history *history, const struct message *message, int64_t now_ms,
+                    uint64_t *ret_position)
+{
+    struct history_memory *memory = memory_of(history);
+    const struct key_entry *entry = key_table_find(memory->keys, message);
+
+    if (entry == NULL || now_ms - entry->stored_ms >= memory->limits.key_window_ms)
+        return HISTORY_KEY_NEW;
+    *ret_position = entry->position;
+    return key_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
+}
+
 static int append(struct history *history, struct message *const *events, size_t events_n,
                   int64_t now_ms)
 {
@@ -93,6 +142,8 @@ static int append(struct history *history, struct message *const *events, size_t
 
     pthread_mutex_lock(&memory->lock);
     result = reserve(memory, events_n);
+    if (result == 0)
+        result = put_keys(memory, events, events_n, now_ms);
     for (size_t i = 0; result == 0 && i < events_n; i++) {
         uint64_t position = memory->newest + 1;
 
@@ -103,6 +154,7 @@ static int append(struct history *history, struct message *const *events, size_t
     }
     trim_locked(memory, now_ms);
     pthread_mutex_unlock(&memory->lock);
+    trim_keys(memory, now_ms);
     return result;
 }
 
@@ -161,6 +213,7 @@ static bool trim(struct history *history, int64_t now_ms)
     pthread_mutex_lock(&memory->lock);
     trim_locked(memory, now_ms);
     pthread_mutex_unlock(&memory->lock);
+    trim_keys(memory, now_ms);
     return false;
 }
 
@@ -193,14 +246,16 @@ static uint64_t find_time(struct history *history, int64_t since_ms)
     return low;
 }
 
-static void usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+static void usage(struct history *history, struct history_usage *ret_usage)
 {
     struct history_memory *memory = memory_of(history);
 
     pthread_mutex_lock(&memory->lock);
-    *ret_events = memory->newest - memory->trimmed;
-    *ret_bytes = memory->bytes;
+    ret_usage->events_n = memory->newest - memory->trimmed;
+    ret_usage->bytes = memory->bytes;
     pthread_mutex_unlock(&memory->lock);
+    ret_usage->keys_n = memory->keys_n;
+    ret_usage->keys_early_n = memory->keys_early_n;
 }
 
 static void free_store(struct history *history)
@@ -210,6 +265,7 @@ static void free_store(struct history *history)
     while (memory->trimmed < memory->newest)
         drop_oldest(memory);
     pthread_mutex_destroy(&memory->lock);
+    key_table_free(memory->keys);
     free(memory->slots);
     free(memory);
 }
@@ -217,6 +273,7 @@ static void free_store(struct history *history)
 static const struct history_ops memory_ops = {
     .append = append,
     .read = read_page,
+    .find_key = find_key,
     .trim = trim,
     .bounds = bounds,
     .find_time = find_time,
@@ -235,7 +292,10 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->limits = *limits;
     memory->slots_n = SLOTS_MIN;
     memory->slots = calloc(memory->slots_n, sizeof(struct message *));
-    if (memory->slots == NULL || history_draw_epoch(memory->base.epoch) != 0) {
+    memory->keys = key_table_new();
+    if (memory->slots == NULL || memory->keys == NULL ||
+        history_draw_epoch(memory->base.epoch) != 0) {
+        key_table_free(memory->keys);
         free(memory->slots);
         free(memory);
         return NULL;

@@ -26,6 +26,11 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_DROP_TOPIC] = "DELETE FROM topics WHERE topic = ?1 AND position = ?2",
     [WRITE_DROP_USER] = "DELETE FROM users WHERE user = ?1 AND position = ?2",
     [WRITE_DROP_BLOCKS] = "DELETE FROM users WHERE user = x'' AND position <= ?1",
+    /* a key whose window is over may still be there */
+    [WRITE_KEY] = "INSERT OR REPLACE INTO keys VALUES(?1, ?2, ?3, ?4, ?5)",
+    [WRITE_FIND_KEY] = "SELECT position, stored_ms, digest FROM keys WHERE key = ?1",
+    [WRITE_OLDEST_KEYS] = "SELECT number, stored_ms FROM keys ORDER BY number LIMIT ?1",
+    [WRITE_DROP_KEYS] = "DELETE FROM keys WHERE number < ?1",
 };
 
 /* ---- errors ---- */
@@ -106,8 +111,8 @@ bool history_sqlite_is_sound(sqlite3_stmt *statement, const struct history_row *
 
 /* ---- appending ---- */
 
-static int put_key(struct history_sqlite *sqlite, enum history_sqlite_write which,
-                   const struct message_name *name, uint64_t position)
+static int put_entry(struct history_sqlite *sqlite, enum history_sqlite_write which,
+                     const struct message_name *name, uint64_t position)
 {
     sqlite3_stmt *statement = sqlite->write[which];
 
@@ -116,7 +121,9 @@ static int put_key(struct history_sqlite *sqlite, enum history_sqlite_write whic
     return history_sqlite_run(sqlite, which);
 }
 
-static int put_keys(struct history_sqlite *sqlite, const struct message *message, uint64_t position)
+/* What the event is found by. */
+static int put_entries(struct history_sqlite *sqlite, const struct message *message,
+                       uint64_t position)
 {
     static const struct message_name nameless = {.bytes = "", .bytes_n = 0};
     uint64_t block = position - position % HISTORY_SQLITE_BLOCK;
@@ -124,15 +131,15 @@ static int put_keys(struct history_sqlite *sqlite, const struct message *message
 
     if (message->users_n > 0) {
         for (size_t i = 0; code == SQLITE_OK && i < message->users_n; i++)
-            code = put_key(sqlite, WRITE_USER, &message_users(message)[i], position);
+            code = put_entry(sqlite, WRITE_USER, &message_users(message)[i], position);
         return code;
     }
     for (size_t i = 0; code == SQLITE_OK && i < message->topics_n; i++)
-        code = put_key(sqlite, WRITE_TOPIC, &message_topics(message)[i], position);
+        code = put_entry(sqlite, WRITE_TOPIC, &message_topics(message)[i], position);
     if (code == SQLITE_OK && message->topics_n == 0)
-        code = put_key(sqlite, WRITE_TOPIC, &nameless, position);
+        code = put_entry(sqlite, WRITE_TOPIC, &nameless, position);
     if (code == SQLITE_OK && block != sqlite->open_block)
-        code = put_key(sqlite, WRITE_USER, &nameless, block);
+        code = put_entry(sqlite, WRITE_USER, &nameless, block);
     sqlite->open_block = block;
     return code;
 }
@@ -168,9 +175,14 @@ static int put_row(struct history_sqlite *sqlite, const struct history_row *row)
                                                                             : SQLITE_CORRUPT;
 }
 
-/* Adds to `bytes` what the event counts. */
+/* What a transaction adds, as far as it has come. */
+struct added {
+    size_t bytes;
+    size_t keys_n;
+};
+
 static int put_event(struct history_sqlite *sqlite, const struct message *message,
-                     uint64_t position, int64_t now_ms, size_t *bytes)
+                     uint64_t position, int64_t now_ms, struct added *added)
 {
     size_t names_n = history_row_names_bytes(message);
     struct history_row row = {
@@ -188,21 +200,26 @@ static int put_event(struct history_sqlite *sqlite, const struct message *messag
         return code;
     history_row_put_names(sqlite->names, message);
     row.names = sqlite->names;
-    *bytes += history_sqlite_cost(row.names_n, row.body_n);
-    row.total = sqlite->total + *bytes;
+    added->bytes += history_sqlite_cost(row.names_n, row.body_n);
+    row.total = sqlite->total + added->bytes;
     code = put_row(sqlite, &row);
-    return code == SQLITE_OK ? put_keys(sqlite, message, position) : code;
+    if (code == SQLITE_OK)
+        code = put_entries(sqlite, message, position);
+    if (code == SQLITE_OK && message->key_n > 0)
+        code = history_sqlite_put_key(sqlite, message, sqlite->next_key + added->keys_n++, position,
+                                      now_ms);
+    return code;
 }
 
-/* One transaction; `ret_bytes` gets what it adds. */
+/* One transaction. */
 static int put_events(struct history_sqlite *sqlite, struct message *const *events, size_t events_n,
-                      int64_t now_ms, size_t *ret_bytes)
+                      int64_t now_ms, struct added *ret_added)
 {
     int code = history_sqlite_run(sqlite, WRITE_BEGIN);
 
-    *ret_bytes = 0;
+    *ret_added = (struct added){0};
     for (size_t i = 0; code == SQLITE_OK && i < events_n; i++)
-        code = put_event(sqlite, events[i], sqlite->newest + 1 + i, now_ms, ret_bytes);
+        code = put_event(sqlite, events[i], sqlite->newest + 1 + i, now_ms, ret_added);
     return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
 }
 
@@ -210,22 +227,25 @@ static int append(struct history *history, struct message *const *events, size_t
                   int64_t now_ms)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
-    size_t bytes;
+    struct added added;
 
     if (sqlite->failed)
         return -EIO;
-    int code = put_events(sqlite, events, events_n, now_ms, &bytes);
+    int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
         return history_sqlite_give_up(sqlite, code, "storing events");
     for (size_t i = 0; i < events_n; i++)
         message_seal(events[i], history->epoch, sqlite->newest + 1 + i, now_ms);
     if (sqlite->events_n == 0)
         sqlite->oldest_ms = now_ms;
+    if (sqlite->first_key == sqlite->next_key)
+        sqlite->oldest_key_ms = now_ms;
     if (now_ms > sqlite->clock_ms)
         sqlite->clock_ms = now_ms;
+    sqlite->next_key += added.keys_n;
     sqlite->events_n += events_n;
-    sqlite->bytes += bytes;
-    sqlite->total += bytes;
+    sqlite->bytes += added.bytes;
+    sqlite->total += added.bytes;
     sqlite->newest += events_n;
     return 0;
 }
@@ -241,12 +261,14 @@ static void bounds(struct history *history, struct history_bounds *ret_bounds)
     ret_bounds->newest = sqlite->newest;
 }
 
-static void usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+static void usage(struct history *history, struct history_usage *ret_usage)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
 
-    *ret_events = sqlite->events_n;
-    *ret_bytes = sqlite->bytes;
+    ret_usage->events_n = sqlite->events_n;
+    ret_usage->bytes = sqlite->bytes;
+    ret_usage->keys_n = (size_t)(sqlite->next_key - sqlite->first_key);
+    ret_usage->keys_early_n = sqlite->keys_early_n;
 }
 
 /* ---- beginning and ending ---- */
@@ -274,6 +296,8 @@ static void free_store(struct history *history)
 static const struct history_ops sqlite_ops = {
     .append = append,
     .read = history_sqlite_read,
+    .find_key = history_sqlite_find_key,
+    .settle = history_sqlite_settle,
     .trim = history_sqlite_trim,
     .bounds = bounds,
     .find_time = history_sqlite_find_time,
@@ -292,6 +316,8 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits)
     sqlite->limits = *limits;
     sqlite->lock_fd = -1;
     sqlite->open_block = UINT64_MAX;
+    sqlite->first_key = sqlite->next_key = 1;
+    sqlite->oldest_key_ms = INT64_MAX;
     sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
     pthread_mutex_init(&sqlite->readers_lock, NULL);
     SLIST_INIT(&sqlite->readers);

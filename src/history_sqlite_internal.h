@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the store on disk share: history_sqlite_open.c opens, history_sqlite.c appends,
- * _trim.c forgets and checkpoints, _read.c reads. */
+ * _trim.c forgets and checkpoints, _keys.c knows idempotency keys, _read.c reads. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
 
@@ -32,6 +32,10 @@ enum history_sqlite_write {
     WRITE_DROP_TOPIC,
     WRITE_DROP_USER,
     WRITE_DROP_BLOCKS,
+    WRITE_KEY,
+    WRITE_FIND_KEY,
+    WRITE_OLDEST_KEYS,
+    WRITE_DROP_KEYS,
     WRITE_COUNT
 };
 
@@ -52,6 +56,10 @@ struct history_sqlite {
     uint64_t total;      /* bytes of all events there ever were */
     int64_t oldest_ms;   /* the time of the oldest event; INT64_MAX: there is none */
     uint64_t open_block; /* the last one that was noted; UINT64_MAX: not known */
+    uint64_t first_key;  /* the number of the oldest idempotency key */
+    uint64_t next_key;   /* the number that the next one gets */
+    int64_t oldest_key_ms;
+    uint64_t trimmed_at; /* the newest position when a step of trimming last ran */
     int wal_pages;
     int checkpoint_at; /* at so many pages */
     char *names;       /* room for the names of one event */
@@ -62,6 +70,7 @@ struct history_sqlite {
     _Atomic uint64_t newest;
     _Atomic size_t events_n;
     _Atomic size_t bytes;
+    _Atomic size_t keys_early_n;
 
     pthread_mutex_t readers_lock; /* over the list of those that nobody uses now */
     SLIST_HEAD(, history_sqlite_reader) readers;
@@ -108,7 +117,27 @@ bool history_sqlite_is_sound(sqlite3_stmt *statement, const struct history_row *
  */
 int history_sqlite_bind(sqlite3_stmt *statement, int index, const void *bytes, size_t bytes_n);
 
+/* The key of an event that is being stored. */
+int history_sqlite_put_key(struct history_sqlite *sqlite, const struct message *message,
+                           uint64_t number, uint64_t position, int64_t now_ms);
+
+/* What a step of forgetting keys comes to; it holds once its transaction is committed. */
+struct history_sqlite_old_keys {
+    uint64_t first_kept;
+    int64_t oldest_ms; /* of those that stay */
+    size_t early_n;    /* forgotten within their window, for want of room */
+};
+
+bool history_sqlite_has_old_keys(const struct history_sqlite *sqlite, int64_t now_ms);
+
+/* Within a transaction: forget at most so many keys that are over. */
+int history_sqlite_drop_keys(struct history_sqlite *sqlite, size_t keys_max, int64_t now_ms,
+                             struct history_sqlite_old_keys *ret_old);
+
 /* history_ops */
+int history_sqlite_find_key(struct history *history, const struct message *message, int64_t now_ms,
+                            uint64_t *ret_position);
+void history_sqlite_settle(struct history *history);
 bool history_sqlite_trim(struct history *history, int64_t now_ms);
 int history_sqlite_read(struct history *history, const struct history_query *query,
                         struct history_page **ret_page);

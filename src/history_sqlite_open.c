@@ -21,7 +21,7 @@
 
 /* What the file says it is (the four letters "Bugl"), and in which format. */
 #define APPLICATION_ID 0x4275676c
-#define FORMAT 1
+#define FORMAT 2
 
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
  * recovery; in usual work nobody waits. */
@@ -40,6 +40,8 @@ static const char schema[] =
     "  PRIMARY KEY(topic, position)) WITHOUT ROWID;"
     "CREATE TABLE users(user BLOB NOT NULL, position INTEGER NOT NULL,"
     "  PRIMARY KEY(user, position)) WITHOUT ROWID;"
+    "CREATE TABLE keys(number INTEGER PRIMARY KEY, position INTEGER NOT NULL,"
+    "  stored_ms INTEGER NOT NULL, digest BLOB NOT NULL, key BLOB NOT NULL UNIQUE);"
     "INSERT INTO meta VALUES('epoch', '%s');"
     "PRAGMA application_id = %d;"
     "PRAGMA user_version = %d;"
@@ -270,6 +272,21 @@ static int64_t search_oldest(struct history_sqlite *sqlite, int64_t newest)
     return low;
 }
 
+static int read_keys(struct history_sqlite *sqlite)
+{
+    int64_t first, last;
+
+    if (!ask_number(sqlite, "SELECT min(number) FROM keys", &first) ||
+        !ask_number(sqlite, "SELECT max(number) FROM keys", &last))
+        return -1;
+    if (last == 0)
+        return 0;
+    sqlite->first_key = (uint64_t)first;
+    sqlite->next_key = (uint64_t)last + 1;
+    sqlite->oldest_key_ms = 0; /* the first step of trimming finds it out */
+    return 0;
+}
+
 /* Where the file stands; cheap however large it is. */
 static int read_state(struct history_sqlite *sqlite)
 {
@@ -284,7 +301,10 @@ static int read_state(struct history_sqlite *sqlite)
     sqlite->newest = (uint64_t)(ever > newest ? ever : newest);
     sqlite->trimmed = oldest > 0 ? (uint64_t)oldest - 1 : sqlite->newest;
     sqlite->events_n = sqlite->newest - sqlite->trimmed;
+    sqlite->trimmed_at = sqlite->newest;
     sqlite->oldest_ms = INT64_MAX;
+    if (read_keys(sqlite) != 0)
+        return -1;
     return sqlite->events_n > 0 ? read_figures(sqlite) : 0;
 }
 

@@ -9,9 +9,11 @@
 #include "history_row.h"
 #include "history_sqlite_internal.h"
 
-/* One step forgets at most so many events, and stops sooner when they have many names. */
-#define STEP_EVENTS 1000
-#define STEP_NAMES 4000
+/* One step forgets at most twice as many events as were appended since the last one, so that it
+ * keeps up, within these bounds; and it stops sooner when they have many names each. */
+#define STEP_EVENTS_MIN 1000
+#define STEP_EVENTS_MAX 10000
+#define STEP_NAMES_EACH 4
 
 /* Readers that overlap for ever keep the log from beginning again at its front; past this many
  * pages, 32 MiB, the writer waits for them a moment. */
@@ -19,12 +21,13 @@
 
 /* ---- the log ---- */
 
-static void checkpoint(struct history_sqlite *sqlite)
+void history_sqlite_settle(struct history *history)
 {
+    struct history_sqlite *sqlite = history_sqlite_of(history);
     int mode =
         sqlite->wal_pages > WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
 
-    if (sqlite->wal_pages < sqlite->checkpoint_at)
+    if (sqlite->failed || sqlite->wal_pages < sqlite->checkpoint_at)
         return;
     sqlite->checkpoint_at = sqlite->wal_pages + HISTORY_SQLITE_CHECKPOINT_PAGES;
     int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
@@ -36,12 +39,14 @@ static void checkpoint(struct history_sqlite *sqlite)
 
 /* What there is, and what is left of it in the course of a step. */
 struct step {
+    size_t events_max; /* to drop */
     size_t events_n;
     size_t bytes;
     size_t dropped_n;
     size_t names_n;
     uint64_t last;     /* the last position that goes */
     int64_t oldest_ms; /* of what stays */
+    struct history_sqlite_old_keys keys;
 };
 
 static bool over_limits(const struct history_sqlite *sqlite, const struct step *step,
@@ -110,11 +115,11 @@ static int drop_rows(struct history_sqlite *sqlite, struct step *step, int64_t n
     sqlite3_stmt *rows = sqlite->write[WRITE_OLDEST];
     int code;
 
-    sqlite3_bind_int64(rows, 1, STEP_EVENTS + 1);
+    sqlite3_bind_int64(rows, 1, (int64_t)step->events_max + 1);
     while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
         step->oldest_ms = sqlite3_column_int64(rows, 1);
-        if (!over_limits(sqlite, step, now_ms) || step->dropped_n == STEP_EVENTS ||
-            step->names_n >= STEP_NAMES)
+        if (!over_limits(sqlite, step, now_ms) || step->dropped_n == step->events_max ||
+            step->names_n >= STEP_NAMES_EACH * step->events_max)
             break;
         code = drop_row(sqlite, rows, step);
         if (code != SQLITE_OK)
@@ -140,31 +145,59 @@ static int drop_up_to(struct history_sqlite *sqlite, uint64_t last)
     return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_DROP_BLOCKS) : code;
 }
 
+static int drop_events(struct history_sqlite *sqlite, struct step *step, int64_t now_ms)
+{
+    if (!over_limits(sqlite, step, now_ms))
+        return SQLITE_OK;
+    int code = drop_rows(sqlite, step, now_ms);
+    return code == SQLITE_OK ? drop_up_to(sqlite, step->last) : code;
+}
+
 static int drop(struct history_sqlite *sqlite, struct step *step, int64_t now_ms)
 {
     int code = history_sqlite_run(sqlite, WRITE_BEGIN);
 
     if (code == SQLITE_OK)
-        code = drop_rows(sqlite, step, now_ms);
+        code = drop_events(sqlite, step, now_ms);
     if (code == SQLITE_OK)
-        code = drop_up_to(sqlite, step->last);
+        code = history_sqlite_drop_keys(sqlite, step->events_max, now_ms, &step->keys);
     return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
+}
+
+static void take_step(struct history_sqlite *sqlite, const struct step *step)
+{
+    sqlite->events_n = step->events_n;
+    sqlite->bytes = step->bytes;
+    sqlite->oldest_ms = step->oldest_ms;
+    sqlite->trimmed = step->last;
+    sqlite->first_key = step->keys.first_kept;
+    sqlite->oldest_key_ms = step->keys.oldest_ms;
+    sqlite->keys_early_n += step->keys.early_n;
+}
+
+static size_t step_events(struct history_sqlite *sqlite)
+{
+    size_t events_n = 2 * (size_t)(sqlite->newest - sqlite->trimmed_at);
+
+    sqlite->trimmed_at = sqlite->newest;
+    if (events_n < STEP_EVENTS_MIN)
+        return STEP_EVENTS_MIN;
+    return events_n > STEP_EVENTS_MAX ? STEP_EVENTS_MAX : events_n;
 }
 
 bool history_sqlite_trim(struct history *history, int64_t now_ms)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
     struct step step = {
+        .events_max = step_events(sqlite),
         .events_n = sqlite->events_n,
         .bytes = sqlite->bytes,
         .last = sqlite->trimmed,
         .oldest_ms = sqlite->oldest_ms,
     };
 
-    if (sqlite->failed)
-        return false;
-    checkpoint(sqlite);
-    if (sqlite->failed || sqlite->cannot_trim || !over_limits(sqlite, &step, now_ms))
+    if (sqlite->failed || sqlite->cannot_trim ||
+        (!over_limits(sqlite, &step, now_ms) && !history_sqlite_has_old_keys(sqlite, now_ms)))
         return false;
     int code = drop(sqlite, &step, now_ms);
     if (code != SQLITE_OK) {
@@ -172,9 +205,6 @@ bool history_sqlite_trim(struct history *history, int64_t now_ms)
         sqlite->cannot_trim = history_sqlite_is_damage(code);
         return false;
     }
-    sqlite->events_n = step.events_n;
-    sqlite->bytes = step.bytes;
-    sqlite->oldest_ms = step.oldest_ms;
-    sqlite->trimmed = step.last;
-    return over_limits(sqlite, &step, now_ms);
+    take_step(sqlite, &step);
+    return over_limits(sqlite, &step, now_ms) || history_sqlite_has_old_keys(sqlite, now_ms);
 }

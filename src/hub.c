@@ -10,12 +10,13 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "key_table.h"
 #include "log.h"
 
 /* One commit takes at most so many events, so that the first of a long queue are not held up by
  * the last. */
 #define BATCH_EVENTS_MAX 8192
-#define TRIM_EVERY_MS 250
+#define HOUSEKEEPING_MS 250
 
 struct hub {
     struct history *history;
@@ -34,9 +35,11 @@ struct hub {
     _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
 
-    struct message **stored; /* room for the stored events of one batch */
+    struct message **stored; /* the events of one commit, and room for more */
+    size_t stored_n;
     size_t stored_room;
-    int64_t measured_ms;
+    struct key_table *keys; /* of that commit */
+    int64_t kept_house_ms;
     struct log_valve failure_valve;
     struct stats stats;
 };
@@ -67,6 +70,11 @@ struct hub *hub_new(struct history *history, const struct hub_limits *limits)
 
     if (hub == NULL)
         return NULL;
+    hub->keys = key_table_new();
+    if (hub->keys == NULL) {
+        free(hub);
+        return NULL;
+    }
     hub->history = history;
     hub->limits = *limits;
     SLIST_INIT(&hub->listeners);
@@ -95,6 +103,7 @@ void hub_free(struct hub *hub)
     assert(!hub->started || hub->stopped);
     pthread_cond_destroy(&hub->wake);
     pthread_mutex_destroy(&hub->lock);
+    key_table_free(hub->keys);
     free(hub->stored);
     free(hub);
 }
@@ -148,6 +157,14 @@ void hub_submit(struct hub *hub, struct hub_ops *ops)
     pthread_mutex_unlock(&hub->lock);
 }
 
+static bool has_stored(const struct hub_op *op)
+{
+    for (size_t i = 0; i < op->events_n; i++)
+        if (op->events[i]->kind == MESSAGE_STORED)
+            return true;
+    return false;
+}
+
 /* Move at most one commit's worth of operations over; at least one if any waits. */
 static void take_turn(struct hub *hub, struct turn *turn)
 {
@@ -160,6 +177,8 @@ static void take_turn(struct hub *hub, struct turn *turn)
             break;
         STAILQ_REMOVE_HEAD(&hub->waiting, link);
         STAILQ_INSERT_TAIL(&turn->ops, op, link);
+        op->result = 0;
+        op->in_commit = has_stored(op);
         turn->events_n += op->events_n;
         turn->bytes += op->bytes;
     }
@@ -177,23 +196,101 @@ static int reserve_stored(struct hub *hub, size_t events_n)
     return 0;
 }
 
-/* Commit the stored events of a turn as one group. */
-static int commit(struct hub *hub, const struct turn *turn, int64_t now_ms)
+/* ---- idempotency keys ---- */
+
+/* Whether an event with the same key stands in this commit already. */
+static int find_key_in_commit(const struct hub *hub, const struct message *message,
+                              uint64_t *ret_position)
+{
+    const struct key_entry *entry = key_table_find(hub->keys, message);
+
+    if (entry == NULL)
+        return HISTORY_KEY_NEW;
+    *ret_position = entry->position;
+    return key_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
+}
+
+/* Find out whether an event came before.  `ret_in_commit` is set when what came before, or else the
+ * event itself, is not committed yet. */
+static int find_first(struct hub *hub, const struct message *message, int64_t now_ms,
+                      uint64_t *ret_position, bool *ret_in_commit)
+{
+    int known = HISTORY_KEY_NEW;
+
+    *ret_position = 0;
+    if (message->key_n > 0)
+        known = history_find_key(hub->history, message, now_ms, ret_position);
+    if (known != HISTORY_KEY_NEW)
+        return known;
+    *ret_in_commit |= message->kind == MESSAGE_STORED;
+    return message->key_n > 0 ? find_key_in_commit(hub, message, ret_position) : known;
+}
+
+/* The same for all events of an operation.  Returns 0, -EEXIST, or -errno of the store. */
+static int find_firsts(struct hub *hub, struct hub_op *op, int64_t now_ms)
+{
+    op->in_commit = false;
+    for (size_t i = 0; i < op->events_n; i++) {
+        int known = find_first(hub, op->events[i], now_ms, &op->firsts[i], &op->in_commit);
+
+        if (known == HISTORY_KEY_OTHER)
+            op->conflict_at = i;
+        if (known != HISTORY_KEY_NEW && known != HISTORY_KEY_SAME) {
+            op->in_commit = false;
+            return known < 0 ? known : -EEXIST;
+        }
+    }
+    return 0;
+}
+
+static bool is_repeat(const struct hub_op *op, size_t index)
+{
+    return op->firsts != NULL && op->firsts[index] != 0;
+}
+
+/* ---- the commit ---- */
+
+/* Put the events of an operation into the commit under way. */
+static int take_events(struct hub *hub, struct hub_op *op, int64_t now_ms)
+{
+    for (size_t i = 0; i < op->events_n; i++) {
+        if (is_repeat(op, i) || op->events[i]->kind != MESSAGE_STORED)
+            continue;
+        hub->stored[hub->stored_n++] = op->events[i];
+        if (op->events[i]->key_n > 0 &&
+            key_table_put(hub->keys, op->events[i], hub->committed + hub->stored_n, now_ms) != 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Decide what each operation adds to the commit: those that are refused add nothing. */
+static int gather_events(struct hub *hub, struct turn *turn, int64_t now_ms)
 {
     struct hub_op *op;
-    size_t stored_n = 0;
 
+    hub->stored_n = 0;
+    key_table_clear(hub->keys);
     if (reserve_stored(hub, turn->events_n) != 0)
         return -ENOMEM;
-    STAILQ_FOREACH (op, &turn->ops, link)
-        for (size_t i = 0; i < op->events_n; i++)
-            if (op->events[i]->kind == MESSAGE_STORED)
-                hub->stored[stored_n++] = op->events[i];
-    if (stored_n == 0)
-        return 0;
-    int result = history_append(hub->history, hub->stored, stored_n, now_ms);
+    STAILQ_FOREACH (op, &turn->ops, link) {
+        if (op->firsts != NULL)
+            op->result = find_firsts(hub, op, now_ms);
+        if (op->result == 0 && take_events(hub, op, now_ms) != 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Commit the stored events of a turn as one group. */
+static int commit(struct hub *hub, struct turn *turn, int64_t now_ms)
+{
+    int result = gather_events(hub, turn, now_ms);
+
+    if (result == 0 && hub->stored_n > 0)
+        result = history_append(hub->history, hub->stored, hub->stored_n, now_ms);
     if (result == 0)
-        stats_add(&hub->stats, STATS_EVENTS_PUBLISHED, (int64_t)stored_n);
+        stats_add(&hub->stats, STATS_EVENTS_PUBLISHED, (int64_t)hub->stored_n);
     return result;
 }
 
@@ -214,9 +311,13 @@ static void fill_batch(struct hub *hub, const struct turn *turn, struct hub_batc
     struct hub_op *op;
 
     STAILQ_FOREACH (op, &turn->ops, link)
-        for (size_t i = 0; i < op->events_n; i++) {
+        for (size_t i = 0; op->result == 0 && i < op->events_n; i++) {
             struct message *message = op->events[i];
 
+            if (is_repeat(op, i)) {
+                stats_add(&hub->stats, STATS_EVENTS_REPEATED, 1);
+                continue;
+            }
             if (message->kind == MESSAGE_STORED) {
                 position = message->position;
             } else {
@@ -242,15 +343,25 @@ static struct hub_batch *allocate_batch(size_t events_n)
     return batch;
 }
 
+/* A commit that failed is the answer to all that depend on it; what only live streams get, and
+ * what was stored before, does not. */
+static void fail_ops(struct turn *turn, int result, bool all)
+{
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, &turn->ops, link)
+        if (op->in_commit || (all && op->events_n > 0))
+            op->result = result;
+}
+
 /* Give the batch to every worker and every answer to its own, the batch first. */
-static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch, int result)
+static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch)
 {
     struct hub_listener *listener;
     struct hub_op *op;
 
     while ((op = STAILQ_FIRST(&turn->ops)) != NULL) {
         STAILQ_REMOVE_HEAD(&turn->ops, link);
-        op->result = op->events_n > 0 ? result : 0;
         STAILQ_INSERT_TAIL(&op->from->answers, op, link);
     }
     SLIST_FOREACH(listener, &hub->listeners, link)
@@ -262,42 +373,61 @@ static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch
     }
 }
 
-static void serve(struct hub *hub, struct turn *turn)
+/* Commit what a turn brought.  Gives the batch, or NULL when nothing new came of it. */
+static struct hub_batch *make_batch(struct hub *hub, struct turn *turn)
 {
     int64_t now_ms = clock_wall_ms();
-    struct hub_batch *batch = NULL;
-    int result = 0;
+    /* before the commit, since afterwards there is no way back */
+    struct hub_batch *batch = allocate_batch(turn->events_n);
+    int result = batch == NULL ? -ENOMEM : commit(hub, turn, now_ms);
 
-    if (turn->events_n > 0) {
-        /* before the commit, since afterwards there is no way back */
-        batch = allocate_batch(turn->events_n);
-        result = batch == NULL ? -ENOMEM : commit(hub, turn, now_ms);
-        if (result == 0) {
-            fill_batch(hub, turn, batch, now_ms);
-            stats_add(&hub->stats, STATS_HUB_BATCHES, 1);
-        } else {
-            report_failure(hub, result);
-            hub_batch_unref(batch);
-            batch = NULL;
-        }
+    if (result != 0) {
+        report_failure(hub, result);
+        fail_ops(turn, result, batch == NULL);
     }
+    if (batch != NULL)
+        fill_batch(hub, turn, batch, now_ms);
+    if (batch != NULL && batch->events_n > 0) {
+        stats_add(&hub->stats, STATS_HUB_BATCHES, 1);
+        return batch;
+    }
+    hub_batch_unref(batch);
+    return NULL;
+}
+
+static void serve(struct hub *hub, struct turn *turn)
+{
+    struct hub_batch *batch = turn->events_n > 0 ? make_batch(hub, turn) : NULL;
+
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
-    hand_out(hub, turn, batch, result);
+    hand_out(hub, turn, batch);
     hub_batch_unref(batch);
 }
 
-static void measure_if_due(struct hub *hub)
+static void measure(struct hub *hub)
+{
+    struct history_usage usage;
+
+    history_usage(hub->history, &usage);
+    stats_set(&hub->stats, STATS_HISTORY_EVENTS, (int64_t)usage.events_n);
+    stats_set(&hub->stats, STATS_HISTORY_BYTES, (int64_t)usage.bytes);
+    stats_set(&hub->stats, STATS_IDEMPOTENCY_KEYS, (int64_t)usage.keys_n);
+    stats_set(&hub->stats, STATS_KEYS_FORGOTTEN_EARLY, (int64_t)usage.keys_early_n);
+    stats_set(&hub->stats, STATS_QUEUE_BYTES, (int64_t)hub->queue_bytes);
+}
+
+/* Also when nobody publishes, to keep the bound of age; and not after every commit, since a step
+ * may cost as much as a commit.  Returns whether there is more to do at once. */
+static bool keep_house(struct hub *hub, bool more)
 {
     int64_t now_ms = clock_mono_ms();
-    size_t events_n, bytes;
 
-    if (now_ms - hub->measured_ms < TRIM_EVERY_MS)
-        return;
-    hub->measured_ms = now_ms;
-    history_usage(hub->history, &events_n, &bytes);
-    stats_set(&hub->stats, STATS_HISTORY_EVENTS, (int64_t)events_n);
-    stats_set(&hub->stats, STATS_HISTORY_BYTES, (int64_t)bytes);
-    stats_set(&hub->stats, STATS_QUEUE_BYTES, (int64_t)hub->queue_bytes);
+    if (!more && now_ms - hub->kept_house_ms < HOUSEKEEPING_MS)
+        return false;
+    hub->kept_house_ms = now_ms;
+    more = history_trim(hub->history, clock_wall_ms());
+    measure(hub);
+    return more;
 }
 
 static void wait_for_work(struct hub *hub)
@@ -305,7 +435,7 @@ static void wait_for_work(struct hub *hub)
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TRIM_EVERY_MS * 1000000L;
+    until.tv_nsec += HOUSEKEEPING_MS * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000L;
@@ -317,7 +447,7 @@ static void *run(void *arg)
 {
     struct hub *hub = arg;
     struct turn turn;
-    bool more_to_trim = false;
+    bool more = false;
 
     pthread_setname_np(pthread_self(), "bugle-hub");
     pthread_mutex_lock(&hub->lock);
@@ -326,16 +456,16 @@ static void *run(void *arg)
             hub->oldest_ns = 0;
             if (hub->stopping)
                 break;
-            if (!more_to_trim)
+            if (!more)
                 wait_for_work(hub);
         }
         take_turn(hub, &turn);
         pthread_mutex_unlock(&hub->lock);
-        if (!STAILQ_EMPTY(&turn.ops))
+        if (!STAILQ_EMPTY(&turn.ops)) {
             serve(hub, &turn);
-        /* also when nobody publishes, to keep the bound of age */
-        more_to_trim = history_trim(hub->history, clock_wall_ms());
-        measure_if_due(hub);
+            history_settle(hub->history);
+        }
+        more = keep_house(hub, more);
         pthread_mutex_lock(&hub->lock);
         if (!STAILQ_EMPTY(&hub->waiting))
             hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;

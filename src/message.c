@@ -4,10 +4,14 @@
 #include "message.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "topic.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 static size_t names_bytes(const struct message_name *names, size_t names_n)
 {
@@ -32,10 +36,10 @@ static char *copy_names(struct message_name *to, const struct message_name *from
     return room;
 }
 
-static struct message *allocate(size_t names_n, size_t names_bytes_n, size_t frame_n)
+static struct message *allocate(size_t names_n, size_t names_bytes_n, size_t frame_n, size_t key_n)
 {
-    size_t bytes =
-        sizeof(struct message) + names_n * sizeof(struct message_name) + names_bytes_n + frame_n;
+    size_t bytes = sizeof(struct message) + names_n * sizeof(struct message_name) + names_bytes_n +
+                   frame_n + key_n;
     struct message *message = malloc(bytes);
 
     if (message == NULL)
@@ -48,16 +52,60 @@ static struct message *allocate(size_t names_n, size_t names_bytes_n, size_t fra
     return message;
 }
 
+/* A number that goes into a digest the same way on every machine. */
+static XXH128_hash_t digest_number(XXH128_hash_t seed, uint64_t number)
+{
+    uint64_t words[] = {htole64(seed.low64), htole64(seed.high64), htole64(number)};
+
+    return XXH3_128bits(words, sizeof(words));
+}
+
+static XXH128_hash_t digest_bytes(XXH128_hash_t seed, const char *bytes, size_t bytes_n)
+{
+    XXH128_hash_t own = XXH3_128bits(bytes, bytes_n);
+
+    seed = digest_number(seed, bytes_n);
+    seed = digest_number(seed, own.low64);
+    return digest_number(seed, own.high64);
+}
+
+/* Over everything that a publisher said but the key. */
+static void put_digest(char *to, const struct message *message)
+{
+    XXH128_hash_t digest = {0};
+    XXH128_canonical_t canonical;
+
+    digest = digest_number(digest, message->topics_n);
+    for (size_t i = 0; i < (size_t)message->topics_n + message->users_n; i++)
+        digest = digest_bytes(digest, message->names[i].bytes, message->names[i].bytes_n);
+    digest = digest_number(digest, (uint64_t)message->ttl_ms);
+    digest = digest_bytes(digest, message->frame, message_body_bytes(message));
+    XXH128_canonicalFromHash(&canonical, digest);
+    static_assert(sizeof(canonical) == MESSAGE_DIGEST_BYTES, "a digest has 128 bits");
+    memcpy(to, &canonical, sizeof(canonical));
+}
+
+static void put_key(struct message *message, const struct message_draft *draft)
+{
+    char *to = message->frame + message->frame_n;
+
+    assert(draft->kind == MESSAGE_STORED && draft->key_n <= MESSAGE_KEY_BYTES_MAX);
+    message->key_n = (uint16_t)draft->key_n;
+    put_digest(to, message);
+    memcpy(to + MESSAGE_DIGEST_BYTES, draft->key, draft->key_n);
+}
+
 struct message *message_new(const struct message_draft *draft)
 {
     struct sse_fields fields = draft->fields;
     size_t names_n = draft->topics_n + draft->users_n;
     size_t names_bytes_n =
         names_bytes(draft->topics, draft->topics_n) + names_bytes(draft->users, draft->users_n);
+    size_t key_n = draft->key != NULL ? MESSAGE_DIGEST_BYTES + draft->key_n : 0;
     size_t id_offset, data_offset;
 
     fields.with_id = draft->kind == MESSAGE_STORED;
-    struct message *message = allocate(names_n, names_bytes_n, sse_frame_bytes(&fields));
+    struct message *message = allocate(names_n, names_bytes_n, sse_frame_bytes(&fields), key_n);
     if (message == NULL)
         return NULL;
 
@@ -73,6 +121,8 @@ struct message *message_new(const struct message_draft *draft)
     assert(written == message->frame_n);
     if (fields.with_id)
         message->id_offset = (uint32_t)id_offset;
+    if (draft->key != NULL)
+        put_key(message, draft);
     return message;
 }
 
@@ -81,7 +131,7 @@ struct message *message_restore(const struct message_record *record, const char 
     size_t names_n = record->topics_n + record->users_n;
     size_t names_bytes_n =
         names_bytes(record->topics, record->topics_n) + names_bytes(record->users, record->users_n);
-    struct message *message = allocate(names_n, names_bytes_n, record->body_n + SSE_TAIL_BYTES);
+    struct message *message = allocate(names_n, names_bytes_n, record->body_n + SSE_TAIL_BYTES, 0);
 
     if (message == NULL)
         return NULL;
@@ -103,7 +153,7 @@ struct message *message_restore(const struct message_record *record, const char 
 
 struct message *message_new_control(const char *frame, size_t frame_n)
 {
-    struct message *message = allocate(0, 0, frame_n);
+    struct message *message = allocate(0, 0, frame_n, 0);
 
     if (message == NULL)
         return NULL;

@@ -24,6 +24,7 @@ struct work {
     struct hub_op op;
     struct request *request;
     struct publish_body body;
+    char key[MESSAGE_KEY_BYTES_MAX + 1]; /* from the header */
 };
 
 /* ---- what kind of body ---- */
@@ -79,8 +80,41 @@ static bool collect_field(void *arg, const char *name, const char *value, size_t
     return true;
 }
 
-static bool read_body(struct request *request, struct publish_body *ret_body,
-                      struct problem *ret_problem)
+/* The header is text in quotes (draft-ietf-httpapi-idempotency-key-header 2.1, RFC 9651 3.3.3);
+ * what stands there without quotes is taken as it is, as most gateways do. */
+static bool unquote(const char *value, char *to, size_t to_n, size_t *ret_n)
+{
+    size_t n = 0, i = value[0] == '"', end = strlen(value);
+
+    if (i == 1 && (end < 2 || value[--end] != '"'))
+        return false;
+    for (; i < end && n < to_n; i++) {
+        if (value[0] == '"' && value[i] == '\\' && i + 1 < end)
+            i++;
+        to[n++] = value[i];
+    }
+    *ret_n = n;
+    return true;
+}
+
+static bool read_key(struct request *request, struct work *work, struct publish_limits *limits,
+                     struct problem *ret_problem)
+{
+    const char *value = request_header(request, "Idempotency-Key");
+
+    if (value == NULL)
+        return true;
+    if (request_header_count(request, "Idempotency-Key") > 1)
+        return problem_set(ret_problem, 400, "invalid_key",
+                           "There is more than one Idempotency-Key header.");
+    if (!unquote(value, work->key, sizeof(work->key), &limits->key_n))
+        return problem_set(ret_problem, 400, "invalid_key",
+                           "The Idempotency-Key header begins with a quote and does not end so.");
+    limits->key = work->key;
+    return true;
+}
+
+static bool read_body(struct request *request, struct work *work, struct problem *ret_problem)
 {
     const struct conf *conf = worker_conf(request->service->worker);
     struct publish_limits limits = {
@@ -90,21 +124,19 @@ static bool read_body(struct request *request, struct publish_body *ret_body,
     const char *body = request->body != NULL ? request->body : "";
     struct fields fields = {.n = 0};
 
-    if (request_header(request, "Idempotency-Key") != NULL)
-        return problem_set(ret_problem, 422, "idempotency_unavailable",
-                           "This store keeps no idempotency keys, so a key would promise what it "
-                           "cannot hold.");
+    if (!read_key(request, work, &limits, ret_problem))
+        return false;
     request_each_query(request, collect_field, &fields);
     if (fields.too_many)
         return problem_set(ret_problem, 422, "too_many_fields",
                            "The query has more than %d fields.", FIELDS_MAX);
     if (!is_json(request))
-        return publish_body_text(body, request->body_n, fields.list, fields.n, &limits, ret_body,
+        return publish_body_text(body, request->body_n, fields.list, fields.n, &limits, &work->body,
                                  ret_problem);
     if (fields.n > 0)
         return problem_set(ret_problem, 422, "fields_in_query",
                            "With a JSON body the fields belong into the JSON, not the query.");
-    return publish_body_json(body, request->body_n, &limits, ret_body, ret_problem);
+    return publish_body_json(body, request->body_n, &limits, &work->body, ret_problem);
 }
 
 /* ---- answering ---- */
@@ -140,13 +172,35 @@ static int respond_failure(struct request *request, int error)
     return respond_problem(request, &problem);
 }
 
-/* The answer is built by hand: this is the one that must be fast. */
-static char *put_id(char *to, const struct message *message, const char *epoch)
+static int respond_conflict(struct request *request, const struct work *work)
 {
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    problem_set(&problem, 422, "idempotency_conflict",
+                "The key was used before with other content; nothing of this request was stored.");
+    if (work->body.is_array)
+        snprintf(problem.pointer, sizeof(problem.pointer), "/%zu/idempotency_key",
+                 work->op.conflict_at);
+    else
+        snprintf(problem.pointer, sizeof(problem.pointer), "/idempotency_key");
+    return respond_problem(request, &problem);
+}
+
+static bool is_repeat(const struct work *work, size_t index)
+{
+    return work->op.firsts != NULL && work->op.firsts[index] != 0;
+}
+
+/* The answer is built by hand: this is the one that must be fast. */
+static char *put_id(char *to, const struct work *work, size_t index, const char *epoch)
+{
+    const struct message *message = work->body.messages[index];
+
     if (message->kind != MESSAGE_STORED)
         return stpcpy(to, "null");
     *to++ = '"';
-    sse_put_id(to, epoch, message->position);
+    sse_put_id(to, epoch, is_repeat(work, index) ? work->op.firsts[index] : message->position);
     to += SSE_ID_BYTES;
     *to++ = '"';
     return to;
@@ -166,9 +220,9 @@ static int respond_one(struct request *request, const struct work *work,
     char answer[128 + SSE_ID_BYTES];
     char *to = stpcpy(answer, "{\"id\":");
 
-    to = put_id(to, work->body.messages[0], history->epoch);
-    to +=
-        sprintf(to, ",\"durability\":\"%s\",\"duplicate\":false}\n", durability_of(work, history));
+    to = put_id(to, work, 0, history->epoch);
+    to += sprintf(to, ",\"durability\":\"%s\",\"duplicate\":%s}\n", durability_of(work, history),
+                  is_repeat(work, 0) ? "true" : "false");
     return respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
 }
 
@@ -185,11 +239,14 @@ static int respond_many(struct request *request, const struct work *work,
     for (size_t i = 0; i < events_n; i++) {
         if (i > 0)
             *to++ = ',';
-        to = put_id(to, work->body.messages[i], history->epoch);
+        to = put_id(to, work, i, history->epoch);
     }
     to = stpcpy(to, "],\"duplicates\":[");
-    for (size_t i = 0; i < events_n; i++)
-        to = stpcpy(to, i > 0 ? ",false" : "false");
+    for (size_t i = 0; i < events_n; i++) {
+        if (i > 0)
+            *to++ = ',';
+        to = stpcpy(to, is_repeat(work, i) ? "true" : "false");
+    }
     to += sprintf(to, "],\"durability\":\"%s\"}\n", durability_of(work, history));
     int result = respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
     free(answer);
@@ -201,6 +258,8 @@ static int respond_published(struct request *request)
     struct work *work = request->work;
     const struct history *history = hub_history(request->service->shared->hub);
 
+    if (work->op.result == -EEXIST)
+        return respond_conflict(request, work);
     if (work->op.result != 0)
         return respond_failure(request, work->op.result);
     return work->body.is_array ? respond_many(request, work, history)
@@ -214,6 +273,7 @@ static void free_work(void *arg)
     struct work *work = arg;
 
     publish_body_free(&work->body);
+    free(work->op.firsts);
     free(work);
 }
 
@@ -242,11 +302,16 @@ int publish_handle(struct request *request)
 
     if (work == NULL)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!read_body(request, &work->body, &problem))
+    if (!read_body(request, work, &problem))
         return refuse(request, &problem);
     work->op.events = work->body.messages;
     work->op.events_n = work->body.messages_n;
     work->op.bytes = work->body.bytes;
+    if (work->body.has_keys) {
+        work->op.firsts = calloc(work->op.events_n, sizeof(work->op.firsts[0]));
+        if (work->op.firsts == NULL)
+            return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    }
     if (!hub_admit(request->service->shared->hub, work->op.bytes))
         return respond_overload(request);
     worker_publish(request->service->worker, &work->op);

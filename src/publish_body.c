@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "json_span.h"
+#include "key_table.h"
 #include "log.h"
 #include "topic.h"
 #include "utf8.h"
@@ -216,14 +217,21 @@ static bool set_ttl(struct draft *draft, double ttl_s)
     return true;
 }
 
-static bool refuse_key(struct draft *draft)
+static bool set_key(struct draft *draft, const char *key, size_t key_n)
 {
-    problem_set(
-        draft->problem, 422, "idempotency_unavailable",
-        "This store keeps no idempotency keys, so a key would promise what it cannot hold.");
-    snprintf(draft->problem->pointer, sizeof(draft->problem->pointer), "%s/idempotency_key",
-             draft->where);
-    return false;
+    enum topic_error error = topic_check_user(key, key_n);
+
+    if (draft->message.key != NULL) {
+        refuse_field(draft, "idempotency_key", "The key is given in the header too");
+        return false;
+    }
+    if (error != TOPIC_OK) {
+        refuse_field(draft, "idempotency_key", "The key %s", topic_error_text(error));
+        return false;
+    }
+    draft->message.key = key;
+    draft->message.key_n = key_n;
+    return true;
 }
 
 /* ---- JSON ---- */
@@ -261,6 +269,14 @@ static bool read_ephemeral(struct draft *draft, json_t *value)
     }
     draft->message.kind = json_is_true(value) ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return true;
+}
+
+static bool read_key(struct draft *draft, json_t *value)
+{
+    if (json_is_string(value))
+        return set_key(draft, json_string_value(value), json_string_length(value));
+    refuse_field(draft, "idempotency_key", "The key must be text");
+    return false;
 }
 
 /* A member's name in a JSON pointer: RFC 6901 section 3. */
@@ -307,16 +323,20 @@ static bool read_field(struct draft *draft, const char *field, json_t *value,
     if (strcmp(field, "ephemeral") == 0)
         return read_ephemeral(draft, value);
     if (strcmp(field, "idempotency_key") == 0)
-        return refuse_key(draft);
+        return read_key(draft, value);
     return read_unknown(draft, field);
 }
 
-static void begin_draft(struct draft *draft)
+/* The key of a header comes first, so that a mistake in it is told like one in a field. */
+static bool begin_draft(struct draft *draft)
 {
+    const struct publish_limits *limits = draft->limits;
+
     memset(&draft->message, 0, sizeof(draft->message));
     draft->message.kind = MESSAGE_STORED;
     draft->has_data = draft->has_topics = draft->has_users = false;
     draft->topic_field = draft->user_field = NULL;
+    return limits->key == NULL || set_key(draft, limits->key, limits->key_n);
 }
 
 /* Make the message of a finished draft and add it to the body's. */
@@ -326,11 +346,16 @@ static bool finish_draft(struct draft *draft, struct publish_body *body)
         refuse_field(draft, "data", "The field \"data\" is required");
         return false;
     }
+    if (draft->message.key != NULL && draft->message.kind == MESSAGE_EPHEMERAL) {
+        refuse_field(draft, "idempotency_key", "An ephemeral event is not stored, nor is its key");
+        return false;
+    }
     struct message *message = message_new(&draft->message);
     if (message == NULL)
         return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");
     body->messages[body->messages_n++] = message;
     body->bytes += message->bytes;
+    body->has_keys |= message->key_n > 0;
     return true;
 }
 
@@ -345,7 +370,8 @@ static bool read_object(struct draft *draft, json_t *object, struct json_span te
         snprintf(draft->problem->pointer, sizeof(draft->problem->pointer), "%s", draft->where);
         return false;
     }
-    begin_draft(draft);
+    if (!begin_draft(draft))
+        return false;
     json_object_foreach(object, field, value)
     {
         if (!read_field(draft, field, value, text))
@@ -373,6 +399,42 @@ static bool read_array(struct draft *draft, json_t *array, struct json_span text
         element = json_span_next(text, element);
     }
     return true;
+}
+
+/* Where in the array a key stands for the second time; `messages_n`: nowhere. */
+static bool find_second_key(const struct publish_body *body, size_t *ret_index)
+{
+    struct key_table *keys = key_table_new();
+    bool good = keys != NULL;
+    size_t i;
+
+    for (i = 0; good && i < body->messages_n; i++) {
+        const struct message *message = body->messages[i];
+
+        if (message->key_n == 0)
+            continue;
+        if (key_table_find(keys, message) != NULL)
+            break;
+        good = key_table_put(keys, message, i, 0) == 0;
+    }
+    key_table_free(keys);
+    *ret_index = i;
+    return good;
+}
+
+static bool check_keys(struct draft *draft, const struct publish_body *body)
+{
+    size_t second;
+
+    if (!body->has_keys)
+        return true;
+    if (!find_second_key(body, &second))
+        return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");
+    if (second == body->messages_n)
+        return true;
+    snprintf(draft->where, sizeof(draft->where), "/%zu", second);
+    refuse_field(draft, "idempotency_key", "An event before this one has the same key");
+    return false;
 }
 
 static bool parse(const char *text, size_t text_n, const struct publish_limits *limits,
@@ -452,12 +514,18 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
     struct draft *draft = NULL;
     json_t *root = NULL;
     bool good = false;
-    size_t count;
+    size_t count = 0;
 
     if (!parse(body, body_n, limits, &root, ret_problem))
         return false;
     if (!check_count(root, &count, ret_problem))
         goto out;
+    if (json_is_array(root) && limits->key != NULL) {
+        problem_set(ret_problem, 422, "key_of_many",
+                    "An Idempotency-Key header is for a single event; in an array each event has "
+                    "its own idempotency_key.");
+        goto out;
+    }
     draft = new_draft(limits, body_n, ret_problem);
     made.messages = calloc(count, sizeof(struct message *));
     made.is_array = json_is_array(root);
@@ -466,7 +534,7 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
         goto out;
     }
     struct json_span text = trimmed(body, body_n);
-    good = made.is_array ? read_array(draft, root, text, &made)
+    good = made.is_array ? read_array(draft, root, text, &made) && check_keys(draft, &made)
                          : read_object(draft, root, text, &made);
 out:
     json_decref(root);
@@ -546,7 +614,7 @@ static bool read_query_field(struct draft *draft, const struct publish_field *fi
     if (strcmp(field->name, "event") == 0)
         return set_event_name(draft, field->value, field->value_n);
     if (strcmp(field->name, "idempotency_key") == 0)
-        return refuse_key(draft);
+        return set_key(draft, field->value, field->value_n);
     if (plain && strcmp(field->name, "retry") == 0)
         return set_number(draft, field, set_retry);
     if (plain && strcmp(field->name, "ttl") == 0)
@@ -573,7 +641,8 @@ static bool is_repeated(const struct publish_field *fields, size_t index)
 static bool read_text(struct draft *draft, const char *body, size_t body_n,
                       const struct publish_field *fields, size_t fields_n)
 {
-    begin_draft(draft);
+    if (!begin_draft(draft))
+        return false;
     for (size_t i = 0; i < fields_n; i++) {
         if (is_repeated(fields, i)) {
             refuse_field(draft, fields[i].name, "This is given more than once");

@@ -347,6 +347,8 @@ static int build_store(struct server *server)
         .age_max_ms = (int64_t)conf->history.max_age_ms,
         .events_max = conf->history.max_events,
         .bytes_max = conf->history.max_bytes,
+        .key_window_ms = (int64_t)conf->history.idempotency_window_ms,
+        .keys_max = conf->history.idempotency_keys,
     };
     struct hub_limits hub_limits = {
         .queue_bytes_max = conf->limits.queue_bytes,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "filter.h"
+#include "history.h"
 #include "message.h"
 
 #define MAKE_NAMES_MAX 64
@@ -17,6 +18,7 @@ struct make_event {
     const char *data; /* NULL: "data" */
     enum message_kind kind;
     int64_t ttl_ms;
+    const char *key; /* NULL: none */
 };
 
 static inline size_t make_names(struct message_name *to, const char *list)
@@ -46,6 +48,8 @@ static inline struct message *make_event(const struct make_event *event)
         .users_n = make_names(users, event->users),
         .ttl_ms = event->ttl_ms,
         .kind = event->kind,
+        .key = event->key,
+        .key_n = event->key != NULL ? strlen(event->key) : 0,
     };
     struct message *message = message_new(&draft);
 
@@ -76,6 +80,15 @@ static inline struct filter *make_filter(const char *patterns, const char *user)
     if (filter == NULL)
         abort();
     return filter;
+}
+
+/* What a store holds. */
+static inline struct history_usage usage_of(struct history *history)
+{
+    struct history_usage usage;
+
+    history_usage(history, &usage);
+    return usage;
 }
 
 #endif

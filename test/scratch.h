@@ -49,7 +49,8 @@ static inline void scratch_remove(const struct scratch *scratch)
 static inline struct history *scratch_try(const char *path, const struct history_limits *limits,
                                           struct conf_error *ret_error)
 {
-    static const struct history_limits none = {SCRATCH_FOR_EVER, SCRATCH_LOTS, SCRATCH_LOTS};
+    static const struct history_limits none = {SCRATCH_FOR_EVER, SCRATCH_LOTS, SCRATCH_LOTS,
+                                               SCRATCH_FOR_EVER, SCRATCH_LOTS};
 
     return history_sqlite_open(path, limits != NULL ? limits : &none, ret_error);
 }

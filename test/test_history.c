@@ -80,6 +80,7 @@ struct fake {
     int64_t now_ms;
     size_t events_n;
     bool freed;
+    bool settled;
 };
 
 static int fake_append(struct history *history, struct message *const *events, size_t events_n,
@@ -121,11 +122,26 @@ static uint64_t fake_find_time(struct history *history, int64_t since_ms)
     return (uint64_t)since_ms + 1;
 }
 
-static void fake_usage(struct history *history, size_t *ret_events, size_t *ret_bytes)
+static void fake_usage(struct history *history, struct history_usage *ret_usage)
 {
     (void)history;
-    *ret_events = 6;
-    *ret_bytes = 600;
+    *ret_usage = (struct history_usage){.events_n = 6, .bytes = 600, .keys_n = 7};
+}
+
+static int fake_find_key(struct history *history, const struct message *message, int64_t now_ms,
+                         uint64_t *ret_position)
+{
+    struct fake *fake = (struct fake *)history;
+
+    assert_null(message);
+    fake->now_ms = now_ms;
+    *ret_position = 12;
+    return HISTORY_KEY_SAME;
+}
+
+static void fake_settle(struct history *history)
+{
+    ((struct fake *)history)->settled = true;
 }
 
 static void fake_free(struct history *history)
@@ -135,15 +151,24 @@ static void fake_free(struct history *history)
 
 static void asks_the_store_and_hands_its_answer_on(void **state)
 {
-    static const struct history_ops ops = {fake_append,    fake_read,  fake_trim, fake_bounds,
-                                           fake_find_time, fake_usage, fake_free};
+    static const struct history_ops ops = {
+        .append = fake_append,
+        .read = fake_read,
+        .find_key = fake_find_key,
+        .settle = fake_settle,
+        .trim = fake_trim,
+        .bounds = fake_bounds,
+        .find_time = fake_find_time,
+        .usage = fake_usage,
+        .free = fake_free,
+    };
     struct fake fake = {.base.ops = &ops};
     struct history *history = &fake.base;
     struct message *events[2] = {NULL, NULL};
     struct history_query query = {.after = 5, .upto = 8};
     struct history_page *page = NULL;
     struct history_bounds bounds;
-    size_t events_n, bytes;
+    uint64_t position = 0;
 
     (void)state;
     assert_int_equal(history_append(history, events, 2, 111), -ENOSPC);
@@ -158,9 +183,14 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
     assert_int_equal(bounds.trimmed, 3);
     assert_int_equal(bounds.newest, 9);
     assert_int_equal(history_find_time(history, 40), 41);
-    history_usage(history, &events_n, &bytes);
-    assert_int_equal(events_n, 6);
-    assert_int_equal(bytes, 600);
+    assert_int_equal(usage_of(history).events_n, 6);
+    assert_int_equal(usage_of(history).bytes, 600);
+    assert_int_equal(usage_of(history).keys_n, 7);
+    assert_int_equal(history_find_key(history, NULL, 333, &position), HISTORY_KEY_SAME);
+    assert_int_equal(fake.now_ms, 333);
+    assert_int_equal(position, 12);
+    history_settle(history);
+    assert_true(fake.settled);
     history_free(history);
     assert_true(fake.freed);
     history_free(NULL);

@@ -22,7 +22,7 @@
 
 static struct history *unlimited(void)
 {
-    struct history_limits limits = {FOR_EVER, LOTS, LOTS};
+    struct history_limits limits = {FOR_EVER, LOTS, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
 
     assert_non_null(history);
@@ -99,13 +99,11 @@ static void assert_page(struct history_page *page, const char *expected)
 static void assert_bounds(struct history *history, uint64_t trimmed, uint64_t newest)
 {
     struct history_bounds bounds;
-    size_t events_n, bytes;
 
     history_bounds(history, &bounds);
     assert_int_equal(bounds.trimmed, trimmed);
     assert_int_equal(bounds.newest, newest);
-    history_usage(history, &events_n, &bytes);
-    assert_int_equal(events_n, newest - trimmed);
+    assert_int_equal(usage_of(history).events_n, newest - trimmed);
 }
 
 static void assert_stale(struct history *history, uint64_t after)
@@ -119,15 +117,13 @@ static void assert_stale(struct history *history, uint64_t after)
 static void begins_empty_with_an_epoch_of_its_own(void **state)
 {
     struct history *history = unlimited(), *other = unlimited();
-    size_t events_n = 9, bytes = 9;
 
     (void)state;
     assert_int_equal(strlen(history->epoch), SSE_EPOCH_BYTES);
     assert_string_not_equal(history->epoch, other->epoch);
     assert_string_equal(history_durability_text(history), "memory");
     assert_bounds(history, 0, 0);
-    history_usage(history, &events_n, &bytes);
-    assert_int_equal(bytes, 0);
+    assert_int_equal(usage_of(history).bytes, 0);
     assert_int_equal(history_find_time(history, 0), 0);
     assert_page(read_where(history, .after = 0), ": 0");
     history_trim(history, FOR_EVER);
@@ -139,7 +135,6 @@ static void commits_in_order_and_seals(void **state)
 {
     struct history *history = unlimited();
     struct message *events[3];
-    size_t events_n, bytes;
 
     (void)state;
     for (size_t i = 0; i < 3; i++)
@@ -157,8 +152,8 @@ static void commits_in_order_and_seals(void **state)
         assert_int_equal(events[i]->refs, 2);
     }
     assert_bounds(history, 0, 3);
-    history_usage(history, &events_n, &bytes);
-    assert_int_equal(bytes, events[0]->bytes + events[1]->bytes + events[2]->bytes);
+    assert_int_equal(usage_of(history).bytes,
+                     events[0]->bytes + events[1]->bytes + events[2]->bytes);
     history_free(history);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(events[i]->refs, 1);
@@ -293,7 +288,7 @@ static void an_empty_page_still_makes_progress(void **state)
 
 static void trims_to_so_many_events(void **state)
 {
-    struct history_limits limits = {FOR_EVER, 3, LOTS};
+    struct history_limits limits = {FOR_EVER, 3, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
 
     (void)state;
@@ -309,17 +304,16 @@ static void trims_to_so_many_events(void **state)
 static void trims_to_so_many_bytes(void **state)
 {
     struct message *sample = make_message(.data = "data");
-    struct history_limits limits = {FOR_EVER, LOTS, 3 * (size_t)sample->bytes};
+    struct history_limits limits = {FOR_EVER, LOTS, 3 * (size_t)sample->bytes, INT64_MAX / 2,
+                                    SIZE_MAX};
     struct history *history = history_memory_new(&limits);
-    size_t events_n, bytes;
 
     (void)state;
     add_many(history, 3, NULL);
     assert_bounds(history, 0, 3);
     add_many(history, 1, NULL);
     assert_bounds(history, 1, 4);
-    history_usage(history, &events_n, &bytes);
-    assert_int_equal(bytes, 3 * (size_t)sample->bytes);
+    assert_int_equal(usage_of(history).bytes, 3 * (size_t)sample->bytes);
     assert_stale(history, 0);
     add_at(history, make_message(.data = "dataX"), 1000); /* one byte too many: two must go */
     assert_bounds(history, 3, 5);
@@ -329,7 +323,7 @@ static void trims_to_so_many_bytes(void **state)
 
 static void trims_by_age_when_asked_and_with_an_append(void **state)
 {
-    struct history_limits limits = {100, LOTS, LOTS};
+    struct history_limits limits = {100, LOTS, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
 
     (void)state;
@@ -354,7 +348,7 @@ static void trims_by_age_when_asked_and_with_an_append(void **state)
 
 static void a_page_outlives_what_was_trimmed(void **state)
 {
-    struct history_limits limits = {FOR_EVER, 1, LOTS};
+    struct history_limits limits = {FOR_EVER, 1, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
     struct history_page *page;
 
@@ -375,7 +369,7 @@ static void finds_a_time(void **state)
         uint64_t position;
     } cases[] = {{0, 1},    {1000, 1}, {1001, 1}, {2000, 1}, {2001, 3},
                  {3000, 3}, {3001, 4}, {4000, 4}, {4001, 5}, {INT64_MAX, 5}};
-    struct history_limits limits = {FOR_EVER, 4, LOTS};
+    struct history_limits limits = {FOR_EVER, 4, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
 
     (void)state;
@@ -393,7 +387,7 @@ static void finds_a_time(void **state)
 /* The slots double; afterwards the oldest goes around them. */
 static void grows_without_losing_or_mixing_events(void **state)
 {
-    struct history_limits limits = {FOR_EVER, 1500, LOTS};
+    struct history_limits limits = {FOR_EVER, 1500, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
 
     (void)state;
@@ -420,7 +414,7 @@ static void grows_without_losing_or_mixing_events(void **state)
 static void takes_a_batch_larger_than_its_slots_and_its_bound(void **state)
 {
     enum { BATCH = 3000 };
-    struct history_limits limits = {FOR_EVER, 10, LOTS};
+    struct history_limits limits = {FOR_EVER, 10, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = history_memory_new(&limits);
     struct message *events[BATCH];
 
@@ -491,7 +485,7 @@ static void *follow(void *arg)
 static void readers_see_every_event_in_order_beside_the_writer(void **state)
 {
     enum { READERS = 3, EVENTS = 20000, BATCH = 20 };
-    struct history_limits limits = {FOR_EVER, 5000, LOTS};
+    struct history_limits limits = {FOR_EVER, 5000, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct beside beside = {.history = history_memory_new(&limits)};
     pthread_t readers[READERS];
 

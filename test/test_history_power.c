@@ -134,7 +134,7 @@ static void cut_when_due(void *arg, uint64_t ops_n)
 /* After a power cut: all that was acknowledged is there, and nothing that nobody sent. */
 static bool survived(uint64_t trimmed, uint64_t acknowledged, uint64_t sent)
 {
-    struct history_limits limits = {SCRATCH_FOR_EVER, 500, SCRATCH_LOTS};
+    struct history_limits limits = {SCRATCH_FOR_EVER, 500, SCRATCH_LOTS, INT64_MAX / 2, SIZE_MAX};
     struct conf_error error;
     struct history *history = scratch_try(image.path, &limits, &error);
     struct history_bounds bounds;
@@ -152,7 +152,7 @@ static bool survived(uint64_t trimmed, uint64_t acknowledged, uint64_t sent)
 /* Publish and forget under power cuts at random operations; returns how many lost something. */
 static unsigned count_losses(unsigned cuts_n)
 {
-    struct history_limits limits = {SCRATCH_FOR_EVER, 500, SCRATCH_LOTS};
+    struct history_limits limits = {SCRATCH_FOR_EVER, 500, SCRATCH_LOTS, INT64_MAX / 2, SIZE_MAX};
     struct outage outage = {.at = 40};
     unsigned seed = 7, losses_n = 0;
     uint64_t acknowledged = 0;
@@ -170,6 +170,7 @@ static unsigned count_losses(unsigned cuts_n)
         uint64_t trimmed = bounds.trimmed;
         if (!in_append) {
             acknowledged += events_n;
+            history_settle(history);
             history_trim(history, 1000);
             history_bounds(history, &bounds);
             trimmed = bounds.trimmed;
@@ -222,7 +223,7 @@ static void assert_reads_go_on(struct history *history, uint64_t acknowledged)
 /* Fail the nth operation of a kind, for every n from opening to past a checkpoint. */
 static void an_error_of_the_disk_ends_publishing(enum vfs_shim_op op, int code, uint64_t step)
 {
-    struct history_limits limits = {SCRATCH_FOR_EVER, 100, SCRATCH_LOTS};
+    struct history_limits limits = {SCRATCH_FOR_EVER, 100, SCRATCH_LOTS, INT64_MAX / 2, SIZE_MAX};
     unsigned failures_n = 0, rounds_n = 0;
     bool failed = true;
 
@@ -237,6 +238,7 @@ static void an_error_of_the_disk_ends_publishing(enum vfs_shim_op op, int code, 
             result = append_numbered(history, acknowledged + 1, 3);
             if (result == 0)
                 acknowledged += 3;
+            history_settle(history);
             history_trim(history, 1000);
         }
         failed = vfs_shim_has_failed();
@@ -244,6 +246,7 @@ static void an_error_of_the_disk_ends_publishing(enum vfs_shim_op op, int code, 
             assert_true(result == -EIO || result == 0); /* or the last step of trimming failed */
             for (int i = 0; i < 5; i++)                 /* though the disk is well again */
                 assert_int_equal(append_numbered(history, acknowledged + 1, 1), -EIO);
+            history_settle(history);
             history_trim(history, 1000);
             failures_n++;
         }
@@ -278,7 +281,7 @@ static void a_failed_write_ends_publishing(void **state)
 
 static void a_full_disk_ends_publishing_until_there_is_room(void **state)
 {
-    struct history_limits limits = {SCRATCH_FOR_EVER, 100, SCRATCH_LOTS};
+    struct history_limits limits = {SCRATCH_FOR_EVER, 100, SCRATCH_LOTS, INT64_MAX / 2, SIZE_MAX};
     unsigned failures_n = 0;
     bool failed = true;
 
@@ -299,6 +302,7 @@ static void a_full_disk_ends_publishing_until_there_is_room(void **state)
                 assert_reads_go_on(history, acknowledged);
                 refused_n++;
             }
+            history_settle(history);
             history_trim(history, 1000);
         }
         failed = vfs_shim_has_failed();

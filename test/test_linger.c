@@ -41,7 +41,7 @@ static void no_tick(void *arg, int64_t now_ms)
 
 static struct bench *build(void)
 {
-    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX};
+    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
     struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));

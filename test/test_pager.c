@@ -79,7 +79,7 @@ static struct bench *start(unsigned threads_n)
 {
     static const struct history_ops ops = {
         .read = held_read, .bounds = held_bounds, .find_time = held_find_time};
-    struct history_limits limits = {INT64_MAX / 2, 8, SIZE_MAX};
+    struct history_limits limits = {INT64_MAX / 2, 8, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->base.ops = &ops;

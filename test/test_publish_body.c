@@ -20,7 +20,7 @@
 #define TEN(x) x x x x x x x x x x
 #define LETTERS "abcdefghij"
 
-static const struct publish_limits limits = {EVENT_BYTES_MAX, DEPTH_MAX};
+static const struct publish_limits limits = {EVENT_BYTES_MAX, DEPTH_MAX, NULL, 0};
 
 /* Read a copy that ends where the text ends and is gone afterwards. */
 static bool read_bytes(const char *text, size_t text_n, struct publish_body *ret_body,
@@ -422,10 +422,18 @@ static void says_which_field_is_wrong(void **state)
         {"{\"data\":1,\"ephemeral\":null}", "invalid_field", "/ephemeral"},
         {"{\"data\":1,\"ephemeral\":1}", "invalid_field", "/ephemeral"},
         {"{\"data\":1,\"ephemeral\":\"true\"}", "invalid_field", "/ephemeral"},
-        /* a key would promise what this store cannot hold */
-        {"{\"data\":1,\"idempotency_key\":\"k\"}", "idempotency_unavailable", "/idempotency_key"},
-        {"[{\"data\":1,\"idempotency_key\":null}]", "idempotency_unavailable",
-         "/0/idempotency_key"},
+        /* keys */
+        {"{\"data\":1,\"idempotency_key\":\"\"}", "invalid_field", "/idempotency_key"},
+        {"{\"data\":1,\"idempotency_key\":\"a\\nb\"}", "invalid_field", "/idempotency_key"},
+        {"{\"data\":1,\"idempotency_key\":5}", "invalid_field", "/idempotency_key"},
+        {"[{\"data\":1,\"idempotency_key\":null}]", "invalid_field", "/0/idempotency_key"},
+        {"{\"data\":1,\"idempotency_key\":\"k\",\"ephemeral\":true}", "invalid_field",
+         "/idempotency_key"},
+        {"{\"ephemeral\":true,\"idempotency_key\":\"k\",\"data\":1}", "invalid_field",
+         "/idempotency_key"},
+        {"[{\"data\":1,\"idempotency_key\":\"k\"},{\"data\":1},"
+         "{\"data\":1,\"idempotency_key\":\"k\"}]",
+         "invalid_field", "/2/idempotency_key"},
         /* typing mistakes */
         {"{\"data\":1,\"Topic\":\"a\"}", "invalid_field", "/Topic"},
         {"{\"data\":1,\"usr\":\"a\"}", "invalid_field", "/usr"},
@@ -590,6 +598,90 @@ static bool read_text(const char *data, size_t data_n, const char *query_text,
     return good;
 }
 
+/* ---- idempotency keys ---- */
+
+static void assert_key(const struct message *message, const char *key)
+{
+    assert_int_equal(message->key_n, strlen(key));
+    assert_memory_equal(message_key(message), key, strlen(key));
+}
+
+static void takes_a_key_from_the_field(void **state)
+{
+    struct publish_body one = read_good("{\"data\":1,\"idempotency_key\":\"k-\\u00e9\"}");
+    struct publish_body many = read_good("[{\"data\":1,\"idempotency_key\":\"a\"},{\"data\":1},"
+                                         "{\"data\":1,\"idempotency_key\":\"b\"}]");
+    struct publish_body none = read_good("{\"data\":1}");
+
+    (void)state;
+    assert_true(one.has_keys);
+    assert_key(one.messages[0], "k-\xc3\xa9");
+    assert_true(many.has_keys);
+    assert_key(many.messages[0], "a");
+    assert_int_equal(many.messages[1]->key_n, 0);
+    assert_key(many.messages[2], "b");
+    assert_false(none.has_keys);
+    assert_int_equal(none.messages[0]->key_n, 0);
+    publish_body_free(&one);
+    publish_body_free(&many);
+    publish_body_free(&none);
+}
+
+/* Two ways of writing the same are the same; any difference that a client could see is one. */
+static void a_digest_is_of_what_was_said(void **state)
+{
+    static const char *const same[] = {
+        "{\"data\":\"x\",\"topic\":\"a\",\"idempotency_key\":\"k\"}",
+        " { \"idempotency_key\":\"other\", \"topics\":[\"a\"],\"data\":\"\\u0078\" } ",
+        "{\"data\":\"x\",\"topic\":\"a\",\"event\":\"message\",\"idempotency_key\":\"k\"}",
+    };
+    static const char *const other[] = {
+        "{\"data\":\"y\",\"topic\":\"a\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"topic\":\"b\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"user\":\"a\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"topic\":\"a\",\"user\":\"a\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"topic\":\"a\",\"event\":\"e\",\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"topic\":\"a\",\"retry\":2000,\"idempotency_key\":\"k\"}",
+        "{\"data\":\"x\",\"topic\":\"a\",\"ttl\":5,\"idempotency_key\":\"k\"}",
+    };
+    char first[MESSAGE_DIGEST_BYTES];
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(same) + ROWS(other); i++) {
+        const char *json = i < ROWS(same) ? same[i] : other[i - ROWS(same)];
+        struct publish_body body = read_good(json);
+
+        if (i == 0)
+            memcpy(first, message_digest(body.messages[0]), sizeof(first));
+        if ((memcmp(first, message_digest(body.messages[0]), sizeof(first)) == 0) !=
+            (i < ROWS(same)))
+            fail_msg("%s", json);
+        publish_body_free(&body);
+    }
+}
+
+static void a_key_from_the_header_is_for_one_event(void **state)
+{
+    static const struct publish_limits with_key = {1000, 64, "head", 4};
+    struct publish_body body;
+    struct problem problem;
+
+    (void)state;
+    assert_true(publish_body_json("{\"data\":1}", 10, &with_key, &body, &problem));
+    assert_key(body.messages[0], "head");
+    publish_body_free(&body);
+    assert_true(publish_body_text("x", 1, NULL, 0, &with_key, &body, &problem));
+    assert_key(body.messages[0], "head");
+    publish_body_free(&body);
+    memset(&problem, 0, sizeof(problem));
+    assert_false(publish_body_json("[{\"data\":1}]", 12, &with_key, &body, &problem));
+    assert_string_equal(problem.code, "key_of_many");
+    assert_false(publish_body_json("{\"data\":1,\"idempotency_key\":\"k\"}", 32, &with_key, &body,
+                                   &problem));
+    assert_string_equal(problem.pointer, "/idempotency_key");
+}
+
 static void takes_a_body_as_the_data(void **state)
 {
     static const struct {
@@ -696,7 +788,9 @@ static void says_which_query_field_is_wrong(void **state)
         {"ephemeral=", 422, "invalid_field", "/ephemeral"},
         {"ephemeral=1", 422, "invalid_field", "/ephemeral"},
         {"ephemeral=True", 422, "invalid_field", "/ephemeral"},
-        {"idempotency_key=k", 422, "idempotency_unavailable", "/idempotency_key"},
+        {"idempotency_key=", 422, "invalid_field", "/idempotency_key"},
+        {"idempotency_key=k&ephemeral=true", 422, "invalid_field", "/idempotency_key"},
+        {"idempotency_key=k&idempotency_key=k", 422, "invalid_field", "/idempotency_key"},
         {"data=x", 422, "invalid_field", "/data"},
         {"Topic=a", 422, "invalid_field", "/Topic"},
         {"a/b=1", 422, "invalid_field", "/a~1b"},
@@ -767,6 +861,9 @@ int main(void)
         cmocka_unit_test(an_event_has_so_many_bytes_and_no_more),
         cmocka_unit_test(lists_have_so_many_members_and_no_more),
         cmocka_unit_test(a_request_has_so_many_recipients_and_no_more),
+        cmocka_unit_test(takes_a_key_from_the_field),
+        cmocka_unit_test(a_digest_is_of_what_was_said),
+        cmocka_unit_test(a_key_from_the_header_is_for_one_event),
         cmocka_unit_test(takes_a_body_as_the_data),
         cmocka_unit_test(a_body_may_be_empty_or_have_a_nul),
         cmocka_unit_test(refuses_text_that_is_no_utf8),

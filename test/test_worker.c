@@ -87,7 +87,7 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
 /* With a flush tick of 0, so that nothing waits and the order is the same on a slow machine. */
 static struct bench *build(void)
 {
-    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX};
+    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
     struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
