@@ -38,7 +38,8 @@ struct hub_op {
     struct message **events;   /* borrowed; none: a probe, answered without touching the store */
     size_t events_n;
     size_t bytes; /* of the events: what hub_admit() was asked for */
-    int result;   /* set with the answer: 0, or -errno and nothing of it was stored or sent */
+    int result;   /* set with the answer: 0, or -errno and nothing of it was stored or sent; a store
+                     that fails is nothing to an operation of ephemeral events */
     int64_t submitted_ns; /* the hub's own use */
 };
 

@@ -197,13 +197,33 @@ static int commit(struct hub *hub, const struct turn *turn, int64_t now_ms)
     return result;
 }
 
+/* A disk without room is told by the store, which knows how much is missing. */
 static void report_failure(struct hub *hub, int result)
 {
     unsigned long skipped;
 
-    if (log_valve_open(&hub->failure_valve, &skipped))
+    if (result != -ENOSPC && log_valve_open(&hub->failure_valve, &skipped))
         log_error("publishing failed: the store said error %d (%lu more like it)", -result,
                   skipped);
+}
+
+static bool needs_commit(const struct hub_op *op)
+{
+    for (size_t i = 0; i < op->events_n; i++)
+        if (op->events[i]->kind == MESSAGE_STORED)
+            return true;
+    return false;
+}
+
+/* A commit that failed is no failure of operations whose events are all ephemeral; without room for
+ * a batch nothing goes out. */
+static void settle(struct turn *turn, const struct hub_batch *batch, int result)
+{
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, &turn->ops, link)
+        op->result =
+            result != 0 && (batch == NULL ? op->events_n > 0 : needs_commit(op)) ? result : 0;
 }
 
 /* One row of all events in the order of their operations, ephemeral ones sealed in their place. */
@@ -214,7 +234,7 @@ static void fill_batch(struct hub *hub, const struct turn *turn, struct hub_batc
     struct hub_op *op;
 
     STAILQ_FOREACH (op, &turn->ops, link)
-        for (size_t i = 0; i < op->events_n; i++) {
+        for (size_t i = 0; op->result == 0 && i < op->events_n; i++) {
             struct message *message = op->events[i];
 
             if (message->kind == MESSAGE_STORED) {
@@ -243,14 +263,13 @@ static struct hub_batch *allocate_batch(size_t events_n)
 }
 
 /* Give the batch to every worker and every answer to its own, the batch first. */
-static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch, int result)
+static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch)
 {
     struct hub_listener *listener;
     struct hub_op *op;
 
     while ((op = STAILQ_FIRST(&turn->ops)) != NULL) {
         STAILQ_REMOVE_HEAD(&turn->ops, link);
-        op->result = op->events_n > 0 ? result : 0;
         STAILQ_INSERT_TAIL(&op->from->answers, op, link);
     }
     SLIST_FOREACH(listener, &hub->listeners, link)
@@ -272,17 +291,16 @@ static void serve(struct hub *hub, struct turn *turn)
         /* before the commit, since afterwards there is no way back */
         batch = allocate_batch(turn->events_n);
         result = batch == NULL ? -ENOMEM : commit(hub, turn, now_ms);
-        if (result == 0) {
-            fill_batch(hub, turn, batch, now_ms);
+        if (result == 0)
             stats_add(&hub->stats, STATS_HUB_BATCHES, 1);
-        } else {
+        else
             report_failure(hub, result);
-            hub_batch_unref(batch);
-            batch = NULL;
-        }
     }
+    settle(turn, batch, result);
+    if (batch != NULL)
+        fill_batch(hub, turn, batch, now_ms);
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
-    hand_out(hub, turn, batch, result);
+    hand_out(hub, turn, batch != NULL && batch->events_n > 0 ? batch : NULL);
     hub_batch_unref(batch);
 }
 
