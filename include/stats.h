@@ -39,6 +39,7 @@
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
     row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
+    row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
     row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
     row(SENDS, sends, false, "chunks handed to the HTTP library")                                  \

@@ -13,6 +13,11 @@ int history_append(struct history *history, struct message *const *events, size_
     return history->ops->append(history, events, events_n, now_ms);
 }
 
+void history_set_reserve(struct history *history, uint64_t bytes)
+{
+    history->disk_reserve = bytes;
+}
+
 int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page)
 {

@@ -320,6 +320,24 @@ static void a_page_is_bounded_by_bytes_and_events(void **state)
     history_free(history);
 }
 
+static void a_page_ends_when_it_has_taken_long(void **state)
+{
+    struct history *history = open_store();
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+
+    (void)state;
+    add_many(history, 3, "a");
+    add_many(history, 2, "b");
+    sqlite->read_ns_with_events_max = 0;
+    assert_page(read_where(history, .after = 0), "1 : 1");
+    assert_page(read_where(history, .patterns = "**", .after = 1), "2 : 2");
+    assert_page(read_where(history, .patterns = "*b", .after = 1), ": 5"); /* none yet */
+    sqlite->read_ns_max = 0;
+    assert_page(read_where(history, .patterns = "*/b", .after = 1), ": 2");
+    assert_page(read_where(history, .patterns = "*/b", .after = 2), ": 3");
+    history_free(history);
+}
+
 /* ---- against the store in memory ---- */
 
 /* All that a filter gets, page by page, as positions. */
@@ -958,6 +976,7 @@ int main(void)
         TEST(leaves_out_what_the_filter_does_not_want),
         TEST(leaves_out_what_has_outlived_its_ttl),
         TEST(a_page_is_bounded_by_bytes_and_events),
+        TEST(a_page_ends_when_it_has_taken_long),
         TEST(agrees_with_the_store_in_memory),
         TEST(keeps_epoch_and_positions),
         TEST(positions_go_on_after_everything_was_forgotten),
