@@ -943,11 +943,14 @@ static void readers_go_on_beside_the_writer(void **state)
 static void the_log_stays_small_beside_readers(void **state)
 {
     struct bustle bustle = {.history = open_limited(FOR_EVER, 300, LOTS)};
+    struct history_sqlite *sqlite = history_sqlite_of(bustle.history);
     char *large = calloc(1, 40001), log[128];
     pthread_t readers[READERS];
     struct stat facts;
 
     (void)state;
+    sqlite->read_ns_max = HISTORY_SQLITE_READ_NS_MAX;
+    sqlite->read_ns_with_events_max = HISTORY_SQLITE_READ_NS_WITH_EVENTS_MAX;
     memset(large, 'x', 40000);
     for (int i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&readers[i], NULL, read_beside, &bustle), 0);
