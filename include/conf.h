@@ -36,10 +36,11 @@ struct conf {
         uint64_t ring_bytes;
     } stream;
     struct {
-        char *store; /* "memory:" or "sqlite:PATH" */
+        char *store; /* "memory:", "sqlite:" or "sqlite:PATH": see store.h */
         uint64_t max_age_ms;
         uint64_t max_events;
-        uint64_t max_bytes;
+        uint64_t max_bytes; /* 0: conf_history_bytes() */
+        uint64_t disk_reserve;
         uint64_t idempotency_window_ms;
         uint64_t idempotency_keys;
     } history;
@@ -107,6 +108,9 @@ int conf_set_as(struct conf *conf, const char *source, const char *name, const c
 /* What no single row can tell: open listeners need auth or a written-out `none`, an event must
  * fit where events are kept, and so on.  Returns 0 or -EINVAL. */
 int conf_check(const struct conf *conf, struct conf_error *ret_error);
+
+/* Bytes of events that the history keeps: history.max_bytes, or what 0 means for the store. */
+uint64_t conf_history_bytes(const struct conf *conf);
 
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);

@@ -80,6 +80,7 @@ struct history_ops {
 struct history {
     const struct history_ops *ops;
     enum history_durability durability;
+    _Atomic uint64_t disk_reserve; /* history_set_reserve() */
     char epoch[SSE_EPOCH_BYTES + 1];
 };
 
@@ -97,8 +98,8 @@ struct history_limits {
  * events are as safe as `durability` says, and their idempotency keys with them.  All are
  * MESSAGE_STORED, and no two have the same key.  The store takes references of its own.
  *
- * Returns 0, -ENOMEM, or -errno of the store; then nothing was stored and nothing was sealed.
- * Thread: the hub's.
+ * Returns 0, -ENOMEM, -ENOSPC, or -errno of the store; then nothing was stored and nothing was
+ * sealed. Thread: the hub's.
  */
 int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms);
@@ -113,6 +114,13 @@ int history_append(struct history *history, struct message *const *events, size_
  */
 int history_find_key(struct history *history, const struct message *message, int64_t now_ms,
                      uint64_t *ret_position);
+
+/*
+ * How much room appends leave on the disk for others, bytes; 0, as at first, is none.  Without it
+ * and room for themselves they return -ENOSPC before they write anything; forgetting and reading go
+ * on.  A store without a disk does not care.  Any thread; from the next append on.
+ */
+void history_set_reserve(struct history *history, uint64_t bytes);
 
 /*
  * Read the next page.  A page may be empty and still have made progress (`upto`): a read looks at

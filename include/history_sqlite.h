@@ -8,9 +8,11 @@
  * their own that cannot write.  For the same reason no other program may write to a live file: a
  * lock beside it, in PATH.lock, keeps a second gateway out.
  *
- * When the disk is full, appends fail with -ENOSPC until there is room again.  After any other
- * error of input or output nobody knows what reached the disk, so every further append is refused
- * with -EIO until a restart; reads go on.
+ * Appends leave room on the disk (history_set_reserve()) and are refused with -ENOSPC before they
+ * would use it up.  When it is full all the same, because others write too or the reserve is 0,
+ * they fail with -ENOSPC as well, after SQLite has taken the transaction back.  Either way the next
+ * one tries again.  After any other error of input or output nobody knows what reached the disk, so
+ * every further append is refused with -EIO until a restart; reads go on.
  */
 #ifndef BUGLE_HISTORY_SQLITE_H
 #define BUGLE_HISTORY_SQLITE_H

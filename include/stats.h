@@ -13,121 +13,55 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off */
 /* name, is it a gauge, one sentence */
 #define STATS_ROWS(row)                                                                            \
-    row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted") row(                \
-        CONNECTIONS_OPEN, connections_open, true,                                                  \
-        "sockets open now") row(CONNECTIONS_SHED, connections_shed, false,                         \
-                                "sockets closed at once: no descriptors "                          \
-                                "left") row(ACCEPT_PAUSES, accept_pauses, false,                   \
-                                            "times accepting paused for "                          \
-                                            "want of descriptors") row(HEADS_REFUSED,              \
-                                                                       heads_refused, false,       \
-                                                                       "request heads refused "    \
-                                                                       "before the HTTP library")  \
-        row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline") row( \
-            BODIES_TIMED_OUT, bodies_timed_out, false,                                             \
-            "requests closed at the body "                                                         \
-            "deadline") row(REQUESTS, requests, false,                                             \
-                            "requests that "                                                       \
-                            "reached a "                                                           \
-                            "handler") row(RESPONSES_4XX, responses_4xx, false,                    \
-                                           "answers of status 400-499")                            \
-            row(RESPONSES_5XX, responses_5xx, false, "answers of status 500-599") row(             \
-                STREAMS_OPENED, streams_opened, false,                                             \
-                "streams begun") row(STREAMS_OPEN, streams_open, true, "streams open now")         \
-                row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit") row(    \
-                    STREAMS_LEFT, streams_left, false,                                             \
-                    "streams ended by the client") row(STREAMS_STALLED, streams_stalled, false,    \
-                                                       "streams evicted: no progress")             \
-                    row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE") row(       \
-                        STREAMS_DRAINED, streams_drained, false,                                   \
-                        "streams ended by an orderly stop") row(STREAMS_FAILED, streams_failed,    \
-                                                                false,                             \
-                                                                "streams ended for want of "       \
-                                                                "memory")                          \
-                        row(EVENTS_PUBLISHED, events_published, false, "events committed") row(    \
-                            EVENTS_REPEATED, events_repeated, false,                               \
-                            "events not stored: their key came before") row(EVENTS_EPHEMERAL,      \
-                                                                            events_ephemeral,      \
-                                                                            false,                 \
-                                                                            "events sent to live " \
-                                                                            "streams only")        \
-                            row(BYTES_PUBLISHED, bytes_published, false,                           \
-                                "bytes of frames published") row(PUBLISHES_REFUSED,                \
-                                                                 publishes_refused, false,         \
-                                                                 "publish requests refused for "   \
-                                                                 "their content")                  \
-                                row(PUBLISHES_SHED, publishes_shed, false,                         \
-                                    "publish "                                                     \
-                                    "requests "                                                    \
-                                    "refused "                                                     \
-                                    "for "                                                         \
-                                    "overload") row(PUBLISHES_FAILED, publishes_failed, false,     \
-                                                    "publish requests the store failed")           \
-                                    row(EVENTS_DELIVERED, events_delivered, false,                 \
-                                        "events handed to "                                        \
-                                        "the kernel, all "                                         \
-                                        "streams") row(BYTES_DELIVERED, bytes_delivered, false,    \
-                                                       "bytes of streams handed to the kernel")    \
-                                        row(SENDS, sends, false,                                   \
-                                            "chunks "                                              \
-                                            "handed to "                                           \
-                                            "the HTTP "                                            \
-                                            "library") row(HEARTBEATS, heartbeats, false,          \
-                                                           "heartbeats sent") row(CHECKPOINTS,     \
-                                                                                  checkpoints,     \
-                                                                                  false,           \
-                                                                                  "checkpoint "    \
-                                                                                  "events sent")   \
-                                            row(RESETS, resets, false, "reset events sent") row(   \
-                                                PAGES_READ, pages_read, false,                     \
-                                                "pages read from the history")                     \
-                                                row(PAGES_DROPPED, pages_dropped, false,           \
-                                                    "pages dropped unread") row(PAGES_DAMAGED,     \
-                                                                                pages_damaged,     \
-                                                                                false,             \
-                                                                                "pages that "      \
-                                                                                "ended at damage " \
-                                                                                "in the history")  \
-                                                    row(HUB_BATCHES, hub_batches, false,           \
-                                                        "group commits") row(QUEUE_BYTES,          \
-                                                                             queue_bytes, true,    \
-                                                                             "bytes of events "    \
-                                                                             "waiting for their "  \
-                                                                             "commit")             \
-                                                        row(INBOX_BYTES, inbox_bytes, true,        \
-                                                            "bytes of batches waiting in "         \
-                                                            "workers' inboxes") row(RING_EVENTS,   \
-                                                                                    ring_events,   \
-                                                                                    true,          \
-                                                                                    "events in "   \
-                                                                                    "the "         \
-                                                                                    "workers' "    \
-                                                                                    "rings")       \
-                                                            row(RING_BYTES, ring_bytes, true,      \
-                                                                "bytes of events in the workers' " \
-                                                                "rings") row(HISTORY_EVENTS,       \
-                                                                             history_events, true, \
-                                                                             "events in the "      \
-                                                                             "history")            \
-                                                                row(HISTORY_BYTES, history_bytes,  \
-                                                                    true,                          \
-                                                                    "bytes of events in the "      \
-                                                                    "history")                     \
-                                                                    row(IDEMPOTENCY_KEYS,          \
-                                                                        idempotency_keys, true,    \
-                                                                        "idempotency keys that "   \
-                                                                        "are remembered")          \
-                                                                        row(KEYS_FORGOTTEN_EARLY,  \
-                                                                            keys_forgotten_early,  \
-                                                                            false,                 \
-                                                                            "keys forgotten "      \
-                                                                            "within their window") \
-                                                                            row(CELLS, cells,      \
-                                                                                true,              \
-                                                                                "HTTP daemons "    \
-                                                                                "running")
+    row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted")                     \
+    row(CONNECTIONS_OPEN, connections_open, true, "sockets open now")                              \
+    row(CONNECTIONS_SHED, connections_shed, false, "sockets closed at once: no descriptors left")  \
+    row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
+    row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
+    row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
+    row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
+    row(REQUESTS, requests, false, "requests that reached a handler")                              \
+    row(RESPONSES_4XX, responses_4xx, false, "answers of status 400-499")                          \
+    row(RESPONSES_5XX, responses_5xx, false, "answers of status 500-599")                          \
+    row(STREAMS_OPENED, streams_opened, false, "streams begun")                                    \
+    row(STREAMS_OPEN, streams_open, true, "streams open now")                                      \
+    row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit")                     \
+    row(STREAMS_LEFT, streams_left, false, "streams ended by the client")                          \
+    row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
+    row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
+    row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
+    row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
+    row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
+    row(EVENTS_REPEATED, events_repeated, false, "events not stored: their key came before")       \
+    row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \
+    row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
+    row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
+    row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
+    row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
+    row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
+    row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
+    row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
+    row(SENDS, sends, false, "chunks handed to the HTTP library")                                  \
+    row(HEARTBEATS, heartbeats, false, "heartbeats sent")                                          \
+    row(CHECKPOINTS, checkpoints, false, "checkpoint events sent")                                 \
+    row(RESETS, resets, false, "reset events sent")                                                \
+    row(PAGES_READ, pages_read, false, "pages read from the history")                              \
+    row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
+    row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
+    row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
+    row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
+    row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \
+    row(RING_EVENTS, ring_events, true, "events in the workers' rings")                            \
+    row(RING_BYTES, ring_bytes, true, "bytes of events in the workers' rings")                     \
+    row(HISTORY_EVENTS, history_events, true, "events in the history")                             \
+    row(HISTORY_BYTES, history_bytes, true, "bytes of events in the history")                      \
+    row(IDEMPOTENCY_KEYS, idempotency_keys, true, "idempotency keys that are remembered")          \
+    row(KEYS_FORGOTTEN_EARLY, keys_forgotten_early, false, "keys forgotten within their window")   \
+    row(CELLS, cells, true, "HTTP daemons running")
+/* clang-format on */
 
 enum stats_id {
 #define STATS_ENUM(upper, lower, gauge, text) STATS_##upper,

@@ -27,6 +27,10 @@
 #define NUMBER_TEXT_MAX 32
 #define GIVEN_TEXT_MAX 160
 
+#define HISTORY_BYTES_ON_DISK (UINT64_C(1) << 30)
+#define HISTORY_BYTES_IN_MEMORY (UINT64_C(64) << 20)
+#define HISTORY_BYTES_LEAST (UINT64_C(64) << 10)
+
 enum reload { RESTART, RELOAD };
 
 struct row {
@@ -45,7 +49,11 @@ struct row {
 
 static bool is_store(const char *value)
 {
-    return strcmp(value, "memory:") == 0 || (strncmp(value, "sqlite:", 7) == 0 && value[7] != '\0');
+    const char *path = value + strlen("sqlite:");
+
+    if (strcmp(value, "memory:") == 0 || strcmp(value, "sqlite:") == 0)
+        return true;
+    return strncmp(value, "sqlite:", strlen("sqlite:")) == 0 && path[strspn(path, " ")] != '\0';
 }
 
 static bool is_anything(const char *value)
@@ -117,14 +125,17 @@ static const struct row rows[] = {
     BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
           "Bytes of recent events that each worker keeps at hand."),
 
-    TEXT("history.store", history.store, "memory:", is_store, "memory: or sqlite:PATH", RESTART,
-         "Where events are kept for replay."),
+    TEXT("history.store", history.store, "sqlite:", is_store, "memory:, sqlite: or sqlite:PATH",
+         RESTART,
+         "Where events are kept for replay; sqlite: is history.db in the state directory."),
     DURATION("history.max_age", history.max_age_ms, "24h", "1s", "3650d", RESTART,
              "Age at which an event is forgotten."),
     COUNT("history.max_events", history.max_events, "1000000", "1", "1000000000", RESTART,
           "Events that are kept; the oldest go first."),
-    BYTES("history.max_bytes", history.max_bytes, "64M", "64K", "1024G", RESTART,
-          "Bytes of events that are kept; the oldest go first."),
+    BYTES("history.max_bytes", history.max_bytes, "0", "0", "1024G", RESTART,
+          "Bytes of events that are kept, the oldest go first; 0 is 1G on disk, 64M in memory."),
+    BYTES("history.disk_reserve", history.disk_reserve, "256M", "0", "1048576G", RELOAD,
+          "Room on the disk that is left free; without it a publish is answered 507."),
     DURATION("history.idempotency_window", history.idempotency_window_ms, "24h", "1s", "3650d",
              RESTART, "How long an idempotency key is remembered."),
     COUNT("history.idempotency_keys", history.idempotency_keys, "1000000", "1", "1000000000",
@@ -426,6 +437,26 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
                        open);
 }
 
+uint64_t conf_history_bytes(const struct conf *conf)
+{
+    if (conf->history.max_bytes > 0)
+        return conf->history.max_bytes;
+    return strcmp(conf->history.store, "memory:") == 0 ? HISTORY_BYTES_IN_MEMORY
+                                                       : HISTORY_BYTES_ON_DISK;
+}
+
+/* 0 stands for itself, so the range of the row cannot tell this. */
+static int check_history_bytes(const struct conf *conf, struct conf_error *ret_error)
+{
+    char given[NUMBER_TEXT_MAX];
+
+    if (conf_history_bytes(conf) >= HISTORY_BYTES_LEAST)
+        return 0;
+    conf_value_number_text(CONF_BYTES, conf->history.max_bytes, given, sizeof given);
+    return conf_refuse(ret_error, -EINVAL, "history.max_bytes is %s, expected 0 or at least 64K",
+                       given);
+}
+
 /* An event that passes one limit must find room behind it. */
 static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
 {
@@ -438,7 +469,7 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
         {"limits.event_bytes", conf->limits.event_bytes, "stream.ring_bytes",
          conf->stream.ring_bytes},
         {"limits.event_bytes", conf->limits.event_bytes, "history.max_bytes",
-         conf->history.max_bytes},
+         conf_history_bytes(conf)},
         {"limits.event_bytes", conf->limits.event_bytes, "limits.queue_bytes",
          conf->limits.queue_bytes},
         {"limits.url_bytes", conf->limits.url_bytes, "limits.header_bytes",
@@ -462,6 +493,8 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
     if (conf->server.listen.items_n == 0)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
     int error = check_open_listeners(conf, ret_error);
+    if (!error)
+        error = check_history_bytes(conf, ret_error);
     return error ? error : check_rooms(conf, ret_error);
 }
 

@@ -19,6 +19,11 @@ int history_find_key(struct history *history, const struct message *message, int
     return history->ops->find_key(history, message, now_ms, ret_position);
 }
 
+void history_set_reserve(struct history *history, uint64_t bytes)
+{
+    history->disk_reserve = bytes;
+}
+
 int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page)
 {

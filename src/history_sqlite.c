@@ -231,6 +231,8 @@ static int append(struct history *history, struct message *const *events, size_t
 
     if (sqlite->failed)
         return -EIO;
+    if (!history_sqlite_has_room(sqlite, events, events_n))
+        return -ENOSPC;
     int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
         return history_sqlite_give_up(sqlite, code, "storing events");
@@ -319,6 +321,8 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits)
     sqlite->first_key = sqlite->next_key = 1;
     sqlite->oldest_key_ms = INT64_MAX;
     sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
+    sqlite->read_ns_max = HISTORY_SQLITE_READ_NS_MAX;
+    sqlite->read_ns_with_events_max = HISTORY_SQLITE_READ_NS_WITH_EVENTS_MAX;
     pthread_mutex_init(&sqlite->readers_lock, NULL);
     SLIST_INIT(&sqlite->readers);
     return sqlite;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the store on disk share: history_sqlite_open.c opens, history_sqlite.c appends,
- * _trim.c forgets and checkpoints, _keys.c knows idempotency keys, _read.c reads. */
+ * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _read.c
+ * reads. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
 
@@ -19,6 +20,11 @@
 
 /* The log is moved into the file each time it has grown by so many pages. */
 #define HISTORY_SQLITE_CHECKPOINT_PAGES 1000
+
+/* A transaction that stays open keeps the log from beginning again at its front; and where events
+ * lie far apart, whoever waits for them is better served with the first ones. */
+#define HISTORY_SQLITE_READ_NS_MAX (20 * INT64_C(1000000))
+#define HISTORY_SQLITE_READ_NS_WITH_EVENTS_MAX (3 * INT64_C(1000000))
 
 enum history_sqlite_write {
     WRITE_BEGIN,
@@ -51,6 +57,7 @@ struct history_sqlite {
     sqlite3 *db;
     sqlite3_stmt *write[WRITE_COUNT];
     bool failed;         /* no append any more */
+    bool lacks_room;     /* the last append was refused for the reserve */
     bool cannot_trim;    /* the oldest rows are damaged in a way that even forgetting them fails */
     int64_t clock_ms;    /* the latest time that any event has */
     uint64_t total;      /* bytes of all events there ever were */
@@ -71,6 +78,9 @@ struct history_sqlite {
     _Atomic size_t events_n;
     _Atomic size_t bytes;
     _Atomic size_t keys_early_n;
+
+    int64_t read_ns_max; /* so long does a page take that has no event yet */
+    int64_t read_ns_with_events_max;
 
     pthread_mutex_t readers_lock; /* over the list of those that nobody uses now */
     SLIST_HEAD(, history_sqlite_reader) readers;
@@ -101,6 +111,11 @@ int history_sqlite_prepare(struct history_sqlite *sqlite);
 
 /* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
 int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);
+
+/* Whether a commit of these fits beside the disk's reserve; says so in the log when not.  One
+ * question to the file system. */
+bool history_sqlite_has_room(struct history_sqlite *sqlite, struct message *const *events,
+                             size_t events_n);
 
 /* Undo a transaction that failed with this code, and what the code means for the store.  Returns
  * -ENOSPC, -ENOMEM or -EIO. */

@@ -20,10 +20,6 @@
 #include "topic.h"
 
 #define PAGE_EVENTS_MAX 256
-/* A transaction that stays open keeps the log from beginning again at its front; and where events
- * lie far apart, whoever waits for them is better served with the first ones. */
-#define READ_NS_MAX (20 * INT64_C(1000000))
-#define READ_NS_WITH_EVENTS_MAX (3 * INT64_C(1000000))
 /* Room for the inner pages of the table of events at ten million of them. */
 #define CACHE_KIB "8192"
 /* Topics looked at for the patterns of one read; beyond it, going through the events is cheaper. */
@@ -149,6 +145,7 @@ enum {
 };
 
 struct read {
+    const struct history_sqlite *sqlite;
     struct history_sqlite_reader *reader;
     const struct history_query *query;
     const char *epoch;
@@ -280,8 +277,10 @@ static int skip_damage(struct read *read, uint64_t position)
 
 static bool is_late(const struct read *read)
 {
+    const struct history_sqlite *sqlite = read->sqlite;
+
     return clock_mono_ns() - read->began_ns >=
-           (read->page->events_n > 0 ? READ_NS_WITH_EVENTS_MAX : READ_NS_MAX);
+           (read->page->events_n > 0 ? sqlite->read_ns_with_events_max : sqlite->read_ns_max);
 }
 
 /* Look at all from `from` to `to`; the page has everything before. */
@@ -603,6 +602,7 @@ int history_sqlite_read(struct history *history, const struct history_query *que
     struct history_sqlite *sqlite = history_sqlite_of(history);
     uint64_t newest = sqlite->newest; /* before the transaction, which then has all of it */
     struct read read = {
+        .sqlite = sqlite,
         .query = query,
         .epoch = history->epoch,
         .last = newest < query->upto ? newest : query->upto,

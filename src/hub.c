@@ -298,7 +298,8 @@ static void report_failure(struct hub *hub, int result)
 {
     unsigned long skipped;
 
-    if (log_valve_open(&hub->failure_valve, &skipped))
+    /* the store itself says when it has no room, and when it has some again */
+    if (result != -ENOSPC && log_valve_open(&hub->failure_valve, &skipped))
         log_error("publishing failed: the store said error %d (%lu more like it)", -result,
                   skipped);
 }

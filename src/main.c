@@ -83,6 +83,7 @@ static const char serve_help[] =
     "  --listen ADDR:PORT       where to accept connections; repeatable (127.0.0.1:8080)\n"
     "  --workers N              threads that serve connections (one for each core)\n"
     "  --store STORE            where events are kept for replay: memory: or sqlite:PATH\n"
+    "                           (sqlite:, history.db in the state directory)\n"
     "  --www DIR                folder of the page at /\n"
     "  --set SECTION.KEY=VALUE  any setting; repeatable\n"
     "  --help-config            tell every setting, its default and its range\n"

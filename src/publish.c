@@ -161,9 +161,12 @@ static int respond_failure(struct request *request, int error)
 {
     struct problem problem;
 
-    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_FAILED, 1);
+    stats_add(worker_stats(request->service->worker),
+              error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
     if (error == -ENOSPC)
-        problem_set(&problem, 507, "disk_reserve", "The store has no room; nothing was stored.");
+        problem_set(&problem, 507, "disk_reserve",
+                    "The disk of the store has no room beside history.disk_reserve; nothing was "
+                    "stored.");
     else if (error == -ESHUTDOWN)
         problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
     else

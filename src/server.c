@@ -15,14 +15,13 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "history_memory.h"
-#include "history_sqlite.h"
 #include "listener.h"
 #include "log.h"
 #include "pager.h"
 #include "publish.h"
 #include "routes.h"
 #include "service.h"
+#include "store.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
@@ -295,6 +294,7 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     server->old_confs[server->old_confs_n++] = server->conf;
     server->conf = conf;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+    history_set_reserve(server->history, conf->history.disk_reserve);
     hand_over_conf(server);
     log_info("settings reloaded");
 }
@@ -324,40 +324,26 @@ static size_t streams_allowed(const struct conf *conf, size_t descriptors)
                                                                       : allowed;
 }
 
-/* The store that history.store names; NULL after saying why not. */
-static struct history *open_history(const char *store, const struct history_limits *limits)
-{
-    static const char on_disk[] = "sqlite:";
-    struct conf_error error = {.text = "the store could not be made"};
-    struct history *history;
-
-    if (strncmp(store, on_disk, sizeof(on_disk) - 1) == 0)
-        history = history_sqlite_open(store + sizeof(on_disk) - 1, limits, &error);
-    else
-        history = history_memory_new(limits);
-    if (history == NULL)
-        fail(error.text);
-    return history;
-}
-
 static int build_store(struct server *server)
 {
     const struct conf *conf = server->conf;
     struct history_limits limits = {
         .age_max_ms = (int64_t)conf->history.max_age_ms,
         .events_max = conf->history.max_events,
-        .bytes_max = conf->history.max_bytes,
+        .bytes_max = conf_history_bytes(conf),
         .key_window_ms = (int64_t)conf->history.idempotency_window_ms,
         .keys_max = conf->history.idempotency_keys,
     };
+    struct conf_error error;
     struct hub_limits hub_limits = {
         .queue_bytes_max = conf->limits.queue_bytes,
         .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
     };
 
-    server->history = open_history(conf->history.store, &limits);
+    server->history = store_open(conf->history.store, &limits, &error);
     if (server->history == NULL)
-        return -1;
+        return fail(error.text);
+    history_set_reserve(server->history, conf->history.disk_reserve);
     server->hub = hub_new(server->history, &hub_limits);
     if (server->hub == NULL)
         return fail("out of memory");
@@ -598,6 +584,7 @@ static void free_server(struct server *server)
 
 static void announce(const struct server *server)
 {
+    char *store = store_text(server->conf->history.store);
     const char *url;
 
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
@@ -605,7 +592,9 @@ static void announce(const struct server *server)
     if (pages_count(server->shared.pages) == 0)
         log_warning("no page at /: name its folder with --www");
     log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",
-             server->shared.services_n, server->shared.streams_max, server->conf->history.store);
+             server->shared.services_n, server->shared.streams_max,
+             store != NULL ? store : server->conf->history.store);
+    free(store);
 }
 
 /* From here on a signal has nothing to say any more; its default would spoil the exit status. */

@@ -4,13 +4,15 @@
 # All tests, in every build they are for; `./bootstrap check` runs this.  Closes with a line
 # `N passed, N failed`.
 #
-#   build          gcc, warnings are errors: unit tests, seeds, documents, every scenario
+#   build          gcc, warnings are errors: unit tests, seeds, documents, every scenario, and
+#                  those about events once more with their history on disk
 #   build-address  clang, address and undefined-behaviour sanitizers: the same without the browser
 #   build-thread   gcc, thread sanitizer: unit tests and the scenarios, two workers
 
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+about_events='test_push.py or test_resume.py or test_fanout.py or test_stop.py or test_topics.py'
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0
@@ -42,7 +44,7 @@ units() {
 # The sums of pytest.
 scenarios() {
     local folder=$1 log=$logs/scenarios
-    say "scenarios in $folder"
+    say "scenarios in $folder${BUGLE_TEST_STORE:+, store $BUGLE_TEST_STORE}"
     make -C "$folder" --no-print-directory -s check-scenarios PYTEST_ARGS="${2:-}" 2>&1 |
         tee "$log" | grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$'
     local good bad
@@ -63,6 +65,7 @@ try_build() {
 if try_build build --enable-werror; then
     units build
     scenarios build
+    BUGLE_TEST_STORE=sqlite scenarios build "-k '($about_events) and not test_quiet'"
 fi
 if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
     units build-address

@@ -4,6 +4,7 @@ like when it stops.
 
 BUGLE            path of the program (default: `bugle` in the folder above)
 BUGLE_TEST_SLOW  factor for time limits and against sizes under a sanitizer (default: 1)
+BUGLE_TEST_STORE store of gateways whose test names none: memory or sqlite (default: memory)
 """
 
 import contextlib
@@ -67,15 +68,30 @@ def program_path():
     return str(pathlib.Path(path).resolve())
 
 
-def program_env(env=None):
-    """The environment without what would set options of the program, or send clients elsewhere."""
+def program_env(env=None, home=None):
+    """The environment without what would set options of the program, or send clients elsewhere.
+    With `home`, what the program keeps is kept there, and never with whoever runs the tests."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("BUGLE") and not name.lower().endswith("_proxy")
+        and name not in ("STATE_DIRECTORY", "XDG_STATE_HOME")
     }
+    if home:
+        kept["HOME"] = str(home)
     kept.update(env or {})
     return kept
+
+
+def usual_store(folder):
+    """The store of gateways whose test does not care."""
+    name = os.environ.get("BUGLE_TEST_STORE") or "memory"
+    return {"memory": "memory:", "sqlite": f"sqlite:{folder}/history.db"}[name]
+
+
+def usual_durability():
+    """And what it makes of an event, in the words of an answer."""
+    return "memory" if usual_store("").startswith("memory") else "disk"
 
 
 def free_port(host="127.0.0.1"):
@@ -91,10 +107,11 @@ def free_port(host="127.0.0.1"):
 
 
 class Gateway:
-    """A running `bugle serve`, and the requests that tests make of it."""
+    """A running `bugle serve`, and the requests that tests make of it.  It has the folder for itself
+    and its state.  A setting that is None is left to the program, and so is a store that is ""."""
 
     def __init__(self, folder, settings=None, workers=2, listen=None, env=None, www=None,
-                 args=(), nofile=None, store="memory:"):
+                 args=(), nofile=None, store=None):
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -104,15 +121,17 @@ class Gateway:
         self.streams = []
         self.lock = threading.Lock()
         self.control = None
-        self.env = program_env(env)
-        chosen = {"drain.window": "1s", **(settings or {})}
+        self.env = program_env(env, home=folder)
+        chosen = {"drain.window": "1s", "history.disk_reserve": "0", **(settings or {})}
+        store = usual_store(folder) if store is None else store
         self.command = [program_path(), "serve"]
         for address in [f"127.0.0.1:{self.port}", *(listen or [])]:
             self.command += ["--listen", address]
-        self.command += ["--workers", str(workers), "--store", store]
+        self.command += ["--workers", str(workers)]
+        self.command += ["--store", store] if store else []
         self.command += ["--www", str(www or SOURCE / "www")]
         for name, value in chosen.items():
-            self.command += ["--set", f"{name}={value}"]
+            self.command += ["--set", f"{name}={value}"] if value is not None else []
         self.command += list(args)
         if nofile:
             self.command = [shutil.which("prlimit"), f"--nofile={nofile}:{nofile}", *self.command]
@@ -345,8 +364,8 @@ def bugle(tmp_path):
 
     def run(*args, env=None, timeout=10, stdin=None):
         return subprocess.run(
-            [program_path(), *map(str, args)], env=program_env(env), cwd=tmp_path, input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=wire.seconds(timeout), check=False)
+            [program_path(), *map(str, args)], env=program_env(env, home=tmp_path), cwd=tmp_path,
+            input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=wire.seconds(timeout), check=False)
 
     return run

@@ -95,10 +95,12 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->stream.flush_tick_ms, 5);
     assert_int_equal(conf->stream.ring_events, 65536);
     assert_int_equal(conf->stream.ring_bytes, 32 << 20);
-    assert_string_equal(conf->history.store, "memory:");
+    assert_string_equal(conf->history.store, "sqlite:");
     assert_int_equal(conf->history.max_age_ms, 86400000);
     assert_int_equal(conf->history.max_events, 1000000);
-    assert_int_equal(conf->history.max_bytes, 64 << 20);
+    assert_int_equal(conf->history.max_bytes, 0);
+    assert_int_equal(conf_history_bytes(conf), 1 << 30);
+    assert_int_equal(conf->history.disk_reserve, 256 << 20);
     assert_int_equal(conf->limits.streams, 0);
     assert_int_equal(conf->limits.event_bytes, 64 << 10);
     assert_int_equal(conf->limits.body_bytes, 1 << 20);
@@ -119,6 +121,22 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->log.format, LOG_FORMAT_TEXT);
     conf_free(conf);
     conf_free(NULL);
+}
+
+static void the_bytes_of_a_history_depend_on_its_store(void **state)
+{
+    struct conf *conf = new_conf();
+
+    (void)state;
+    must_set(conf, "history.store=memory:");
+    assert_int_equal(conf_history_bytes(conf), 64 << 20);
+    must_set(conf, "history.store=sqlite:h.db");
+    assert_int_equal(conf_history_bytes(conf), 1 << 30);
+    must_set(conf, "history.max_bytes=2M");
+    assert_int_equal(conf_history_bytes(conf), 2 << 20);
+    must_set(conf, "history.store=memory:");
+    assert_int_equal(conf_history_bytes(conf), 2 << 20);
+    conf_free(conf);
 }
 
 static void defaults_pass_the_check(void **state)
@@ -189,9 +207,17 @@ static void set_says_what_is_wrong(void **state)
         {"auth.mode=token",
          "--set: auth.mode is \"token\", expected none (this version has no tokens yet)"},
         {"history.store=/var/lib/bugle.db",
-         "--set: history.store is \"/var/lib/bugle.db\", expected memory: or sqlite:PATH"},
-        {"history.store=sqlite:",
-         "--set: history.store is \"sqlite:\", expected memory: or sqlite:PATH"},
+         "--set: history.store is \"/var/lib/bugle.db\", expected memory:, sqlite: or "
+         "sqlite:PATH"},
+        {"history.store=sqlite: ",
+         "--set: history.store is \"sqlite: \", expected memory:, sqlite: or sqlite:PATH"},
+        {"history.store=sqlite",
+         "--set: history.store is \"sqlite\", expected memory:, sqlite: or sqlite:PATH"},
+        {"history.store=memory:x",
+         "--set: history.store is \"memory:x\", expected memory:, sqlite: or sqlite:PATH"},
+        {"history.store=redis://localhost",
+         "--set: history.store is \"redis://localhost\", expected memory:, sqlite: or "
+         "sqlite:PATH"},
         {"auth.origins=https://example.org/",
          "--set: auth.origins is \"https://example.org/\", expected SCHEME://HOST, "
          "SCHEME://HOST:PORT (lower case, no path) or loopback"},
@@ -472,6 +498,9 @@ static void checks_what_no_row_can_tell(void **state)
         {"limits.url_bytes=2K", "limits.header_bytes=1K",
          "limits.url_bytes is 2K, expected at most limits.header_bytes, which is 1K"},
         {"limits.event_bytes=64K", "history.max_bytes=64K", NULL},
+        {"limits.event_bytes=1K", "history.max_bytes=65535",
+         "history.max_bytes is 65535, expected 0 or at least 64K"},
+        {"history.store=memory:", "history.max_bytes=0", NULL},
     };
 
     (void)state;
@@ -606,6 +635,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_from_the_defaults),
+        cmocka_unit_test(the_bytes_of_a_history_depend_on_its_store),
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(sets_values_of_every_type),
         cmocka_unit_test(set_says_what_is_wrong),

@@ -13,7 +13,7 @@ import wire
 SETTINGS = """
 server.listen server.workers server.www stream.heartbeat stream.stall_timeout stream.retry
 stream.flush_tick history.store history.max_age history.max_events history.max_bytes
-limits.event_bytes limits.body_bytes limits.header_bytes limits.header_timeout limits.body_timeout
+history.disk_reserve limits.event_bytes limits.body_bytes limits.header_bytes limits.header_timeout limits.body_timeout
 limits.keepalive_timeout limits.queue_bytes limits.queue_age drain.window auth.mode auth.origins
 log.level log.format
 """.split()

@@ -316,6 +316,24 @@ static void a_page_is_bounded_by_bytes_and_events(void **state)
     history_free(history);
 }
 
+static void a_page_ends_when_it_has_taken_long(void **state)
+{
+    struct history *history = open_store();
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+
+    (void)state;
+    add_many(history, 3, "a");
+    add_many(history, 2, "b");
+    sqlite->read_ns_with_events_max = 0;
+    assert_page(read_where(history, .after = 0), "1 : 1");
+    assert_page(read_where(history, .patterns = "**", .after = 1), "2 : 2");
+    assert_page(read_where(history, .patterns = "*b", .after = 1), ": 5"); /* none yet */
+    sqlite->read_ns_max = 0;
+    assert_page(read_where(history, .patterns = "*/b", .after = 1), ": 2");
+    assert_page(read_where(history, .patterns = "*/b", .after = 2), ": 3");
+    history_free(history);
+}
+
 /* ---- against the store in memory ---- */
 
 /* All that a filter gets, page by page, as positions. */
@@ -936,11 +954,14 @@ static void readers_go_on_beside_the_writer(void **state)
 static void the_log_stays_small_beside_readers(void **state)
 {
     struct bustle bustle = {.history = open_limited(FOR_EVER, 300, LOTS)};
+    struct history_sqlite *sqlite = history_sqlite_of(bustle.history);
     char *large = calloc(1, 40001), log[128];
     pthread_t readers[READERS];
     struct stat facts;
 
     (void)state;
+    sqlite->read_ns_max = HISTORY_SQLITE_READ_NS_MAX;
+    sqlite->read_ns_with_events_max = HISTORY_SQLITE_READ_NS_WITH_EVENTS_MAX;
     memset(large, 'x', 40000);
     for (int i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&readers[i], NULL, read_beside, &bustle), 0);
@@ -970,6 +991,7 @@ int main(void)
         TEST(leaves_out_what_the_filter_does_not_want),
         TEST(leaves_out_what_has_outlived_its_ttl),
         TEST(a_page_is_bounded_by_bytes_and_events),
+        TEST(a_page_ends_when_it_has_taken_long),
         TEST(agrees_with_the_store_in_memory),
         TEST(keeps_epoch_and_positions),
         TEST(positions_go_on_after_everything_was_forgotten),

@@ -419,6 +419,35 @@ def test_a_restart_shows_and_the_stream_goes_on(page, gateway):
     assert [row["data"] for row in page.events()] == ["after", "before"]
 
 
+@pytest.fixture
+def durable_gateway(gateway_factory, tmp_path):
+    return gateway_factory(store=f"sqlite:{tmp_path}/history.db", settings={"stream.retry": "1s"})
+
+
+@pytest.fixture
+def durable_page(driver, durable_gateway):
+    yield from use(driver, durable_gateway)
+
+
+def test_a_kill_leaves_no_gap_when_the_history_is_on_disk(durable_page, durable_gateway):
+    """Nothing was said in farewell, and the page goes on as after any other cut."""
+    page, gateway = durable_page, durable_gateway
+    page.open("#topic=news")
+    ids = [gateway.push({"topic": "news", "data": "before"})["id"]]
+    page.wait_event(id=ids[0])
+    gateway.kill()
+    page.wait_state("reconnecting")
+    gateway.start()
+    # published before the page is back, or after: it makes no difference
+    ids += [gateway.push({"topic": "news", "data": data})["id"] for data in ("meanwhile", "more")]
+    page.wait_state("open", RECONNECT_SECONDS)
+    ids.append(gateway.push({"topic": "news", "data": "after"})["id"])
+    page.wait_event(id=ids[-1])
+    assert [row["id"] for row in reversed(page.events())] == ids
+    assert not [row for row in page.rows("gateway") if row["name"] == "reset"]
+    assert page.text("reconnects") == "1"
+
+
 def test_topics_are_chosen_and_shared_in_the_link(page, gateway):
     page.open()
     assert "everything" in page.text("topics")

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import conftest
 import wire
 
 BEGIN = b'{"topic":"a","data":'
@@ -33,7 +34,7 @@ def test_answer_names_the_id_that_the_stream_shows(gateway):
     assert (response.status, response.head.get("Content-Type").split(";")[0]) == (
         201, "application/json")
     assert set(answer) == {"id", "durability", "duplicate"}
-    assert (answer["durability"], answer["duplicate"]) == ("memory", False)
+    assert (answer["durability"], answer["duplicate"]) == (conftest.usual_durability(), False)
     wire.check_id(answer["id"])
     assert stream.next_event().id == answer["id"]
 
@@ -43,7 +44,7 @@ def test_answer_to_an_array_has_an_id_for_each(gateway):
     stream = gateway.stream("a")
     answer = gateway.push([{"topic": "a", "data": i} for i in range(1000)])
     assert set(answer) == {"ids", "duplicates", "durability"}
-    assert answer["durability"] == "memory"
+    assert answer["durability"] == conftest.usual_durability()
     assert isinstance(answer["duplicates"], list) and not any(answer["duplicates"])
     assert len(answer["ids"]) == 1000
     events = stream.events(1000)

@@ -38,6 +38,13 @@ def past_up_to(stream, newest):
     return seen
 
 
+def push_too_many(gateway):
+    """Publish more than a SHORT history keeps; the ids, once the oldest are forgotten."""
+    ids = push_numbers(gateway, 500)
+    wire.wait_until(lambda: 1 <= gateway.stat("history_events") <= 100, 5, "the history is trimmed")
+    return ids
+
+
 # the position
 
 
@@ -154,7 +161,7 @@ def reset_of(event, reason):
 def test_position_that_was_trimmed_is_expired(gateway):
     """The client was away for longer than the history reaches: it is told that something is
     missing, and gets all that is left."""
-    ids = push_numbers(gateway, 500)
+    ids = push_too_many(gateway)
     stream = gateway.stream(resume=ids[0])
     event = stream.next_event()
     reset = reset_of(event, "expired")
@@ -171,8 +178,7 @@ def test_position_that_was_trimmed_is_expired(gateway):
 @pytest.mark.gateway(settings=SHORT)
 def test_history_keeps_no_more_than_it_may(gateway):
     """max_events bounds what is kept, and the newest is what is kept."""
-    ids = push_numbers(gateway, 500)
-    wire.wait_until(lambda: 1 <= gateway.stat("history_events") <= 100, 5, "the history is trimmed")
+    ids = push_too_many(gateway)
     seen = past_up_to(gateway.stream(since="earliest"), ids[-1])
     assert 1 <= len(seen) <= 100
     assert seen == ids[-len(seen):]
@@ -181,7 +187,7 @@ def test_history_keeps_no_more_than_it_may(gateway):
 @pytest.mark.gateway(settings=SHORT)
 def test_position_at_the_edge_of_the_history_is_not_expired(gateway):
     """Whoever has seen everything up to the oldest event misses nothing."""
-    ids = push_numbers(gateway, 500)
+    ids = push_too_many(gateway)
     kept = past_up_to(gateway.stream(since="earliest"), ids[-1])
     ids += push_numbers(gateway, 1)
     assert past_up_to(gateway.stream(resume=kept[0]), ids[-1]) == [*kept[1:], ids[-1]]
@@ -245,6 +251,7 @@ def test_reset_of_an_empty_history_names_no_ids(gateway):
     assert again.next_event().data == "x"
 
 
+@pytest.mark.gateway(store="memory:")
 def test_id_of_another_life_is_of_another_epoch(gateway):
     """The gateway was restarted and its memory is gone: the client learns that, instead of
     waiting for ids that it believes to be old."""

@@ -12,7 +12,8 @@
 #
 # From the environment:
 #   SERVERS     what to measure, in turns (bugle floor)
-#   BUGLE_ARGS  more arguments for `bugle serve` (--store memory:)
+#   BUGLE_ARGS  more arguments for `bugle serve` (--store memory:, so that no disk is measured; for
+#               the one on disk, --store sqlite:FILE on the disk that it is to be)
 #   SERVER_CPU  core of the server (0); LOAD_CPU of the load (1)
 #   STREAMS     how many streams are many (15000)
 #   SECONDS_EACH  length of the measured part (5)
@@ -133,4 +134,5 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done
 [ -t 2 ] && printf '\r\e[K' >&2
+echo "bugle serve ${bugle_args[*]}"
 /usr/bin/env python3 "$here/table.py" "$results" "${servers[@]}"
