@@ -101,11 +101,6 @@ static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool 
 
 static struct message *make_reset(struct stream *stream)
 {
-    static const char *const reasons[] = {
-        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
-        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
-        [STREAM_RESET_DAMAGED] = "damaged",
-    };
     struct hub *hub = stream->host->streams->hub;
     const char *epoch = hub_history(hub)->epoch;
     char data[RESET_DATA_BYTES], oldest[SSE_ID_BYTES + 3], newest[SSE_ID_BYTES + 3];
@@ -115,7 +110,7 @@ static struct message *make_reset(struct stream *stream)
     put_id_or_null(oldest, epoch, bounds.trimmed + 1, bounds.trimmed < bounds.newest);
     put_id_or_null(newest, epoch, bounds.newest, bounds.trimmed < bounds.newest);
     snprintf(data, sizeof(data), "{\"reason\":\"%s\",\"oldest\":%s,\"newest\":%s}",
-             reasons[stream->reset_reason], oldest, newest);
+             stream_reset_text((enum stream_reset)stream->reset_reason), oldest, newest);
     return make_event(stream, "reset", data, true, stream->position);
 }
 
