@@ -14,15 +14,22 @@
 #define PAGE_EVENTS_MAX 512
 #define SLOTS_MIN 1024
 
+/* The clock may be set back, so the times of events are in no order; the latest time so far is. */
+struct slot {
+    struct message *message;
+    int64_t clock_ms; /* the latest time that any event up to this one has */
+};
+
 /* Positions follow each other without a hole, so the event of a position is found by arithmetic:
  * slot `position & (slots_n - 1)`. */
 struct history_memory {
     struct history base;
     struct history_limits limits;
     pthread_mutex_t lock; /* over the slots; the two positions may be read without */
-    struct message **slots;
+    struct slot *slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
+    int64_t clock_ms; /* the latest time so far */
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
 };
@@ -32,7 +39,7 @@ static struct history_memory *memory_of(struct history *history)
     return (struct history_memory *)history;
 }
 
-static struct message **slot_of(const struct history_memory *memory, uint64_t position)
+static struct slot *slot_of(const struct history_memory *memory, uint64_t position)
 {
     return &memory->slots[position & (memory->slots_n - 1)];
 }
@@ -46,7 +53,7 @@ static int reserve(struct history_memory *memory, size_t events_n)
         slots_n *= 2;
     if (slots_n == memory->slots_n)
         return 0;
-    struct message **slots = calloc(slots_n, sizeof(struct message *));
+    struct slot *slots = calloc(slots_n, sizeof(struct slot));
     if (slots == NULL)
         return -ENOMEM;
     for (uint64_t position = memory->trimmed + 1; position <= memory->newest; position++)
@@ -59,11 +66,11 @@ static int reserve(struct history_memory *memory, size_t events_n)
 
 static void drop_oldest(struct history_memory *memory)
 {
-    struct message **slot = slot_of(memory, memory->trimmed + 1);
+    struct slot *slot = slot_of(memory, memory->trimmed + 1);
 
-    memory->bytes -= (*slot)->bytes;
-    message_unref(*slot);
-    *slot = NULL;
+    memory->bytes -= slot->message->bytes;
+    message_unref(slot->message);
+    slot->message = NULL;
     memory->trimmed++;
 }
 
@@ -75,7 +82,7 @@ static bool over_limits(const struct history_memory *memory, int64_t now_ms)
         return true;
     if (memory->bytes > memory->limits.bytes_max)
         return true;
-    return now_ms - (*slot_of(memory, memory->trimmed + 1))->published_ms >=
+    return now_ms - slot_of(memory, memory->trimmed + 1)->message->published_ms >=
            memory->limits.age_max_ms;
 }
 
@@ -93,11 +100,13 @@ static int append(struct history *history, struct message *const *events, size_t
 
     pthread_mutex_lock(&memory->lock);
     result = reserve(memory, events_n);
+    if (result == 0 && now_ms > memory->clock_ms)
+        memory->clock_ms = now_ms;
     for (size_t i = 0; result == 0 && i < events_n; i++) {
         uint64_t position = memory->newest + 1;
 
         message_seal(events[i], history->epoch, position, now_ms);
-        *slot_of(memory, position) = message_ref(events[i]);
+        *slot_of(memory, position) = (struct slot){message_ref(events[i]), memory->clock_ms};
         memory->bytes += events[i]->bytes;
         memory->newest = position;
     }
@@ -113,7 +122,7 @@ static void fill_page(struct history_memory *memory, const struct history_query 
     uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
 
     for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX; scanned++) {
-        struct message *message = *slot_of(memory, page->upto + 1);
+        struct message *message = slot_of(memory, page->upto + 1)->message;
         bool wanted =
             !message_expired(message, query->now_ms) && filter_accepts(query->filter, message);
 
@@ -184,7 +193,7 @@ static uint64_t find_time(struct history *history, int64_t since_ms)
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
 
-        if ((*slot_of(memory, middle + 1))->published_ms >= since_ms)
+        if (slot_of(memory, middle + 1)->clock_ms >= since_ms)
             high = middle;
         else
             low = middle + 1;
@@ -234,7 +243,7 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->base.durability = HISTORY_MEMORY;
     memory->limits = *limits;
     memory->slots_n = SLOTS_MIN;
-    memory->slots = calloc(memory->slots_n, sizeof(struct message *));
+    memory->slots = calloc(memory->slots_n, sizeof(struct slot));
     if (memory->slots == NULL || history_draw_epoch(memory->base.epoch) != 0) {
         free(memory->slots);
         free(memory);

@@ -19,6 +19,10 @@
 /* What a page holds at most, and how many events a read looks at. */
 #define PAGE_EVENTS 512
 #define SCAN_EVENTS 2048
+/* A time like those of a clock, and what it is set by. */
+#define NOW (100 * DAY)
+#define HOUR INT64_C(3600000)
+#define DAY (24 * HOUR)
 
 static struct history *unlimited(void)
 {
@@ -390,6 +394,40 @@ static void finds_a_time(void **state)
     history_free(history);
 }
 
+/* A clock that was a day ahead for an event, then an hour behind, then right. */
+static void a_clock_that_jumps_loses_nothing(void **state)
+{
+    static const int64_t times[] = {NOW - 2 * HOUR, NOW + DAY, NOW - HOUR, NOW, NOW};
+    static const struct {
+        int64_t since_ms;
+        uint64_t after;
+    } cases[] = {{NOW - 3 * HOUR, 0}, {NOW - HOUR, 1}, {NOW + 1, 1}, {NOW + DAY + 1, 5}};
+    struct history_limits limits = {7 * DAY, LOTS, LOTS};
+    struct history *history = history_memory_new(&limits);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        add_at(history, make_message(.data = "x", .ttl_ms = i == 2 ? HOUR : 0), times[i]);
+        history_trim(history, times[i]);
+        assert_bounds(history, 0, i + 1);
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].after);
+    assert_page(read_where(history, .now_ms = NOW - 1), "1 2 3 4 5 : 5");
+    assert_page(read_where(history, .now_ms = NOW), "1 2 4 5 : 5");
+
+    /* age counts from what the clock was; the event from ahead keeps those behind it */
+    history_trim(history, NOW + 7 * DAY);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW - HOUR);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW + 8 * DAY);
+    assert_bounds(history, 5, 5);
+    add_at(history, make_message(.data = "x"), NOW);
+    assert_bounds(history, 5, 6);
+    history_free(history);
+}
+
 /* The slots double; afterwards the oldest goes around them. */
 static void grows_without_losing_or_mixing_events(void **state)
 {
@@ -537,6 +575,7 @@ int main(void)
         cmocka_unit_test(trims_by_age_when_asked_and_with_an_append),
         cmocka_unit_test(a_page_outlives_what_was_trimmed),
         cmocka_unit_test(finds_a_time),
+        cmocka_unit_test(a_clock_that_jumps_loses_nothing),
         cmocka_unit_test(grows_without_losing_or_mixing_events),
         cmocka_unit_test(takes_a_batch_larger_than_its_slots_and_its_bound),
         cmocka_unit_test(readers_see_every_event_in_order_beside_the_writer),
