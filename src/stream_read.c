@@ -26,6 +26,8 @@
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define LARGE_CHUNK_BYTES 4096
+/* How often a client is told its place while what it passes over has nothing for it. */
+#define CHECKPOINT_SEEKING_MS 1000
 
 /* ---- frames of the gateway's own ---- */
 
@@ -432,6 +434,20 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+/* With nothing to send: whoever leaves before the first event of theirs must be able to come back
+ * to here, and one that has much to pass over must not begin again with every connection. */
+static bool needs_place(const struct stream *stream)
+{
+    if (stream->state != STREAM_DRAINING)
+        return false;
+    bool is_paging = stream->cursor == STREAM_CURSOR_NONE;
+    if (!is_paging && stream->told_position == UINT64_MAX)
+        return true;
+    return (is_paging ? stream->since_ms < 0 : has_more(stream)) &&
+           stream->position != stream->told_position &&
+           stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
+}
+
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
 {
     struct stream *stream = cls;
@@ -442,9 +458,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     size_t n = fill(stream, buf, max);
-    if (n == 0 && stream->state == STREAM_DRAINING && stream->told_position == UINT64_MAX &&
-        stream->cursor != STREAM_CURSOR_NONE) {
-        /* whoever leaves before the first event of theirs must be able to come back to here */
+    if (n == 0 && needs_place(stream)) {
         stream->pending |= STREAM_CHECKPOINT;
         n = take_control(stream, buf, max);
     }
