@@ -21,8 +21,10 @@
 #include "stream_internal.h"
 
 /* Slots of the ring looked at in one call, so that a stream which wants few of many events does
- * not hold up the others. */
+ * not hold up the others; fewer where its patterns take long to compare. */
 #define SLOTS_A_CALL 512
+#define SLOTS_NS_MAX INT64_C(1000000)
+#define SLOTS_CLOCK_EVERY 16
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define LARGE_CHUNK_BYTES 4096
@@ -264,15 +266,26 @@ static bool wants(const struct stream *stream, const struct message *message)
     return filter_accepts(stream->listener.filter, message) && !is_over(stream, message);
 }
 
+/* Looks at the clock now and then, and only if there is an end to keep to. */
+static bool is_late(const struct stream *stream, int64_t until_ns)
+{
+    return until_ns < INT64_MAX && stream->cursor % SLOTS_CLOCK_EVERY == 0 &&
+           clock_mono_ns() >= until_ns;
+}
+
 static size_t take_ring(struct stream *stream, char *to, size_t room)
 {
     struct ring *ring = stream->host->streams->ring;
     uint64_t head = ring_head(ring);
+    int64_t until_ns = INT64_MAX;
     size_t n = 0;
 
+    if (head - stream->cursor > SLOTS_CLOCK_EVERY)
+        until_ns = clock_mono_ns() + SLOTS_NS_MAX;
     if (head - stream->cursor > SLOTS_A_CALL)
         head = stream->cursor + SLOTS_A_CALL;
-    for (; stream->cursor < head && stream->partial == NULL; stream->cursor++) {
+    for (; stream->cursor < head && stream->partial == NULL && !is_late(stream, until_ns);
+         stream->cursor++) {
         struct message *message = ring_at(ring, stream->cursor);
 
         if (wants(stream, message)) {
