@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads of the history, off the workers' loops: a few threads of its own and one queue.  The
+ * Reads of the history, off the workers' loops: a few threads of its own and two queues.  The
  * number of threads bounds how many reads run at once, so a storm of replays waits here and not
  * in front of live delivery.
+ *
+ * Streams and listings wait in a queue each, served in turn while both have something, so neither
+ * can starve the other.
  */
 #ifndef BUGLE_PAGER_H
 #define BUGLE_PAGER_H
@@ -15,6 +18,8 @@
 
 struct pager;
 
+enum pager_queue { PAGER_STREAMS, PAGER_LISTINGS, PAGER_QUEUES };
+
 /*
  * One read, and afterwards its answer.  Names its stream by id, never by pointer, since the
  * stream may be gone by then.  Owned by the pager from pager_read() to `done`, then by `done`.
@@ -23,7 +28,8 @@ struct pager_request {
     STAILQ_ENTRY(pager_request) link;
     void (*done)(struct pager_request *request); /* on a pager's thread: only hand over */
     void *arg;
-    uint64_t stream_id;
+    enum pager_queue queue;
+    uint64_t stream_id;    /* of PAGER_STREAMS */
     struct filter *filter; /* a reference of the request's own */
     int64_t since_ms;      /* >= 0: begin at this wall-clock time instead of `after` */
     uint64_t after;        /* set from since_ms before the read */

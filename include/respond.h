@@ -23,6 +23,9 @@ int respond_with(struct request *request, unsigned status, struct MHD_Response *
 /* application/json from bytes, which are copied. */
 int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n);
 
+/* application/json from a text that is taken and freed. */
+int respond_json_text(struct request *request, unsigned status, char *json, size_t json_n);
+
 /* application/json from a value; takes the reference, accepts NULL as out of memory. */
 int respond_json(struct request *request, unsigned status, json_t *json);
 

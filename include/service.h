@@ -24,6 +24,7 @@ struct service;
 /* Over all workers. */
 struct service_shared {
     struct hub *hub;
+    struct pager *pager;
     struct pages *pages;
     struct service *services; /* one a worker */
     unsigned services_n;
@@ -32,6 +33,7 @@ struct service_shared {
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
+    _Atomic size_t history_requests_n;
     _Atomic bool draining;
 };
 

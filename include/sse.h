@@ -51,6 +51,16 @@ size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id
                        size_t *ret_data_offset);
 
 /*
+ * Take a frame of sse_write_frame() apart again, whatever its id.
+ *
+ * room        borrowed; `frame_n` bytes; takes the data, its lines joined by LF as clients do
+ * ret_fields  its texts point into `frame` and `room`; an event without a name has NULL
+ *
+ * Returns whether it is such a frame; outputs are of no use if not.  One pass.
+ */
+bool sse_read_frame(const char *frame, size_t frame_n, char *room, struct sse_fields *ret_fields);
+
+/*
  * Write SSE_ID_BYTES bytes, `<epoch>-<position>` with the position padded with zeros, so that
  * ids of one epoch sort as text.  No NUL is written.
  *

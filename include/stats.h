@@ -51,6 +51,8 @@
     row(PAGES_READ, pages_read, false, "pages read from the history")                              \
     row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
     row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
+    row(HISTORY_REQUESTS, history_requests, true, "requests for the history under way")            \
+    row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
     row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \

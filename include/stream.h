@@ -33,6 +33,7 @@
 
 struct MHD_Connection;
 struct MHD_Response;
+struct hub;
 struct stream;
 struct streams;
 
@@ -58,6 +59,17 @@ enum stream_reset {
     STREAM_RESET_EPOCH,
     STREAM_RESET_DAMAGED,
 };
+const char *stream_reset_text(enum stream_reset reset);
+
+/*
+ * Where whoever shows this id goes on, by the rule that streams and listings share.
+ *
+ * ret_position  given: the id's own, or with a reset the place to go on from
+ *
+ * Returns why it is another place than the id's.  Any thread.
+ */
+enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
+                                    uint64_t *ret_position);
 
 /*
  * What carries the connections of some streams: an HTTP daemon, seen from below.  Embedded by the

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "gather.h"
 #include "publish.h"
+#include "query.h"
 #include "respond.h"
 #include "service.h"
 #include "topic.h"
@@ -243,23 +244,6 @@ static int respond_ended_one(struct request *request)
     return respond_ended(request);
 }
 
-static bool read_limit(struct request *request, size_t *ret_limit, struct problem *ret_problem)
-{
-    const char *text = request_query(request, "limit", NULL);
-    unsigned long limit;
-    char *end;
-
-    *ret_limit = LIST_DEFAULT;
-    if (text == NULL)
-        return true;
-    limit = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || limit < 1 || limit > LIST_MAX)
-        return problem_set(ret_problem, 400, "invalid_limit",
-                           "limit must be a whole number from 1 to %d.", LIST_MAX);
-    *ret_limit = limit;
-    return true;
-}
-
 static bool read_name(struct request *request, const char *name,
                       enum topic_error (*check)(const char *bytes, size_t bytes_n),
                       struct message_name *ret_name, struct problem *ret_problem)
@@ -316,7 +300,7 @@ int admin_list_streams(struct request *request)
     struct gather question = {0};
     struct problem problem;
 
-    if (!read_limit(request, &question.limit, &problem) ||
+    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
         !read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
     return ask_all(request, list_worker, respond_list, &question);

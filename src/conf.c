@@ -165,6 +165,8 @@ static const struct row rows[] = {
           "Bytes of events that may wait for their commit; beyond it a publish is answered 503."),
     DURATION("limits.queue_age", limits.queue_age_ms, "1s", "10ms", "1h", RESTART,
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
+    COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
+          "Requests for /api/history under way at once; beyond it one is answered 503."),
 
     DURATION("drain.window", drain.window_ms, "5s", "0s", "600s", RELOAD,
              "Time over which an orderly stop spreads the ends of the streams."),

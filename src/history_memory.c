@@ -12,10 +12,21 @@
 
 #include "key_table.h"
 
-/* A read holds the lock against the one writer, so it looks at a bounded number of events. */
+#include "clock.h"
+
+/* A read holds the lock against the one writer, so it looks at a bounded number of events, and at
+ * fewer where the filter has much to compare.  Asking the clock for each would cost as much. */
 #define SCAN_EVENTS_MAX 2048
+#define SCAN_NS_MAX (5 * INT64_C(1000000))
+#define SCAN_CLOCK_EVERY 64
 #define PAGE_EVENTS_MAX 512
 #define SLOTS_MIN 1024
+
+/* The clock may be set back, so the times of events are in no order; the latest time so far is. */
+struct slot {
+    struct message *message;
+    int64_t clock_ms; /* the latest time that any event up to this one has */
+};
 
 /* Positions follow each other without a hole, so the event of a position is found by arithmetic:
  * slot `position & (slots_n - 1)`. */
@@ -23,12 +34,13 @@ struct history_memory {
     struct history base;
     struct history_limits limits;
     pthread_mutex_t lock; /* over the slots; the two positions may be read without */
-    struct message **slots;
+    struct slot *slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
     struct key_table *keys; /* the hub's thread alone */
     _Atomic size_t keys_n;
     _Atomic size_t keys_early_n;
+    int64_t clock_ms; /* the latest time so far */
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
 };
@@ -38,7 +50,7 @@ static struct history_memory *memory_of(struct history *history)
     return (struct history_memory *)history;
 }
 
-static struct message **slot_of(const struct history_memory *memory, uint64_t position)
+static struct slot *slot_of(const struct history_memory *memory, uint64_t position)
 {
     return &memory->slots[position & (memory->slots_n - 1)];
 }
@@ -52,7 +64,7 @@ static int reserve(struct history_memory *memory, size_t events_n)
         slots_n *= 2;
     if (slots_n == memory->slots_n)
         return 0;
-    struct message **slots = calloc(slots_n, sizeof(struct message *));
+    struct slot *slots = calloc(slots_n, sizeof(struct slot));
     if (slots == NULL)
         return -ENOMEM;
     for (uint64_t position = memory->trimmed + 1; position <= memory->newest; position++)
@@ -65,11 +77,11 @@ static int reserve(struct history_memory *memory, size_t events_n)
 
 static void drop_oldest(struct history_memory *memory)
 {
-    struct message **slot = slot_of(memory, memory->trimmed + 1);
+    struct slot *slot = slot_of(memory, memory->trimmed + 1);
 
-    memory->bytes -= (*slot)->bytes;
-    message_unref(*slot);
-    *slot = NULL;
+    memory->bytes -= slot->message->bytes;
+    message_unref(slot->message);
+    slot->message = NULL;
     memory->trimmed++;
 }
 
@@ -81,7 +93,7 @@ static bool over_limits(const struct history_memory *memory, int64_t now_ms)
         return true;
     if (memory->bytes > memory->limits.bytes_max)
         return true;
-    return now_ms - (*slot_of(memory, memory->trimmed + 1))->published_ms >=
+    return now_ms - slot_of(memory, memory->trimmed + 1)->message->published_ms >=
            memory->limits.age_max_ms;
 }
 
@@ -144,11 +156,13 @@ static int append(struct history *history, struct message *const *events, size_t
     result = reserve(memory, events_n);
     if (result == 0)
         result = put_keys(memory, events, events_n, now_ms);
+    if (result == 0 && now_ms > memory->clock_ms)
+        memory->clock_ms = now_ms;
     for (size_t i = 0; result == 0 && i < events_n; i++) {
         uint64_t position = memory->newest + 1;
 
         message_seal(events[i], history->epoch, position, now_ms);
-        *slot_of(memory, position) = message_ref(events[i]);
+        *slot_of(memory, position) = (struct slot){message_ref(events[i]), memory->clock_ms};
         memory->bytes += events[i]->bytes;
         memory->newest = position;
     }
@@ -158,14 +172,28 @@ static int append(struct history *history, struct message *const *events, size_t
     return result;
 }
 
+/* Time that this thread has run: being preempted is no work. */
+static int64_t thread_ns(void)
+{
+    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static bool is_late(size_t scanned, int64_t began_ns)
+{
+    return scanned % SCAN_CLOCK_EVERY == SCAN_CLOCK_EVERY - 1 &&
+           thread_ns() - began_ns >= SCAN_NS_MAX;
+}
+
 /* Fill a page that has room for PAGE_EVENTS_MAX events. */
 static void fill_page(struct history_memory *memory, const struct history_query *query,
                       struct history_page *page)
 {
     uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
+    int64_t began_ns = thread_ns();
+    bool late = false;
 
-    for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX; scanned++) {
-        struct message *message = *slot_of(memory, page->upto + 1);
+    for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX && !late; scanned++) {
+        struct message *message = slot_of(memory, page->upto + 1)->message;
         bool wanted =
             !message_expired(message, query->now_ms) && filter_accepts(query->filter, message);
 
@@ -174,6 +202,7 @@ static void fill_page(struct history_memory *memory, const struct history_query 
         if (wanted && page->events_n == PAGE_EVENTS_MAX)
             return;
         page->upto++;
+        late = is_late(scanned, began_ns);
         if (!wanted)
             continue;
         page->events[page->events_n++] = message_ref(message);
@@ -237,7 +266,7 @@ static uint64_t find_time(struct history *history, int64_t since_ms)
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
 
-        if ((*slot_of(memory, middle + 1))->published_ms >= since_ms)
+        if (slot_of(memory, middle + 1)->clock_ms >= since_ms)
             high = middle;
         else
             low = middle + 1;
@@ -291,7 +320,7 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->base.durability = HISTORY_MEMORY;
     memory->limits = *limits;
     memory->slots_n = SLOTS_MIN;
-    memory->slots = calloc(memory->slots_n, sizeof(struct message *));
+    memory->slots = calloc(memory->slots_n, sizeof(struct slot));
     memory->keys = key_table_new();
     if (memory->slots == NULL || memory->keys == NULL ||
         history_draw_epoch(memory->base.epoch) != 0) {

@@ -12,9 +12,10 @@
 
 struct pager {
     struct history *history;
-    pthread_mutex_t lock; /* over `waiting` and `stopping` */
+    pthread_mutex_t lock; /* over `waiting`, `turn` and `stopping` */
     pthread_cond_t wake;
-    STAILQ_HEAD(, pager_request) waiting;
+    STAILQ_HEAD(, pager_request) waiting[PAGER_QUEUES];
+    enum pager_queue turn; /* the queue to look into first */
     bool stopping;
     unsigned threads_n;
     pthread_t threads[];
@@ -36,6 +37,21 @@ static void read_page(struct pager *pager, struct pager_request *request)
     history_bounds(pager->history, &request->bounds);
 }
 
+/* Take the next request, NULL when none waits. */
+static struct pager_request *take(struct pager *pager)
+{
+    enum pager_queue first = pager->turn;
+    enum pager_queue other = first == PAGER_STREAMS ? PAGER_LISTINGS : PAGER_STREAMS;
+    enum pager_queue queue = STAILQ_EMPTY(&pager->waiting[first]) ? other : first;
+    struct pager_request *request = STAILQ_FIRST(&pager->waiting[queue]);
+
+    if (request == NULL)
+        return NULL;
+    STAILQ_REMOVE_HEAD(&pager->waiting[queue], link);
+    pager->turn = queue == PAGER_STREAMS ? PAGER_LISTINGS : PAGER_STREAMS;
+    return request;
+}
+
 static void *run(void *arg)
 {
     struct pager *pager = arg;
@@ -43,7 +59,7 @@ static void *run(void *arg)
     pthread_setname_np(pthread_self(), "bugle-pager");
     pthread_mutex_lock(&pager->lock);
     for (;;) {
-        struct pager_request *request = STAILQ_FIRST(&pager->waiting);
+        struct pager_request *request = take(pager);
         bool stopping = pager->stopping;
 
         if (request == NULL && stopping)
@@ -52,7 +68,6 @@ static void *run(void *arg)
             pthread_cond_wait(&pager->wake, &pager->lock);
             continue;
         }
-        STAILQ_REMOVE_HEAD(&pager->waiting, link);
         pthread_mutex_unlock(&pager->lock);
         if (stopping)
             request->result = -ESHUTDOWN;
@@ -72,7 +87,8 @@ struct pager *pager_new(struct history *history, unsigned threads_n)
     if (pager == NULL)
         return NULL;
     pager->history = history;
-    STAILQ_INIT(&pager->waiting);
+    for (size_t i = 0; i < PAGER_QUEUES; i++)
+        STAILQ_INIT(&pager->waiting[i]);
     pthread_mutex_init(&pager->lock, NULL);
     pthread_cond_init(&pager->wake, NULL);
     for (; pager->threads_n < threads_n; pager->threads_n++)
@@ -86,7 +102,7 @@ struct pager *pager_new(struct history *history, unsigned threads_n)
 void pager_read(struct pager *pager, struct pager_request *request)
 {
     pthread_mutex_lock(&pager->lock);
-    STAILQ_INSERT_TAIL(&pager->waiting, request, link);
+    STAILQ_INSERT_TAIL(&pager->waiting[request->queue], request, link);
     pthread_cond_signal(&pager->wake);
     pthread_mutex_unlock(&pager->lock);
 }

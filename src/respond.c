@@ -98,15 +98,19 @@ static struct MHD_Response *response_of(char *text, size_t text_n, const char *t
     return response;
 }
 
+int respond_json_text(struct request *request, unsigned status, char *json, size_t json_n)
+{
+    struct MHD_Response *response = response_of(json, json_n, "application/json");
+
+    return response != NULL ? respond_with(request, status, response) : MHD_NO;
+}
+
 int respond_json(struct request *request, unsigned status, json_t *json)
 {
     size_t text_n;
     char *text = dump(json, &text_n);
 
-    if (text == NULL)
-        return MHD_NO;
-    struct MHD_Response *response = response_of(text, text_n, "application/json");
-    return response != NULL ? respond_with(request, status, response) : MHD_NO;
+    return text != NULL ? respond_json_text(request, status, text, text_n) : MHD_NO;
 }
 
 static json_t *problem_json(const struct problem *problem)

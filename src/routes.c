@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "admin.h"
+#include "browse.h"
 #include "pages.h"
 #include "publish.h"
 #include "respond.h"
@@ -31,6 +32,7 @@ static int answer_page(struct request *request);
 static const struct route routes[] = {
     {"/events", "GET", subscribe_handle, NULL, false, false, true},
     {"/api/push", "POST", publish_handle, publish_begin, false, true, false},
+    {"/api/history", "GET", browse_handle, NULL, false, false, false},
     {"/api/stats", "GET", admin_stats, NULL, false, false, false},
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},

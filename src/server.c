@@ -477,6 +477,7 @@ static int build(struct server *server)
     if (build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
+    server->shared.pager = server->pager;
     if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     return build_listener(server);

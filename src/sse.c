@@ -153,6 +153,62 @@ size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id
     return (size_t)(at - to);
 }
 
+/* What is left of a frame. */
+struct rest {
+    const char *at;
+    const char *end;
+};
+
+/* Take the next line off if it begins with this field, which gives its value. */
+static bool take_line(struct rest *rest, const char *field, size_t field_n, const char **ret_value,
+                      size_t *ret_n)
+{
+    const char *stop = find(rest->at, rest->end, '\n');
+
+    if (stop == rest->end || (size_t)(stop - rest->at) < field_n ||
+        memcmp(rest->at, field, field_n) != 0)
+        return false;
+    *ret_value = rest->at + field_n;
+    *ret_n = (size_t)(stop - *ret_value);
+    rest->at = stop + 1;
+    return true;
+}
+
+static uint32_t number_of(const char *digits, size_t digits_n)
+{
+    uint32_t number = 0;
+
+    for (size_t i = 0; i < digits_n; i++)
+        number = number * 10 + (uint32_t)(digits[i] - '0');
+    return number;
+}
+
+bool sse_read_frame(const char *frame, size_t frame_n, char *room, struct sse_fields *ret_fields)
+{
+    struct rest rest = {frame, frame + frame_n};
+    const char *value;
+    size_t value_n;
+    char *to = room;
+
+    *ret_fields = (struct sse_fields){.data = room};
+    if (take_line(&rest, RETRY, FIELD_BYTES(RETRY), &value, &value_n))
+        ret_fields->retry_ms = number_of(value, value_n);
+    if (take_line(&rest, EVENT, FIELD_BYTES(EVENT), &value, &value_n)) {
+        ret_fields->name = value;
+        ret_fields->name_n = value_n;
+    }
+    if (!take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n))
+        return false;
+    to = put(to, value, value_n);
+    while (take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n)) {
+        to = put(to, "\n", 1);
+        to = put(to, value, value_n);
+    }
+    ret_fields->data_n = (size_t)(to - room);
+    ret_fields->with_id = take_line(&rest, ID, FIELD_BYTES(ID), &value, &value_n);
+    return rest.end - rest.at == 1 && *rest.at == '\n';
+}
+
 void sse_put_id(char *to, const char *epoch, uint64_t position)
 {
     enum { HALF = SSE_POSITION_DIGITS / 2 };

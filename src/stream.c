@@ -213,23 +213,33 @@ static void watch_peer(struct stream *stream)
 
 /* ---- opening ---- */
 
-static void start_from_id(struct stream *stream, const struct stream_start *start)
+enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
+                                    uint64_t *ret_position)
 {
-    struct hub *hub = stream->host->streams->hub;
-    uint64_t committed = hub_committed(hub);
+    uint64_t committed = hub_committed(hub), position;
     struct history_bounds bounds;
     const char *epoch;
-    uint64_t position;
 
     history_bounds(hub_history(hub), &bounds);
-    if (!sse_parse_id(start->id, start->id_n, &epoch, &position))
-        stream_reset(stream, STREAM_RESET_UNKNOWN, committed);
-    else if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
-        stream_reset(stream, STREAM_RESET_EPOCH, committed);
-    else if (position > committed)
-        stream_reset(stream, STREAM_RESET_UNKNOWN, committed);
-    else if (position < bounds.trimmed)
-        stream_reset(stream, STREAM_RESET_EXPIRED, bounds.trimmed);
+    *ret_position = committed;
+    if (!sse_parse_id(id, id_n, &epoch, &position))
+        return STREAM_RESET_UNKNOWN;
+    if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
+        return STREAM_RESET_EPOCH;
+    if (position > committed)
+        return STREAM_RESET_UNKNOWN;
+    *ret_position = position < bounds.trimmed ? bounds.trimmed : position;
+    return position < bounds.trimmed ? STREAM_RESET_EXPIRED : STREAM_RESET_NONE;
+}
+
+static void start_from_id(struct stream *stream, const struct stream_start *start)
+{
+    uint64_t position;
+    enum stream_reset reason =
+        stream_find_place(stream->host->streams->hub, start->id, start->id_n, &position);
+
+    if (reason != STREAM_RESET_NONE)
+        stream_reset(stream, reason, position);
     else
         stream->position = stream->told_position = position;
 }
@@ -416,6 +426,17 @@ const char *stream_state_text(enum stream_state state)
     };
 
     return texts[state];
+}
+
+const char *stream_reset_text(enum stream_reset reset)
+{
+    static const char *const texts[] = {
+        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
+        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
+        [STREAM_RESET_DAMAGED] = "damaged",
+    };
+
+    return texts[reset];
 }
 
 void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts)

@@ -21,11 +21,15 @@
 #include "stream_internal.h"
 
 /* Slots of the ring looked at in one call, so that a stream which wants few of many events does
- * not hold up the others. */
+ * not hold up the others; fewer where its patterns take long to compare. */
 #define SLOTS_A_CALL 512
+#define SLOTS_NS_MAX INT64_C(1000000)
+#define SLOTS_CLOCK_EVERY 16
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define LARGE_CHUNK_BYTES 4096
+/* How often a client is told its place while what it passes over has nothing for it. */
+#define CHECKPOINT_SEEKING_MS 1000
 
 /* ---- frames of the gateway's own ---- */
 
@@ -101,11 +105,6 @@ static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool 
 
 static struct message *make_reset(struct stream *stream)
 {
-    static const char *const reasons[] = {
-        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
-        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
-        [STREAM_RESET_DAMAGED] = "damaged",
-    };
     struct hub *hub = stream->host->streams->hub;
     const char *epoch = hub_history(hub)->epoch;
     char data[RESET_DATA_BYTES], oldest[SSE_ID_BYTES + 3], newest[SSE_ID_BYTES + 3];
@@ -115,7 +114,7 @@ static struct message *make_reset(struct stream *stream)
     put_id_or_null(oldest, epoch, bounds.trimmed + 1, bounds.trimmed < bounds.newest);
     put_id_or_null(newest, epoch, bounds.newest, bounds.trimmed < bounds.newest);
     snprintf(data, sizeof(data), "{\"reason\":\"%s\",\"oldest\":%s,\"newest\":%s}",
-             reasons[stream->reset_reason], oldest, newest);
+             stream_reset_text((enum stream_reset)stream->reset_reason), oldest, newest);
     return make_event(stream, "reset", data, true, stream->position);
 }
 
@@ -267,15 +266,26 @@ static bool wants(const struct stream *stream, const struct message *message)
     return filter_accepts(stream->listener.filter, message) && !is_over(stream, message);
 }
 
+/* Looks at the clock now and then, and only if there is an end to keep to. */
+static bool is_late(const struct stream *stream, int64_t until_ns)
+{
+    return until_ns < INT64_MAX && stream->cursor % SLOTS_CLOCK_EVERY == 0 &&
+           clock_mono_ns() >= until_ns;
+}
+
 static size_t take_ring(struct stream *stream, char *to, size_t room)
 {
     struct ring *ring = stream->host->streams->ring;
     uint64_t head = ring_head(ring);
+    int64_t until_ns = INT64_MAX;
     size_t n = 0;
 
+    if (head - stream->cursor > SLOTS_CLOCK_EVERY)
+        until_ns = clock_mono_ns() + SLOTS_NS_MAX;
     if (head - stream->cursor > SLOTS_A_CALL)
         head = stream->cursor + SLOTS_A_CALL;
-    for (; stream->cursor < head && stream->partial == NULL; stream->cursor++) {
+    for (; stream->cursor < head && stream->partial == NULL && !is_late(stream, until_ns);
+         stream->cursor++) {
         struct message *message = ring_at(ring, stream->cursor);
 
         if (wants(stream, message)) {
@@ -437,6 +447,20 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+/* With nothing to send: whoever leaves before the first event of theirs must be able to come back
+ * to here, and one that has much to pass over must not begin again with every connection. */
+static bool needs_place(const struct stream *stream)
+{
+    if (stream->state != STREAM_DRAINING)
+        return false;
+    bool is_paging = stream->cursor == STREAM_CURSOR_NONE;
+    if (!is_paging && stream->told_position == UINT64_MAX)
+        return true;
+    return (is_paging ? stream->since_ms < 0 : has_more(stream)) &&
+           stream->position != stream->told_position &&
+           stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
+}
+
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
 {
     struct stream *stream = cls;
@@ -447,9 +471,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     size_t n = fill(stream, buf, max);
-    if (n == 0 && stream->state == STREAM_DRAINING && stream->told_position == UINT64_MAX &&
-        stream->cursor != STREAM_CURSOR_NONE) {
-        /* whoever leaves before the first event of theirs must be able to come back to here */
+    if (n == 0 && needs_place(stream)) {
         stream->pending |= STREAM_CHECKPOINT;
         n = take_control(stream, buf, max);
     }

@@ -11,69 +11,14 @@
 #include <strings.h>
 
 #include "clock.h"
+#include "query.h"
 #include "respond.h"
 #include "service.h"
-#include "topic.h"
 
-#define TOPICS_MAX 64
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
 #define SHED_RETRY_MIN_MS 30000
 #define SHED_RETRY_MAX_MS 60000
-
-/* What a query says, while it is read. */
-struct query {
-    struct problem *problem;
-    struct message_name topics[TOPICS_MAX];
-    size_t topics_n;
-    struct message_name user;
-    bool good;
-};
-
-/* ---- topics and user ---- */
-
-static bool refuse_name(struct query *query, const char *what, enum topic_error error)
-{
-    query->good = problem_set(query->problem, 400, "invalid_topic", "The %s %s.", what,
-                              topic_error_text(error));
-    return false;
-}
-
-static bool add_topic(struct query *query, const char *value, size_t value_n)
-{
-    enum topic_error error = topic_check_pattern(value, value_n);
-
-    if (error != TOPIC_OK)
-        return refuse_name(query, "topic", error);
-    if (query->topics_n == TOPICS_MAX) {
-        query->good = problem_set(query->problem, 400, "too_many_topics",
-                                  "A stream may ask for at most %d topics.", TOPICS_MAX);
-        return false;
-    }
-    query->topics[query->topics_n++] = (struct message_name){.bytes = value, .bytes_n = value_n};
-    return true;
-}
-
-static bool set_user(struct query *query, const char *value, size_t value_n)
-{
-    enum topic_error error = topic_check_user(value, value_n);
-
-    if (error != TOPIC_OK)
-        return refuse_name(query, "user", error);
-    query->user = (struct message_name){.bytes = value, .bytes_n = value_n};
-    return true;
-}
-
-static bool see_parameter(void *arg, const char *name, const char *value, size_t value_n)
-{
-    struct query *query = arg;
-
-    if (strcmp(name, "topic") == 0 || strcmp(name, "topics") == 0)
-        return add_topic(query, value, value_n);
-    if (strcmp(name, "user") == 0)
-        return set_user(query, value, value_n);
-    return true;
-}
 
 /* ---- where to begin ---- */
 
@@ -261,7 +206,7 @@ static void read_peer(struct request *request, struct stream_ask *ask)
 int subscribe_handle(struct request *request)
 {
     struct problem problem;
-    struct query query = {.problem = &problem, .good = true};
+    struct query_names names;
     struct stream_ask ask = {
         .ping_event = query_is(request, "ping", "event"),
         .padding = query_is(request, "padding", "true"),
@@ -271,15 +216,14 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    request_each_query(request, see_parameter, &query);
-    if (!query.good || !read_last_event_id(request, &ask.start, &problem) ||
+    if (!query_read_names(request, &names, &problem) ||
+        !read_last_event_id(request, &ask.start, &problem) ||
         !read_since(request, &ask.start, &problem) || !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
     read_peer(request, &ask);
-    ask.filter =
-        filter_new(query.topics, query.topics_n, query.user.bytes != NULL ? &query.user : NULL);
+    ask.filter = query_make_filter(&names);
     if (ask.filter == NULL)
         return respond_full(request);
     int result = open_stream(request, &ask);

@@ -166,6 +166,20 @@ static void check_event(const struct reader *reader, const struct sse_fields *fi
     free(data.at);
 }
 
+/* Taking the frame apart gives what a client sees. */
+static void check_way_back(const char *frame, size_t frame_n, const struct reader *reader,
+                           bool with_id)
+{
+    struct buffer room = buffer_of(frame_n);
+    struct sse_fields fields;
+
+    assert(sse_read_frame(frame, frame_n, room.at, &fields));
+    assert(equal(reader->event_data, fields.data, fields.data_n));
+    assert(equal(reader->event_name, fields.name, fields.name_n));
+    assert(fields.retry_ms == reader->retry_ms && fields.with_id == with_id);
+    free(room.at);
+}
+
 /* Any cut of the frame shows no event; the id line is complete only at the very end. */
 static void check_cuts(char *frame, size_t frame_n)
 {
@@ -201,6 +215,7 @@ static void check_frame(const struct sse_fields *fields)
     read_all(&reader, frame, frame_n);
     assert(reader.events_n == 1);
     check_event(&reader, fields, id);
+    check_way_back(frame + frame_n, frame_n, &reader, fields->with_id);
     read_all(&reader, frame + frame_n, frame_n);
     assert(reader.events_n == 2);
     check_event(&reader, fields, id);

@@ -19,6 +19,10 @@
 /* What a page holds at most, and how many events a read looks at. */
 #define PAGE_EVENTS 512
 #define SCAN_EVENTS 2048
+/* A time like those of a clock, and what it is set by. */
+#define NOW (100 * DAY)
+#define HOUR INT64_C(3600000)
+#define DAY (24 * HOUR)
 
 static struct history *unlimited(void)
 {
@@ -286,6 +290,46 @@ static void an_empty_page_still_makes_progress(void **state)
     history_free(history);
 }
 
+/* The lock is held for the time of a read, so a filter that is slow to compare gets short pages. */
+static void a_slow_filter_gets_short_pages(void **state)
+{
+    enum { EVENTS = 2000, PATTERNS = 64 };
+    struct history *history = unlimited();
+    struct message_name patterns[PATTERNS];
+    char texts[PATTERNS][64], topic[64] = "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/y";
+    struct history_query query = {.upto = UINT64_MAX, .bytes_max = LOTS};
+    size_t pages_n = 0;
+
+    (void)state;
+    for (size_t i = 0; i < PATTERNS; i++) {
+        snprintf(texts[i], sizeof(texts[i]), "*/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/%zu", i);
+        patterns[i] = (struct message_name){.bytes = texts[i], .bytes_n = strlen(texts[i])};
+    }
+    struct filter *filter = filter_new(patterns, PATTERNS, NULL);
+    query.filter = filter;
+    for (size_t i = 0; i < EVENTS; i++) {
+        struct message_name topics[16];
+        struct message_draft draft = {.topics = topics, .topics_n = 16, .kind = MESSAGE_STORED};
+
+        for (size_t j = 0; j < 16; j++)
+            topics[j] = (struct message_name){.bytes = topic, .bytes_n = strlen(topic)};
+        add_at(history, message_new(&draft), 1);
+    }
+    while (query.after < EVENTS) {
+        struct history_page *page;
+
+        assert_int_equal(history_read(history, &query, &page), 0);
+        assert_int_equal(page->events_n, 0);
+        assert_true(page->upto > query.after);
+        query.after = page->upto;
+        pages_n++;
+        history_page_free(page);
+    }
+    assert_true(pages_n > 2);
+    filter_unref(filter);
+    history_free(history);
+}
+
 static void trims_to_so_many_events(void **state)
 {
     struct history_limits limits = {FOR_EVER, 3, LOTS, INT64_MAX / 2, SIZE_MAX};
@@ -381,6 +425,40 @@ static void finds_a_time(void **state)
     assert_bounds(history, 1, 5);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].position);
+    history_free(history);
+}
+
+/* A clock that was a day ahead for an event, then an hour behind, then right. */
+static void a_clock_that_jumps_loses_nothing(void **state)
+{
+    static const int64_t times[] = {NOW - 2 * HOUR, NOW + DAY, NOW - HOUR, NOW, NOW};
+    static const struct {
+        int64_t since_ms;
+        uint64_t after;
+    } cases[] = {{NOW - 3 * HOUR, 0}, {NOW - HOUR, 1}, {NOW + 1, 1}, {NOW + DAY + 1, 5}};
+    struct history_limits limits = {7 * DAY, LOTS, LOTS, FOR_EVER, LOTS};
+    struct history *history = history_memory_new(&limits);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        add_at(history, make_message(.data = "x", .ttl_ms = i == 2 ? HOUR : 0), times[i]);
+        history_trim(history, times[i]);
+        assert_bounds(history, 0, i + 1);
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].after);
+    assert_page(read_where(history, .now_ms = NOW - 1), "1 2 3 4 5 : 5");
+    assert_page(read_where(history, .now_ms = NOW), "1 2 4 5 : 5");
+
+    /* age counts from what the clock was; the event from ahead keeps those behind it */
+    history_trim(history, NOW + 7 * DAY);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW - HOUR);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW + 8 * DAY);
+    assert_bounds(history, 5, 5);
+    add_at(history, make_message(.data = "x"), NOW);
+    assert_bounds(history, 5, 6);
     history_free(history);
 }
 
@@ -526,11 +604,13 @@ int main(void)
         cmocka_unit_test(a_full_page_ends_before_the_next_wanted_event),
         cmocka_unit_test(a_page_is_bounded_by_events),
         cmocka_unit_test(an_empty_page_still_makes_progress),
+        cmocka_unit_test(a_slow_filter_gets_short_pages),
         cmocka_unit_test(trims_to_so_many_events),
         cmocka_unit_test(trims_to_so_many_bytes),
         cmocka_unit_test(trims_by_age_when_asked_and_with_an_append),
         cmocka_unit_test(a_page_outlives_what_was_trimmed),
         cmocka_unit_test(finds_a_time),
+        cmocka_unit_test(a_clock_that_jumps_loses_nothing),
         cmocka_unit_test(grows_without_losing_or_mixing_events),
         cmocka_unit_test(takes_a_batch_larger_than_its_slots_and_its_bound),
         cmocka_unit_test(readers_see_every_event_in_order_beside_the_writer),

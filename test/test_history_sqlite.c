@@ -26,6 +26,10 @@
 #define FOR_EVER SCRATCH_FOR_EVER
 #define PAGE_EVENTS 256
 #define TRIM_STEP 1000
+/* A time like those of a clock, and what it is set by. */
+#define NOW (100 * DAY)
+#define HOUR INT64_C(3600000)
+#define DAY (24 * HOUR)
 
 static struct scratch scratch;
 
@@ -665,6 +669,39 @@ static void finds_times_though_the_clock_was_set_back(void **state)
     history_free(history);
 }
 
+/* A clock that was a day ahead for an event, then an hour behind, then right. */
+static void a_clock_that_jumps_loses_nothing(void **state)
+{
+    static const int64_t times[] = {NOW - 2 * HOUR, NOW + DAY, NOW - HOUR, NOW, NOW};
+    static const struct {
+        int64_t since_ms;
+        uint64_t after;
+    } cases[] = {{NOW - 3 * HOUR, 0}, {NOW - HOUR, 1}, {NOW + 1, 1}, {NOW + DAY + 1, 5}};
+    struct history *history = open_limited(7 * DAY, LOTS, LOTS);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        add_at(history, make_message(.data = "x", .ttl_ms = i == 2 ? HOUR : 0), times[i]);
+        history_trim(history, times[i]);
+        assert_bounds(history, 0, i + 1);
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].after);
+    assert_page(read_where(history, .now_ms = NOW - 1), "1 2 3 4 5 : 5");
+    assert_page(read_where(history, .now_ms = NOW), "1 2 4 5 : 5");
+
+    /* age counts from what the clock was; the event from ahead keeps those behind it */
+    history_trim(history, NOW + 7 * DAY);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW - HOUR);
+    assert_bounds(history, 1, 5);
+    history_trim(history, NOW + 8 * DAY);
+    assert_bounds(history, 5, 5);
+    add_at(history, make_message(.data = "x"), NOW);
+    assert_bounds(history, 5, 6);
+    history_free(history);
+}
+
 /* ---- damage ---- */
 
 static void a_damaged_row_is_told_and_not_served(void **state)
@@ -1006,6 +1043,7 @@ int main(void)
         TEST(forgets_in_steps_and_leaves_nothing_behind),
         TEST(a_step_keeps_up_with_what_was_appended),
         TEST(finds_times_though_the_clock_was_set_back),
+        TEST(a_clock_that_jumps_loses_nothing),
         TEST(a_damaged_row_is_told_and_not_served),
         TEST(a_damaged_last_row_is_told_and_its_place_not_used_again),
         TEST(a_flipped_bit_anywhere_is_told),

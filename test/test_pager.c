@@ -267,6 +267,33 @@ static void answers_in_the_order_of_asking(void **state)
     tear_down(bench);
 }
 
+/* However many of one kind wait, the other kind has every second turn. */
+static void streams_and_listings_take_turns(void **state)
+{
+    struct bench *bench = start(1);
+
+    (void)state;
+    add(bench, "a", 1000);
+    hold(bench, true);
+    pager_read(bench->pager, new_request(bench, "a", 99));
+    await_inside(bench, 1);
+    for (uint64_t id = 0; id < 40; id++) {
+        struct pager_request *request = new_request(bench, "a", id);
+
+        request->queue = id < 30 ? PAGER_LISTINGS : PAGER_STREAMS;
+        pager_read(bench->pager, request);
+    }
+    hold(bench, false);
+    await_answers(bench, 41);
+    for (uint64_t i = 0; i < 10; i++) {
+        assert_int_equal(bench->answers[1 + 2 * i]->stream_id, i);
+        assert_int_equal(bench->answers[2 + 2 * i]->stream_id, 30 + i);
+    }
+    for (uint64_t i = 10; i < 30; i++)
+        assert_int_equal(bench->answers[11 + i]->stream_id, i);
+    tear_down(bench);
+}
+
 static void as_many_reads_at_once_as_threads(void **state)
 {
     struct bench *bench = start(3);
@@ -402,6 +429,7 @@ int main(void)
         cmocka_unit_test(says_why_there_is_no_page),
         cmocka_unit_test(begins_at_a_time),
         cmocka_unit_test(answers_in_the_order_of_asking),
+        cmocka_unit_test(streams_and_listings_take_turns),
         cmocka_unit_test(as_many_reads_at_once_as_threads),
         cmocka_unit_test(answers_what_is_queued_when_it_ends),
         cmocka_unit_test(drops_a_request_with_what_it_holds),

@@ -11,6 +11,30 @@
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
 #define ZEROS "00000000000000000000000000000"
 
+/* The fields of a frame are those it was made from, but for the ends of lines. */
+static void check_way_back(const char *frame, size_t frame_n, const struct sse_fields *fields)
+{
+    char *room = malloc(frame_n), *again = malloc(frame_n);
+    bool nameless = fields->name == NULL || fields->name_n == 0 ||
+                    (fields->name_n == 7 && memcmp(fields->name, "message", 7) == 0);
+    size_t id_offset, data_offset;
+    struct sse_fields back;
+
+    assert_true(sse_read_frame(frame, frame_n, room, &back));
+    assert_int_equal(back.retry_ms, fields->retry_ms);
+    assert_int_equal(back.with_id, fields->with_id);
+    assert_int_equal(back.name == NULL, nameless);
+    assert_null(memchr(back.data, '\r', back.data_n));
+    assert_true(back.data_n <= fields->data_n);
+    assert_int_equal(sse_frame_bytes(&back), frame_n);
+    sse_write_frame(again, &back, &id_offset, &data_offset);
+    assert_memory_equal(again, frame, frame_n);
+    for (size_t cut_n = 0; cut_n < frame_n; cut_n++)
+        assert_false(sse_read_frame(frame, cut_n, room, &back));
+    free(again);
+    free(room);
+}
+
 /* Frame fields into a block of exactly the promised size, and compare. */
 static void check_frame(const struct sse_fields *fields, const char *want, size_t want_n)
 {
@@ -27,6 +51,7 @@ static void check_frame(const struct sse_fields *fields, const char *want, size_
         assert_memory_equal(frame + id_offset - 4, "id: " ZEROS "\n\n", 4 + SSE_ID_BYTES + 2);
     else
         assert_true(id_offset == SIZE_MAX);
+    check_way_back(frame, bytes_n, fields);
     free(frame);
 }
 

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What requests for events say in their query, read in one place so that it means the same for
+ * all: which topics, as which user, how many.
+ *
+ * Worker's thread; texts are borrowed from the request and good as long as it is.
+ */
+#ifndef BUGLE_QUERY_H
+#define BUGLE_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "filter.h"
+#include "problem.h"
+#include "request.h"
+
+#define QUERY_TOPICS_MAX 64
+
+/* The names that a query asks for, checked. */
+struct query_names {
+    struct message_name topics[QUERY_TOPICS_MAX];
+    size_t topics_n;          /* 0: every topic */
+    struct message_name user; /* `bytes` NULL: nobody */
+};
+
+/* Read `topic` (or `topics`), as often as it is there, and `user`.  Returns false with a problem of
+ * status 400. */
+bool query_read_names(const struct request *request, struct query_names *ret_names,
+                      struct problem *ret_problem);
+
+/* The filter that these names make.  Gives one reference; NULL when out of memory. */
+struct filter *query_make_filter(const struct query_names *names);
+
+/* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_read_names(). */
+bool query_read_limit(const struct request *request, size_t fallback, size_t max, size_t *ret_limit,
+                      struct problem *ret_problem);
+
+#endif
