@@ -48,6 +48,22 @@ void history_usage(struct history *history, size_t *ret_events, size_t *ret_byte
     history->ops->usage(history, ret_events, ret_bytes);
 }
 
+int history_backup_begin(struct history *history)
+{
+    return history->ops->backup_begin != NULL ? history->ops->backup_begin(history) : -ENOTSUP;
+}
+
+int history_backup_step(struct history *history, struct history_backup *ret_backup)
+{
+    return history->ops->backup_step(history, ret_backup);
+}
+
+void history_backup_end(struct history *history)
+{
+    if (history->ops->backup_end != NULL)
+        history->ops->backup_end(history);
+}
+
 const char *history_durability_text(const struct history *history)
 {
     static const char *const texts[] = {

@@ -19,8 +19,7 @@
 #include "history_sqlite_internal.h"
 #include "history_vfs.h"
 
-/* What the file says it is (the four letters "Bugl"), and in which format. */
-#define APPLICATION_ID 0x4275676c
+/* In which format the file is. */
 #define FORMAT 1
 
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
@@ -154,7 +153,7 @@ static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_e
     *ret_empty = application == 0 && format == 0 && tables == 0;
     if (*ret_empty)
         return 0;
-    if (application != APPLICATION_ID)
+    if (application != HISTORY_SQLITE_APPLICATION_ID)
         return refuse(ret_error, "%s is not a history of bugle", path);
     if (!history_vfs_is_reserved(sqlite->db))
         return refuse(ret_error, DAMAGED, path);
@@ -184,7 +183,7 @@ static int make_schema(struct history_sqlite *sqlite, const char *path,
 
     if (history_draw_epoch(epoch) != 0)
         return refuse(ret_error, "no random bytes for an epoch");
-    snprintf(sql, sizeof(sql), schema, epoch, APPLICATION_ID, FORMAT);
+    snprintf(sql, sizeof(sql), schema, epoch, HISTORY_SQLITE_APPLICATION_ID, FORMAT);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (!sync_folder(sqlite->path))
@@ -321,6 +320,8 @@ static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_e
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (empty && make_schema(sqlite, path, ret_error) != 0)
         return -1;
+    if (history_sqlite_settle_copy(sqlite) != 0)
+        return refuse_as_sqlite(sqlite, path, ret_error);
     if (read_state(sqlite) != 0 || history_sqlite_prepare(sqlite) != 0)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_wal_hook(sqlite->db, note_wal, sqlite);
@@ -342,6 +343,8 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
     sqlite->path = realpath(path, NULL);
     int result = sqlite->path != NULL ? lock(sqlite, ret_error)
                                       : refuse(ret_error, "%s: %s", path, strerror(errno));
+    if (result == 0)
+        history_sqlite_remove_leavings(sqlite);
     if (result == 0)
         result = set_up(sqlite, path, ret_error);
     if (result == 0)
