@@ -4,8 +4,8 @@
  * meanwhile SQLite carries into the copy, because both go through the one connection.  Another
  * connection would have to begin anew after each commit.
  *
- * The file has a name only as long as SQLite needs one, which is until it is complete.  From then on
- * the descriptor alone leads to it, and nothing is left behind whatever becomes of the process.
+ * The file has a name only as long as SQLite needs one, which is until it is complete.  From then
+ * on the descriptor alone leads to it, and nothing is left behind whatever becomes of the process.
  */
 #include "config.h"
 
@@ -22,8 +22,10 @@
 #include "history_sqlite_internal.h"
 #include "history_vfs.h"
 
-/* A step copies pages in pieces until its time is over.  A publisher waits for at most one. */
+/* A step copies pages in pieces, at most 1 MiB, until its time is over.  A publisher waits for at
+ * most one. */
 #define STEP_NS_MAX (2 * INT64_C(1000000))
+#define STEP_PIECES 8
 #define PIECE_PAGES 32
 /* The copy leaves so much of the disk to those who publish while it is made. */
 #define ROOM_LEFT_BYTES ((uint64_t)16 << 20)
@@ -209,11 +211,11 @@ int history_sqlite_backup_begin(struct history *history)
 static int copy_pages(struct history_sqlite_backup *backup)
 {
     int64_t until_ns = clock_mono_ns() + STEP_NS_MAX;
-    int code;
+    int pieces_n = 0, code;
 
     do
         code = sqlite3_backup_step(backup->job, PIECE_PAGES);
-    while (code == SQLITE_OK && clock_mono_ns() < until_ns);
+    while (code == SQLITE_OK && ++pieces_n < STEP_PIECES && clock_mono_ns() < until_ns);
     /* a reader that recovers the log is soon done with it */
     return (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED ? SQLITE_OK : code;
 }

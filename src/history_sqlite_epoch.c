@@ -120,12 +120,15 @@ static int read_from(sqlite3 *db, const char *path, char *ret_epoch, bool *ret_c
 
     if (code == SQLITE_OK && atoi(number) != HISTORY_SQLITE_APPLICATION_ID)
         code = SQLITE_NOTADB;
+    history_vfs_check(db); /* not before: the pages of others have no checksums */
     if (code == SQLITE_OK)
         code = ask_text(db, "SELECT value FROM meta WHERE name = 'epoch'", epoch, sizeof(epoch));
     if (code == SQLITE_OK)
         code = ask_copied(db, ret_copied);
     if (code == SQLITE_NOTADB)
         return refuse(ret_error, path, "is not a history of bugle");
+    if (history_sqlite_is_damage(code))
+        return refuse(ret_error, path, "is damaged");
     if (code != SQLITE_OK)
         return refuse(ret_error, path, sqlite3_errmsg(db));
     if (strlen(epoch) != SSE_EPOCH_BYTES)
@@ -151,7 +154,6 @@ int history_sqlite_read_epoch(const char *path, char *ret_epoch, bool *ret_copie
         SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         sqlite3_extended_result_codes(db, 1);
-        history_vfs_check(db);
         sqlite3_busy_timeout(db, 1000);
         result = read_from(db, path, ret_epoch, ret_copied, ret_error);
     } else {
