@@ -140,6 +140,33 @@ static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
     return result;
 }
 
+/* Where the header says how the file is written; 1: in place, without a log. */
+#define HEADER_WRITTEN_AT 18
+#define HEADER_IN_PLACE 1
+
+/* A copy has no log.  If there is one beside it, it is left from the file that the copy replaced,
+ * and SQLite would play it into the copy. */
+static int refuse_log_of_another(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    unsigned char written = 0;
+    struct stat facts;
+    char *log;
+
+    int fd = open(sqlite->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || asprintf(&log, "%s-wal", sqlite->path) < 0)
+        return refuse(ret_error, "%s: %s", sqlite->path, strerror(errno));
+    bool is_copy = pread(fd, &written, 1, HEADER_WRITTEN_AT) == 1 && written == HEADER_IN_PLACE;
+    close(fd);
+    int result = 0;
+    if (is_copy && stat(log, &facts) == 0 && facts.st_size > 0)
+        result = refuse(ret_error,
+                        "%s is a copy, and %s belongs to another file: remove that, or put it back "
+                        "beside its own",
+                        sqlite->path, log);
+    free(log);
+    return result;
+}
+
 /* Whether the file is a history that this version knows, or none yet; changes nothing. */
 static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_empty,
                     struct conf_error *ret_error)
@@ -345,6 +372,8 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
                                       : refuse(ret_error, "%s: %s", path, strerror(errno));
     if (result == 0)
         history_sqlite_remove_leavings(sqlite);
+    if (result == 0)
+        result = refuse_log_of_another(sqlite, ret_error);
     if (result == 0)
         result = set_up(sqlite, path, ret_error);
     if (result == 0)

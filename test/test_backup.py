@@ -143,6 +143,27 @@ def test_gateway_on_a_copy_resets_old_ids(gateway_factory, store, folder, tmp_pa
     assert_nothing_left(gateway, folder)
 
 
+def test_copy_takes_the_place_of_a_store_that_crashed(gateway_factory, store, folder):
+    """The log that the crash left belongs to the store that is no more."""
+    gateway = gateway_factory(store=store)
+    ids = gateway.push([{"topic": "a", "data": str(i)} for i in range(5)])["ids"]
+    body = copy(gateway).body
+    lost = gateway.push({"topic": "a", "data": "later"})["id"]
+    gateway.kill()
+    assert (folder / "h.db-wal").stat().st_size > 0
+    (folder / "h.db").write_bytes(body)
+    gateway.start(ready=False)
+    assert gateway.wait() == 1
+    gateway.process = None
+    assert f"{folder}/h.db-wal belongs to another file: remove that" in gateway.log()
+    (folder / "h.db-wal").unlink()
+    gateway.start()
+    reset = gateway.stream("a", resume=lost).next_event()
+    assert json.loads(reset.data)["reason"] == "epoch"
+    events = gateway.stream("a", since="earliest").events(5)
+    assert [position_of(event.id) for event in events] == [position_of(id) for id in ids]
+
+
 def test_damage_of_a_copy_is_told(gateway_factory, store, tmp_path):
     gateway = gateway_factory(store=store)
     gateway.push([{"topic": "a", "data": f"number {i:03}"} for i in range(600)])

@@ -325,6 +325,30 @@ static void a_copy_begins_a_new_epoch_once(void **state)
     history_free(history);
 }
 
+/* Its pages would be played into the copy. */
+static void the_log_of_another_file_beside_a_copy_is_refused(void **state)
+{
+    struct history *history = open_store();
+    struct conf_error error = {.text = ""};
+    char log[160];
+
+    (void)state;
+    add(history, 20);
+    copy_all(history);
+    history_free(history);
+    snprintf(log, sizeof(log), "%s-wal", copy_path);
+    FILE *file = fopen(log, "w");
+    fputs("the newest of another file", file);
+    fclose(file);
+    assert_null(scratch_try(copy_path, NULL, &error));
+    assert_non_null(strstr(error.text, "copy.db-wal belongs to another file"));
+    assert_int_equal(access(log, F_OK), 0);
+    unlink(log);
+    history = scratch_open(copy_path, NULL);
+    assert_int_equal(newest_of(history), 20);
+    history_free(history);
+}
+
 static void a_damaged_page_of_a_copy_is_told(void **state)
 {
     struct history *history = open_store();
@@ -579,6 +603,7 @@ int main(void)
         TEST(a_copy_stands_alone),
         TEST(an_empty_store_can_be_copied),
         TEST(a_copy_begins_a_new_epoch_once),
+        TEST(the_log_of_another_file_beside_a_copy_is_refused),
         TEST(a_damaged_page_of_a_copy_is_told),
         TEST(a_renewed_epoch_stays),
         TEST(the_epoch_is_read_beside_the_writer_and_changes_nothing),
