@@ -47,7 +47,7 @@ struct history_query {
 /* A copy of the store, complete.  It is a prefix of the history, and marked: a store that is opened
  * from it begins a new epoch. */
 struct history_backup {
-    int fd; /* the file, which has no name any more; the receiver's to close */
+    int fd; /* the file, which has no name any more; for history_backup_close() */
     uint64_t bytes;
     uint64_t newest; /* the last position in it */
 };
@@ -141,6 +141,10 @@ void history_usage(struct history *history, size_t *ret_events, size_t *ret_byte
 int history_backup_begin(struct history *history);
 int history_backup_step(struct history *history, struct history_backup *ret_backup);
 void history_backup_end(struct history *history);
+
+/* Give the file of a copy up, on a thread made for it: the kernel takes a tenth of a second and
+ * more to free the pages of a large file.  Any thread. */
+void history_backup_close(int fd);
 
 const char *history_durability_text(const struct history *history);
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct work {
     struct hub_backup backup;
     struct request *request;
     struct event *watch; /* of the client, while the copy is made */
-    bool is_sent;        /* the descriptor is the response's, and no stop waits for the request */
+    bool is_sent;        /* or is on its way: no stop waits for the request */
 };
 
 static void free_watch(struct work *work)
@@ -41,8 +42,8 @@ static void free_work(void *arg)
     free_watch(work);
     if (work->is_sent)
         service->unawaited_n--;
-    else if (work->backup.copy.fd >= 0)
-        close(work->backup.copy.fd);
+    if (work->backup.copy.fd >= 0)
+        history_backup_close(work->backup.copy.fd);
     service->shared->has_backup = false;
     free(work);
 }
@@ -70,7 +71,8 @@ static int respond_stopping(struct request *request)
 
 static int respond_failure(struct request *request, int error)
 {
-    stats_add(worker_stats(request->service->worker), STATS_BACKUPS_FAILED, 1);
+    if (error != -ENOTSUP)
+        stats_add(worker_stats(request->service->worker), STATS_BACKUPS_FAILED, 1);
     switch (error) {
     case -ECANCELED:
         return MHD_NO; /* there is nobody to tell */
@@ -92,11 +94,16 @@ static int respond_copy(struct request *request, struct work *work)
 {
     const struct history_backup *copy = &work->backup.copy;
     const struct history *history = hub_history(request->service->shared->hub);
-    struct MHD_Response *response = MHD_create_response_from_fd64(copy->bytes, copy->fd);
     char id[SSE_ID_BYTES], disposition[64 + SSE_ID_BYTES];
+    int fd = fcntl(copy->fd, F_DUPFD_CLOEXEC, 0); /* the library closes what it is given */
+    struct MHD_Response *response = fd >= 0 ? MHD_create_response_from_fd64(copy->bytes, fd) : NULL;
 
-    if (response == NULL)
-        return MHD_NO;
+    if (response == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return respond_error(request, 503, "out_of_memory",
+                             "The gateway is out of memory or descriptors.");
+    }
     work->is_sent = true;
     request->service->unawaited_n++;
     sse_put_id(id, history->epoch, copy->newest);

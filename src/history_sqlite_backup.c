@@ -156,11 +156,11 @@ void history_sqlite_backup_end(struct history *history)
         return;
     sqlite3_backup_finish(backup->job);
     sqlite3_close(backup->db);
+    history_sqlite_remove_leavings(sqlite);
     if (backup->fd >= 0)
-        close(backup->fd);
+        history_backup_close(backup->fd);
     free(backup);
     sqlite->backup = NULL;
-    history_sqlite_remove_leavings(sqlite);
 }
 
 /* ---- beginning ---- */

@@ -15,8 +15,8 @@ import time
 import pytest
 
 import wire
-from test_cli import answer, opened, problem, run, server  # noqa: F401 pylint: disable=unused-import
-from test_durable import Publisher, past_of, small_disk  # noqa: F401 pylint: disable=unused-import
+from test_cli import answer, opened, problem, run, server  # noqa: F401
+from test_durable import Publisher, past_of, small_disk  # noqa: F401
 
 TYPE = "application/vnd.sqlite3"
 LARGE = 60000
@@ -183,8 +183,9 @@ def test_damage_of_a_copy_is_told(gateway_factory, store, tmp_path):
 
 
 def test_store_in_memory_has_nothing_to_copy(gateway):
-    assert gateway.request("POST", "/api/backup").problem(409)["code"] == "nothing_on_disk"
-    assert gateway.request("POST", "/api/backup").problem(409)["code"] == "nothing_on_disk"
+    for _ in range(2):
+        assert gateway.request("POST", "/api/backup").problem(409)["code"] == "nothing_on_disk"
+    assert gateway.stat("backups_failed") == 0
 
 
 def test_only_a_post_without_a_body_from_no_foreign_page(gateway_factory, store):
@@ -213,7 +214,19 @@ def test_one_copy_at_a_time_until_it_is_sent(gateway_factory, store, folder):
     assert_nothing_left(gateway, folder)
 
 
-def test_no_room_for_a_copy(gateway_factory, small_disk):  # noqa: F811 pylint: disable=redefined-outer-name
+def test_client_that_stops_reading_gives_way(gateway_factory, store, folder):
+    """Its connection ends as one does on which nothing moves."""
+    gateway = gateway_factory(store=store, settings={"limits.keepalive_timeout": "1s"})
+    fill(gateway)
+    with stalled_copy(gateway) as client:
+        wire.wait_until(lambda: gateway.request_once("POST", "/api/backup").status == 200, 20,
+                        "the copy that nobody reads is gone")
+        with contextlib.suppress(ConnectionError):
+            assert len(client.read_to_end()) < 200 * LARGE
+    assert_nothing_left(gateway, folder)
+
+
+def test_no_room_for_a_copy(gateway_factory, small_disk):
     gateway = gateway_factory(store=f"sqlite:{small_disk}/h.db")
     gateway.push({"topic": "a", "data": "x"})
     response = gateway.request("POST", "/api/backup")
@@ -306,7 +319,7 @@ def test_tool_replaces_a_file_only_when_told(gateway_factory, store, tmp_path, b
     assert {each.name for each in tmp_path.iterdir()} == {"copy.db", "state"}
 
 
-def test_tool_writes_to_standard_output(gateway_factory, store, tmp_path, run):  # noqa: F811 pylint: disable=redefined-outer-name
+def test_tool_writes_to_standard_output(gateway_factory, store, tmp_path, run):
     gateway = gateway_factory(store=store)
     with (tmp_path / "out").open("wb") as out:
         tool = run("backup", "--url", gateway.url, "-", stdout=out)
@@ -340,7 +353,7 @@ def test_tool_tells_why_it_failed(gateway, tmp_path, bugle):
     assert_fails("there is no option --what .*", "--what", "f", status=2)
 
 
-def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):  # noqa: F811 pylint: disable=redefined-outer-name
+def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):
     header = b"SQLite format 3\0" + bytes(12) + (3).to_bytes(4, "big")
     whole = header + bytes(3 * 4096 - len(header))
     cases = [
@@ -369,7 +382,7 @@ def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):  # noqa: F811 pyli
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_tool_leaves_nothing(run, server, tmp_path, number):  # noqa: F811 pylint: disable=redefined-outer-name
+def test_interrupted_tool_leaves_nothing(run, server, tmp_path, number):
     tool = run("backup", "--url", server.url, "copy.db", cwd=tmp_path)
     connection = server.accept()
     connection.request()

@@ -79,6 +79,7 @@ struct fake {
     struct history_query query;
     int64_t now_ms;
     size_t events_n;
+    bool backup_ended;
     bool freed;
 };
 
@@ -128,6 +129,24 @@ static void fake_usage(struct history *history, size_t *ret_events, size_t *ret_
     *ret_bytes = 600;
 }
 
+static int fake_backup_begin(struct history *history)
+{
+    (void)history;
+    return -EIO;
+}
+
+static int fake_backup_step(struct history *history, struct history_backup *ret_backup)
+{
+    (void)history;
+    ret_backup->newest = 9;
+    return 1;
+}
+
+static void fake_backup_end(struct history *history)
+{
+    ((struct fake *)history)->backup_ended = true;
+}
+
 static void fake_free(struct history *history)
 {
     ((struct fake *)history)->freed = true;
@@ -135,14 +154,25 @@ static void fake_free(struct history *history)
 
 static void asks_the_store_and_hands_its_answer_on(void **state)
 {
-    static const struct history_ops ops = {fake_append,    fake_read,  fake_trim, fake_bounds,
-                                           fake_find_time, fake_usage, fake_free};
+    static const struct history_ops ops = {
+        .append = fake_append,
+        .read = fake_read,
+        .trim = fake_trim,
+        .bounds = fake_bounds,
+        .find_time = fake_find_time,
+        .usage = fake_usage,
+        .backup_begin = fake_backup_begin,
+        .backup_step = fake_backup_step,
+        .backup_end = fake_backup_end,
+        .free = fake_free,
+    };
     struct fake fake = {.base.ops = &ops};
     struct history *history = &fake.base;
     struct message *events[2] = {NULL, NULL};
     struct history_query query = {.after = 5, .upto = 8};
     struct history_page *page = NULL;
     struct history_bounds bounds;
+    struct history_backup backup;
     size_t events_n, bytes;
 
     (void)state;
@@ -161,6 +191,11 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
     history_usage(history, &events_n, &bytes);
     assert_int_equal(events_n, 6);
     assert_int_equal(bytes, 600);
+    assert_int_equal(history_backup_begin(history), -EIO);
+    assert_int_equal(history_backup_step(history, &backup), 1);
+    assert_int_equal(backup.newest, 9);
+    history_backup_end(history);
+    assert_true(fake.backup_ended);
     history_free(history);
     assert_true(fake.freed);
     history_free(NULL);
