@@ -59,6 +59,14 @@ struct history_usage {
     size_t keys_early_n; /* keys forgotten before their window was over, ever */
 };
 
+/* A copy of the store, complete.  It is a prefix of the history, and marked: a store that is opened
+ * from it begins a new epoch. */
+struct history_backup {
+    int fd; /* the file, which has no name any more; for history_backup_close() */
+    uint64_t bytes;
+    uint64_t newest; /* the last position in it */
+};
+
 struct history;
 
 struct history_ops {
@@ -73,6 +81,10 @@ struct history_ops {
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
     void (*usage)(struct history *history, struct history_usage *ret_usage);
+    /* the next three are NULL where nothing is on disk */
+    int (*backup_begin)(struct history *history);
+    int (*backup_step)(struct history *history, struct history_backup *ret_backup);
+    void (*backup_end)(struct history *history);
     void (*free)(struct history *history);
 };
 
@@ -136,7 +148,7 @@ int history_read(struct history *history, const struct history_query *query,
 void history_page_free(struct history_page *page); /* accepts NULL */
 
 /* Do what appends leave behind and what may wait until they are answered.  Cheap when there is
- * nothing to do.  Thread: the hub's, after each append. */
+ * nothing to do.  Thread: the hub's, after appends and trims. */
 void history_settle(struct history *history);
 
 /* Forget what is past the limits: one step, whose cost is bounded by what was appended since the
@@ -153,6 +165,29 @@ uint64_t history_find_time(struct history *history, int64_t since_ms);
 
 /* What it holds. */
 void history_usage(struct history *history, struct history_usage *ret_usage);
+
+/*
+ * Make a copy of the store beside it, in steps of bounded cost between appends and trimming: one
+ * copy at a time.  What is appended until the last step is in it.
+ *
+ * history_backup_begin() returns 0 and steps may follow; -ENOTSUP: this store has nothing on disk;
+ * -ENOSPC: there is no room for a copy; -ENOMEM, -EIO.
+ *
+ * history_backup_step() returns 1: there is more to do; 0: `ret_backup` is filled and nothing is
+ * under way any more; -ENOSPC, -ENOMEM or -EIO: as if there never had been a copy.  The store
+ * itself is not harmed by any of these.
+ *
+ * history_backup_end() gives up the one under way, if there is one, and leaves nothing of it.
+ *
+ * Thread: the hub's.
+ */
+int history_backup_begin(struct history *history);
+int history_backup_step(struct history *history, struct history_backup *ret_backup);
+void history_backup_end(struct history *history);
+
+/* Give the file of a copy up, on a thread made for it: the kernel takes a tenth of a second and
+ * more to free the pages of a large file.  Any thread. */
+void history_backup_close(int fd);
 
 const char *history_durability_text(const struct history *history);
 

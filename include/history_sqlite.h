@@ -30,4 +30,19 @@
 struct history *history_sqlite_open(const char *path, const struct history_limits *limits,
                                     struct conf_error *ret_error);
 
+/* Have a store begin a new epoch, with the events it has.  Before anybody uses it.  Returns 0 or
+ * -errno. */
+int history_sqlite_renew_epoch(struct history *history);
+
+/*
+ * The epoch of a file, without changing the file, also while a gateway has it.
+ *
+ * ret_epoch   SSE_EPOCH_BYTES and a NUL
+ * ret_copied  whether it is a copy, which begins another epoch when it is opened
+ *
+ * Returns 0, or -1 with a line for the operator.
+ */
+int history_sqlite_read_epoch(const char *path, char *ret_epoch, bool *ret_copied,
+                              struct conf_error *ret_error);
+
 #endif

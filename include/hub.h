@@ -68,6 +68,17 @@ struct hub_listener {
     SLIST_ENTRY(hub_listener) link;
 };
 
+/*
+ * A wish for a copy of the store.  The caller owns it and leaves it alone, but for `abandoned`,
+ * from hub_request_backup() to its answer.
+ */
+struct hub_backup {
+    void (*answer)(struct hub_backup *backup); /* on the hub's thread: must only hand over */
+    _Atomic bool abandoned;                    /* by the caller: nobody wants it any more */
+    int result; /* with the answer: 0, or as history_backup_step(), -ESHUTDOWN or -ECANCELED */
+    struct history_backup copy; /* with the result 0 */
+};
+
 struct hub_limits {
     size_t queue_bytes_max;
     int64_t queue_age_max_ns;
@@ -96,6 +107,16 @@ bool hub_admit(struct hub *hub, size_t bytes);
 
 /* Hand over operations, in order; the list is empty afterwards.  Any thread; one lock. */
 void hub_submit(struct hub *hub, struct hub_ops *ops);
+
+/*
+ * Have a copy of the store made, a step after each commit, and one after the other while nobody
+ * publishes.  Returns 0, and the answer follows in any case; -EBUSY: one is being made; or
+ * -ESHUTDOWN.  Any thread; one lock.
+ */
+int hub_request_backup(struct hub *hub, struct hub_backup *backup);
+
+/* The gateway is about to stop: give up the copy that is being made, and make none any more. */
+void hub_refuse_backups(struct hub *hub);
 
 /* The last committed position.  Whoever was told an id finds at least that position here. */
 uint64_t hub_committed(const struct hub *hub);

@@ -35,6 +35,7 @@ struct service_shared {
     _Atomic size_t streams_n;
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
+    _Atomic bool has_backup; /* a copy of the store is being made or sent */
 };
 
 struct service {
@@ -46,6 +47,7 @@ struct service {
     struct gate *gate;
     struct request_list receiving; /* requests whose body is not complete */
     size_t requests_n;             /* under way, streams too */
+    size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };
 
 #endif

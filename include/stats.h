@@ -53,6 +53,8 @@
     row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
     row(HISTORY_REQUESTS, history_requests, true, "requests for the history under way")            \
     row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \
+    row(BACKUPS_MADE, backups_made, false, "copies of the store made")                             \
+    row(BACKUPS_FAILED, backups_failed, false, "copies of the store that came to nothing")         \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
     row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \

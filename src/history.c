@@ -4,8 +4,11 @@
 #include "history.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms)
@@ -63,6 +66,43 @@ uint64_t history_find_time(struct history *history, int64_t since_ms)
 void history_usage(struct history *history, struct history_usage *ret_usage)
 {
     history->ops->usage(history, ret_usage);
+}
+
+int history_backup_begin(struct history *history)
+{
+    return history->ops->backup_begin != NULL ? history->ops->backup_begin(history) : -ENOTSUP;
+}
+
+int history_backup_step(struct history *history, struct history_backup *ret_backup)
+{
+    return history->ops->backup_step(history, ret_backup);
+}
+
+void history_backup_end(struct history *history)
+{
+    if (history->ops->backup_end != NULL)
+        history->ops->backup_end(history);
+}
+
+/* Made empty first, so that whoever else has the file open closes it without a wait. */
+static void *free_file(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+
+    while (ftruncate(fd, 0) != 0 && errno == EINTR)
+        ;
+    close(fd);
+    return NULL;
+}
+
+void history_backup_close(int fd)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, free_file, (void *)(intptr_t)fd) == 0)
+        pthread_detach(thread);
+    else
+        free_file((void *)(intptr_t)fd);
 }
 
 const char *history_durability_text(const struct history *history)

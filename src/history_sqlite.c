@@ -280,6 +280,7 @@ static void free_store(struct history *history)
     struct history_sqlite *sqlite = history_sqlite_of(history);
 
     history_sqlite_free_readers(sqlite);
+    history_sqlite_backup_end(history);
     pthread_mutex_destroy(&sqlite->readers_lock);
     for (size_t i = 0; i < WRITE_COUNT; i++)
         sqlite3_finalize(sqlite->write[i]);
@@ -304,6 +305,9 @@ static const struct history_ops sqlite_ops = {
     .bounds = bounds,
     .find_time = history_sqlite_find_time,
     .usage = usage,
+    .backup_begin = history_sqlite_backup_begin,
+    .backup_step = history_sqlite_backup_step,
+    .backup_end = history_sqlite_backup_end,
     .free = free_store,
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the store on disk share: history_sqlite_open.c opens, history_sqlite.c appends,
  * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _read.c
- * reads. */
+ * reads, _backup.c copies, _epoch.c renews the epoch. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
 
@@ -12,6 +12,12 @@
 #include "history_row.h"
 #include "history_sqlite.h"
 #include "log.h"
+
+/* What the file says it is: the four letters "Bugl". */
+#define HISTORY_SQLITE_APPLICATION_ID 0x4275676c
+
+/* The row of the table `meta` by which a copy is told from the store it was made of. */
+#define HISTORY_SQLITE_COPIED "copied"
 
 /* Events for users are found by user, all others by topic; those with neither by this empty name.
  * And the empty user tells of blocks of positions in which there are events for no user in
@@ -46,6 +52,7 @@ enum history_sqlite_write {
 };
 
 struct history_sqlite_reader;
+struct history_sqlite_backup;
 
 struct history_sqlite {
     struct history base;
@@ -72,6 +79,7 @@ struct history_sqlite {
     char *names;       /* room for the names of one event */
     size_t names_room;
     struct log_valve valve;
+    struct history_sqlite_backup *backup; /* under way; NULL: none */
 
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
@@ -149,10 +157,19 @@ bool history_sqlite_has_old_keys(const struct history_sqlite *sqlite, int64_t no
 int history_sqlite_drop_keys(struct history_sqlite *sqlite, size_t keys_max, int64_t now_ms,
                              struct history_sqlite_old_keys *ret_old);
 
+/* Remove what a copy that was not finished may have left beside the store.  With the lock held. */
+void history_sqlite_remove_leavings(const struct history_sqlite *sqlite);
+
+/* If the file is a copy that a backup made, have it begin a new epoch.  Returns 0 or -1. */
+int history_sqlite_settle_copy(struct history_sqlite *sqlite);
+
 /* history_ops */
 int history_sqlite_find_key(struct history *history, const struct message *message, int64_t now_ms,
                             uint64_t *ret_position);
 void history_sqlite_settle(struct history *history);
+int history_sqlite_backup_begin(struct history *history);
+int history_sqlite_backup_step(struct history *history, struct history_backup *ret_backup);
+void history_sqlite_backup_end(struct history *history);
 bool history_sqlite_trim(struct history *history, int64_t now_ms);
 int history_sqlite_read(struct history *history, const struct history_query *query,
                         struct history_page **ret_page);

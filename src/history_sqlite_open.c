@@ -19,8 +19,7 @@
 #include "history_sqlite_internal.h"
 #include "history_vfs.h"
 
-/* What the file says it is (the four letters "Bugl"), and in which format. */
-#define APPLICATION_ID 0x4275676c
+/* In which format the file is. */
 #define FORMAT 2
 
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
@@ -143,6 +142,33 @@ static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
     return result;
 }
 
+/* Where the header says how the file is written; 1: in place, without a log. */
+#define HEADER_WRITTEN_AT 18
+#define HEADER_IN_PLACE 1
+
+/* A copy has no log.  If there is one beside it, it is left from the file that the copy replaced,
+ * and SQLite would play it into the copy. */
+static int refuse_log_of_another(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    unsigned char written = 0;
+    struct stat facts;
+    char *log;
+
+    int fd = open(sqlite->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || asprintf(&log, "%s-wal", sqlite->path) < 0)
+        return refuse(ret_error, "%s: %s", sqlite->path, strerror(errno));
+    bool is_copy = pread(fd, &written, 1, HEADER_WRITTEN_AT) == 1 && written == HEADER_IN_PLACE;
+    close(fd);
+    int result = 0;
+    if (is_copy && stat(log, &facts) == 0 && facts.st_size > 0)
+        result = refuse(ret_error,
+                        "%s is a copy, and %s belongs to another file: remove that, or put it back "
+                        "beside its own",
+                        sqlite->path, log);
+    free(log);
+    return result;
+}
+
 /* Whether the file is a history that this version knows, or none yet; changes nothing. */
 static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_empty,
                     struct conf_error *ret_error)
@@ -156,7 +182,7 @@ static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_e
     *ret_empty = application == 0 && format == 0 && tables == 0;
     if (*ret_empty)
         return 0;
-    if (application != APPLICATION_ID)
+    if (application != HISTORY_SQLITE_APPLICATION_ID)
         return refuse(ret_error, "%s is not a history of bugle", path);
     if (!history_vfs_is_reserved(sqlite->db))
         return refuse(ret_error, DAMAGED, path);
@@ -186,7 +212,7 @@ static int make_schema(struct history_sqlite *sqlite, const char *path,
 
     if (history_draw_epoch(epoch) != 0)
         return refuse(ret_error, "no random bytes for an epoch");
-    snprintf(sql, sizeof(sql), schema, epoch, APPLICATION_ID, FORMAT);
+    snprintf(sql, sizeof(sql), schema, epoch, HISTORY_SQLITE_APPLICATION_ID, FORMAT);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (!sync_folder(sqlite->path))
@@ -341,6 +367,8 @@ static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_e
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (empty && make_schema(sqlite, path, ret_error) != 0)
         return -1;
+    if (history_sqlite_settle_copy(sqlite) != 0)
+        return refuse_as_sqlite(sqlite, path, ret_error);
     if (read_state(sqlite) != 0 || history_sqlite_prepare(sqlite) != 0)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_wal_hook(sqlite->db, note_wal, sqlite);
@@ -362,6 +390,10 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
     sqlite->path = realpath(path, NULL);
     int result = sqlite->path != NULL ? lock(sqlite, ret_error)
                                       : refuse(ret_error, "%s: %s", path, strerror(errno));
+    if (result == 0)
+        history_sqlite_remove_leavings(sqlite);
+    if (result == 0)
+        result = refuse_log_of_another(sqlite, ret_error);
     if (result == 0)
         result = set_up(sqlite, path, ret_error);
     if (result == 0)

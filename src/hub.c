@@ -25,12 +25,15 @@ struct hub {
     pthread_t thread;
     bool started;
 
-    pthread_mutex_t lock; /* over the next four */
+    pthread_mutex_t lock; /* over the next five */
     pthread_cond_t wake;
     struct hub_ops waiting;
+    struct hub_backup *backup; /* asked for, until its answer; NULL: none */
     bool stopping;
     bool stopped;
 
+    _Atomic bool refuses_backups;
+    bool backup_begun; /* the thread's own */
     _Atomic size_t queue_bytes;
     _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
@@ -405,6 +408,65 @@ static void serve(struct hub *hub, struct turn *turn)
     hub_batch_unref(batch);
 }
 
+/* ---- copies of the store ---- */
+
+static void answer_backup(struct hub *hub, struct hub_backup *backup, int result)
+{
+    if (result != 0)
+        history_backup_end(hub->history);
+    hub->backup_begun = false;
+    pthread_mutex_lock(&hub->lock);
+    hub->backup = NULL;
+    pthread_mutex_unlock(&hub->lock);
+    backup->result = result;
+    backup->answer(backup);
+}
+
+/* Returns 1 when there is more to do, else the result of the whole. */
+static int step_backup(struct hub *hub, struct hub_backup *backup)
+{
+    if (hub->refuses_backups)
+        return -ESHUTDOWN;
+    if (backup->abandoned)
+        return -ECANCELED;
+    if (hub->backup_begun)
+        return history_backup_step(hub->history, &backup->copy);
+    int result = history_backup_begin(hub->history);
+    hub->backup_begun = result == 0;
+    return result == 0 ? 1 : result;
+}
+
+static void serve_backup(struct hub *hub, struct hub_backup *backup)
+{
+    int result = step_backup(hub, backup);
+
+    if (result <= 0)
+        answer_backup(hub, backup, result);
+}
+
+int hub_request_backup(struct hub *hub, struct hub_backup *backup)
+{
+    int result = 0;
+
+    pthread_mutex_lock(&hub->lock);
+    if (hub->stopped || hub->stopping || hub->refuses_backups)
+        result = -ESHUTDOWN;
+    else if (hub->backup != NULL)
+        result = -EBUSY;
+    else
+        hub->backup = backup;
+    pthread_cond_signal(&hub->wake);
+    pthread_mutex_unlock(&hub->lock);
+    return result;
+}
+
+void hub_refuse_backups(struct hub *hub)
+{
+    hub->refuses_backups = true;
+}
+
+/* ---- the thread ---- */
+
 static void measure(struct hub *hub)
 {
     struct history_usage usage;
@@ -448,6 +510,7 @@ static void *run(void *arg)
 {
     struct hub *hub = arg;
     struct turn turn;
+    struct hub_backup *backup;
     bool more = false;
 
     pthread_setname_np(pthread_self(), "bugle-hub");
@@ -457,22 +520,27 @@ static void *run(void *arg)
             hub->oldest_ns = 0;
             if (hub->stopping)
                 break;
-            if (!more)
+            if (!more && hub->backup == NULL)
                 wait_for_work(hub);
         }
         take_turn(hub, &turn);
+        backup = hub->backup;
         pthread_mutex_unlock(&hub->lock);
-        if (!STAILQ_EMPTY(&turn.ops)) {
+        if (!STAILQ_EMPTY(&turn.ops))
             serve(hub, &turn);
-            history_settle(hub->history);
-        }
         more = keep_house(hub, more);
+        history_settle(hub->history);
+        if (backup != NULL)
+            serve_backup(hub, backup);
         pthread_mutex_lock(&hub->lock);
         if (!STAILQ_EMPTY(&hub->waiting))
             hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;
     }
     hub->stopped = true;
+    backup = hub->backup;
     pthread_mutex_unlock(&hub->lock);
+    if (backup != NULL)
+        answer_backup(hub, backup, -ESHUTDOWN);
     return NULL;
 }
 

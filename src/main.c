@@ -206,6 +206,8 @@ static const struct word {
     {"publish", cli_publish, "publish events from arguments or standard input"},
     {"subscribe", cli_subscribe, "print events as they come"},
     {"bench", cli_bench, "hold streams, publish, and measure"},
+    {"backup", cli_backup, "copy the store of a running gateway into a file"},
+    {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
     {"check-config", check_config, "check settings and print what they come to"},
 };
 

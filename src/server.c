@@ -119,7 +119,7 @@ static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (service->requests_n > 0 || streams_count(service->streams) > 0)
+    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0)
         evtimer_add(farewell->timer, &again);
     else
         farewell->server->quiet_n++;
@@ -227,6 +227,7 @@ static void on_stop(evutil_socket_t number, short what, void *arg)
     server->drain_until_ms =
         clock_mono_ms() + (int64_t)server->conf->drain.window_ms + DRAIN_GRACE_MS;
     listener_close(server->listener);
+    hub_refuse_backups(server->hub);
     post_to_all(server, begin_farewell);
     event_base_loopbreak(server->base);
 }

@@ -79,6 +79,7 @@ struct fake {
     struct history_query query;
     int64_t now_ms;
     size_t events_n;
+    bool backup_ended;
     bool freed;
     bool settled;
 };
@@ -144,6 +145,24 @@ static void fake_settle(struct history *history)
     ((struct fake *)history)->settled = true;
 }
 
+static int fake_backup_begin(struct history *history)
+{
+    (void)history;
+    return -EIO;
+}
+
+static int fake_backup_step(struct history *history, struct history_backup *ret_backup)
+{
+    (void)history;
+    ret_backup->newest = 9;
+    return 1;
+}
+
+static void fake_backup_end(struct history *history)
+{
+    ((struct fake *)history)->backup_ended = true;
+}
+
 static void fake_free(struct history *history)
 {
     ((struct fake *)history)->freed = true;
@@ -160,6 +179,9 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
         .bounds = fake_bounds,
         .find_time = fake_find_time,
         .usage = fake_usage,
+        .backup_begin = fake_backup_begin,
+        .backup_step = fake_backup_step,
+        .backup_end = fake_backup_end,
         .free = fake_free,
     };
     struct fake fake = {.base.ops = &ops};
@@ -168,6 +190,7 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
     struct history_query query = {.after = 5, .upto = 8};
     struct history_page *page = NULL;
     struct history_bounds bounds;
+    struct history_backup backup;
     uint64_t position = 0;
 
     (void)state;
@@ -191,6 +214,11 @@ static void asks_the_store_and_hands_its_answer_on(void **state)
     assert_int_equal(position, 12);
     history_settle(history);
     assert_true(fake.settled);
+    assert_int_equal(history_backup_begin(history), -EIO);
+    assert_int_equal(history_backup_step(history, &backup), 1);
+    assert_int_equal(backup.newest, 9);
+    history_backup_end(history);
+    assert_true(fake.backup_ended);
     history_free(history);
     assert_true(fake.freed);
     history_free(NULL);
