@@ -90,7 +90,8 @@
                                                                                 "pages that "      \
                                                                                 "ended at damage " \
                                                                                 "in the history")  \
-                                                    row(HUB_BATCHES, hub_batches, false,           \
+                                                    row(REPLAYS_WAITING, replays_waiting, true, "streams that wait to be given a page")            \
+    row(HUB_BATCHES, hub_batches, false,           \
                                                         "group commits") row(QUEUE_BYTES,          \
                                                                              queue_bytes, true,    \
                                                                              "bytes of events "    \

@@ -116,6 +116,8 @@ static const struct row rows[] = {
           "Recent events that each worker keeps at hand."),
     BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
           "Bytes of recent events that each worker keeps at hand."),
+    COUNT("stream.replay_pages", stream.replay_pages, "256", "1", "65536", RESTART,
+          "Pages of the history, of 32 KiB, that replays hold in each worker at once."),
 
     TEXT("history.store", history.store, "memory:", is_store, "memory: or sqlite:PATH", RESTART,
          "Where events are kept for replay."),
