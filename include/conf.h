@@ -34,6 +34,7 @@ struct conf {
         uint64_t flush_tick_ms;
         uint64_t ring_events; /* of one worker */
         uint64_t ring_bytes;
+        uint64_t replay_pages; /* of one worker, 32 KiB each */
     } stream;
     struct {
         char *store; /* "memory:", "sqlite:" or "sqlite:PATH": see store.h */

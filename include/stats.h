@@ -50,6 +50,7 @@
     row(RESETS, resets, false, "reset events sent")                                                \
     row(PAGES_READ, pages_read, false, "pages read from the history")                              \
     row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
+    row(REPLAYS_WAITING, replays_waiting, true, "streams that wait to be given a page")            \
     row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
     row(HISTORY_REQUESTS, history_requests, true, "requests for the history under way")            \
     row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \

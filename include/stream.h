@@ -82,7 +82,8 @@ struct stream_host {
     bool large_pool; /* streams give untouched pages back when they go idle */
     size_t streams_n;
     struct stream_list all;
-    struct stream_list ready[2]; /* of WORKER_FEW and WORKER_MANY */
+    struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
+    size_t behind_n; /* streams that catch up with the past */
     int64_t beat_due_ms;
     LIST_ENTRY(stream_host) link;
 };

@@ -43,7 +43,9 @@ struct stream {
     bool begins_anywhere; /* not at a place of the client's own */
     bool ping_event;
     bool padding;
-    bool page_asked;
+    bool page_asked;      /* of the pager, or in the row of those who wait for that */
+    bool page_waits;      /* in that row */
+    bool is_behind;       /* catches up with the past */
     bool pages_untouched; /* nothing large went through since the pool's pages were given back */
     enum stream_end end;
 
@@ -66,6 +68,7 @@ struct stream {
     uint64_t bytes_sent;
     TAILQ_ENTRY(stream) in_ready;
     TAILQ_ENTRY(stream) in_busy;
+    TAILQ_ENTRY(stream) in_waiting;
 
     int64_t since_ms; /* >= 0: begin here, position not known yet */
     uint64_t id;
@@ -86,7 +89,9 @@ struct streams {
     struct ring *ring;
     struct match *match;
     LIST_HEAD(, stream_host) hosts;
-    struct stream_list busy; /* DRAINING, in the order they began */
+    struct stream_list busy;    /* DRAINING, in the order they began */
+    struct stream_list waiting; /* for a page, until another stream has done with its own */
+    size_t pages_n;             /* asked for or held */
     size_t count;
 
     struct stream **slots; /* by the low half of the id */
@@ -130,7 +135,14 @@ uint64_t stream_passed(const struct stream *stream);
 int streams_enter(struct streams *streams, struct stream *stream);
 void streams_leave(struct streams *streams, struct stream *stream);
 
-/* Ask the pager for the stream's next page.  Returns 0 or -ENOMEM. */
+/* Ask the pager for the stream's next page, now or when there are fewer.  Returns 0 or -ENOMEM. */
 int streams_ask_page(struct streams *streams, struct stream *stream);
+
+/* The stream has no page any more, nor waits for one: its turn is the next one's. */
+void streams_page_over(struct streams *streams);
+void streams_stop_waiting(struct streams *streams, struct stream *stream);
+
+/* Note whether the stream catches up with the past. */
+void stream_set_behind(struct stream *stream, bool is_behind);
 
 #endif

@@ -8,7 +8,8 @@
  * jobs (worker_job).
  *
  * The turn: libevent runs what is ready; then the jobs of publishers' answers, all of them; then
- * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first.
+ * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first,
+ * and those of streams that catch up with the past last.
  */
 #ifndef BUGLE_WORKER_H
 #define BUGLE_WORKER_H
@@ -26,9 +27,11 @@ struct event_base;
 
 /* How soon a job runs, and in which queue. */
 enum worker_class {
-    WORKER_NOW,  /* at the end of this turn: answers to publishers */
-    WORKER_FEW,  /* streams woken by an event that reaches few */
-    WORKER_MANY, /* streams woken by an event that reaches many */
+    WORKER_NOW,    /* at the end of this turn: answers to publishers */
+    WORKER_FEW,    /* streams woken by an event that reaches few */
+    WORKER_MANY,   /* streams woken by an event that reaches many */
+    WORKER_REPLAY, /* streams that are behind, when there is nothing else or for a fifth of the time
+                    */
     WORKER_CLASSES,
 };
 

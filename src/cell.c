@@ -13,6 +13,8 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
+/* Streams of one cell that are given their next page before other cells have theirs. */
+#define REPLAY_MAX 16
 /* The pool of a connection holds the head, its parsed records and the room for chunks.  A
  * stream's small one is one page; that of an api cell leaves later requests of the connection some
  * more; the large one is the last size the library takes from malloc. */
@@ -70,18 +72,25 @@ static void arm_timer(struct cell *cell)
     evtimer_add(cell->timer, &wait);
 }
 
-static void run_daemon(struct cell *cell)
+/* Returns whether the daemon has more to do at once. */
+static bool run_passes(struct cell *cell, int passes)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
+    bool more = true;
 
     assert(!cell->running);
     cell->running = true;
-    for (int pass = 0; pass < PASSES_MAX; pass++) {
+    for (int pass = 0; more && pass < passes; pass++) {
         MHD_run(cell->daemon);
-        if (MHD_get_timeout(cell->daemon, &timeout_ms) != MHD_YES || timeout_ms != 0)
-            break;
+        more = MHD_get_timeout(cell->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
     }
     cell->running = false;
+    return more;
+}
+
+static void run_daemon(struct cell *cell)
+{
+    run_passes(cell, PASSES_MAX);
     arm_timer(cell);
 }
 
@@ -123,6 +132,18 @@ static bool run_many(struct worker_job *job)
     return run_streams(cell_of_job(job, WORKER_MANY), WORKER_MANY);
 }
 
+/* A pass at a time, so that what catches up with the past holds up nothing else for long. */
+static bool run_replay(struct worker_job *job)
+{
+    struct cell *cell = cell_of_job(job, WORKER_REPLAY);
+    bool more = stream_host_resume(&cell->host, WORKER_REPLAY, REPLAY_MAX);
+
+    if (run_passes(cell, 1))
+        return true;
+    arm_timer(cell);
+    return more;
+}
+
 static void wake(struct stream_host *host, enum worker_class class)
 {
     struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
@@ -130,12 +151,18 @@ static void wake(struct stream_host *host, enum worker_class class)
     worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
 }
 
+/* Sockets of the daemon can be read or written.  In a cell where streams catch up with the past
+ * that is nearly always so, and mostly theirs. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct cell *cell = arg;
 
     (void)fd;
     (void)what;
+    if (cell->host.behind_n > 0) {
+        wake(&cell->host, WORKER_REPLAY);
+        return;
+    }
     worker_look_at_clock(cell->cells->worker);
     run_daemon(cell);
 }
@@ -266,6 +293,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NOW].run = run_answers;
     cell->jobs[WORKER_FEW].run = run_few;
     cell->jobs[WORKER_MANY].run = run_many;
+    cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
     cell->host.wake = wake;
     cell->host.large_pool = is_large(kind);

@@ -124,6 +124,8 @@ static const struct row rows[] = {
           "Recent events that each worker keeps at hand."),
     BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
           "Bytes of recent events that each worker keeps at hand."),
+    COUNT("stream.replay_pages", stream.replay_pages, "256", "1", "65536", RESTART,
+          "Pages of the history, of 32 KiB, that replays hold in each worker at once."),
 
     TEXT("history.store", history.store, "sqlite:", is_store, "memory:, sqlite: or sqlite:PATH",
          RESTART,

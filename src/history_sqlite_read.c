@@ -24,6 +24,10 @@
 #define CACHE_KIB "8192"
 /* Topics looked at for the patterns of one read; beyond it, going through the events is cheaper. */
 #define TOPICS_MAX 512
+/* Events that a pattern looks through before it looks for topics, and what it must find there to be
+ * content with that. */
+#define PROBE_EVENTS 256
+#define PROBE_FOUND_MIN 16
 #define BUSY_MS 1000
 
 enum read_statement {
@@ -530,15 +534,40 @@ static bool has_index(const struct filter *filter)
     return filter->patterns_n > 0;
 }
 
+static bool has_wildcard(const struct filter *filter)
+{
+    for (size_t i = 0; i < filter->patterns_n; i++)
+        if (filter->patterns[i].wildcard)
+            return true;
+    return false;
+}
+
+/* Where much matches, going through the events finds some at once; where little does, the index
+ * finds it.  Nobody knows which it is, so a pattern tries the first for a moment. */
+static int probe(struct read *read)
+{
+    uint64_t to = read->page->upto + PROBE_EVENTS;
+
+    if (!has_wildcard(read->query->filter))
+        return GO_ON;
+    return look_through(read, read->page->upto + 1, to < read->last ? to : read->last);
+}
+
 static int fill_page(struct read *read)
 {
-    struct candidates candidates = {.after = read->query->after, .last = read->last};
+    struct candidates candidates = {.last = read->last};
     int code = STOP;
 
     if (read->page->upto >= read->last)
         return GO_ON;
-    if (has_index(read->query->filter))
+    if (has_index(read->query->filter)) {
+        code = probe(read);
+        if (code != GO_ON || read->page->events_n >= PROBE_FOUND_MIN ||
+            read->page->upto == read->last)
+            return code;
+        candidates.after = read->page->upto;
         code = collect_all(read, &candidates);
+    }
     if (code == GO_ON)
         return look_at_candidates(read, &candidates);
     if (code == STOP)

@@ -68,9 +68,22 @@ void stream_move(struct stream *stream, enum stream_state to)
     stream->state = to;
     if (to == STREAM_DRAINING)
         TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
+    if (to == STREAM_IDLE)
+        stream_set_behind(stream, false);
     /* a suspended stream that has something to do is to be resumed */
     if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended))
         enter_ready_list(stream);
+}
+
+void stream_set_behind(struct stream *stream, bool is_behind)
+{
+    if (stream->is_behind == is_behind)
+        return;
+    stream->is_behind = is_behind;
+    if (is_behind)
+        stream->host->behind_n++;
+    else
+        stream->host->behind_n--;
 }
 
 static void make_ready(struct stream *stream, enum worker_class class)
@@ -106,10 +119,11 @@ void stream_say(struct stream *stream, enum stream_pending what)
     make_ready(stream, WORKER_MANY);
 }
 
-/* A private event must not wait behind the broadcast that woke the stream first. */
+/* A private event must not wait behind the broadcast that woke the stream first; where it waits
+ * behind the stream's own past, there is nothing to be gained. */
 static void promote(struct stream *stream)
 {
-    if (stream->class == WORKER_FEW)
+    if (stream->class != WORKER_MANY)
         return;
     leave_ready_list(stream);
     stream->class = WORKER_FEW;
@@ -146,6 +160,8 @@ void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t posi
 void stream_page_done(struct stream *stream, struct pager_request *request)
 {
     stream->page_asked = false;
+    if (stream->state != STREAM_PAGING || request->page == NULL)
+        streams_page_over(stream->host->streams);
     if (stream->state != STREAM_PAGING) {
         pager_request_free(request);
         return;
@@ -169,13 +185,16 @@ void stream_page_done(struct stream *stream, struct pager_request *request)
     }
     stream->since_ms = -1;
     pager_request_free(request);
-    make_ready(stream, WORKER_MANY);
+    make_ready(stream, WORKER_REPLAY);
 }
 
 void stream_drop_page(struct stream *stream)
 {
+    if (stream->page == NULL)
+        return;
     history_page_free(stream->page);
     stream->page = NULL;
+    streams_page_over(stream->host->streams);
 }
 
 /* ---- the peer ---- */
@@ -327,6 +346,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     }
     join_host(host, stream);
     find_start(stream, &ask->start);
+    stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
     watch_peer(stream);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
@@ -395,6 +415,8 @@ void stream_closed(struct stream *stream)
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
     match_remove(streams->match, &stream->listener);
     message_unref(stream->partial);
+    stream_set_behind(stream, false);
+    streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
     free(stream);
 }

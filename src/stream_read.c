@@ -241,8 +241,7 @@ static size_t take_page(struct stream *stream, char *to, size_t room)
             stream->position = page->upto;
         if (page->damaged)
             stream_reset(stream, STREAM_RESET_DAMAGED, stream->position);
-        stream->page = NULL;
-        history_page_free(page);
+        stream_drop_page(stream);
     }
     return n;
 }
@@ -383,7 +382,7 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
         return 0;
     }
     if (has_more(stream)) {
-        stream->class = WORKER_MANY;
+        stream->class = stream->is_behind ? WORKER_REPLAY : WORKER_MANY;
         suspend(stream, STREAM_READY);
         return 0;
     }

@@ -35,6 +35,7 @@ struct streams *streams_new(struct worker *worker, struct pager *pager)
     streams->stats = worker_stats(worker);
     LIST_INIT(&streams->hosts);
     TAILQ_INIT(&streams->busy);
+    TAILQ_INIT(&streams->waiting);
     streams->ring =
         ring_new(conf->stream.ring_events, conf->stream.ring_bytes, hub_committed(streams->hub));
     streams->match = match_new();
@@ -62,8 +63,9 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     host->streams = streams;
     host->streams_n = 0;
     TAILQ_INIT(&host->all);
-    TAILQ_INIT(&host->ready[0]);
-    TAILQ_INIT(&host->ready[1]);
+    host->behind_n = 0;
+    for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
+        TAILQ_INIT(&host->ready[i]);
     host->beat_due_ms = 0;
     LIST_INSERT_HEAD(&streams->hosts, host, link);
 }
@@ -193,10 +195,12 @@ static void page_arrived(void *arg)
         stats_add(streams->stats, STATS_PAGES_READ, 1);
     if (request->page != NULL && request->page->damaged)
         stats_add(streams->stats, STATS_PAGES_DAMAGED, 1);
-    if (stream == NULL)
-        pager_request_free(request);
-    else
+    if (stream != NULL) {
         stream_page_done(stream, request);
+        return;
+    }
+    pager_request_free(request);
+    streams_page_over(streams);
 }
 
 static void page_read(struct pager_request *request)
@@ -207,9 +211,8 @@ static void page_read(struct pager_request *request)
         abort();
 }
 
-int streams_ask_page(struct streams *streams, struct stream *stream)
+static int send_request(struct streams *streams, struct stream *stream)
 {
-    assert(!stream->page_asked);
     struct pager_request *request = calloc(1, sizeof(*request));
 
     if (request == NULL)
@@ -222,9 +225,48 @@ int streams_ask_page(struct streams *streams, struct stream *stream)
     request->after = stream->position;
     request->upto = ring_head_position(streams->ring);
     request->bytes_max = PAGE_BYTES;
-    stream->page_asked = true;
+    streams->pages_n++;
     pager_read(streams->pager, request);
     return 0;
+}
+
+int streams_ask_page(struct streams *streams, struct stream *stream)
+{
+    assert(!stream->page_asked);
+    stream_set_behind(stream, true);
+    if (streams->pages_n < worker_conf(streams->worker)->stream.replay_pages) {
+        if (send_request(streams, stream) != 0)
+            return -ENOMEM;
+    } else {
+        TAILQ_INSERT_TAIL(&streams->waiting, stream, in_waiting);
+        stream->page_waits = true;
+        stats_add(streams->stats, STATS_REPLAYS_WAITING, 1);
+    }
+    stream->page_asked = true;
+    return 0;
+}
+
+void streams_stop_waiting(struct streams *streams, struct stream *stream)
+{
+    if (!stream->page_waits)
+        return;
+    TAILQ_REMOVE(&streams->waiting, stream, in_waiting);
+    stream->page_waits = false;
+    stats_add(streams->stats, STATS_REPLAYS_WAITING, -1);
+}
+
+void streams_page_over(struct streams *streams)
+{
+    struct stream *next;
+
+    assert(streams->pages_n > 0);
+    streams->pages_n--;
+    while ((next = TAILQ_FIRST(&streams->waiting)) != NULL) {
+        streams_stop_waiting(streams, next);
+        if (send_request(streams, next) == 0)
+            return;
+        stream_end(next, STREAM_END_FAILED);
+    }
 }
 
 /* ---- housekeeping ---- */

@@ -22,6 +22,9 @@
 /* A flush that took less than this is followed by the next at once. */
 #define FLUSH_CHEAP_NS 300000
 
+/* Replay gets a slice at least so often, however busy live delivery keeps the worker. */
+#define REPLAY_EVERY_NS 5000000
+
 struct call {
     void (*call)(void *arg);
     void *arg;
@@ -69,6 +72,7 @@ struct worker {
     struct hub_ops outbox;
     struct worker_jobs now;
     struct pace paces[WORKER_CLASSES];
+    int64_t replayed_ns; /* the last slice of WORKER_REPLAY */
     int64_t now_ns;
     _Atomic int load;
     struct stats stats;
@@ -239,11 +243,13 @@ void worker_dequeue(struct worker *worker, struct worker_job *job)
 static enum worker_class class_of(const struct worker *worker, const struct worker_job *job)
 {
     const void *queue = job->queue;
-    const struct pace *few = &worker->paces[WORKER_FEW];
+    enum worker_class class = WORKER_FEW;
 
     if (queue == &worker->now)
         return WORKER_NOW;
-    return queue == &few->waiting || queue == &few->running ? WORKER_FEW : WORKER_MANY;
+    while (queue != &worker->paces[class].waiting && queue != &worker->paces[class].running)
+        class ++;
+    return class;
 }
 
 void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class)
@@ -273,10 +279,12 @@ static void run_now(struct worker *worker)
         run_first(worker, &worker->now, &worker->now);
 }
 
+/* Replay does not wait: whoever catches up has a whole page at a time anyway. */
 static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
 {
+    bool is_cheap = pace->cost_ns < FLUSH_CHEAP_NS || pace == &worker->paces[WORKER_REPLAY];
     int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
-    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns;
+    int64_t wait_ns = is_cheap ? 0 : pace->cost_ns;
 
     pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
     pace->cost_ns = 0;
@@ -323,6 +331,33 @@ static void arm_flush_timer(struct worker *worker, int64_t wait_ns)
     evtimer_add(worker->flush_timer, &wait);
 }
 
+/* When the first of the classes up to this one wants to go on. */
+static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last, int64_t now_ns)
+{
+    int64_t due_ns = INT64_MAX;
+
+    for (enum worker_class class = WORKER_FEW; class <= last; class ++) {
+        int64_t own_ns = pace_due_ns(&worker->paces[class], now_ns);
+
+        due_ns = own_ns < due_ns ? own_ns : due_ns;
+    }
+    return due_ns;
+}
+
+static void flush_replay(struct worker *worker)
+{
+    struct pace *pace = &worker->paces[WORKER_REPLAY];
+    int64_t now_ns = worker->now_ns;
+
+    if (TAILQ_EMPTY(&pace->running) && TAILQ_EMPTY(&pace->waiting))
+        return;
+    if (due_ns_up_to(worker, WORKER_MANY, now_ns) == 0 &&
+        now_ns - worker->replayed_ns < REPLAY_EVERY_NS)
+        return;
+    flush(worker, pace);
+    worker->replayed_ns = worker->now_ns;
+}
+
 /* What follows each turn of libevent.  Returns whether the next turn must not wait. */
 static bool end_turn(struct worker *worker)
 {
@@ -331,11 +366,10 @@ static bool end_turn(struct worker *worker)
         hub_submit(worker->hub, &worker->outbox);
     flush(worker, &worker->paces[WORKER_FEW]);
     flush(worker, &worker->paces[WORKER_MANY]);
+    flush_replay(worker);
 
     int64_t now_ns = clock_mono_ns();
-    int64_t few_ns = pace_due_ns(&worker->paces[WORKER_FEW], now_ns);
-    int64_t many_ns = pace_due_ns(&worker->paces[WORKER_MANY], now_ns);
-    int64_t due_ns = few_ns < many_ns ? few_ns : many_ns;
+    int64_t due_ns = due_ns_up_to(worker, WORKER_REPLAY, now_ns);
     if (due_ns == 0)
         return true;
     if (due_ns != INT64_MAX)

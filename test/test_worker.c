@@ -512,6 +512,44 @@ static void runs_sooner_classes_first(void **state)
     run_plan(start(), &plan, "ntfm");
 }
 
+static void replay_comes_after_all_that_is_live(void **state)
+{
+    struct task replay = TASK(.letter = 'r', .last = true), few = TASK(.letter = 'f');
+    struct task many = TASK(.letter = 'm'), now = TASK(.letter = 'n');
+    struct plan plan = {.tasks = {&replay, &many, &few, &now},
+                        .classes = {WORKER_REPLAY, WORKER_MANY, WORKER_FEW, WORKER_NOW}};
+
+    (void)state;
+    run_plan(start(), &plan, "nfmr");
+}
+
+static void replay_moves_to_a_sooner_class_like_others(void **state)
+{
+    struct task replay = TASK(.letter = 'r'), many = TASK(.letter = 'm', .last = true);
+    struct plan plan = {.tasks = {&many, &replay, &replay, &replay},
+                        .classes = {WORKER_MANY, WORKER_REPLAY, WORKER_FEW, WORKER_REPLAY}};
+
+    (void)state;
+    run_plan(start(), &plan, "rm");
+}
+
+/* Each flush of the live class takes longer than replay ever waits. */
+static void replay_has_its_turn_beside_a_flush_without_end(void **state)
+{
+    struct bench *bench = build();
+    struct task replay = TASK(.letter = 'r', .more = 2, .last = true);
+    struct task one = TASK(.letter = '1', .takes_ns = 6 * MILLISECOND);
+    struct task two = TASK(.letter = '2', .takes_ns = 6 * MILLISECOND);
+    struct task three = TASK(.letter = '3', .takes_ns = 6 * MILLISECOND);
+    struct plan plan = {.tasks = {&replay, &one, &two, &three},
+                        .classes = {WORKER_REPLAY, WORKER_MANY, WORKER_MANY, WORKER_MANY}};
+
+    (void)state;
+    bench->conf.stream.flush_tick_ms = 1;
+    begin(bench);
+    run_plan(bench, &plan, "1r2r3r");
+}
+
 static void a_queued_job_moves_only_to_a_sooner_class(void **state)
 {
     struct task sooner = TASK(.letter = 's'), later = TASK(.letter = 'l');
@@ -711,6 +749,9 @@ int main(void)
         cmocka_unit_test(what_a_flush_publishes_leaves_at_once),
         cmocka_unit_test(frees_the_batches_it_never_served),
         cmocka_unit_test(runs_sooner_classes_first),
+        cmocka_unit_test(replay_comes_after_all_that_is_live),
+        cmocka_unit_test(replay_moves_to_a_sooner_class_like_others),
+        cmocka_unit_test(replay_has_its_turn_beside_a_flush_without_end),
         cmocka_unit_test(a_queued_job_moves_only_to_a_sooner_class),
         cmocka_unit_test(a_job_moves_from_many_and_from_few_to_now),
         cmocka_unit_test(answers_run_until_there_are_no_more),
