@@ -43,6 +43,8 @@ VIOLATIONS_MAX = 50
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--cycles", type=int, default=1000, help="kills (1000)")
+    parser.add_argument("--acks", type=int, default=None,
+                        help="go on until so many are acknowledged (1000000 from 1000 cycles on)")
     parser.add_argument("--seed", type=int, default=None, help="of all that is left to chance")
     parser.add_argument("--subscribers", type=int, default=200, help="over raw sockets (200)")
     parser.add_argument("--life-ms", type=int, nargs=2, default=(50, 1500), metavar=("MIN", "MAX"),
@@ -122,6 +124,11 @@ class Run:
         self.settle()
         self.cycles += 1
         self.show()
+
+    def is_enough(self):
+        options = self.options
+        acks = options.acks if options.acks is not None else 1_000_000 * (options.cycles >= 1000)
+        return self.cycles >= options.cycles and self.ledger.acknowledged >= acks
 
     def wait_ready(self):
         deadline = time.monotonic() + wire.seconds(20)
@@ -246,7 +253,7 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory(prefix="bugle-crash-", dir=options.folder) as folder:
         run = Run(options, pathlib.Path(folder))
         try:
-            while run.cycles < options.cycles and not run.hopeless():
+            while not run.is_enough() and not run.hopeless():
                 run.cycle()
             run.finish()
         finally:

@@ -23,6 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import wire  # noqa: E402
 from conftest import REPORTS, Gateway  # noqa: E402
+from crash import takes_keys  # noqa: E402
 from ledger import PUBLISHERS, address, frame_of, is_for, kind_of, name_of, text_of  # noqa: E402
 
 EVENTS = 3000
@@ -41,6 +42,7 @@ class Damage:
         self.gateway = Gateway(folder, store=f"sqlite:{self.path}", workers=1)
         self.published = {}  # by id: publisher and number
         self.fates = collections.Counter()
+        self.with_keys = takes_keys()
         self._fill()
 
     def _fill(self):
@@ -54,11 +56,12 @@ class Damage:
         shutil.copy(self.path, self.sound)
         self.bytes = self.sound.read_bytes()
 
-    @staticmethod
-    def _event(publisher, number):
+    def _event(self, publisher, number):
         topics, users = address(publisher, kind_of(number))
         event = {"data": text_of(publisher, number), "event": name_of(number)}
         event.update({"topics": topics} if topics else {}, **({"users": users} if users else {}))
+        if self.with_keys:
+            event["idempotency_key"] = f"{publisher}-{number}"
         return event
 
     # one damage
@@ -160,11 +163,21 @@ class Damage:
             return event.id
 
     def _publish(self):
+        """What is new gets a new id, what is repeated with its key the one it has; or neither."""
         response = self.gateway.post({"data": "new"})
         if response.status == 201:
             assert response.json()["id"] > max(self.published), "an id is used twice"
         else:
             response.problem(503, 507)
+        if not self.with_keys:
+            return
+        for event_id, event in random.sample(sorted(self.published.items()), 20):
+            response = self.gateway.post(self._event(*event))
+            if response.status != 201:
+                response.problem(503, 507)
+                return
+            answer = response.json()
+            assert answer["duplicate"] and answer["id"] == event_id, f"stored again: {answer}"
 
     def close(self):
         with contextlib.redirect_stderr(io.StringIO()):
