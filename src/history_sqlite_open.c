@@ -362,6 +362,7 @@ static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_e
     if (empty)
         history_vfs_reserve(sqlite->db);
     history_vfs_check(sqlite->db);
+    sqlite3_db_release_memory(sqlite->db); /* the first page was read when nothing was checked */
     snprintf(sql, sizeof(sql), settings, HISTORY_VFS_PAGE_BYTES);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);

@@ -223,7 +223,7 @@ static int look_at(struct read *read, sqlite3_stmt *statement, uint64_t position
 
     history_sqlite_get_row(statement, &row);
     if (row.position != position)
-        return end_at_damage(read, row.position - 1);
+        return end_at_damage(read, row.position > position ? row.position - 1 : position);
     if (!history_sqlite_is_sound(statement, &row))
         return end_at_damage(read, position);
     if (!history_row_count_names(row.names, row.names_n, &names_n))

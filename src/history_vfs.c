@@ -65,10 +65,13 @@ static int read_file(sqlite3_file *base, void *to, int bytes_n, sqlite3_int64 of
     const char *page = to;
     uint64_t sum;
 
-    if (code != SQLITE_OK || !is_page(file_of(base), bytes_n, offset))
+    /* a page that the end of the file cuts is no error for SQLite, which takes zeros for the rest
+     */
+    if ((code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ) ||
+        !is_page(file_of(base), bytes_n, offset))
         return code;
     memcpy(&sum, page + CONTENT_BYTES, sizeof(sum));
-    return sum == sum_of(page, offset) || is_hole(page) ? SQLITE_OK : SQLITE_IOERR_DATA;
+    return sum == sum_of(page, offset) || is_hole(page) ? code : SQLITE_IOERR_DATA;
 }
 
 static int write_file(sqlite3_file *base, const void *from, int bytes_n, sqlite3_int64 offset)

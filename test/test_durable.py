@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The store on disk: what an acknowledgement is worth when the gateway is killed, started again, or
-out of room."""
+"""The store on disk: what an acknowledgement is worth when the gateway is started again, or out of
+room.  Crashes are in test_crash.py."""
 
 import contextlib
 import json
 import os
 import pathlib
-import random
 import sqlite3
 import subprocess
-import threading
-import time
 
 import pytest
 
 import wire
-
-CYCLES = 20
-PUBLISHERS = 3
-STREAMS = 3
 
 
 @pytest.fixture
@@ -140,112 +133,6 @@ def test_damage_is_told_and_what_follows_is_served(gateway_factory, store, tmp_p
             f"number {i:03}" for i, id in enumerate(ids) if id not in begin + lost} | {"end"}
     assert gateway.stat("pages_damaged") == 2
     assert gateway.stat("resets") == 2
-
-
-# kill -9
-
-
-class Publisher(threading.Thread):
-    """Publishes without a pause and keeps what was acknowledged: {data: id}, in that order."""
-
-    def __init__(self, gateway, name, first):
-        super().__init__(daemon=True)
-        self.gateway = gateway
-        self.name = name
-        self.next = first
-        self.acknowledged = {}
-        self.sent = set()
-
-    def run(self):
-        with contextlib.suppress(OSError, ConnectionError, AssertionError):
-            with self.gateway.raw() as connection:
-                while True:
-                    self.publish(connection)
-
-    def publish(self, connection):
-        batch = [f"{self.name}-{self.next + i}" for i in range(random.choice([1, 1, 5, 40]))]
-        self.next += len(batch)
-        self.sent.update(batch)
-        topic = f"t/{self.name}"
-        body = json.dumps([{"topic": topic, "data": data} for data in batch]).encode()
-        connection.send(self.gateway.request_bytes(
-            "POST", "/api/push", [("Content-Type", "application/json")], body))
-        response = connection.read_response("POST")
-        assert response.status == 201
-        self.acknowledged.update(zip(batch, response.json()["ids"]))
-
-
-class Follower(threading.Thread):
-    """Reads a stream to its end and goes on where the one before it was: a browser's own way."""
-
-    def __init__(self, gateway, before):
-        super().__init__(daemon=True)
-        self.gateway = gateway
-        self.events = before.events if before else []
-        self.last = before.last if before else None
-
-    def run(self):
-        with contextlib.suppress(OSError, ConnectionError, AssertionError):
-            how = {"resume": self.last} if self.last else {"since": "earliest"}
-            target = wire.target_of("/events", [] if self.last else list(how.items()))
-            headers = [("Last-Event-ID", self.last)] if self.last else []
-            stream = wire.open_stream(self.gateway.address, target, headers)
-            with contextlib.closing(stream):
-                while True:
-                    event = stream.next_event()
-                    self.last = event.id
-                    if event.name != "checkpoint":
-                        self.events.append((event.id, event.name, event.data))
-
-
-def assert_exactly_once(events, acknowledged, sent):
-    """None lost, doubled, out of order or invented; what was not acknowledged comes at most once."""
-    ids = [id for id, _, _ in events]
-    assert ids == sorted(ids) and len(set(ids)) == len(ids), "order of ids"
-    assert {name for _, name, _ in events} == {"message"}, "no reset"
-    by_data = {data: id for id, _, data in events}
-    assert len(by_data) == len(events), "an event came twice"
-    assert set(by_data) <= sent, "an event that nobody sent"
-    lost = [data for data in acknowledged if data not in by_data]
-    assert not lost, f"{len(lost)} acknowledged events are lost: {lost[:5]}"
-    moved = [data for data, id in acknowledged.items() if by_data[data] != id]
-    assert not moved, f"other ids than acknowledged: {moved[:5]}"
-    for name in range(PUBLISHERS):
-        numbers = [int(data.split("-")[1]) for _, _, data in events if data.startswith(f"{name}-")]
-        assert numbers == sorted(numbers), f"publisher {name} out of order"
-
-
-def test_nothing_acknowledged_is_lost_when_the_gateway_is_killed(gateway_factory, store):
-    """`kill -9` under load, again and again; publishers count, streams reconnect."""
-    gateway = gateway_factory(store=store)
-    acknowledged, sent, followers, first = {}, set(), [None] * STREAMS, 0
-    for _ in range(CYCLES):
-        publishers = [Publisher(gateway, str(name), first) for name in range(PUBLISHERS)]
-        followers = [Follower(gateway, before) for before in followers]
-        for thread in publishers + followers:
-            thread.start()
-        wire.wait_until(lambda: all(len(each.acknowledged) >= 20 for each in publishers), 20,
-                        "every publisher is at it")
-        time.sleep(random.uniform(0, 0.3))  # the moment of the crash is what is left to chance
-        gateway.kill()
-        for thread in publishers + followers:
-            thread.join(wire.seconds(20))
-            assert not thread.is_alive()
-        for publisher in publishers:
-            acknowledged.update(publisher.acknowledged)
-            sent |= publisher.sent
-        first = max(publisher.next for publisher in publishers)
-        gateway.start()
-    end = gateway.push({"data": "9-0"})["id"]
-    acknowledged["9-0"] = end
-    sent.add("9-0")
-    replay = [(event.id, event.name, event.data)
-              for event in past_of(gateway.stream(since="earliest"), end)]
-    assert_exactly_once(replay, acknowledged, sent)
-    for follower in followers:
-        rest = past_of(gateway.stream(resume=follower.last), end)
-        events = follower.events + [(event.id, event.name, event.data) for event in rest]
-        assert events == replay, "a stream that reconnected saw something else"
 
 
 # a full disk

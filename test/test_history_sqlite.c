@@ -30,6 +30,7 @@
 #define NOW (100 * DAY)
 #define HOUR INT64_C(3600000)
 #define DAY (24 * HOUR)
+#define READ_TRIES 4
 
 static struct scratch scratch;
 
@@ -98,13 +99,24 @@ static int try_read(struct history *history, const struct ask *ask, struct histo
     return result;
 }
 
+/* A read that takes long ends early, as it may on a busy machine: the longest of some counts. */
 static struct history_page *read_page(struct history *history, const struct ask *ask)
 {
-    struct history_page *page = NULL;
+    struct history_page *longest = NULL;
 
-    assert_int_equal(try_read(history, ask, &page), 0);
-    assert_non_null(page);
-    return page;
+    for (int i = 0; i < READ_TRIES; i++) {
+        struct history_page *page = NULL;
+
+        assert_int_equal(try_read(history, ask, &page), 0);
+        assert_non_null(page);
+        if (longest != NULL && page->upto <= longest->upto) {
+            history_page_free(page);
+            continue;
+        }
+        history_page_free(longest);
+        longest = page;
+    }
+    return longest;
 }
 
 #define read_where(history, ...) read_page(history, &(struct ask){__VA_ARGS__})
@@ -781,8 +793,7 @@ static void assert_told_or_sound(struct history *history, const struct history_b
         struct history_page *page = NULL;
         uint64_t last = ask.after;
 
-        if (try_read(history, &ask, &page) != 0)
-            return; /* told otherwise: the stream ends, or is sent elsewhere by a reset */
+        assert_int_equal(try_read(history, &ask, &page), 0);
         for (size_t i = 0; i < page->events_n; i++) {
             put_number(expected, page->events[i]->position);
             assert_memory_equal(page->events[i]->frame + 6, expected, strlen(expected));
@@ -790,7 +801,7 @@ static void assert_told_or_sound(struct history *history, const struct history_b
         }
         if (!page->damaged)
             assert_int_equal(page->upto, last);
-        assert_true(page->upto > ask.after);
+        assert_in_range(page->upto, ask.after + 1, bounds->newest);
         ask.after = page->upto;
         history_page_free(page);
     }
@@ -835,6 +846,42 @@ static void a_flipped_bit_anywhere_is_told(void **state)
         scratch_empty(&scratch);
     }
     assert_true(opened_n > 100 && cut_n > 5 && cut_n < opened_n / 4);
+    free(bytes);
+}
+
+/* The end of the file is lost, in the middle of a page as a rule. */
+static void a_cut_file_is_told(void **state)
+{
+    enum { EVENTS = 600, CUTS = 300 };
+    struct history *history = open_store();
+    unsigned seed = 5;
+    char data[32], *bytes;
+
+    (void)state;
+    for (uint64_t i = 1; i <= EVENTS; i++) {
+        put_number(data, i);
+        add_at(history, make_message(.topics = "a", .data = data), 1000);
+    }
+    history_free(history);
+    size_t bytes_n = file_bytes(&bytes);
+    for (int i = 0; i < CUTS; i++) {
+        struct conf_error error = {.text = ""};
+
+        write_file(scratch.path, bytes, bytes_n - (size_t)rand_r(&seed) % (4 * 4096));
+        history = scratch_try(scratch.path, NULL, &error);
+        if (history != NULL) {
+            struct history_bounds bounds;
+
+            history_bounds(history, &bounds);
+            assert_in_range(bounds.newest, bounds.trimmed, EVENTS);
+            assert_told_or_sound(history, &bounds, NULL);
+            assert_told_or_sound(history, &bounds, "a");
+            history_free(history);
+        } else {
+            assert_non_null(strstr(error.text, "is damaged"));
+        }
+        scratch_empty(&scratch);
+    }
     free(bytes);
 }
 
@@ -1047,6 +1094,7 @@ int main(void)
         TEST(a_damaged_row_is_told_and_not_served),
         TEST(a_damaged_last_row_is_told_and_its_place_not_used_again),
         TEST(a_flipped_bit_anywhere_is_told),
+        TEST(a_cut_file_is_told),
         TEST(one_quiet_name_among_many_events_costs_few_pages),
         TEST(one_quiet_user_among_private_events_costs_few_pages),
         TEST(readers_go_on_beside_the_writer),
