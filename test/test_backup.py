@@ -6,17 +6,19 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import re
 import signal
 import sqlite3
 import stat
+import threading
 import time
 
 import pytest
 
 import wire
 from test_cli import answer, opened, problem, run, server  # noqa: F401
-from test_durable import Publisher, past_of, small_disk  # noqa: F401
+from test_durable import past_of, small_disk  # noqa: F401
 
 TYPE = "application/vnd.sqlite3"
 LARGE = 60000
@@ -33,6 +35,36 @@ def folder(tmp_path):
 @pytest.fixture
 def store(folder):
     return f"sqlite:{folder}/h.db"
+
+
+class Publisher(threading.Thread):
+    """Publishes without a pause and keeps what was acknowledged: {data: id}, in that order."""
+
+    def __init__(self, gateway, name, first):
+        super().__init__(daemon=True)
+        self.gateway = gateway
+        self.name = name
+        self.next = first
+        self.acknowledged = {}
+        self.sent = set()
+
+    def run(self):
+        with contextlib.suppress(OSError, ConnectionError, AssertionError):
+            with self.gateway.raw() as connection:
+                while True:
+                    self.publish(connection)
+
+    def publish(self, connection):
+        batch = [f"{self.name}-{self.next + i}" for i in range(random.choice([1, 1, 5, 40]))]
+        self.next += len(batch)
+        self.sent.update(batch)
+        topic = f"t/{self.name}"
+        body = json.dumps([{"topic": topic, "data": data} for data in batch]).encode()
+        connection.send(self.gateway.request_bytes(
+            "POST", "/api/push", [("Content-Type", "application/json")], body))
+        response = connection.read_response("POST")
+        assert response.status == 201
+        self.acknowledged.update(zip(batch, response.json()["ids"]))
 
 
 def fill(gateway, events_n=200):
