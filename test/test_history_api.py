@@ -167,11 +167,20 @@ def test_trimming_is_told_and_what_is_left_comes_once(gateway_factory, store):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         publisher = pool.submit(publish)
         parts, after = [], place(history(gateway)["next"], 0)
+
+        def ask():
+            return part_of(gateway.request_once(
+                "GET", wire.target_of("/api/history", {"limit": 10, "after": after})))
+
+        def has_lost_something():
+            return ask()["reset"] is not None
+
         try:
-            while sum(part["reset"] is not None for part in parts) < 5:
-                parts.append(part_of(gateway.request_once(
-                    "GET", wire.target_of("/api/history", {"limit": 10, "after": after}))))
-                after = parts[-1]["next"]
+            for _ in range(5):
+                wire.wait_until(has_lost_something, 20)
+                for _ in range(2):
+                    parts.append(ask())
+                    after = parts[-1]["next"]
         finally:
             done.set()
         publisher.result()
