@@ -32,8 +32,8 @@ struct conf {
         uint64_t stall_timeout_ms;
         uint64_t retry_ms; /* centre; sent jittered by a factor of 2/3 to 2 */
         uint64_t flush_tick_ms;
-        uint64_t ring_events; /* of one worker */
-        uint64_t ring_bytes;
+        uint64_t ring_events;  /* of one worker */
+        uint64_t ring_bytes;   /* 0: conf_ring_bytes() */
         uint64_t replay_pages; /* of one worker, 32 KiB each */
     } stream;
     struct {
@@ -46,6 +46,7 @@ struct conf {
         uint64_t idempotency_keys;
     } history;
     struct {
+        uint64_t memory;  /* 0: conf_memory_bytes() */
         uint64_t streams; /* 0: what the descriptors allow */
         uint64_t event_bytes;
         uint64_t body_bytes;
@@ -113,6 +114,17 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error);
 
 /* Bytes of events that the history keeps: history.max_bytes, or what 0 means for the store. */
 uint64_t conf_history_bytes(const struct conf *conf);
+
+/* Bytes of events in the ring of a worker: stream.ring_bytes, or what 0 means. */
+uint64_t conf_ring_bytes(const struct conf *conf);
+
+/* Bytes that the process may use: limits.memory, or half of what there is.  Reads files of the
+ * kernel. */
+uint64_t conf_memory_bytes(const struct conf *conf);
+
+/* Bytes of events that rings and, in memory, the store may hold.  The rings of all workers hold the
+ * same events, so one counts. */
+uint64_t conf_shared_bytes(const struct conf *conf);
 
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);

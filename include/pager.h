@@ -35,6 +35,7 @@ struct pager_request {
     uint64_t after;        /* set from since_ms before the read */
     uint64_t upto;
     size_t bytes_max;
+    size_t reserved; /* by the asker: bytes counted until the page has come */
 
     int result;                   /* as history_read(), or -ESHUTDOWN */
     struct history_page *page;    /* when `result` is 0; the request's */

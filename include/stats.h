@@ -34,12 +34,16 @@
     row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
     row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
+    row(STREAMS_EVICTED_MEMORY, streams_evicted_memory, false, "streams evicted: memory was short") \
+    row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false, "of those refused, for memory")     \
+    row(REPLAYS_REFUSED_MEMORY, replays_refused_memory, false, "of these, to begin in the past")   \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
     row(EVENTS_REPEATED, events_repeated, false, "events not stored: their key came before")       \
     row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \
     row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
+    row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of those shed, for memory")    \
     row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
@@ -65,6 +69,16 @@
     row(HISTORY_BYTES, history_bytes, true, "bytes of events in the history")                      \
     row(IDEMPOTENCY_KEYS, idempotency_keys, true, "idempotency keys that are remembered")          \
     row(KEYS_FORGOTTEN_EARLY, keys_forgotten_early, false, "keys forgotten within their window")   \
+    row(ANSWERS_REFUSED_MEMORY, answers_refused_memory, false, "listings, copies not made for it") \
+    row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false, "sockets refused for it")   \
+    row(MEMORY_LIMIT, memory_limit, true, "limits.memory, bytes")                                  \
+    row(MEMORY_USED, memory_used, true, "of it, with the room set aside for rings and store")      \
+    row(MEMORY_RESIDENT, memory_resident, true, "bytes of the process in memory, by the kernel")   \
+    row(MEMORY_EVENTS, memory_events, true, "bytes of events, whoever holds them, each once")      \
+    row(MEMORY_BODIES, memory_bodies, true, "bytes of request bodies that are being received")     \
+    row(MEMORY_ANSWERS, memory_answers, true, "bytes of listings that peers have not taken yet")   \
+    row(MEMORY_CONNECTIONS, memory_connections, true, "bytes counted for connections")             \
+    row(MEMORY_TRIMS, memory_trims, false, "times that malloc() was made to give memory back")     \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

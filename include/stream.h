@@ -49,6 +49,7 @@ enum stream_end {
     STREAM_END_DELETED, /* by DELETE: with the final chunk */
     STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
     STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+    STREAM_END_MEMORY,  /* it held much while limits.memory was nearly reached: cut */
 };
 
 /* Why a place cannot be had any more; the words are on the wire. */
@@ -122,7 +123,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
  * says the request is completed, and only then. */
 void stream_closed(struct stream *stream);
 
-/* Have the stream end.  The reason that comes first stays.  STALLED and LEFT cut the connection,
+/* Have the stream end.  The reason that comes first stays.  STALLED, LEFT and MEMORY cut it,
  * the others let the frame under way out first. */
 void stream_end(struct stream *stream, enum stream_end end);
 

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "history.h"
+#include "log.h"
 #include "match.h"
 #include "ring.h"
 #include "stream.h"
@@ -59,6 +60,7 @@ struct stream {
     size_t partial_offset;
     struct history_page *page;
     size_t page_index;
+    size_t promised; /* bytes that its end will set free; see pressure.h */
 
     int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
     int64_t wrote_ms;
@@ -92,6 +94,8 @@ struct streams {
     struct stream_list busy;    /* DRAINING, in the order they began */
     struct stream_list waiting; /* for a page, until another stream has done with its own */
     size_t pages_n;             /* asked for or held */
+    int64_t relieved_ms;        /* pressure.h: the last look */
+    struct log_valve relief_valve;
     size_t count;
 
     struct stream **slots; /* by the low half of the id */

@@ -35,6 +35,9 @@ void streams_tick(struct streams *streams, int64_t now_ms);
  * once. */
 void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
 
+/* Whether a stream that begins so would begin behind the ring, and so need the history. */
+bool streams_is_past(const struct streams *streams, const struct stream_start *start);
+
 size_t streams_count(const struct streams *streams);
 
 /* The stream with this id, NULL when there is none (any more). */

@@ -19,6 +19,8 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 10000
+/* A row of the list of streams, as a value and as text. */
+#define ROW_BYTES 2048
 
 /* ---- health ---- */
 
@@ -295,6 +297,15 @@ static int ask_all(struct request *request,
     return gather_start(gather);
 }
 
+/* A short list is always given: whoever looks for what takes the memory needs it. */
+static bool rows_fit(struct request *request, size_t limit)
+{
+    size_t rows = request->service->shared->streams_n;
+
+    rows = rows < limit ? rows : limit;
+    return rows <= LIST_DEFAULT || request_admit_answer(request, rows * ROW_BYTES);
+}
+
 int admin_list_streams(struct request *request)
 {
     struct gather question = {0};
@@ -303,6 +314,10 @@ int admin_list_streams(struct request *request)
     if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
         !read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
+    if (!rows_fit(request, question.limit)) {
+        filter_unref(question.filter);
+        return respond_memory_short(request);
+    }
     return ask_all(request, list_worker, respond_list, &question);
 }
 

@@ -21,6 +21,9 @@
 #define POOL_STREAM_BYTES 4096
 #define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
+/* What a connection costs beside its pool: the library's struct and response, and ours. */
+#define CONNECTION_STREAM_BYTES 2560
+#define CONNECTION_API_BYTES 1536
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
 
@@ -202,11 +205,31 @@ static struct cell_list *list_of(struct cell *cell)
     return is_full ? &cell->cells->full[cell->kind] : &cell->cells->open[cell->kind];
 }
 
+static bool is_for_streams(enum cell_kind kind)
+{
+    return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
+}
+
+static size_t pool_bytes_of(enum cell_kind kind)
+{
+    if (is_large(kind))
+        return POOL_LARGE_BYTES;
+    return is_for_streams(kind) ? POOL_STREAM_BYTES : POOL_API_BYTES;
+}
+
+static size_t connection_bytes(enum cell_kind kind)
+{
+    return pool_bytes_of(kind) +
+           (is_for_streams(kind) ? CONNECTION_STREAM_BYTES : CONNECTION_API_BYTES);
+}
+
 static void count_connection(struct cell *cell, int n)
 {
     TAILQ_REMOVE(list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
+    memory_add(worker_memory(cell->cells->worker), MEMORY_CONNECTIONS,
+               n * (int64_t)connection_bytes(cell->kind));
     TAILQ_INSERT_HEAD(list_of(cell), cell, link);
 }
 
@@ -238,13 +261,11 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
     const struct conf *conf = worker_conf(cell->cells->worker);
-    bool is_stream = cell->kind == CELL_STREAM || cell->kind == CELL_STREAM_LARGE;
+    bool is_stream = is_for_streams(cell->kind);
     uint64_t timeout_ms =
         is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
-    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES
-                        : is_stream          ? POOL_STREAM_BYTES
-                                             : POOL_API_BYTES;
+    size_t pool_bytes = pool_bytes_of(cell->kind);
 
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,

@@ -18,6 +18,7 @@
 #include "conf_internal.h"
 #include "conf_value.h"
 #include "log.h"
+#include "machine.h"
 
 /* The installed folder of the page; a program that is not meant to be installed has none. */
 #ifndef BUGLE_WWWDIR
@@ -30,6 +31,15 @@
 #define HISTORY_BYTES_ON_DISK (UINT64_C(1) << 30)
 #define HISTORY_BYTES_IN_MEMORY (UINT64_C(64) << 20)
 #define HISTORY_BYTES_LEAST (UINT64_C(64) << 10)
+#define RING_BYTES (UINT64_C(32) << 20)
+/* Defaults are less where memory is: these shares of it. */
+#define HISTORY_MEMORY_SHARE 4
+#define RING_MEMORY_SHARE 4
+/* What rings and a store in memory leave for the rest: the program, which needs about 12 MiB,
+ * SQLite's caches, about 18, and connections. */
+#define MEMORY_LEAST (UINT64_C(64) << 20)
+#define REST_LEAST (UINT64_C(32) << 20)
+#define REST_SHARE 4
 
 enum reload { RESTART, RELOAD };
 
@@ -122,8 +132,8 @@ static const struct row rows[] = {
              "The longest that events wait under load to be sent together."),
     COUNT("stream.ring_events", stream.ring_events, "65536", "64", "16777216", RESTART,
           "Recent events that each worker keeps at hand."),
-    BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
-          "Bytes of recent events that each worker keeps at hand."),
+    BYTES("stream.ring_bytes", stream.ring_bytes, "0", "0", "64G", RESTART,
+          "Bytes of recent events that each worker keeps at hand; 0 is 32M, or 1/4 of the memory."),
     COUNT("stream.replay_pages", stream.replay_pages, "256", "1", "65536", RESTART,
           "Pages of the history, of 32 KiB, that replays hold in each worker at once."),
 
@@ -135,7 +145,7 @@ static const struct row rows[] = {
     COUNT("history.max_events", history.max_events, "1000000", "1", "1000000000", RESTART,
           "Events that are kept; the oldest go first."),
     BYTES("history.max_bytes", history.max_bytes, "0", "0", "1024G", RESTART,
-          "Bytes of events that are kept, the oldest go first; 0 is 1G on disk, 64M in memory."),
+          "Bytes of events kept; 0 is 1G on disk, and in memory 64M or 1/4 of limits.memory."),
     BYTES("history.disk_reserve", history.disk_reserve, "256M", "0", "1048576G", RELOAD,
           "Room on the disk that is left free; without it a publish is answered 507."),
     DURATION("history.idempotency_window", history.idempotency_window_ms, "24h", "1s", "3650d",
@@ -143,6 +153,8 @@ static const struct row rows[] = {
     COUNT("history.idempotency_keys", history.idempotency_keys, "1000000", "1", "1000000000",
           RESTART, "Idempotency keys that are remembered; the oldest go first."),
 
+    BYTES("limits.memory", limits.memory, "0", "0", "1024G", RESTART,
+          "Memory of the whole process; 0 is half of what the machine or the cgroup allows."),
     COUNT("limits.streams", limits.streams, "0", "0", "10000000", RESTART,
           "Streams open at once; 0 is what the limit on descriptors allows."),
     BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", RELOAD,
@@ -441,24 +453,95 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
                        open);
 }
 
+static bool is_in_memory(const struct conf *conf)
+{
+    return strcmp(conf->history.store, "memory:") == 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 uint64_t conf_history_bytes(const struct conf *conf)
 {
     if (conf->history.max_bytes > 0)
         return conf->history.max_bytes;
-    return strcmp(conf->history.store, "memory:") == 0 ? HISTORY_BYTES_IN_MEMORY
-                                                       : HISTORY_BYTES_ON_DISK;
+    return is_in_memory(conf)
+               ? least(HISTORY_BYTES_IN_MEMORY, conf_memory_bytes(conf) / HISTORY_MEMORY_SHARE)
+               : HISTORY_BYTES_ON_DISK;
+}
+
+uint64_t conf_ring_bytes(const struct conf *conf)
+{
+    if (conf->stream.ring_bytes > 0)
+        return conf->stream.ring_bytes;
+    return least(RING_BYTES, conf_memory_bytes(conf) / RING_MEMORY_SHARE);
+}
+
+uint64_t conf_memory_bytes(const struct conf *conf)
+{
+    uint64_t half;
+
+    if (conf->limits.memory > 0)
+        return conf->limits.memory;
+    half = machine_memory_bytes("") / 2;
+    return half > MEMORY_LEAST ? half : MEMORY_LEAST;
+}
+
+uint64_t conf_shared_bytes(const struct conf *conf)
+{
+    return conf_ring_bytes(conf) + (is_in_memory(conf) ? conf_history_bytes(conf) : 0);
 }
 
 /* 0 stands for itself, so the range of the row cannot tell this. */
-static int check_history_bytes(const struct conf *conf, struct conf_error *ret_error)
+static int check_least(const char *name, uint64_t given, uint64_t min, const char *min_text,
+                       struct conf_error *ret_error)
 {
-    char given[NUMBER_TEXT_MAX];
+    char text[NUMBER_TEXT_MAX];
 
-    if (conf_history_bytes(conf) >= HISTORY_BYTES_LEAST)
+    if (given == 0 || given >= min)
         return 0;
-    conf_value_number_text(CONF_BYTES, conf->history.max_bytes, given, sizeof given);
-    return conf_refuse(ret_error, -EINVAL, "history.max_bytes is %s, expected 0 or at least 64K",
-                       given);
+    conf_value_number_text(CONF_BYTES, given, text, sizeof text);
+    return conf_refuse(ret_error, -EINVAL, "%s is %s, expected 0 or at least %s", name, text,
+                       min_text);
+}
+
+static int check_leasts(const struct conf *conf, struct conf_error *ret_error)
+{
+    int error = check_least("history.max_bytes", conf->history.max_bytes, HISTORY_BYTES_LEAST,
+                            "64K", ret_error);
+    if (!error)
+        error = check_least("stream.ring_bytes", conf->stream.ring_bytes, HISTORY_BYTES_LEAST,
+                            "64K", ret_error);
+    return error
+               ? error
+               : check_least("limits.memory", conf->limits.memory, MEMORY_LEAST, "64M", ret_error);
+}
+
+/* What rings and store may fill must leave room for everything else. */
+static int check_memory(const struct conf *conf, struct conf_error *ret_error)
+{
+    char ring[NUMBER_TEXT_MAX], history[NUMBER_TEXT_MAX], memory[NUMBER_TEXT_MAX];
+    char most[NUMBER_TEXT_MAX];
+    uint64_t bytes = conf_memory_bytes(conf);
+    uint64_t rest = bytes / REST_SHARE > REST_LEAST ? bytes / REST_SHARE : REST_LEAST;
+
+    if (conf_shared_bytes(conf) <= bytes - rest)
+        return 0;
+    conf_value_number_text(CONF_BYTES, bytes - rest, most, sizeof most);
+    conf_value_number_text(CONF_BYTES, conf_ring_bytes(conf), ring, sizeof ring);
+    conf_value_number_text(CONF_BYTES, conf_history_bytes(conf), history, sizeof history);
+    conf_value_number_text(CONF_BYTES, conf_memory_bytes(conf), memory, sizeof memory);
+    if (!is_in_memory(conf))
+        return conf_refuse(ret_error, -EINVAL,
+                           "stream.ring_bytes is %s, expected at most %s, since limits.memory is "
+                           "%s",
+                           ring, most, memory);
+    return conf_refuse(ret_error, -EINVAL,
+                       "stream.ring_bytes is %s and history.max_bytes, in memory, %s: expected "
+                       "together at most %s, since limits.memory is %s",
+                       ring, history, most, memory);
 }
 
 /* An event that passes one limit must find room behind it. */
@@ -471,7 +554,7 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
         uint64_t large;
     } pairs[] = {
         {"limits.event_bytes", conf->limits.event_bytes, "stream.ring_bytes",
-         conf->stream.ring_bytes},
+         conf_ring_bytes(conf)},
         {"limits.event_bytes", conf->limits.event_bytes, "history.max_bytes",
          conf_history_bytes(conf)},
         {"limits.event_bytes", conf->limits.event_bytes, "limits.queue_bytes",
@@ -498,7 +581,9 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
     int error = check_open_listeners(conf, ret_error);
     if (!error)
-        error = check_history_bytes(conf, ret_error);
+        error = check_leasts(conf, ret_error);
+    if (!error)
+        error = check_memory(conf, ret_error);
     return error ? error : check_rooms(conf, ret_error);
 }
 

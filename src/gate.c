@@ -29,6 +29,7 @@
 #define ARRIVALS_A_JOB 16
 /* A body beyond this is read faster through a large pool. */
 #define SMALL_BODY_BYTES 8192
+#define RETRY_AFTER_MAX_S 5
 
 struct waiting {
     struct gate *gate;
@@ -85,6 +86,7 @@ static void forget(struct waiting *socket)
         TAILQ_REMOVE(&socket->gate->arrived, socket, in_arrived);
     TAILQ_REMOVE(&socket->gate->sockets, socket, link);
     socket->gate->count--;
+    memory_add(worker_memory(socket->gate->worker), MEMORY_CONNECTIONS, -(int64_t)sizeof(*socket));
     free(socket);
 }
 
@@ -118,23 +120,31 @@ void gate_free(struct gate *gate)
     free(gate);
 }
 
-/* Answer and close; `why` is static text of ours, never the peer's. */
-static void refuse(struct waiting *socket, unsigned status, const char *why)
+/* Send a whole answer and close, so that it can be read. */
+static void say_last(struct waiting *socket, const char *answer, size_t n)
 {
     struct gate *gate = socket->gate;
     int fd = socket->fd;
-    char detail[160], answer[PROBLEM_HTTP_BYTES];
 
-    snprintf(detail, sizeof(detail), "The request %s.", why);
-    size_t n = problem_write_http(answer, status, "bad_request", detail);
-    stats_add(worker_stats(gate->worker), STATS_RESPONSES_4XX, status < 500);
-    stats_add(worker_stats(gate->worker), STATS_RESPONSES_5XX, status >= 500);
     count_off(gate);
     forget(socket); /* the loop does not watch one descriptor both by edge and by level */
     if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
         linger_take(gate->linger, fd);
     else
         close(fd);
+}
+
+/* `why` is static text of ours, never the peer's. */
+static void refuse(struct waiting *socket, unsigned status, const char *why)
+{
+    struct stats *stats = worker_stats(socket->gate->worker);
+    char detail[160], answer[PROBLEM_HTTP_BYTES];
+
+    snprintf(detail, sizeof(detail), "The request %s.", why);
+    size_t n = problem_write_http(answer, status, "bad_request", detail);
+    stats_add(stats, STATS_RESPONSES_4XX, status < 500);
+    stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
+    say_last(socket, answer, n);
 }
 
 static bool is_stream_path(const struct http_head *head)
@@ -158,13 +168,14 @@ static size_t needs_of(const struct http_head *head)
     return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
 }
 
-static enum cell_kind kind_of(const struct http_head *head)
+/* A large pool for a large body is for speed only, and not while memory is short. */
+static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
 {
     bool large = needs_of(head) > SMALL_NEEDS_BYTES;
 
     if (is_stream_path(head))
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
-    if (head->chunked || head->content_length > SMALL_BODY_BYTES)
+    if (level < MEMORY_NEAR && (head->chunked || head->content_length > SMALL_BODY_BYTES))
         large = true;
     return large ? CELL_API_LARGE : CELL_API;
 }
@@ -174,7 +185,7 @@ static void admit(struct waiting *socket, const struct http_head *head)
     struct gate *gate = socket->gate;
     struct sockaddr_storage address = socket->address;
     socklen_t address_n = socket->address_n;
-    enum cell_kind kind = kind_of(head);
+    enum cell_kind kind = kind_of(head, memory_level(worker_memory(gate->worker)));
     int fd = socket->fd;
     unsigned long skipped;
 
@@ -183,6 +194,26 @@ static void admit(struct waiting *socket, const struct http_head *head)
         cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address, address_n);
     if (result != 0 && log_valve_open(&gate->valve, &skipped))
         log_warning("a connection was closed: %s (%lu more like it)", strerror(-result), skipped);
+}
+
+/* There is no memory for one more connection.  One for a stream goes on, since only a handler can
+ * refuse it in a way that browsers of every origin understand, and it ends there. */
+static void turn_away(struct waiting *socket)
+{
+    struct stats *stats = worker_stats(socket->gate->worker);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_busy(answer, "memory_short",
+                                  "The gateway has no memory for this now; nothing was done.",
+                                  1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+
+    stats_add(stats, STATS_RESPONSES_5XX, 1);
+    stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
+    say_last(socket, answer, n);
+}
+
+static bool is_turned_away(const struct gate *gate, const struct http_head *head)
+{
+    return !is_stream_path(head) && memory_level(worker_memory(gate->worker)) >= MEMORY_FULL;
 }
 
 static struct http_head_limits limits_of(const struct gate *gate)
@@ -221,6 +252,8 @@ static bool look(struct waiting *socket, bool may_grow)
         if (needs_of(&head) > LARGE_NEEDS_BYTES) {
             stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
             refuse(socket, 431, "head has more fields and cookies than there is room for");
+        } else if (is_turned_away(gate, &head)) {
+            turn_away(socket);
         } else {
             admit(socket, &head);
         }
@@ -261,6 +294,7 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
     socket->address_n = address_n;
     TAILQ_INSERT_TAIL(&gate->sockets, socket, link);
     gate->count++;
+    memory_add(worker_memory(gate->worker), MEMORY_CONNECTIONS, (int64_t)sizeof(*socket));
     TAILQ_INSERT_TAIL(&gate->arrived, socket, in_arrived);
     socket->arrived = true;
     worker_enqueue(gate->worker, &gate->job, WORKER_NEW);

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "history.h"
+#include "json_span.h"
 #include "publish_body.h"
 #include "respond.h"
 #include "service.h"
@@ -139,6 +140,26 @@ static bool read_body(struct request *request, struct work *work, struct problem
     return publish_body_json(body, request->body_n, &limits, &work->body, ret_problem);
 }
 
+/* ---- memory ---- */
+
+/* Reading a body takes the messages, room to compose them in, and for JSON the parser's tree. */
+static size_t parsing_bytes(const struct request *request)
+{
+    struct json_span text = {request->body != NULL ? request->body : "", request->body_n};
+
+    return 2 * request->body_n + (is_json(request) ? json_span_tree_bytes(text) : 0);
+}
+
+/* From here on the events are counted until they are freed, whoever holds them. */
+static void charge(const struct request *request, const struct publish_body *body)
+{
+    _Atomic int64_t *account =
+        memory_counter(worker_memory(request->service->worker), MEMORY_EVENTS);
+
+    for (size_t i = 0; i < body->messages_n; i++)
+        message_charge(body->messages[i], account);
+}
+
 /* ---- answering ---- */
 
 static unsigned retry_after_s(void)
@@ -155,6 +176,15 @@ static int respond_overload(struct request *request)
                 "Too many events wait for their commit; nothing of this request was stored.");
     problem.retry_after_s = retry_after_s();
     return respond_problem(request, &problem);
+}
+
+static int respond_short(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
 }
 
 static int respond_failure(struct request *request, int error)
@@ -300,13 +330,21 @@ static int refuse(struct request *request, const struct problem *problem)
 
 int publish_handle(struct request *request)
 {
+    struct memory *memory = worker_memory(request->service->worker);
     struct work *work = new_work(request);
     struct problem problem;
 
     if (work == NULL)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!read_body(request, work, &problem))
+    size_t parsing_n = parsing_bytes(request);
+    if (!memory_admit(memory, MEMORY_PARSING, parsing_n, memory_level_for(parsing_n)))
+        return respond_short(request);
+    bool good = read_body(request, work, &problem);
+    charge(request, &work->body);
+    memory_add(memory, MEMORY_PARSING, -(int64_t)parsing_n);
+    if (!good)
         return refuse(request, &problem);
+    request_drop_body(request); /* it is in the messages */
     work->op.events = work->body.messages;
     work->op.events_n = work->body.messages_n;
     work->op.bytes = work->body.bytes;

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "clock.h"
 #include "listener.h"
 #include "log.h"
+#include "machine.h"
+#include "memory.h"
 #include "pager.h"
 #include "publish.h"
 #include "routes.h"
@@ -30,6 +33,13 @@
 #define CLOSE_MAX_MS 2000
 #define CLOSE_LOOK_MS 2
 #define RELOADS_MAX 1000
+#define MEMORY_LOOK_MS 250
+/* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
+ * Fixed, since it would rise to 32 MiB by itself, and bodies and large events would be kept. */
+#define MMAP_FROM_BYTES 65536
+/* Of limits.memory, what the keys of a store in memory may take; and one of them at most. */
+#define KEYS_SHARE 8
+#define KEY_BYTES 448
 /* Of the descriptors, what streams leave to other requests, cells, the store and admin. */
 #define STREAMS_PER_MILLE 900
 #define DESCRIPTORS_RESERVED 32
@@ -42,6 +52,8 @@ struct server {
     struct event_base *base;
     struct event *signals[3];
     struct event *look_timer;
+    struct event *memory_timer;
+    struct memory *memory;
     struct history *history;
     struct hub *hub;
     struct pager *pager;
@@ -64,7 +76,7 @@ static int fail(const char *what)
 static void post_or_die(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     if (worker_post(worker, call, arg) != 0)
-        abort();
+        log_abort_without_memory("server");
 }
 
 /* ---- what a worker's thread does for the server ---- */
@@ -253,7 +265,7 @@ static void hand_over_conf(struct server *server)
         struct handover *handover = malloc(sizeof(*handover));
 
         if (handover == NULL)
-            abort();
+            log_abort_without_memory("server");
         handover->worker = server->shared.services[i].worker;
         handover->conf = server->conf;
         post_or_die(handover->worker, take_conf, handover);
@@ -326,6 +338,15 @@ static size_t streams_allowed(const struct conf *conf, size_t descriptors)
                                                                       : allowed;
 }
 
+static size_t keys_max(const struct conf *conf)
+{
+    uint64_t fit = conf_memory_bytes(conf) / KEYS_SHARE / KEY_BYTES;
+
+    if (strcmp(conf->history.store, "memory:") != 0 || conf->history.idempotency_keys < fit)
+        return conf->history.idempotency_keys;
+    return fit;
+}
+
 static int build_store(struct server *server)
 {
     const struct conf *conf = server->conf;
@@ -334,7 +355,7 @@ static int build_store(struct server *server)
         .events_max = conf->history.max_events,
         .bytes_max = conf_history_bytes(conf),
         .key_window_ms = (int64_t)conf->history.idempotency_window_ms,
-        .keys_max = conf->history.idempotency_keys,
+        .keys_max = keys_max(conf),
     };
     struct conf_error error;
     struct hub_limits hub_limits = {
@@ -366,6 +387,7 @@ static int build_service(struct server *server, unsigned index)
     if (service->worker == NULL)
         return fail("no memory or descriptors for a worker");
     worker_set_hooks(service->worker, &hooks);
+    worker_set_memory(service->worker, server->memory);
     service->streams = streams_new(service->worker, server->pager);
     service->linger = linger_new(service->worker);
     if (service->streams == NULL || service->linger == NULL)
@@ -410,6 +432,35 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     (void)arg;
+}
+
+static void on_memory_look(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *server = arg;
+
+    (void)fd;
+    (void)what;
+    memory_tick(server->memory, &server->stats);
+}
+
+static int build_memory(struct server *server)
+{
+    const struct conf *conf = server->conf;
+    uint64_t limit = conf_memory_bytes(conf), group = machine_cgroup_bytes("");
+    struct timeval look = {.tv_usec = MEMORY_LOOK_MS * 1000};
+
+    if (limit > group)
+        log_warning(
+            "limits.memory is more than the %llu bytes of the control group: the kernel may "
+            "kill the gateway before",
+            (unsigned long long)group);
+    mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    server->memory = memory_new(limit, conf_shared_bytes(conf));
+    server->memory_timer = event_new(server->base, -1, EV_PERSIST, on_memory_look, server);
+    if (server->memory == NULL || server->memory_timer == NULL ||
+        event_add(server->memory_timer, &look) != 0)
+        return fail("out of memory");
+    return 0;
 }
 
 static int build_signals(struct server *server)
@@ -476,13 +527,16 @@ static int build(struct server *server)
     server->shared.pages = pages_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
-    if (build_store(server) != 0)
+    if (build_memory(server) != 0 || build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
     if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
-    return build_listener(server);
+    if (build_listener(server) != 0)
+        return -1;
+    memory_tick(server->memory, &server->stats);
+    return 0;
 }
 
 /* Signals are the main thread's alone. */
@@ -571,12 +625,14 @@ static void free_server(struct server *server)
     hub_free(server->hub);
     history_free(server->history);
     pages_free(server->shared.pages);
+    memory_free(server->memory);
     while (server->shared.own_origins.items_n > 0)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);
     for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
         free_event(server->signals[i]);
     free_event(server->look_timer);
+    free_event(server->memory_timer);
     if (server->base != NULL)
         event_base_free(server->base);
     conf_free(server->conf);

@@ -17,6 +17,7 @@
  * it is allocated with every response. */
 #define BLOCK_BYTES_HTTP_1_0 4096
 #define BLOCK_BYTES 1
+#define PATTERN_BYTES 384
 
 /* ---- states ---- */
 
@@ -310,6 +311,15 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     return stream;
 }
 
+/* What the patterns beyond the first cost, in the filter and in the index; a connection is counted
+ * with one of them. */
+static size_t asked_bytes(const struct stream *stream)
+{
+    size_t patterns_n = stream->listener.filter->patterns_n;
+
+    return patterns_n > 1 ? (patterns_n - 1) * PATTERN_BYTES : 0;
+}
+
 static void join_host(struct stream_host *host, struct stream *stream)
 {
     struct streams *streams = host->streams;
@@ -320,6 +330,7 @@ static void join_host(struct stream_host *host, struct stream *stream)
     if (beat_ms < host->beat_due_ms)
         host->beat_due_ms = beat_ms;
     TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
+    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, (int64_t)asked_bytes(stream));
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
@@ -363,15 +374,14 @@ fail:
 
 void stream_end(struct stream *stream, enum stream_end end)
 {
-    if (stream->end != STREAM_END_NONE) {
-        /* a farewell that finds no reader becomes a cut */
-        if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
-            peer_abort(stream->fd);
-        return;
-    }
-    stream->end = end;
-    if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
+    bool is_cut = end == STREAM_END_STALLED || end == STREAM_END_LEFT || end == STREAM_END_MEMORY;
+
+    /* a farewell that finds no reader becomes a cut */
+    if (is_cut)
         peer_abort(stream->fd);
+    if (stream->end != STREAM_END_NONE)
+        return;
+    stream->end = end;
     /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
     stream->pending &= STREAM_PRELUDE;
     if (stream->state == STREAM_IDLE)
@@ -396,6 +406,8 @@ static enum stats_id end_counter(enum stream_end end)
         return STATS_STREAMS_DRAINED;
     case STREAM_END_FAILED:
         return STATS_STREAMS_FAILED;
+    case STREAM_END_MEMORY:
+        return STATS_STREAMS_EVICTED_MEMORY;
     }
     return STATS_STREAMS_LEFT;
 }
@@ -403,6 +415,7 @@ static enum stats_id end_counter(enum stream_end end)
 void stream_closed(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
+    struct memory *memory = worker_memory(streams->worker);
 
     event_del(&stream->watch);
     leave_ready_list(stream);
@@ -413,8 +426,10 @@ void stream_closed(struct stream *stream)
     streams_leave(streams, stream);
     stats_add(streams->stats, end_counter(stream->end), 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
+    memory_add(memory, MEMORY_CONNECTIONS, -(int64_t)asked_bytes(stream));
     match_remove(streams->match, &stream->listener);
     message_unref(stream->partial);
+    memory_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);

@@ -431,6 +431,7 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_NONE:
     case STREAM_END_LEFT:
     case STREAM_END_STALLED:
+    case STREAM_END_MEMORY:
     case STREAM_END_FAILED:
         return MHD_CONTENT_READER_END_WITH_ERROR;
     case STREAM_END_DRAINED:

@@ -148,6 +148,30 @@ static int respond_head(struct request *request)
     return response != NULL ? queue(request, response) : MHD_NO;
 }
 
+/* Count what limits.memory refuses. */
+static void count_short(struct request *request, bool is_replay)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_STREAMS_REFUSED_MEMORY, 1);
+    stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
+}
+
+/* Whether memory allows for one more stream.  Who begins in the past will need pages of the history
+ * and room to catch up, and so is turned away first; who comes again with an id that the ring still
+ * has is no replay. */
+static bool memory_has_room(struct request *request, const struct stream_ask *ask)
+{
+    struct service *service = request->service;
+    enum memory_level level = memory_level(worker_memory(service->worker));
+    bool is_replay = level >= MEMORY_NEAR && streams_is_past(service->streams, &ask->start);
+
+    if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
+        return true;
+    count_short(request, is_replay);
+    return false;
+}
+
 /* An EventSource takes every answer but a 200 for final, so at a limit it is told to come back
  * later in the one way it understands. */
 static int respond_full(struct request *request)
@@ -184,7 +208,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     struct service_shared *shared = request->service->shared;
     struct MHD_Response *response;
 
-    if (!take_place(shared))
+    if (!memory_has_room(request, ask) || !take_place(shared))
         return respond_full(request);
     request->stream = stream_open(cell_host(request->cell), request->connection,
                                   request_fd(request), ask, &response);

@@ -573,8 +573,7 @@ static void replay_moves_to_a_sooner_class_like_others(void **state)
 static void replay_has_its_turn_beside_a_flush_without_end(void **state)
 {
     struct bench *bench = build();
-    struct task replay =
-        TASK(.letter = 'r', .takes_ns = 2 * MILLISECOND, .more = 2, .last = true);
+    struct task replay = TASK(.letter = 'r', .takes_ns = 2 * MILLISECOND, .more = 2, .last = true);
     struct task one = TASK(.letter = '1', .takes_ns = 11 * MILLISECOND);
     struct task two = TASK(.letter = '2', .takes_ns = 11 * MILLISECOND);
     struct task three = TASK(.letter = '3', .takes_ns = 11 * MILLISECOND);
