@@ -98,8 +98,8 @@ ROWS = {row.name: row for row in (
         lambda load: ("--publish-only", "--rate", "max", "--connections", 64)),
     row("workers", "{some} streams, one topic, 50 events/s, both cores to the server",
         ("one-worker", "two-workers"),
-        (DELIVERY, LATENCY[1], Figure("streams of the fullest worker, %", ("spread", "percent"),
-                                      1, compared=False)),
+        (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
+                                      compared=False)),
         lambda load: ("--streams", load.some, "--rate", 50, "--warmup", 2), "spread"),
     row("private", "a private event while {many} others get a broadcast", PEERS,
         (*LATENCY, Figure("latency max, ms", ("latency", "max_us"), 3, 1e-3), LOST),
@@ -124,7 +124,8 @@ class Bound:
         if self.to or self.to_row:
             what += f" over {self.to_row or TITLES[self.to]}"
         word = "at least" if self.figure.best == "most" else "at most"
-        return f"{what}, {word} {self.limit:,g}"
+        limit = f"{self.limit:,.2f}".rstrip("0").rstrip(".")
+        return f"{what}, {word} {limit}"
 
 
 BOUNDS = (

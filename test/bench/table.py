@@ -82,6 +82,10 @@ def show_ratio(value):
     return "" if value is None else show(value, 0 if value >= 100 else 1 if value >= 10 else 2)
 
 
+def show_short(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def compared_line(results, row, figure):
     cells = [show(results.median(row, server, figure), figure.digits)
              if server in ROWS[row].servers else "" for server in COLUMNS]
@@ -152,5 +156,5 @@ def bounds(results):
         most = bound.figure.best == "most" and not bound.to_row
         holds = value >= bound.limit if most else value <= bound.limit
         good = good and holds
-        text += f"{'holds' if holds else 'FAILS':12}  {bound.says()}: {value:,.3g}\n"
+        text += f"{'holds' if holds else 'FAILS':12}  {bound.says()}: {show_short(value)}\n"
     return text, good
