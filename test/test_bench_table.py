@@ -136,13 +136,21 @@ def test_a_bound_without_runs_is_not_held():
 
 
 def test_documents_need_every_row(tmp_path, capsys):
-    run.write_documents(complete(rounds=4), tmp_path)
-    assert not list(tmp_path.iterdir()) and "fewer than 5" in capsys.readouterr().err
+    found = runs()
+    del found["crowd", "go"]
+    run.write_documents(table.Results(found, MACHINE), tmp_path)
+    assert not list(tmp_path.iterdir()) and "not all of crowd" in capsys.readouterr().err
     run.write_documents(complete(), tmp_path)
     text = (tmp_path / "benchmarks.txt").read_text()
     assert "A processor, 2 cores" in text and "nginx 2" in text and "5 rounds" in text
     assert max(map(len, text.splitlines())) <= 110
     assert (tmp_path / "benchmarks.svg").read_text().startswith("<svg")
+
+
+def test_a_quick_run_leaves_the_documents_alone(tmp_path, capsys):
+    load = {"some": 500, "many": 3000, "seconds": 2, "beat": 6}
+    run.write_documents(table.Results(runs(), {**MACHINE, "load": load}), tmp_path)
+    assert not list(tmp_path.iterdir()) and "quick" in capsys.readouterr().err
 
 
 def test_the_chart_has_a_bar_for_each_measured_server():

@@ -14,7 +14,7 @@ from rows import BOUNDS, ROWS, TITLES, Load
 COLUMNS = ("bugle", "sqlite", "nchan", "go", "floor")
 RATIOS = (("nchan", "to nchan"), ("floor", "to floor"))
 FOOT = """\
-Medians of {rounds} rounds, the servers in turn, server and load pinned to a core each.  A ratio
+Medians of {rounds}, the servers in turn, server and load pinned to a core each.  A ratio
 is the median of the ratios of each round, Bugle's figure over the other's.  Latency counts from
 the moment an event was due.  CPU is what the kernel charges the server's processes, and on
 loopback a sender pays for the receiver's TCP too.  `on disk` is Bugle with its history in SQLite,
@@ -131,7 +131,8 @@ def describe(machine):
 
 def document(results):
     """The whole of doc/benchmarks.txt."""
-    rounds = min(results.rounds(row) for row in ROWS)
+    least = min(results.rounds(row) for row in ROWS)
+    rounds = "one round" if least == 1 else f"{least} rounds"
     return ("Bugle beside its peers\n======================\n\n"
             f"Made by `make bench` on {results.machine.get('date', 'an unknown day')}:\n\n"
             f"{describe(results.machine)}\n{table(results)}\n{FOOT.format(rounds=rounds)}")
