@@ -18,7 +18,7 @@ import table  # noqa: E402
 from rows import BOUNDS, ROWS  # noqa: E402
 from servers import Tools, make_servers  # noqa: E402
 
-# Private events/s and so on do not matter here: each server has a factor on all its figures.
+# Each server has a factor on all its figures.
 FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "nchan": 4, "go": 5,
            "floor": 0.5}
 
@@ -26,7 +26,8 @@ FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "nchan": 
 def report(factor):
     """What `bugle bench --json` prints, as far as the table looks at it."""
     return {
-        "latency": {"p50_us": 200 * factor, "p99_us": 4000 * factor, "max_us": 9000 * factor},
+        "latency": {"count": 100, "p50_us": 200 * factor, "p99_us": 4000 * factor,
+                    "max_us": 9000 * factor},
         "answers": {"p99_us": 1500 * factor},
         "deliveries": {"expected": 100, "lost": 0},
         "window": {"events_per_s": 50000 * factor, "deliveries_per_s": 2000000 * factor},
@@ -94,6 +95,13 @@ def test_a_figure_that_is_missing_is_a_dash():
     found["crowd", "go"][1]["server"] = None
     text = table.table(table.Results(found, MACHINE))
     assert cells(text, "CPU a delivery, us", "15,000 streams, one topic")[2] == "-"
+
+
+def test_a_latency_of_nothing_is_a_dash():
+    found = runs(rounds=1)
+    found["crowd", "go"][1]["latency"] = {"count": 0, "p50_us": 0, "p99_us": 0}
+    text = table.table(table.Results(found, MACHINE))
+    assert cells(text, "latency p99, ms", "15,000 streams, one topic")[2] == "-"
 
 
 def test_results_are_read_and_rounds_go_on(tmp_path):

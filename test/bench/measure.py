@@ -91,8 +91,8 @@ def private(server, load_cpu, options, load):
     """A second tool publishes to a stream of its own while the first one's crowd is served.  It
     goes before the first one on their core: what is measured is the server."""
     found = []
-    ours = ["--streams", 1, "--rate", PRIVATE_RATE, "--connections", 1, "--settle", 0,
-            "--seconds", load.seconds]
+    ours = ["--streams", 1, "--rate", PRIVATE_RATE, "--settle", 0, "--seconds",
+            load.seconds]
     second = Bench(server, load_cpu, ours, extra="7", first=first_to_run())
     options = [*options, "--seconds", load.seconds + 4]
     crowd = Bench(server, load_cpu, options).run(lambda: found.append(second.run()))

@@ -45,7 +45,8 @@ def names(known):
     def parse(text):
         wrong = [name for name in text.split(",") if name not in known]
         if wrong:
-            raise argparse.ArgumentTypeError(f"there is no {wrong[0]}; there are {', '.join(known)}")
+            there_are = ", ".join(known)
+            raise argparse.ArgumentTypeError(f"there is no {wrong[0]}; there are {there_are}")
         return text.split(",")
     return parse
 

@@ -46,7 +46,8 @@ class Results:
         found = {}
         for number, value in self.runs.get((row, server), {}).items():
             for name in figure.path:
-                value = value.get(name) if isinstance(value, dict) else None
+                nothing = not isinstance(value, dict) or value.get("count") == 0
+                value = None if nothing else value.get(name)
             if value is not None:
                 found[number] = value * figure.scale
         return found
