@@ -191,7 +191,8 @@ def test_ticks_are_round_numbers(most, step):
 
 
 @pytest.mark.parametrize("value, text", [
-    (3, "3"), (6.128, "6.13"), (123.4, "123"), (1234, "1.23k"), (999.9, "1k"), (5536981, "5.54M"),
+    (3, "3"), (6.128, "6.13"), (123.4, "123"), (1234, "1,234"), (999.9, "1,000"), (0.0707, "0.071"),
+    (123456, "123k"), (999999, "1M"), (5536981, "5.54M"),
 ])
 def test_numbers_of_a_chart_are_short(value, text):
     assert chart.short(value) == text

@@ -10,7 +10,7 @@ from rows import BUSY, DELIVERED, DELIVERY, EVENT, LATENCY, MEMORY, PUBLISHED
 
 WIDTH, MARGIN, GAP = 960, 28, 36
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP) // 2
-TOP, HEAD, BAR, STEP, AXIS, BETWEEN = 92, 50, 18, 25, 38, 26
+TOP, HEAD, BAR, STEP, AXIS, BETWEEN = 108, 50, 18, 25, 38, 26
 NAMES = {"bugle": "Bugle", "sqlite": "Bugle, on disk", "nchan": "nginx + nchan", "go": "Go hub",
          "floor": "bare send()"}
 LABEL_WIDTH, VALUE_WIDTH = 106, 74
@@ -43,16 +43,20 @@ class Panel:
     figure: object
     unit: str
     servers: tuple = ("bugle", "nchan", "go", "floor")
+    about: str = None  # a shorter word than the row's title
 
 
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
 PANELS = (
     Panel("CPU to deliver one event", "broadcast", DELIVERY, "microseconds"),
-    Panel("Deliveries a second, nothing lost", "fastest", DELIVERED, "deliveries/s"),
+    Panel("Deliveries a second, nothing lost", "fastest", DELIVERED, "deliveries/s",
+          about="{some} streams, one topic"),
     Panel("The slowest 1 % of a broadcast", "crowd", LATENCY[1], "p99, ms"),
-    Panel("A private event during a broadcast", "private", LATENCY[1], "p99, ms"),
+    Panel("A private event during a broadcast", "private", LATENCY[1], "p99, ms",
+          about="to one stream, while {many} others are served"),
     Panel("CPU to publish and deliver an event to one", "targeted", EVENT, "microseconds", STORES),
-    Panel("Publishing, each event answered", "publish", PUBLISHED, "events/s", STORES),
+    Panel("Publishing, each event answered", "publish", PUBLISHED, "events/s", STORES,
+          "64 connections, nobody listens"),
     Panel("Memory of an idle stream", "idle", MEMORY, "KiB, private"),
     Panel("CPU to keep idle streams", "idle", BUSY, "% of a core"),
 )
@@ -71,11 +75,14 @@ def nice_step(most):
 
 
 def short(value):
-    """A number of about three digits."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size * 0.9995:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+    """A number as short as it can be compared."""
+    if value >= 999500:
+        return f"{value / 1e6:.3g}M"
+    if value >= 99950:
+        return f"{value / 1e3:.0f}k"
+    if value >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 0.1 else f"{value:.2g}"
 
 
 def axis(x, y, width, height, most, unit):
@@ -99,12 +106,13 @@ def bar(x, y, width, server, value, most):
 
 
 def panel(x, y, what, results):
-    """One chart; `found` has no bar for what was not measured."""
+    """One chart; what was not measured has no bar."""
     found = [(server, results.median(what.row, server, what.figure)) for server in what.servers]
     found = [(server, value) for server, value in found if value is not None]
     better = "longer is better" if what.figure.best == "most" else "shorter is better"
     out = text(x, y + 14, what.title, "title")
-    out += text(x, y + 32, f"{results.title(what.row)}; {better}", "soft")
+    about = results.fill(what.about) if what.about else results.title(what.row)
+    out += text(x, y + 32, f"{about}; {better}", "soft")
     if not found:
         return out + text(x, y + HEAD + 14, "not measured", "soft")
     most = max(value for _, value in found) or 1
@@ -132,7 +140,8 @@ def draw(results):
     about = "; ".join(filter(None, (machine.get("processor"), machine.get("system"),
                                     machine.get("date"))))
     head = text(MARGIN, 40, "Bugle beside its peers", "name")
-    head += text(MARGIN, 62, f"Medians; server and load on a core each; {about}", "soft")
+    head += text(MARGIN, 61, "Medians; one core for the server, another for the load", "soft")
+    head += text(MARGIN, 78, about, "soft")
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" '
             f'height="{y}" role="img" aria-label="Bugle compared with nginx and nchan, a hub in '
             f'Go, and a bare send()">\n  <style>\n{STYLE}  </style>\n'

@@ -70,9 +70,13 @@ class Results:
         return max((max(self.runs.get((row, server), {0: None}))
                     for server in ROWS[row].servers)) + 1
 
+    def fill(self, words):
+        """With how many streams there were."""
+        return words.format(some=f"{self.load.some:,}", many=f"{self.load.many:,}",
+                            half=f"{self.load.many // 2:,}")
+
     def title(self, row):
-        return ROWS[row].title.format(some=f"{self.load.some:,}", many=f"{self.load.many:,}",
-                                      half=f"{self.load.many // 2:,}")
+        return self.fill(ROWS[row].title)
 
 
 def show(value, digits):
