@@ -180,6 +180,12 @@ def test_the_longest_bar_is_the_largest_figure():
     assert wide["go"] == max(wide.values())
 
 
+def test_a_server_without_a_figure_has_no_bar():
+    found = runs()
+    del found["crowd", "go"]
+    assert chart.draw(table.Results(found, MACHINE)).count("no figure") == 1
+
+
 def test_a_chart_of_nothing_says_so():
     text = chart.draw(table.Results({}, MACHINE))
     assert text.count("not measured") == len(chart.PANELS)

@@ -98,28 +98,31 @@ def axis(x, y, width, height, most, unit):
 
 
 def bar(x, y, width, server, value, most):
-    length = max(width * value / most, 1)
+    """A server's name, its bar and its figure; only words when there is none."""
     ours = "ours" if server in ("bugle", "sqlite") else ""
-    return (text(x - 8, y + 13, NAMES[server], ours, "end") +
-            f'  <rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="{BAR}" rx="2" '
+    name = text(x - 8, y + 13, NAMES[server], ours, "end")
+    if value is None:
+        return name + text(x + 6, y + 13, "no figure", "soft")
+    length = max(width * value / most, 1)
+    return (name + f'  <rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="{BAR}" rx="2" '
             f'class="{server}"/>\n' + text(x + length + 6, y + 13, short(value), ours))
 
 
 def panel(x, y, what, results):
-    """One chart; what was not measured has no bar."""
-    found = [(server, results.median(what.row, server, what.figure)) for server in what.servers]
-    found = [(server, value) for server, value in found if value is not None]
+    """One chart."""
+    found = {server: results.median(what.row, server, what.figure) for server in what.servers}
+    values = [value for value in found.values() if value is not None]
     better = "longer is better" if what.figure.best == "most" else "shorter is better"
     out = text(x, y + 14, what.title, "title")
     about = results.fill(what.about) if what.about else results.title(what.row)
     out += text(x, y + 32, f"{about}; {better}", "soft")
-    if not found:
+    if not values:
         return out + text(x, y + HEAD + 14, "not measured", "soft")
-    most = max(value for _, value in found) or 1
+    most = max(values) or 1
     left, width = x + LABEL_WIDTH, PANEL_WIDTH - LABEL_WIDTH - VALUE_WIDTH
     height = STEP * len(what.servers)
     out += axis(left, y + HEAD - 4, width, height, most, what.unit)
-    for i, (server, value) in enumerate(found):
+    for i, (server, value) in enumerate(found.items()):
         out += bar(left, y + HEAD + i * STEP, width, server, value, most)
     return out
 
