@@ -12,7 +12,6 @@ import urllib.request
 
 SEARCH_STEPS = 5
 PRIVATE_RATE = 50
-TOOL_SECONDS = 120
 
 
 def raise_descriptors():
@@ -34,19 +33,23 @@ class Bench:
     def run(self, measuring=None):
         process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with process:
+            try:
+                report = self.follow(process, measuring)
+            finally:
+                process.kill()
+        if not report:
+            print("".join(self.last_words), file=sys.stderr, end="")
+            return None
+        return json.loads(report)
+
+    def follow(self, process, measuring):
         for line in process.stderr:
             self.last_words.append(line)
             if measuring and " measuring " in line:
                 measuring()
                 measuring = None
-        report = process.stdout.read()
-        process.wait(TOOL_SECONDS)
-        process.stdout.close()
-        process.stderr.close()
-        if not report:
-            print("".join(self.last_words), file=sys.stderr, end="")
-            return None
-        return json.loads(report)
+        return process.stdout.read()
 
 
 def plain(server, load_cpu, options, _load):

@@ -25,6 +25,7 @@ import pathlib
 import platform
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -175,6 +176,7 @@ def main(argv):
     args = parse_args(argv)
     load = load_of(args)
     failed = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
     args.results = args.results or f"bench-results-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if not args.table:
         raise_descriptors()
