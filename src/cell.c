@@ -242,6 +242,8 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     uint64_t timeout_ms =
         is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
+
+    cell->host.backstop_s = timeout_s;
     size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES
                         : is_stream          ? POOL_STREAM_BYTES
                                              : POOL_API_BYTES;

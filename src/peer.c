@@ -13,6 +13,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* Longer than an answer takes on any way that is of use. */
+#define ANSWER_MS_MAX 1000
+
 static void from_ipv6(const struct sockaddr_in6 *address, struct peer *peer)
 {
     peer->port = ntohs(address->sin6_port);
@@ -62,19 +65,34 @@ bool peer_is_loopback(const struct peer *peer)
     return true;
 }
 
-int peer_acknowledged(int fd, int64_t *ret_bytes)
+/* A peer with a full buffer answers every probe of its window, so two without an answer tell; a
+ * segment tells once it was under way for longer than answers take. */
+static bool is_unanswered(const struct tcp_info *info)
+{
+    if (info->tcpi_probes >= 2)
+        return true;
+    return info->tcpi_unacked > 0 && info->tcpi_last_ack_recv > info->tcpi_last_data_sent &&
+           info->tcpi_last_data_sent >= ANSWER_MS_MAX;
+}
+
+int peer_flow(int fd, struct peer_flow *ret_flow)
 {
     struct tcp_info info;
     socklen_t info_n = sizeof(info);
-    int unread;
+    int outstanding;
 
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_n) == 0) {
-        *ret_bytes = (int64_t)info.tcpi_bytes_acked;
+    if (ioctl(fd, SIOCOUTQ, &outstanding) != 0)
+        return -errno;
+    *ret_flow = (struct peer_flow){.outstanding = (uint64_t)outstanding};
+    if (outstanding == 0)
+        return 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_n) != 0) {
+        ret_flow->acknowledged = -(int64_t)outstanding;
         return 0;
     }
-    if (ioctl(fd, SIOCOUTQ, &unread) != 0)
-        return -errno;
-    *ret_bytes = -(int64_t)unread;
+    ret_flow->acknowledged = (int64_t)info.tcpi_bytes_acked;
+    ret_flow->silent_ms = info.tcpi_last_ack_recv;
+    ret_flow->unanswered = is_unanswered(&info);
     return 0;
 }
 
