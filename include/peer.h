@@ -36,6 +36,11 @@ struct peer_flow {
  * otherwise.  Returns 0 or -errno. */
 int peer_flow(int fd, struct peer_flow *ret_flow);
 
+/* How long the kernel itself lets something be outstanding (TCP_USER_TIMEOUT).  It counts from when
+ * the peer's window closed, and begins anew only when a whole segment as it was queued went through:
+ * a slow reader may take longer, so whoever sees that it reads moves the end.  One system call. */
+void peer_set_patience(int fd, int64_t ms);
+
 /* Cut the connection with a reset, so that nothing of it stays in the kernel.  The descriptor
  * stays open: its owner closes it. */
 void peer_abort(int fd);

@@ -20,7 +20,8 @@
 #define PROGRESS_LOOK_MS 750
 
 struct progress {
-    int64_t since_ms; /* monotonic: since then nothing new was acknowledged */
+    int64_t began_ms; /* monotonic: since then something was outstanding */
+    int64_t since_ms; /* since then nothing new was acknowledged */
     int64_t acknowledged;
     bool looked; /* `acknowledged` is known */
 };

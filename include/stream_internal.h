@@ -48,6 +48,7 @@ struct stream {
     bool padding;
     bool page_asked;      /* of the pager, or in the row of those who wait for that */
     bool page_waits;      /* in that row */
+    bool is_kept;         /* the kernel's timeout is longer than usual */
     bool is_behind;       /* catches up with the past */
     bool pages_untouched; /* nothing large went through since the pool's pages were given back */
     enum stream_end end;
@@ -146,9 +147,12 @@ int streams_ask_page(struct streams *streams, struct stream *stream);
 void streams_page_over(struct streams *streams);
 void streams_stop_waiting(struct streams *streams, struct stream *stream);
 
-/* The peer takes what it is sent, however slowly: the library's timeout, which sees only what it
- * sends, begins anew. */
-void stream_keep(struct stream *stream);
+/* The peer takes what it is sent, however slowly: the timeouts of the library, which sees only what
+ * it sends, and of the kernel begin anew. */
+void stream_keep(struct stream *stream, int64_t now_ms);
+
+/* It has taken all: the kernel's timeout is what it was. */
+void stream_keep_no_more(struct stream *stream);
 
 /* Note whether the stream catches up with the past. */
 void stream_set_behind(struct stream *stream, bool is_behind);

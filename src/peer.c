@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h> /* <netinet/tcp.h> has a struct tcp_info without tcpi_bytes_acked */
 #include <netinet/in.h>
@@ -94,6 +95,13 @@ int peer_flow(int fd, struct peer_flow *ret_flow)
     ret_flow->silent_ms = info.tcpi_last_ack_recv;
     ret_flow->unanswered = is_unanswered(&info);
     return 0;
+}
+
+void peer_set_patience(int fd, int64_t ms)
+{
+    int patience_ms = ms < INT_MAX ? (int)ms : INT_MAX;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
 }
 
 void peer_abort(int fd)

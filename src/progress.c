@@ -5,7 +5,7 @@
 
 void progress_begin(struct progress *progress, int64_t now_ms)
 {
-    *progress = (struct progress){.since_ms = now_ms};
+    *progress = (struct progress){.began_ms = now_ms, .since_ms = now_ms};
 }
 
 /* Whatever is new was acknowledged when the peer was last heard, or before. */

@@ -117,10 +117,11 @@ static void look(struct stream *stream, const struct progress_limits *limits, in
     drop_unread_page(stream, now_ms);
     switch (progress_look(&stream->progress, &flow, limits, now_ms)) {
     case PROGRESS_CLEAR:
+        stream_keep_no_more(stream);
         look_again_if_held(stream, now_ms);
         return;
     case PROGRESS_MOVES:
-        stream_keep(stream);
+        stream_keep(stream, now_ms);
         break;
     case PROGRESS_WAITS:
         break;

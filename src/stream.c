@@ -17,6 +17,8 @@
  * it is allocated with every response. */
 #define BLOCK_BYTES_HTTP_1_0 4096
 #define BLOCK_BYTES 1
+/* Whoever takes longer than this for what it is sent is slow. */
+#define KEEP_AFTER_MS 2000
 
 /* ---- states ---- */
 
@@ -447,15 +449,33 @@ void stream_closed(struct stream *stream)
     free(stream);
 }
 
-void stream_keep(struct stream *stream)
+static int64_t backstop_ms(const struct stream *stream)
 {
-    unsigned backstop_s = stream->host->backstop_s;
+    return (int64_t)stream->host->backstop_s * 1000;
+}
 
-    if (stream->suspended || backstop_s == 0)
+void stream_keep(struct stream *stream, int64_t now_ms)
+{
+    int64_t outstanding_ms = now_ms - stream->progress.began_ms;
+
+    if (stream->host->backstop_s == 0 || outstanding_ms < KEEP_AFTER_MS)
+        return;
+    stream->is_kept = true;
+    peer_set_patience(stream->fd, outstanding_ms + backstop_ms(stream));
+    if (stream->suspended)
         return;
     /* set after zero it counts from now (microhttpd.h) */
     MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
-    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT, backstop_s);
+    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              stream->host->backstop_s);
+}
+
+void stream_keep_no_more(struct stream *stream)
+{
+    if (!stream->is_kept)
+        return;
+    stream->is_kept = false;
+    peer_set_patience(stream->fd, backstop_ms(stream));
 }
 
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
