@@ -29,7 +29,7 @@ struct peer_flow {
     int64_t acknowledged;  /* bytes ever; moves as long as the peer reads, however slowly.  On a
                             * unix socket the negative of what waits unread */
     int64_t silent_ms;     /* since the peer's machine last acknowledged anything, new or not */
-    bool unanswered;       /* and was asked several times since, the last time a second ago */
+    bool unanswered;       /* and data was repeated since, the last time a second ago */
 };
 
 /* Ask the kernel.  One system call when nothing is outstanding, and then the rest is 0; two

@@ -16,6 +16,7 @@
 #include "stalls.h"
 #include "stream.h"
 #include "streams.h"
+#include "trim.h"
 
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
@@ -95,6 +96,7 @@ struct streams {
     LIST_HEAD(, stream_host) hosts;
     struct stalls stalls;
     struct evictions *evictions;
+    struct trim trim;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
     size_t pages_n;             /* asked for or held */
     size_t count;

@@ -16,7 +16,6 @@
 
 /* Longer than an answer takes on any way that is of use. */
 #define ANSWER_MS_MAX 1000
-#define PROBES_LOST_MAX 4
 
 static void from_ipv6(const struct sockaddr_in6 *address, struct peer *peer)
 {
@@ -68,14 +67,13 @@ bool peer_is_loopback(const struct peer *peer)
 }
 
 /*
- * One question may be lost on its way, and so may two: ten thousand that are asked by one machine in
- * the same millisecond even on loopback.  A peer with a full buffer is asked by probes of its window,
- * anybody else by repeating a segment.
+ * What was sent after the last acknowledgement was repeated, the last time a while ago, and still
+ * there is none.  Probes of a closed window do not count: when ten thousand are sent in the same
+ * millisecond even loopback drops some, again and again the same ones, and who has closed his window
+ * stalls anyway.
  */
 static bool is_unanswered(const struct tcp_info *info)
 {
-    if (info->tcpi_probes >= PROBES_LOST_MAX)
-        return true;
     return info->tcpi_unacked > 0 && info->tcpi_retransmits >= 2 &&
            info->tcpi_last_ack_recv > info->tcpi_last_data_sent &&
            info->tcpi_last_data_sent >= ANSWER_MS_MAX;

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -373,6 +374,8 @@ void streams_tick(struct streams *streams, int64_t now_ms)
         beat(streams, now_ms);
     }
     stalls_tick(&streams->stalls, now_ms);
+    if (trim_is_due(&streams->trim, streams->count, now_ms))
+        malloc_trim(0);
     stats_set(streams->stats, STATS_RING_EVENTS,
               (int64_t)(ring_head(streams->ring) - ring_tail(streams->ring)));
     stats_set(streams->stats, STATS_RING_BYTES, (int64_t)ring_bytes(streams->ring));

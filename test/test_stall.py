@@ -63,9 +63,10 @@ def test_stopped_clients_go_on():
 
 
 def test_slow_clients_keep_everything():
-    """At 300 bytes a second libmicrohttpd sends something every 27 s, and would cut after 11."""
+    """At 300 bytes a second libmicrohttpd sends something every 27 s, and the kernel takes as long
+    for a segment: neither may count that as nothing for 14 s."""
     assert_passes("slow", "--clients", 3, "--rates", 1024, 300, "--seconds", 16,
-                  "--stall-timeout", 1 if wire.SLOW > 1 else 4)
+                  "--stall-timeout", 4)
 
 
 def test_vanished_clients_are_reaped():
@@ -203,12 +204,16 @@ def test_slow_client_behind_retention_is_told_and_goes_on(gateway):
     got = [stream.next_event(20)]
     while got[-1].id != ids[-1]:
         got.append(stream.next_event(20))
-    (reset,) = [event for event in got if event.name == "reset"]
-    assert reset.json()["reason"] == "expired"
-    at = got.index(reset)
-    assert [event.id for event in got[:at]] == ids[:at]
-    assert [event.id for event in got[at + 1:]] == ids[at - len(got) + 1:]
-    assert gateway.stat("streams_stalled") == 0
+    assert "reset" in [event.name for event in got]
+    due = 0
+    for event in got:
+        if event.name == "reset":
+            assert event.json()["reason"] == "expired"
+            due = ids.index(event.id) + 1
+        else:
+            assert event.id == ids[due]
+            due += 1
+    assert (gateway.stat("streams_stalled"), gateway.stat("streams_open")) == (0, 1)
 
 
 def test_peers_on_a_unix_socket_stall_too(gateway_factory, tmp_path):
