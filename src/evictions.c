@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "filter.h"
@@ -37,11 +38,56 @@ void evictions_free(struct evictions *evictions)
 {
     if (evictions == NULL)
         return;
-    for (size_t i = 0; i < evictions->max; i++)
-        filter_unref(evictions->ring[i].facts.filter);
     pthread_mutex_destroy(&evictions->lock);
     free(evictions);
 }
+
+/* ---- what it wanted ---- */
+
+static bool append(struct eviction *eviction, size_t *text_n, const struct message_name *name)
+{
+    if (name->bytes_n + 1 > sizeof(eviction->text) - *text_n)
+        return false;
+    memcpy(eviction->text + *text_n, name->bytes, name->bytes_n);
+    *text_n += name->bytes_n;
+    eviction->text[(*text_n)++] = '\0';
+    return true;
+}
+
+static void copy_names(struct eviction *eviction, const struct filter *filter)
+{
+    size_t text_n = 0;
+
+    eviction->has_user = filter->user.bytes != NULL && append(eviction, &text_n, &filter->user);
+    for (size_t i = 0; i < filter->patterns_n; i++) {
+        if (append(eviction, &text_n, &filter->patterns[i].name))
+            eviction->topics_n++;
+        else
+            eviction->topics_left_out_n++;
+    }
+}
+
+static struct message_name name_at(const struct eviction *eviction, size_t index)
+{
+    const char *bytes = eviction->text;
+
+    while (index-- > 0)
+        bytes += strlen(bytes) + 1;
+    return (struct message_name){.bytes = bytes, .bytes_n = strlen(bytes)};
+}
+
+struct message_name eviction_user(const struct eviction *eviction)
+{
+    return eviction->has_user ? name_at(eviction, 0) : (struct message_name){0};
+}
+
+struct message_name eviction_topic(const struct eviction *eviction, size_t index)
+{
+    assert(index < eviction->topics_n);
+    return name_at(eviction, index + (eviction->has_user ? 1 : 0));
+}
+
+/* ---- the ring ---- */
 
 /* Thousands may go at once: one line a second, and how many there were. */
 static void tell(const struct eviction *eviction, unsigned long skipped)
@@ -63,14 +109,12 @@ void evictions_note(struct evictions *evictions, const struct stream_facts *fact
     struct eviction eviction = {.at_ms = clock_wall_ms(), .why = why, .facts = *facts};
     unsigned long skipped;
 
-    eviction.facts.filter = filter_ref(facts->filter);
+    copy_names(&eviction, facts->filter);
+    eviction.facts.filter = NULL;
     pthread_mutex_lock(&evictions->lock);
-    struct eviction *slot = &evictions->ring[evictions->total++ % evictions->max];
-    struct filter *oldest = slot->facts.filter;
-    *slot = eviction;
+    evictions->ring[evictions->total++ % evictions->max] = eviction;
     bool is_told = log_valve_open(&evictions->valve, &skipped);
     pthread_mutex_unlock(&evictions->lock);
-    filter_unref(oldest);
     if (is_told)
         tell(&eviction, skipped);
 }
@@ -88,17 +132,8 @@ int evictions_list(struct evictions *evictions, size_t max, struct eviction **re
     *ret_total = evictions->total;
     if (list_n > evictions->total)
         list_n = evictions->total;
-    for (size_t i = 0; i < list_n; i++) {
+    for (size_t i = 0; i < list_n; i++)
         list[i] = evictions->ring[(evictions->total - 1 - i) % evictions->max];
-        filter_ref(list[i].facts.filter);
-    }
     pthread_mutex_unlock(&evictions->lock);
     return (int)list_n;
-}
-
-void evictions_free_list(struct eviction *list, size_t list_n)
-{
-    for (size_t i = 0; i < list_n; i++)
-        filter_unref(list[i].facts.filter);
-    free(list);
 }

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -46,7 +47,7 @@ static void assert_lists(struct evictions *evictions, size_t max, const char *id
     for (int i = 0; i < list_n; i++)
         assert_int_equal(list[i].facts.id, ids[i] - '0');
     assert_int_equal(found_total, total);
-    evictions_free_list(list, (size_t)list_n);
+    free(list);
 }
 
 static void keeps_the_latest_newest_first(void **state)
@@ -85,7 +86,6 @@ static void keeps_one_if_that_is_all(void **state)
     evictions_free(evictions);
     filter_unref(filter);
     evictions_free(NULL);
-    evictions_free_list(NULL, 0);
 }
 
 static void tells_what_it_was_told(void **state)
@@ -100,7 +100,7 @@ static void tells_what_it_was_told(void **state)
     note(evictions, filter, 3);
     filter_unref(filter); /* the stream is gone, the eviction keeps what it wanted */
     assert_int_equal(evictions_list(evictions, 5, &list, &total), 1);
-    evictions_free(evictions); /* and so does the list */
+    evictions_free(evictions);
     assert_in_range(list->at_ms, before_ms, clock_wall_ms());
     assert_int_equal(list->why, STREAM_END_VANISHED);
     assert_int_equal(list->facts.position, 30);
@@ -108,22 +108,60 @@ static void tells_what_it_was_told(void **state)
     assert_int_equal(list->facts.lag_events, 7);
     assert_int_equal(list->facts.lag_bytes, 70);
     assert_int_equal(list->facts.unacknowledged_bytes, 700);
-    assert_memory_equal(list->facts.filter->user.bytes, "anna", 4);
-    assert_memory_equal(list->facts.filter->patterns[0].name.bytes, "news", 4);
-    evictions_free_list(list, 1);
+    assert_string_equal(eviction_user(list).bytes, "anna");
+    assert_int_equal(eviction_user(list).bytes_n, 4);
+    assert_int_equal(list->topics_n, 1);
+    assert_int_equal(list->topics_left_out_n, 0);
+    assert_string_equal(eviction_topic(list, 0).bytes, "news");
+    assert_int_equal(eviction_topic(list, 0).bytes_n, 4);
+    free(list);
 }
 
-static void gives_filters_back(void **state)
+/* 64 topics of 60 bytes, of which some have room beside a user of 256, and one after a long one. */
+static void keeps_the_names_that_have_room(void **state)
 {
-    struct evictions *evictions = evictions_new(2);
-    struct filter *filter = make_filter();
+    struct evictions *evictions = evictions_new(1);
+    char long_name[256], names[64][61];
+    struct message_name topics[64], user = {.bytes = long_name, .bytes_n = sizeof(long_name)};
+    struct eviction *list;
+    uint64_t total;
 
     (void)state;
-    for (uint64_t id = 1; id < 100; id++)
-        note(evictions, filter, id);
-    assert_int_equal(atomic_load(&filter->refs), 3); /* ours, and of the two it keeps */
-    evictions_free(evictions);
+    memset(long_name, 'u', sizeof(long_name));
+    for (size_t i = 0; i < 64; i++) {
+        snprintf(names[i], sizeof(names[i]), "%060zu", i);
+        topics[i] = (struct message_name){.bytes = names[i], .bytes_n = 60};
+    }
+    topics[2] = user;
+    struct filter *filter = filter_new(topics, 64, &user);
+    note(evictions, filter, 1);
     filter_unref(filter);
+    assert_int_equal(evictions_list(evictions, 5, &list, &total), 1);
+    assert_int_equal(eviction_user(list).bytes_n, 256);
+    assert_int_equal(list->topics_n, (EVICTION_TEXT_BYTES - 257) / 61);
+    assert_int_equal(list->topics_n + list->topics_left_out_n, 64);
+    assert_string_equal(eviction_topic(list, 0).bytes, names[0]);
+    assert_string_equal(eviction_topic(list, 1).bytes, names[1]);
+    assert_string_equal(eviction_topic(list, 2).bytes, names[3]);
+    free(list);
+    evictions_free(evictions);
+}
+
+static void nobody_and_everything_are_empty(void **state)
+{
+    struct evictions *evictions = evictions_new(1);
+    struct filter *filter = filter_new(NULL, 0, NULL);
+    struct eviction *list;
+    uint64_t total;
+
+    (void)state;
+    note(evictions, filter, 1);
+    filter_unref(filter);
+    assert_int_equal(evictions_list(evictions, 5, &list, &total), 1);
+    assert_null(eviction_user(list).bytes);
+    assert_int_equal(list->topics_n + list->topics_left_out_n, 0);
+    free(list);
+    evictions_free(evictions);
 }
 
 #define THREADS 4
@@ -156,9 +194,9 @@ static void *read_many(void *arg)
 
         assert(list_n >= 0 && list_n <= 8);
         for (int i = 0; i < list_n; i++)
-            assert(list[i].facts.filter == writer->filter &&
-                   list[i].facts.position == list[i].facts.id * 10);
-        evictions_free_list(list, (size_t)list_n);
+            assert(list[i].facts.position == list[i].facts.id * 10 &&
+                   strcmp(eviction_topic(&list[i], 0).bytes, "news") == 0);
+        free(list);
     }
     return NULL;
 }
@@ -178,7 +216,6 @@ static void workers_share_it(void **state)
     }
     for (size_t i = 0; i <= THREADS; i++)
         pthread_join(writers[i].thread, NULL);
-    assert_int_equal(atomic_load(&filter->refs), 1 + 8);
     evictions_free(evictions);
     assert_int_equal(atomic_load(&filter->refs), 1);
     filter_unref(filter);
@@ -190,7 +227,8 @@ int main(void)
         cmocka_unit_test(keeps_the_latest_newest_first),
         cmocka_unit_test(keeps_one_if_that_is_all),
         cmocka_unit_test(tells_what_it_was_told),
-        cmocka_unit_test(gives_filters_back),
+        cmocka_unit_test(keeps_the_names_that_have_room),
+        cmocka_unit_test(nobody_and_everything_are_empty),
         cmocka_unit_test(workers_share_it),
     };
 
