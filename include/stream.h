@@ -44,12 +44,12 @@ enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, S
 /* Why a stream ends; each has a counter. */
 enum stream_end {
     STREAM_END_NONE,
-    STREAM_END_LEFT,    /* the client went */
-    STREAM_END_STALLED, /* it acknowledged nothing for stream.stall_timeout */
+    STREAM_END_LEFT,     /* the client went */
+    STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
     STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
-    STREAM_END_DELETED, /* by DELETE: with the final chunk */
-    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
-    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+    STREAM_END_DELETED,  /* by DELETE: with the final chunk */
+    STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,   /* no memory, or the store failed its replay */
 };
 
 /* Whether the gateway got rid of the stream for something that its client did or failed to do:
@@ -145,9 +145,9 @@ struct stream_facts {
     enum stream_state state;
     int64_t age_ms;
     uint64_t position;
-    uint64_t told_position; /* of the last id sent; UINT64_MAX: none yet */
-    uint64_t lag_events;    /* of the ring or the history, matching or not */
-    uint64_t lag_bytes;     /* within the ring */
+    uint64_t told_position;        /* of the last id sent; UINT64_MAX: none yet */
+    uint64_t lag_events;           /* of the ring or the history, matching or not */
+    uint64_t lag_bytes;            /* within the ring */
     uint64_t unacknowledged_bytes; /* sent, and in the kernel still */
     uint64_t events_sent;
     uint64_t bytes_sent;

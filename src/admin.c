@@ -119,14 +119,14 @@ static json_t *facts_json(const struct service_shared *shared, const struct stre
     char id[24], peer[PEER_TEXT_BYTES];
 
     snprintf(id, sizeof(id), "%016llx", (unsigned long long)facts->id);
-    return json_pack(
-        "{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
-        peer_text(&facts->peer, peer), "state", stream_state_text(facts->state), "age_ms",
-        (json_int_t)facts->age_ms, "position", id_json(shared->hub, facts->position), "last_id",
-        last_id_json(shared->hub, facts->told_position), "lag_events",
-        (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
-        "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
-        (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
+                     peer_text(&facts->peer, peer), "state", stream_state_text(facts->state),
+                     "age_ms", (json_int_t)facts->age_ms, "position",
+                     id_json(shared->hub, facts->position), "last_id",
+                     last_id_json(shared->hub, facts->told_position), "lag_events",
+                     (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
+                     "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
+                     (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
 }
 
 static json_t *stream_json(const struct service_shared *shared, const struct stream_facts *facts)

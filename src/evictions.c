@@ -99,8 +99,8 @@ static void tell(const struct eviction *eviction, unsigned long skipped)
              "unacknowledged, %lld ms old (%lu others since the last such line)",
              (unsigned long long)facts->id, peer_text(&facts->peer, peer),
              stream_end_text(eviction->why), (unsigned long long)facts->events_sent,
-             (unsigned long long)facts->lag_events,
-             (unsigned long long)facts->unacknowledged_bytes, (long long)facts->age_ms, skipped);
+             (unsigned long long)facts->lag_events, (unsigned long long)facts->unacknowledged_bytes,
+             (long long)facts->age_ms, skipped);
 }
 
 void evictions_note(struct evictions *evictions, const struct stream_facts *facts,

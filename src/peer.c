@@ -69,8 +69,8 @@ bool peer_is_loopback(const struct peer *peer)
 /*
  * What was sent after the last acknowledgement was repeated, the last time a while ago, and still
  * there is none.  Probes of a closed window do not count: when ten thousand are sent in the same
- * millisecond even loopback drops some, again and again the same ones, and who has closed his window
- * stalls anyway.
+ * millisecond even loopback drops some, again and again the same ones, and who has closed his
+ * window stalls anyway.
  */
 static bool is_unanswered(const struct tcp_info *info)
 {

@@ -20,8 +20,7 @@
 #define PAGE_BYTES 32768
 #define SLOTS_MIN 256
 
-struct streams *streams_new(struct worker *worker, struct pager *pager,
-                            struct evictions *evictions)
+struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
 {
     const struct conf *conf = worker_conf(worker);
     struct streams *streams = calloc(1, sizeof(*streams));

@@ -29,8 +29,14 @@ static struct filter *make_filter(void)
 static void note(struct evictions *evictions, struct filter *filter, uint64_t id)
 {
     struct stream_facts facts = {
-        .id = id, .filter = filter, .position = id * 10, .told_position = id * 10 - 1,
-        .lag_events = 7, .lag_bytes = 70, .unacknowledged_bytes = 700, .age_ms = 5,
+        .id = id,
+        .filter = filter,
+        .position = id * 10,
+        .told_position = id * 10 - 1,
+        .lag_events = 7,
+        .lag_bytes = 70,
+        .unacknowledged_bytes = 700,
+        .age_ms = 5,
     };
 
     evictions_note(evictions, &facts, id % 2 == 0 ? STREAM_END_STALLED : STREAM_END_VANISHED);

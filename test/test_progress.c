@@ -179,8 +179,9 @@ static void judges_exactly(void **state)
             now_ms = progress_due_ms(&progress, &limits, now_ms) + random() % 500;
             /* one byte every 100 ms until it stops; then only answers to probes */
             int64_t acknowledged = (now_ms < last_new_ms ? now_ms : last_new_ms) / 100;
-            int64_t heard_ms = now_ms <= last_new_ms ? now_ms - now_ms % 100
-                               : (now_ms - last_new_ms) / probe_ms * probe_ms + last_new_ms;
+            int64_t heard_ms = now_ms <= last_new_ms
+                                   ? now_ms - now_ms % 100
+                                   : (now_ms - last_new_ms) / probe_ms * probe_ms + last_new_ms;
 
             verdict = look(&progress, flow(acknowledged, now_ms - heard_ms), now_ms);
         } while (verdict != PROGRESS_STALLED);
