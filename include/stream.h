@@ -10,7 +10,7 @@
  *   state      the connection is            and the stream
  *   IDLE       suspended                    has sent all there is; its cursor is not touched
  *   READY      suspended, about to resume   has something to say; in its host's ready list
- *   DRAINING   libmicrohttpd's              is read by it chunk by chunk; in the busy list
+ *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
  *   PAGING     suspended                    waits for a page of the history
  *   CLOSING    either                       will end at the next call of its reader
  *
