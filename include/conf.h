@@ -30,6 +30,7 @@ struct conf {
     struct {
         uint64_t heartbeat_ms;
         uint64_t stall_timeout_ms;
+        uint64_t vanish_timeout_ms;
         uint64_t retry_ms; /* centre; sent jittered by a factor of 2/3 to 2 */
         uint64_t flush_tick_ms;
         uint64_t ring_events;  /* of one worker */
@@ -60,6 +61,7 @@ struct conf {
         uint64_t queue_bytes;
         uint64_t queue_age_ms;
         uint64_t history_requests; /* GET /api/history under way */
+        uint64_t evictions;        /* remembered */
     } limits;
     struct {
         uint64_t window_ms;

@@ -26,6 +26,7 @@ struct service_shared {
     struct hub *hub;
     struct pager *pager;
     struct pages *pages;
+    struct evictions *evictions;
     struct service *services; /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */

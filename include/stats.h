@@ -31,6 +31,7 @@
     row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit")                     \
     row(STREAMS_LEFT, streams_left, false, "streams ended by the client")                          \
     row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
+    row(STREAMS_VANISHED, streams_vanished, false, "streams evicted: no answer")                   \
     row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
     row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \

@@ -265,6 +265,8 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     uint64_t timeout_ms =
         is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
+
+    cell->host.backstop_s = timeout_s;
     size_t pool_bytes = pool_bytes_of(cell->kind);
 
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |

@@ -126,6 +126,8 @@ static const struct row rows[] = {
              "Silence on a stream after which a heartbeat is sent."),
     DURATION("stream.stall_timeout", stream.stall_timeout_ms, "30s", "1s", "1h", RESTART,
              "How long a reader may take no byte at all before its stream is closed."),
+    DURATION("stream.vanish_timeout", stream.vanish_timeout_ms, "18s", "1s", "1h", RELOAD,
+             "How long nothing of a reader may answer what is sent before its stream is closed."),
     DURATION("stream.retry", stream.retry_ms, "3s", "1s", "3600s", RELOAD,
              "Centre of the reconnection delay told to clients: each gets 2/3 to twice that."),
     DURATION("stream.flush_tick", stream.flush_tick_ms, "5ms", "1ms", "100ms", RELOAD,
@@ -181,6 +183,8 @@ static const struct row rows[] = {
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
+    COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", RESTART,
+          "Evicted streams that /api/evictions remembers; the oldest go first."),
 
     DURATION("drain.window", drain.window_ms, "5s", "0s", "600s", RELOAD,
              "Time over which an orderly stop spreads the ends of the streams."),

@@ -21,11 +21,22 @@ static struct memory *memory_of(const struct streams *streams)
     return worker_memory(streams->worker);
 }
 
+/* The streams by slot, NULL after the last.  Nothing lists those that hold something: this is only
+ * asked while memory is short. */
+static struct stream *next_stream(const struct streams *streams, size_t *slot)
+{
+    while (*slot < streams->slots_n)
+        if (streams->slots[(*slot)++] != NULL)
+            return streams->slots[*slot - 1];
+    return NULL;
+}
+
 static void drop_unread_pages(struct streams *streams, int64_t now_ms)
 {
     struct stream *stream;
+    size_t slot = 0;
 
-    TAILQ_FOREACH (stream, &streams->busy, in_busy)
+    while ((stream = next_stream(streams, &slot)) != NULL)
         if (stream->page != NULL && now_ms - stream->read_ms >= PAGE_UNREAD_MS) {
             stats_add(streams->stats, STATS_PAGES_DROPPED, 1);
             stream_drop_page(stream);
@@ -65,8 +76,9 @@ static unsigned magnitude(size_t bytes)
 static void count_held(const struct streams *streams, struct tally *tally)
 {
     const struct stream *stream;
+    size_t slot = 0;
 
-    TAILQ_FOREACH (stream, &streams->busy, in_busy) {
+    while ((stream = next_stream(streams, &slot)) != NULL) {
         size_t bytes = held_by(streams, stream);
 
         if (bytes > 0)
@@ -102,10 +114,10 @@ static size_t evict_from(struct streams *streams, unsigned least, size_t wanted)
     size_t count = 0, found = 0;
 
     for (unsigned class = CLASSES; class > least && found < wanted; class --) {
-        struct stream *stream = TAILQ_FIRST(&streams->busy);
+        struct stream *stream;
+        size_t slot = 0;
 
-        while (stream != NULL && found < wanted) {
-            struct stream *next = TAILQ_NEXT(stream, in_busy);
+        while (found < wanted && (stream = next_stream(streams, &slot)) != NULL) {
             size_t bytes = held_by(streams, stream);
 
             if (bytes > 0 && magnitude(bytes) == class - 1) {
@@ -113,7 +125,6 @@ static size_t evict_from(struct streams *streams, unsigned least, size_t wanted)
                 found += bytes;
                 count++;
             }
-            stream = next;
         }
     }
     return count;

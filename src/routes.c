@@ -38,6 +38,7 @@ static const struct route routes[] = {
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
     {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
+    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false},
     {"/readyz", "GET", admin_readyz, NULL, false, false, false},

@@ -388,7 +388,7 @@ static int build_service(struct server *server, unsigned index)
         return fail("no memory or descriptors for a worker");
     worker_set_hooks(service->worker, &hooks);
     worker_set_memory(service->worker, server->memory);
-    service->streams = streams_new(service->worker, server->pager);
+    service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
     service->linger = linger_new(service->worker);
     if (service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
@@ -416,7 +416,8 @@ static int build_services(struct server *server)
     unsigned services_n = count_workers(server->conf);
 
     server->shared.services = calloc(services_n, sizeof(struct service));
-    if (server->shared.services == NULL)
+    server->shared.evictions = evictions_new(server->conf->limits.evictions);
+    if (server->shared.services == NULL || server->shared.evictions == NULL)
         return fail("out of memory");
     for (unsigned i = 0; i < services_n; i++) {
         server->shared.services_n = i + 1;
@@ -626,6 +627,7 @@ static void free_server(struct server *server)
     history_free(server->history);
     pages_free(server->shared.pages);
     memory_free(server->memory);
+    evictions_free(server->shared.evictions);
     while (server->shared.own_origins.items_n > 0)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);

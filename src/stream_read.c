@@ -395,7 +395,8 @@ static ssize_t account(struct stream *stream, size_t n)
 {
     struct stats *stats = stream->host->streams->stats;
 
-    stream->wrote_ms = stream->progress_ms = stream->read_ms;
+    stream->wrote_ms = stream->read_ms;
+    stalls_watch(stream, stream->read_ms);
     stream->bytes_sent += n;
     if (n > LARGE_CHUNK_BYTES)
         stream->pages_untouched = false;
@@ -432,6 +433,7 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_LEFT:
     case STREAM_END_STALLED:
     case STREAM_END_MEMORY:
+    case STREAM_END_VANISHED:
     case STREAM_END_FAILED:
         return MHD_CONTENT_READER_END_WITH_ERROR;
     case STREAM_END_DRAINED:

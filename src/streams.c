@@ -18,12 +18,10 @@
 /* Hosts are looked at for heartbeats at least so often, so a checkpoint is never late. */
 #define BEAT_LOOK_MS 5000
 #define CHECKPOINT_AFTER_MS 24000
-#define STALL_LOOK_AFTER_MS 1000
-#define PAGE_UNREAD_MAX_MS 1000
 #define PAGE_BYTES 32768
 #define SLOTS_MIN 256
 
-struct streams *streams_new(struct worker *worker, struct pager *pager)
+struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
 {
     const struct conf *conf = worker_conf(worker);
     struct streams *streams = calloc(1, sizeof(*streams));
@@ -33,9 +31,10 @@ struct streams *streams_new(struct worker *worker, struct pager *pager)
     streams->worker = worker;
     streams->hub = worker_hub(worker);
     streams->pager = pager;
+    streams->evictions = evictions;
     streams->stats = worker_stats(worker);
     LIST_INIT(&streams->hosts);
-    TAILQ_INIT(&streams->busy);
+    stalls_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
@@ -52,6 +51,7 @@ void streams_free(struct streams *streams)
     if (streams == NULL)
         return;
     assert(streams->count == 0);
+    stalls_stop(&streams->stalls);
     ring_free(streams->ring);
     match_free(streams->match);
     free(streams->slots);
@@ -376,51 +376,6 @@ static void beat(struct streams *streams, int64_t now_ms)
             beat_host(host, now_ms);
 }
 
-static void log_end(const struct stream *stream, const char *why)
-{
-    char peer[PEER_TEXT_BYTES];
-
-    log_info("stream %016llx of %s ended: %s; %llu events sent, %lld ms old",
-             (unsigned long long)stream->id, peer_text(&stream->peer, peer), why,
-             (unsigned long long)stream->events_sent,
-             (long long)(clock_mono_ms() - stream->started_ms));
-}
-
-/* Slow is no reason to evict: whoever acknowledges anything at all makes progress. */
-static void check_progress(struct stream *stream, int64_t now_ms, int64_t stall_timeout_ms)
-{
-    int64_t acknowledged = 0;
-
-    if (now_ms - stream->read_ms < STALL_LOOK_AFTER_MS)
-        return;
-    if (stream->page != NULL && now_ms - stream->read_ms >= PAGE_UNREAD_MAX_MS) {
-        stats_add(stream->host->streams->stats, STATS_PAGES_DROPPED, 1);
-        stream_drop_page(stream);
-    }
-    if (peer_acknowledged(stream->fd, &acknowledged) == 0 && acknowledged != stream->acknowledged) {
-        stream->acknowledged = acknowledged;
-        stream->progress_ms = now_ms;
-        return;
-    }
-    if (now_ms - stream->progress_ms < stall_timeout_ms)
-        return;
-    log_end(stream, "it acknowledged nothing for stream.stall_timeout");
-    stream_end(stream, STREAM_END_STALLED);
-}
-
-static void check_busy(struct streams *streams, int64_t now_ms)
-{
-    int64_t stall_timeout_ms = (int64_t)worker_conf(streams->worker)->stream.stall_timeout_ms;
-    struct stream *stream = TAILQ_FIRST(&streams->busy);
-
-    while (stream != NULL) {
-        struct stream *next = TAILQ_NEXT(stream, in_busy);
-
-        check_progress(stream, now_ms, stall_timeout_ms);
-        stream = next;
-    }
-}
-
 /* ---- draining ---- */
 
 void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms)
@@ -479,7 +434,7 @@ void streams_tick(struct streams *streams, int64_t now_ms)
     } else {
         beat(streams, now_ms);
     }
-    check_busy(streams, now_ms);
+    stalls_tick(&streams->stalls, now_ms);
     pressure_relieve(streams, now_ms);
     hand_out_pages(streams);
     stats_set(streams->stats, STATS_RING_EVENTS,
