@@ -17,11 +17,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
+#include "token_bucket.h"
 
 #define ACCEPTS_A_WAKE 64
 #define PAUSE_MIN_MS 50
-#define PAUSE_MAX_MS 1000
+#define PAUSE_MAX_MS 250
 /* A client that stops reading must not fill the kernel: this much may wait unsent before a socket
  * counts as full, and this much may be held for it in all. */
 #define NOTSENT_LOWAT_BYTES 16384
@@ -31,6 +33,7 @@
 struct door {
     struct listener *listener;
     int fd;
+    bool proxied; /* in server.proxy_protocol */
     struct event *event;
     char *unix_path;
     char url[160];
@@ -43,6 +46,8 @@ struct listener {
     struct stats *stats;
     struct event *pause_timer;
     long pause_ms;
+    struct token_bucket rate;
+    bool shed; /* the sink had no descriptor for one of this wake */
     int spare_fd;
     struct log_valve valve;
     size_t doors_n;
@@ -72,18 +77,22 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
     set_accepting(arg, true);
 }
 
+static void pause_for(struct listener *listener, int64_t ms)
+{
+    struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    set_accepting(listener, false);
+    evtimer_add(listener->pause_timer, &wait);
+}
+
 /* Without a free descriptor the loop would spin on a listener that stays readable. */
 static void pause_accepting(struct listener *listener)
 {
     listener->pause_ms = listener->pause_ms == 0                 ? PAUSE_MIN_MS
                          : listener->pause_ms * 2 < PAUSE_MAX_MS ? listener->pause_ms * 2
                                                                  : PAUSE_MAX_MS;
-    struct timeval wait = {.tv_sec = listener->pause_ms / 1000,
-                           .tv_usec = listener->pause_ms % 1000 * 1000};
-
     stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
-    set_accepting(listener, false);
-    evtimer_add(listener->pause_timer, &wait);
+    pause_for(listener, listener->pause_ms);
 }
 
 static int open_spare(void)
@@ -126,7 +135,9 @@ static bool accept_one(struct door *door)
     if (fd >= 0) {
         listener->pause_ms = 0;
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
-        listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n);
+        if (!listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
+                                 address_n, door->proxied))
+            listener->shed = true;
         return true;
     }
     if (errno == EAGAIN)
@@ -138,13 +149,40 @@ static bool accept_one(struct door *door)
     return false;
 }
 
+/* Who comes too fast waits in the kernel's queue. */
+static bool is_in_time(struct listener *listener)
+{
+    uint64_t rate = listener->conf->limits.accept_rate;
+    int64_t now_ms = rate > 0 ? clock_mono_ms() : 0;
+
+    if (token_bucket_take(&listener->rate, rate, now_ms))
+        return true;
+    stats_add(listener->stats, STATS_ACCEPT_WAITS, 1);
+    pause_for(listener, token_bucket_wait_ms(&listener->rate, rate, now_ms));
+    return false;
+}
+
+static void accept_some(struct door *door)
+{
+    for (int i = 0; i < ACCEPTS_A_WAKE; i++)
+        if (!is_in_time(door->listener) || !accept_one(door))
+            return;
+}
+
+/* Those who are turned away may come back at once: a rest after some of them bounds the work. */
 static void on_connection(evutil_socket_t fd, short what, void *arg)
 {
+    struct door *door = arg;
+    struct listener *listener = door->listener;
+
     (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPTS_A_WAKE; i++)
-        if (!accept_one(arg))
-            return;
+    listener->shed = false;
+    accept_some(door);
+    if (!listener->shed || evtimer_pending(listener->pause_timer, NULL))
+        return;
+    stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
+    pause_for(listener, PAUSE_MIN_MS);
 }
 
 /* ---- opening ---- */
@@ -262,6 +300,16 @@ static int open_tcp(struct door *door, const char *item)
     return result;
 }
 
+static bool is_proxied(const struct conf *conf, const char *item)
+{
+    const struct conf_list *list = &conf->server.proxy_protocol;
+
+    for (size_t i = 0; i < list->items_n; i++)
+        if (strcmp(list->items[i], item) == 0)
+            return true;
+    return false;
+}
+
 static int open_door(struct listener *listener, const char *item)
 {
     struct door *door = &listener->doors[listener->doors_n++];
@@ -269,6 +317,7 @@ static int open_door(struct listener *listener, const char *item)
 
     door->listener = listener;
     door->fd = -1;
+    door->proxied = is_proxied(listener->conf, item);
     int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
     if (result != 0)
         return result;
@@ -308,6 +357,11 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
         return NULL;
     }
     return listener;
+}
+
+void listener_set_conf(struct listener *listener, const struct conf *conf)
+{
+    listener->conf = conf;
 }
 
 void listener_close(struct listener *listener)

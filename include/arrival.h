@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A new socket, from accept() to the gate of its worker: whether it may come in at all, and which
+ * worker has fewest.
+ *
+ * Main thread.
+ */
+#ifndef BUGLE_ARRIVAL_H
+#define BUGLE_ARRIVAL_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "service.h"
+
+struct arrivals {
+    struct service_shared *shared;
+    const struct conf *conf; /* borrowed; replaced by a reload */
+    struct stats *stats;     /* borrowed; the main thread's block */
+    struct log_valve valve;
+    struct log_valve crowd_valve;
+};
+
+/*
+ * Take a connected descriptor.  At a limit it is closed and counted, and when descriptors are
+ * scarce, the worker with the most idle connections is asked to close the idlest.
+ *
+ * arg      struct arrivals, as for listener_sink
+ * proxied  a PROXY header is to come first
+ *
+ * Returns false when it was closed for want of descriptors: then it is time for a rest.
+ */
+bool arrival_take(void *arg, int fd, const struct sockaddr *address, socklen_t address_n,
+                  bool proxied);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* A new socket on its way to its worker.  See arrival.h. */
+#include "config.h"
+#include "arrival.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- which worker ---- */
+
+static struct service *least_loaded(struct service_shared *shared)
+{
+    struct service *best = &shared->services[0];
+
+    for (unsigned i = 1; i < shared->services_n; i++)
+        if (worker_load(shared->services[i].worker) < worker_load(best->worker))
+            best = &shared->services[i];
+    return best;
+}
+
+static uint64_t connections_open(const struct service_shared *shared)
+{
+    int open = 0;
+
+    for (unsigned i = 0; i < shared->services_n; i++)
+        open += worker_load(shared->services[i].worker);
+    return open > 0 ? (uint64_t)open : 0;
+}
+
+struct arrival {
+    struct service *service;
+    int fd;
+    bool proxied;
+    socklen_t address_n;
+    struct sockaddr_storage address;
+};
+
+/* On the worker. */
+static void enter_gate(void *arg)
+{
+    struct arrival *arrival = arg;
+    const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
+    struct gate *gate = arrival->service->gate;
+
+    if (arrival->proxied)
+        gate_take_proxied(gate, arrival->fd, address, arrival->address_n);
+    else
+        gate_take(gate, arrival->fd, address, arrival->address_n);
+    free(arrival);
+}
+
+static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *address,
+                      socklen_t address_n, bool proxied)
+{
+    struct arrival *arrival = calloc(1, sizeof(*arrival));
+
+    if (arrival == NULL)
+        return false;
+    arrival->service = least_loaded(arrivals->shared);
+    arrival->fd = fd;
+    arrival->proxied = proxied;
+    arrival->address_n = address_n;
+    memcpy(&arrival->address, address, address_n);
+    worker_load_add(arrival->service->worker, 1);
+    stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, 1);
+    if (worker_post(arrival->service->worker, enter_gate, arrival) == 0)
+        return true;
+    worker_load_add(arrival->service->worker, -1);
+    stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, -1);
+    free(arrival);
+    return false;
+}
+
+/* ---- limits ---- */
+
+static bool refuse(struct arrivals *arrivals, enum stats_id counter, const struct peer *peer,
+                   const char *why)
+{
+    char text[PEER_TEXT_BYTES];
+    unsigned long skipped;
+
+    stats_add(arrivals->stats, counter, 1);
+    if (log_valve_open(&arrivals->valve, &skipped))
+        log_warning("a connection from %s was closed: %s (%lu more like it)",
+                    peer_text(peer, text), why, skipped);
+    return false;
+}
+
+/* Counts it in when it may. */
+static bool may_come(struct arrivals *arrivals, const struct peer *peer, bool proxied)
+{
+    struct admission *admission = arrivals->shared->admission;
+    uint64_t most = arrivals->conf->limits.connections;
+
+    if (proxied && !admission_trusts(admission, peer))
+        return refuse(arrivals, STATS_PROXY_HEADERS_REFUSED, peer,
+                      "it is none of server.trusted_proxies");
+    if (most > 0 && connections_open(arrivals->shared) >= most)
+        return refuse(arrivals, STATS_CONNECTIONS_REFUSED, peer, "limits.connections");
+    if (!admission_add_connection(admission, peer, arrivals->conf->limits.connections_per_address))
+        return refuse(arrivals, STATS_CONNECTIONS_REFUSED_ADDRESS, peer,
+                      "limits.connections_per_address");
+    return true;
+}
+
+/* ---- descriptors ---- */
+
+/* On the worker: close what has been of no use for longest. */
+static void make_room(void *arg)
+{
+    struct service *service = arg;
+    int64_t waits_since_ms = gate_since_ms(service->gate);
+    int64_t rests_since_ms = cells_resting_since_ms(service->cells);
+
+    if (rests_since_ms < waits_since_ms)
+        cells_crowd_out(service->cells);
+    else if (waits_since_ms != INT64_MAX)
+        gate_crowd_out(service->gate);
+}
+
+static int64_t idle_connections(const struct service *service)
+{
+    const struct stats *stats = worker_stats(service->worker);
+
+    return stats_get(stats, STATS_CONNECTIONS_WAITING) +
+           stats_get(stats, STATS_CONNECTIONS_RESTING);
+}
+
+static void ask_for_room(struct service_shared *shared)
+{
+    struct service *most = &shared->services[0];
+
+    for (unsigned i = 1; i < shared->services_n; i++)
+        if (idle_connections(&shared->services[i]) > idle_connections(most))
+            most = &shared->services[i];
+    worker_post(most->worker, make_room, most); /* without memory for it, the next one asks again */
+}
+
+static bool has_spoken(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Whether this number is one for a client like that; see descriptors.h. */
+static bool has_room(struct arrivals *arrivals, int fd)
+{
+    const struct descriptors *descriptors = &arrivals->shared->descriptors;
+    unsigned long skipped;
+
+    if (fd < descriptors->crowded_from)
+        return true;
+    ask_for_room(arrivals->shared);
+    if (log_valve_open(&arrivals->crowd_valve, &skipped))
+        log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
+                    skipped);
+    return fd < descriptors->silent_end || (fd < descriptors->clients_end && has_spoken(fd));
+}
+
+bool arrival_take(void *arg, int fd, const struct sockaddr *address, socklen_t address_n,
+                  bool proxied)
+{
+    struct arrivals *arrivals = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    if (!may_come(arrivals, &peer, proxied)) {
+        close(fd);
+        return true;
+    }
+    bool fits = has_room(arrivals, fd);
+    if (fits && hand_over(arrivals, fd, address, address_n, proxied))
+        return true;
+    stats_add(arrivals->stats, STATS_CONNECTIONS_SHED, !fits);
+    admission_drop_connection(arrivals->shared->admission, &peer);
+    close(fd);
+    return fits;
+}
