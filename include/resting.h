@@ -29,7 +29,7 @@ struct resting_pool {
 
 void resting_init(struct resting_pool *pool, struct stats *stats);
 
-struct resting *resting_new(int fd); /* NULL when out of memory */
+struct resting *resting_new(int fd);                                   /* NULL when out of memory */
 void resting_free(struct resting_pool *pool, struct resting *resting); /* accepts NULL */
 
 /* A request is over; the next one has begun.  Both accept NULL, and what is so already. */

@@ -14,7 +14,7 @@
 struct tally;
 struct tally_entry; /* a place in the count of one key */
 
-struct tally *tally_new(void); /* NULL when out of memory */
+struct tally *tally_new(void);        /* NULL when out of memory */
 void tally_free(struct tally *tally); /* accepts NULL */
 
 /*

@@ -99,8 +99,7 @@ enum admission_verdict admission_take_seat(struct admission *admission, const st
             return ADMISSION_ADDRESS_FULL;
     }
     if (user != NULL) {
-        seat.user =
-            tally_enter(admission->users, user, user_n, most_of(limits->streams_per_user));
+        seat.user = tally_enter(admission->users, user, user_n, most_of(limits->streams_per_user));
         if (seat.user == NULL) {
             admission_leave_seat(admission, &seat);
             return ADMISSION_USER_FULL;

@@ -82,8 +82,8 @@ static bool refuse(struct arrivals *arrivals, enum stats_id counter, const struc
 
     stats_add(arrivals->stats, counter, 1);
     if (log_valve_open(&arrivals->valve, &skipped))
-        log_warning("a connection from %s was closed: %s (%lu more like it)",
-                    peer_text(peer, text), why, skipped);
+        log_warning("a connection from %s was closed: %s (%lu more like it)", peer_text(peer, text),
+                    why, skipped);
     return false;
 }
 

@@ -91,10 +91,12 @@ static bool parse_node(struct text node, struct peer *ret_peer)
 /* ---- Forwarded: elements of pairs, in which quotes may hide what parts them ---- */
 
 /* Length of what stands before the next `separator` outside quotes.  Half a pair of quotes takes
- * all the rest: nobody can tell what in it is whose word. */
-static size_t find_separator(struct text text, char separator)
+ * all the rest: nobody can tell what in it is whose word, and so none of it is believed. */
+static size_t find_separator(struct text text, char separator, bool *ret_half_quoted)
 {
     bool quoted = false;
+
+    *ret_half_quoted = false;
 
     for (size_t i = 0; i < text.n; i++) {
         if (text.at[i] == '"')
@@ -104,12 +106,13 @@ static size_t find_separator(struct text text, char separator)
         else if (!quoted && text.at[i] == separator)
             return i;
     }
+    *ret_half_quoted = quoted;
     return text.n;
 }
 
-static struct text take_unquoted(struct text *rest, char separator)
+static struct text take_unquoted(struct text *rest, char separator, bool *ret_half_quoted)
 {
-    struct text part = {rest->at, find_separator(*rest, separator)};
+    struct text part = {rest->at, find_separator(*rest, separator, ret_half_quoted)};
     size_t taken = part.n + (part.n < rest->n);
 
     *rest = (struct text){rest->at + taken, rest->n - taken};
@@ -140,10 +143,10 @@ static bool unquote(struct text value, char to[NODE_BYTES_MAX], struct text *ret
 
 static bool parse_element(struct text element, struct peer *ret_peer)
 {
-    bool has_for = false;
+    bool has_for = false, half_quoted = false;
 
     while (element.n > 0) {
-        struct text value = trim(take_unquoted(&element, ';'));
+        struct text value = trim(take_unquoted(&element, ';', &half_quoted));
         struct text name = take_until(&value, '=');
         char room[NODE_BYTES_MAX];
 
@@ -153,7 +156,7 @@ static bool parse_element(struct text element, struct peer *ret_peer)
             return false;
         has_for = true;
     }
-    return has_for;
+    return has_for && !half_quoted;
 }
 
 /* ---- the walk ---- */
@@ -185,10 +188,12 @@ void forwarded_add(struct forwarded *forwarded, enum forwarded_form form, const 
                    size_t value_n)
 {
     struct text rest = {value, value_n};
+    bool half_quoted;
 
     while (forwarded->believes && rest.n > 0) {
-        struct text entry = trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',')
-                                                            : take_until(&rest, ','));
+        struct text entry =
+            trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',', &half_quoted)
+                                            : take_until(&rest, ','));
 
         if (entry.n > 0)
             step(forwarded, form, entry);
