@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "listener.h"
 #include "log.h"
 #include "service.h"
 
@@ -28,10 +29,8 @@ struct arrivals {
  *
  * arg      struct arrivals, as for listener_sink
  * proxied  a PROXY header is to come first
- *
- * Returns false when it was closed for want of descriptors: then it is time for a rest.
  */
-bool arrival_take(void *arg, int fd, const struct sockaddr *address, socklen_t address_n,
-                  bool proxied);
+enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
+                                socklen_t address_n, bool proxied);
 
 #endif

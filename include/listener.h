@@ -19,11 +19,18 @@
 struct event_base;
 struct listener;
 
+/* How it went with the descriptors. */
+enum listener_room {
+    LISTENER_ROOM,
+    LISTENER_TIGHT,   /* it was taken, and others should have a moment to go */
+    LISTENER_NO_ROOM, /* it was closed */
+};
+
 /* Who takes a connection: called on the main thread, takes the descriptor.  `proxied`: its listener
- * is in server.proxy_protocol.  False: it was closed for want of descriptors. */
+ * is in server.proxy_protocol. */
 struct listener_sink {
-    bool (*take)(void *arg, int fd, const struct sockaddr *address, socklen_t address_n,
-                 bool proxied);
+    enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
+                               socklen_t address_n, bool proxied);
     void *arg;
 };
 

@@ -145,22 +145,24 @@ static bool has_spoken(int fd)
 }
 
 /* Whether this number is one for a client like that; see descriptors.h. */
-static bool has_room(struct arrivals *arrivals, int fd)
+static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
     unsigned long skipped;
 
     if (fd < descriptors->crowded_from)
-        return true;
+        return LISTENER_ROOM;
     ask_for_room(arrivals->shared);
     if (log_valve_open(&arrivals->crowd_valve, &skipped))
         log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
                     skipped);
-    return fd < descriptors->silent_end || (fd < descriptors->clients_end && has_spoken(fd));
+    if (fd < descriptors->silent_end)
+        return LISTENER_ROOM;
+    return fd < descriptors->clients_end && has_spoken(fd) ? LISTENER_TIGHT : LISTENER_NO_ROOM;
 }
 
-bool arrival_take(void *arg, int fd, const struct sockaddr *address, socklen_t address_n,
-                  bool proxied)
+enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
+                                socklen_t address_n, bool proxied)
 {
     struct arrivals *arrivals = arg;
     struct peer peer;
@@ -168,13 +170,13 @@ bool arrival_take(void *arg, int fd, const struct sockaddr *address, socklen_t a
     peer_from_sockaddr(address, &peer);
     if (!may_come(arrivals, &peer, proxied)) {
         close(fd);
-        return true;
+        return LISTENER_ROOM;
     }
-    bool fits = has_room(arrivals, fd);
-    if (fits && hand_over(arrivals, fd, address, address_n, proxied))
-        return true;
-    stats_add(arrivals->stats, STATS_CONNECTIONS_SHED, !fits);
+    enum listener_room room = find_room(arrivals, fd);
+    if (room != LISTENER_NO_ROOM && hand_over(arrivals, fd, address, address_n, proxied))
+        return room;
+    stats_add(arrivals->stats, STATS_CONNECTIONS_SHED, room == LISTENER_NO_ROOM);
     admission_drop_connection(arrivals->shared->admission, &peer);
     close(fd);
-    return fits;
+    return room;
 }

@@ -22,6 +22,7 @@
 #include "token_bucket.h"
 
 #define ACCEPTS_A_WAKE 64
+#define MOMENT_MS 10
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 250
 /* A client that stops reading must not fill the kernel: this much may wait unsent before a socket
@@ -47,7 +48,7 @@ struct listener {
     struct event *pause_timer;
     long pause_ms;
     struct token_bucket rate;
-    bool shed; /* the sink had no descriptor for one of this wake */
+    enum listener_room room; /* the least that the sink found in this wake */
     int spare_fd;
     struct log_valve valve;
     size_t doors_n;
@@ -135,9 +136,11 @@ static bool accept_one(struct door *door)
     if (fd >= 0) {
         listener->pause_ms = 0;
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
-        if (!listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
-                                 address_n, door->proxied))
-            listener->shed = true;
+        enum listener_room room =
+            listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
+                                address_n, door->proxied);
+        if (room > listener->room)
+            listener->room = room;
         return true;
     }
     if (errno == EAGAIN)
@@ -162,10 +165,14 @@ static bool is_in_time(struct listener *listener)
     return false;
 }
 
+/* Whoever waits in the queue is better off than one who is turned away, so where it is tight they
+ * wait.  Those who are turned away all the same say nothing, and the sooner they are gone, the
+ * sooner it is somebody's turn who does. */
 static void accept_some(struct door *door)
 {
     for (int i = 0; i < ACCEPTS_A_WAKE; i++)
-        if (!is_in_time(door->listener) || !accept_one(door))
+        if (!is_in_time(door->listener) || !accept_one(door) ||
+            door->listener->room == LISTENER_TIGHT)
             return;
 }
 
@@ -177,12 +184,12 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    listener->shed = false;
+    listener->room = LISTENER_ROOM;
     accept_some(door);
-    if (!listener->shed || evtimer_pending(listener->pause_timer, NULL))
+    if (listener->room == LISTENER_ROOM || evtimer_pending(listener->pause_timer, NULL))
         return;
     stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
-    pause_for(listener, PAUSE_MIN_MS);
+    pause_for(listener, listener->room == LISTENER_TIGHT ? MOMENT_MS : PAUSE_MIN_MS);
 }
 
 /* ---- opening ---- */

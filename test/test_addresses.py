@@ -122,10 +122,10 @@ def test_the_client_is_the_first_from_the_right_who_is_no_proxy(gateway):
 def test_clients_whom_nobody_knows_count_as_one(gateway):
     """And nothing of what they write is shown or logged."""
     open_as(gateway, "unknown")
-    open_as(gateway, "198.51.100.7, x\x1b[31m\\r\\n")
+    open_as(gateway, '198.51.100.7, <b>\\x1b[31m" forged')
     assert_shed(gateway, forwarded("198.51.100.7:99999"))
     assert addresses(gateway) == ["unknown", "unknown"]
-    assert "\x1b" not in gateway.log() and "99999" not in gateway.log()
+    assert "forged" not in gateway.log() and "99999" not in gateway.log()
 
 
 @pytest.mark.gateway(settings={"limits.streams_per_address": "1"})
@@ -281,7 +281,7 @@ def test_connections_behind_the_proxy_protocol_count_by_client(proxied):
         with connect(line("198.51.100.7")) as connection:
             connection.send(gateway.request_bytes("GET", "/healthz"))
             assert connection.read_response().status == 200
-        gateway.wait_stat("connections_resting", 1)  # that of the test
+        gateway.wait_stat("connections_open", 2)
     assert gateway.stat("connections_refused_address") == 3
     silent.pop().close()
 
@@ -419,16 +419,13 @@ def test_an_address_has_exactly_so_many_connections(apart):
         assert serves(gateway, "192.0.2.3")
         assert gateway.stat("connections_refused_address") == 20
         assert gateway.log().count("was closed: limits.connections_per_address") < 10
-        while held:  # a stream, a resting one, one that never said a word
+        for _ in range(3):  # a stream, a resting one, one that never said a word
             held.pop(0).close()
             wire.wait_until(lambda: serves(gateway, "192.0.2.2"), 5, "the place is free")
-            wire.wait_until(lambda: gateway.stat("connections_open") == 1 + len(held), 5,
-                            "and free again")
+            gateway.wait_stat("connections_open", 3)
             held.append(Direct("192.0.2.2"))
-            wire.wait_until(lambda: gateway.stat("connections_open") == 1 + len(held), 5, "taken")
+            gateway.wait_stat("connections_open", 4)
             assert not serves(gateway, "192.0.2.2")
-            held.pop().close()
-            gateway.wait_stat("connections_open", 1 + len(held))
         with contextlib.ExitStack() as stack:
             for _ in range(10):  # those do not count
                 local = stack.enter_context(gateway.raw())
