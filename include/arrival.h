@@ -21,7 +21,12 @@ struct arrivals {
     struct stats *stats;     /* borrowed; the main thread's block */
     struct log_valve valve;
     struct log_valve crowd_valve;
+    bool tight; /* the last one came out near the end of what clients may have */
 };
+
+/* Whether to accept another one: not where it is tight while workers are asked to make room.  As
+ * for listener_sink. */
+bool arrival_wants(void *arg);
 
 /*
  * Take a connected descriptor.  At a limit it is closed and counted, and when descriptors are

@@ -8,7 +8,7 @@
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     as before, but each newcomer has the idlest connection closed
- *   `silent_end`       clients that have already sent something when they are accepted
+ *   `tight_from`       as before, but after each newcomer accepting waits a moment for that
  *   `clients_end`      no clients: new cells, which serve those that are there
  *   `cells_end`        the store, backups, settings
  *   `limit`            the process's limit
@@ -22,7 +22,7 @@
 
 struct descriptors {
     int crowded_from;
-    int silent_end;
+    int tight_from;
     int clients_end;
     int cells_end;
     int limit;

@@ -27,8 +27,9 @@ enum listener_room {
 };
 
 /* Who takes a connection: called on the main thread, takes the descriptor.  `proxied`: its listener
- * is in server.proxy_protocol. */
+ * is in server.proxy_protocol.  `wants` is asked before: false lets them wait a moment. */
 struct listener_sink {
+    bool (*wants)(void *arg);
     enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
                                socklen_t address_n, bool proxied);
     void *arg;

@@ -38,6 +38,7 @@ struct service_shared {
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
+    _Atomic size_t room_asked_n; /* asked of workers to make room, and not answered yet */
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
     _Atomic bool has_backup; /* a copy of the store is being made or sent */

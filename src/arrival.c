@@ -117,6 +117,7 @@ static void make_room(void *arg)
         cells_crowd_out(service->cells);
     else if (waits_since_ms != INT64_MAX)
         gate_crowd_out(service->gate);
+    atomic_fetch_sub(&service->shared->room_asked_n, 1);
 }
 
 static int64_t idle_connections(const struct service *service)
@@ -134,31 +135,34 @@ static void ask_for_room(struct service_shared *shared)
     for (unsigned i = 1; i < shared->services_n; i++)
         if (idle_connections(&shared->services[i]) > idle_connections(most))
             most = &shared->services[i];
-    worker_post(most->worker, make_room, most); /* without memory for it, the next one asks again */
+    atomic_fetch_add(&shared->room_asked_n, 1);
+    if (worker_post(most->worker, make_room, most) != 0)
+        atomic_fetch_sub(&shared->room_asked_n, 1); /* the next one asks again */
 }
 
-static bool has_spoken(int fd)
-{
-    char byte;
-
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-/* Whether this number is one for a client like that; see descriptors.h. */
+/* What this number says about the others; see descriptors.h. */
 static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
     unsigned long skipped;
 
+    arrivals->tight = fd >= descriptors->tight_from;
     if (fd < descriptors->crowded_from)
         return LISTENER_ROOM;
     ask_for_room(arrivals->shared);
     if (log_valve_open(&arrivals->crowd_valve, &skipped))
         log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
                     skipped);
-    if (fd < descriptors->silent_end)
+    if (fd < descriptors->tight_from)
         return LISTENER_ROOM;
-    return fd < descriptors->clients_end && has_spoken(fd) ? LISTENER_TIGHT : LISTENER_NO_ROOM;
+    return fd < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
+}
+
+bool arrival_wants(void *arg)
+{
+    const struct arrivals *arrivals = arg;
+
+    return !arrivals->tight || atomic_load(&arrivals->shared->room_asked_n) == 0;
 }
 
 enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,

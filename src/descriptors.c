@@ -15,8 +15,8 @@
 #define OWN 16
 /* A daemon has an epoll descriptor and an eventfd. */
 #define CELL_DESCRIPTORS 2
-#define SPEAKING_MIN 4
-#define SPEAKING_MAX 64
+#define TIGHT_MIN 4
+#define TIGHT_MAX 64
 #define CROWD_MIN 8
 #define CROWD_MAX 256
 
@@ -62,14 +62,14 @@ void descriptors_part(size_t limit, size_t used, unsigned workers_n,
     size_t own = clamp(OWN, 0, left / 4);
     size_t cells = clamp(for_cells(limit, workers_n), 0, left / 4);
     size_t room = left - own - cells;
-    size_t speaking = clamp(room / 64, SPEAKING_MIN, SPEAKING_MAX);
+    size_t tight = clamp(room / 64, TIGHT_MIN, TIGHT_MAX);
     size_t crowd = clamp(room / 32, CROWD_MIN, CROWD_MAX);
 
-    speaking = clamp(speaking, 0, room / 4);
+    tight = clamp(tight, 0, room / 4);
     crowd = clamp(crowd, 0, room / 4);
     *ret_descriptors = (struct descriptors){
-        .crowded_from = (int)(limit - own - cells - speaking - crowd),
-        .silent_end = (int)(limit - own - cells - speaking),
+        .crowded_from = (int)(limit - own - cells - tight - crowd),
+        .tight_from = (int)(limit - own - cells - tight),
         .clients_end = (int)(limit - own - cells),
         .cells_end = (int)(limit - own),
         .limit = (int)limit,

@@ -165,15 +165,20 @@ static bool is_in_time(struct listener *listener)
     return false;
 }
 
-/* Whoever waits in the queue is better off than one who is turned away, so where it is tight they
- * wait.  Those who are turned away all the same say nothing, and the sooner they are gone, the
- * sooner it is somebody's turn who does. */
+/* Whoever waits in the kernel's queue is better off than one who is turned away, so where it is
+ * tight they wait until the workers have made room. */
 static void accept_some(struct door *door)
 {
-    for (int i = 0; i < ACCEPTS_A_WAKE; i++)
-        if (!is_in_time(door->listener) || !accept_one(door) ||
-            door->listener->room == LISTENER_TIGHT)
+    struct listener *listener = door->listener;
+
+    for (int i = 0; i < ACCEPTS_A_WAKE; i++) {
+        if (!listener->sink.wants(listener->sink.arg)) {
+            listener->room = LISTENER_TIGHT;
             return;
+        }
+        if (!is_in_time(listener) || !accept_one(door) || listener->room == LISTENER_TIGHT)
+            return;
+    }
 }
 
 /* Those who are turned away may come back at once: a rest after some of them bounds the work. */

@@ -376,7 +376,8 @@ static int add_own_origin(struct conf_list *origins, const char *url)
 
 static int build_listener(struct server *server)
 {
-    struct listener_sink sink = {.take = arrival_take, .arg = &server->arrivals};
+    struct listener_sink sink = {
+        .wants = arrival_wants, .take = arrival_take, .arg = &server->arrivals};
     struct conf_list *origins = &server->shared.own_origins;
     struct conf_error error;
     const char *url;

@@ -16,8 +16,8 @@ static void the_parts_are_in_order_for_any_limit(void **state)
 
             descriptors_part(limit, used, 4, &parts);
             assert_true((int)used <= parts.crowded_from);
-            assert_true(parts.crowded_from <= parts.silent_end);
-            assert_true(parts.silent_end <= parts.clients_end);
+            assert_true(parts.crowded_from <= parts.tight_from);
+            assert_true(parts.tight_from <= parts.clients_end);
             assert_true(parts.clients_end <= parts.cells_end);
             assert_true(parts.cells_end <= parts.limit);
             assert_int_equal(parts.limit, limit);
