@@ -2,9 +2,10 @@
 /*
  * Who may have how many of the process's descriptors.
  *
- * The kernel gives the lowest free number to a new descriptor.  So the number itself says that at
- * least so many are in use, whatever they are used for, and parting the numbers parts the
- * descriptors, without any counting:
+ * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
+ * many are in use, whatever they are used for, and where numbers of clients end, the numbers behind
+ * are the gateway's own for certain, without any counting.  But a low number may be a gap that was
+ * just left, so for whether it is getting crowded the connections are counted too.
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     as before, but each newcomer has the idlest connection closed
@@ -21,6 +22,7 @@
 #include <stddef.h>
 
 struct descriptors {
+    int used; /* at the start */
     int crowded_from;
     int tight_from;
     int clients_end;

@@ -140,22 +140,30 @@ static void ask_for_room(struct service_shared *shared)
         atomic_fetch_sub(&shared->room_asked_n, 1); /* the next one asks again */
 }
 
-/* What this number says about the others; see descriptors.h. */
+/* At least so many descriptors are in use; see descriptors.h. */
+static int count_in_use(const struct service_shared *shared, int fd)
+{
+    int counted = shared->descriptors.used + (int)connections_open(shared);
+
+    return fd > counted ? fd : counted;
+}
+
 static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
+    int in_use = count_in_use(arrivals->shared, fd);
     unsigned long skipped;
 
-    arrivals->tight = fd >= descriptors->tight_from;
-    if (fd < descriptors->crowded_from)
+    arrivals->tight = in_use >= descriptors->tight_from;
+    if (in_use < descriptors->crowded_from)
         return LISTENER_ROOM;
     ask_for_room(arrivals->shared);
     if (log_valve_open(&arrivals->crowd_valve, &skipped))
         log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
                     skipped);
-    if (fd < descriptors->tight_from)
+    if (in_use < descriptors->tight_from)
         return LISTENER_ROOM;
-    return fd < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
+    return in_use < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
 }
 
 bool arrival_wants(void *arg)

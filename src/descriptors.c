@@ -68,6 +68,7 @@ void descriptors_part(size_t limit, size_t used, unsigned workers_n,
     tight = clamp(tight, 0, room / 4);
     crowd = clamp(crowd, 0, room / 4);
     *ret_descriptors = (struct descriptors){
+        .used = (int)(limit - left),
         .crowded_from = (int)(limit - own - cells - tight - crowd),
         .tight_from = (int)(limit - own - cells - tight),
         .clients_end = (int)(limit - own - cells),

@@ -6,7 +6,8 @@ Crowds of four kinds, one after the other: connections that say nothing; that se
 no more; that rest after a request; and that ask for streams.  While a crowd is there, streams that
 were open before must go on, publishing over new connections must work, and the process must neither
 spin nor fill its log; and when the crowd has gone, everything must be as before within a second.
-With --comeback the connections that are closed are opened again at once, for as long as it lasts.
+With --comeback the connections that are closed are opened again at once, for as long as it lasts;
+what that costs is printed, and not judged: each of them is work that somebody asked for.
 """
 
 import argparse
@@ -163,7 +164,8 @@ class Trial:
         slow = wire.SLOW
         self.expect(len(self.latencies) >= self.tries * 0.98,
                     f"only {len(self.latencies)} of {self.tries} publishes were taken")
-        self.expect(share <= CPU_MOST * slow or self.options.no_figures, f"{share:.1%} of a core")
+        self.expect(share <= CPU_MOST * slow or self.options.no_figures or self.options.comeback,
+                    f"{share:.1%} of a core")
         self.expect(lines <= (lasted + 1) * LINES_A_SECOND * 3, f"{lines} lines in {lasted:.0f} s")
         self.expect(back <= BACK_SECONDS * slow or self.options.no_figures,
                     f"{back:.2f} s until it served again")
