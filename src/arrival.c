@@ -106,7 +106,8 @@ static bool may_come(struct arrivals *arrivals, const struct peer *peer, bool pr
 
 /* ---- descriptors ---- */
 
-/* On the worker: close what has been of no use for longest. */
+/* On the worker: close what has been of no use for longest.  When there is nothing but newcomers
+ * whom nobody has looked at, that is asked again in the next turn. */
 static void make_room(void *arg)
 {
     struct service *service = arg;
@@ -117,6 +118,8 @@ static void make_room(void *arg)
         cells_crowd_out(service->cells);
     else if (waits_since_ms != INT64_MAX)
         gate_crowd_out(service->gate);
+    else if (gate_count(service->gate) > 0 && worker_post(service->worker, make_room, arg) == 0)
+        return;
     atomic_fetch_sub(&service->shared->room_asked_n, 1);
 }
 
