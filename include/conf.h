@@ -26,6 +26,9 @@ struct conf {
         struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
         uint64_t workers;        /* 0: one a core */
         char *www;               /* folder of the page; empty: none */
+        struct conf_list trusted_proxies; /* ADDR, ADDR/BITS or "unix" */
+        int forwarded_header;             /* enum conf_forwarded_header */
+        struct conf_list proxy_protocol;  /* items of `listen` */
     } server;
     struct {
         uint64_t heartbeat_ms;
@@ -47,8 +50,13 @@ struct conf {
         uint64_t idempotency_keys;
     } history;
     struct {
-        uint64_t memory;  /* 0: conf_memory_bytes() */
-        uint64_t streams; /* 0: what the descriptors allow */
+        uint64_t memory;      /* 0: conf_memory_bytes() */
+        uint64_t connections; /* 0: what the descriptors allow; so for streams */
+        uint64_t connections_per_address; /* 0: no limit, like the next three */
+        uint64_t accept_rate;             /* a second */
+        uint64_t streams_per_address;
+        uint64_t streams_per_user;
+        uint64_t streams;
         uint64_t event_bytes;
         uint64_t body_bytes;
         uint64_t header_bytes;
@@ -78,6 +86,9 @@ struct conf {
 };
 
 enum conf_auth_mode { CONF_AUTH_NONE };
+
+/* By which header trusted proxies name their client. */
+enum conf_forwarded_header { CONF_X_FORWARDED_FOR, CONF_FORWARDED };
 
 /* Where and why a setting was refused, as one line for the operator. */
 struct conf_error {

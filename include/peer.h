@@ -11,14 +11,18 @@
 /* The address of a peer, as little as it takes.  Family 0: a unix socket. */
 struct peer {
     uint8_t address[16]; /* network order; IPv4 in the first four bytes */
-    uint16_t port;       /* host order */
-    uint16_t family;     /* AF_INET, AF_INET6 or 0; IPv4-mapped IPv6 is AF_INET */
+    uint16_t port;       /* host order; 0: not known */
+    uint16_t family;     /* AF_INET, AF_INET6, 0 or PEER_UNKNOWN; IPv4-mapped IPv6 is AF_INET */
 };
+
+/* Somebody behind a proxy that does not say who.  A sockaddr of AF_UNSPEC. */
+#define PEER_UNKNOWN UINT16_MAX
 
 void peer_from_sockaddr(const struct sockaddr *address, struct peer *ret_peer);
 
 #define PEER_TEXT_BYTES 64
-/* "192.0.2.1:4711", "[2001:db8::1]:4711" or "unix".  Returns `to`. */
+/* "192.0.2.1:4711", "[2001:db8::1]:4711", without a port that is not known "192.0.2.1" and
+ * "2001:db8::1"; "unix" or "unknown".  Returns `to`. */
 const char *peer_text(const struct peer *peer, char to[PEER_TEXT_BYTES]);
 
 bool peer_is_loopback(const struct peer *peer); /* a unix socket is */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "admission.h"
 #include "cell.h"
 #include "origin.h"
 
@@ -53,6 +54,7 @@ struct request {
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
     struct stream *stream; /* GET /events once it is open */
+    struct admission_seat seat;
     LIST_ENTRY(request) link;
 };
 

@@ -10,10 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "admission.h"
 #include "cell.h"
+#include "descriptors.h"
 #include "gate.h"
 #include "hub.h"
 #include "linger.h"
+#include "log.h"
 #include "pages.h"
 #include "request.h"
 #include "streams.h"
@@ -31,9 +34,12 @@ struct service_shared {
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
+    struct admission *admission;
+    struct descriptors descriptors;
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
+    _Atomic size_t room_asked_n; /* asked of workers to make room, and not answered yet */
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
     _Atomic bool has_backup; /* a copy of the store is being made or sent */
@@ -47,6 +53,7 @@ struct service {
     struct cells *cells;
     struct gate *gate;
     struct request_list receiving; /* requests whose body is not complete */
+    struct log_valve limit_valve;  /* streams refused at a limit of one client */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };

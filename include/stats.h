@@ -18,7 +18,16 @@
 #define STATS_ROWS(row)                                                                            \
     row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted")                     \
     row(CONNECTIONS_OPEN, connections_open, true, "sockets open now")                              \
+    row(CONNECTIONS_WAITING, connections_waiting, true, "sockets without a whole request so far")  \
+    row(CONNECTIONS_RESTING, connections_resting, true, "connections between two requests")        \
     row(CONNECTIONS_SHED, connections_shed, false, "sockets closed at once: no descriptors left")  \
+    row(CONNECTIONS_CROWDED_OUT, connections_crowded_out, false, "idle ones closed for new ones")  \
+    row(CONNECTIONS_REFUSED, connections_refused, false, "sockets closed at limits.connections")   \
+    row(CONNECTIONS_REFUSED_ADDRESS, connections_refused_address, false,                           \
+        "sockets closed at limits.connections_per_address")                                        \
+    row(PROXY_HEADERS_REFUSED, proxy_headers_refused, false,                                       \
+        "sockets closed: no PROXY header, or of somebody not trusted")                             \
+    row(ACCEPT_WAITS, accept_waits, false, "times accepting waited for limits.accept_rate")        \
     row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
     row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
@@ -29,6 +38,10 @@
     row(STREAMS_OPENED, streams_opened, false, "streams begun")                                    \
     row(STREAMS_OPEN, streams_open, true, "streams open now")                                      \
     row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit")                     \
+    row(STREAMS_REFUSED_ADDRESS, streams_refused_address, false,                                   \
+        "of them, at limits.streams_per_address")                                                  \
+    row(STREAMS_REFUSED_USER, streams_refused_user, false,                                         \
+        "of them, at limits.streams_per_user")                                                     \
     row(STREAMS_LEFT, streams_left, false, "streams ended by the client")                          \
     row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
     row(STREAMS_VANISHED, streams_vanished, false, "streams evicted: no answer")                   \

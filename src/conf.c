@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "conf_internal.h"
 #include "conf_value.h"
 #include "log.h"
@@ -73,6 +74,8 @@ static bool is_anything(const char *value)
 }
 
 static const char *const auth_modes[] = {[CONF_AUTH_NONE] = "none", NULL};
+static const char *const forwarded_headers[] = {
+    [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
 static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
                                          [LOG_LEVEL_WARNING] = "warning",
                                          [LOG_LEVEL_INFO] = "info",
@@ -121,6 +124,15 @@ static const struct row rows[] = {
           "Threads that serve connections; 0 is one for each core."),
     TEXT("server.www", server.www, BUGLE_WWWDIR, is_anything, "a folder", RESTART,
          "Folder of the page served at /; empty serves none."),
+    LIST("server.trusted_proxies", server.trusted_proxies, "", address_is_network,
+         "ADDR, ADDR/BITS or unix", RESTART,
+         "Proxies that are believed when they say who their client is."),
+    CHOICE("server.forwarded_header", server.forwarded_header, "x-forwarded-for",
+           forwarded_headers, "x-forwarded-for or forwarded", RESTART,
+           "The header by which trusted proxies name their client."),
+    LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
+         "items of server.listen", RESTART,
+         "Where every connection begins with a PROXY header, of a trusted proxy."),
 
     DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
@@ -157,6 +169,16 @@ static const struct row rows[] = {
 
     BYTES("limits.memory", limits.memory, "0", "0", "1024G", RESTART,
           "Memory of the whole process; 0 is half of what the machine or the cgroup allows."),
+    COUNT("limits.connections", limits.connections, "0", "0", "10000000", RELOAD,
+          "Connections open at once; 0 is what the limit on descriptors allows."),
+    COUNT("limits.connections_per_address", limits.connections_per_address, "512", "0", "10000000",
+          RELOAD, "Connections from one address; 0 is no limit."),
+    COUNT("limits.accept_rate", limits.accept_rate, "0", "0", "1000000", RELOAD,
+          "Connections accepted a second, the others wait; 0 is no limit."),
+    COUNT("limits.streams_per_address", limits.streams_per_address, "256", "0", "10000000", RELOAD,
+          "Streams of clients at one address; 0 is no limit."),
+    COUNT("limits.streams_per_user", limits.streams_per_user, "16", "0", "10000000", RELOAD,
+          "Streams of one user; 0 is no limit."),
     COUNT("limits.streams", limits.streams, "0", "0", "10000000", RESTART,
           "Streams open at once; 0 is what the limit on descriptors allows."),
     BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", RELOAD,
@@ -579,6 +601,30 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
     return 0;
 }
 
+static bool has_item(const struct conf_list *list, const char *wanted)
+{
+    for (size_t i = 0; i < list->items_n; i++)
+        if (strcmp(list->items[i], wanted) == 0)
+            return true;
+    return false;
+}
+
+static int check_proxy_protocol(const struct conf *conf, struct conf_error *ret_error)
+{
+    const struct conf_list *items = &conf->server.proxy_protocol;
+
+    for (size_t i = 0; i < items->items_n; i++)
+        if (!has_item(&conf->server.listen, items->items[i]))
+            return conf_refuse(ret_error, -EINVAL,
+                               "server.proxy_protocol has %s, expected an item of server.listen",
+                               items->items[i]);
+    if (items->items_n > 0 && conf->server.trusted_proxies.items_n == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "server.proxy_protocol: PROXY headers are taken of trusted proxies "
+                           "only: name them in server.trusted_proxies");
+    return 0;
+}
+
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
     if (conf->server.listen.items_n == 0)
@@ -588,6 +634,8 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
         error = check_leasts(conf, ret_error);
     if (!error)
         error = check_memory(conf, ret_error);
+    if (!error)
+        error = check_proxy_protocol(conf, ret_error);
     return error ? error : check_rooms(conf, ret_error);
 }
 

@@ -34,7 +34,9 @@ void peer_from_sockaddr(const struct sockaddr *address, struct peer *ret_peer)
     memset(ret_peer, 0, sizeof(*ret_peer));
     if (address == NULL)
         return;
-    if (address->sa_family == AF_INET6) {
+    if (address->sa_family == AF_UNSPEC) {
+        ret_peer->family = PEER_UNKNOWN;
+    } else if (address->sa_family == AF_INET6) {
         from_ipv6((const struct sockaddr_in6 *)(const void *)address, ret_peer);
     } else if (address->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
@@ -51,7 +53,11 @@ const char *peer_text(const struct peer *peer, char to[PEER_TEXT_BYTES])
 
     if (peer->family == 0)
         return strcpy(to, "unix");
+    if (peer->family == PEER_UNKNOWN)
+        return strcpy(to, "unknown");
     inet_ntop(peer->family, peer->address, address, sizeof(address));
+    if (peer->port == 0)
+        return strcpy(to, address);
     snprintf(to, PEER_TEXT_BYTES, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
              peer->port);
     return to;
@@ -63,7 +69,7 @@ bool peer_is_loopback(const struct peer *peer)
         return peer->address[0] == 127;
     if (peer->family == AF_INET6)
         return memcmp(peer->address, &in6addr_loopback, 16) == 0;
-    return true;
+    return peer->family != PEER_UNKNOWN;
 }
 
 /*

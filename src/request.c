@@ -74,7 +74,9 @@ static void linger(struct request *request)
     int fd = request_fd(request);
     int copy = fd >= 0 ? dup(fd) : -1;
 
-    if (copy >= 0)
+    if (copy >= request->service->shared->descriptors.clients_end)
+        close(copy); /* a descriptor that is not for clients: no room for manners */
+    else if (copy >= 0)
         linger_take(request->service->linger, copy);
 }
 

@@ -315,7 +315,19 @@ static void on_completed(struct cell *cell, struct MHD_Connection *connection, v
     *context = NULL;
 }
 
+static void on_closed(void *arg, const struct sockaddr *address)
+{
+    struct service *service = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    admission_drop_connection(service->shared->admission, &peer);
+}
+
 struct cell_handler routes_handler(struct service *service)
 {
-    return (struct cell_handler){.arg = service, .request = on_request, .completed = on_completed};
+    return (struct cell_handler){.arg = service,
+                                 .request = on_request,
+                                 .completed = on_completed,
+                                 .closed = on_closed};
 }

@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "arrival.h"
 #include "clock.h"
 #include "listener.h"
 #include "log.h"
@@ -40,9 +40,6 @@
 /* Of limits.memory, what the keys of a store in memory may take; and one of them at most. */
 #define KEYS_SHARE 8
 #define KEY_BYTES 448
-/* Of the descriptors, what streams leave to other requests, cells, the store and admin. */
-#define STREAMS_PER_MILLE 900
-#define DESCRIPTORS_RESERVED 32
 
 struct server {
     struct conf *conf;
@@ -58,6 +55,7 @@ struct server {
     struct hub *hub;
     struct pager *pager;
     struct listener *listener;
+    struct arrivals arrivals;
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
@@ -97,23 +95,6 @@ static void on_tick(void *arg, int64_t now_ms)
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
     cells_tick(service->cells);
-}
-
-/* A new socket on its way to its worker. */
-struct arrival {
-    struct service *service;
-    int fd;
-    socklen_t address_n;
-    struct sockaddr_storage address;
-};
-
-static void on_arrival(void *arg)
-{
-    struct arrival *arrival = arg;
-
-    gate_take(arrival->service->gate, arrival->fd,
-              (const struct sockaddr *)(void *)&arrival->address, arrival->address_n);
-    free(arrival);
 }
 
 /* The end of one worker's work; runs on the worker. */
@@ -186,41 +167,6 @@ static int build_farewells(struct server *server)
             return fail("out of memory");
     }
     return 0;
-}
-
-/* ---- main thread: sockets ---- */
-
-static struct service *least_loaded(struct server *server)
-{
-    struct service *best = &server->shared.services[0];
-
-    for (unsigned i = 1; i < server->shared.services_n; i++)
-        if (worker_load(server->shared.services[i].worker) < worker_load(best->worker))
-            best = &server->shared.services[i];
-    return best;
-}
-
-static void take_socket(void *arg, int fd, const struct sockaddr *address, socklen_t address_n)
-{
-    struct server *server = arg;
-    struct arrival *arrival = malloc(sizeof(*arrival));
-
-    if (arrival == NULL) {
-        close(fd);
-        return;
-    }
-    arrival->service = least_loaded(server);
-    arrival->fd = fd;
-    arrival->address_n = address_n <= sizeof(arrival->address) ? address_n : 0;
-    memcpy(&arrival->address, address, arrival->address_n);
-    worker_load_add(arrival->service->worker, 1);
-    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, 1);
-    if (worker_post(arrival->service->worker, on_arrival, arrival) == 0)
-        return;
-    worker_load_add(arrival->service->worker, -1);
-    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, -1);
-    close(fd);
-    free(arrival);
 }
 
 /* ---- main thread: signals ---- */
@@ -309,33 +255,26 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     server->conf = conf;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     history_set_reserve(server->history, conf->history.disk_reserve);
+    server->arrivals.conf = conf;
+    listener_set_conf(server->listener, conf);
     hand_over_conf(server);
     log_info("settings reloaded");
 }
 
 /* ---- building ---- */
 
-static size_t raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 1024;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return limit.rlim_cur;
-}
-
 /* Streams stop short of the limit, so that publishing and looking after things still work. */
-static size_t streams_allowed(const struct conf *conf, size_t descriptors)
+static void part_descriptors(struct server *server, size_t limit)
 {
-    size_t usable = descriptors > DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED : 1;
-    size_t allowed = usable * STREAMS_PER_MILLE / 1000;
+    struct service_shared *shared = &server->shared;
+    size_t wanted = server->conf->limits.streams;
 
-    return conf->limits.streams > 0 && conf->limits.streams < allowed ? conf->limits.streams
-                                                                      : allowed;
+    descriptors_part(limit, descriptors_used(limit), shared->services_n, &shared->descriptors);
+    shared->streams_max = shared->descriptors.streams_max;
+    if (wanted > 0 && wanted < shared->streams_max)
+        shared->streams_max = wanted;
+    for (unsigned i = 0; i < shared->services_n; i++)
+        cells_set_descriptors_end(shared->services[i].cells, shared->descriptors.cells_end);
 }
 
 static size_t keys_max(const struct conf *conf)
@@ -395,7 +334,7 @@ static int build_service(struct server *server, unsigned index)
     service->cells = cells_new(service->worker, service->streams, &handler);
     if (service->cells == NULL)
         return fail("out of memory");
-    service->gate = gate_new(service->worker, service->cells, service->linger);
+    service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
     return service->gate != NULL ? 0 : fail("out of memory");
 }
 
@@ -489,11 +428,14 @@ static int add_own_origin(struct conf_list *origins, const char *url)
 
 static int build_listener(struct server *server)
 {
-    struct listener_sink sink = {.take = take_socket, .arg = server};
+    struct listener_sink sink = {
+        .wants = arrival_wants, .take = arrival_take, .arg = &server->arrivals};
     struct conf_list *origins = &server->shared.own_origins;
     struct conf_error error;
     const char *url;
 
+    server->arrivals = (struct arrivals){
+        .shared = &server->shared, .conf = server->conf, .stats = &server->stats};
     server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &error);
     if (server->listener == NULL)
         return fail(error.text);
@@ -517,11 +459,11 @@ static const char *page_folder(const struct conf *conf)
 
 static int build(struct server *server)
 {
+    size_t descriptors = descriptors_raise();
     struct conf_error error;
 
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
-    server->shared.streams_max = streams_allowed(server->conf, raise_descriptors());
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");
@@ -532,11 +474,15 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
+    server->shared.admission = admission_new(server->conf);
+    if (server->shared.admission == NULL)
+        return fail("out of memory");
     if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     if (build_listener(server) != 0)
         return -1;
     memory_tick(server->memory, &server->stats);
+    part_descriptors(server, descriptors); /* of those that are not in use by now */
     return 0;
 }
 
@@ -623,6 +569,7 @@ static void free_server(struct server *server)
     pager_free(server->pager);
     free_farewells(server);
     free_services(server);
+    admission_free(server->shared.admission);
     hub_free(server->hub);
     history_free(server->history);
     pages_free(server->shared.pages);

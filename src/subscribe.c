@@ -10,7 +10,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "client.h"
 #include "clock.h"
+#include "log.h"
 #include "query.h"
 #include "respond.h"
 #include "service.h"
@@ -173,8 +175,9 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
 }
 
 /* An EventSource takes every answer but a 200 for final, so at a limit it is told to come back
- * later in the one way it understands. */
-static int respond_full(struct request *request)
+ * later in the one way it understands; others get a status and a code. */
+static int respond_limit(struct request *request, unsigned status, const char *code,
+                         const char *detail)
 {
     unsigned retry_ms =
         SHED_RETRY_MIN_MS + arc4random_uniform(SHED_RETRY_MAX_MS - SHED_RETRY_MIN_MS + 1);
@@ -184,7 +187,7 @@ static int respond_full(struct request *request)
     if (!has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream")) {
         struct problem problem;
 
-        problem_set(&problem, 503, "too_many_streams", "The gateway has no room for more streams.");
+        problem_set(&problem, status, code, "%s", detail);
         problem.retry_after_s = (retry_ms + 999) / 1000;
         return respond_problem(request, &problem);
     }
@@ -194,7 +197,40 @@ static int respond_full(struct request *request)
     return response != NULL ? queue(request, response) : MHD_NO;
 }
 
-/* Count the stream in, unless there are too many. */
+static int respond_full(struct request *request)
+{
+    return respond_limit(request, 503, "too_many_streams",
+                         "The gateway has no room for more streams.");
+}
+
+/* At most one line a second: clients can provoke it. */
+static void log_limit(struct request *request, const struct peer *client, const char *limit)
+{
+    char text[PEER_TEXT_BYTES];
+    unsigned long skipped;
+
+    if (log_valve_open(&request->service->limit_valve, &skipped))
+        log_info("a stream of %s was refused: %s (%lu more like it)", peer_text(client, text),
+                 limit, skipped);
+}
+
+static int respond_address_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
+    log_limit(request, client, "limits.streams_per_address");
+    return respond_limit(request, 429, "too_many_streams_of_address",
+                         "Clients at this address have as many streams as they may.");
+}
+
+static int respond_user_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
+    log_limit(request, client, "limits.streams_per_user");
+    return respond_limit(request, 429, "too_many_streams_of_user",
+                         "This user has as many streams as one may.");
+}
+
+/* Count the stream in, unless there are too many in all. */
 static bool take_place(struct service_shared *shared)
 {
     if (atomic_fetch_add(&shared->streams_n, 1) < shared->streams_max)
@@ -203,28 +239,53 @@ static bool take_place(struct service_shared *shared)
     return false;
 }
 
-static int open_stream(struct request *request, struct stream_ask *ask)
+static void leave_place(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
-    struct MHD_Response *response;
 
-    if (!memory_has_room(request, ask) || !take_place(shared))
+    atomic_fetch_sub(&shared->streams_n, 1);
+    admission_leave_seat(shared->admission, &request->seat);
+}
+
+/* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
+static int take_seat(struct request *request, const struct stream_ask *ask)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct message_name *user = &ask->filter->user;
+    struct admission_limits limits = {conf->limits.streams_per_address,
+                                      conf->limits.streams_per_user};
+
+    switch (admission_take_seat(request->service->shared->admission, &ask->peer, user->bytes,
+                                user->bytes_n, &limits, &request->seat)) {
+    case ADMISSION_GRANTED:
+        return -1;
+    case ADMISSION_ADDRESS_FULL:
+        return respond_address_full(request, &ask->peer);
+    case ADMISSION_USER_FULL:
+        return respond_user_full(request, &ask->peer);
+    }
+    return MHD_NO;
+}
+
+static int open_stream(struct request *request, struct stream_ask *ask)
+{
+    struct MHD_Response *response;
+    if (!memory_has_room(request, ask))
         return respond_full(request);
+    int result = take_seat(request, ask);
+    if (result >= 0)
+        return result;
+    if (!take_place(request->service->shared)) {
+        admission_leave_seat(request->service->shared->admission, &request->seat);
+        return respond_full(request);
+    }
     request->stream = stream_open(cell_host(request->cell), request->connection,
                                   request_fd(request), ask, &response);
     if (request->stream == NULL) {
-        atomic_fetch_sub(&shared->streams_n, 1);
+        leave_place(request);
         return respond_full(request);
     }
     return queue(request, response);
-}
-
-static void read_peer(struct request *request, struct stream_ask *ask)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-    peer_from_sockaddr(info != NULL ? info->client_addr : NULL, &ask->peer);
 }
 
 int subscribe_handle(struct request *request)
@@ -246,7 +307,7 @@ int subscribe_handle(struct request *request)
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
-    read_peer(request, &ask);
+    client_of(request, &ask.peer);
     ask.filter = query_make_filter(&names);
     if (ask.filter == NULL)
         return respond_full(request);
@@ -259,5 +320,5 @@ void subscribe_completed(struct request *request)
 {
     stream_closed(request->stream);
     request->stream = NULL;
-    atomic_fetch_sub(&request->service->shared->streams_n, 1);
+    leave_place(request);
 }
