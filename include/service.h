@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "cell.h"
+#include "crew.h"
 #include "gate.h"
 #include "hub.h"
 #include "linger.h"
@@ -25,6 +26,7 @@ struct service;
 struct service_shared {
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies, beside the loops */
     struct pages *pages;
     struct service *services; /* one a worker */
     unsigned services_n;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "crew.h"
 #include "listener.h"
 #include "log.h"
 #include "pager.h"
@@ -24,6 +25,8 @@
 #include "store.h"
 
 #define PAGER_THREADS 2
+/* Readers of bodies stand back: whoever sends a lot at once can wait, live delivery cannot. */
+#define READER_NICE 5
 #define DRAIN_LOOK_MS 20
 /* After the drain window: for the farewells, then for what must not hold the process. */
 #define DRAIN_GRACE_MS 1500
@@ -45,6 +48,7 @@ struct server {
     struct history *history;
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies */
     struct listener *listener;
     struct stats stats;
     struct service_shared shared;
@@ -340,6 +344,7 @@ static int build_store(struct server *server)
     struct hub_limits hub_limits = {
         .queue_bytes_max = conf->limits.queue_bytes,
         .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
+        .queue_wait_max_ns = (int64_t)conf->limits.queue_wait_ms * 1000000,
     };
 
     server->history = store_open(conf->history.store, &limits, &error);
@@ -480,6 +485,10 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
+    server->readers = crew_new("bugle-reader", 1 + count_workers(server->conf) / 4, 1, READER_NICE);
+    if (server->readers == NULL)
+        return fail("no threads for reading bodies");
+    server->shared.readers = server->readers;
     if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     return build_listener(server);
@@ -523,6 +532,7 @@ static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, 
 static void stop_threads(struct server *server)
 {
     hub_stop(server->hub);
+    crew_stop(server->readers);
     post_to_all(server, close_all);
     if (!wait_for_all(server, &server->closed_n, clock_mono_ms() + CLOSE_MAX_MS, CLOSE_LOOK_MS)) {
         /* stopping a daemon now would abort the process with a core: leave it to the kernel */
@@ -531,6 +541,8 @@ static void stop_threads(struct server *server)
     }
     pager_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
+    crew_free(server->readers);
+    server->readers = NULL;
     for (unsigned i = 0; i < server->shared.services_n; i++)
         worker_stop(server->shared.services[i].worker);
 }
@@ -566,6 +578,7 @@ static void free_server(struct server *server)
 {
     listener_free(server->listener);
     pager_free(server->pager);
+    crew_free(server->readers);
     free_farewells(server);
     free_services(server);
     hub_free(server->hub);
