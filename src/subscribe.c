@@ -17,8 +17,6 @@
 
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
-#define SHED_RETRY_MIN_MS 30000
-#define SHED_RETRY_MAX_MS 60000
 
 /* ---- where to begin ---- */
 
@@ -148,26 +146,62 @@ static int respond_head(struct request *request)
     return response != NULL ? queue(request, response) : MHD_NO;
 }
 
-/* An EventSource takes every answer but a 200 for final, so at a limit it is told to come back
- * later in the one way it understands. */
-static int respond_full(struct request *request)
+/* An answer that is one line and an end. */
+struct away {
+    size_t text_n;
+    size_t said_n;
+    char text[STREAM_AWAY_BYTES];
+};
+
+/* The end is one without the last chunk, after which every client comes back. */
+static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
 {
-    unsigned retry_ms =
-        SHED_RETRY_MIN_MS + arc4random_uniform(SHED_RETRY_MAX_MS - SHED_RETRY_MIN_MS + 1);
-    char text[48];
+    struct away *away = cls;
+    size_t n = away->text_n - away->said_n;
+
+    (void)offset;
+    if (n == 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    n = n < max ? n : max;
+    memcpy(buf, away->text + away->said_n, n);
+    away->said_n += n;
+    return (ssize_t)n;
+}
+
+static int send_away(struct request *request, unsigned retry_ms)
+{
+    struct away *away = calloc(1, sizeof(*away));
+    struct MHD_Response *response = NULL;
+
+    if (away == NULL)
+        return MHD_NO;
+    away->text_n =
+        (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
+    response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away, away, free);
+    if (response != NULL)
+        return queue(request, response);
+    free(away);
+    return MHD_NO;
+}
+
+int subscribe_refuse(struct request *request, unsigned status, const char *code, const char *detail)
+{
+    unsigned retry_ms = stream_away_ms();
+    struct problem problem;
 
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
-    if (!has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream")) {
-        struct problem problem;
+    if (has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return send_away(request, retry_ms);
+    problem_set(&problem, status, code, "%s", detail);
+    problem.retry_after_s = (retry_ms + 999) / 1000;
+    return respond_problem(request, &problem);
+}
 
-        problem_set(&problem, 503, "too_many_streams", "The gateway has no room for more streams.");
-        problem.retry_after_s = (retry_ms + 999) / 1000;
-        return respond_problem(request, &problem);
-    }
-    int n = snprintf(text, sizeof(text), "retry: %u\n\n", retry_ms);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
-    return response != NULL ? queue(request, response) : MHD_NO;
+static int respond_full(struct request *request)
+{
+    return subscribe_refuse(request, 503, "too_many_streams",
+                            "The gateway has no room for more streams.");
 }
 
 /* Count the stream in, unless there are too many. */
