@@ -6,7 +6,7 @@
  *
  * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
  * waits for its commit is bounded: in bytes, in age, and by how long it will wait, which follows
- * from how fast the latest commits were.  Past that hub_admit() says no.
+ * from how long the latest waited behind how much.  Past that hub_admit() says no.
  */
 #ifndef BUGLE_HUB_H
 #define BUGLE_HUB_H
@@ -50,7 +50,9 @@ struct hub_op {
     int result;
     size_t conflict_at;
 
-    int64_t submitted_ns; /* the hub's own use, as is the next */
+    int64_t submitted_ns; /* the hub's own use, as are the next three */
+    int64_t admitted_ns;  /* 0: never asked for */
+    size_t queued_bytes;  /* in all, with its own, when it was admitted */
     bool in_commit;       /* the answer depends on the commit under way */
 };
 
@@ -103,9 +105,13 @@ void hub_free(struct hub *hub); /* accepts NULL; stopped or never started */
 
 /*
  * Ask whether `bytes` more may wait, and count them if so; the answer to the operation counts
- * them off again.  False: overload, say 503.  Any thread; no lock.
+ * them off again.
+ *
+ * op  what they are for: how long it waits, from here to its answer, tells the pace.  Or NULL.
+ *
+ * False: overload, say 503.  Any thread; no lock.
  */
-bool hub_admit(struct hub *hub, size_t bytes);
+bool hub_admit(struct hub *hub, size_t bytes, struct hub_op *op);
 
 /* What was admitted as `was` bytes costs `is`: before hub_submit(), when the events are made, or
  * with 0 when there will be no operation.  Any thread; no lock. */

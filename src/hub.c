@@ -18,11 +18,11 @@
  * the last. */
 #define BATCH_EVENTS_MAX 8192
 #define HOUSEKEEPING_MS 250
-/* Commits of less than this say nothing about the store's pace: the sync is all of them.  So much
- * may wait however slow the store is, or else nobody would ever learn that it is fast again. */
+/* Behind less than this, waiting says nothing about the pace: the sync is all of it.  So much may
+ * wait however slow the store is, or else nobody would ever learn that it is fast again. */
 #define PACE_BYTES_MIN ((size_t)65536)
 #define ROOM_BYTES_MIN (2 * PACE_BYTES_MIN)
-/* The pace is a mean in which a commit weighs this much less with each that follows. */
+/* The pace is a mean in which a turn weighs this much less with each that follows. */
 #define PACE_KEEPS(value) ((value)-(value) / 8)
 
 struct hub {
@@ -41,7 +41,7 @@ struct hub {
 
     _Atomic bool refuses_backups;
     bool backup_begun; /* the thread's own */
-    int64_t paced_ns; /* how long the latest commits took, and their bytes */
+    int64_t paced_ns; /* how long the latest have waited, and behind how many bytes */
     int64_t paced_bytes;
     _Atomic size_t queue_bytes;
     _Atomic size_t room_bytes;
@@ -135,13 +135,18 @@ bool hub_is_full(const struct hub *hub, size_t bytes)
     return hub_lag_ns(hub) > hub->limits.queue_age_max_ns || !has_room(hub, queued, bytes);
 }
 
-bool hub_admit(struct hub *hub, size_t bytes)
+bool hub_admit(struct hub *hub, size_t bytes, struct hub_op *op)
 {
     if (hub_lag_ns(hub) > hub->limits.queue_age_max_ns)
         return false;
     size_t was = atomic_fetch_add_explicit(&hub->queue_bytes, bytes, memory_order_relaxed);
-    if (has_room(hub, was, bytes))
+    if (has_room(hub, was, bytes)) {
+        if (op != NULL) {
+            op->admitted_ns = clock_mono_ns();
+            op->queued_bytes = was + bytes;
+        }
         return true;
+    }
     atomic_fetch_sub_explicit(&hub->queue_bytes, bytes, memory_order_relaxed);
     return false;
 }
@@ -433,19 +438,9 @@ static struct hub_batch *make_batch(struct hub *hub, struct turn *turn)
     return NULL;
 }
 
-static void serve(struct hub *hub, struct turn *turn)
-{
-    struct hub_batch *batch = turn->events_n > 0 ? make_batch(hub, turn) : NULL;
-
-    atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
-    hand_out(hub, turn, batch);
-    hub_batch_unref(batch);
-}
-
 /* ---- how much may wait ---- */
 
-/* What the store takes in limits.queue_wait at the pace of late.  The bytes under way are in the
- * queue until they are answered, so that is what the last in the queue waits in all. */
+/* What is answered in limits.queue_wait at the pace of late. */
 static void set_room(struct hub *hub)
 {
     double bytes_a_ns = (double)hub->paced_bytes / (double)hub->paced_ns;
@@ -460,14 +455,33 @@ static void set_room(struct hub *hub)
     atomic_store_explicit(&hub->room_bytes, room, memory_order_relaxed);
 }
 
-/* A turn took so long, with all that follows a commit. */
-static void learn_pace(struct hub *hub, size_t bytes, int64_t took_ns)
+/* Of all that is answered now, the one that had most before it says how fast that went: reading
+ * bodies, the commit before, the own.  (Whatever the stages cost, at a room of pace times wait the
+ * last in the queue waits for just that time.) */
+static void learn_pace(struct hub *hub, const struct turn *turn)
 {
-    if (bytes < PACE_BYTES_MIN || hub->limits.queue_wait_max_ns == 0)
+    const struct hub_op *most = NULL, *op;
+
+    if (hub->limits.queue_wait_max_ns == 0)
         return;
-    hub->paced_ns = PACE_KEEPS(hub->paced_ns) + took_ns + 1;
-    hub->paced_bytes = PACE_KEEPS(hub->paced_bytes) + (int64_t)bytes;
+    STAILQ_FOREACH (op, &turn->ops, link)
+        if (op->admitted_ns != 0 && (most == NULL || op->queued_bytes > most->queued_bytes))
+            most = op;
+    if (most == NULL || most->queued_bytes < PACE_BYTES_MIN)
+        return;
+    hub->paced_ns = PACE_KEEPS(hub->paced_ns) + clock_mono_ns() - most->admitted_ns + 1;
+    hub->paced_bytes = PACE_KEEPS(hub->paced_bytes) + (int64_t)most->queued_bytes;
     set_room(hub);
+}
+
+static void serve(struct hub *hub, struct turn *turn)
+{
+    struct hub_batch *batch = turn->events_n > 0 ? make_batch(hub, turn) : NULL;
+
+    learn_pace(hub, turn);
+    atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
+    hand_out(hub, turn, batch);
+    hub_batch_unref(batch);
 }
 
 /* ---- copies of the store ---- */
@@ -574,7 +588,6 @@ static void *run(void *arg)
     struct hub *hub = arg;
     struct turn turn;
     struct hub_backup *backup;
-    int64_t began_ns;
     bool more = false;
 
     thread_begin("bugle-hub", THREAD_AT_ONCE);
@@ -590,14 +603,12 @@ static void *run(void *arg)
         take_turn(hub, &turn);
         backup = hub->backup;
         pthread_mutex_unlock(&hub->lock);
-        began_ns = clock_mono_ns();
         if (!STAILQ_EMPTY(&turn.ops))
             serve(hub, &turn);
         more = keep_house(hub, more);
         history_settle(hub->history);
         if (backup != NULL)
             serve_backup(hub, backup);
-        learn_pace(hub, turn.bytes, clock_mono_ns() - began_ns);
         pthread_mutex_lock(&hub->lock);
         if (!STAILQ_EMPTY(&hub->waiting))
             hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;

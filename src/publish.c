@@ -450,7 +450,7 @@ int publish_handle(struct request *request)
     if (!begin_reading(request, work, &reading, &problem))
         return refuse(request, &problem);
     /* before the body is read: what is refused for overload must cost little */
-    if (!hub_admit(hub_of(work), request->body_n + EVENT_BYTES_MIN))
+    if (!hub_admit(hub_of(work), request->body_n + EVENT_BYTES_MIN, &work->op))
         return respond_overload(request);
     work->admitted_bytes = request->body_n + EVENT_BYTES_MIN;
     if (request->body_n > ASIDE_BYTES)

@@ -23,8 +23,8 @@ def ms(samples, which="p99_ms"):
 # ---- flood
 
 
-def run_flood(folder, sync_us, seconds, connections=64, events=100, pinned=True):
-    """What one publisher after the other gets, and then all at once without a pause between."""
+def run_flood(folder, sync_us, seconds, connections=64, events=100, times=10, pinned=True):
+    """What few publishers get, and then what is left when so many `times` as much is asked for."""
     shim = tools.build_shim(folder)
     env = {"LD_PRELOAD": str(shim), "SLOW_SHIM_US": str(sync_us)}
     peak = 0
@@ -32,8 +32,8 @@ def run_flood(folder, sync_us, seconds, connections=64, events=100, pinned=True)
         for few in (2, 4, 8, 16):
             calm = tools.result_of(tools.flood(gateway, few, 0, seconds / 2, events, pinned=pinned))
             peak = max(peak, calm["accepted_events_per_s"])
-        storm = tools.result_of(tools.flood(gateway, connections, 0, seconds, events,
-                                            pinned=pinned))
+        storm = tools.result_of(tools.flood(gateway, connections, times * peak / events, seconds,
+                                            events, pinned=pinned))
         return peak, storm, gateway.stats()
 
 
