@@ -23,7 +23,7 @@
 #define PACE_BYTES_MIN ((size_t)65536)
 #define ROOM_BYTES_MIN (2 * PACE_BYTES_MIN)
 /* The pace is a mean in which a turn weighs this much less with each that follows. */
-#define PACE_KEEPS(value) ((value)-(value) / 8)
+#define PACE_KEEPS(value) ((value) - (value) / 8)
 
 struct hub {
     struct history *history;
@@ -41,7 +41,7 @@ struct hub {
 
     _Atomic bool refuses_backups;
     bool backup_begun; /* the thread's own */
-    int64_t paced_ns; /* how long the latest have waited, and behind how many bytes */
+    int64_t paced_ns;  /* how long the latest have waited, and behind how many bytes */
     int64_t paced_bytes;
     _Atomic size_t queue_bytes;
     _Atomic size_t room_bytes;
@@ -445,8 +445,8 @@ static void set_room(struct hub *hub)
 {
     double bytes_a_ns = (double)hub->paced_bytes / (double)hub->paced_ns;
     double bytes = bytes_a_ns * (double)hub->limits.queue_wait_max_ns;
-    size_t room = bytes < (double)hub->limits.queue_bytes_max ? (size_t)bytes
-                                                              : hub->limits.queue_bytes_max;
+    size_t room =
+        bytes < (double)hub->limits.queue_bytes_max ? (size_t)bytes : hub->limits.queue_bytes_max;
 
     if (room < ROOM_BYTES_MIN)
         room = ROOM_BYTES_MIN;

@@ -18,9 +18,9 @@
 #define RETRY_AFTER_MIN_S 1
 #define RETRY_AFTER_MAX_S 5
 #define FIELDS_MAX 64
-/* Reading takes 20 to 70 ns a byte, the most where events are small.  Beyond this, 0.1 to 0.3 ms, it
- * is done beside the loop, whose streams would wait for it, and for all the others that came in the
- * same turn. */
+/* Reading takes 20 to 70 ns a byte, the most where events are small.  Beyond this, 0.1 to 0.3 ms,
+ * it is done beside the loop, whose streams would wait for it, and for all the others that came in
+ * the same turn. */
 #define ASIDE_BYTES 4096
 /* Beyond this an overload is told before the body is read, at the price of the connection. */
 #define UNREAD_BYTES 65536
@@ -418,8 +418,8 @@ static void run_aside(struct crew_task *task, bool stopping)
     struct work *work = aside->work;
 
     aside->stopping = stopping;
-    aside->good = !stopping && read_body(work->request, &aside->reading, &work->body,
-                                         &aside->problem);
+    aside->good =
+        !stopping && read_body(work->request, &aside->reading, &work->body, &aside->problem);
     if (worker_post(work->request->service->worker, take_back, aside) != 0)
         abort();
 }

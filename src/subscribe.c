@@ -175,10 +175,9 @@ static int send_away(struct request *request, unsigned retry_ms)
 
     if (away == NULL)
         return MHD_NO;
-    away->text_n =
-        (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
-    response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away, away, free);
+    away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
+                                                 away, free);
     if (response != NULL)
         return queue(request, response);
     free(away);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loaded before the C library (LD_PRELOAD): a disk whose syncs take SLOW_SHIM_US microseconds longer
- * than they do.
+ * Loaded before the C library (LD_PRELOAD): a disk whose syncs take SLOW_SHIM_US microseconds
+ * longer than they do.
  */
 #define _GNU_SOURCE
 

@@ -276,16 +276,16 @@ static void put_report(void)
 {
     int64_t from_ns = run.mark_ns;
 
-    printf("{\"clients\": %zu, \"back\": %zu, \"refused\": %zu, \"ended\": %zu, \"dropped\": %zu, "
-           "\"nobody_there\": %zu, \"gaps\": %llu, \"duplicates\": %llu, \"resets\": %llu, "
-           "\"other_epochs\": %llu, \"events\": %llu, \"first_back_s\": %.3f, \"all_back_s\": %.3f, "
-           "\"all_caught_up_s\": %.3f, ",
-           run.clients_n, run.back, run.refused, run.ended, run.dropped, run.nobody_there,
-           (unsigned long long)run.gaps, (unsigned long long)run.duplicates,
-           (unsigned long long)run.resets, (unsigned long long)run.epochs,
-           (unsigned long long)run.events, (double)(run.first_back_ns - from_ns) / 1e9,
-           (double)(run.all_back_ns - from_ns) / 1e9,
-           (double)(run.all_caught_up_ns - from_ns) / 1e9);
+    printf(
+        "{\"clients\": %zu, \"back\": %zu, \"refused\": %zu, \"ended\": %zu, \"dropped\": %zu, "
+        "\"nobody_there\": %zu, \"gaps\": %llu, \"duplicates\": %llu, \"resets\": %llu, "
+        "\"other_epochs\": %llu, \"events\": %llu, \"first_back_s\": %.3f, \"all_back_s\": %.3f, "
+        "\"all_caught_up_s\": %.3f, ",
+        run.clients_n, run.back, run.refused, run.ended, run.dropped, run.nobody_there,
+        (unsigned long long)run.gaps, (unsigned long long)run.duplicates,
+        (unsigned long long)run.resets, (unsigned long long)run.epochs,
+        (unsigned long long)run.events, (double)(run.first_back_ns - from_ns) / 1e9,
+        (double)(run.all_back_ns - from_ns) / 1e9, (double)(run.all_caught_up_ns - from_ns) / 1e9);
     load_put_samples("back_after", &run.back_after);
     printf("}\n");
     fflush(stdout);

@@ -237,11 +237,12 @@ static void report(int64_t now_ns)
 {
     double seconds = (double)(now_ns - run.measure_ns) / 1e9;
 
-    printf("{\"seconds\": %.3f, \"accepted_events_per_s\": %.1f, \"accepted_requests_per_s\": %.1f, "
-           "\"refused_requests_per_s\": %.1f, \"ended\": %llu, \"without_retry_after\": %llu, ",
-           seconds, (double)run.events[ACCEPTED] / seconds, (double)run.took[ACCEPTED].n / seconds,
-           (double)run.took[REFUSED].n / seconds, (unsigned long long)run.ended,
-           (unsigned long long)run.without_retry_after);
+    printf(
+        "{\"seconds\": %.3f, \"accepted_events_per_s\": %.1f, \"accepted_requests_per_s\": %.1f, "
+        "\"refused_requests_per_s\": %.1f, \"ended\": %llu, \"without_retry_after\": %llu, ",
+        seconds, (double)run.events[ACCEPTED] / seconds, (double)run.took[ACCEPTED].n / seconds,
+        (double)run.took[REFUSED].n / seconds, (unsigned long long)run.ended,
+        (unsigned long long)run.without_retry_after);
     printf("\"retry_after\": [");
     for (int i = 0; i < 16; i++)
         printf("%s%llu", i > 0 ? ", " : "", (unsigned long long)run.retry_after[i]);
