@@ -445,6 +445,14 @@ static size_t say_farewell(struct stream *stream, char *to, size_t room)
                                    : take_control(stream, to, room);
 }
 
+/* The library takes a connection down in the run after the one in which its reader ended it, and
+ * does not say that it wants one. */
+static ssize_t over(struct stream *stream, ssize_t how)
+{
+    stream->host->wake(stream->host, WORKER_MANY);
+    return how;
+}
+
 /* The last calls.  Whatever the reason, a frame that is part sent goes out whole if it can. */
 static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
 {
@@ -454,21 +462,21 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_NONE:
     case STREAM_END_LEFT:
     case STREAM_END_STALLED:
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_FAILED:
         n = say_farewell(stream, buf, max);
-        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_WITH_ERROR;
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
-        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_WITH_ERROR;
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
         if (stream->partial != NULL)
             n = copy_partial(stream, buf, max);
         else if (stream->pending != 0)
             n = take_control(stream, buf, max);
-        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_OF_STREAM;
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
     }
-    return MHD_CONTENT_READER_END_WITH_ERROR;
+    return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
 }
 
 /* With nothing to send: whoever leaves before the first event of theirs must be able to come back

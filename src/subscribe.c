@@ -148,6 +148,7 @@ static int respond_head(struct request *request)
 
 /* An answer that is one line and an end. */
 struct away {
+    struct stream_host *host;
     size_t text_n;
     size_t said_n;
     char text[STREAM_AWAY_BYTES];
@@ -160,8 +161,12 @@ static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
     size_t n = away->text_n - away->said_n;
 
     (void)offset;
-    if (n == 0)
+    if (n == 0) {
+        /* the library takes the connection down in its next run, and does not say that it wants one
+         */
+        away->host->wake(away->host, WORKER_MANY);
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
     n = n < max ? n : max;
     memcpy(buf, away->text + away->said_n, n);
     away->said_n += n;
@@ -175,6 +180,7 @@ static int send_away(struct request *request, unsigned retry_ms)
 
     if (away == NULL)
         return MHD_NO;
+    away->host = cell_host(request->cell);
     away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
     response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
                                                  away, free);
