@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "thread.h"
+
 #define CREW_QUEUES_MAX 2
 
 struct crew;
@@ -29,12 +31,11 @@ struct crew_task {
  * name       of the threads, at most 15 bytes; static
  * threads_n  at least 1
  * queues_n   at most CREW_QUEUES_MAX; served in turn while all have something
- * nice       0, or how far its threads stand back behind the loops where all want the same core:
- *            10 leaves a loop that wakes up nine tenths of it, and at once
  *
  * NULL when out of memory or threads.
  */
-struct crew *crew_new(const char *name, unsigned threads_n, unsigned queues_n, int nice);
+struct crew *crew_new(const char *name, enum thread_urgency urgency, unsigned threads_n,
+                      unsigned queues_n);
 
 /* Queue a task at the end of a queue.  Any thread; one lock. */
 void crew_give(struct crew *crew, unsigned queue, struct crew_task *task);

@@ -6,14 +6,12 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 STAILQ_HEAD(crew_tasks, crew_task);
 
 struct crew {
     const char *name;
-    int nice;
+    enum thread_urgency urgency;
     unsigned queues_n;
     pthread_mutex_t lock; /* over the next five */
     pthread_cond_t wake;
@@ -45,9 +43,7 @@ static void *run(void *arg)
 {
     struct crew *crew = arg;
 
-    pthread_setname_np(pthread_self(), crew->name);
-    if (crew->nice > 0) /* of this thread alone, on Linux */
-        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), crew->nice);
+    thread_begin(crew->name, crew->urgency);
     pthread_mutex_lock(&crew->lock);
     for (;;) {
         struct crew_task *task = take(crew);
@@ -67,7 +63,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct crew *crew_new(const char *name, unsigned threads_n, unsigned queues_n, int nice)
+struct crew *crew_new(const char *name, enum thread_urgency urgency, unsigned threads_n,
+                      unsigned queues_n)
 {
     struct crew *crew = calloc(1, sizeof(*crew) + threads_n * sizeof(pthread_t));
 
@@ -75,7 +72,7 @@ struct crew *crew_new(const char *name, unsigned threads_n, unsigned queues_n, i
     if (crew == NULL)
         return NULL;
     crew->name = name;
-    crew->nice = nice;
+    crew->urgency = urgency;
     crew->queues_n = queues_n;
     for (unsigned i = 0; i < queues_n; i++)
         STAILQ_INIT(&crew->waiting[i]);

@@ -50,7 +50,7 @@ struct pager *pager_new(struct history *history, unsigned threads_n)
     if (pager == NULL)
         return NULL;
     pager->history = history;
-    pager->crew = crew_new("bugle-pager", threads_n, PAGER_QUEUES, 0);
+    pager->crew = crew_new("bugle-pager", THREAD_LATER, threads_n, PAGER_QUEUES);
     if (pager->crew == NULL) {
         free(pager);
         return NULL;

@@ -25,8 +25,6 @@
 #include "store.h"
 
 #define PAGER_THREADS 2
-/* Readers of bodies stand back: whoever sends a lot at once can wait, live delivery cannot. */
-#define READER_NICE 5
 #define DRAIN_LOOK_MS 20
 /* After the drain window: for the farewells, then for what must not hold the process. */
 #define DRAIN_GRACE_MS 1500
@@ -485,7 +483,8 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
-    server->readers = crew_new("bugle-reader", 1 + count_workers(server->conf) / 4, 1, READER_NICE);
+    server->readers =
+        crew_new("bugle-reader", THREAD_BESIDE, 1 + count_workers(server->conf) / 4, 1);
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;

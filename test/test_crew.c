@@ -9,8 +9,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #define ROOM 64
@@ -23,7 +21,6 @@ struct bench {
     size_t inside_n, most_inside_n;
     char letters[ROOM + 1];
     size_t letters_n, stopped_n;
-    int nice;
 };
 
 struct task {
@@ -38,7 +35,6 @@ static void run(struct crew_task *given, bool stopping)
     struct bench *bench = task->bench;
 
     pthread_mutex_lock(&bench->lock);
-    bench->nice = getpriority(PRIO_PROCESS, (id_t)gettid());
     if (++bench->inside_n > bench->most_inside_n)
         bench->most_inside_n = bench->inside_n;
     pthread_cond_broadcast(&bench->changed);
@@ -64,12 +60,12 @@ static void give(struct bench *bench, unsigned queue, char letter)
     crew_give(bench->crew, queue, &task->task);
 }
 
-static void start(struct bench *bench, unsigned threads_n, unsigned queues_n, int nice)
+static void start(struct bench *bench, unsigned threads_n, unsigned queues_n)
 {
     *bench = (struct bench){.held = false};
     pthread_mutex_init(&bench->lock, NULL);
     pthread_cond_init(&bench->changed, NULL);
-    bench->crew = crew_new("test-crew", threads_n, queues_n, nice);
+    bench->crew = crew_new("test-crew", THREAD_LATER, threads_n, queues_n);
     assert_non_null(bench->crew);
 }
 
@@ -102,7 +98,7 @@ static void test_one_queue_is_served_in_order(void **state)
     struct bench bench;
 
     (void)state;
-    start(&bench, 1, 1, 0);
+    start(&bench, 1, 1);
     for (char letter = 'a'; letter <= 'j'; letter++)
         give(&bench, 0, letter);
     await_letters(&bench, 10);
@@ -116,7 +112,7 @@ static void test_two_queues_take_turns(void **state)
     struct bench bench;
 
     (void)state;
-    start(&bench, 1, 2, 0);
+    start(&bench, 1, 2);
     hold(&bench, true);
     give(&bench, 0, 'a');
     await_inside(&bench, 1);
@@ -136,7 +132,7 @@ static void test_as_many_at_once_as_there_are_threads(void **state)
     struct bench bench;
 
     (void)state;
-    start(&bench, 3, 1, 0);
+    start(&bench, 3, 1);
     hold(&bench, true);
     for (char letter = 'a'; letter <= 'f'; letter++)
         give(&bench, 0, letter);
@@ -147,26 +143,12 @@ static void test_as_many_at_once_as_there_are_threads(void **state)
     crew_free(bench.crew);
 }
 
-static void test_its_threads_stand_back_and_nobody_else_does(void **state)
-{
-    struct bench bench;
-    int own = getpriority(PRIO_PROCESS, (id_t)gettid());
-
-    (void)state;
-    start(&bench, 1, 1, 19);
-    give(&bench, 0, 'a');
-    await_letters(&bench, 1);
-    assert_int_equal(bench.nice, 19);
-    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)gettid()), own);
-    crew_free(bench.crew);
-}
-
 static void test_after_a_stop_tasks_are_run_but_told(void **state)
 {
     struct bench bench;
 
     (void)state;
-    start(&bench, 1, 1, 0);
+    start(&bench, 1, 1);
     hold(&bench, true);
     give(&bench, 0, 'a');
     await_inside(&bench, 1);
@@ -185,7 +167,7 @@ static void test_the_end_leaves_nothing_behind(void **state)
     struct bench bench;
 
     (void)state;
-    start(&bench, 2, 2, 0);
+    start(&bench, 2, 2);
     hold(&bench, true);
     give(&bench, 0, 'a');
     give(&bench, 1, 'b');
@@ -204,7 +186,6 @@ int main(void)
         cmocka_unit_test(test_one_queue_is_served_in_order),
         cmocka_unit_test(test_two_queues_take_turns),
         cmocka_unit_test(test_as_many_at_once_as_there_are_threads),
-        cmocka_unit_test(test_its_threads_stand_back_and_nobody_else_does),
         cmocka_unit_test(test_after_a_stop_tasks_are_run_but_told),
         cmocka_unit_test(test_the_end_leaves_nothing_behind),
     };
