@@ -68,6 +68,7 @@ struct conf {
         uint64_t keepalive_timeout_ms;
         uint64_t queue_bytes;
         uint64_t queue_age_ms;
+        uint64_t queue_wait_ms;
         uint64_t history_requests; /* GET /api/history under way */
         uint64_t evictions;        /* remembered */
     } limits;

@@ -12,6 +12,7 @@
 
 #include "admission.h"
 #include "cell.h"
+#include "crew.h"
 #include "descriptors.h"
 #include "gate.h"
 #include "hub.h"
@@ -28,6 +29,7 @@ struct service;
 struct service_shared {
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies, beside the loops */
     struct pages *pages;
     struct evictions *evictions;
     struct service *services; /* one a worker */

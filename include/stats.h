@@ -58,6 +58,7 @@
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
     row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of those shed, for memory")    \
+    row(PUBLISHES_ASIDE, publishes_aside, false, "publish bodies read beside the loop")            \
     row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
@@ -76,6 +77,7 @@
     row(BACKUPS_FAILED, backups_failed, false, "copies of the store that came to nothing")         \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
+    row(QUEUE_ROOM, queue_room, true, "bytes of events that may wait at the store's pace")         \
     row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \
     row(RING_EVENTS, ring_events, true, "events in the workers' rings")                            \
     row(RING_BYTES, ring_bytes, true, "bytes of events in the workers' rings")                     \

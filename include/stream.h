@@ -156,4 +156,11 @@ struct stream_facts {
 void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts);
 const char *stream_state_text(enum stream_state state);
 
+/* When a client is to come back to what it cannot have now, drawn for each: 30 to 60 seconds.  The
+ * line that says so has a blank one behind it, since undici, and so Node.js, takes no `retry`
+ * without. */
+unsigned stream_away_ms(void);
+#define STREAM_AWAY_FORMAT "retry: %u\n\n"
+#define STREAM_AWAY_BYTES 32
+
 #endif

@@ -52,7 +52,7 @@ int admin_readyz(struct request *request)
 
     if (shared->draining)
         return respond_not_ready(request, "The gateway is stopping.");
-    if (!hub_admit(shared->hub, 0))
+    if (hub_is_full(shared->hub, 0))
         return respond_not_ready(request, "Too many events wait for their commit.");
     return publish_probe(request, probe_answered);
 }

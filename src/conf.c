@@ -203,6 +203,8 @@ static const struct row rows[] = {
           "Bytes of events that may wait for their commit; beyond it a publish is answered 503."),
     DURATION("limits.queue_age", limits.queue_age_ms, "1s", "10ms", "1h", RESTART,
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
+    DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", RESTART,
+             "How long events may have to wait at the pace of the latest commits; 0 for any time."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
     COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", RESTART,

@@ -16,6 +16,7 @@
 
 #include "arrival.h"
 #include "clock.h"
+#include "crew.h"
 #include "listener.h"
 #include "log.h"
 #include "machine.h"
@@ -54,6 +55,7 @@ struct server {
     struct history *history;
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies */
     struct listener *listener;
     struct arrivals arrivals;
     struct stats stats;
@@ -300,6 +302,7 @@ static int build_store(struct server *server)
     struct hub_limits hub_limits = {
         .queue_bytes_max = conf->limits.queue_bytes,
         .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
+        .queue_wait_max_ns = (int64_t)conf->limits.queue_wait_ms * 1000000,
     };
 
     server->history = store_open(conf->history.store, &limits, &error);
@@ -477,6 +480,11 @@ static int build(struct server *server)
     server->shared.admission = admission_new(server->conf);
     if (server->shared.admission == NULL)
         return fail("out of memory");
+    server->readers =
+        crew_new("bugle-reader", THREAD_BESIDE, 1 + count_workers(server->conf) / 4, 1);
+    if (server->readers == NULL)
+        return fail("no threads for reading bodies");
+    server->shared.readers = server->readers;
     if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     if (build_listener(server) != 0)
@@ -524,6 +532,7 @@ static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, 
 static void stop_threads(struct server *server)
 {
     hub_stop(server->hub);
+    crew_stop(server->readers);
     post_to_all(server, close_all);
     if (!wait_for_all(server, &server->closed_n, clock_mono_ms() + CLOSE_MAX_MS, CLOSE_LOOK_MS)) {
         /* stopping a daemon now would abort the process with a core: leave it to the kernel */
@@ -532,6 +541,8 @@ static void stop_threads(struct server *server)
     }
     pager_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
+    crew_free(server->readers);
+    server->readers = NULL;
     for (unsigned i = 0; i < server->shared.services_n; i++)
         worker_stop(server->shared.services[i].worker);
 }
@@ -567,6 +578,7 @@ static void free_server(struct server *server)
 {
     listener_free(server->listener);
     pager_free(server->pager);
+    crew_free(server->readers);
     free_farewells(server);
     free_services(server);
     admission_free(server->shared.admission);

@@ -19,8 +19,6 @@
 
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
-#define SHED_RETRY_MIN_MS 30000
-#define SHED_RETRY_MAX_MS 60000
 
 /* ---- where to begin ---- */
 
@@ -174,33 +172,67 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
     return false;
 }
 
-/* An EventSource takes every answer but a 200 for final, so at a limit it is told to come back
- * later in the one way it understands; others get a status and a code. */
-static int respond_limit(struct request *request, unsigned status, const char *code,
-                         const char *detail)
+/* An answer that is one line and an end. */
+struct away {
+    struct stream_host *host;
+    size_t text_n;
+    size_t said_n;
+    char text[STREAM_AWAY_BYTES];
+};
+
+/* The end is one without the last chunk, after which every client comes back. */
+static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
 {
-    unsigned retry_ms =
-        SHED_RETRY_MIN_MS + arc4random_uniform(SHED_RETRY_MAX_MS - SHED_RETRY_MIN_MS + 1);
-    char text[48];
+    struct away *away = cls;
+    size_t n = away->text_n - away->said_n;
+
+    (void)offset;
+    if (n == 0) {
+        /* the library takes the connection down in its next run, and does not say that it wants one
+         */
+        away->host->wake(away->host, WORKER_MANY);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    n = n < max ? n : max;
+    memcpy(buf, away->text + away->said_n, n);
+    away->said_n += n;
+    return (ssize_t)n;
+}
+
+static int send_away(struct request *request, unsigned retry_ms)
+{
+    struct away *away = calloc(1, sizeof(*away));
+    struct MHD_Response *response = NULL;
+
+    if (away == NULL)
+        return MHD_NO;
+    away->host = cell_host(request->cell);
+    away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
+                                                 away, free);
+    if (response != NULL)
+        return queue(request, response);
+    free(away);
+    return MHD_NO;
+}
+
+int subscribe_refuse(struct request *request, unsigned status, const char *code, const char *detail)
+{
+    unsigned retry_ms = stream_away_ms();
+    struct problem problem;
 
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
-    if (!has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream")) {
-        struct problem problem;
-
-        problem_set(&problem, status, code, "%s", detail);
-        problem.retry_after_s = (retry_ms + 999) / 1000;
-        return respond_problem(request, &problem);
-    }
-    int n = snprintf(text, sizeof(text), "retry: %u\n\n", retry_ms);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
-    return response != NULL ? queue(request, response) : MHD_NO;
+    if (has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return send_away(request, retry_ms);
+    problem_set(&problem, status, code, "%s", detail);
+    problem.retry_after_s = (retry_ms + 999) / 1000;
+    return respond_problem(request, &problem);
 }
 
 static int respond_full(struct request *request)
 {
-    return respond_limit(request, 503, "too_many_streams",
-                         "The gateway has no room for more streams.");
+    return subscribe_refuse(request, 503, "too_many_streams",
+                            "The gateway has no room for more streams.");
 }
 
 /* At most one line a second: clients can provoke it. */
@@ -218,7 +250,7 @@ static int respond_address_full(struct request *request, const struct peer *clie
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
     log_limit(request, client, "limits.streams_per_address");
-    return respond_limit(request, 429, "too_many_streams_of_address",
+    return subscribe_refuse(request, 429, "too_many_streams_of_address",
                          "Clients at this address have as many streams as they may.");
 }
 
@@ -226,7 +258,7 @@ static int respond_user_full(struct request *request, const struct peer *client)
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
     log_limit(request, client, "limits.streams_per_user");
-    return respond_limit(request, 429, "too_many_streams_of_user",
+    return subscribe_refuse(request, 429, "too_many_streams_of_user",
                          "This user has as many streams as one may.");
 }
 

@@ -113,6 +113,7 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->limits.keepalive_timeout_ms, 75000);
     assert_int_equal(conf->limits.queue_bytes, 64 << 20);
     assert_int_equal(conf->limits.queue_age_ms, 1000);
+    assert_int_equal(conf->limits.queue_wait_ms, 30);
     assert_int_equal(conf->drain.window_ms, 5000);
     assert_int_equal(conf->auth.mode, CONF_AUTH_NONE);
     assert_false(conf->auth.mode_written);

@@ -88,7 +88,8 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->history = history_memory_new(&limits);
