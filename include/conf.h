@@ -26,6 +26,7 @@ struct conf {
         struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
         uint64_t workers;        /* 0: one a core */
         char *www;               /* folder of the page; empty: none */
+        struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
     } server;
     struct {
         uint64_t heartbeat_ms;
@@ -67,6 +68,16 @@ struct conf {
         int mode;                 /* enum conf_auth_mode */
         bool mode_written;        /* by an operator, not the default */
         struct conf_list origins; /* scheme://host[:port], or "loopback": those of any port */
+        struct conf_list jwt_key; /* ALG:SECRET or ALG:@FILE */
+        struct conf_list api_key; /* NAME:RIGHTS:HASH */
+        struct conf_list anonymous; /* patterns */
+        char *jwks;     /* a file, a URL, or empty */
+        uint64_t jwks_refresh_ms;
+        char *audience; /* empty: none */
+        char *issuer;   /* empty: any */
+        char *cookie;   /* its name, or empty */
+        int query_token; /* 0: off, 1: on */
+        uint64_t cached_tokens; /* of one worker */
     } auth;
     struct {
         int level;  /* enum log_level */
@@ -74,7 +85,7 @@ struct conf {
     } log;
 };
 
-enum conf_auth_mode { CONF_AUTH_NONE };
+enum conf_auth_mode { CONF_AUTH_NONE, CONF_AUTH_TOKEN };
 
 /* Where and why a setting was refused, as one line for the operator. */
 struct conf_error {
@@ -116,6 +127,10 @@ uint64_t conf_history_bytes(const struct conf *conf);
 
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
+
+/* Without server.hosts: whether any name will do.  Not where the only protection is that the gateway
+ * is on a loopback address: every page in a browser on this machine could be made to reach it. */
+bool conf_serves_any_host(const struct conf *conf);
 
 /* `--help-config`: every row with its default, range, unit, whether it reloads, one sentence. */
 void conf_print_help(FILE *to);

@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "cell.h"
+#include "identity.h"
 #include "origin.h"
 
 struct service;
@@ -34,6 +35,8 @@ struct request {
     const char *tail;          /* what follows a route's prefix */
     enum origin_verdict origin_verdict;
     const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+    struct identity *identity; /* who asks; NULL: nobody in particular */
+    bool has_secret_url;       /* its URL has a credential in it */
 
     char *body;
     size_t body_n;

@@ -10,9 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "auth.h"
 #include "cell.h"
 #include "gate.h"
 #include "hub.h"
+#include "jwks.h"
 #include "linger.h"
 #include "pages.h"
 #include "request.h"
@@ -26,6 +28,7 @@ struct service_shared {
     struct hub *hub;
     struct pager *pager;
     struct pages *pages;
+    struct jwks *jwks; /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
@@ -41,6 +44,7 @@ struct service_shared {
 struct service {
     struct service_shared *shared;
     struct worker *worker;
+    struct auth *auth;
     struct streams *streams;
     struct linger_pool *linger;
     struct cells *cells;

@@ -71,6 +71,7 @@ struct stream {
     TAILQ_ENTRY(stream) in_waiting;
 
     int64_t since_ms; /* >= 0: begin here, position not known yet */
+    struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int fd;
     uint32_t heartbeat_ms;

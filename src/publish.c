@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "history.h"
 #include "publish_body.h"
 #include "respond.h"
@@ -120,6 +121,7 @@ static bool read_body(struct request *request, struct work *work, struct problem
     struct publish_limits limits = {
         .event_bytes_max = conf->limits.event_bytes,
         .json_depth_max = conf->limits.json_depth,
+        .scope = request->identity != NULL ? request->identity->scope : NULL,
     };
     const char *body = request->body != NULL ? request->body : "";
     struct fields fields = {.n = 0};
@@ -305,7 +307,8 @@ int publish_handle(struct request *request)
 
     if (work == NULL)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!read_body(request, work, &problem))
+    if (!read_body(request, work, &problem) ||
+        !access_may_publish(request, &work->body, &problem))
         return refuse(request, &problem);
     work->op.events = work->body.messages;
     work->op.events_n = work->body.messages_n;

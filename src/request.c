@@ -84,6 +84,7 @@ void request_free(struct request *request)
         linger(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
+    identity_unref(request->identity);
     request->service->requests_n--;
     free(request->body);
     free(request);

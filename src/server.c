@@ -14,7 +14,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "clock.h"
+#include "keys.h"
 #include "listener.h"
 #include "log.h"
 #include "pager.h"
@@ -22,6 +24,7 @@
 #include "routes.h"
 #include "service.h"
 #include "store.h"
+#include "stream_token.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
@@ -46,6 +49,7 @@ struct server {
     struct hub *hub;
     struct pager *pager;
     struct listener *listener;
+    struct keys *keys; /* NULL without auth.mode=token */
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
@@ -84,6 +88,7 @@ static void on_tick(void *arg, int64_t now_ms)
     linger_tick(service->linger, now_ms);
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
+    stream_token_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
 }
 
@@ -297,6 +302,8 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     history_set_reserve(server->history, conf->history.disk_reserve);
     hand_over_conf(server);
+    if (server->keys != NULL)
+        keys_reload(server->keys, conf);
     log_info("settings reloaded");
 }
 
@@ -365,9 +372,10 @@ static int build_service(struct server *server, unsigned index)
     if (service->worker == NULL)
         return fail("no memory or descriptors for a worker");
     worker_set_hooks(service->worker, &hooks);
+    service->auth = auth_new(worker_stats(service->worker));
     service->streams = streams_new(service->worker, server->pager);
     service->linger = linger_new(service->worker);
-    if (service->streams == NULL || service->linger == NULL)
+    if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
     service->cells = cells_new(service->worker, service->streams, &handler);
     if (service->cells == NULL)
@@ -462,6 +470,14 @@ static const char *page_folder(const struct conf *conf)
     return "";
 }
 
+static int build_keys(struct server *server)
+{
+    if (server->conf->auth.mode != CONF_AUTH_TOKEN)
+        return 0;
+    server->keys = keys_new(server->base, &server->shared, &server->stats);
+    return server->keys != NULL ? 0 : fail("no memory or threads for keys");
+}
+
 static int build(struct server *server)
 {
     struct conf_error error;
@@ -479,7 +495,8 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
-    if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
+    if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
+        build_signals(server) != 0)
         return -1;
     return build_listener(server);
 }
@@ -556,6 +573,7 @@ static void free_services(struct server *server)
         cells_free(service->cells);
         linger_free(service->linger);
         streams_free(service->streams);
+        auth_free(service->auth);
         worker_free(service->worker);
     }
     free(server->shared.services);
@@ -563,6 +581,7 @@ static void free_services(struct server *server)
 
 static void free_server(struct server *server)
 {
+    keys_free(server->keys);
     listener_free(server->listener);
     pager_free(server->pager);
     free_farewells(server);
@@ -622,6 +641,8 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     if (build(server) == 0 && start_threads(server) == 0) {
+        if (server->keys != NULL)
+            keys_start(server->keys, server->conf);
         announce(server);
         event_base_dispatch(server->base);
         wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);

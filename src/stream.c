@@ -305,6 +305,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
     stream->peer = ask->peer;
+    stream->identity = identity_ref(ask->identity);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms =
         stream->progress_ms = clock_mono_ms();
     return stream;
@@ -316,6 +317,8 @@ static void join_host(struct stream_host *host, struct stream *stream)
     int64_t beat_ms = stream->wrote_ms + stream->heartbeat_ms;
 
     TAILQ_INSERT_TAIL(&host->all, stream, in_host);
+    if (stream->identity != NULL && stream->identity->until_ms < host->until_ms)
+        host->until_ms = stream->identity->until_ms;
     host->streams_n++;
     if (beat_ms < host->beat_due_ms)
         host->beat_due_ms = beat_ms;
@@ -355,6 +358,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
 fail:
     if (response != NULL)
         MHD_destroy_response(response);
+    identity_unref(stream->identity);
     free(stream);
     return NULL;
 }
@@ -392,6 +396,8 @@ static enum stats_id end_counter(enum stream_end end)
         return STATS_STREAMS_STALLED;
     case STREAM_END_DELETED:
         return STATS_STREAMS_ENDED;
+    case STREAM_END_TOKEN:
+        return STATS_STREAMS_EXPIRED;
     case STREAM_END_DRAINED:
         return STATS_STREAMS_DRAINED;
     case STREAM_END_FAILED:
@@ -418,6 +424,7 @@ void stream_closed(struct stream *stream)
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
+    identity_unref(stream->identity);
     free(stream);
 }
 

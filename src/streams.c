@@ -67,6 +67,7 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         TAILQ_INIT(&host->ready[i]);
     host->beat_due_ms = 0;
+    host->until_ms = IDENTITY_FOREVER;
     LIST_INSERT_HEAD(&streams->hosts, host, link);
 }
 

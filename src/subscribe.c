@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "clock.h"
 #include "query.h"
 #include "respond.h"
@@ -216,7 +217,7 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    if (!query_read_names(request, &names, &problem) ||
+    if (!query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
         !read_last_event_id(request, &ask.start, &problem) ||
         !read_since(request, &ask.start, &problem) || !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
@@ -224,6 +225,7 @@ int subscribe_handle(struct request *request)
         return respond_head(request);
     read_peer(request, &ask);
     ask.filter = query_make_filter(&names);
+    ask.identity = request->identity;
     if (ask.filter == NULL)
         return respond_full(request);
     int result = open_stream(request, &ask);
