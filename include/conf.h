@@ -59,6 +59,7 @@ struct conf {
         uint64_t keepalive_timeout_ms;
         uint64_t queue_bytes;
         uint64_t queue_age_ms;
+        uint64_t tickets;
         uint64_t history_requests; /* GET /api/history under way */
     } limits;
     struct {
@@ -78,6 +79,7 @@ struct conf {
         char *cookie;   /* its name, or empty */
         int query_token; /* 0: off, 1: on */
         uint64_t cached_tokens; /* of one worker */
+        uint64_t ticket_life_ms;
     } auth;
     struct {
         int level;  /* enum log_level */

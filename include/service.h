@@ -19,6 +19,7 @@
 #include "pages.h"
 #include "request.h"
 #include "streams.h"
+#include "tickets.h"
 #include "worker.h"
 
 struct service;
@@ -28,6 +29,7 @@ struct service_shared {
     struct hub *hub;
     struct pager *pager;
     struct pages *pages;
+    struct tickets *tickets;
     struct jwks *jwks; /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;

@@ -33,6 +33,7 @@
     row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
     row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
+    row(STREAMS_REPLACED, streams_replaced, false, "streams ended by a later use of their ticket") \
     row(STREAMS_EXPIRED, streams_expired, false, "streams ended with their token")                 \
     row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
@@ -68,6 +69,7 @@
     row(KEYS_FORGOTTEN_EARLY, keys_forgotten_early, false, "keys forgotten within their window")   \
     row(REQUESTS_UNAUTHORIZED, requests_unauthorized, false, "requests without good credentials")  \
     row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused for want of a right")     \
+    row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
     row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, true, "times that auth.jwks was read")                         \

@@ -48,6 +48,7 @@ enum stream_end {
     STREAM_END_LEFT,    /* the client went */
     STREAM_END_STALLED, /* it acknowledged nothing for stream.stall_timeout */
     STREAM_END_DELETED, /* by DELETE: with the final chunk */
+    STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
     STREAM_END_TOKEN,   /* its token has ended: with the final chunk */
     STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
     STREAM_END_FAILED,  /* no memory, or the store failed its replay */

@@ -37,6 +37,9 @@ void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
 
 size_t streams_count(const struct streams *streams);
 
+/* The worker whose stream has this id. */
+unsigned streams_worker_of(uint64_t id);
+
 /* The stream with this id, NULL when there is none (any more). */
 struct stream *streams_find(struct streams *streams, uint64_t id);
 

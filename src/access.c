@@ -5,6 +5,7 @@
 
 #include <microhttpd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -13,6 +14,7 @@
 #include "log.h"
 #include "respond.h"
 #include "service.h"
+#include "ticket.h"
 #include "topic.h"
 
 /* Matches no topic, since nobody can publish to one below it: for whoever may read nothing but what
@@ -78,6 +80,7 @@ struct credential {
     size_t text_n;
     const char *wrong; /* why what is there cannot be one; NULL: it can */
     bool is_cookie;
+    bool is_ticket;
 };
 
 static struct credential from_header(const struct request *request)
@@ -102,6 +105,11 @@ static struct credential from_query(struct request *request)
 
     if (strcmp(request->path, "/events") != 0)
         return credential;
+    credential.text = request_query(request, "ticket", &credential.text_n);
+    if (credential.text != NULL) {
+        request->has_secret_url = credential.is_ticket = true;
+        return credential;
+    }
     credential.text = request_query(request, "access_token", &credential.text_n);
     if (credential.text == NULL)
         return credential;
@@ -170,9 +178,45 @@ static bool cookie_counts(const struct request *request, const char *method)
     return request->origin_verdict != ORIGIN_FOREIGN;
 }
 
+static bool take_ticket(struct request *request, const struct ticket *ticket)
+{
+    struct identity_draft draft = {
+        .kind = IDENTITY_TICKET,
+        .until_ms = ticket->until_ms,
+        .user = ticket->user,
+        .subscribe = ticket->topics,
+    };
+
+    memcpy(draft.voucher, ticket->voucher, IDENTITY_MARK_BYTES);
+    request->identity = identity_new(&draft);
+    request->ticket = malloc(sizeof(*ticket));
+    if (request->ticket != NULL)
+        *request->ticket = *ticket;
+    return request->identity != NULL && request->ticket != NULL;
+}
+
+/* Whether it may be used just now is asked later: access_use_ticket(). */
+static bool identify_ticket(struct request *request, const struct credential *credential,
+                            struct problem *ret_problem)
+{
+    const struct tickets *tickets = request->service->shared->tickets;
+    struct ticket_room room;
+    struct ticket ticket;
+
+    if (!ticket_open(credential->text, credential->text_n, tickets_key(tickets), &room, &ticket))
+        return bad_credentials(ret_problem, "The ticket is none of this gateway.");
+    if (!take_ticket(request, &ticket))
+        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+    if (!auth_vouches(request->service->auth, request->identity))
+        return bad_credentials(ret_problem, "The key that vouched for the ticket is gone.");
+    return true;
+}
+
 static bool identify(struct request *request, const struct credential *credential,
                      struct problem *ret_problem)
 {
+    if (credential->is_ticket)
+        return identify_ticket(request, credential, ret_problem);
     char sentence[120];
     enum jwt_error error = auth_identify(request->service->auth, conf_of(request), credential->text,
                                          credential->text_n, clock_wall_ms(), &request->identity);
@@ -189,7 +233,7 @@ static bool identify(struct request *request, const struct credential *credentia
 
 /* ---- routes ---- */
 
-enum need { NEED_NOTHING, NEED_READ, NEED_PUBLISH, NEED_ADMIN };
+enum need { NEED_NOTHING, NEED_ANYBODY, NEED_READ, NEED_PUBLISH, NEED_ADMIN };
 
 /* What a path needs.  Paths that are no page need the admin right unless they are named here, so
  * one that is forgotten is closed and not open. */
@@ -199,6 +243,8 @@ static enum need need_of(const char *path)
         return NEED_READ;
     if (strcmp(path, "/api/push") == 0)
         return NEED_PUBLISH;
+    if (strcmp(path, "/api/tickets") == 0)
+        return NEED_ANYBODY;
     if (strncmp(path, "/api/", 5) == 0 || strcmp(path, "/metrics") == 0)
         return NEED_ADMIN;
     return NEED_NOTHING;
@@ -221,6 +267,8 @@ static bool has_need(const struct request *request, enum need need, struct probl
         return conf_of(request)->auth.anonymous.items_n > 0 || no_credentials(ret_problem);
     if (identity == NULL)
         return no_credentials(ret_problem);
+    if (need == NEED_ANYBODY)
+        return true;
     if (need == NEED_READ)
         return stream_may_open(request, ret_problem);
     if (need == NEED_PUBLISH)
@@ -404,4 +452,138 @@ bool access_may_publish(const struct request *request, const struct publish_body
         return false;
     }
     return true;
+}
+
+/* ---- tickets ---- */
+
+bool access_may_give(const struct request *request, struct rights_pattern *user,
+                     const struct rights_pattern *topics, size_t topics_n,
+                     struct problem *ret_problem)
+{
+    const struct identity *identity = request->identity;
+    const struct message_name wanted = {.bytes = user->bytes, .bytes_n = user->bytes_n};
+
+    if (identity->admin)
+        return true;
+    if (user->bytes == NULL)
+        *user = identity->user;
+    else if (!same_user(request, &wanted))
+        return no_right(ret_problem, "admin");
+    for (size_t i = 0; i < topics_n; i++)
+        if (!may_read(request, topics[i].bytes, topics[i].bytes_n))
+            return no_right_to(ret_problem, "subscribe", topics[i].bytes, topics[i].bytes_n);
+    return true;
+}
+
+/* A stream on its way to its end, which its own worker brings about. */
+struct ending {
+    struct service *service;
+    uint64_t stream_id;
+};
+
+static void end_older(void *arg)
+{
+    struct ending *ending = arg;
+    struct stream *stream = streams_find(ending->service->streams, ending->stream_id);
+
+    if (stream != NULL) {
+        log_info("stream %016llx ended: its ticket was used anew",
+                 (unsigned long long)ending->stream_id);
+        stream_end(stream, STREAM_END_REPLACED);
+    }
+    free(ending);
+}
+
+static void send_ending(const struct request *request, uint64_t stream_id)
+{
+    const struct service_shared *shared = request->service->shared;
+    struct ending *ending = malloc(sizeof(*ending));
+
+    if (ending == NULL)
+        abort(); /* a few bytes, without which one ticket would have two streams */
+    ending->service = &shared->services[streams_worker_of(stream_id)];
+    ending->stream_id = stream_id;
+    if (worker_post(ending->service->worker, end_older, ending) != 0)
+        abort();
+}
+
+static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)
+{
+    switch (verdict) {
+    case TICKETS_GOOD:
+        return true;
+    case TICKETS_LATE:
+        return bad_credentials(problem, "The ticket was not used in time, or is over.");
+    case TICKETS_USED:
+        return bad_credentials(problem, "The ticket is used, and the position is not its own.");
+    case TICKETS_REVOKED:
+        return bad_credentials(problem, "The ticket was taken over too often.");
+    case TICKETS_FULL:
+        problem_set(problem, 503, "too_many_tickets",
+                    "More tickets are in use than limits.tickets allows.");
+        problem->retry_after_s = 30;
+        return false;
+    }
+    return false;
+}
+
+static bool read_position(const struct request *request, const struct stream_start *start,
+                          uint64_t *ret_position)
+{
+    const struct hub *hub = request->service->shared->hub;
+    const char *epoch;
+
+    return start->from == STREAM_FROM_ID &&
+           sse_parse_id(start->id, start->id_n, &epoch, ret_position) &&
+           memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) == 0;
+}
+
+bool access_use_ticket(struct request *request, const struct stream_start *start,
+                       struct problem *ret_problem)
+{
+    struct service_shared *shared = request->service->shared;
+    struct tickets_use use = {
+        .now_ms = clock_wall_ms(),
+        .committed = hub_committed(shared->hub),
+        .tickets_max = conf_of(request)->limits.tickets,
+    };
+    uint64_t older;
+
+    if (request->ticket == NULL)
+        return true;
+    use.has_id = read_position(request, start, &use.position);
+    enum tickets_verdict verdict = tickets_enter(shared->tickets, request->ticket, &use, &older);
+    if (older != 0)
+        send_ending(request, older);
+    if (refuse_use(ret_problem, verdict))
+        return true;
+    if (ret_problem->status == 401)
+        count_refusal(request, ret_problem);
+    return false;
+}
+
+static struct stream_facts facts_of(const struct request *request)
+{
+    struct stream_facts facts;
+
+    stream_get_facts(request->stream, clock_mono_ms(), &facts);
+    return facts;
+}
+
+void access_ticket_opened(const struct request *request)
+{
+    if (request->ticket == NULL)
+        return;
+    struct stream_facts facts = facts_of(request);
+    tickets_opened(request->service->shared->tickets, request->ticket->id, facts.id,
+                   facts.position);
+}
+
+void access_ticket_closed(const struct request *request)
+{
+    if (request->ticket == NULL)
+        return;
+    struct stream_facts facts = facts_of(request);
+    tickets_closed(request->service->shared->tickets, request->ticket->id, facts.id,
+                   facts.position);
 }

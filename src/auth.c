@@ -189,5 +189,7 @@ bool auth_vouches(const struct auth *auth, const struct identity *identity)
         return false;
     if (identity->kind == IDENTITY_API_KEY)
         return api_keys_have(auth->set->api_keys, identity->voucher);
-    return jwt_keys_have(auth->set->tokens, identity->voucher);
+    return jwt_keys_have(auth->set->tokens, identity->voucher) ||
+           (identity->kind == IDENTITY_TICKET &&
+            api_keys_have(auth->set->api_keys, identity->voucher));
 }

@@ -198,6 +198,8 @@ static const struct row rows[] = {
           "Bytes of events that may wait for their commit; beyond it a publish is answered 503."),
     DURATION("limits.queue_age", limits.queue_age_ms, "1s", "10ms", "1h", RESTART,
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
+    COUNT("limits.tickets", limits.tickets, "200000", "1", "100000000", RELOAD,
+          "Tickets in use at once; beyond it one that is new is answered 503."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
 
@@ -230,6 +232,8 @@ static const struct row rows[] = {
            "Whether a stream may bring its token in the URL, as access_token."),
     COUNT("auth.cached_tokens", auth.cached_tokens, "10000", "0", "10000000", RELOAD,
           "Tokens that each worker remembers as verified."),
+    DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", RELOAD,
+             "How long after a ticket was made its stream may go on and come back."),
 
     CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", RELOAD,
            "The least important lines to write."),

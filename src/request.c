@@ -85,6 +85,7 @@ void request_free(struct request *request)
     if (request->free_work != NULL)
         request->free_work(request->work);
     identity_unref(request->identity);
+    free(request->ticket);
     request->service->requests_n--;
     free(request->body);
     free(request);

@@ -18,6 +18,7 @@
 #include "respond.h"
 #include "service.h"
 #include "subscribe.h"
+#include "ticket_post.h"
 
 struct route {
     const char *path;
@@ -40,6 +41,7 @@ static const struct route routes[] = {
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
     {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false},
     {"/readyz", "GET", admin_readyz, NULL, false, false, false},
 };

@@ -470,10 +470,26 @@ static const char *page_folder(const struct conf *conf)
     return "";
 }
 
+static int build_tickets(struct server *server)
+{
+    unsigned char key[TICKET_KEY_BYTES];
+    int error = tickets_read_key(server->conf->history.store, key);
+
+    if (error != 0) {
+        log_error("cannot start: the key of tickets, beside the store: %s", strerror(-error));
+        return -1;
+    }
+    server->shared.tickets = tickets_new(key, clock_wall_ms());
+    explicit_bzero(key, sizeof(key));
+    return server->shared.tickets != NULL ? 0 : fail("out of memory");
+}
+
 static int build_keys(struct server *server)
 {
     if (server->conf->auth.mode != CONF_AUTH_TOKEN)
         return 0;
+    if (build_tickets(server) != 0)
+        return -1;
     server->keys = keys_new(server->base, &server->shared, &server->stats);
     return server->keys != NULL ? 0 : fail("no memory or threads for keys");
 }
@@ -582,6 +598,7 @@ static void free_services(struct server *server)
 static void free_server(struct server *server)
 {
     keys_free(server->keys);
+    tickets_free(server->shared.tickets);
     listener_free(server->listener);
     pager_free(server->pager);
     free_farewells(server);

@@ -396,6 +396,8 @@ static enum stats_id end_counter(enum stream_end end)
         return STATS_STREAMS_STALLED;
     case STREAM_END_DELETED:
         return STATS_STREAMS_ENDED;
+    case STREAM_END_REPLACED:
+        return STATS_STREAMS_REPLACED;
     case STREAM_END_TOKEN:
         return STATS_STREAMS_EXPIRED;
     case STREAM_END_DRAINED:

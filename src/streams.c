@@ -141,6 +141,11 @@ void streams_leave(struct streams *streams, struct stream *stream)
     streams->count--;
 }
 
+unsigned streams_worker_of(uint64_t id)
+{
+    return (unsigned)(id >> (ID_SLOT_BITS + ID_GENERATION_BITS));
+}
+
 struct stream *streams_find(struct streams *streams, uint64_t id)
 {
     size_t slot = slot_of(id);

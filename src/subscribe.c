@@ -193,6 +193,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         atomic_fetch_sub(&shared->streams_n, 1);
         return respond_full(request);
     }
+    access_ticket_opened(request);
     return queue(request, response);
 }
 
@@ -223,6 +224,8 @@ int subscribe_handle(struct request *request)
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
+    if (!access_use_ticket(request, &ask.start, &problem))
+        return respond_problem(request, &problem);
     read_peer(request, &ask);
     ask.filter = query_make_filter(&names);
     ask.identity = request->identity;
@@ -235,6 +238,7 @@ int subscribe_handle(struct request *request)
 
 void subscribe_completed(struct request *request)
 {
+    access_ticket_closed(request);
     stream_closed(request->stream);
     request->stream = NULL;
     atomic_fetch_sub(&request->service->shared->streams_n, 1);
