@@ -66,18 +66,18 @@ struct conf {
         uint64_t window_ms;
     } drain;
     struct {
-        int mode;                 /* enum conf_auth_mode */
-        bool mode_written;        /* by an operator, not the default */
-        struct conf_list origins; /* scheme://host[:port], or "loopback": those of any port */
-        struct conf_list jwt_key; /* ALG:SECRET or ALG:@FILE */
-        struct conf_list api_key; /* NAME:RIGHTS:HASH */
+        int mode;                   /* enum conf_auth_mode */
+        bool mode_written;          /* by an operator, not the default */
+        struct conf_list origins;   /* scheme://host[:port], or "loopback": those of any port */
+        struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
+        struct conf_list api_key;   /* NAME:RIGHTS:HASH */
         struct conf_list anonymous; /* patterns */
-        char *jwks;     /* a file, a URL, or empty */
+        char *jwks;                 /* a file, a URL, or empty */
         uint64_t jwks_refresh_ms;
-        char *audience; /* empty: none */
-        char *issuer;   /* empty: any */
-        char *cookie;   /* its name, or empty */
-        int query_token; /* 0: off, 1: on */
+        char *audience;         /* empty: none */
+        char *issuer;           /* empty: any */
+        char *cookie;           /* its name, or empty */
+        int query_token;        /* 0: off, 1: on */
         uint64_t cached_tokens; /* of one worker */
         uint64_t ticket_life_ms;
     } auth;
@@ -130,8 +130,9 @@ uint64_t conf_history_bytes(const struct conf *conf);
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
 
-/* Without server.hosts: whether any name will do.  Not where the only protection is that the gateway
- * is on a loopback address: every page in a browser on this machine could be made to reach it. */
+/* Without server.hosts: whether any name will do.  Not where the only protection is that the
+ * gateway is on a loopback address: every page in a browser on this machine could be made to reach
+ * it. */
 bool conf_serves_any_host(const struct conf *conf);
 
 /* `--help-config`: every row with its default, range, unit, whether it reloads, one sentence. */

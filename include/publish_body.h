@@ -27,7 +27,8 @@ struct publish_limits {
     size_t json_depth_max;  /* 400 beyond */
     const char *key;        /* idempotency key from a header, for a single event; NULL: none */
     size_t key_n;
-    const unsigned char *scope; /* of whose keys these are, PUBLISH_SCOPE_BYTES; NULL: everybody's */
+    const unsigned char
+        *scope; /* of whose keys these are, PUBLISH_SCOPE_BYTES; NULL: everybody's */
 };
 
 /* What a body said.  Owned by whoever got it: publish_body_free(). */

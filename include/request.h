@@ -34,7 +34,7 @@ struct request {
     const char *path;          /* decoded, libmicrohttpd's */
     const char *tail;          /* what follows a route's prefix */
     enum origin_verdict origin_verdict;
-    const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+    const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
     struct identity *identity; /* who asks; NULL: nobody in particular */
     struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */
     bool has_secret_url;       /* its URL has a credential in it */

@@ -30,7 +30,7 @@ struct service_shared {
     struct pager *pager;
     struct pages *pages;
     struct tickets *tickets;
-    struct jwks *jwks; /* NULL without auth.mode=token */
+    struct jwks *jwks;        /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */

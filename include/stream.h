@@ -45,13 +45,13 @@ enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, S
 /* Why a stream ends; each has a counter. */
 enum stream_end {
     STREAM_END_NONE,
-    STREAM_END_LEFT,    /* the client went */
-    STREAM_END_STALLED, /* it acknowledged nothing for stream.stall_timeout */
-    STREAM_END_DELETED, /* by DELETE: with the final chunk */
+    STREAM_END_LEFT,     /* the client went */
+    STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
+    STREAM_END_DELETED,  /* by DELETE: with the final chunk */
     STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
-    STREAM_END_TOKEN,   /* its token has ended: with the final chunk */
-    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
-    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+    STREAM_END_TOKEN,    /* its token has ended: with the final chunk */
+    STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,   /* no memory, or the store failed its replay */
 };
 
 /* Why a place cannot be had any more; the words are on the wire. */
@@ -102,7 +102,7 @@ struct stream_start {
 
 /* What a client asked for, checked. */
 struct stream_ask {
-    struct filter *filter; /* borrowed; the stream takes its own reference */
+    struct filter *filter;     /* borrowed; the stream takes its own reference */
     struct identity *identity; /* the same; NULL: nobody in particular */
     struct stream_start start;
     struct peer peer;

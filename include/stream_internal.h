@@ -70,7 +70,7 @@ struct stream {
     TAILQ_ENTRY(stream) in_busy;
     TAILQ_ENTRY(stream) in_waiting;
 
-    int64_t since_ms; /* >= 0: begin here, position not known yet */
+    int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int fd;

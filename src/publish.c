@@ -307,8 +307,7 @@ int publish_handle(struct request *request)
 
     if (work == NULL)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!read_body(request, work, &problem) ||
-        !access_may_publish(request, &work->body, &problem))
+    if (!read_body(request, work, &problem) || !access_may_publish(request, &work->body, &problem))
         return refuse(request, &problem);
     work->op.events = work->body.messages;
     work->op.events_n = work->body.messages_n;

@@ -28,7 +28,7 @@ struct draft {
     struct message_name topics[PUBLISH_TOPICS_MAX];
     struct message_name users[PUBLISH_USERS_MAX];
     char key[MESSAGE_KEY_BYTES_MAX]; /* with its scope */
-    char *scratch; /* compacted data; as large as the body */
+    char *scratch;                   /* compacted data; as large as the body */
     bool has_data;
     bool has_topics;
     bool has_users;

@@ -130,8 +130,8 @@ static bool origin_may_change(const struct request *request, const char *method)
     return !changes || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
-/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads, and
- * nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
+/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
+ * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
 static bool host_is_served(const struct request *request)
 {
     static char *words[] = {"loopback"};
@@ -206,8 +206,9 @@ static int check(struct request *request, const char *method)
         return request_cut(request, 400, "bad_framing",
                            "The request can be read in more than one way.");
     if (!host_is_served(request))
-        return respond_error(request, 421, "misdirected",
-                             "The gateway is not known by this name; server.hosts lists its names.");
+        return respond_error(
+            request, 421, "misdirected",
+            "The gateway is not known by this name; server.hosts lists its names.");
     result = choose_route(request, method);
     if (result >= 0)
         return result;
