@@ -23,7 +23,7 @@ struct ask {
     struct rights_pattern user;
     struct rights_pattern topics[TICKET_TOPICS_MAX];
     size_t topics_n;
-    double ttl_s;
+    json_int_t ttl_s;
 };
 
 static bool refuse_field(struct problem *problem, const char *field, const char *what)
@@ -60,9 +60,9 @@ static bool read_topics(struct ask *ask, const json_t *list, struct problem *ret
 
 static bool read_ttl(struct ask *ask, const json_t *value, struct problem *ret_problem)
 {
-    ask->ttl_s = json_number_value(value);
-    if (!json_is_number(value) || !(ask->ttl_s >= 1 && ask->ttl_s <= TTL_MAX_S))
-        return refuse_field(ret_problem, "ttl", "must be a number of seconds from 1 to 3600");
+    ask->ttl_s = json_integer_value(value);
+    if (!json_is_integer(value) || ask->ttl_s < 1 || ask->ttl_s > TTL_MAX_S)
+        return refuse_field(ret_problem, "ttl", "must be whole seconds from 1 to 3600");
     return true;
 }
 
@@ -137,14 +137,14 @@ static int give(struct request *request, const struct ask *ask)
     };
     char text[TICKET_TEXT_ROOM];
 
-    ticket.first_until_ms = earlier(ticket.until_ms, now_ms + (int64_t)(ask->ttl_s * 1000));
+    ticket.first_until_ms = earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
     memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
     ticket_seal(text, &ticket, tickets_key(shared->tickets));
     stats_add(worker_stats(request->service->worker), STATS_TICKETS_MADE, 1);
     return respond_json(request, MHD_HTTP_CREATED,
-                        json_pack("{s:s, s:f}", "ticket", text, "ttl", ask->ttl_s));
+                        json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
 }
 
 int ticket_post_handle(struct request *request)

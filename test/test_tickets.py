@@ -205,7 +205,7 @@ def test_a_user_may_have_a_ticket_for_itself(gateway):
     ({"topics": []}, "/topics"), ({"topics": "a"}, "/topics"), ({"topics": ["a*"]}, "/topics"),
     ({"topics": ["a"] * 17}, "/topics"), ({"topics": ["x" * 250] * 5}, "/topics"),
     ({"user": "a", "ttl": 0}, "/ttl"), ({"user": "a", "ttl": 3601}, "/ttl"),
-    ({"user": "a", "ttl": "60"}, "/ttl"), ({"user": "a", "other": 1}, None),
+    ({"user": "a", "ttl": "60"}, "/ttl"), ({"user": "a", "ttl": 1.5}, "/ttl"), ({"user": "a", "other": 1}, None),
 ])
 def test_wishes_that_make_no_sense(gateway, wish, pointer):
     assert ask_for(gateway, wish).problem(422).get("pointer") == pointer
