@@ -147,6 +147,9 @@ static struct credential from_cookie(const struct request *request)
     if (cookie.name[0] == '\0')
         return credential;
     MHD_get_connection_values(request->connection, MHD_COOKIE_KIND, see_cookie, &cookie);
+    /* of several lines the library reads one */
+    if (request_header_count(request, MHD_HTTP_HEADER_COOKIE) > 1)
+        credential.wrong = "There is more than one Cookie header.";
     if (cookie.n == 0)
         return credential;
     credential.text = cookie.value;

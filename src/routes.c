@@ -134,7 +134,7 @@ static bool origin_may_change(const struct request *request, const char *method)
  * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
 static bool host_is_served(const struct request *request)
 {
-    static char *words[] = {"loopback"};
+    static char word[] = "loopback", *words[] = {word};
     static const struct conf_list loopback = {.items = words, .items_n = 1};
     const struct conf *conf = worker_conf(request->service->worker);
     const struct conf_list *hosts = &conf->server.hosts;

@@ -287,7 +287,7 @@ def test_public_topics_are_read_by_anybody_and_private_ones_are_not(gateway):
     refused(gateway, "/api/history?topic=news").problem(401)
     refused(gateway, "/api/push?topic=news", method="POST", body=b"x").problem(401)
     both = listen(gateway, token("anna", subscribe=["private"]), since="earliest")
-    assert len(both.events_until("end")) == 4
+    assert len(both.events_until("end")) == 5
 
 
 # API keys
