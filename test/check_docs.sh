@@ -57,7 +57,7 @@ plain() {
 
 # "section.key = default" of every setting; the default of server.www depends on the installation.
 without_www() {
-    sed 's|^\(server\.www\) = .*|\1 = (installed)|'
+    sed -e 's|^\(server\.www\) = .*|\1 = (installed)|' -e 's/ *$//'
 }
 
 sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"

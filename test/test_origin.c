@@ -132,10 +132,10 @@ static void an_empty_list_knows_nobody(void **state)
 
 static void serves_by_name(void **state)
 {
-    static char *const names[] = {"www.example.org", "api.example.org:8443", "[2001:db8::1]"};
-    static char *const word[] = {"loopback"};
-    const struct conf_list listed = {.items = (char **)names, .items_n = 3};
-    const struct conf_list loopback = {.items = (char **)word, .items_n = 1};
+    char name[] = "www.example.org", with_port[] = "api.example.org:8443", v6[] = "[2001:db8::1]";
+    char word[] = "loopback", *names[] = {name, with_port, v6}, *words[] = {word};
+    const struct conf_list listed = {.items = names, .items_n = 3};
+    const struct conf_list loopback = {.items = words, .items_n = 1};
     static const struct {
         const char *host;
         bool by_list, by_word;

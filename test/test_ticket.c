@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sealed tickets: opened as they were made, and no other way. */
+#include "config.h"
 #include "ticket.h"
 
 #include <setjmp.h>
