@@ -3,6 +3,7 @@
 
 import http.server
 import json
+import os
 import signal
 import threading
 import time
@@ -245,6 +246,28 @@ def test_a_private_event_reaches_its_user_alone(gateway):
             seen = [e.data for e in stream.events_until("end")]
             assert [data for data in seen if data != "start"] == [
                 users[3], f"t {users[3]}"], (options, topics)
+
+
+@pytest.mark.gateway(settings={**SETTINGS, "auth.query_token": "on"})
+def test_one_of_many_users(gateway):
+    """Of thousands who listen to everything, a private event reaches one, and a token a user costs
+    no more than one signature each."""
+    users_n = int(os.environ.get("BUGLE_TEST_USERS") or wire.fewer(1000, 100))
+    streams = gateway.stream_many(
+        [{"access_token": token(f"user{number}", subscribe=["**"])} for number in range(users_n)])
+    chosen = [0, users_n // 2, users_n - 1]
+    for number in chosen:
+        pushed(gateway, {"data": f"for {number}", "user": f"user{number}", "topic": "mail"})
+    pushed(gateway, {"data": "the end"})
+    wire.pump_until(streams, lambda stream: b"data: the end" in stream.payload)
+    got = {number: bytes(stream.payload) for number, stream in enumerate(streams)
+           if b"data: for " in stream.payload}
+    assert sorted(got) == chosen
+    for number in chosen:
+        assert got[number].count(b"data: for ") == 1 and b"data: for %d\n" % number in got[number]
+    figures = stats(gateway)
+    assert figures["events_delivered"] == users_n + len(chosen)
+    assert figures["tokens_verified"] <= users_n + 2
 
 
 @guarded
