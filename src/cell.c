@@ -144,6 +144,13 @@ static bool run_replay(struct worker_job *job)
     return more;
 }
 
+/* Connections that were just added: the library reads their heads in this. */
+static bool run_new(struct worker_job *job)
+{
+    run_daemon(cell_of_job(job, WORKER_NEW));
+    return false;
+}
+
 static void wake(struct stream_host *host, enum worker_class class)
 {
     struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
@@ -293,6 +300,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NOW].run = run_answers;
     cell->jobs[WORKER_FEW].run = run_few;
     cell->jobs[WORKER_MANY].run = run_many;
+    cell->jobs[WORKER_NEW].run = run_new;
     cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
     cell->host.wake = wake;
@@ -377,7 +385,7 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
             count_off(cells);
         return -ENOMEM;
     }
-    worker_enqueue(cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
+    worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
     return 0;
 }
 

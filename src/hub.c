@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "key_table.h"
 #include "log.h"
+#include "thread.h"
 
 /* One commit takes at most so many events, so that the first of a long queue are not held up by
  * the last. */
@@ -513,7 +514,7 @@ static void *run(void *arg)
     struct hub_backup *backup;
     bool more = false;
 
-    pthread_setname_np(pthread_self(), "bugle-hub");
+    thread_begin("bugle-hub", THREAD_AT_ONCE);
     pthread_mutex_lock(&hub->lock);
     for (;;) {
         if (STAILQ_EMPTY(&hub->waiting)) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "thread.h"
 
 struct pager {
     struct history *history;
@@ -56,7 +57,7 @@ static void *run(void *arg)
 {
     struct pager *pager = arg;
 
-    pthread_setname_np(pthread_self(), "bugle-pager");
+    thread_begin("bugle-pager", THREAD_LATER);
     pthread_mutex_lock(&pager->lock);
     for (;;) {
         struct pager_request *request = take(pager);

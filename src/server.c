@@ -124,7 +124,8 @@ static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0)
+    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0 ||
+        worker_has_jobs(service->worker, WORKER_NEW))
         evtimer_add(farewell->timer, &again);
     else
         farewell->server->quiet_n++;

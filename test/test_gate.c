@@ -104,7 +104,7 @@ static void tear_down(struct bench *bench)
 
 static void turn(struct bench *bench)
 {
-    event_base_loop(worker_base(bench->worker), EVLOOP_NONBLOCK);
+    worker_turn(bench->worker, false);
 }
 
 static int64_t stat_of(struct bench *bench, enum stats_id id)
@@ -138,6 +138,7 @@ static void take(struct bench *bench, struct pair pair)
     struct sockaddr address = {.sa_family = AF_UNIX};
 
     gate_take(bench->gate, pair.ours, &address, sizeof(address));
+    turn(bench);
 }
 
 static struct pair taken(struct bench *bench, const char *text)
@@ -351,6 +352,7 @@ static void hands_the_address_on(void **state)
     (void)state;
     inet_pton(AF_INET6, "2001:db8::1", &address.sin6_addr);
     gate_take(bench->gate, pair.ours, (struct sockaddr *)&address, sizeof(address));
+    turn(bench);
     say(pair, GOOD_HEAD);
     turn(bench);
     assert_int_equal(bench->cells.address_n, sizeof(address));
@@ -585,6 +587,24 @@ static void goes_on_when_there_is_no_cell(void **state)
     tear_down(bench);
 }
 
+/* Nobody has looked at it: it is counted, it has a deadline, and it can be ended. */
+static void what_nobody_has_looked_at_can_be_ended(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = connected(bench, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct sockaddr address = {.sa_family = AF_UNIX};
+
+    (void)state;
+    gate_take(bench->gate, pair.ours, &address, sizeof(address));
+    assert_int_equal(gate_count(bench->gate), 1);
+    assert_true(worker_has_jobs(bench->worker, WORKER_NEW));
+    gate_abort(bench->gate);
+    turn(bench);
+    assert_dropped(bench, pair);
+    close(pair.theirs);
+    tear_down(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -604,6 +624,7 @@ int main(void)
         cmocka_unit_test(each_has_its_own_deadline),
         cmocka_unit_test(an_abort_closes_all_that_waits),
         cmocka_unit_test(goes_on_when_there_is_no_cell),
+        cmocka_unit_test(what_nobody_has_looked_at_can_be_ended),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
