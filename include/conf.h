@@ -29,6 +29,7 @@ struct conf {
         struct conf_list trusted_proxies; /* ADDR, ADDR/BITS or "unix" */
         int forwarded_header;             /* enum conf_forwarded_header */
         struct conf_list proxy_protocol;  /* items of `listen` */
+        struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
     } server;
     struct {
         uint64_t heartbeat_ms;
@@ -69,6 +70,7 @@ struct conf {
         uint64_t queue_bytes;
         uint64_t queue_age_ms;
         uint64_t queue_wait_ms;
+        uint64_t tickets;
         uint64_t history_requests; /* GET /api/history under way */
         uint64_t evictions;        /* remembered */
     } limits;
@@ -76,9 +78,20 @@ struct conf {
         uint64_t window_ms;
     } drain;
     struct {
-        int mode;                 /* enum conf_auth_mode */
-        bool mode_written;        /* by an operator, not the default */
-        struct conf_list origins; /* scheme://host[:port], or "loopback": those of any port */
+        int mode;                   /* enum conf_auth_mode */
+        bool mode_written;          /* by an operator, not the default */
+        struct conf_list origins;   /* scheme://host[:port], or "loopback": those of any port */
+        struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
+        struct conf_list api_key;   /* NAME:RIGHTS:HASH */
+        struct conf_list anonymous; /* patterns */
+        char *jwks;                 /* a file, a URL, or empty */
+        uint64_t jwks_refresh_ms;
+        char *audience;         /* empty: none */
+        char *issuer;           /* empty: any */
+        char *cookie;           /* its name, or empty */
+        int query_token;        /* 0: off, 1: on */
+        uint64_t cached_tokens; /* of one worker */
+        uint64_t ticket_life_ms;
     } auth;
     struct {
         int level;  /* enum log_level */
@@ -86,7 +99,7 @@ struct conf {
     } log;
 };
 
-enum conf_auth_mode { CONF_AUTH_NONE };
+enum conf_auth_mode { CONF_AUTH_NONE, CONF_AUTH_TOKEN };
 
 /* By which header trusted proxies name their client. */
 enum conf_forwarded_header { CONF_X_FORWARDED_FOR, CONF_FORWARDED };
@@ -142,6 +155,11 @@ uint64_t conf_shared_bytes(const struct conf *conf);
 
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
+
+/* Without server.hosts: whether any name will do.  Not where the only protection is that the
+ * gateway is on a loopback address: every page in a browser on this machine could be made to reach
+ * it. */
+bool conf_serves_any_host(const struct conf *conf);
 
 /* `--help-config`: every row with its default, range, unit, whether it reloads, one sentence. */
 void conf_print_help(FILE *to);

@@ -50,7 +50,7 @@ struct message {
     struct message_name names[]; /* topics, then users */
 };
 
-#define MESSAGE_KEY_BYTES_MAX 256
+#define MESSAGE_KEY_BYTES_MAX 272 /* with the scope of the publisher before it */
 #define MESSAGE_DIGEST_BYTES 16
 
 /* What a publisher said, checked.  All pointers are borrowed for the call of message_new(). */

@@ -14,6 +14,7 @@ struct problem {
     char pointer[96];       /* JSON pointer (RFC 6901) to a wrong field; empty: none */
     unsigned retry_after_s; /* 0: none */
     const char *allow;      /* static, for 405; NULL: none */
+    char challenge[192];    /* WWW-Authenticate; empty: none */
 };
 
 /* Fill a problem; the rest is zeroed.  Always returns false, so that a check can end with it. */

@@ -20,6 +20,7 @@
 
 #include "admission.h"
 #include "cell.h"
+#include "identity.h"
 #include "origin.h"
 
 struct service;
@@ -34,7 +35,10 @@ struct request {
     const char *path;          /* decoded, libmicrohttpd's */
     const char *tail;          /* what follows a route's prefix */
     enum origin_verdict origin_verdict;
-    const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+    const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
+    struct identity *identity; /* who asks; NULL: nobody in particular */
+    struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */
+    bool has_secret_url;       /* its URL has a credential in it */
 
     char *body;
     size_t body_n;

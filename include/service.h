@@ -11,16 +11,19 @@
 #include <stddef.h>
 
 #include "admission.h"
+#include "auth.h"
 #include "cell.h"
 #include "crew.h"
 #include "descriptors.h"
 #include "gate.h"
 #include "hub.h"
+#include "jwks.h"
 #include "linger.h"
 #include "log.h"
 #include "pages.h"
 #include "request.h"
 #include "streams.h"
+#include "tickets.h"
 #include "worker.h"
 
 struct service;
@@ -32,6 +35,8 @@ struct service_shared {
     struct crew *readers; /* of large publish bodies, beside the loops */
     struct pages *pages;
     struct evictions *evictions;
+    struct tickets *tickets;
+    struct jwks *jwks;        /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
@@ -50,6 +55,7 @@ struct service_shared {
 struct service {
     struct service_shared *shared;
     struct worker *worker;
+    struct auth *auth;
     struct streams *streams;
     struct linger_pool *linger;
     struct cells *cells;

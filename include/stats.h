@@ -47,6 +47,8 @@
     row(STREAMS_VANISHED, streams_vanished, false, "streams evicted: no answer")                   \
     row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
+    row(STREAMS_REPLACED, streams_replaced, false, "streams ended by a later use of their ticket") \
+    row(STREAMS_EXPIRED, streams_expired, false, "streams ended with their token")                 \
     row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
     row(STREAMS_EVICTED_MEMORY, streams_evicted_memory, false, "streams evicted: memory was short") \
     row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false, "of those refused, for memory")     \
@@ -95,6 +97,13 @@
     row(MEMORY_ANSWERS, memory_answers, true, "bytes of listings that peers have not taken yet")   \
     row(MEMORY_CONNECTIONS, memory_connections, true, "bytes counted for connections")             \
     row(MEMORY_TRIMS, memory_trims, false, "times that malloc() was made to give memory back")     \
+    row(REQUESTS_UNAUTHORIZED, requests_unauthorized, false, "requests without good credentials")  \
+    row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused for want of a right")     \
+    row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
+    row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
+    row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
+    row(JWKS_FETCHED, jwks_fetched, true, "times that auth.jwks was read")                         \
+    row(JWKS_FAILED, jwks_failed, true, "times that auth.jwks could not be read")                  \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

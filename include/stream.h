@@ -28,6 +28,7 @@
 #include <sys/queue.h>
 
 #include "filter.h"
+#include "identity.h"
 #include "peer.h"
 #include "worker.h"
 
@@ -48,6 +49,8 @@ enum stream_end {
     STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
     STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
     STREAM_END_DELETED,  /* by DELETE: with the final chunk */
+    STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
+    STREAM_END_TOKEN,    /* its token has ended: with the final chunk */
     STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
     STREAM_END_FAILED,   /* no memory, or the store failed its replay */
     STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached: cut */
@@ -93,6 +96,7 @@ struct stream_host {
     struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
     size_t behind_n; /* streams that catch up with the past */
     int64_t beat_due_ms;
+    int64_t until_ms; /* wall clock: when the first token of its streams ends */
     LIST_ENTRY(stream_host) link;
 };
 
@@ -106,7 +110,8 @@ struct stream_start {
 
 /* What a client asked for, checked. */
 struct stream_ask {
-    struct filter *filter; /* borrowed; the stream takes its own reference */
+    struct filter *filter;     /* borrowed; the stream takes its own reference */
+    struct identity *identity; /* the same; NULL: nobody in particular */
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;

@@ -76,7 +76,8 @@ struct stream {
     struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
     TAILQ_ENTRY(stream) in_waiting;
 
-    int64_t since_ms; /* >= 0: begin here, position not known yet */
+    int64_t since_ms;          /* >= 0: begin here, position not known yet */
+    struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int fd;
     uint32_t heartbeat_ms;

@@ -42,6 +42,9 @@ bool streams_is_past(const struct streams *streams, const struct stream_start *s
 
 size_t streams_count(const struct streams *streams);
 
+/* The worker whose stream has this id. */
+unsigned streams_worker_of(uint64_t id);
+
 /* The stream with this id, NULL when there is none (any more). */
 struct stream *streams_find(struct streams *streams, uint64_t id);
 

@@ -20,6 +20,7 @@
 #include "conf_value.h"
 #include "log.h"
 #include "machine.h"
+#include "topic.h"
 
 /* The installed folder of the page; a program that is not meant to be installed has none. */
 #ifndef BUGLE_WWWDIR
@@ -54,6 +55,7 @@ struct row {
     const char *min; /* numbers: the range, ends included */
     const char *max;
     bool (*fits)(const char *value); /* text and the items of a list */
+    bool is_secret;                  /* never printed */
     const char *const *choices;      /* choice: by the enum's value, then NULL */
     const char *form;                /* all but numbers: completes "expected ..." */
 };
@@ -73,9 +75,29 @@ static bool is_anything(const char *value)
     return true;
 }
 
-static const char *const auth_modes[] = {[CONF_AUTH_NONE] = "none", NULL};
+/* What is wrong with keys is told where they are read, without showing them (auth_check_conf()). */
+static bool is_key(const char *value)
+{
+    return strchr(value, ':') != NULL;
+}
+
+static bool is_pattern(const char *value)
+{
+    return topic_check_pattern(value, strlen(value)) == TOPIC_OK;
+}
+
+/* A token (RFC 9110 section 5.6.2), as the name of a cookie must be. */
+static bool is_cookie_name(const char *value)
+{
+    return value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "!#$%&'*+-.^_`|~")] == '\0';
+}
+
 static const char *const forwarded_headers[] = {
     [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
+static const char *const auth_modes[] = {
+    [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
+static const char *const switches[] = {"off", "on", NULL};
 static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
                                          [LOG_LEVEL_WARNING] = "warning",
                                          [LOG_LEVEL_INFO] = "info",
@@ -110,6 +132,12 @@ static const char *const log_formats[] = {
         .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
         .fallback = row_default, .fits = row_fits, .form = row_form, ROW_END(__VA_ARGS__)          \
     }
+#define SECRETS(row_name, member, row_fits, row_form, ...)                                         \
+    {                                                                                              \
+        .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
+        .fallback = "", .fits = row_fits, .is_secret = true, .form = row_form,                     \
+        ROW_END(__VA_ARGS__)                                                                       \
+    }
 #define CHOICE(row_name, member, row_default, row_choices, row_form, ...)                          \
     {                                                                                              \
         .name = row_name, .type = CONF_CHOICE, .offset = AT(member, int), .fallback = row_default, \
@@ -133,6 +161,9 @@ static const struct row rows[] = {
     LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
          "items of server.listen", RESTART,
          "Where every connection begins with a PROXY header, of a trusted proxy."),
+    LIST("server.hosts", server.hosts, "", conf_value_is_host,
+         "HOST, HOST:PORT (lower case) or loopback", RELOAD,
+         "Names that requests may call the gateway by; empty: any, or only loopback ones."),
 
     DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
@@ -205,6 +236,8 @@ static const struct row rows[] = {
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
     DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", RESTART,
              "How long events may have to wait at the pace of the latest commits; 0 for any time."),
+    COUNT("limits.tickets", limits.tickets, "200000", "1", "100000000", RELOAD,
+          "Tickets in use at once; beyond it one that is new is answered 503."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
     COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", RESTART,
@@ -213,11 +246,34 @@ static const struct row rows[] = {
     DURATION("drain.window", drain.window_ms, "5s", "0s", "600s", RELOAD,
              "Time over which an orderly stop spreads the ends of the streams."),
 
-    CHOICE("auth.mode", auth.mode, "none", auth_modes, "none (this version has no tokens yet)",
-           RESTART, "How callers prove who they are."),
+    CHOICE("auth.mode", auth.mode, "none", auth_modes, "none or token", RESTART,
+           "Whether callers must prove who they are."),
     LIST("auth.origins", auth.origins, "loopback", conf_value_is_origin,
          "SCHEME://HOST, SCHEME://HOST:PORT (lower case, no path) or loopback", RELOAD,
          "Origins of web pages that may read, publish and manage."),
+    SECRETS("auth.jwt_key", auth.jwt_key, is_key, "ALG:SECRET or ALG:@FILE", RELOAD,
+            "Keys that may vouch for signed tokens, each for one algorithm."),
+    TEXT("auth.jwks", auth.jwks, "", conf_value_is_key_set,
+         "the path of a file, https://URL, or http://URL on a loopback address", RELOAD,
+         "A key set with more such keys, read again and again; empty: none."),
+    DURATION("auth.jwks_refresh", auth.jwks_refresh_ms, "10m", "10s", "7d", RELOAD,
+             "How often auth.jwks is read again."),
+    TEXT("auth.audience", auth.audience, "", is_anything, "a text", RELOAD,
+         "What the aud of a token must name; empty: tokens must have none."),
+    TEXT("auth.issuer", auth.issuer, "", is_anything, "a text", RELOAD,
+         "What the iss of a token must be; empty: anything."),
+    SECRETS("auth.api_key", auth.api_key, is_key, "NAME:RIGHTS:HASH, made by `bugle token hash`",
+            RELOAD, "Keys for backends, as salted hashes."),
+    LIST("auth.anonymous", auth.anonymous, "", is_pattern, "patterns", RELOAD,
+         "Topics that may be read without a token."),
+    TEXT("auth.cookie", auth.cookie, "", is_cookie_name, "the name of a cookie", RELOAD,
+         "Cookie in which browsers bring their token; empty: none."),
+    CHOICE("auth.query_token", auth.query_token, "off", switches, "off or on", RELOAD,
+           "Whether a stream may bring its token in the URL, as access_token."),
+    COUNT("auth.cached_tokens", auth.cached_tokens, "10000", "0", "10000000", RELOAD,
+          "Tokens that each worker remembers as verified."),
+    DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", RELOAD,
+             "How long after a ticket was made its stream may go on and come back."),
 
     CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", RELOAD,
            "The least important lines to write."),
@@ -320,6 +376,9 @@ static int refuse_value(const char *source, const struct row *row, const char *v
 {
     char shown[GIVEN_TEXT_MAX];
     char expected[GIVEN_TEXT_MAX];
+    if (row->is_secret)
+        return conf_refuse(ret_error, -EINVAL, "%s: %s has an item of another form, expected %s",
+                           source, row->name, describe(row, expected, sizeof expected));
     log_visible(shown, sizeof shown, value, strlen(value));
     return conf_refuse(ret_error, -EINVAL, "%s: %s is \"%s\", expected %s", source, row->name,
                        shown, describe(row, expected, sizeof expected));
@@ -469,6 +528,16 @@ bool conf_is_loopback_only(const struct conf *conf)
     return first_open_listener(conf) == NULL;
 }
 
+bool conf_serves_any_host(const struct conf *conf)
+{
+    if (conf->auth.mode != CONF_AUTH_NONE || !conf_is_loopback_only(conf))
+        return true;
+    for (size_t i = 0; i < conf->server.listen.items_n; i++)
+        if (strncmp(conf->server.listen.items[i], "unix:", strlen("unix:")) == 0)
+            return true;
+    return false;
+}
+
 static int check_open_listeners(const struct conf *conf, struct conf_error *ret_error)
 {
     const char *open = first_open_listener(conf);
@@ -476,8 +545,8 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
         return 0;
     return conf_refuse(ret_error, -EINVAL,
                        "server.listen: others can reach %s, and without authentication all of them "
-                       "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, or accept "
-                       "it by writing auth.mode = none",
+                       "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, set "
+                       "auth.mode = token, or accept it by writing auth.mode = none",
                        open);
 }
 
@@ -641,6 +710,14 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
     return error ? error : check_rooms(conf, ret_error);
 }
 
+/* What stands before the secret, and how many there are, is enough to check a file by. */
+static void print_secrets(const struct conf_list *list, FILE *to)
+{
+    for (size_t i = 0; i < list->items_n; i++)
+        fprintf(to, "%s%.*s:(not shown)", i > 0 ? ", " : "", (int)strcspn(list->items[i], ":"),
+                list->items[i]);
+}
+
 static void print_list(const struct conf_list *list, FILE *to)
 {
     for (size_t i = 0; i < list->items_n; i++)
@@ -653,6 +730,8 @@ static void print_value(const struct conf *conf, const struct row *row, FILE *to
     const void *value = value_of(conf, row);
     if (is_number(row))
         fputs(conf_value_number_text(row->type, *(const uint64_t *)value, text, sizeof text), to);
+    else if (row->is_secret)
+        print_secrets(value, to);
     else if (row->type == CONF_LIST)
         print_list(value, to);
     else if (row->type == CONF_CHOICE)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "history.h"
 #include "json_span.h"
 #include "publish_body.h"
@@ -153,6 +154,7 @@ static bool begin_reading(struct request *request, struct work *work, struct rea
     reading->limits = (struct publish_limits){
         .event_bytes_max = conf->limits.event_bytes,
         .json_depth_max = conf->limits.json_depth,
+        .scope = request->identity != NULL ? request->identity->scope : NULL,
     };
     reading->fields.n = 0;
     reading->fields.too_many = false;
@@ -459,6 +461,8 @@ static void take_back(void *arg)
     struct work *work = aside->work;
 
     end_parsing(work);
+    aside->good =
+        aside->good && access_may_publish(work->request, &work->body, &aside->problem);
     if (aside->good && submit(work) == 0)
         return;
     release(work);
@@ -516,7 +520,7 @@ int publish_handle(struct request *request)
         return read_aside(request, &reading);
     bool good = read_body(request, &reading, &work->body, &problem);
     end_parsing(work);
-    if (!good)
+    if (!good || !access_may_publish(request, &work->body, &problem))
         return refuse(request, &problem);
     if (submit(work) != 0)
         return respond_no_memory(request);

@@ -28,7 +28,8 @@ struct draft {
     struct message_draft message;
     struct message_name topics[PUBLISH_TOPICS_MAX];
     struct message_name users[PUBLISH_USERS_MAX];
-    char *scratch; /* compacted data; as large as the body */
+    char key[MESSAGE_KEY_BYTES_MAX]; /* with its scope */
+    char *scratch;                   /* compacted data; as large as the body */
     bool has_data;
     bool has_topics;
     bool has_users;
@@ -340,6 +341,19 @@ static bool begin_draft(struct draft *draft)
     return limits->key == NULL || set_key(draft, limits->key, limits->key_n);
 }
 
+/* A key is one publisher's: the same key of another is another key. */
+static void scope_key(struct draft *draft)
+{
+    const unsigned char *scope = draft->limits->scope;
+
+    if (scope == NULL || draft->message.key == NULL)
+        return;
+    memcpy(draft->key, scope, PUBLISH_SCOPE_BYTES);
+    memcpy(draft->key + PUBLISH_SCOPE_BYTES, draft->message.key, draft->message.key_n);
+    draft->message.key = draft->key;
+    draft->message.key_n += PUBLISH_SCOPE_BYTES;
+}
+
 /* Make the message of a finished draft and add it to the body's. */
 static bool finish_draft(struct draft *draft, struct publish_body *body)
 {
@@ -351,6 +365,7 @@ static bool finish_draft(struct draft *draft, struct publish_body *body)
         refuse_field(draft, "idempotency_key", "An ephemeral event is not stored, nor is its key");
         return false;
     }
+    scope_key(draft);
     struct message *message = message_new(&draft->message);
     if (message == NULL)
         return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");

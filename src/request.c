@@ -111,6 +111,8 @@ void request_free(struct request *request)
         linger(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
+    identity_unref(request->identity);
+    free(request->ticket);
     request->service->requests_n--;
     request_drop_body(request);
     memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);

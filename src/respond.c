@@ -25,9 +25,13 @@ static void add(struct MHD_Response *response, const char *name, const char *val
 void respond_add_cors(struct request *request, struct MHD_Response *response)
 {
     add(response, "Vary", "Origin");
+    if (request->has_secret_url)
+        add(response, "Referrer-Policy", "no-referrer");
     if (request->origin_verdict != ORIGIN_LISTED)
         return;
     add(response, "Access-Control-Allow-Origin", request->origin);
+    if (worker_conf(request->service->worker)->auth.cookie[0] != '\0')
+        add(response, "Access-Control-Allow-Credentials", "true");
     add(response, "Access-Control-Expose-Headers", "Retry-After");
 }
 
@@ -149,6 +153,8 @@ int respond_problem(struct request *request, const struct problem *problem)
         return MHD_NO;
     if (problem->allow != NULL)
         add(response, "Allow", problem->allow);
+    if (problem->challenge[0] != '\0')
+        add(response, "WWW-Authenticate", problem->challenge);
     if (problem->retry_after_s > 0) {
         snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
         add(response, "Retry-After", seconds);

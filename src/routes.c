@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "admin.h"
 #include "backup.h"
 #include "browse.h"
@@ -17,6 +18,7 @@
 #include "respond.h"
 #include "service.h"
 #include "subscribe.h"
+#include "ticket_post.h"
 
 struct route {
     const char *path;
@@ -40,6 +42,7 @@ static const struct route routes[] = {
     {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
     {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false},
     {"/readyz", "GET", admin_readyz, NULL, false, false, false},
 };
@@ -128,6 +131,23 @@ static bool origin_may_change(const struct request *request, const char *method)
     return !changes || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
+/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
+ * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
+static bool host_is_served(const struct request *request)
+{
+    static char word[] = "loopback", *words[] = {word};
+    static const struct conf_list loopback = {.items = words, .items_n = 1};
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf_list *hosts = &conf->server.hosts;
+
+    if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
+        return true;
+    if (hosts->items_n == 0 && conf_serves_any_host(conf))
+        return true;
+    return origin_host_is_served(request_header(request, MHD_HTTP_HEADER_HOST),
+                                 hosts->items_n > 0 ? hosts : &loopback);
+}
+
 static size_t body_max(const struct request *request)
 {
     return request->route->takes_body ? worker_conf(request->service->worker)->limits.body_bytes
@@ -210,12 +230,19 @@ static int check(struct request *request, const char *method)
     if (!framing_is_sound(request))
         return request_cut(request, 400, "bad_framing",
                            "The request can be read in more than one way.");
+    if (!host_is_served(request))
+        return respond_error(
+            request, 421, "misdirected",
+            "The gateway is not known by this name; server.hosts lists its names.");
     result = choose_route(request, method);
     if (result >= 0)
         return result;
     if (!origin_may_change(request, method))
         return respond_error(request, 403, "foreign_origin",
                              "Pages of this origin may not do this; auth.origins lists who may.");
+    result = access_check(request, method);
+    if (result >= 0)
+        return result;
     if (!body_fits(request))
         return respond_too_large(request);
     if (!memory_has_room(request))

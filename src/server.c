@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "arrival.h"
+#include "auth.h"
 #include "clock.h"
 #include "crew.h"
+#include "keys.h"
 #include "listener.h"
 #include "log.h"
 #include "machine.h"
@@ -26,6 +28,7 @@
 #include "routes.h"
 #include "service.h"
 #include "store.h"
+#include "stream_token.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
@@ -58,6 +61,7 @@ struct server {
     struct crew *readers; /* of large publish bodies */
     struct listener *listener;
     struct arrivals arrivals;
+    struct keys *keys; /* NULL without auth.mode=token */
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
@@ -96,6 +100,7 @@ static void on_tick(void *arg, int64_t now_ms)
     linger_tick(service->linger, now_ms);
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
+    stream_token_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
 }
 
@@ -260,6 +265,8 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     server->arrivals.conf = conf;
     listener_set_conf(server->listener, conf);
     hand_over_conf(server);
+    if (server->keys != NULL)
+        keys_reload(server->keys, conf);
     log_info("settings reloaded");
 }
 
@@ -331,8 +338,9 @@ static int build_service(struct server *server, unsigned index)
     worker_set_hooks(service->worker, &hooks);
     worker_set_memory(service->worker, server->memory);
     service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
+    service->auth = auth_new(worker_stats(service->worker));
     service->linger = linger_new(service->worker);
-    if (service->streams == NULL || service->linger == NULL)
+    if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
     service->cells = cells_new(service->worker, service->streams, &handler);
     if (service->cells == NULL)
@@ -460,6 +468,30 @@ static const char *page_folder(const struct conf *conf)
     return "";
 }
 
+static int build_tickets(struct server *server)
+{
+    unsigned char key[TICKET_KEY_BYTES];
+    int error = tickets_read_key(server->conf->history.store, key);
+
+    if (error != 0) {
+        log_error("cannot start: the key of tickets, beside the store: %s", strerror(-error));
+        return -1;
+    }
+    server->shared.tickets = tickets_new(key, clock_wall_ms());
+    explicit_bzero(key, sizeof(key));
+    return server->shared.tickets != NULL ? 0 : fail("out of memory");
+}
+
+static int build_keys(struct server *server)
+{
+    if (server->conf->auth.mode != CONF_AUTH_TOKEN)
+        return 0;
+    if (build_tickets(server) != 0)
+        return -1;
+    server->keys = keys_new(server->base, &server->shared, &server->stats);
+    return server->keys != NULL ? 0 : fail("no memory or threads for keys");
+}
+
 static int build(struct server *server)
 {
     size_t descriptors = descriptors_raise();
@@ -485,7 +517,8 @@ static int build(struct server *server)
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;
-    if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
+    if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
+        build_signals(server) != 0)
         return -1;
     if (build_listener(server) != 0)
         return -1;
@@ -569,6 +602,7 @@ static void free_services(struct server *server)
         cells_free(service->cells);
         linger_free(service->linger);
         streams_free(service->streams);
+        auth_free(service->auth);
         worker_free(service->worker);
     }
     free(server->shared.services);
@@ -576,6 +610,8 @@ static void free_services(struct server *server)
 
 static void free_server(struct server *server)
 {
+    keys_free(server->keys);
+    tickets_free(server->shared.tickets);
     listener_free(server->listener);
     pager_free(server->pager);
     crew_free(server->readers);
@@ -640,6 +676,8 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     if (build(server) == 0 && start_threads(server) == 0) {
+        if (server->keys != NULL)
+            keys_start(server->keys, server->conf);
         announce(server);
         event_base_dispatch(server->base);
         wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);

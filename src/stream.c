@@ -302,6 +302,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
     stream->peer = ask->peer;
+    stream->identity = identity_ref(ask->identity);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
     return stream;
 }
@@ -321,6 +322,8 @@ static void join_host(struct stream_host *host, struct stream *stream)
     int64_t beat_ms = stream->wrote_ms + stream->heartbeat_ms;
 
     TAILQ_INSERT_TAIL(&host->all, stream, in_host);
+    if (stream->identity != NULL && stream->identity->until_ms < host->until_ms)
+        host->until_ms = stream->identity->until_ms;
     host->streams_n++;
     if (beat_ms < host->beat_due_ms)
         host->beat_due_ms = beat_ms;
@@ -361,6 +364,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
 fail:
     if (response != NULL)
         MHD_destroy_response(response);
+    identity_unref(stream->identity);
     free(stream);
     return NULL;
 }
@@ -377,6 +381,8 @@ bool stream_end_is_eviction(enum stream_end end)
     case STREAM_END_NONE:
     case STREAM_END_LEFT:
     case STREAM_END_DELETED:
+    case STREAM_END_REPLACED:
+    case STREAM_END_TOKEN:
     case STREAM_END_DRAINED:
     case STREAM_END_FAILED:
         return false;
@@ -434,6 +440,10 @@ static enum stats_id end_counter(enum stream_end end)
         return STATS_STREAMS_VANISHED;
     case STREAM_END_DELETED:
         return STATS_STREAMS_ENDED;
+    case STREAM_END_REPLACED:
+        return STATS_STREAMS_REPLACED;
+    case STREAM_END_TOKEN:
+        return STATS_STREAMS_EXPIRED;
     case STREAM_END_DRAINED:
         return STATS_STREAMS_DRAINED;
     case STREAM_END_FAILED:
@@ -464,6 +474,7 @@ void stream_closed(struct stream *stream)
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
+    identity_unref(stream->identity);
     free(stream);
 }
 

@@ -473,6 +473,8 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
         n = fill_last(stream, buf, max);
         return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
+    case STREAM_END_REPLACED:
+    case STREAM_END_TOKEN:
         if (stream->partial != NULL)
             n = copy_partial(stream, buf, max);
         else if (stream->pending != 0)

@@ -68,6 +68,7 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         TAILQ_INIT(&host->ready[i]);
     host->beat_due_ms = 0;
+    host->until_ms = IDENTITY_FOREVER;
     LIST_INSERT_HEAD(&streams->hosts, host, link);
 }
 
@@ -139,6 +140,11 @@ void streams_leave(struct streams *streams, struct stream *stream)
     streams->slots[slot] = NULL;
     streams->free_hint = slot;
     streams->count--;
+}
+
+unsigned streams_worker_of(uint64_t id)
+{
+    return (unsigned)(id >> (ID_SLOT_BITS + ID_GENERATION_BITS));
 }
 
 struct stream *streams_find(struct streams *streams, uint64_t id)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "client.h"
 #include "clock.h"
 #include "log.h"
@@ -317,6 +318,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         leave_place(request);
         return respond_full(request);
     }
+    access_ticket_opened(request);
     return queue(request, response);
 }
 
@@ -333,14 +335,17 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    if (!query_read_names(request, &names, &problem) ||
+    if (!query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
         !read_last_event_id(request, &ask.start, &problem) ||
         !read_since(request, &ask.start, &problem) || !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
+    if (!access_use_ticket(request, &ask.start, &problem))
+        return respond_problem(request, &problem);
     client_of(request, &ask.peer);
     ask.filter = query_make_filter(&names);
+    ask.identity = request->identity;
     if (ask.filter == NULL)
         return respond_full(request);
     int result = open_stream(request, &ask);
@@ -350,6 +355,7 @@ int subscribe_handle(struct request *request)
 
 void subscribe_completed(struct request *request)
 {
+    access_ticket_closed(request);
     stream_closed(request->stream);
     request->stream = NULL;
     leave_place(request);

@@ -13,7 +13,7 @@ manual=$srcdir/doc/bugle.1
 settings=$srcdir/doc/bugle.conf.5
 wire=$srcdir/doc/bugle-wire.7
 sample=$srcdir/doc/bugle.conf.sample
-commands='serve publish subscribe backup epoch bench check-config'
+commands='serve publish subscribe backup epoch token bench check-config'
 
 # What stands in the environment is for the gateway, not for this check.
 for name in $(env | sed -n 's/^\(BUGLE_[A-Za-z0-9_]*\)=.*/\1/p'); do

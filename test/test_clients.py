@@ -180,7 +180,7 @@ def test_slow_head_dies_at_an_absolute_deadline(gateway):
     with contextlib.ExitStack() as stack:
         silent = stack.enter_context(gateway.raw())
         half = stack.enter_context(gateway.raw())
-        half.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        half.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         slow = stack.enter_context(gateway.raw())
         begun = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -279,7 +279,7 @@ def test_nonsense_is_refused_and_harms_nobody(gateway):
     assert gateway.stat("events_published") == 1
 
 
-SMUGGLED = b"POST /api/push?topic=smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+SMUGGLED = b"POST /api/push?topic=smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
 FRAMINGS = [
     b"Content-Length: 0\r\nContent-Length: %d",
     b"Content-Length: %d\r\nContent-Length: 0",
@@ -312,7 +312,7 @@ def test_request_that_can_be_read_in_two_ways_is_refused(gateway):
     request of its own in somebody else's name.  Such heads get an error and the end, and what
     follows them is never looked at."""
     for framing in FRAMINGS:
-        head = (b"POST /api/push?topic=a HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+        head = (b"POST /api/push?topic=a HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
                 + framing % len(SMUGGLED) + b"\r\n\r\n")
         for body in (SMUGGLED, b"0\r\n\r\n" + SMUGGLED):
             with gateway.raw() as connection:
