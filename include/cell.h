@@ -47,6 +47,8 @@ struct cell_handler {
                    const char *method, const char *version, const char *upload, size_t *upload_n,
                    void **context); /* MHD_YES or MHD_NO */
     void (*completed)(struct cell *cell, struct MHD_Connection *connection, void **context);
+    /* A connection that cells_add() was given, with this address, is over. */
+    void (*closed)(void *arg, const struct sockaddr *address);
 };
 
 /* A suspended request that will be answered.  Embedded by its owner. */
@@ -69,6 +71,14 @@ void cells_free(struct cells *cells);
  */
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
               socklen_t address_n);
+
+/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened. */
+void cells_set_descriptors_end(struct cells *cells, int end);
+
+/* Since when the connection that rests longest between two requests has done so; INT64_MAX when
+ * none rests.  And have it closed, for whom descriptors are wanted. */
+int64_t cells_resting_since_ms(const struct cells *cells);
+void cells_crowd_out(struct cells *cells);
 
 /* Close cells that stayed empty. */
 void cells_tick(struct cells *cells);

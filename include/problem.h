@@ -34,6 +34,10 @@ bool problem_set(struct problem *problem, unsigned status, const char *code, con
 size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
                           const char *detail);
 
+/* The same for a 503 that says when to try again. */
+size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
+                          unsigned retry_after_s);
+
 /* The status's own words, "Bad Request". */
 const char *problem_title(unsigned status);
 

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "admission.h"
 #include "cell.h"
 #include "identity.h"
 #include "origin.h"
@@ -42,6 +43,7 @@ struct request {
     char *body;
     size_t body_n;
     size_t body_room;
+    size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
     bool receiving;        /* in the service's list */
     bool answered;         /* a response is queued, or was written by hand */
@@ -56,6 +58,7 @@ struct request {
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
     struct stream *stream; /* GET /events once it is open */
+    struct admission_seat seat;
     LIST_ENTRY(request) link;
 };
 
@@ -89,8 +92,16 @@ void request_begin_body(struct request *request);
 /* It has come, or is of no interest any more. */
 void request_end_body(struct request *request);
 
-/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, or -ENOMEM. */
+/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, -ENOBUFS when limits.memory
+ * leaves no room for it, or -ENOMEM. */
 int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max);
+
+/* The body is parsed: let go of it before the request is over. */
+void request_drop_body(struct request *request);
+
+/* Count bytes for an answer that is being made, until the request is over.  Returns whether memory
+ * allows it; if not, it is counted as refused. */
+bool request_admit_answer(struct request *request, size_t bytes);
 
 /* Suspend until request_wake(); then `resumed` is called.  Returns MHD_YES, for the handler to
  * return. */
@@ -103,6 +114,9 @@ int request_fd(const struct request *request);
 /* Write a finished answer by hand and drop the connection: for the middle of a body, where
  * libmicrohttpd takes no answer.  Returns MHD_NO, for the handler to return. */
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail);
+
+/* The same for a body that memory has no room for: 503, and when to try again. */
+int request_cut_busy(struct request *request);
 
 /* Cut every request of the service whose body is past its deadline. */
 void request_tick(struct service *service, int64_t now_ms);

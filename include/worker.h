@@ -21,6 +21,7 @@
 
 #include "conf.h"
 #include "hub.h"
+#include "memory.h"
 #include "stats.h"
 
 struct worker;
@@ -66,7 +67,7 @@ void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks);
 /* Start the thread.  Returns 0 or -errno. */
 int worker_start(struct worker *worker);
 
-/* One turn, by hand, of a worker that has no thread: what the thread does, again and again.  Returns
+/* One turn, by hand, of a worker that has no thread: what the thread does, again and again. Returns
  * whether the next must not `wait`. */
 bool worker_turn(struct worker *worker, bool wait);
 
@@ -104,6 +105,10 @@ struct stats *worker_stats(struct worker *worker);
 const struct conf *worker_conf(const struct worker *worker);
 void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
+
+/* The account of memory, borrowed; NULL, as at first, for none.  Set before worker_start(). */
+void worker_set_memory(struct worker *worker, struct memory *memory);
+struct memory *worker_memory(const struct worker *worker);
 
 /* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */
 int worker_load(const struct worker *worker);

@@ -6,10 +6,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "resting.h"
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
@@ -21,6 +24,9 @@
 #define POOL_STREAM_BYTES 4096
 #define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
+/* What a connection costs beside its pool: the library's struct and response, and ours. */
+#define CONNECTION_STREAM_BYTES 2560
+#define CONNECTION_API_BYTES 1536
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
 
@@ -46,9 +52,16 @@ struct cells {
     struct cell_handler handler;
     TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
     struct cell_list full[CELL_KINDS];
+    struct resting_pool resting;
     size_t connections_n;
     size_t suspended_n;
+    int descriptors_end;
 };
+
+static bool is_for_streams(enum cell_kind kind)
+{
+    return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
+}
 
 static bool is_large(enum cell_kind kind)
 {
@@ -176,12 +189,23 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what the library calls ---- */
 
+/* NULL for those who never rest, and for want of memory. */
+static struct resting *resting_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info != NULL ? info->socket_context : NULL;
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_n, void **context)
 {
     struct cell *cell = cls;
 
+    if (*context == NULL)
+        resting_end(&cell->cells->resting, resting_of(connection));
     return (enum MHD_Result)cell->cells->handler.request(cell, connection, url, method, version,
                                                          upload, upload_n, context);
 }
@@ -193,6 +217,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 
     (void)code;
     cell->cells->handler.completed(cell, connection, context);
+    resting_begin(&cell->cells->resting, resting_of(connection),
+                  worker_now_ms(cell->cells->worker));
 }
 
 static struct cell_list *list_of(struct cell *cell)
@@ -202,35 +228,63 @@ static struct cell_list *list_of(struct cell *cell)
     return is_full ? &cell->cells->full[cell->kind] : &cell->cells->open[cell->kind];
 }
 
+static size_t pool_bytes_of(enum cell_kind kind)
+{
+    if (is_large(kind))
+        return POOL_LARGE_BYTES;
+    return is_for_streams(kind) ? POOL_STREAM_BYTES : POOL_API_BYTES;
+}
+
+static size_t connection_bytes(enum cell_kind kind)
+{
+    return pool_bytes_of(kind) +
+           (is_for_streams(kind) ? CONNECTION_STREAM_BYTES : CONNECTION_API_BYTES);
+}
+
 static void count_connection(struct cell *cell, int n)
 {
     TAILQ_REMOVE(list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
+    memory_add(worker_memory(cell->cells->worker), MEMORY_CONNECTIONS,
+               n * (int64_t)connection_bytes(cell->kind));
     TAILQ_INSERT_HEAD(list_of(cell), cell, link);
 }
 
 /* A descriptor this worker had is closed. */
-static void count_off(struct cells *cells)
+static void count_off(struct cells *cells, const struct sockaddr *address)
 {
     worker_load_add(cells->worker, -1);
     stats_add(worker_stats(cells->worker), STATS_CONNECTIONS_OPEN, -1);
+    cells->handler.closed(cells->handler.arg, address);
+}
+
+static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    cell->started++;
+    count_connection(cell, 1);
+    if (!is_for_streams(cell->kind) && info != NULL)
+        *socket_context = resting_new(info->connect_fd);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct cell *cell = cls;
+    const union MHD_ConnectionInfo *info;
 
-    (void)connection;
-    (void)socket_context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        cell->started++;
-        count_connection(cell, 1);
+        on_started(cell, connection, socket_context);
         return;
     }
+    resting_free(&cell->cells->resting, *socket_context);
+    *socket_context = NULL;
     count_connection(cell, -1);
-    count_off(cell->cells);
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    count_off(cell->cells, info != NULL ? info->client_addr : NULL);
 }
 
 /* ---- life of a cell ---- */
@@ -238,13 +292,13 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
     const struct conf *conf = worker_conf(cell->cells->worker);
-    bool is_stream = cell->kind == CELL_STREAM || cell->kind == CELL_STREAM_LARGE;
+    bool is_stream = is_for_streams(cell->kind);
     uint64_t timeout_ms =
         is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
-    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES
-                        : is_stream          ? POOL_STREAM_BYTES
-                                             : POOL_API_BYTES;
+
+    cell->host.backstop_s = timeout_s;
+    size_t pool_bytes = pool_bytes_of(cell->kind);
 
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,
@@ -265,6 +319,8 @@ static int start(struct cell *cell)
     if (cell->daemon == NULL)
         return errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOMEM;
     info = MHD_get_daemon_info(cell->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info->epoll_fd >= cell->cells->descriptors_end)
+        return -EMFILE;
     cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, on_ready, cell);
     cell->timer = evtimer_new(base, on_ready, cell);
     if (cell->readable == NULL || cell->timer == NULL)
@@ -336,6 +392,8 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
     cells->worker = worker;
     cells->streams = streams;
     cells->handler = *handler;
+    cells->descriptors_end = INT_MAX;
+    resting_init(&cells->resting, worker_stats(worker));
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
         TAILQ_INIT(&cells->open[kind]);
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
@@ -375,18 +433,33 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
 
     if (result != 0) {
         close(fd);
-        count_off(cells);
+        count_off(cells, address);
         return result;
     }
     unsigned started = cell->started;
     if (MHD_add_connection(cell->daemon, fd, address, address_n) != MHD_YES) {
         /* it closed the descriptor, and told on_connection() only if it had got that far */
         if (started == cell->started)
-            count_off(cells);
+            count_off(cells, address);
         return -ENOMEM;
     }
     worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
     return 0;
+}
+
+void cells_set_descriptors_end(struct cells *cells, int end)
+{
+    cells->descriptors_end = end;
+}
+
+int64_t cells_resting_since_ms(const struct cells *cells)
+{
+    return resting_since_ms(&cells->resting);
+}
+
+void cells_crowd_out(struct cells *cells)
+{
+    resting_cut_first(&cells->resting);
 }
 
 void cells_tick(struct cells *cells)

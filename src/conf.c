@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "conf_internal.h"
 #include "conf_value.h"
 #include "log.h"
+#include "machine.h"
 #include "topic.h"
 
 /* The installed folder of the page; a program that is not meant to be installed has none. */
@@ -31,6 +33,15 @@
 #define HISTORY_BYTES_ON_DISK (UINT64_C(1) << 30)
 #define HISTORY_BYTES_IN_MEMORY (UINT64_C(64) << 20)
 #define HISTORY_BYTES_LEAST (UINT64_C(64) << 10)
+#define RING_BYTES (UINT64_C(32) << 20)
+/* Defaults are less where memory is: these shares of it. */
+#define HISTORY_MEMORY_SHARE 4
+#define RING_MEMORY_SHARE 4
+/* What rings and a store in memory leave for the rest: the program, which needs about 12 MiB,
+ * SQLite's caches, about 18, and connections. */
+#define MEMORY_LEAST (UINT64_C(64) << 20)
+#define REST_LEAST (UINT64_C(32) << 20)
+#define REST_SHARE 4
 
 enum reload { RESTART, RELOAD };
 
@@ -85,6 +96,8 @@ static bool is_cookie_name(const char *value)
 static const char *const auth_modes[] = {
     [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
 static const char *const switches[] = {"off", "on", NULL};
+static const char *const forwarded_headers[] = {
+    [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
 static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
                                          [LOG_LEVEL_WARNING] = "warning",
                                          [LOG_LEVEL_INFO] = "info",
@@ -142,19 +155,30 @@ static const struct row rows[] = {
     LIST("server.hosts", server.hosts, "", conf_value_is_host,
          "HOST, HOST:PORT (lower case) or loopback", RELOAD,
          "Names that requests may call the gateway by; empty: any, or only loopback ones."),
+    LIST("server.trusted_proxies", server.trusted_proxies, "", address_is_network,
+         "ADDR, ADDR/BITS or unix", RESTART,
+         "Proxies that are believed when they say who their client is."),
+    CHOICE("server.forwarded_header", server.forwarded_header, "x-forwarded-for",
+           forwarded_headers, "x-forwarded-for or forwarded", RESTART,
+           "The header by which trusted proxies name their client."),
+    LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
+         "items of server.listen", RESTART,
+         "Where every connection begins with a PROXY header, of a trusted proxy."),
 
     DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
     DURATION("stream.stall_timeout", stream.stall_timeout_ms, "30s", "1s", "1h", RESTART,
              "How long a reader may take no byte at all before its stream is closed."),
+    DURATION("stream.vanish_timeout", stream.vanish_timeout_ms, "18s", "1s", "1h", RELOAD,
+             "How long nothing of a reader may answer what is sent before its stream is closed."),
     DURATION("stream.retry", stream.retry_ms, "3s", "1s", "3600s", RELOAD,
              "Centre of the reconnection delay told to clients: each gets 2/3 to twice that."),
     DURATION("stream.flush_tick", stream.flush_tick_ms, "5ms", "1ms", "100ms", RELOAD,
              "The longest that events wait under load to be sent together."),
     COUNT("stream.ring_events", stream.ring_events, "65536", "64", "16777216", RESTART,
           "Recent events that each worker keeps at hand."),
-    BYTES("stream.ring_bytes", stream.ring_bytes, "32M", "64K", "64G", RESTART,
-          "Bytes of recent events that each worker keeps at hand."),
+    BYTES("stream.ring_bytes", stream.ring_bytes, "0", "0", "64G", RESTART,
+          "Bytes of recent events that each worker keeps at hand; 0 is 32M, or 1/4 of the memory."),
     COUNT("stream.replay_pages", stream.replay_pages, "256", "1", "65536", RESTART,
           "Pages of the history, of 32 KiB, that replays hold in each worker at once."),
 
@@ -166,7 +190,7 @@ static const struct row rows[] = {
     COUNT("history.max_events", history.max_events, "1000000", "1", "1000000000", RESTART,
           "Events that are kept; the oldest go first."),
     BYTES("history.max_bytes", history.max_bytes, "0", "0", "1024G", RESTART,
-          "Bytes of events that are kept, the oldest go first; 0 is 1G on disk, 64M in memory."),
+          "Bytes of events kept; 0 is 1G on disk, and in memory 64M or 1/4 of limits.memory."),
     BYTES("history.disk_reserve", history.disk_reserve, "256M", "0", "1048576G", RELOAD,
           "Room on the disk that is left free; without it a publish is answered 507."),
     DURATION("history.idempotency_window", history.idempotency_window_ms, "24h", "1s", "3650d",
@@ -174,6 +198,18 @@ static const struct row rows[] = {
     COUNT("history.idempotency_keys", history.idempotency_keys, "1000000", "1", "1000000000",
           RESTART, "Idempotency keys that are remembered; the oldest go first."),
 
+    BYTES("limits.memory", limits.memory, "0", "0", "1024G", RESTART,
+          "Memory of the whole process; 0 is half of what the machine or the cgroup allows."),
+    COUNT("limits.connections", limits.connections, "0", "0", "10000000", RELOAD,
+          "Connections open at once; 0 is what the limit on descriptors allows."),
+    COUNT("limits.connections_per_address", limits.connections_per_address, "512", "0", "10000000",
+          RELOAD, "Connections from one address; 0 is no limit."),
+    COUNT("limits.accept_rate", limits.accept_rate, "0", "0", "1000000", RELOAD,
+          "Connections accepted a second, the others wait; 0 is no limit."),
+    COUNT("limits.streams_per_address", limits.streams_per_address, "256", "0", "10000000", RELOAD,
+          "Streams of clients at one address; 0 is no limit."),
+    COUNT("limits.streams_per_user", limits.streams_per_user, "16", "0", "10000000", RELOAD,
+          "Streams of one user; 0 is no limit."),
     COUNT("limits.streams", limits.streams, "0", "0", "10000000", RESTART,
           "Streams open at once; 0 is what the limit on descriptors allows."),
     BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", RELOAD,
@@ -200,8 +236,12 @@ static const struct row rows[] = {
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
     COUNT("limits.tickets", limits.tickets, "200000", "1", "100000000", RELOAD,
           "Tickets in use at once; beyond it one that is new is answered 503."),
+    DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", RESTART,
+             "How long events may have to wait at the pace of the latest commits; 0 for any time."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
+    COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", RESTART,
+          "Evicted streams that /api/evictions remembers; the oldest go first."),
 
     DURATION("drain.window", drain.window_ms, "5s", "0s", "600s", RELOAD,
              "Time over which an orderly stop spreads the ends of the streams."),
@@ -510,24 +550,95 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
                        open);
 }
 
+static bool is_in_memory(const struct conf *conf)
+{
+    return strcmp(conf->history.store, "memory:") == 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 uint64_t conf_history_bytes(const struct conf *conf)
 {
     if (conf->history.max_bytes > 0)
         return conf->history.max_bytes;
-    return strcmp(conf->history.store, "memory:") == 0 ? HISTORY_BYTES_IN_MEMORY
-                                                       : HISTORY_BYTES_ON_DISK;
+    return is_in_memory(conf)
+               ? least(HISTORY_BYTES_IN_MEMORY, conf_memory_bytes(conf) / HISTORY_MEMORY_SHARE)
+               : HISTORY_BYTES_ON_DISK;
+}
+
+uint64_t conf_ring_bytes(const struct conf *conf)
+{
+    if (conf->stream.ring_bytes > 0)
+        return conf->stream.ring_bytes;
+    return least(RING_BYTES, conf_memory_bytes(conf) / RING_MEMORY_SHARE);
+}
+
+uint64_t conf_memory_bytes(const struct conf *conf)
+{
+    uint64_t half;
+
+    if (conf->limits.memory > 0)
+        return conf->limits.memory;
+    half = machine_memory_bytes("") / 2;
+    return half > MEMORY_LEAST ? half : MEMORY_LEAST;
+}
+
+uint64_t conf_shared_bytes(const struct conf *conf)
+{
+    return conf_ring_bytes(conf) + (is_in_memory(conf) ? conf_history_bytes(conf) : 0);
 }
 
 /* 0 stands for itself, so the range of the row cannot tell this. */
-static int check_history_bytes(const struct conf *conf, struct conf_error *ret_error)
+static int check_least(const char *name, uint64_t given, uint64_t min, const char *min_text,
+                       struct conf_error *ret_error)
 {
-    char given[NUMBER_TEXT_MAX];
+    char text[NUMBER_TEXT_MAX];
 
-    if (conf_history_bytes(conf) >= HISTORY_BYTES_LEAST)
+    if (given == 0 || given >= min)
         return 0;
-    conf_value_number_text(CONF_BYTES, conf->history.max_bytes, given, sizeof given);
-    return conf_refuse(ret_error, -EINVAL, "history.max_bytes is %s, expected 0 or at least 64K",
-                       given);
+    conf_value_number_text(CONF_BYTES, given, text, sizeof text);
+    return conf_refuse(ret_error, -EINVAL, "%s is %s, expected 0 or at least %s", name, text,
+                       min_text);
+}
+
+static int check_leasts(const struct conf *conf, struct conf_error *ret_error)
+{
+    int error = check_least("history.max_bytes", conf->history.max_bytes, HISTORY_BYTES_LEAST,
+                            "64K", ret_error);
+    if (!error)
+        error = check_least("stream.ring_bytes", conf->stream.ring_bytes, HISTORY_BYTES_LEAST,
+                            "64K", ret_error);
+    return error
+               ? error
+               : check_least("limits.memory", conf->limits.memory, MEMORY_LEAST, "64M", ret_error);
+}
+
+/* What rings and store may fill must leave room for everything else. */
+static int check_memory(const struct conf *conf, struct conf_error *ret_error)
+{
+    char ring[NUMBER_TEXT_MAX], history[NUMBER_TEXT_MAX], memory[NUMBER_TEXT_MAX];
+    char most[NUMBER_TEXT_MAX];
+    uint64_t bytes = conf_memory_bytes(conf);
+    uint64_t rest = bytes / REST_SHARE > REST_LEAST ? bytes / REST_SHARE : REST_LEAST;
+
+    if (conf_shared_bytes(conf) <= bytes - rest)
+        return 0;
+    conf_value_number_text(CONF_BYTES, bytes - rest, most, sizeof most);
+    conf_value_number_text(CONF_BYTES, conf_ring_bytes(conf), ring, sizeof ring);
+    conf_value_number_text(CONF_BYTES, conf_history_bytes(conf), history, sizeof history);
+    conf_value_number_text(CONF_BYTES, conf_memory_bytes(conf), memory, sizeof memory);
+    if (!is_in_memory(conf))
+        return conf_refuse(ret_error, -EINVAL,
+                           "stream.ring_bytes is %s, expected at most %s, since limits.memory is "
+                           "%s",
+                           ring, most, memory);
+    return conf_refuse(ret_error, -EINVAL,
+                       "stream.ring_bytes is %s and history.max_bytes, in memory, %s: expected "
+                       "together at most %s, since limits.memory is %s",
+                       ring, history, most, memory);
 }
 
 /* An event that passes one limit must find room behind it. */
@@ -540,7 +651,7 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
         uint64_t large;
     } pairs[] = {
         {"limits.event_bytes", conf->limits.event_bytes, "stream.ring_bytes",
-         conf->stream.ring_bytes},
+         conf_ring_bytes(conf)},
         {"limits.event_bytes", conf->limits.event_bytes, "history.max_bytes",
          conf_history_bytes(conf)},
         {"limits.event_bytes", conf->limits.event_bytes, "limits.queue_bytes",
@@ -561,13 +672,41 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
     return 0;
 }
 
+static bool has_item(const struct conf_list *list, const char *wanted)
+{
+    for (size_t i = 0; i < list->items_n; i++)
+        if (strcmp(list->items[i], wanted) == 0)
+            return true;
+    return false;
+}
+
+static int check_proxy_protocol(const struct conf *conf, struct conf_error *ret_error)
+{
+    const struct conf_list *items = &conf->server.proxy_protocol;
+
+    for (size_t i = 0; i < items->items_n; i++)
+        if (!has_item(&conf->server.listen, items->items[i]))
+            return conf_refuse(ret_error, -EINVAL,
+                               "server.proxy_protocol has %s, expected an item of server.listen",
+                               items->items[i]);
+    if (items->items_n > 0 && conf->server.trusted_proxies.items_n == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "server.proxy_protocol: PROXY headers are taken of trusted proxies "
+                           "only: name them in server.trusted_proxies");
+    return 0;
+}
+
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
     if (conf->server.listen.items_n == 0)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
     int error = check_open_listeners(conf, ret_error);
     if (!error)
-        error = check_history_bytes(conf, ret_error);
+        error = check_leasts(conf, ret_error);
+    if (!error)
+        error = check_memory(conf, ret_error);
+    if (!error)
+        error = check_proxy_protocol(conf, ret_error);
     return error ? error : check_rooms(conf, ret_error);
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_memory.h"
 #include "json_span.h"
 #include "key_table.h"
 #include "log.h"
@@ -469,8 +470,14 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
                         &ret_problem->line, &ret_problem->column);
         return false;
     }
+    json_memory_begin();
     *ret_root = json_loadb(
         text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
+    if (json_memory_failed()) {
+        json_decref(*ret_root);
+        *ret_root = NULL;
+        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+    }
     if (*ret_root != NULL)
         return true;
     char why[160];

@@ -17,6 +17,8 @@
 #include "service.h"
 
 #define BODY_ROOM_MIN 1024
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
 
 static bool announces_body(const struct request *request)
 {
@@ -72,8 +74,33 @@ static void linger(struct request *request)
     int fd = request_fd(request);
     int copy = fd >= 0 ? dup(fd) : -1;
 
-    if (copy >= 0)
+    if (copy >= request->service->shared->descriptors.clients_end)
+        close(copy); /* a descriptor that is not for clients: no room for manners */
+    else if (copy >= 0)
         linger_take(request->service->linger, copy);
+}
+
+static struct memory *memory_of(const struct request *request)
+{
+    return worker_memory(request->service->worker);
+}
+
+void request_drop_body(struct request *request)
+{
+    memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)request->body_room);
+    free(request->body);
+    request->body = NULL;
+    request->body_n = request->body_room = 0;
+}
+
+bool request_admit_answer(struct request *request, size_t bytes)
+{
+    if (memory_admit(memory_of(request), MEMORY_ANSWERS, bytes, memory_level_for(bytes))) {
+        request->answer_bytes += bytes;
+        return true;
+    }
+    stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+    return false;
 }
 
 void request_free(struct request *request)
@@ -87,7 +114,8 @@ void request_free(struct request *request)
     identity_unref(request->identity);
     free(request->ticket);
     request->service->requests_n--;
-    free(request->body);
+    request_drop_body(request);
+    memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);
     free(request);
 }
 
@@ -181,9 +209,14 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
 
         while (room < needed)
             room *= 2;
+        size_t more = room - request->body_room;
+        if (!memory_admit(memory_of(request), MEMORY_BODIES, more, memory_level_for(room)))
+            return -ENOBUFS;
         char *body = realloc(request->body, room);
-        if (body == NULL)
+        if (body == NULL) {
+            memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)more);
             return -ENOMEM;
+        }
         request->body = body;
         request->body_room = room;
     }
@@ -229,6 +262,26 @@ static void write_by_hand(struct request *request, unsigned status, const char *
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail)
 {
     write_by_hand(request, status, code, detail);
+    request->answered = true;
+    request->lingers = true;
+    return MHD_NO;
+}
+
+int request_cut_busy(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+    unsigned retry_after_s =
+        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_busy(answer, "memory_short",
+                                  "The gateway has no memory for this body now; nothing of this "
+                                  "request was stored.",
+                                  retry_after_s);
+
+    if (send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
+        stats_add(stats, STATS_RESPONSES_5XX, 1);
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
     request->answered = true;
     request->lingers = true;
     return MHD_NO;

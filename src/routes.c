@@ -40,6 +40,7 @@ static const struct route routes[] = {
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
     {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
+    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false},
     {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false},
@@ -197,6 +198,30 @@ static int choose_route(struct request *request, const char *method)
     return -1;
 }
 
+/* A body is parsed while it is still there, and becomes as many bytes of events. */
+#define BODY_FACTOR 3
+
+/* Whether there is memory for a body that was announced; one that comes in chunks may be as large
+ * as any. */
+static bool memory_has_room(const struct request *request)
+{
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    size_t bytes = length != NULL ? strtoull(length, NULL, 10) : MEMORY_LARGE_BYTES + 1;
+    size_t needed = bytes * BODY_FACTOR;
+
+    return !request->has_body || memory_would_admit(worker_memory(request->service->worker),
+                                                    MEMORY_BODIES, needed, memory_level_for(bytes));
+}
+
+static int respond_no_room(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
+}
+
 /* All that can be said before the body.  Returns -1 to go on. */
 static int check(struct request *request, const char *method)
 {
@@ -220,6 +245,8 @@ static int check(struct request *request, const char *method)
         return result;
     if (!body_fits(request))
         return respond_too_large(request);
+    if (!memory_has_room(request))
+        return respond_no_room(request);
     return request->route->begin != NULL ? request->route->begin(request) : -1;
 }
 
@@ -261,6 +288,8 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
                            "The body has more bytes than limits.body_bytes allows.");
+    if (result == -ENOBUFS)
+        return request_cut_busy(request);
     if (result != 0)
         return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
     return MHD_YES;
@@ -313,7 +342,19 @@ static void on_completed(struct cell *cell, struct MHD_Connection *connection, v
     *context = NULL;
 }
 
+static void on_closed(void *arg, const struct sockaddr *address)
+{
+    struct service *service = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    admission_drop_connection(service->shared->admission, &peer);
+}
+
 struct cell_handler routes_handler(struct service *service)
 {
-    return (struct cell_handler){.arg = service, .request = on_request, .completed = on_completed};
+    return (struct cell_handler){.arg = service,
+                                 .request = on_request,
+                                 .completed = on_completed,
+                                 .closed = on_closed};
 }

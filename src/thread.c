@@ -37,6 +37,7 @@ static const struct {
 } shares[] = {
     [THREAD_AT_ONCE] = {100000, 0},
     [THREAD_SOON] = {500000, 0},
+    [THREAD_BESIDE] = {3000000, 0},
     [THREAD_LATER] = {3000000, 10},
 };
 

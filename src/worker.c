@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log.h"
 #include "thread.h"
 
 #define TICK_MS 250
@@ -57,6 +58,7 @@ struct worker {
     unsigned index;
     const struct conf *conf;
     struct hub *hub;
+    struct memory *memory;
     struct hub_listener listener;
     struct worker_hooks hooks;
     struct event_base *base;
@@ -155,7 +157,7 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
     pthread_mutex_lock(&worker->lock);
     bool was_empty = inbox_empty(&worker->inbox);
     if (batch != NULL && add_batch(&worker->inbox, batch) != 0)
-        abort();
+        log_abort_without_memory("inbox");
     STAILQ_CONCAT(&worker->inbox.answers, answers);
     pthread_mutex_unlock(&worker->lock);
     if (was_empty)
@@ -514,7 +516,7 @@ void worker_stop(struct worker *worker)
     if (!worker->started)
         return;
     if (worker_post(worker, stop_call, worker) != 0)
-        abort();
+        log_abort_without_memory("stop");
     pthread_join(worker->thread, NULL);
     worker->started = false;
 }
@@ -595,6 +597,16 @@ void worker_set_conf(struct worker *worker, const struct conf *conf)
 struct hub *worker_hub(struct worker *worker)
 {
     return worker->hub;
+}
+
+void worker_set_memory(struct worker *worker, struct memory *memory)
+{
+    worker->memory = memory;
+}
+
+struct memory *worker_memory(const struct worker *worker)
+{
+    return worker->memory;
 }
 
 int worker_load(const struct worker *worker)

@@ -55,7 +55,8 @@ plain() {
     sed -e 's/\\-/-/g' -e 's/\\(aq/'"'"'/g' -e 's/\\f[A-Z]//g' "$1"
 }
 
-# "section.key = default" of every setting; the default of server.www depends on the installation.
+# "section.key = default" of every setting; the default of server.www depends on the installation,
+# and behind that of an empty list is a blank, or none.
 without_www() {
     sed -e 's|^\(server\.www\) = .*|\1 = (installed)|' -e 's/ *$//'
 }

@@ -94,7 +94,7 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->stream.retry_ms, 3000);
     assert_int_equal(conf->stream.flush_tick_ms, 5);
     assert_int_equal(conf->stream.ring_events, 65536);
-    assert_int_equal(conf->stream.ring_bytes, 32 << 20);
+    assert_int_equal(conf->stream.ring_bytes, 0);
     assert_string_equal(conf->history.store, "sqlite:");
     assert_int_equal(conf->history.max_age_ms, 86400000);
     assert_int_equal(conf->history.max_events, 1000000);
@@ -113,6 +113,7 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->limits.keepalive_timeout_ms, 75000);
     assert_int_equal(conf->limits.queue_bytes, 64 << 20);
     assert_int_equal(conf->limits.queue_age_ms, 1000);
+    assert_int_equal(conf->limits.queue_wait_ms, 30);
     assert_int_equal(conf->drain.window_ms, 5000);
     assert_int_equal(conf->auth.mode, CONF_AUTH_NONE);
     assert_false(conf->auth.mode_written);
@@ -121,6 +122,27 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->log.format, LOG_FORMAT_TEXT);
     conf_free(conf);
     conf_free(NULL);
+}
+
+static void rings_and_a_store_in_memory_shrink_with_the_memory(void **state)
+{
+    struct conf *conf = new_conf();
+
+    (void)state;
+    must_set(conf, "limits.memory=1G");
+    assert_int_equal(conf_memory_bytes(conf), 1 << 30);
+    assert_int_equal(conf_ring_bytes(conf), 32 << 20);
+    assert_int_equal(conf_shared_bytes(conf), 32 << 20);
+    must_set(conf, "history.store=memory:");
+    assert_int_equal(conf_shared_bytes(conf), 96 << 20);
+    must_set(conf, "limits.memory=64M");
+    assert_int_equal(conf_ring_bytes(conf), 16 << 20);
+    assert_int_equal(conf_history_bytes(conf), 16 << 20);
+    must_set(conf, "stream.ring_bytes=20M");
+    assert_int_equal(conf_ring_bytes(conf), 20 << 20);
+    must_set(conf, "limits.memory=0");
+    assert_true(conf_memory_bytes(conf) >= 64 << 20);
+    conf_free(conf);
 }
 
 static void the_bytes_of_a_history_depend_on_its_store(void **state)
@@ -553,6 +575,15 @@ static void checks_what_no_row_can_tell(void **state)
         {"limits.event_bytes=1K", "history.max_bytes=65535",
          "history.max_bytes is 65535, expected 0 or at least 64K"},
         {"history.store=memory:", "history.max_bytes=0", NULL},
+        {"limits.memory=63M", "log.level=info", "limits.memory is 63M, expected 0 or at least 64M"},
+        {"stream.ring_bytes=1K", "limits.event_bytes=1K",
+         "stream.ring_bytes is 1K, expected 0 or at least 64K"},
+        {"limits.memory=64M", "history.store=memory:", NULL},
+        {"limits.memory=64M", "stream.ring_bytes=32M", NULL},
+        {"limits.memory=64M", "stream.ring_bytes=33M",
+         "stream.ring_bytes is 33M, expected at most 32M, since limits.memory is 64M"},
+        {"limits.memory=1G", "stream.ring_bytes=769M",
+         "stream.ring_bytes is 769M, expected at most 768M, since limits.memory is 1G"},
     };
 
     (void)state;
@@ -687,6 +718,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_from_the_defaults),
+        cmocka_unit_test(rings_and_a_store_in_memory_shrink_with_the_memory),
         cmocka_unit_test(the_bytes_of_a_history_depend_on_its_store),
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(sets_values_of_every_type),

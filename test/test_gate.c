@@ -59,6 +59,7 @@ struct bench {
     struct worker *worker;
     struct linger_pool *linger;
     struct cells cells;
+    struct admission *admission;
     struct gate *gate;
 };
 
@@ -71,7 +72,8 @@ static void no_tick(void *arg, int64_t now_ms)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));
 
@@ -87,7 +89,8 @@ static struct bench *build(void)
     bench->linger = linger_new(bench->worker);
     bench->cells.worker = bench->worker;
     bench->cells.fd = -1;
-    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+    bench->admission = admission_new(&bench->conf);
+    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
     assert_non_null(bench->gate);
     return bench;
 }
@@ -95,6 +98,7 @@ static struct bench *build(void)
 static void tear_down(struct bench *bench)
 {
     gate_free(bench->gate);
+    admission_free(bench->admission);
     linger_free(bench->linger);
     worker_free(bench->worker);
     hub_free(bench->hub);
@@ -423,7 +427,9 @@ static void keeps_to_the_limits(void **state)
         bench->conf.limits.url_bytes = 100;
         bench->conf.limits.header_count = 3;
         gate_free(bench->gate);
-        bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+    admission_free(bench->admission);
+        bench->admission = admission_new(&bench->conf);
+    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
         fill_in(head, cases[i].head, cases[i].padding);
         pair = taken(bench, head);
         if (cases[i].status > 0) {
@@ -605,6 +611,131 @@ static void what_nobody_has_looked_at_can_be_ended(void **state)
     tear_down(bench);
 }
 
+/* ---- behind a proxy ---- */
+
+static struct pair taken_proxied(struct bench *bench, const char *text)
+{
+    struct sockaddr address = {.sa_family = AF_UNIX};
+    struct pair pair = connected(bench, text);
+
+    gate_take_proxied(bench->gate, pair.ours, &address, sizeof(address));
+    turn(bench); /* it is watched from now on */
+    turn(bench);
+    return pair;
+}
+
+#define PROXY_LINE "PROXY TCP4 192.0.2.9 198.51.100.1 4711 80\r\n"
+
+static void a_proxy_header_is_gone_and_the_client_has_its_address(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken_proxied(bench, PROXY_LINE GOOD_HEAD);
+    char peer_is[PEER_TEXT_BYTES], text[100] = "";
+    struct peer peer;
+
+    (void)state;
+    assert_admitted(bench, pair, CELL_STREAM);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_HEAD));
+    assert_string_equal(text, GOOD_HEAD);
+    peer_from_sockaddr((struct sockaddr *)&bench->cells.address, &peer);
+    assert_string_equal(peer_text(&peer, peer_is), "192.0.2.9:4711");
+    admission_drop_connection(bench->admission, &peer);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void a_proxy_header_and_a_head_may_come_byte_by_byte(void **state)
+{
+    static const char all[] = PROXY_LINE GOOD_HEAD;
+    struct bench *bench = build();
+    struct pair pair = taken_proxied(bench, "");
+
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof(all); i++) {
+        assert_int_equal(bench->cells.calls_n, 0);
+        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(send(pair.theirs, &all[i], 1, 0), 1);
+        turn(bench);
+    }
+    assert_admitted(bench, pair, CELL_STREAM);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void without_a_proxy_header_nothing_is_answered(void **state)
+{
+    static const char *const cases[] = {GOOD_HEAD, "PROXY TCP4 1.2.3 4.5.6.7 1 2\r\n" GOOD_HEAD,
+                                        "\r\n" GOOD_HEAD, "PROXX"};
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = taken_proxied(bench, cases[i]);
+
+        assert_dropped(bench, pair);
+        assert_int_equal(stat_of(bench, STATS_PROXY_HEADERS_REFUSED), 1);
+        assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), 0);
+        tear_down(bench);
+    }
+}
+
+static void a_proxy_header_has_the_deadline_of_the_head(void **state)
+{
+    struct bench *bench = build();
+    struct pair slow = taken_proxied(bench, "PROXY TCP4");
+    int64_t now_ms = clock_mono_ms();
+
+    (void)state;
+    gate_tick(bench->gate, now_ms + 9000);
+    assert_int_equal(gate_count(bench->gate), 1);
+    gate_tick(bench->gate, now_ms + 10001);
+    assert_dropped(bench, slow);
+    assert_int_equal(stat_of(bench, STATS_PROXY_HEADERS_REFUSED), 1);
+    tear_down(bench);
+}
+
+static void clients_behind_a_proxy_count_by_their_own_address(void **state)
+{
+    struct bench *bench = build();
+    struct pair first, second;
+    struct peer client = {.address = {192, 0, 2, 9}, .family = AF_INET};
+
+    (void)state;
+    bench->conf.limits.connections_per_address = 1;
+    first = taken_proxied(bench, PROXY_LINE);
+    assert_int_equal(gate_count(bench->gate), 1);
+    second = taken_proxied(bench, PROXY_LINE);
+    assert_int_equal(gate_count(bench->gate), 1);
+    assert_false(is_open(second.ours));
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_REFUSED_ADDRESS), 1);
+    close(first.theirs);
+    turn(bench);
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_true(admission_add_connection(bench->admission, &client, 1));
+    close(second.theirs);
+    tear_down(bench);
+}
+
+static void the_oldest_goes_when_there_is_a_crowd(void **state)
+{
+    struct bench *bench = build();
+    struct pair pairs[2] = {taken(bench, ""), taken(bench, "GET")};
+
+    (void)state;
+    assert_true(gate_since_ms(bench->gate) <= clock_mono_ms());
+    gate_crowd_out(bench->gate);
+    assert_false(is_open(pairs[0].ours));
+    assert_true(is_open(pairs[1].ours));
+    gate_crowd_out(bench->gate);
+    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 2);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_WAITING), 0);
+    assert_int_equal(worker_load(bench->worker), 0);
+    close(pairs[0].theirs);
+    close(pairs[1].theirs);
+    tear_down(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -625,6 +756,12 @@ int main(void)
         cmocka_unit_test(an_abort_closes_all_that_waits),
         cmocka_unit_test(goes_on_when_there_is_no_cell),
         cmocka_unit_test(what_nobody_has_looked_at_can_be_ended),
+        cmocka_unit_test(a_proxy_header_is_gone_and_the_client_has_its_address),
+        cmocka_unit_test(a_proxy_header_and_a_head_may_come_byte_by_byte),
+        cmocka_unit_test(without_a_proxy_header_nothing_is_answered),
+        cmocka_unit_test(a_proxy_header_has_the_deadline_of_the_head),
+        cmocka_unit_test(clients_behind_a_proxy_count_by_their_own_address),
+        cmocka_unit_test(the_oldest_goes_when_there_is_a_crowd),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -88,7 +88,8 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->history = history_memory_new(&limits);
@@ -573,8 +574,7 @@ static void replay_moves_to_a_sooner_class_like_others(void **state)
 static void replay_has_its_turn_beside_a_flush_without_end(void **state)
 {
     struct bench *bench = build();
-    struct task replay =
-        TASK(.letter = 'r', .takes_ns = 2 * MILLISECOND, .more = 2, .last = true);
+    struct task replay = TASK(.letter = 'r', .takes_ns = 2 * MILLISECOND, .more = 2, .last = true);
     struct task one = TASK(.letter = '1', .takes_ns = 11 * MILLISECOND);
     struct task two = TASK(.letter = '2', .takes_ns = 11 * MILLISECOND);
     struct task three = TASK(.letter = '3', .takes_ns = 11 * MILLISECOND);
