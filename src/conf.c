@@ -93,11 +93,11 @@ static bool is_cookie_name(const char *value)
                                "!#$%&'*+-.^_`|~")] == '\0';
 }
 
-static const char *const forwarded_headers[] = {
-    [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
 static const char *const auth_modes[] = {
     [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
 static const char *const switches[] = {"off", "on", NULL};
+static const char *const forwarded_headers[] = {
+    [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
 static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
                                          [LOG_LEVEL_WARNING] = "warning",
                                          [LOG_LEVEL_INFO] = "info",
@@ -152,6 +152,9 @@ static const struct row rows[] = {
           "Threads that serve connections; 0 is one for each core."),
     TEXT("server.www", server.www, BUGLE_WWWDIR, is_anything, "a folder", RESTART,
          "Folder of the page served at /; empty serves none."),
+    LIST("server.hosts", server.hosts, "", conf_value_is_host,
+         "HOST, HOST:PORT (lower case) or loopback", RELOAD,
+         "Names that requests may call the gateway by; empty: any, or only loopback ones."),
     LIST("server.trusted_proxies", server.trusted_proxies, "", address_is_network,
          "ADDR, ADDR/BITS or unix", RESTART,
          "Proxies that are believed when they say who their client is."),
@@ -161,9 +164,6 @@ static const struct row rows[] = {
     LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
          "items of server.listen", RESTART,
          "Where every connection begins with a PROXY header, of a trusted proxy."),
-    LIST("server.hosts", server.hosts, "", conf_value_is_host,
-         "HOST, HOST:PORT (lower case) or loopback", RELOAD,
-         "Names that requests may call the gateway by; empty: any, or only loopback ones."),
 
     DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
@@ -234,10 +234,10 @@ static const struct row rows[] = {
           "Bytes of events that may wait for their commit; beyond it a publish is answered 503."),
     DURATION("limits.queue_age", limits.queue_age_ms, "1s", "10ms", "1h", RESTART,
              "How long an event may wait for its commit; beyond it a publish is answered 503."),
-    DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", RESTART,
-             "How long events may have to wait at the pace of the latest commits; 0 for any time."),
     COUNT("limits.tickets", limits.tickets, "200000", "1", "100000000", RELOAD,
           "Tickets in use at once; beyond it one that is new is answered 503."),
+    DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", RESTART,
+             "How long events may have to wait at the pace of the latest commits; 0 for any time."),
     COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", RELOAD,
           "Requests for /api/history under way at once; beyond it one is answered 503."),
     COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", RESTART,

@@ -60,8 +60,8 @@ struct server {
     struct pager *pager;
     struct crew *readers; /* of large publish bodies */
     struct listener *listener;
-    struct arrivals arrivals;
     struct keys *keys; /* NULL without auth.mode=token */
+    struct arrivals arrivals;
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
@@ -337,8 +337,8 @@ static int build_service(struct server *server, unsigned index)
         return fail("no memory or descriptors for a worker");
     worker_set_hooks(service->worker, &hooks);
     worker_set_memory(service->worker, server->memory);
-    service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
     service->auth = auth_new(worker_stats(service->worker));
+    service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
     service->linger = linger_new(service->worker);
     if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");

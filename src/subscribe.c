@@ -303,6 +303,8 @@ static int take_seat(struct request *request, const struct stream_ask *ask)
 static int open_stream(struct request *request, struct stream_ask *ask)
 {
     struct MHD_Response *response;
+    struct problem problem;
+
     if (!memory_has_room(request, ask))
         return respond_full(request);
     int result = take_seat(request, ask);
@@ -311,6 +313,10 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     if (!take_place(request->service->shared)) {
         admission_leave_seat(request->service->shared->admission, &request->seat);
         return respond_full(request);
+    }
+    if (!access_use_ticket(request, &ask->start, &problem)) {
+        leave_place(request);
+        return respond_problem(request, &problem);
     }
     request->stream = stream_open(cell_host(request->cell), request->connection,
                                   request_fd(request), ask, &response);
@@ -341,8 +347,6 @@ int subscribe_handle(struct request *request)
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
-    if (!access_use_ticket(request, &ask.start, &problem))
-        return respond_problem(request, &problem);
     client_of(request, &ask.peer);
     ask.filter = query_make_filter(&names);
     ask.identity = request->identity;

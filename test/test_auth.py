@@ -44,7 +44,7 @@ def test_nobody_gets_in_without_credentials(gateway):
     for method, target in (("GET", "/events"), ("GET", "/events?topic=a"), ("POST", "/api/push"),
                            ("GET", "/api/history"), ("GET", "/api/streams"), ("GET", "/api/stats"),
                            ("DELETE", "/api/streams?user=u"), ("DELETE", f"/api/streams/{'0' * 16}"),
-                           ("POST", "/api/backup"), ("HEAD", "/events")):
+                           ("POST", "/api/backup"), ("GET", "/api/evictions"), ("HEAD", "/events")):
         response = refused(gateway, target, method=method)
         assert response.status == 401, (method, target, response)
         assert response.head.get("WWW-Authenticate") == CHALLENGE
