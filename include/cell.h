@@ -27,6 +27,7 @@
 #include "worker.h"
 
 #define CELL_CONNECTIONS_MAX 128
+#define CELL_DESCRIPTORS 2 /* of the daemon's own: for epoll, and an eventfd */
 
 enum cell_kind {
     CELL_STREAM,       /* GET /events with an ordinary head */
