@@ -145,7 +145,7 @@ class Subscriber:
         self.socket = socket.socket()
         try:
             self.socket.connect(self.load.address)
-            self.socket.sendall(f"GET /events?{query} HTTP/1.0\r\nHost: x\r\n{since}\r\n".encode())
+            self.socket.sendall(f"GET /events?{query} HTTP/1.0\r\nHost: 127.0.0.1\r\n{since}\r\n".encode())
         except OSError as error:
             self.load.counts.wrong("refused", f"a subscriber: {error}")
             self.socket.close()
@@ -223,7 +223,7 @@ class Load:
         self.number += 1
         body = f"{self.number} ".encode() + b"x" * 80
         connection = "" if kept else "Connection: close\r\n"
-        return (f"POST /api/push?topic=t{topic} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+        return (f"POST /api/push?topic=t{topic} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n"
                 f"Content-Length: {len(body)}\r\n{connection}\r\n").encode() + body
 
     def publish(self):
@@ -235,7 +235,7 @@ class Load:
 
     def visit(self):
         """A stream that leaves again once it has begun."""
-        Call(self, b"GET /events?topic=nothing HTTP/1.1\r\nHost: x\r\n\r\n", "stream", False)
+        Call(self, b"GET /events?topic=nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "stream", False)
 
     def is_whole(self, call):
         head, found, rest = call.answer.partition(END)
