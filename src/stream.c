@@ -539,10 +539,16 @@ const char *stream_state_text(enum stream_state state)
 const char *stream_end_text(enum stream_end end)
 {
     static const char *const texts[] = {
-        [STREAM_END_NONE] = "",           [STREAM_END_LEFT] = "left",
-        [STREAM_END_STALLED] = "stalled", [STREAM_END_VANISHED] = "vanished",
-        [STREAM_END_DELETED] = "deleted", [STREAM_END_DRAINED] = "drained",
+        [STREAM_END_NONE] = "",
+        [STREAM_END_LEFT] = "left",
+        [STREAM_END_STALLED] = "stalled",
+        [STREAM_END_VANISHED] = "vanished",
+        [STREAM_END_DELETED] = "deleted",
+        [STREAM_END_DRAINED] = "drained",
         [STREAM_END_FAILED] = "failed",
+        [STREAM_END_MEMORY] = "memory",
+        [STREAM_END_REPLACED] = "replaced",
+        [STREAM_END_TOKEN] = "token",
     };
 
     return texts[end];

@@ -278,7 +278,7 @@ def replays(run):
 
 def bodies(run):
     """A body each, a piece at a time; who is refused must be told so in a whole answer."""
-    head = (f"POST /api/push?topic=body HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    head = (f"POST /api/push?topic=body HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n"
             f"Content-Length: {BODY_BYTES}\r\n\r\n").encode()
     sockets = connect_all(run.gateway.address, [head] * run.args.bodies)
     live, answers = set(sockets), collections.Counter()
