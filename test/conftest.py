@@ -125,7 +125,8 @@ class Gateway:
         self.lock = threading.Lock()
         self.control = None
         self.env = program_env(env, home=folder)
-        chosen = {"drain.window": "1s", "history.disk_reserve": "0", **(settings or {})}
+        chosen = {"drain.window": "1s", "limits.queue_wait": "0s",
+                  "history.disk_reserve": "0", **(settings or {})}
         store = usual_store(folder) if store is None else store
         self.command = [program_path(), "serve"]
         for address in [f"127.0.0.1:{self.port}", *(listen or [])]:
