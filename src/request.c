@@ -17,6 +17,8 @@
 #include "service.h"
 
 #define BODY_ROOM_MIN 1024
+/* Nearly all answers are in the kernel's hands before that. */
+#define ANSWER_LOOK_AFTER_MS 1000
 
 static bool announces_body(const struct request *request)
 {
@@ -58,6 +60,38 @@ struct request *request_new(struct service *service, struct cell *cell,
     return request;
 }
 
+/* The header's value, which the gate has found to be digits. */
+static bool length_is(const char *text, const struct http_head *head)
+{
+    if (text == NULL)
+        return !head->has_content_length;
+    return head->has_content_length && strtoull(text, NULL, 10) == head->content_length;
+}
+
+static bool is_framed_as(const struct request *request, const struct http_head *head)
+{
+    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    int headers_n = MHD_get_connection_values(request->connection, MHD_HEADER_KIND, NULL, NULL);
+
+    return headers_n >= 0 && (size_t)headers_n == head->headers_n &&
+           (coding != NULL) == head->chunked && length_is(length, head);
+}
+
+enum request_sight request_identify(struct request *request, const char *method)
+{
+    const struct cell_guest *guest;
+
+    if (!cell_is_expected(request->connection, &guest))
+        return REQUEST_UNSEEN;
+    if (guest == NULL)
+        return REQUEST_SEEN;
+    request->is_last = guest->is_last;
+    if (http_head_method_of(method) != guest->head.method)
+        return REQUEST_OTHER;
+    return is_framed_as(request, &guest->head) ? REQUEST_SEEN : REQUEST_OTHER;
+}
+
 void request_end_body(struct request *request)
 {
     if (!request->receiving)
@@ -76,10 +110,19 @@ static void linger(struct request *request)
         linger_take(request->service->linger, copy);
 }
 
+static void end_answer(struct request *request)
+{
+    if (!request->answering)
+        return;
+    LIST_REMOVE(request, link);
+    request->answering = false;
+}
+
 void request_free(struct request *request)
 {
     assert(!request->suspended);
     request_end_body(request);
+    end_answer(request);
     if (request->lingers)
         linger(request);
     if (request->free_work != NULL)
@@ -161,9 +204,11 @@ void request_each_query(const struct request *request,
 void request_begin_body(struct request *request)
 {
     struct service *service = request->service;
+    int64_t now_ms = clock_mono_ms();
 
     request->body_until_ms =
-        clock_mono_ms() + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+        now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    progress_begin(&request->progress, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
 }
@@ -232,20 +277,82 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
     return MHD_NO;
 }
 
-void request_tick(struct service *service, int64_t now_ms)
+void request_begin_answer(struct request *request)
 {
-    struct request *request = LIST_FIRST(&service->receiving);
+    struct service *service = request->service;
+
+    assert(!request->receiving && !request->answering);
+    request->progress.begun_ms = worker_now_ms(service->worker);
+    LIST_INSERT_HEAD(&service->answering, request, link);
+    request->answering = true;
+}
+
+/* A body that does not come.  The answer is written by hand, and its daemon sees the shutdown and
+ * completes the request. */
+static void cut_body(struct request *request, enum stats_id counter, const char *code,
+                     const char *detail)
+{
+    stats_add(worker_stats(request->service->worker), counter, 1);
+    request_end_body(request);
+    write_by_hand(request, 408, code, detail);
+    shutdown(request_fd(request), SHUT_RDWR);
+}
+
+static void check_body(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+
+    progress_note(&request->progress, now_ms, (int64_t)request->body_n);
+    if (request->body_until_ms <= now_ms)
+        cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
+                 "The body did not arrive within limits.body_timeout.");
+    else if (progress_is_slow(&request->progress, now_ms, conf->limits.body_rate))
+        cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
+                 "The body came more slowly than limits.body_rate allows.");
+}
+
+static void cut_answer(struct request *request, enum stats_id counter)
+{
+    stats_add(worker_stats(request->service->worker), counter, 1);
+    end_answer(request);
+    peer_abort(request_fd(request));
+}
+
+/* A count below 0 is of a unix socket, which tells no rate. */
+static void check_answer(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    struct progress *progress = &request->progress;
+    int64_t taken;
+
+    if (now_ms - progress->begun_ms < ANSWER_LOOK_AFTER_MS ||
+        peer_acknowledged(request_fd(request), &taken) != 0)
+        return;
+    if (!request->measured)
+        progress_begin(progress, now_ms, taken);
+    request->measured = true;
+    progress_note(progress, now_ms, taken);
+    if (progress_still_ms(progress, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
+        cut_answer(request, STATS_ANSWERS_STALLED);
+    else if (taken >= 0 && progress_is_slow(progress, now_ms, conf->limits.answer_rate))
+        cut_answer(request, STATS_ANSWERS_TOO_SLOW);
+}
+
+static void check_each(struct request_list *list, int64_t now_ms,
+                       void (*check)(struct request *request, int64_t now_ms))
+{
+    struct request *request = LIST_FIRST(list);
 
     while (request != NULL) {
         struct request *next = LIST_NEXT(request, link);
 
-        if (request->body_until_ms <= now_ms) {
-            stats_add(worker_stats(service->worker), STATS_BODIES_TIMED_OUT, 1);
-            request_end_body(request);
-            write_by_hand(request, 408, "body_timeout",
-                          "The body did not arrive within limits.body_timeout.");
-            shutdown(request_fd(request), SHUT_RDWR); /* its daemon sees that and completes it */
-        }
+        check(request, now_ms);
         request = next;
     }
+}
+
+void request_tick(struct service *service, int64_t now_ms)
+{
+    check_each(&service->receiving, now_ms, check_body);
+    check_each(&service->answering, now_ms, check_answer);
 }
