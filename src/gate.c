@@ -117,9 +117,9 @@ static void enter_place(struct visitor *visitor, enum place place)
     const struct conf *conf = worker_conf(visitor->gate->worker);
 
     visitor->place = place;
+    visitor->looked_at = 0;
     (*count_of(visitor))++;
     if (awaits_head(place)) {
-        visitor->looked_at = 0;
         visitor->until_ms = clock_mono_ms() + (int64_t)conf->limits.header_timeout_ms;
         TAILQ_INSERT_TAIL(&visitor->gate->heads, visitor, link);
     } else if (place == RESTING) {
