@@ -355,3 +355,51 @@ def test_a_request_behind_another_is_not_answered(gateway):
         connection.send(second)
         assert connection.read_response().status == 201
     assert published(gateway, "a") == ["one", "one", "two"]
+
+
+PARTS = [b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: ", LINE + b"X: ", LINE + HOST + b"X: y\r\n z"]
+
+
+def begin_and_overrun(gateway, overrun):
+    """A connection whose first body and what follows it came together, after its head: the library
+    has read both.  Its first answer has been read."""
+    connection = gateway.raw()
+    connection.send(post(b"Content-Length: 5\r\n", b"h"))
+    gateway.wait_stat("connections_open", 2)
+    connection.send(b"ello" + overrun)
+    assert connection.read_response().status == 201
+    return connection
+
+
+def test_a_request_that_the_library_has_read_already_is_not_answered(gateway):
+    """It came before anybody could look at it."""
+    with begin_and_overrun(gateway, hidden("overrun")) as connection:
+        assert connection.read_to_end() == b"" and connection.end == "closed"
+    assert published(gateway, "hidden") == []
+    assert gateway.stat("requests_unseen") == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_rest_of_a_head_is_not_taken_for_a_head(gateway, part):
+    """The library has the beginning of one; what comes then looks like a request by itself."""
+    with begin_and_overrun(gateway, part) as connection:
+        connection.send(hidden("rest"))
+        response = connection.read_response()
+        assert response.problem(400)["code"] == "bad_framing"
+        assert connection.read_to_end() == b""
+    assert published(gateway, "hidden") == []
+
+
+def test_a_request_in_chunks_is_the_last_of_its_connection(gateway):
+    """Where such a body ends is the library's word alone, and it is lenient."""
+    for body in (b"5\nhello\n0\n\n", b"5\r\nhello\r\n0\r\n\r\n"):
+        with gateway.raw() as connection:
+            connection.send(post(b"Transfer-Encoding: chunked\r\n", body))
+            response = connection.read_response()
+            assert response.status == 201 and "close" in response.head.words("Connection")
+            try:
+                connection.send(hidden("later"))
+            except OSError:
+                pass
+            assert connection.read_to_end() == b""
+    assert published(gateway, "hidden") == []
