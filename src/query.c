@@ -133,8 +133,10 @@ static bool read_since(const struct request *request, struct stream_start *start
 
     if (since == NULL || start->from == STREAM_FROM_ID)
         return true;
-    if (strlen(since) != since_n)
-        since = ""; /* a NUL in it: what stands before would be taken for all */
+    if (strlen(since) != since_n) { /* a NUL in it: what stands before would be taken for all */
+        since = "";
+        since_n = 0;
+    }
     if (strcmp(since, "latest") == 0)
         return true;
     if (strcmp(since, "earliest") == 0) {
