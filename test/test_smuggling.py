@@ -364,9 +364,9 @@ def begin_and_overrun(gateway, overrun):
     """A connection whose first body and what follows it came together, after its head: the library
     has read both.  Its first answer has been read."""
     connection = gateway.raw()
-    connection.send(post(b"Content-Length: 5\r\n", b"h"))
-    gateway.wait_stat("connections_open", 2)
-    connection.send(b"ello" + overrun)
+    connection.send(post(b"Content-Length: 5\r\nExpect: 100-continue\r\n", b""))
+    assert connection.read_head().status == 100
+    connection.send(b"hello" + overrun)
     assert connection.read_response().status == 201
     return connection
 
