@@ -54,6 +54,8 @@ struct cell_handler {
                    const char *method, const char *version, const char *upload, size_t *upload_n,
                    void **context); /* MHD_YES or MHD_NO */
     void (*completed)(struct cell *cell, struct MHD_Connection *connection, void **context);
+    /* A connection that cells_add() was given, with this address, is over. */
+    void (*closed)(void *arg, const struct sockaddr *address);
 };
 
 /* A suspended request that will be answered.  Embedded by its owner. */
@@ -115,6 +117,9 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest);
  * its first call.  `*ret_guest` is NULL for a connection without one.
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
+
+/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened. */
+void cells_set_descriptors_end(struct cells *cells, int end);
 
 /* Close cells that stayed empty. */
 void cells_tick(struct cells *cells);

@@ -28,6 +28,7 @@ int cli_subscribe(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_backup(int argc, char **argv);
 int cli_epoch(int argc, char **argv);
+int cli_token(int argc, char **argv);
 
 /* Format a text for free(); ends the process when out of memory. */
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

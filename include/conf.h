@@ -26,14 +26,19 @@ struct conf {
         struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
         uint64_t workers;        /* 0: one a core */
         char *www;               /* folder of the page; empty: none */
+        struct conf_list trusted_proxies; /* ADDR, ADDR/BITS or "unix" */
+        int forwarded_header;             /* enum conf_forwarded_header */
+        struct conf_list proxy_protocol;  /* items of `listen` */
+        struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
     } server;
     struct {
         uint64_t heartbeat_ms;
         uint64_t stall_timeout_ms;
+        uint64_t vanish_timeout_ms;
         uint64_t retry_ms; /* centre; sent jittered by a factor of 2/3 to 2 */
         uint64_t flush_tick_ms;
-        uint64_t ring_events; /* of one worker */
-        uint64_t ring_bytes;
+        uint64_t ring_events;  /* of one worker */
+        uint64_t ring_bytes;   /* 0: conf_ring_bytes() */
         uint64_t replay_pages; /* of one worker, 32 KiB each */
     } stream;
     struct {
@@ -46,7 +51,13 @@ struct conf {
         uint64_t idempotency_keys;
     } history;
     struct {
-        uint64_t streams; /* 0: what the descriptors allow */
+        uint64_t memory;      /* 0: conf_memory_bytes() */
+        uint64_t connections; /* 0: what the descriptors allow; so for streams */
+        uint64_t connections_per_address; /* 0: no limit, like the next three */
+        uint64_t accept_rate;             /* a second */
+        uint64_t streams_per_address;
+        uint64_t streams_per_user;
+        uint64_t streams;
         uint64_t event_bytes;
         uint64_t body_bytes;
         uint64_t header_bytes;
@@ -60,15 +71,29 @@ struct conf {
         uint64_t keepalive_timeout_ms;
         uint64_t queue_bytes;
         uint64_t queue_age_ms;
+        uint64_t queue_wait_ms;
+        uint64_t tickets;
         uint64_t history_requests; /* GET /api/history under way */
+        uint64_t evictions;        /* remembered */
     } limits;
     struct {
         uint64_t window_ms;
     } drain;
     struct {
-        int mode;                 /* enum conf_auth_mode */
-        bool mode_written;        /* by an operator, not the default */
-        struct conf_list origins; /* scheme://host[:port], or "loopback": those of any port */
+        int mode;                   /* enum conf_auth_mode */
+        bool mode_written;          /* by an operator, not the default */
+        struct conf_list origins;   /* scheme://host[:port], or "loopback": those of any port */
+        struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
+        struct conf_list api_key;   /* NAME:RIGHTS:HASH */
+        struct conf_list anonymous; /* patterns */
+        char *jwks;                 /* a file, a URL, or empty */
+        uint64_t jwks_refresh_ms;
+        char *audience;         /* empty: none */
+        char *issuer;           /* empty: any */
+        char *cookie;           /* its name, or empty */
+        int query_token;        /* 0: off, 1: on */
+        uint64_t cached_tokens; /* of one worker */
+        uint64_t ticket_life_ms;
     } auth;
     struct {
         int level;  /* enum log_level */
@@ -76,7 +101,10 @@ struct conf {
     } log;
 };
 
-enum conf_auth_mode { CONF_AUTH_NONE };
+enum conf_auth_mode { CONF_AUTH_NONE, CONF_AUTH_TOKEN };
+
+/* By which header trusted proxies name their client. */
+enum conf_forwarded_header { CONF_X_FORWARDED_FOR, CONF_FORWARDED };
 
 /* Where and why a setting was refused, as one line for the operator. */
 struct conf_error {
@@ -116,8 +144,24 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error);
 /* Bytes of events that the history keeps: history.max_bytes, or what 0 means for the store. */
 uint64_t conf_history_bytes(const struct conf *conf);
 
+/* Bytes of events in the ring of a worker: stream.ring_bytes, or what 0 means. */
+uint64_t conf_ring_bytes(const struct conf *conf);
+
+/* Bytes that the process may use: limits.memory, or half of what there is.  Reads files of the
+ * kernel. */
+uint64_t conf_memory_bytes(const struct conf *conf);
+
+/* Bytes of events that rings and, in memory, the store may hold.  The rings of all workers hold the
+ * same events, so one counts. */
+uint64_t conf_shared_bytes(const struct conf *conf);
+
 /* Whether every listener is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
+
+/* Without server.hosts: whether any name will do.  Not where the only protection is that the
+ * gateway is on a loopback address: every page in a browser on this machine could be made to reach
+ * it. */
+bool conf_serves_any_host(const struct conf *conf);
 
 /* `--help-config`: every row with its default, range, unit, whether it reloads, one sentence. */
 void conf_print_help(FILE *to);

@@ -34,6 +34,13 @@ bool conf_value_is_clean(const char *text);
 bool conf_value_is_listen(const char *item);
 bool conf_value_is_origin(const char *item);
 
+/* Whether an item of server.hosts has a form that can be used. */
+bool conf_value_is_host(const char *item);
+
+/* Whether auth.jwks has a form that can be used: empty, the absolute path of a file, https://, or
+ * http:// on a loopback address. */
+bool conf_value_is_key_set(const char *text);
+
 /* Whether a listen item that has the right form is reached from this machine only. */
 bool conf_value_is_loopback(const char *item);
 

@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "admission.h"
 #include "cell.h"
 #include "linger.h"
 #include "worker.h"
@@ -26,12 +27,20 @@
 struct gate;
 
 /* Borrows all it is given.  NULL when out of memory. */
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger);
+struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
+                      struct admission *admission);
 /* Closes what waits.  Its cells must have no connections any more.  Accepts NULL. */
 void gate_free(struct gate *gate);
 
-/* Take a connected, non-blocking descriptor, already counted in worker_load_add(). */
+/* Take a connected, non-blocking descriptor, already counted in worker_load_add() and
+ * admission_add_connection(). */
 void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n);
+
+/* The same for a connection of a trusted proxy that begins with a PROXY header, under the same
+ * deadline as the head.  The header is read and gone before anybody else sees the socket, whose
+ * address is then the client's, and counts as such.  Without a sound header it is closed. */
+void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
+                       socklen_t address_n);
 
 /* Close whose head has taken longer than limits.header_timeout, and what has rested longer than
  * limits.keepalive_timeout. */
@@ -40,6 +49,12 @@ void gate_tick(struct gate *gate, int64_t now_ms);
 /* Close all that waits or rests, and from now on what comes to do so.  What rests is suspended in
  * its cell until the end of the worker's turn. */
 void gate_abort(struct gate *gate);
+
+/* Since when the connection that is idle longest has waited for a head, having been looked at, or
+ * rested between two requests; INT64_MAX when there is none.  And close that one, for whom
+ * descriptors are wanted. */
+int64_t gate_since_ms(const struct gate *gate);
+void gate_crowd_out(struct gate *gate);
 
 /* Connections whose head is awaited or under way. */
 size_t gate_count(const struct gate *gate);

@@ -8,6 +8,7 @@
 #define BUGLE_GATHER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,8 +26,10 @@ struct gather {
     size_t limit;
 
     /* the answers, one a worker */
-    _Atomic unsigned left;
+    _Atomic unsigned left; /* workers, and the one who asks */
+    bool failed;           /* not every worker could be asked */
     struct gather_slot {
+        struct gather *gather;
         json_t *rows; /* NULL: none, or out of memory */
         size_t count;
     } slots[];
@@ -35,7 +38,8 @@ struct gather {
 /* Make an empty question for a request, owned by it.  NULL when out of memory. */
 struct gather *gather_new(struct request *request);
 
-/* Ask, with `ask`, `resumed` and the question filled in.  Returns as respond.h. */
+/* Ask, with `ask`, `resumed` and the question filled in.  Returns as respond.h.  Where a worker
+ * cannot be asked for want of memory the answer is 503, once the others have done their part. */
 int gather_start(struct gather *gather);
 
 #endif

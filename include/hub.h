@@ -5,7 +5,8 @@
  * publishers' workers.  The order of commit is the order of ids is the order everywhere.
  *
  * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
- * waits for its commit is bounded in bytes and in age; past that hub_admit() says no.
+ * waits for its commit is bounded: in bytes, in age, and by how long it will wait, which follows
+ * from how long the latest waited behind how much.  Past that hub_admit() says no.
  */
 #ifndef BUGLE_HUB_H
 #define BUGLE_HUB_H
@@ -49,7 +50,9 @@ struct hub_op {
     int result;
     size_t conflict_at;
 
-    int64_t submitted_ns; /* the hub's own use, as is the next */
+    int64_t submitted_ns; /* the hub's own use, as are the next three */
+    int64_t admitted_ns;  /* 0: never asked for */
+    size_t queued_bytes;  /* in all, with its own, when it was admitted */
     bool in_commit;       /* the answer depends on the commit under way */
 };
 
@@ -81,7 +84,8 @@ struct hub_backup {
 
 struct hub_limits {
     size_t queue_bytes_max;
-    int64_t queue_age_max_ns;
+    int64_t queue_age_max_ns;  /* of the oldest that waits: the store hangs */
+    int64_t queue_wait_max_ns; /* as it is foreseen for the one that asks; 0: no such bound */
 };
 
 /* Make a hub over a history it borrows.  NULL when out of memory. */
@@ -101,9 +105,23 @@ void hub_free(struct hub *hub); /* accepts NULL; stopped or never started */
 
 /*
  * Ask whether `bytes` more may wait, and count them if so; the answer to the operation counts
- * them off again.  False: overload, say 503.  Any thread; no lock.
+ * them off again.
+ *
+ * op  what they are for: how long it waits, from here to its answer, tells the pace.  Or NULL.
+ *
+ * False: overload, say 503.  Any thread; no lock.
  */
-bool hub_admit(struct hub *hub, size_t bytes);
+bool hub_admit(struct hub *hub, size_t bytes, struct hub_op *op);
+
+/* What was admitted as `was` bytes costs `is`: before hub_submit(), when the events are made, or
+ * with 0 when there will be no operation.  Any thread; no lock. */
+void hub_charge(struct hub *hub, size_t was, size_t is);
+
+/* Whether hub_admit() would say no to `bytes` now. */
+bool hub_is_full(const struct hub *hub, size_t bytes);
+
+/* How many bytes may wait now: limits.queue_bytes, or fewer where the store is slow. */
+size_t hub_queue_room(const struct hub *hub);
 
 /* Hand over operations, in order; the list is empty afterwards.  Any thread; one lock. */
 void hub_submit(struct hub *hub, struct hub_ops *ops);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The acceptor: listening sockets on the main loop, each new connection handed to the worker that
- * has fewest.  Options are set once, on the listening sockets, and inherited.  When descriptors
- * run out it closes one connection by means of a spare descriptor, so that nobody waits in vain,
- * and pauses.
+ * The acceptor: listening sockets on the main loop, each new connection handed to a sink, which
+ * finds it a worker.  Options are set once, on the listening sockets, and inherited.  Who comes
+ * faster than limits.accept_rate waits in the kernel's queue.  When the sink has no descriptors
+ * for clients it turns away some and pauses; when accept() itself fails it closes one connection
+ * by means of a spare descriptor, so that nobody waits in vain, and pauses longer each time.
  */
 #ifndef BUGLE_LISTENER_H
 #define BUGLE_LISTENER_H
@@ -18,9 +19,19 @@
 struct event_base;
 struct listener;
 
-/* Who takes a connection: called on the main thread, takes the descriptor. */
+/* How it went with the descriptors. */
+enum listener_room {
+    LISTENER_ROOM,
+    LISTENER_TIGHT,   /* it was taken, and others should have a moment to go */
+    LISTENER_NO_ROOM, /* it was closed */
+};
+
+/* Who takes a connection: called on the main thread, takes the descriptor.  `proxied`: its listener
+ * is in server.proxy_protocol.  `wants` is asked before: false lets them wait a moment. */
 struct listener_sink {
-    void (*take)(void *arg, int fd, const struct sockaddr *address, socklen_t address_n);
+    bool (*wants)(void *arg);
+    enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
+                               socklen_t address_n, bool proxied);
     void *arg;
 };
 
@@ -33,6 +44,9 @@ struct listener_sink {
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
                               struct conf_error *ret_error);
+
+/* Settings of a reload; borrowed. */
+void listener_set_conf(struct listener *listener, const struct conf *conf);
 
 /* Accept what already waits, then close the listening sockets. */
 void listener_close(struct listener *listener);

@@ -50,4 +50,8 @@ struct log_valve {
 };
 bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped);
 
+/* Say that there is no memory for a few bytes without which what was promised cannot be kept, and
+ * abort. */
+_Noreturn void log_abort_without_memory(const char *where);
+
 #endif

@@ -40,16 +40,17 @@ struct message {
     uint16_t users_n;
     uint16_t key_n; /* bytes of the idempotency key; 0: there is none */
     uint32_t frame_n;
-    uint32_t id_offset;   /* into the frame; UINT32_MAX without an id */
-    uint32_t bytes;       /* of the whole allocation: what it costs those who hold it */
-    uint64_t position;    /* its own, or for an ephemeral event the last one stored before it */
-    int64_t published_ms; /* wall clock, set by message_seal() */
-    int64_t ttl_ms;       /* 0: as long as the history keeps it */
-    char *frame;          /* digest and key stand behind it */
+    uint32_t id_offset;       /* into the frame; UINT32_MAX without an id */
+    uint32_t bytes;           /* of the whole allocation: what it costs those who hold it */
+    uint64_t position;        /* its own, or for an ephemeral event the last one stored before it */
+    int64_t published_ms;     /* wall clock, set by message_seal() */
+    int64_t ttl_ms;           /* 0: as long as the history keeps it */
+    _Atomic int64_t *account; /* where `bytes` are counted; NULL: nowhere */
+    char *frame;              /* digest and key stand behind it */
     struct message_name names[]; /* topics, then users */
 };
 
-#define MESSAGE_KEY_BYTES_MAX 256
+#define MESSAGE_KEY_BYTES_MAX 272 /* with the scope of the publisher before it */
 #define MESSAGE_DIGEST_BYTES 16
 
 /* What a publisher said, checked.  All pointers are borrowed for the call of message_new(). */
@@ -104,6 +105,15 @@ struct message *message_new_control(const char *frame, size_t frame_n);
  * position  its own, or for an ephemeral event the last stored position
  */
 void message_seal(struct message *message, const char *epoch, uint64_t position, int64_t now_ms);
+
+/*
+ * Have the event counted in an account until it is freed, wherever and by whomever that will be; no
+ * more than once.  By the one who still has the event for itself; for an event that is counted
+ * already, and for NULL, it does nothing.
+ *
+ * account  borrowed for the life of the event
+ */
+void message_charge(struct message *message, _Atomic int64_t *account);
 
 struct message *message_ref(struct message *message);
 void message_unref(struct message *message); /* accepts NULL */

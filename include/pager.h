@@ -11,8 +11,8 @@
 #define BUGLE_PAGER_H
 
 #include <stdint.h>
-#include <sys/queue.h>
 
+#include "crew.h"
 #include "filter.h"
 #include "history.h"
 
@@ -25,7 +25,8 @@ enum pager_queue { PAGER_STREAMS, PAGER_LISTINGS, PAGER_QUEUES };
  * stream may be gone by then.  Owned by the pager from pager_read() to `done`, then by `done`.
  */
 struct pager_request {
-    STAILQ_ENTRY(pager_request) link;
+    struct crew_task task; /* the pager's own use, as is the next */
+    struct pager *pager;
     void (*done)(struct pager_request *request); /* on a pager's thread: only hand over */
     void *arg;
     enum pager_queue queue;
@@ -35,6 +36,7 @@ struct pager_request {
     uint64_t after;        /* set from since_ms before the read */
     uint64_t upto;
     size_t bytes_max;
+    size_t reserved; /* by the asker: bytes counted until the page has come */
 
     int result;                   /* as history_read(), or -ESHUTDOWN */
     struct history_page *page;    /* when `result` is 0; the request's */

@@ -14,6 +14,7 @@ struct problem {
     char pointer[96];       /* JSON pointer (RFC 6901) to a wrong field; empty: none */
     unsigned retry_after_s; /* 0: none */
     const char *allow;      /* static, for 405; NULL: none */
+    char challenge[192];    /* WWW-Authenticate; empty: none */
 };
 
 /* Fill a problem; the rest is zeroed.  Always returns false, so that a check can end with it. */
@@ -32,6 +33,10 @@ bool problem_set(struct problem *problem, unsigned status, const char *code, con
  */
 size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
                           const char *detail);
+
+/* The same for a 503 that says when to try again. */
+size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
+                          unsigned retry_after_s);
 
 /* The status's own words, "Bad Request". */
 const char *problem_title(unsigned status);

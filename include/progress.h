@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether something that a peer sends or takes moves on: since when it has not, and how fast it
- * did on the whole.  Knows neither sockets nor a clock, so it can be asked about either direction.
+ * Whether somebody who is sent something takes it: pure numbers, from one look at the kernel's
+ * figures to the next.
+ *
+ * A record begins with something sent.  From then on until all is acknowledged, time counts from
+ * the last moment at which the peer may have acknowledged something new.  A moment between two
+ * looks is taken for the later one, or for the last acknowledgement of any kind if that came
+ * before it: nobody is judged too early, and too late by no more than the time between two looks.
  */
 #ifndef BUGLE_PROGRESS_H
 #define BUGLE_PROGRESS_H
@@ -9,27 +14,41 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Nobody is called slow before this: a lost packet or two are repeated within it. */
-#define PROGRESS_GRACE_MS 5000
+#include "peer.h"
+
+/* How often whoever has something outstanding is to be looked at. */
+#define PROGRESS_LOOK_MS 750
 
 struct progress {
-    int64_t begun_ms; /* monotonic, as all times here */
-    int64_t begun_bytes;
-    int64_t moved_ms; /* when `bytes` was last another number */
-    int64_t bytes;
+    int64_t began_ms; /* monotonic: since then something was outstanding */
+    int64_t since_ms; /* since then nothing new was acknowledged */
+    int64_t acknowledged;
+    bool looked; /* `acknowledged` is known */
 };
 
-/* Begin at a count of bytes, which need not be 0. */
-void progress_begin(struct progress *progress, int64_t now_ms, int64_t bytes);
+struct progress_limits {
+    int64_t stall_ms;  /* nothing new acknowledged for so long */
+    int64_t vanish_ms; /* not even an answer for so long */
+};
 
-/* Take note of the count as it is now. */
-void progress_note(struct progress *progress, int64_t now_ms, int64_t bytes);
+/* What a look finds. */
+enum progress_verdict {
+    PROGRESS_CLEAR,    /* all is acknowledged */
+    PROGRESS_MOVES,    /* something new is, or this is the first look */
+    PROGRESS_WAITS,    /* nothing new, for less than the limits */
+    PROGRESS_STALLED,  /* the peer's machine answers, but takes nothing */
+    PROGRESS_VANISHED, /* nobody answers */
+};
 
-/* For how long the count has not changed. */
-int64_t progress_still_ms(const struct progress *progress, int64_t now_ms);
+/* Something is sent to a peer that had acknowledged everything. */
+void progress_begin(struct progress *progress, int64_t now_ms);
 
-/* Whether the grace is over and, not counting it, fewer than `rate` bytes a second have come since
- * the beginning.  Never with a rate of 0. */
-bool progress_is_slow(const struct progress *progress, int64_t now_ms, uint64_t rate);
+/* Judge by what peer_flow() says at `now_ms`.  Who stalls and does not answer has vanished. */
+enum progress_verdict progress_look(struct progress *progress, const struct peer_flow *flow,
+                                    const struct progress_limits *limits, int64_t now_ms);
+
+/* When to look again: after PROGRESS_LOOK_MS, or at a limit that comes before. */
+int64_t progress_due_ms(const struct progress *progress, const struct progress_limits *limits,
+                        int64_t now_ms);
 
 #endif

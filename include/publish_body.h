@@ -20,12 +20,15 @@
 #define PUBLISH_TOPICS_MAX 16
 #define PUBLISH_USERS_MAX 1000
 #define PUBLISH_RECIPIENTS_MAX 10000
+#define PUBLISH_SCOPE_BYTES 16
 
 struct publish_limits {
     size_t event_bytes_max; /* of the data of one event: 413 beyond */
     size_t json_depth_max;  /* 400 beyond */
     const char *key;        /* idempotency key from a header, for a single event; NULL: none */
     size_t key_n;
+    const unsigned char
+        *scope; /* of whose keys these are, PUBLISH_SCOPE_BYTES; NULL: everybody's */
 };
 
 /* What a body said.  Owned by whoever got it: publish_body_free(). */

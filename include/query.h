@@ -17,10 +17,12 @@
 #include "stream.h"
 
 #define QUERY_TOPICS_MAX 64
+/* With what a caller is given who asks for nothing in particular. */
+#define QUERY_TOPICS_ROOM (4 * QUERY_TOPICS_MAX)
 
 /* The names that a query asks for, checked. */
 struct query_names {
-    struct message_name topics[QUERY_TOPICS_MAX];
+    struct message_name topics[QUERY_TOPICS_ROOM];
     size_t topics_n;          /* 0: every topic */
     struct message_name user; /* `bytes` NULL: nobody */
 };

@@ -18,9 +18,11 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "admission.h"
 #include "cell.h"
+#include "identity.h"
 #include "origin.h"
-#include "progress.h"
+#include "rate.h"
 
 struct service;
 struct route;
@@ -34,13 +36,17 @@ struct request {
     const char *path;          /* decoded, libmicrohttpd's */
     const char *tail;          /* what follows a route's prefix */
     enum origin_verdict origin_verdict;
-    const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+    const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
+    struct identity *identity; /* who asks; NULL: nobody in particular */
+    struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */
+    bool has_secret_url;       /* its URL has a credential in it */
 
     char *body;
     size_t body_n;
     size_t body_room;
+    size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
-    struct progress progress; /* of the body, or of the answer once that is measured */
+    struct rate rate;      /* of the body, or of the answer once that is measured */
     bool receiving;        /* in the service's list of that name */
     bool answering;        /* in the other one */
     bool measured;
@@ -57,6 +63,7 @@ struct request {
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
     struct stream *stream; /* GET /events once it is open */
+    struct admission_seat seat;
     LIST_ENTRY(request) link;
 };
 
@@ -101,8 +108,16 @@ void request_begin_body(struct request *request);
 /* It has come, or is of no interest any more. */
 void request_end_body(struct request *request);
 
-/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, or -ENOMEM. */
+/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, -ENOBUFS when limits.memory
+ * leaves no room for it, or -ENOMEM. */
 int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max);
+
+/* The body is parsed: let go of it before the request is over. */
+void request_drop_body(struct request *request);
+
+/* Count bytes for an answer that is being made, until the request is over.  Returns whether memory
+ * allows it; if not, it is counted as refused. */
+bool request_admit_answer(struct request *request, size_t bytes);
 
 /* Suspend until request_wake(); then `resumed` is called.  Returns MHD_YES, for the handler to
  * return. */
@@ -119,8 +134,11 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
 /* An answer has been queued: whether it is taken is watched from now on.  Once a request. */
 void request_begin_answer(struct request *request);
 
+/* The same for a body that memory has no room for: 503, and when to try again. */
+int request_cut_busy(struct request *request);
+
 /* Cut every request of the service whose body is past its deadline or comes too slowly, or whose
- * answer nobody takes.  A system call for each answer that has been under way for a second. */
+ * answer nobody takes.  A system call or two for each answer that has been under way for a second. */
 void request_tick(struct service *service, int64_t now_ms);
 
 #endif

@@ -10,13 +10,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "admission.h"
+#include "auth.h"
 #include "cell.h"
+#include "crew.h"
+#include "descriptors.h"
 #include "gate.h"
 #include "hub.h"
+#include "jwks.h"
 #include "linger.h"
+#include "log.h"
 #include "pages.h"
 #include "request.h"
 #include "streams.h"
+#include "tickets.h"
 #include "worker.h"
 
 struct service;
@@ -25,14 +32,21 @@ struct service;
 struct service_shared {
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies, beside the loops */
     struct pages *pages;
+    struct evictions *evictions;
+    struct tickets *tickets;
+    struct jwks *jwks;        /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
+    struct admission *admission;
+    struct descriptors descriptors;
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
+    _Atomic size_t room_asked_n; /* asked of workers to make room, and not answered yet */
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
     _Atomic bool has_backup; /* a copy of the store is being made or sent */
@@ -41,12 +55,14 @@ struct service_shared {
 struct service {
     struct service_shared *shared;
     struct worker *worker;
+    struct auth *auth;
     struct streams *streams;
     struct linger_pool *linger;
     struct cells *cells;
     struct gate *gate;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */
+    struct log_valve limit_valve;  /* streams refused at a limit of one client */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };

@@ -18,7 +18,16 @@
 #define STATS_ROWS(row)                                                                            \
     row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted")                     \
     row(CONNECTIONS_OPEN, connections_open, true, "sockets open now")                              \
+    row(CONNECTIONS_WAITING, connections_waiting, true, "sockets without a whole request so far")  \
+    row(CONNECTIONS_RESTING, connections_resting, true, "connections between two requests")        \
     row(CONNECTIONS_SHED, connections_shed, false, "sockets closed at once: no descriptors left")  \
+    row(CONNECTIONS_CROWDED_OUT, connections_crowded_out, false, "idle ones closed for new ones")  \
+    row(CONNECTIONS_REFUSED, connections_refused, false, "sockets closed at limits.connections")   \
+    row(CONNECTIONS_REFUSED_ADDRESS, connections_refused_address, false,                           \
+        "sockets closed at limits.connections_per_address")                                        \
+    row(PROXY_HEADERS_REFUSED, proxy_headers_refused, false,                                       \
+        "sockets closed: no PROXY header, or of somebody not trusted")                             \
+    row(ACCEPT_WAITS, accept_waits, false, "times accepting waited for limits.accept_rate")        \
     row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
     row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
@@ -34,17 +43,29 @@
     row(STREAMS_OPENED, streams_opened, false, "streams begun")                                    \
     row(STREAMS_OPEN, streams_open, true, "streams open now")                                      \
     row(STREAMS_REFUSED, streams_refused, false, "streams refused at a limit")                     \
+    row(STREAMS_REFUSED_ADDRESS, streams_refused_address, false,                                   \
+        "of them, at limits.streams_per_address")                                                  \
+    row(STREAMS_REFUSED_USER, streams_refused_user, false,                                         \
+        "of them, at limits.streams_per_user")                                                     \
     row(STREAMS_LEFT, streams_left, false, "streams ended by the client")                          \
     row(STREAMS_STALLED, streams_stalled, false, "streams evicted: no progress")                   \
+    row(STREAMS_VANISHED, streams_vanished, false, "streams evicted: no answer")                   \
     row(STREAMS_ENDED, streams_ended, false, "streams ended by DELETE")                            \
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
+    row(STREAMS_REPLACED, streams_replaced, false, "streams ended by a later use of their ticket") \
+    row(STREAMS_EXPIRED, streams_expired, false, "streams ended with their token")                 \
     row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
+    row(STREAMS_EVICTED_MEMORY, streams_evicted_memory, false, "streams evicted: memory was short") \
+    row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false, "of those refused, for memory")     \
+    row(REPLAYS_REFUSED_MEMORY, replays_refused_memory, false, "of these, to begin in the past")   \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
     row(EVENTS_REPEATED, events_repeated, false, "events not stored: their key came before")       \
     row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \
     row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
+    row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of those shed, for memory")    \
+    row(PUBLISHES_ASIDE, publishes_aside, false, "publish bodies read beside the loop")            \
     row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
@@ -63,6 +84,7 @@
     row(BACKUPS_FAILED, backups_failed, false, "copies of the store that came to nothing")         \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
+    row(QUEUE_ROOM, queue_room, true, "bytes of events that may wait at the store's pace")         \
     row(INBOX_BYTES, inbox_bytes, true, "bytes of batches waiting in workers' inboxes")            \
     row(RING_EVENTS, ring_events, true, "events in the workers' rings")                            \
     row(RING_BYTES, ring_bytes, true, "bytes of events in the workers' rings")                     \
@@ -70,6 +92,23 @@
     row(HISTORY_BYTES, history_bytes, true, "bytes of events in the history")                      \
     row(IDEMPOTENCY_KEYS, idempotency_keys, true, "idempotency keys that are remembered")          \
     row(KEYS_FORGOTTEN_EARLY, keys_forgotten_early, false, "keys forgotten within their window")   \
+    row(ANSWERS_REFUSED_MEMORY, answers_refused_memory, false, "listings, copies not made for it") \
+    row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false, "sockets refused for it")   \
+    row(MEMORY_LIMIT, memory_limit, true, "limits.memory, bytes")                                  \
+    row(MEMORY_USED, memory_used, true, "of it, with the room set aside for rings and store")      \
+    row(MEMORY_RESIDENT, memory_resident, true, "bytes of the process in memory, by the kernel")   \
+    row(MEMORY_EVENTS, memory_events, true, "bytes of events, whoever holds them, each once")      \
+    row(MEMORY_BODIES, memory_bodies, true, "bytes of request bodies that are being received")     \
+    row(MEMORY_ANSWERS, memory_answers, true, "bytes of listings that peers have not taken yet")   \
+    row(MEMORY_CONNECTIONS, memory_connections, true, "bytes counted for connections")             \
+    row(MEMORY_TRIMS, memory_trims, false, "times that malloc() was made to give memory back")     \
+    row(REQUESTS_UNAUTHORIZED, requests_unauthorized, false, "requests without good credentials")  \
+    row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused for want of a right")     \
+    row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
+    row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
+    row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
+    row(JWKS_FETCHED, jwks_fetched, true, "times that auth.jwks was read")                         \
+    row(JWKS_FAILED, jwks_failed, true, "times that auth.jwks could not be read")                  \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

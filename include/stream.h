@@ -10,7 +10,7 @@
  *   state      the connection is            and the stream
  *   IDLE       suspended                    has sent all there is; its cursor is not touched
  *   READY      suspended, about to resume   has something to say; in its host's ready list
- *   DRAINING   libmicrohttpd's              is read by it chunk by chunk; in the busy list
+ *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
  *   PAGING     suspended                    waits for a page of the history
  *   CLOSING    either                       will end at the next call of its reader
  *
@@ -28,6 +28,7 @@
 #include <sys/queue.h>
 
 #include "filter.h"
+#include "identity.h"
 #include "peer.h"
 #include "worker.h"
 
@@ -44,12 +45,21 @@ enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, S
 /* Why a stream ends; each has a counter. */
 enum stream_end {
     STREAM_END_NONE,
-    STREAM_END_LEFT,    /* the client went */
-    STREAM_END_STALLED, /* it acknowledged nothing for stream.stall_timeout */
-    STREAM_END_DELETED, /* by DELETE: with the final chunk */
-    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
-    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+    STREAM_END_LEFT,     /* the client went */
+    STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
+    STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
+    STREAM_END_DELETED,  /* by DELETE: with the final chunk */
+    STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
+    STREAM_END_TOKEN,    /* its token has ended: with the final chunk */
+    STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,   /* no memory, or the store failed its replay */
+    STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached: cut */
 };
+
+/* Whether the gateway got rid of the stream for something that its client did or failed to do:
+ * such ends are noted (evictions.h). */
+bool stream_end_is_eviction(enum stream_end end);
+const char *stream_end_text(enum stream_end end);
 
 /* Why a place cannot be had any more; the words are on the wire. */
 enum stream_reset {
@@ -79,12 +89,14 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
 struct stream_host {
     struct streams *streams;
     void (*wake)(struct stream_host *host, enum worker_class class);
-    bool large_pool; /* streams give untouched pages back when they go idle */
+    bool large_pool;     /* streams give untouched pages back when they go idle */
+    unsigned backstop_s; /* the library's own timeout, 0: none */
     size_t streams_n;
     struct stream_list all;
     struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
     size_t behind_n; /* streams that catch up with the past */
     int64_t beat_due_ms;
+    int64_t until_ms; /* wall clock: when the first token of its streams ends */
     LIST_ENTRY(stream_host) link;
 };
 
@@ -98,7 +110,8 @@ struct stream_start {
 
 /* What a client asked for, checked. */
 struct stream_ask {
-    struct filter *filter; /* borrowed; the stream takes its own reference */
+    struct filter *filter;     /* borrowed; the stream takes its own reference */
+    struct identity *identity; /* the same; NULL: nobody in particular */
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;
@@ -122,8 +135,8 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
  * says the request is completed, and only then. */
 void stream_closed(struct stream *stream);
 
-/* Have the stream end.  The reason that comes first stays.  STALLED and LEFT cut the connection,
- * the others let the frame under way out first. */
+/* Have the stream end.  The reason that comes first stays, and is noted if it is an eviction.
+ * STALLED, VANISHED, MEMORY and LEFT cut the connection, the others let the frame under way out first. */
 void stream_end(struct stream *stream, enum stream_end end);
 
 /* Resume at most `max` ready streams of a class.  The caller runs the daemon afterwards.  Returns
@@ -134,16 +147,25 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
 struct stream_facts {
     uint64_t id;
     struct peer peer;
-    const struct filter *filter;
+    struct filter *filter;
     enum stream_state state;
     int64_t age_ms;
     uint64_t position;
-    uint64_t lag_events; /* of the ring or the history, matching or not */
-    uint64_t lag_bytes;  /* within the ring */
+    uint64_t told_position;        /* of the last id sent; UINT64_MAX: none yet */
+    uint64_t lag_events;           /* of the ring or the history, matching or not */
+    uint64_t lag_bytes;            /* within the ring */
+    uint64_t unacknowledged_bytes; /* sent, and in the kernel still */
     uint64_t events_sent;
     uint64_t bytes_sent;
 };
 void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts);
 const char *stream_state_text(enum stream_state state);
+
+/* When a client is to come back to what it cannot have now, drawn for each: 30 to 60 seconds.  The
+ * line that says so has a blank one behind it, since undici, and so Node.js, takes no `retry`
+ * without. */
+unsigned stream_away_ms(void);
+#define STREAM_AWAY_FORMAT "retry: %u\n\n"
+#define STREAM_AWAY_BYTES 32
 
 #endif

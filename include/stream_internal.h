@@ -9,8 +9,12 @@
 #include <sys/types.h>
 
 #include "history.h"
+#include "evictions.h"
+#include "log.h"
 #include "match.h"
+#include "progress.h"
 #include "ring.h"
+#include "stalls.h"
 #include "stream.h"
 #include "streams.h"
 
@@ -45,6 +49,7 @@ struct stream {
     bool padding;
     bool page_asked;      /* of the pager, or in the row of those who wait for that */
     bool page_waits;      /* in that row */
+    bool is_kept;         /* the kernel's timeout is longer than usual */
     bool is_behind;       /* catches up with the past */
     bool pages_untouched; /* nothing large went through since the pool's pages were given back */
     enum stream_end end;
@@ -59,23 +64,25 @@ struct stream {
     size_t partial_offset;
     struct history_page *page;
     size_t page_index;
+    size_t promised; /* bytes that its end will set free; see pressure.h */
 
     int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
     int64_t wrote_ms;
     int64_t told_ms;
-    int64_t progress_ms; /* the peer last acknowledged something */
     uint64_t events_sent;
     uint64_t bytes_sent;
     TAILQ_ENTRY(stream) in_ready;
-    TAILQ_ENTRY(stream) in_busy;
+    TAILQ_ENTRY(stream) in_look;
+    struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
     TAILQ_ENTRY(stream) in_waiting;
 
-    int64_t since_ms; /* >= 0: begin here, position not known yet */
+    int64_t since_ms;          /* >= 0: begin here, position not known yet */
+    struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int fd;
     uint32_t heartbeat_ms;
     int64_t started_ms;
-    int64_t acknowledged;
+    struct progress progress; /* of what is in `look_list` */
     struct peer peer;
     TAILQ_ENTRY(stream) in_host;
     struct event watch; /* of the peer */
@@ -89,9 +96,12 @@ struct streams {
     struct ring *ring;
     struct match *match;
     LIST_HEAD(, stream_host) hosts;
-    struct stream_list busy;    /* DRAINING, in the order they began */
+    struct stalls stalls;
+    struct evictions *evictions;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
     size_t pages_n;             /* asked for or held */
+    int64_t relieved_ms;        /* pressure.h: the last look */
+    struct log_valve relief_valve;
     size_t count;
 
     struct stream **slots; /* by the low half of the id */
@@ -141,6 +151,13 @@ int streams_ask_page(struct streams *streams, struct stream *stream);
 /* The stream has no page any more, nor waits for one: its turn is the next one's. */
 void streams_page_over(struct streams *streams);
 void streams_stop_waiting(struct streams *streams, struct stream *stream);
+
+/* The peer takes what it is sent, however slowly: the timeouts of the library, which sees only what
+ * it sends, and of the kernel begin anew. */
+void stream_keep(struct stream *stream, int64_t now_ms);
+
+/* It has taken all: the kernel's timeout is what it was. */
+void stream_keep_no_more(struct stream *stream);
 
 /* Note whether the stream catches up with the past. */
 void stream_set_behind(struct stream *stream, bool is_behind);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All streams of one worker: who is woken by which event, who has been silent too long, who makes
- * no progress, and the pages that come back from the history.
+ * All streams of one worker: who is woken by which event, who has been silent too long, and the
+ * pages that come back from the history.  Who does not take what it is sent is in stalls.h.
  *
  * Worker's thread throughout, but for streams_new() and streams_free().
  */
@@ -12,13 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "evictions.h"
 #include "hub.h"
 #include "pager.h"
 #include "stream.h"
 #include "worker.h"
 
-/* Borrows worker and pager for its life.  NULL when out of memory. */
-struct streams *streams_new(struct worker *worker, struct pager *pager);
+/* Borrows worker, pager and evictions for its life.  NULL when out of memory. */
+struct streams *streams_new(struct worker *worker, struct pager *pager,
+                            struct evictions *evictions);
 void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
 
 /* Make a host ready for streams; take it off again when it has none left. */
@@ -28,14 +30,20 @@ void streams_remove_host(struct stream_host *host);
 /* Take over a batch: into the ring, and on to the idle streams it reaches. */
 void streams_batch(struct streams *streams, struct hub_batch *batch);
 
-/* Heartbeats, checkpoints, stalled streams, unread pages, and the next part of a drain. */
+/* Heartbeats, checkpoints, stalled streams, and the next part of a drain. */
 void streams_tick(struct streams *streams, int64_t now_ms);
 
 /* End all streams, evenly over `window_ms`; what is still there then is cut.  New ones end at
  * once. */
 void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
 
+/* Whether a stream that begins so would begin behind the ring, and so need the history. */
+bool streams_is_past(const struct streams *streams, const struct stream_start *start);
+
 size_t streams_count(const struct streams *streams);
+
+/* The worker whose stream has this id. */
+unsigned streams_worker_of(uint64_t id);
 
 /* The stream with this id, NULL when there is none (any more). */
 struct stream *streams_find(struct streams *streams, uint64_t id);

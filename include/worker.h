@@ -8,8 +8,9 @@
  * jobs (worker_job).
  *
  * The turn: libevent runs what is ready; then the jobs of publishers' answers, all of them; then
- * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first,
- * and those of streams that catch up with the past last.
+ * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first;
+ * then, in slices too and when nothing live waits, new connections and streams that catch up with
+ * the past.
  */
 #ifndef BUGLE_WORKER_H
 #define BUGLE_WORKER_H
@@ -20,6 +21,7 @@
 
 #include "conf.h"
 #include "hub.h"
+#include "memory.h"
 #include "stats.h"
 
 struct worker;
@@ -30,8 +32,9 @@ enum worker_class {
     WORKER_NOW,    /* at the end of this turn: answers to publishers */
     WORKER_FEW,    /* streams woken by an event that reaches few */
     WORKER_MANY,   /* streams woken by an event that reaches many */
-    WORKER_REPLAY, /* streams that are behind, when there is nothing else or for a fifth of the time
-                    */
+    WORKER_NEW,    /* new connections and their first requests: when nothing live waits, or for a
+                    * tenth of the time */
+    WORKER_REPLAY, /* streams that catch up with the past: likewise */
     WORKER_CLASSES,
 };
 
@@ -64,6 +67,10 @@ void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks);
 /* Start the thread.  Returns 0 or -errno. */
 int worker_start(struct worker *worker);
 
+/* One turn, by hand, of a worker that has no thread: what the thread does, again and again. Returns
+ * whether the next must not `wait`. */
+bool worker_turn(struct worker *worker, bool wait);
+
 /* End the loop after its current turn, and wait for the thread.  Calls posted before this have
  * run by then. */
 void worker_stop(struct worker *worker);
@@ -81,6 +88,9 @@ void worker_publish(struct worker *worker, struct hub_op *op);
 void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class);
 void worker_dequeue(struct worker *worker, struct worker_job *job);
 
+/* Whether jobs of a class are queued.  Worker's thread. */
+bool worker_has_jobs(const struct worker *worker, enum worker_class class);
+
 /* The monotonic clock as it was when the worker last looked: at the start of each turn, job and
  * daemon run.  Reading the clock for each delivery would cost as much as copying the event. */
 int64_t worker_now_ms(const struct worker *worker);
@@ -95,6 +105,10 @@ struct stats *worker_stats(struct worker *worker);
 const struct conf *worker_conf(const struct worker *worker);
 void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
+
+/* The account of memory, borrowed; NULL, as at first, for none.  Set before worker_start(). */
+void worker_set_memory(struct worker *worker, struct memory *memory);
+struct memory *worker_memory(const struct worker *worker);
 
 /* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */
 int worker_load(const struct worker *worker);

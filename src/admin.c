@@ -19,6 +19,8 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 10000
+/* A row of the list of streams, as a value and as text. */
+#define ROW_BYTES 2048
 
 /* ---- health ---- */
 
@@ -50,7 +52,7 @@ int admin_readyz(struct request *request)
 
     if (shared->draining)
         return respond_not_ready(request, "The gateway is stopping.");
-    if (!hub_admit(shared->hub, 0))
+    if (hub_is_full(shared->hub, 0))
         return respond_not_ready(request, "Too many events wait for their commit.");
     return publish_probe(request, probe_answered);
 }
@@ -108,18 +110,62 @@ static json_t *topics_json(const struct filter *filter)
     return topics;
 }
 
-static json_t *stream_json(const struct service_shared *shared, const struct stream_facts *facts)
+static json_t *last_id_json(const struct hub *hub, uint64_t told_position)
+{
+    return told_position == UINT64_MAX ? json_null() : id_json(hub, told_position);
+}
+
+/* What there is to say of a stream, but for who it is for; gives an object. */
+static json_t *facts_json(const struct service_shared *shared, const struct stream_facts *facts)
 {
     char id[24], peer[PEER_TEXT_BYTES];
 
     snprintf(id, sizeof(id), "%016llx", (unsigned long long)facts->id);
-    return json_pack(
-        "{s:s, s:o, s:s, s:o, s:s, s:I, s:o, s:I, s:I, s:I, s:I}", "id", id, "user",
-        name_json(&facts->filter->user), "address", peer_text(&facts->peer, peer), "topics",
-        topics_json(facts->filter), "state", stream_state_text(facts->state), "age_ms",
-        (json_int_t)facts->age_ms, "position", id_json(shared->hub, facts->position), "lag_events",
-        (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes, "events_sent",
-        (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
+                     peer_text(&facts->peer, peer), "state", stream_state_text(facts->state),
+                     "age_ms", (json_int_t)facts->age_ms, "position",
+                     id_json(shared->hub, facts->position), "last_id",
+                     last_id_json(shared->hub, facts->told_position), "lag_events",
+                     (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
+                     "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
+                     (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
+}
+
+static json_t *stream_json(const struct service_shared *shared, const struct stream_facts *facts)
+{
+    json_t *json = facts_json(shared, facts);
+
+    json_object_set_new(json, "user", name_json(&facts->filter->user));
+    json_object_set_new(json, "topics", topics_json(facts->filter));
+    return json;
+}
+
+static json_t *evicted_topics_json(const struct eviction *eviction)
+{
+    json_t *topics = json_array();
+
+    for (size_t i = 0; i < eviction->topics_n; i++) {
+        struct message_name topic = eviction_topic(eviction, i);
+
+        json_array_append_new(topics, name_json(&topic));
+    }
+    return topics;
+}
+
+/* An eviction is a stream as it was, and what became of it. */
+static json_t *eviction_json(const struct service_shared *shared, const struct eviction *eviction)
+{
+    json_t *json = facts_json(shared, &eviction->facts);
+    struct message_name user = eviction_user(eviction);
+    char at[CLOCK_UTC_BYTES];
+
+    json_object_set_new(json, "at", json_string(clock_utc_text(eviction->at_ms, at)));
+    json_object_set_new(json, "user", name_json(&user));
+    json_object_set_new(json, "topics", evicted_topics_json(eviction));
+    if (eviction->topics_left_out_n > 0)
+        json_object_set_new(json, "topics_left_out", json_integer(eviction->topics_left_out_n));
+    json_object_set_new(json, "why", json_string(stream_end_text(eviction->why)));
+    return json;
 }
 
 static bool same_user(const struct filter *wanted, const struct filter *filter)
@@ -295,6 +341,15 @@ static int ask_all(struct request *request,
     return gather_start(gather);
 }
 
+/* A short list is always given: whoever looks for what takes the memory needs it. */
+static bool rows_fit(struct request *request, size_t limit)
+{
+    size_t rows = request->service->shared->streams_n;
+
+    rows = rows < limit ? rows : limit;
+    return rows <= LIST_DEFAULT || request_admit_answer(request, rows * ROW_BYTES);
+}
+
 int admin_list_streams(struct request *request)
 {
     struct gather question = {0};
@@ -303,7 +358,32 @@ int admin_list_streams(struct request *request)
     if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
         !read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
+    if (!rows_fit(request, question.limit)) {
+        filter_unref(question.filter);
+        return respond_memory_short(request);
+    }
     return ask_all(request, list_worker, respond_list, &question);
+}
+
+int admin_list_evictions(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+    struct eviction *list;
+    struct problem problem;
+    uint64_t total;
+    size_t limit;
+
+    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &limit, &problem))
+        return respond_problem(request, &problem);
+    int list_n = evictions_list(shared->evictions, limit, &list, &total);
+    if (list_n < 0)
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    json_t *rows = json_array();
+    for (int i = 0; i < list_n; i++)
+        json_array_append_new(rows, eviction_json(shared, &list[i]));
+    free(list);
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:o, s:I}", "evictions", rows, "total", (json_int_t)total));
 }
 
 int admin_end_streams(struct request *request)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "history.h"
+#include "log.h"
 #include "respond.h"
 #include "service.h"
 #include "sse.h"
@@ -140,7 +141,7 @@ static void on_answer(struct hub_backup *backup)
     struct work *work = (struct work *)((char *)backup - offsetof(struct work, backup));
 
     if (worker_post(work->request->service->worker, answered, work) != 0)
-        abort(); /* a few bytes, without which the request would hang for ever */
+        log_abort_without_memory("backup"); /* the request would hang for ever */
 }
 
 /* A client that shut down its sending half is taken for one that left: it cannot be told from one,
@@ -186,6 +187,10 @@ int backup_handle(struct request *request)
 
     if (shared->draining)
         return respond_stopping(request);
+    if (memory_level(worker_memory(request->service->worker)) >= MEMORY_NEAR) {
+        stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+        return respond_memory_short(request);
+    }
     if (atomic_exchange(&shared->has_backup, true))
         return respond_running(request);
     struct work *work = new_work(request);

@@ -12,6 +12,7 @@
 #include "listing.h"
 #include "pager.h"
 #include "query.h"
+#include "log.h"
 #include "respond.h"
 #include "service.h"
 
@@ -72,6 +73,17 @@ static bool take_place(struct request *request)
     }
     atomic_fetch_sub(&shared->history_requests_n, 1);
     stats_add(stats, STATS_HISTORY_SHED, 1);
+    return false;
+}
+
+/* A listing is a text as it grows, and at its end the answer: both as large as answers get. */
+static bool memory_has_room(struct request *request)
+{
+    struct service *service = request->service;
+
+    if (memory_level(worker_memory(service->worker)) < MEMORY_NEAR)
+        return request_admit_answer(request, (size_t)2 * ANSWER_BYTES);
+    stats_add(worker_stats(service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
     return false;
 }
 
@@ -139,7 +151,7 @@ static void page_read(struct pager_request *page)
     struct work *work = page->arg;
 
     if (worker_post(work->request->service->worker, take_page, page) != 0)
-        abort(); /* a few bytes, without which the request would wait for ever */
+        log_abort_without_memory("listing"); /* the request would wait for ever */
 }
 
 static int ask_page(struct work *work)
@@ -248,6 +260,8 @@ int browse_handle(struct request *request)
 
     if (!read_question(request, &question, &problem))
         return respond_problem(request, &problem);
+    if (!memory_has_room(request))
+        return respond_memory_short(request);
     if (!take_place(request))
         return respond_overload(request);
     struct work *work = new_work(request, &question);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -22,6 +23,9 @@
 #define POOL_STREAM_BYTES 4096
 #define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
+/* What a connection costs beside its pool: the library's struct and response, and ours. */
+#define CONNECTION_STREAM_BYTES 2560
+#define CONNECTION_API_BYTES 1536
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
 
@@ -29,7 +33,8 @@
 struct cell_seat {
     struct cell_waiter waiter; /* while it rests */
     struct cell *cell;
-    struct cell_guest *guest; /* NULL: taken back */
+    struct cell_guest *guest; /* NULL: it has left */
+    bool is_taken_back;       /* with the descriptor */
     bool expected;            /* the head that comes next has been checked */
     bool finished;            /* in the cell's list */
     TAILQ_ENTRY(cell_seat) link;
@@ -61,8 +66,14 @@ struct cells {
     struct cell_list full[CELL_KINDS];
     size_t connections_n;
     size_t suspended_n;
+    int descriptors_end;
     int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
 };
+
+static bool is_for_streams(enum cell_kind kind)
+{
+    return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
+}
 
 static bool is_large(enum cell_kind kind)
 {
@@ -178,6 +189,13 @@ static bool run_replay(struct worker_job *job)
     return more;
 }
 
+/* Connections that were just added: the library reads their heads in this. */
+static bool run_new(struct worker_job *job)
+{
+    run_daemon(cell_of_job(job, WORKER_NEW));
+    return false;
+}
+
 static void wake(struct stream_host *host, enum worker_class class)
 {
     struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
@@ -242,19 +260,35 @@ static struct cell_list *list_of(struct cell *cell)
     return is_full ? &cell->cells->full[cell->kind] : &cell->cells->open[cell->kind];
 }
 
+static size_t pool_bytes_of(enum cell_kind kind)
+{
+    if (is_large(kind))
+        return POOL_LARGE_BYTES;
+    return is_for_streams(kind) ? POOL_STREAM_BYTES : POOL_API_BYTES;
+}
+
+static size_t connection_bytes(enum cell_kind kind)
+{
+    return pool_bytes_of(kind) +
+           (is_for_streams(kind) ? CONNECTION_STREAM_BYTES : CONNECTION_API_BYTES);
+}
+
 static void count_connection(struct cell *cell, int n)
 {
     TAILQ_REMOVE(list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
+    memory_add(worker_memory(cell->cells->worker), MEMORY_CONNECTIONS,
+               n * (int64_t)connection_bytes(cell->kind));
     TAILQ_INSERT_HEAD(list_of(cell), cell, link);
 }
 
 /* A descriptor this worker had is closed. */
-static void count_off(struct cells *cells)
+static void count_off(struct cells *cells, const struct sockaddr *address)
 {
     worker_load_add(cells->worker, -1);
     stats_add(worker_stats(cells->worker), STATS_CONNECTIONS_OPEN, -1);
+    cells->handler.closed(cells->handler.arg, address);
 }
 
 static void tell_gone(struct cell_guest *guest)
@@ -268,7 +302,7 @@ static void tell_gone(struct cell_guest *guest)
 /* Returns whether the descriptor goes with it. */
 static bool leave_seat(struct cell_seat *seat)
 {
-    bool is_taken_back = seat->guest == NULL;
+    bool is_taken_back = seat->is_taken_back;
 
     if (seat->finished)
         TAILQ_REMOVE(&seat->cell->finished, seat, link);
@@ -277,22 +311,30 @@ static bool leave_seat(struct cell_seat *seat)
     return !is_taken_back;
 }
 
+static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
+{
+    cell->started++;
+    count_connection(cell, 1);
+    *socket_context = cell->arriving;
+    if (cell->arriving != NULL)
+        cell->arriving->waiter.connection = connection;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct cell *cell = cls;
+    const union MHD_ConnectionInfo *info;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        cell->started++;
-        count_connection(cell, 1);
-        *socket_context = cell->arriving;
-        if (cell->arriving != NULL)
-            cell->arriving->waiter.connection = connection;
+        on_started(cell, connection, socket_context);
         return;
     }
     count_connection(cell, -1);
-    if (*socket_context == NULL || leave_seat(*socket_context))
-        count_off(cell->cells);
+    if (*socket_context != NULL && !leave_seat(*socket_context))
+        return;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    count_off(cell->cells, info != NULL ? info->client_addr : NULL);
 }
 
 /* ---- life of a cell ---- */
@@ -300,14 +342,14 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
     const struct conf *conf = worker_conf(cell->cells->worker);
-    bool is_stream = cell->kind == CELL_STREAM || cell->kind == CELL_STREAM_LARGE;
+    bool is_stream = is_for_streams(cell->kind);
     uint64_t timeout_ms = conf->stream.stall_timeout_ms;
     if (!is_stream && timeout_ms < conf->limits.body_timeout_ms)
         timeout_ms = conf->limits.body_timeout_ms;
     unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
-    size_t pool_bytes = is_large(cell->kind) ? POOL_LARGE_BYTES
-                        : is_stream          ? POOL_STREAM_BYTES
-                                             : POOL_API_BYTES;
+
+    cell->host.backstop_s = timeout_s;
+    size_t pool_bytes = pool_bytes_of(cell->kind);
 
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,
@@ -328,6 +370,8 @@ static int start(struct cell *cell)
     if (cell->daemon == NULL)
         return errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOMEM;
     info = MHD_get_daemon_info(cell->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info->epoll_fd >= cell->cells->descriptors_end)
+        return -EMFILE;
     cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, on_ready, cell);
     cell->timer = evtimer_new(base, on_ready, cell);
     if (cell->readable == NULL || cell->timer == NULL)
@@ -365,6 +409,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NOW].run = run_answers;
     cell->jobs[WORKER_FEW].run = run_few;
     cell->jobs[WORKER_MANY].run = run_many;
+    cell->jobs[WORKER_NEW].run = run_new;
     cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->finished);
@@ -416,6 +461,7 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
     cells->worker = worker;
     cells->streams = streams;
     cells->handler = *handler;
+    cells->descriptors_end = INT_MAX;
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
         TAILQ_INIT(&cells->open[kind]);
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
@@ -471,7 +517,7 @@ static int add_connection(struct cell *cell, int fd, const struct sockaddr *addr
     /* it closed the descriptor, and told on_connection() only if it had got that far */
     if (result != 0 && started == cell->started &&
         (cell->arriving == NULL || leave_seat(cell->arriving)))
-        count_off(cell->cells);
+        count_off(cell->cells, address);
     cell->arriving = NULL;
     return result;
 }
@@ -486,14 +532,19 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
         result = take_seat(cell, guest);
     if (result != 0) {
         close(fd);
-        count_off(cells);
+        count_off(cells, address);
         tell_gone(guest);
         return result;
     }
     result = add_connection(cell, fd, address, address_n);
     if (result == 0)
-        worker_enqueue(cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
+        worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
     return result;
+}
+
+void cells_set_descriptors_end(struct cells *cells, int end)
+{
+    cells->descriptors_end = end;
 }
 
 /* ---- connections that rest ---- */
@@ -529,15 +580,18 @@ int cell_take_back(struct cell_guest *guest)
     int fd = descriptor_of(seat);
     int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
+    if (taken >= seat->cell->cells->descriptors_end) {
+        close(taken);
+        taken = -1;
+    }
     if (taken >= 0 && dup3(seat->cell->cells->ended_fd, fd, O_CLOEXEC) < 0) {
         close(taken);
         taken = -1;
     }
-    if (taken < 0) {
+    if (taken < 0)
         shutdown(fd, SHUT_RDWR);
-        count_off(seat->cell->cells);
-    }
     seat->guest = NULL;
+    seat->is_taken_back = taken >= 0;
     guest->seat = NULL;
     go_on(seat, false);
     return taken >= 0 ? taken : -EMFILE;

@@ -183,6 +183,37 @@ bool conf_value_is_origin(const char *item)
     return host_n > 0 && host[0] != ':' && host[host_n] == '\0';
 }
 
+bool conf_value_is_host(const char *item)
+{
+    size_t n = strspn(item, "abcdefghijklmnopqrstuvwxyz0123456789-._[]:");
+
+    return n > 0 && item[0] != ':' && item[n] == '\0';
+}
+
+static bool begins(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Whoever can change the answer on its way can sign tokens, so without TLS only this machine. */
+static bool is_plain_loopback(const char *url)
+{
+    static const char *const hosts[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
+
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        const char *rest = url + strlen(hosts[i]);
+        if (begins(url, hosts[i]) && (*rest == ':' || *rest == '/'))
+            return strchr(url, '@') == NULL;
+    }
+    return false;
+}
+
+bool conf_value_is_key_set(const char *text)
+{
+    return text[0] == '\0' || text[0] == '/' || (begins(text, "https://") && text[8] != '\0') ||
+           is_plain_loopback(text);
+}
+
 void conf_value_list_clear(struct conf_list *list)
 {
     for (size_t i = 0; i < list->items_n; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where connections wait for a head.  See gate.h. */
 #include "config.h"
-#include "gate.h"
+#include "gate_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "http_head.h"
 #include "log.h"
 #include "problem.h"
+#include "proxy_protocol.h"
 
 /* What the library makes of a head in the connection's pool: the head itself, Cookie values once
  * more, and a record for each header, query field and cookie (doc/design: memory of a stream).
@@ -25,56 +26,26 @@
 #define RECORD_BYTES 64
 #define SMALL_NEEDS_BYTES 2200
 #define LARGE_NEEDS_BYTES (32768 - 1024)
+/* Arrivals that are looked at in one go.  They and the first requests of those that are sound take
+ * about half a millisecond. */
+#define ARRIVALS_A_JOB 16
 /* A body beyond this is read faster through a large pool. */
 #define SMALL_BODY_BYTES 8192
+#define RETRY_AFTER_MAX_S 5
 
 /* A head that is still incomplete is gone through again when there may be news in it: the end of a
  * line, or so much more.  Else each byte of one that drips would cost as much as all before it. */
 #define LOOK_AGAIN_BYTES 1024
 
-enum place {
-    AT_DOOR, /* the first head is awaited; the descriptor is the gate's */
-    INSIDE,  /* a cell has the connection and works on a request */
-    RESTING, /* a cell has it, and nothing of a next request is there */
-    SPEAKING /* a cell has it, and the next head is under way */
-};
+static bool look_at_arrived(struct worker_job *job);
 
-struct visitor {
-    struct cell_guest guest;
-    struct gate *gate;
-    struct event readable;
-    int fd;
-    enum place place;
-    bool watched;
-    bool stirred;     /* something came while a cell worked */
-    size_t looked_at; /* bytes of an incomplete head that were gone through */
-    int64_t until_ms;
-    struct sockaddr_storage address;
-    socklen_t address_n;
-    TAILQ_ENTRY(visitor) link; /* AT_DOOR and SPEAKING: in `heads`; RESTING: in `resting` */
-};
-
-TAILQ_HEAD(visitors, visitor);
-
-struct gate {
-    struct worker *worker;
-    struct cells *cells;
-    struct linger_pool *linger;
-    size_t heads_n;
-    size_t resting_n;
-    size_t inside_n;
-    struct visitors heads; /* the oldest first */
-    struct visitors resting;
-    bool closing;
-    struct log_valve valve;
-    size_t peek_bytes;
-    char peek[];
-};
-
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger)
+struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
+                      struct admission *admission)
 {
     const struct conf *conf = worker_conf(worker);
     size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */
+    if (peek_bytes < PROXY_PROTOCOL_BYTES_MAX)
+        peek_bytes = PROXY_PROTOCOL_BYTES_MAX;
     struct gate *gate = calloc(1, sizeof(*gate) + peek_bytes);
 
     if (gate == NULL)
@@ -82,9 +53,12 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
     gate->worker = worker;
     gate->cells = cells;
     gate->linger = linger;
+    gate->admission = admission;
     gate->peek_bytes = peek_bytes;
+    gate->job.run = look_at_arrived;
     TAILQ_INIT(&gate->heads);
     TAILQ_INIT(&gate->resting);
+    TAILQ_INIT(&gate->arrived);
     return gate;
 }
 
@@ -103,9 +77,24 @@ static size_t *count_of(struct visitor *visitor)
     return visitor->place == RESTING ? &visitor->gate->resting_n : &visitor->gate->inside_n;
 }
 
+/* The figures show who waits for a first head and who rests. */
+static void show_place(struct visitor *visitor, int n)
+{
+    struct stats *stats = worker_stats(visitor->gate->worker);
+
+    if (awaits_head(visitor->place))
+        stats_add(stats, STATS_CONNECTIONS_WAITING, n);
+    if (visitor->place == RESTING)
+        stats_add(stats, STATS_CONNECTIONS_RESTING, n);
+}
+
 static void leave_place(struct visitor *visitor)
 {
     (*count_of(visitor))--;
+    show_place(visitor, -1);
+    if (visitor->arrived)
+        TAILQ_REMOVE(&visitor->gate->arrived, visitor, in_arrived);
+    visitor->arrived = false;
     if (awaits_head(visitor->place))
         TAILQ_REMOVE(&visitor->gate->heads, visitor, link);
     else if (visitor->place == RESTING)
@@ -119,12 +108,14 @@ static void enter_place(struct visitor *visitor, enum place place)
     visitor->place = place;
     visitor->looked_at = 0;
     (*count_of(visitor))++;
+    show_place(visitor, 1);
     if (awaits_head(place)) {
-        visitor->until_ms = clock_mono_ms() + (int64_t)conf->limits.header_timeout_ms;
+        visitor->since_ms = clock_mono_ms();
+        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.header_timeout_ms;
         TAILQ_INSERT_TAIL(&visitor->gate->heads, visitor, link);
     } else if (place == RESTING) {
-        visitor->until_ms =
-            worker_now_ms(visitor->gate->worker) + (int64_t)conf->limits.keepalive_timeout_ms;
+        visitor->since_ms = worker_now_ms(visitor->gate->worker);
+        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.keepalive_timeout_ms;
         TAILQ_INSERT_TAIL(&visitor->gate->resting, visitor, link);
     }
 }
@@ -146,11 +137,22 @@ static void forget(struct visitor *visitor)
 {
     unwatch(visitor);
     leave_place(visitor);
+    memory_add(worker_memory(visitor->gate->worker), MEMORY_CONNECTIONS,
+               -(int64_t)sizeof(*visitor));
     free(visitor);
 }
 
-static void count_off(struct gate *gate)
+static const struct sockaddr *address_of(const struct visitor *visitor)
 {
+    return (const struct sockaddr *)(const void *)&visitor->address;
+}
+
+static void count_off(struct gate *gate, const struct sockaddr *address)
+{
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    admission_drop_connection(gate->admission, &peer);
     worker_load_add(gate->worker, -1);
     stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_OPEN, -1);
 }
@@ -165,23 +167,28 @@ static bool fetch(struct visitor *visitor)
     return visitor->fd >= 0;
 }
 
-/* Close without a word. */
-static void drop(struct visitor *visitor)
+void gate_drop(struct visitor *visitor)
 {
-    if (fetch(visitor)) {
-        count_off(visitor->gate);
-        close(visitor->fd);
+    if (visitor->place == AT_DOOR) {
+        int fd = visitor->fd;
+
+        count_off(visitor->gate, address_of(visitor));
+        forget(visitor);
+        close(fd);
+        return;
     }
-    forget(visitor);
+    move_to(visitor, INSIDE);
+    shutdown(visitor->fd, SHUT_RDWR);
+    cell_let_end(&visitor->guest);
 }
 
 void gate_abort(struct gate *gate)
 {
     gate->closing = true;
     while (!TAILQ_EMPTY(&gate->heads))
-        drop(TAILQ_FIRST(&gate->heads));
+        gate_drop(TAILQ_FIRST(&gate->heads));
     while (!TAILQ_EMPTY(&gate->resting))
-        drop(TAILQ_FIRST(&gate->resting));
+        gate_drop(TAILQ_FIRST(&gate->resting));
 }
 
 void gate_free(struct gate *gate)
@@ -190,31 +197,41 @@ void gate_free(struct gate *gate)
         return;
     gate_abort(gate);
     assert(gate->inside_n == 0);
+    worker_dequeue(gate->worker, &gate->job);
     free(gate);
 }
 
 /* ---- a head ---- */
 
-/* Answer and close; `why` is static text of ours, never the peer's. */
-static void refuse(struct visitor *visitor, unsigned status, const char *why)
+/* Send a whole answer and close, so that it can be read. */
+static void say_last(struct visitor *visitor, const char *answer, size_t n)
 {
     struct gate *gate = visitor->gate;
-    char detail[160], answer[PROBLEM_HTTP_BYTES];
-
-    snprintf(detail, sizeof(detail), "The request %s.", why);
-    size_t n = problem_write_http(answer, status, "bad_request", detail);
-    stats_add(worker_stats(gate->worker), STATS_RESPONSES_4XX, status < 500);
-    stats_add(worker_stats(gate->worker), STATS_RESPONSES_5XX, status >= 500);
     bool fetched = fetch(visitor);
     int fd = visitor->fd;
+
+    if (fetched)
+        count_off(gate, address_of(visitor));
     forget(visitor); /* the loop does not watch one descriptor both by edge and by level */
     if (!fetched)
         return;
-    count_off(gate);
     if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
         linger_take(gate->linger, fd);
     else
         close(fd);
+}
+
+/* `why` is static text of ours, never the peer's. */
+static void refuse(struct visitor *visitor, unsigned status, const char *why)
+{
+    struct stats *stats = worker_stats(visitor->gate->worker);
+    char detail[160], answer[PROBLEM_HTTP_BYTES];
+
+    snprintf(detail, sizeof(detail), "The request %s.", why);
+    size_t n = problem_write_http(answer, status, "bad_request", detail);
+    stats_add(stats, STATS_RESPONSES_4XX, status < 500);
+    stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
+    say_last(visitor, answer, n);
 }
 
 static bool is_stream_path(const struct http_head *head)
@@ -238,13 +255,14 @@ static size_t needs_of(const struct http_head *head)
     return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
 }
 
-static enum cell_kind kind_of(const struct http_head *head)
+/* A large pool for a large body is for speed only, and not while memory is short. */
+static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
 {
     bool large = needs_of(head) > SMALL_NEEDS_BYTES;
 
     if (is_stream_path(head))
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
-    if (head->chunked || head->content_length > SMALL_BODY_BYTES)
+    if (level < MEMORY_NEAR && (head->chunked || head->content_length > SMALL_BODY_BYTES))
         large = true;
     return large ? CELL_API_LARGE : CELL_API;
 }
@@ -307,7 +325,7 @@ static bool has_more(const struct http_head *head, size_t arrived_n, const char 
 
 static void admit(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
-    enum cell_kind kind = kind_of(head);
+    enum cell_kind kind = kind_of(head, memory_level(worker_memory(visitor->gate->worker)));
     struct cell_guest *guest = &visitor->guest;
 
     guest->head = *head;
@@ -343,7 +361,7 @@ static bool see_nothing(struct visitor *visitor, bool has_ended)
         move_to(visitor, INSIDE);
         cell_let_end(&visitor->guest);
     } else {
-        drop(visitor);
+        gate_drop(visitor);
     }
     return false;
 }
@@ -351,7 +369,7 @@ static bool see_nothing(struct visitor *visitor, bool has_ended)
 static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
 {
     if (!may_grow) {
-        drop(visitor);
+        gate_drop(visitor);
         return false;
     }
     if (visitor->place == RESTING)
@@ -360,14 +378,37 @@ static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
     return true;
 }
 
+/* There is no memory for one more connection.  One for a stream goes on, since only a handler can
+ * refuse it in a way that browsers of every origin understand, and it ends there. */
+static void turn_away(struct visitor *visitor)
+{
+    struct stats *stats = worker_stats(visitor->gate->worker);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_busy(answer, "memory_short",
+                                  "The gateway has no memory for this now; nothing was done.",
+                                  1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+
+    stats_add(stats, STATS_RESPONSES_5XX, 1);
+    stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
+    say_last(visitor, answer, n);
+}
+
+static bool is_turned_away(const struct visitor *visitor, const struct http_head *head)
+{
+    return visitor->place == AT_DOOR && !is_stream_path(head) &&
+           memory_level(worker_memory(visitor->gate->worker)) >= MEMORY_FULL;
+}
+
 static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
-    if (needs_of(head) <= LARGE_NEEDS_BYTES) {
+    if (needs_of(head) > LARGE_NEEDS_BYTES) {
+        stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
+        refuse(visitor, 431, "head has more fields and cookies than there is room for");
+    } else if (is_turned_away(visitor, head)) {
+        turn_away(visitor);
+    } else {
         admit(visitor, head, arrived_n);
-        return;
     }
-    stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
-    refuse(visitor, 431, "head has more fields and cookies than there is room for");
 }
 
 /* Whether the head can have become complete, or wrong, since it was gone through. */
@@ -414,12 +455,13 @@ static bool look(struct visitor *visitor, bool may_grow)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct visitor *visitor = arg;
+    bool may_grow = (what & EV_CLOSED) == 0;
 
     (void)fd;
     if (visitor->place == INSIDE)
         visitor->stirred = true; /* a piece of a body, mostly */
-    else
-        look(visitor, (what & EV_CLOSED) == 0);
+    else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
+        look(visitor, may_grow);
 }
 
 /* Most heads are there whole when the socket is, and many connections are used once: only the
@@ -428,8 +470,10 @@ static void watch(struct visitor *visitor)
 {
     event_assign(&visitor->readable, worker_base(visitor->gate->worker), visitor->fd,
                  EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
-    event_add(&visitor->readable, NULL);
-    visitor->watched = true;
+    if (event_add(&visitor->readable, NULL) == 0)
+        visitor->watched = true;
+    else
+        gate_drop(visitor);
 }
 
 /* A new watch reports what is there already. */
@@ -439,7 +483,7 @@ static void on_rest(struct cell_guest *guest)
 
     move_to(visitor, RESTING);
     if (visitor->gate->closing)
-        drop(visitor);
+        gate_drop(visitor);
     else if (!visitor->watched)
         watch(visitor);
     else if (visitor->stirred)
@@ -451,14 +495,15 @@ static void on_gone(struct cell_guest *guest)
     forget((struct visitor *)(void *)guest);
 }
 
-void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n)
+static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *address,
+                             socklen_t address_n)
 {
     struct visitor *visitor = gate->closing ? NULL : calloc(1, sizeof(*visitor));
 
     if (visitor == NULL) {
-        count_off(gate);
+        count_off(gate, address);
         close(fd);
-        return;
+        return NULL;
     }
     visitor->guest.rests = on_rest;
     visitor->guest.gone = on_gone;
@@ -467,8 +512,41 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
     memcpy(&visitor->address, address, address_n);
     visitor->address_n = address_n;
     enter_place(visitor, AT_DOOR);
-    if (look(visitor, true))
-        watch(visitor);
+    memory_add(worker_memory(gate->worker), MEMORY_CONNECTIONS, (int64_t)sizeof(*visitor));
+    TAILQ_INSERT_TAIL(&gate->arrived, visitor, in_arrived);
+    visitor->arrived = true;
+    worker_enqueue(gate->worker, &gate->job, WORKER_NEW);
+    return visitor;
+}
+
+/* Many clients that come at once do not hold up what is live: they are let in a few at a time.  A
+ * PROXY header is looked at in the next turn, like the rest of it that may be missing. */
+static bool look_at_arrived(struct worker_job *job)
+{
+    struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, job));
+    struct visitor *visitor;
+
+    for (int i = 0; i < ARRIVALS_A_JOB && (visitor = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
+        TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
+        visitor->arrived = false;
+        if (visitor->proxied || look(visitor, true))
+            watch(visitor);
+    }
+    return !TAILQ_EMPTY(&gate->arrived);
+}
+
+void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n)
+{
+    enter(gate, fd, address, address_n);
+}
+
+void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
+                       socklen_t address_n)
+{
+    struct visitor *visitor = enter(gate, fd, address, address_n);
+
+    if (visitor != NULL)
+        visitor->proxied = true;
 }
 
 static void time_out(struct visitor *visitor)
@@ -478,11 +556,15 @@ static void time_out(struct visitor *visitor)
         recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT) > 0;
 
     stats_add(worker_stats(gate->worker), STATS_HEADS_TIMED_OUT, 1);
+    if (visitor->proxied) {
+        gate_refuse_proxy(visitor, "its PROXY header did not arrive in time");
+        return;
+    }
     /* browsers open sockets that they may never use: those end without a word */
     if (said_something)
         refuse(visitor, 408, "head did not arrive in time");
     else
-        drop(visitor);
+        gate_drop(visitor);
 }
 
 void gate_tick(struct gate *gate, int64_t now_ms)
@@ -493,8 +575,53 @@ void gate_tick(struct gate *gate, int64_t now_ms)
         time_out(visitor);
     while ((visitor = TAILQ_FIRST(&gate->resting)) != NULL && visitor->until_ms <= now_ms) {
         stats_add(worker_stats(gate->worker), STATS_KEEPALIVES_TIMED_OUT, 1);
-        drop(visitor);
+        gate_drop(visitor);
     }
+}
+
+/* ---- making room ---- */
+
+static int64_t head_since_ms(const struct gate *gate)
+{
+    const struct visitor *first = TAILQ_FIRST(&gate->heads);
+
+    /* those that nobody has looked at came last, and may have said all there is to say */
+    return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
+}
+
+static int64_t rest_since_ms(const struct gate *gate)
+{
+    const struct visitor *first = TAILQ_FIRST(&gate->resting);
+
+    return first != NULL ? first->since_ms : INT64_MAX;
+}
+
+int64_t gate_since_ms(const struct gate *gate)
+{
+    int64_t head_ms = head_since_ms(gate), rest_ms = rest_since_ms(gate);
+
+    return head_ms < rest_ms ? head_ms : rest_ms;
+}
+
+/* A request of one that rests may have come just now: then it is none to close. */
+static bool is_silent(struct visitor *visitor)
+{
+    char byte;
+
+    return recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+void gate_crowd_out(struct gate *gate)
+{
+    bool rests = rest_since_ms(gate) <= head_since_ms(gate);
+    struct visitor *visitor = TAILQ_FIRST(rests ? &gate->resting : &gate->heads);
+
+    if (rests && !is_silent(visitor)) {
+        look(visitor, true);
+        return;
+    }
+    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_CROWDED_OUT, 1);
+    gate_drop(visitor);
 }
 
 size_t gate_count(const struct gate *gate)

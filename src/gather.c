@@ -6,15 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "log.h"
 #include "respond.h"
 #include "service.h"
-
-/* What a worker is sent. */
-struct errand {
-    struct gather *gather;
-    struct service *service;
-    unsigned index;
-};
 
 static void free_gather(void *arg)
 {
@@ -35,6 +29,8 @@ struct gather *gather_new(struct request *request)
     if (gather == NULL)
         return NULL;
     gather->request = request;
+    for (unsigned i = 0; i < services_n; i++)
+        gather->slots[i].gather = gather;
     request->work = gather;
     request->free_work = free_gather;
     return gather;
@@ -47,43 +43,40 @@ static void all_answered(void *arg)
     request_wake(gather->request);
 }
 
+/* On one of the workers: its slot tells which. */
 static void run_errand(void *arg)
 {
-    struct errand *errand = arg;
-    struct gather *gather = errand->gather;
+    struct gather_slot *slot = arg;
+    struct gather *gather = slot->gather;
+    unsigned index = (unsigned)(slot - gather->slots);
 
-    gather->ask(gather, errand->service, errand->index);
-    free(errand);
+    gather->ask(gather, &gather->request->service->shared->services[index], index);
     if (atomic_fetch_sub(&gather->left, 1) != 1)
         return;
     if (worker_post(gather->request->service->worker, all_answered, gather) != 0)
-        abort();
+        log_abort_without_memory("question");
 }
 
-static struct errand *new_errand(struct gather *gather, unsigned index)
+static int respond(struct request *request)
 {
-    struct errand *errand = malloc(sizeof(*errand));
+    struct gather *gather = request->work;
 
-    if (errand == NULL)
-        abort(); /* a few bytes, with half of the workers asked already: there is no way back */
-    *errand = (struct errand){
-        .gather = gather,
-        .service = &gather->request->service->shared->services[index],
-        .index = index,
-    };
-    return errand;
+    if (gather->failed)
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    return gather->resumed(request);
 }
 
 int gather_start(struct gather *gather)
 {
-    unsigned services_n = gather->request->service->shared->services_n;
+    struct service_shared *shared = gather->request->service->shared;
 
-    gather->left = services_n;
-    for (unsigned i = 0; i < services_n; i++) {
-        struct errand *errand = new_errand(gather, i);
-
-        if (worker_post(errand->service->worker, run_errand, errand) != 0)
-            abort();
-    }
-    return request_suspend(gather->request, gather->resumed);
+    gather->left = shared->services_n + 1;
+    for (unsigned i = 0; i < shared->services_n; i++)
+        if (worker_post(shared->services[i].worker, run_errand, &gather->slots[i]) != 0) {
+            gather->failed = true;
+            atomic_fetch_sub(&gather->left, 1);
+        }
+    if (atomic_fetch_sub(&gather->left, 1) == 1)
+        return respond(gather->request);
+    return request_suspend(gather->request, respond);
 }

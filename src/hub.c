@@ -12,11 +12,18 @@
 #include "clock.h"
 #include "key_table.h"
 #include "log.h"
+#include "thread.h"
 
 /* One commit takes at most so many events, so that the first of a long queue are not held up by
  * the last. */
 #define BATCH_EVENTS_MAX 8192
 #define HOUSEKEEPING_MS 250
+/* Behind less than this, waiting says nothing about the pace: the sync is all of it.  So much may
+ * wait however slow the store is, or else nobody would ever learn that it is fast again. */
+#define PACE_BYTES_MIN ((size_t)65536)
+#define ROOM_BYTES_MIN (2 * PACE_BYTES_MIN)
+/* The pace is a mean in which a turn weighs this much less with each that follows. */
+#define PACE_KEEPS(value) ((value) - (value) / 8)
 
 struct hub {
     struct history *history;
@@ -34,7 +41,10 @@ struct hub {
 
     _Atomic bool refuses_backups;
     bool backup_begun; /* the thread's own */
+    int64_t paced_ns;  /* how long the latest have waited, and behind how many bytes */
+    int64_t paced_bytes;
     _Atomic size_t queue_bytes;
+    _Atomic size_t room_bytes;
     _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
 
@@ -80,6 +90,7 @@ struct hub *hub_new(struct history *history, const struct hub_limits *limits)
     }
     hub->history = history;
     hub->limits = *limits;
+    hub->room_bytes = limits->queue_bytes_max;
     SLIST_INIT(&hub->listeners);
     STAILQ_INIT(&hub->waiting);
     pthread_mutex_init(&hub->lock, NULL);
@@ -111,15 +122,43 @@ void hub_free(struct hub *hub)
     free(hub);
 }
 
-bool hub_admit(struct hub *hub, size_t bytes)
+/* Whatever is alone in the queue may wait there. */
+static bool has_room(const struct hub *hub, size_t queued, size_t bytes)
+{
+    return queued == 0 || queued + bytes <= hub_queue_room(hub);
+}
+
+bool hub_is_full(const struct hub *hub, size_t bytes)
+{
+    size_t queued = atomic_load_explicit(&hub->queue_bytes, memory_order_relaxed);
+
+    return hub_lag_ns(hub) > hub->limits.queue_age_max_ns || !has_room(hub, queued, bytes);
+}
+
+bool hub_admit(struct hub *hub, size_t bytes, struct hub_op *op)
 {
     if (hub_lag_ns(hub) > hub->limits.queue_age_max_ns)
         return false;
     size_t was = atomic_fetch_add_explicit(&hub->queue_bytes, bytes, memory_order_relaxed);
-    if (was == 0 || was + bytes <= hub->limits.queue_bytes_max)
+    if (has_room(hub, was, bytes)) {
+        if (op != NULL) {
+            op->admitted_ns = clock_mono_ns();
+            op->queued_bytes = was + bytes;
+        }
         return true;
+    }
     atomic_fetch_sub_explicit(&hub->queue_bytes, bytes, memory_order_relaxed);
     return false;
+}
+
+void hub_charge(struct hub *hub, size_t was, size_t is)
+{
+    atomic_fetch_add_explicit(&hub->queue_bytes, is - was, memory_order_relaxed);
+}
+
+size_t hub_queue_room(const struct hub *hub)
+{
+    return atomic_load_explicit(&hub->room_bytes, memory_order_relaxed);
 }
 
 static void answer_unserved(struct hub *hub, struct hub_ops *ops)
@@ -399,10 +438,47 @@ static struct hub_batch *make_batch(struct hub *hub, struct turn *turn)
     return NULL;
 }
 
+/* ---- how much may wait ---- */
+
+/* What is answered in limits.queue_wait at the pace of late. */
+static void set_room(struct hub *hub)
+{
+    double bytes_a_ns = (double)hub->paced_bytes / (double)hub->paced_ns;
+    double bytes = bytes_a_ns * (double)hub->limits.queue_wait_max_ns;
+    size_t room =
+        bytes < (double)hub->limits.queue_bytes_max ? (size_t)bytes : hub->limits.queue_bytes_max;
+
+    if (room < ROOM_BYTES_MIN)
+        room = ROOM_BYTES_MIN;
+    if (room > hub->limits.queue_bytes_max)
+        room = hub->limits.queue_bytes_max;
+    atomic_store_explicit(&hub->room_bytes, room, memory_order_relaxed);
+}
+
+/* Of all that is answered now, the one that had most before it says how fast that went: reading
+ * bodies, the commit before, the own.  (Whatever the stages cost, at a room of pace times wait the
+ * last in the queue waits for just that time.) */
+static void learn_pace(struct hub *hub, const struct turn *turn)
+{
+    const struct hub_op *most = NULL, *op;
+
+    if (hub->limits.queue_wait_max_ns == 0)
+        return;
+    STAILQ_FOREACH (op, &turn->ops, link)
+        if (op->admitted_ns != 0 && (most == NULL || op->queued_bytes > most->queued_bytes))
+            most = op;
+    if (most == NULL || most->queued_bytes < PACE_BYTES_MIN)
+        return;
+    hub->paced_ns = PACE_KEEPS(hub->paced_ns) + clock_mono_ns() - most->admitted_ns + 1;
+    hub->paced_bytes = PACE_KEEPS(hub->paced_bytes) + (int64_t)most->queued_bytes;
+    set_room(hub);
+}
+
 static void serve(struct hub *hub, struct turn *turn)
 {
     struct hub_batch *batch = turn->events_n > 0 ? make_batch(hub, turn) : NULL;
 
+    learn_pace(hub, turn);
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
     hand_out(hub, turn, batch);
     hub_batch_unref(batch);
@@ -477,6 +553,7 @@ static void measure(struct hub *hub)
     stats_set(&hub->stats, STATS_IDEMPOTENCY_KEYS, (int64_t)usage.keys_n);
     stats_set(&hub->stats, STATS_KEYS_FORGOTTEN_EARLY, (int64_t)usage.keys_early_n);
     stats_set(&hub->stats, STATS_QUEUE_BYTES, (int64_t)hub->queue_bytes);
+    stats_set(&hub->stats, STATS_QUEUE_ROOM, (int64_t)hub_queue_room(hub));
 }
 
 /* Also when nobody publishes, to keep the bound of age; and not after every commit, since a step
@@ -513,7 +590,7 @@ static void *run(void *arg)
     struct hub_backup *backup;
     bool more = false;
 
-    pthread_setname_np(pthread_self(), "bugle-hub");
+    thread_begin("bugle-hub", THREAD_AT_ONCE);
     pthread_mutex_lock(&hub->lock);
     for (;;) {
         if (STAILQ_EMPTY(&hub->waiting)) {

@@ -17,11 +17,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
+#include "token_bucket.h"
 
 #define ACCEPTS_A_WAKE 64
+#define MOMENT_MS 10
 #define PAUSE_MIN_MS 50
-#define PAUSE_MAX_MS 1000
+#define PAUSE_MAX_MS 250
 /* A client that stops reading must not fill the kernel: this much may wait unsent before a socket
  * counts as full, and this much may be held for it in all. */
 #define NOTSENT_LOWAT_BYTES 16384
@@ -31,6 +34,7 @@
 struct door {
     struct listener *listener;
     int fd;
+    bool proxied; /* in server.proxy_protocol */
     struct event *event;
     char *unix_path;
     char url[160];
@@ -43,6 +47,8 @@ struct listener {
     struct stats *stats;
     struct event *pause_timer;
     long pause_ms;
+    struct token_bucket rate;
+    enum listener_room room; /* the least that the sink found in this wake */
     int spare_fd;
     struct log_valve valve;
     size_t doors_n;
@@ -72,18 +78,22 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
     set_accepting(arg, true);
 }
 
+static void pause_for(struct listener *listener, int64_t ms)
+{
+    struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    set_accepting(listener, false);
+    evtimer_add(listener->pause_timer, &wait);
+}
+
 /* Without a free descriptor the loop would spin on a listener that stays readable. */
 static void pause_accepting(struct listener *listener)
 {
     listener->pause_ms = listener->pause_ms == 0                 ? PAUSE_MIN_MS
                          : listener->pause_ms * 2 < PAUSE_MAX_MS ? listener->pause_ms * 2
                                                                  : PAUSE_MAX_MS;
-    struct timeval wait = {.tv_sec = listener->pause_ms / 1000,
-                           .tv_usec = listener->pause_ms % 1000 * 1000};
-
     stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
-    set_accepting(listener, false);
-    evtimer_add(listener->pause_timer, &wait);
+    pause_for(listener, listener->pause_ms);
 }
 
 static int open_spare(void)
@@ -126,7 +136,11 @@ static bool accept_one(struct door *door)
     if (fd >= 0) {
         listener->pause_ms = 0;
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
-        listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n);
+        enum listener_room room =
+            listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
+                                address_n, door->proxied);
+        if (room > listener->room)
+            listener->room = room;
         return true;
     }
     if (errno == EAGAIN)
@@ -138,13 +152,49 @@ static bool accept_one(struct door *door)
     return false;
 }
 
+/* Who comes too fast waits in the kernel's queue. */
+static bool is_in_time(struct listener *listener)
+{
+    uint64_t rate = listener->conf->limits.accept_rate;
+    int64_t now_ms = rate > 0 ? clock_mono_ms() : 0;
+
+    if (token_bucket_take(&listener->rate, rate, now_ms))
+        return true;
+    stats_add(listener->stats, STATS_ACCEPT_WAITS, 1);
+    pause_for(listener, token_bucket_wait_ms(&listener->rate, rate, now_ms));
+    return false;
+}
+
+/* Whoever waits in the kernel's queue is better off than one who is turned away, so where it is
+ * tight they wait until the workers have made room. */
+static void accept_some(struct door *door)
+{
+    struct listener *listener = door->listener;
+
+    for (int i = 0; i < ACCEPTS_A_WAKE; i++) {
+        if (!listener->sink.wants(listener->sink.arg)) {
+            listener->room = LISTENER_TIGHT;
+            return;
+        }
+        if (!is_in_time(listener) || !accept_one(door) || listener->room == LISTENER_TIGHT)
+            return;
+    }
+}
+
+/* Those who are turned away may come back at once: a rest after some of them bounds the work. */
 static void on_connection(evutil_socket_t fd, short what, void *arg)
 {
+    struct door *door = arg;
+    struct listener *listener = door->listener;
+
     (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPTS_A_WAKE; i++)
-        if (!accept_one(arg))
-            return;
+    listener->room = LISTENER_ROOM;
+    accept_some(door);
+    if (listener->room == LISTENER_ROOM || evtimer_pending(listener->pause_timer, NULL))
+        return;
+    stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
+    pause_for(listener, listener->room == LISTENER_TIGHT ? MOMENT_MS : PAUSE_MIN_MS);
 }
 
 /* ---- opening ---- */
@@ -262,6 +312,16 @@ static int open_tcp(struct door *door, const char *item)
     return result;
 }
 
+static bool is_proxied(const struct conf *conf, const char *item)
+{
+    const struct conf_list *list = &conf->server.proxy_protocol;
+
+    for (size_t i = 0; i < list->items_n; i++)
+        if (strcmp(list->items[i], item) == 0)
+            return true;
+    return false;
+}
+
 static int open_door(struct listener *listener, const char *item)
 {
     struct door *door = &listener->doors[listener->doors_n++];
@@ -269,6 +329,7 @@ static int open_door(struct listener *listener, const char *item)
 
     door->listener = listener;
     door->fd = -1;
+    door->proxied = is_proxied(listener->conf, item);
     int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
     if (result != 0)
         return result;
@@ -308,6 +369,11 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
         return NULL;
     }
     return listener;
+}
+
+void listener_set_conf(struct listener *listener, const struct conf *conf)
+{
+    listener->conf = conf;
 }
 
 void listener_close(struct listener *listener)

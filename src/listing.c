@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 struct listing {
     struct listing_ask ask;
@@ -78,17 +79,11 @@ static void put_id_or_null(struct listing *listing, uint64_t position, bool ther
         put(listing, "null");
 }
 
-/* RFC 3339 in UTC. */
 static void put_time(struct listing *listing, int64_t wall_ms)
 {
-    int64_t seconds = wall_ms / 1000 - (wall_ms % 1000 < 0);
-    time_t time = (time_t)seconds;
-    char text[sizeof("2026-11-22T10:20:30") + 16];
-    struct tm tm;
+    char text[CLOCK_UTC_BYTES];
 
-    gmtime_r(&time, &tm);
-    strftime(text, sizeof(text), "%FT%T", &tm);
-    fprintf(listing->to, "\"%s.%03dZ\"", text, (int)(wall_ms - seconds * 1000));
+    fprintf(listing->to, "\"%s\"", clock_utc_text(wall_ms, text));
 }
 
 /* ---- an event ---- */

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -201,4 +202,10 @@ bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped)
     valve->last_ms = now_ms;
     valve->skipped = 0;
     return true;
+}
+
+_Noreturn void log_abort_without_memory(const char *where)
+{
+    log_error("out of memory where there is no way back (%s): aborting", where);
+    abort();
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "cli.h"
 #include "conf.h"
 #include "log.h"
@@ -67,7 +68,7 @@ static struct conf *load(void *arg, struct conf_error *ret_error)
     }
     if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
         conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
-        conf_check(conf, ret_error) == 0)
+        conf_check(conf, ret_error) == 0 && auth_check_conf(conf, ret_error) == 0)
         return conf;
     conf_free(conf);
     return NULL;
@@ -208,6 +209,7 @@ static const struct word {
     {"bench", cli_bench, "hold streams, publish, and measure"},
     {"backup", cli_backup, "copy the store of a running gateway into a file"},
     {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
+    {"token", cli_token, "make and look at tokens and keys"},
     {"check-config", check_config, "check settings and print what they come to"},
 };
 

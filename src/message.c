@@ -172,6 +172,14 @@ void message_seal(struct message *message, const char *epoch, uint64_t position,
         sse_put_id(message->frame + message->id_offset, epoch, position);
 }
 
+void message_charge(struct message *message, _Atomic int64_t *account)
+{
+    if (account == NULL || message->account != NULL)
+        return;
+    message->account = account;
+    atomic_fetch_add_explicit(account, message->bytes, memory_order_relaxed);
+}
+
 struct message *message_ref(struct message *message)
 {
     atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
@@ -182,6 +190,9 @@ void message_unref(struct message *message)
 {
     if (message == NULL)
         return;
-    if (atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
-        free(message);
+    if (atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (message->account != NULL)
+        atomic_fetch_sub_explicit(message->account, message->bytes, memory_order_relaxed);
+    free(message);
 }

@@ -6,8 +6,10 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define HOST_BYTES_MAX 64
+#define HOST_NAME_ROOM 256
 
 static const char *after_prefix(const char *text, const char *prefix)
 {
@@ -53,6 +55,38 @@ static bool is_loopback(const char *origin)
     memcpy(name, host, name_n);
     name[name_n] = '\0';
     return is_loopback_host(name) && is_port(host + name_n);
+}
+
+/* The name of "name", "name:port" or "[address]:port" in small letters; false when it has no such
+ * form. */
+static bool split_host(const char *host, char name[HOST_NAME_ROOM])
+{
+    size_t name_n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+    if (name_n >= HOST_NAME_ROOM || name_n > strlen(host) || !is_port(host + name_n))
+        return false;
+    for (size_t i = 0; i < name_n; i++)
+        name[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] - 'A' + 'a' : host[i]);
+    name[name_n] = '\0';
+    return true;
+}
+
+bool origin_host_is_served(const char *host, const struct conf_list *list)
+{
+    char name[HOST_NAME_ROOM];
+
+    if (host == NULL)
+        return true;
+    if (!split_host(host, name))
+        return false;
+    for (size_t i = 0; i < list->items_n; i++) {
+        const char *item = list->items[i];
+
+        if (strcmp(item, "loopback") == 0 ? is_loopback_host(name)
+                                          : strcmp(item, name) == 0 || strcasecmp(item, host) == 0)
+            return true;
+    }
+    return false;
 }
 
 enum origin_verdict origin_check(const char *origin, const struct conf_list *list)

@@ -1,24 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads that read pages.  See pager.h. */
+/* Reads of the history beside the loops.  See pager.h. */
 #include "config.h"
 #include "pager.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "clock.h"
 
 struct pager {
     struct history *history;
-    pthread_mutex_t lock; /* over `waiting`, `turn` and `stopping` */
-    pthread_cond_t wake;
-    STAILQ_HEAD(, pager_request) waiting[PAGER_QUEUES];
-    enum pager_queue turn; /* the queue to look into first */
-    bool stopping;
-    unsigned threads_n;
-    pthread_t threads[];
+    struct crew *crew;
 };
 
 static void read_page(struct pager *pager, struct pager_request *request)
@@ -37,74 +31,38 @@ static void read_page(struct pager *pager, struct pager_request *request)
     history_bounds(pager->history, &request->bounds);
 }
 
-/* Take the next request, NULL when none waits. */
-static struct pager_request *take(struct pager *pager)
+static void run(struct crew_task *task, bool stopping)
 {
-    enum pager_queue first = pager->turn;
-    enum pager_queue other = first == PAGER_STREAMS ? PAGER_LISTINGS : PAGER_STREAMS;
-    enum pager_queue queue = STAILQ_EMPTY(&pager->waiting[first]) ? other : first;
-    struct pager_request *request = STAILQ_FIRST(&pager->waiting[queue]);
+    struct pager_request *request =
+        (struct pager_request *)((char *)task - offsetof(struct pager_request, task));
 
-    if (request == NULL)
-        return NULL;
-    STAILQ_REMOVE_HEAD(&pager->waiting[queue], link);
-    pager->turn = queue == PAGER_STREAMS ? PAGER_LISTINGS : PAGER_STREAMS;
-    return request;
-}
-
-static void *run(void *arg)
-{
-    struct pager *pager = arg;
-
-    pthread_setname_np(pthread_self(), "bugle-pager");
-    pthread_mutex_lock(&pager->lock);
-    for (;;) {
-        struct pager_request *request = take(pager);
-        bool stopping = pager->stopping;
-
-        if (request == NULL && stopping)
-            break;
-        if (request == NULL) {
-            pthread_cond_wait(&pager->wake, &pager->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&pager->lock);
-        if (stopping)
-            request->result = -ESHUTDOWN;
-        else
-            read_page(pager, request);
-        request->done(request);
-        pthread_mutex_lock(&pager->lock);
-    }
-    pthread_mutex_unlock(&pager->lock);
-    return NULL;
+    if (stopping)
+        request->result = -ESHUTDOWN;
+    else
+        read_page(request->pager, request);
+    request->done(request);
 }
 
 struct pager *pager_new(struct history *history, unsigned threads_n)
 {
-    struct pager *pager = calloc(1, sizeof(*pager) + threads_n * sizeof(pthread_t));
+    struct pager *pager = calloc(1, sizeof(*pager));
 
     if (pager == NULL)
         return NULL;
     pager->history = history;
-    for (size_t i = 0; i < PAGER_QUEUES; i++)
-        STAILQ_INIT(&pager->waiting[i]);
-    pthread_mutex_init(&pager->lock, NULL);
-    pthread_cond_init(&pager->wake, NULL);
-    for (; pager->threads_n < threads_n; pager->threads_n++)
-        if (pthread_create(&pager->threads[pager->threads_n], NULL, run, pager) != 0) {
-            pager_free(pager);
-            return NULL;
-        }
+    pager->crew = crew_new("bugle-pager", THREAD_LATER, threads_n, PAGER_QUEUES);
+    if (pager->crew == NULL) {
+        free(pager);
+        return NULL;
+    }
     return pager;
 }
 
 void pager_read(struct pager *pager, struct pager_request *request)
 {
-    pthread_mutex_lock(&pager->lock);
-    STAILQ_INSERT_TAIL(&pager->waiting[request->queue], request, link);
-    pthread_cond_signal(&pager->wake);
-    pthread_mutex_unlock(&pager->lock);
+    request->pager = pager;
+    request->task.run = run;
+    crew_give(pager->crew, request->queue, &request->task);
 }
 
 void pager_request_free(struct pager_request *request)
@@ -120,13 +78,6 @@ void pager_free(struct pager *pager)
 {
     if (pager == NULL)
         return;
-    pthread_mutex_lock(&pager->lock);
-    pager->stopping = true;
-    pthread_cond_broadcast(&pager->wake);
-    pthread_mutex_unlock(&pager->lock);
-    for (unsigned i = 0; i < pager->threads_n; i++)
-        pthread_join(pager->threads[i], NULL);
-    pthread_cond_destroy(&pager->wake);
-    pthread_mutex_destroy(&pager->lock);
+    crew_free(pager->crew);
     free(pager);
 }

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h> /* <netinet/tcp.h> has a struct tcp_info without tcpi_bytes_acked */
 #include <netinet/in.h>
@@ -12,6 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+/* Longer than an answer takes on any way that is of use. */
+#define ANSWER_MS_MAX 1000
 
 static void from_ipv6(const struct sockaddr_in6 *address, struct peer *peer)
 {
@@ -30,7 +34,9 @@ void peer_from_sockaddr(const struct sockaddr *address, struct peer *ret_peer)
     memset(ret_peer, 0, sizeof(*ret_peer));
     if (address == NULL)
         return;
-    if (address->sa_family == AF_INET6) {
+    if (address->sa_family == AF_UNSPEC) {
+        ret_peer->family = PEER_UNKNOWN;
+    } else if (address->sa_family == AF_INET6) {
         from_ipv6((const struct sockaddr_in6 *)(const void *)address, ret_peer);
     } else if (address->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
@@ -47,7 +53,11 @@ const char *peer_text(const struct peer *peer, char to[PEER_TEXT_BYTES])
 
     if (peer->family == 0)
         return strcpy(to, "unix");
+    if (peer->family == PEER_UNKNOWN)
+        return strcpy(to, "unknown");
     inet_ntop(peer->family, peer->address, address, sizeof(address));
+    if (peer->port == 0)
+        return strcpy(to, address);
     snprintf(to, PEER_TEXT_BYTES, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
              peer->port);
     return to;
@@ -59,23 +69,48 @@ bool peer_is_loopback(const struct peer *peer)
         return peer->address[0] == 127;
     if (peer->family == AF_INET6)
         return memcmp(peer->address, &in6addr_loopback, 16) == 0;
-    return true;
+    return peer->family != PEER_UNKNOWN;
 }
 
-int peer_acknowledged(int fd, int64_t *ret_bytes)
+/*
+ * What was sent after the last acknowledgement was repeated, the last time a while ago, and still
+ * there is none.  Probes of a closed window do not count: when ten thousand are sent in the same
+ * millisecond even loopback drops some, again and again the same ones, and who has closed his
+ * window stalls anyway.
+ */
+static bool is_unanswered(const struct tcp_info *info)
+{
+    return info->tcpi_unacked > 0 && info->tcpi_retransmits >= 2 &&
+           info->tcpi_last_ack_recv > info->tcpi_last_data_sent &&
+           info->tcpi_last_data_sent >= ANSWER_MS_MAX;
+}
+
+int peer_flow(int fd, struct peer_flow *ret_flow)
 {
     struct tcp_info info;
     socklen_t info_n = sizeof(info);
-    int unread;
+    int outstanding;
 
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_n) == 0) {
-        *ret_bytes = (int64_t)info.tcpi_bytes_acked;
+    if (ioctl(fd, SIOCOUTQ, &outstanding) != 0)
+        return -errno;
+    *ret_flow = (struct peer_flow){.outstanding = (uint64_t)outstanding};
+    if (outstanding == 0)
+        return 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_n) != 0) {
+        ret_flow->acknowledged = -(int64_t)outstanding;
         return 0;
     }
-    if (ioctl(fd, SIOCOUTQ, &unread) != 0)
-        return -errno;
-    *ret_bytes = -(int64_t)unread;
+    ret_flow->acknowledged = (int64_t)info.tcpi_bytes_acked;
+    ret_flow->silent_ms = info.tcpi_last_ack_recv;
+    ret_flow->unanswered = is_unanswered(&info);
     return 0;
+}
+
+void peer_set_patience(int fd, int64_t ms)
+{
+    int patience_ms = ms < INT_MAX ? (int)ms : INT_MAX;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
 }
 
 void peer_abort(int fd)

@@ -29,6 +29,7 @@ const char *problem_title(unsigned status)
         const char *title;
     } titles[] = {
         {400, "Bad Request"},
+        {401, "Unauthorized"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
@@ -38,6 +39,7 @@ const char *problem_title(unsigned status)
         {413, "Content Too Large"},
         {414, "URI Too Long"},
         {415, "Unsupported Media Type"},
+        {421, "Misdirected Request"},
         {422, "Unprocessable Content"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
@@ -54,8 +56,9 @@ const char *problem_title(unsigned status)
     return "Error";
 }
 
-size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                          const char *detail)
+/* `header` is a whole line or empty. */
+static size_t write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                         const char *detail, const char *header)
 {
     char body[PROBLEM_HTTP_BYTES / 2];
     const char *title = problem_title(status);
@@ -63,11 +66,27 @@ size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const ch
                           "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
                           "\"detail\":\"%s\",\"code\":\"%s\"}\n",
                           title, status, detail, code);
-    int n = snprintf(to, PROBLEM_HTTP_BYTES,
-                     "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
-                     "Content-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
-                     status, title, body_n, body);
+    int n =
+        snprintf(to, PROBLEM_HTTP_BYTES,
+                 "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
+                 "Content-Length: %d\r\nCache-Control: no-store\r\n%sConnection: close\r\n\r\n%s",
+                 status, title, body_n, header, body);
 
     assert(body_n < (int)sizeof(body) && n < PROBLEM_HTTP_BYTES);
     return (size_t)n;
+}
+
+size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                          const char *detail)
+{
+    return write_http(to, status, code, detail, "");
+}
+
+size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
+                          unsigned retry_after_s)
+{
+    char header[40];
+
+    snprintf(header, sizeof(header), "Retry-After: %u\r\n", retry_after_s);
+    return write_http(to, 503, code, detail, header);
 }

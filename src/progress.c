@@ -1,31 +1,49 @@
 /* SPDX-License-Identifier: MIT */
-/* Whether something moves on.  See progress.h. */
+/* Who takes what he is sent, and who does not.  See progress.h. */
 #include "config.h"
 #include "progress.h"
 
-void progress_begin(struct progress *progress, int64_t now_ms, int64_t bytes)
+void progress_begin(struct progress *progress, int64_t now_ms)
 {
-    *progress = (struct progress){
-        .begun_ms = now_ms, .begun_bytes = bytes, .moved_ms = now_ms, .bytes = bytes};
+    *progress = (struct progress){.began_ms = now_ms, .since_ms = now_ms};
 }
 
-void progress_note(struct progress *progress, int64_t now_ms, int64_t bytes)
+/* Whatever is new was acknowledged when the peer was last heard, or before. */
+static void note_move(struct progress *progress, const struct peer_flow *flow, int64_t now_ms)
 {
-    if (bytes == progress->bytes)
-        return;
-    progress->bytes = bytes;
-    progress->moved_ms = now_ms;
+    int64_t heard_ms = now_ms - flow->silent_ms;
+
+    if (heard_ms > progress->since_ms)
+        progress->since_ms = heard_ms;
+    progress->acknowledged = flow->acknowledged;
+    progress->looked = true;
 }
 
-int64_t progress_still_ms(const struct progress *progress, int64_t now_ms)
+enum progress_verdict progress_look(struct progress *progress, const struct peer_flow *flow,
+                                    const struct progress_limits *limits, int64_t now_ms)
 {
-    return now_ms - progress->moved_ms;
+    if (flow->outstanding == 0)
+        return PROGRESS_CLEAR;
+    if (!progress->looked || flow->acknowledged != progress->acknowledged) {
+        note_move(progress, flow, now_ms);
+        return PROGRESS_MOVES;
+    }
+    int64_t waits_ms = now_ms - progress->since_ms;
+    if (flow->unanswered && waits_ms >= limits->vanish_ms && flow->silent_ms >= limits->vanish_ms)
+        return PROGRESS_VANISHED;
+    return waits_ms >= limits->stall_ms ? PROGRESS_STALLED : PROGRESS_WAITS;
 }
 
-bool progress_is_slow(const struct progress *progress, int64_t now_ms, uint64_t rate)
+static int64_t sooner_if_ahead(int64_t due_ms, int64_t limit_ms, int64_t now_ms)
 {
-    int64_t counted_ms = now_ms - progress->begun_ms - PROGRESS_GRACE_MS;
-    double came = (double)(progress->bytes - progress->begun_bytes);
+    return limit_ms > now_ms && limit_ms < due_ms ? limit_ms : due_ms;
+}
 
-    return counted_ms > 0 && came < (double)rate * (double)counted_ms / 1000;
+int64_t progress_due_ms(const struct progress *progress, const struct progress_limits *limits,
+                        int64_t now_ms)
+{
+    int64_t due_ms = now_ms + PROGRESS_LOOK_MS;
+
+    due_ms = sooner_if_ahead(due_ms, progress->since_ms + limits->stall_ms, now_ms);
+    return sooner_if_ahead(due_ms, progress->since_ms + limits->vanish_ms, now_ms);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_memory.h"
 #include "json_span.h"
 #include "key_table.h"
 #include "log.h"
@@ -27,7 +28,8 @@ struct draft {
     struct message_draft message;
     struct message_name topics[PUBLISH_TOPICS_MAX];
     struct message_name users[PUBLISH_USERS_MAX];
-    char *scratch; /* compacted data; as large as the body */
+    char key[MESSAGE_KEY_BYTES_MAX]; /* with its scope */
+    char *scratch;                   /* compacted data; as large as the body */
     bool has_data;
     bool has_topics;
     bool has_users;
@@ -339,6 +341,19 @@ static bool begin_draft(struct draft *draft)
     return limits->key == NULL || set_key(draft, limits->key, limits->key_n);
 }
 
+/* A key is one publisher's: the same key of another is another key. */
+static void scope_key(struct draft *draft)
+{
+    const unsigned char *scope = draft->limits->scope;
+
+    if (scope == NULL || draft->message.key == NULL)
+        return;
+    memcpy(draft->key, scope, PUBLISH_SCOPE_BYTES);
+    memcpy(draft->key + PUBLISH_SCOPE_BYTES, draft->message.key, draft->message.key_n);
+    draft->message.key = draft->key;
+    draft->message.key_n += PUBLISH_SCOPE_BYTES;
+}
+
 /* Make the message of a finished draft and add it to the body's. */
 static bool finish_draft(struct draft *draft, struct publish_body *body)
 {
@@ -350,6 +365,7 @@ static bool finish_draft(struct draft *draft, struct publish_body *body)
         refuse_field(draft, "idempotency_key", "An ephemeral event is not stored, nor is its key");
         return false;
     }
+    scope_key(draft);
     struct message *message = message_new(&draft->message);
     if (message == NULL)
         return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");
@@ -454,8 +470,14 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
                         &ret_problem->line, &ret_problem->column);
         return false;
     }
+    json_memory_begin();
     *ret_root = json_loadb(
         text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
+    if (json_memory_failed()) {
+        json_decref(*ret_root);
+        *ret_root = NULL;
+        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+    }
     if (*ret_root != NULL)
         return true;
     char why[160];

@@ -19,6 +19,8 @@
 #define BODY_ROOM_MIN 1024
 /* Nearly all answers are in the kernel's hands before that. */
 #define ANSWER_LOOK_AFTER_MS 1000
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
 
 static bool announces_body(const struct request *request)
 {
@@ -106,7 +108,9 @@ static void linger(struct request *request)
     int fd = request_fd(request);
     int copy = fd >= 0 ? dup(fd) : -1;
 
-    if (copy >= 0)
+    if (copy >= request->service->shared->descriptors.clients_end)
+        close(copy); /* a descriptor that is not for clients: no room for manners */
+    else if (copy >= 0)
         linger_take(request->service->linger, copy);
 }
 
@@ -118,6 +122,29 @@ static void end_answer(struct request *request)
     request->answering = false;
 }
 
+static struct memory *memory_of(const struct request *request)
+{
+    return worker_memory(request->service->worker);
+}
+
+void request_drop_body(struct request *request)
+{
+    memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)request->body_room);
+    free(request->body);
+    request->body = NULL;
+    request->body_n = request->body_room = 0;
+}
+
+bool request_admit_answer(struct request *request, size_t bytes)
+{
+    if (memory_admit(memory_of(request), MEMORY_ANSWERS, bytes, memory_level_for(bytes))) {
+        request->answer_bytes += bytes;
+        return true;
+    }
+    stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+    return false;
+}
+
 void request_free(struct request *request)
 {
     assert(!request->suspended);
@@ -127,8 +154,11 @@ void request_free(struct request *request)
         linger(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
+    identity_unref(request->identity);
+    free(request->ticket);
     request->service->requests_n--;
-    free(request->body);
+    request_drop_body(request);
+    memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);
     free(request);
 }
 
@@ -208,7 +238,7 @@ void request_begin_body(struct request *request)
 
     request->body_until_ms =
         now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
-    progress_begin(&request->progress, now_ms, 0);
+    rate_begin(&request->rate, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
 }
@@ -224,9 +254,14 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
 
         while (room < needed)
             room *= 2;
+        size_t more = room - request->body_room;
+        if (!memory_admit(memory_of(request), MEMORY_BODIES, more, memory_level_for(room)))
+            return -ENOBUFS;
         char *body = realloc(request->body, room);
-        if (body == NULL)
+        if (body == NULL) {
+            memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)more);
             return -ENOMEM;
+        }
         request->body = body;
         request->body_room = room;
     }
@@ -277,12 +312,32 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
     return MHD_NO;
 }
 
+int request_cut_busy(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+    unsigned retry_after_s =
+        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_busy(answer, "memory_short",
+                                  "The gateway has no memory for this body now; nothing of this "
+                                  "request was stored.",
+                                  retry_after_s);
+
+    if (send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
+        stats_add(stats, STATS_RESPONSES_5XX, 1);
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    request->answered = true;
+    request->lingers = true;
+    return MHD_NO;
+}
+
 void request_begin_answer(struct request *request)
 {
     struct service *service = request->service;
 
     assert(!request->receiving && !request->answering);
-    request->progress.begun_ms = worker_now_ms(service->worker);
+    request->rate.begun_ms = worker_now_ms(service->worker);
     LIST_INSERT_HEAD(&service->answering, request, link);
     request->answering = true;
 }
@@ -302,11 +357,11 @@ static void check_body(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = worker_conf(request->service->worker);
 
-    progress_note(&request->progress, now_ms, (int64_t)request->body_n);
+    rate_note(&request->rate, now_ms, (int64_t)request->body_n);
     if (request->body_until_ms <= now_ms)
         cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
                  "The body did not arrive within limits.body_timeout.");
-    else if (progress_is_slow(&request->progress, now_ms, conf->limits.body_rate))
+    else if (rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
         cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
                  "The body came more slowly than limits.body_rate allows.");
 }
@@ -322,19 +377,23 @@ static void cut_answer(struct request *request, enum stats_id counter)
 static void check_answer(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = worker_conf(request->service->worker);
-    struct progress *progress = &request->progress;
-    int64_t taken;
+    struct rate *rate = &request->rate;
+    struct peer_flow flow;
 
-    if (now_ms - progress->begun_ms < ANSWER_LOOK_AFTER_MS ||
-        peer_acknowledged(request_fd(request), &taken) != 0)
+    if (now_ms - rate->begun_ms < ANSWER_LOOK_AFTER_MS ||
+        peer_flow(request_fd(request), &flow) != 0)
         return;
+    if (flow.outstanding == 0) { /* and then it does not tell how much was acknowledged */
+        rate_moved(rate, now_ms);
+        return;
+    }
     if (!request->measured)
-        progress_begin(progress, now_ms, taken);
+        rate_begin(rate, now_ms, flow.acknowledged);
     request->measured = true;
-    progress_note(progress, now_ms, taken);
-    if (progress_still_ms(progress, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
+    rate_note(rate, now_ms, flow.acknowledged);
+    if (rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
         cut_answer(request, STATS_ANSWERS_STALLED);
-    else if (taken >= 0 && progress_is_slow(progress, now_ms, conf->limits.answer_rate))
+    else if (flow.acknowledged >= 0 && rate_is_slow(rate, now_ms, conf->limits.answer_rate))
         cut_answer(request, STATS_ANSWERS_TOO_SLOW);
 }
 

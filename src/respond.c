@@ -12,6 +12,8 @@
 #include "service.h"
 
 #define PREFLIGHT_SECONDS "600"
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
 
 static void add(struct MHD_Response *response, const char *name, const char *value)
 {
@@ -23,9 +25,13 @@ static void add(struct MHD_Response *response, const char *name, const char *val
 void respond_add_cors(struct request *request, struct MHD_Response *response)
 {
     add(response, "Vary", "Origin");
+    if (request->has_secret_url)
+        add(response, "Referrer-Policy", "no-referrer");
     if (request->origin_verdict != ORIGIN_LISTED)
         return;
     add(response, "Access-Control-Allow-Origin", request->origin);
+    if (worker_conf(request->service->worker)->auth.cookie[0] != '\0')
+        add(response, "Access-Control-Allow-Credentials", "true");
     add(response, "Access-Control-Expose-Headers", "Retry-After");
 }
 
@@ -101,8 +107,12 @@ static struct MHD_Response *response_of(char *text, size_t text_n, const char *t
 
 int respond_json_text(struct request *request, unsigned status, char *json, size_t json_n)
 {
+    if (json_n > request->answer_bytes &&
+        !request_admit_answer(request, json_n - request->answer_bytes)) {
+        free(json);
+        return respond_memory_short(request);
+    }
     struct MHD_Response *response = response_of(json, json_n, "application/json");
-
     return response != NULL ? respond_with(request, status, response) : MHD_NO;
 }
 
@@ -144,6 +154,8 @@ int respond_problem(struct request *request, const struct problem *problem)
         return MHD_NO;
     if (problem->allow != NULL)
         add(response, "Allow", problem->allow);
+    if (problem->challenge[0] != '\0')
+        add(response, "WWW-Authenticate", problem->challenge);
     if (problem->retry_after_s > 0) {
         snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
         add(response, "Retry-After", seconds);
@@ -162,6 +174,17 @@ int respond_error(struct request *request, unsigned status, const char *code, co
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
     problem_set(&problem, status, code, "%s", detail);
+    return respond_problem(request, &problem);
+}
+
+int respond_memory_short(struct request *request)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "memory_short",
+                "The gateway has no memory for this now; nothing was done.");
+    problem.retry_after_s =
+        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
     return respond_problem(request, &problem);
 }
 

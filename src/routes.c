@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "admin.h"
 #include "backup.h"
 #include "browse.h"
@@ -17,6 +18,7 @@
 #include "respond.h"
 #include "service.h"
 #include "subscribe.h"
+#include "ticket_post.h"
 
 struct route {
     const char *path;
@@ -38,7 +40,9 @@ static const struct route routes[] = {
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
     {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
+    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false},
     {"/readyz", "GET", admin_readyz, NULL, false, false, false},
 };
@@ -110,6 +114,23 @@ static bool origin_may_change(const struct request *request, const char *method)
     return !changes || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
+/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
+ * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
+static bool host_is_served(const struct request *request)
+{
+    static char word[] = "loopback", *words[] = {word};
+    static const struct conf_list loopback = {.items = words, .items_n = 1};
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf_list *hosts = &conf->server.hosts;
+
+    if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
+        return true;
+    if (hosts->items_n == 0 && conf_serves_any_host(conf))
+        return true;
+    return origin_host_is_served(request_header(request, MHD_HTTP_HEADER_HOST),
+                                 hosts->items_n > 0 ? hosts : &loopback);
+}
+
 static size_t body_max(const struct request *request)
 {
     return request->route->takes_body ? worker_conf(request->service->worker)->limits.body_bytes
@@ -160,19 +181,52 @@ static int choose_route(struct request *request, const char *method)
     return -1;
 }
 
+/* A body is parsed while it is still there, and becomes as many bytes of events. */
+#define BODY_FACTOR 3
+
+/* Whether there is memory for a body that was announced; one that comes in chunks may be as large
+ * as any. */
+static bool memory_has_room(const struct request *request)
+{
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    size_t bytes = length != NULL ? strtoull(length, NULL, 10) : MEMORY_LARGE_BYTES + 1;
+    size_t needed = bytes * BODY_FACTOR;
+
+    return !request->has_body || memory_would_admit(worker_memory(request->service->worker),
+                                                    MEMORY_BODIES, needed, memory_level_for(bytes));
+}
+
+static int respond_no_room(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
+}
+
 /* All that can be said before the body.  Returns -1 to go on. */
 static int check(struct request *request, const char *method)
 {
     int result;
 
+    if (!host_is_served(request))
+        return respond_error(
+            request, 421, "misdirected",
+            "The gateway is not known by this name; server.hosts lists its names.");
     result = choose_route(request, method);
     if (result >= 0)
         return result;
     if (!origin_may_change(request, method))
         return respond_error(request, 403, "foreign_origin",
                              "Pages of this origin may not do this; auth.origins lists who may.");
+    result = access_check(request, method);
+    if (result >= 0)
+        return result;
     if (!body_fits(request))
         return respond_too_large(request);
+    if (!memory_has_room(request))
+        return respond_no_room(request);
     return request->route->begin != NULL ? request->route->begin(request) : -1;
 }
 
@@ -231,6 +285,8 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
                            "The body has more bytes than limits.body_bytes allows.");
+    if (result == -ENOBUFS)
+        return request_cut_busy(request);
     if (result != 0)
         return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
     return MHD_YES;
@@ -283,7 +339,19 @@ static void on_completed(struct cell *cell, struct MHD_Connection *connection, v
     *context = NULL;
 }
 
+static void on_closed(void *arg, const struct sockaddr *address)
+{
+    struct service *service = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    admission_drop_connection(service->shared->admission, &peer);
+}
+
 struct cell_handler routes_handler(struct service *service)
 {
-    return (struct cell_handler){.arg = service, .request = on_request, .completed = on_completed};
+    return (struct cell_handler){.arg = service,
+                                 .request = on_request,
+                                 .completed = on_completed,
+                                 .closed = on_closed};
 }

@@ -6,22 +6,29 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "arrival.h"
+#include "auth.h"
 #include "clock.h"
+#include "crew.h"
+#include "keys.h"
 #include "listener.h"
 #include "log.h"
+#include "machine.h"
+#include "memory.h"
 #include "pager.h"
 #include "publish.h"
 #include "routes.h"
 #include "service.h"
 #include "store.h"
+#include "stream_token.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
@@ -30,9 +37,13 @@
 #define CLOSE_MAX_MS 2000
 #define CLOSE_LOOK_MS 2
 #define RELOADS_MAX 1000
-/* Of the descriptors, what streams leave to other requests, cells, the store and admin. */
-#define STREAMS_PER_MILLE 900
-#define DESCRIPTORS_RESERVED 32
+#define MEMORY_LOOK_MS 250
+/* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
+ * Fixed, since it would rise to 32 MiB by itself, and bodies and large events would be kept. */
+#define MMAP_FROM_BYTES 65536
+/* Of limits.memory, what the keys of a store in memory may take; and one of them at most. */
+#define KEYS_SHARE 8
+#define KEY_BYTES 448
 
 struct server {
     struct conf *conf;
@@ -42,10 +53,15 @@ struct server {
     struct event_base *base;
     struct event *signals[3];
     struct event *look_timer;
+    struct event *memory_timer;
+    struct memory *memory;
     struct history *history;
     struct hub *hub;
     struct pager *pager;
+    struct crew *readers; /* of large publish bodies */
     struct listener *listener;
+    struct keys *keys; /* NULL without auth.mode=token */
+    struct arrivals arrivals;
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
@@ -64,7 +80,7 @@ static int fail(const char *what)
 static void post_or_die(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     if (worker_post(worker, call, arg) != 0)
-        abort();
+        log_abort_without_memory("server");
 }
 
 /* ---- what a worker's thread does for the server ---- */
@@ -84,24 +100,8 @@ static void on_tick(void *arg, int64_t now_ms)
     linger_tick(service->linger, now_ms);
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
+    stream_token_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
-}
-
-/* A new socket on its way to its worker. */
-struct arrival {
-    struct service *service;
-    int fd;
-    socklen_t address_n;
-    struct sockaddr_storage address;
-};
-
-static void on_arrival(void *arg)
-{
-    struct arrival *arrival = arg;
-
-    gate_take(arrival->service->gate, arrival->fd,
-              (const struct sockaddr *)(void *)&arrival->address, arrival->address_n);
-    free(arrival);
 }
 
 /* The end of one worker's work; runs on the worker. */
@@ -119,7 +119,8 @@ static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0)
+    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0 ||
+        worker_has_jobs(service->worker, WORKER_NEW))
         evtimer_add(farewell->timer, &again);
     else
         farewell->server->quiet_n++;
@@ -175,41 +176,6 @@ static int build_farewells(struct server *server)
     return 0;
 }
 
-/* ---- main thread: sockets ---- */
-
-static struct service *least_loaded(struct server *server)
-{
-    struct service *best = &server->shared.services[0];
-
-    for (unsigned i = 1; i < server->shared.services_n; i++)
-        if (worker_load(server->shared.services[i].worker) < worker_load(best->worker))
-            best = &server->shared.services[i];
-    return best;
-}
-
-static void take_socket(void *arg, int fd, const struct sockaddr *address, socklen_t address_n)
-{
-    struct server *server = arg;
-    struct arrival *arrival = malloc(sizeof(*arrival));
-
-    if (arrival == NULL) {
-        close(fd);
-        return;
-    }
-    arrival->service = least_loaded(server);
-    arrival->fd = fd;
-    arrival->address_n = address_n <= sizeof(arrival->address) ? address_n : 0;
-    memcpy(&arrival->address, address, arrival->address_n);
-    worker_load_add(arrival->service->worker, 1);
-    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, 1);
-    if (worker_post(arrival->service->worker, on_arrival, arrival) == 0)
-        return;
-    worker_load_add(arrival->service->worker, -1);
-    stats_add(&server->stats, STATS_CONNECTIONS_OPEN, -1);
-    close(fd);
-    free(arrival);
-}
-
 /* ---- main thread: signals ---- */
 
 static void on_stop(evutil_socket_t number, short what, void *arg)
@@ -252,7 +218,7 @@ static void hand_over_conf(struct server *server)
         struct handover *handover = malloc(sizeof(*handover));
 
         if (handover == NULL)
-            abort();
+            log_abort_without_memory("server");
         handover->worker = server->shared.services[i].worker;
         handover->conf = server->conf;
         post_or_die(handover->worker, take_conf, handover);
@@ -296,33 +262,37 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     server->conf = conf;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     history_set_reserve(server->history, conf->history.disk_reserve);
+    server->arrivals.conf = conf;
+    listener_set_conf(server->listener, conf);
     hand_over_conf(server);
+    if (server->keys != NULL)
+        keys_reload(server->keys, conf);
     log_info("settings reloaded");
 }
 
 /* ---- building ---- */
 
-static size_t raise_descriptors(void)
+/* Streams stop short of the limit, so that publishing and looking after things still work. */
+static void part_descriptors(struct server *server, size_t limit)
 {
-    struct rlimit limit;
+    struct service_shared *shared = &server->shared;
+    size_t wanted = server->conf->limits.streams;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 1024;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return limit.rlim_cur;
+    descriptors_part(limit, descriptors_used(limit), shared->services_n, &shared->descriptors);
+    shared->streams_max = shared->descriptors.streams_max;
+    if (wanted > 0 && wanted < shared->streams_max)
+        shared->streams_max = wanted;
+    for (unsigned i = 0; i < shared->services_n; i++)
+        cells_set_descriptors_end(shared->services[i].cells, shared->descriptors.cells_end);
 }
 
-/* Streams stop short of the limit, so that publishing and looking after things still work. */
-static size_t streams_allowed(const struct conf *conf, size_t descriptors)
+static size_t keys_max(const struct conf *conf)
 {
-    size_t usable = descriptors > DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED : 1;
-    size_t allowed = usable * STREAMS_PER_MILLE / 1000;
+    uint64_t fit = conf_memory_bytes(conf) / KEYS_SHARE / KEY_BYTES;
 
-    return conf->limits.streams > 0 && conf->limits.streams < allowed ? conf->limits.streams
-                                                                      : allowed;
+    if (strcmp(conf->history.store, "memory:") != 0 || conf->history.idempotency_keys < fit)
+        return conf->history.idempotency_keys;
+    return fit;
 }
 
 static int build_store(struct server *server)
@@ -333,12 +303,13 @@ static int build_store(struct server *server)
         .events_max = conf->history.max_events,
         .bytes_max = conf_history_bytes(conf),
         .key_window_ms = (int64_t)conf->history.idempotency_window_ms,
-        .keys_max = conf->history.idempotency_keys,
+        .keys_max = keys_max(conf),
     };
     struct conf_error error;
     struct hub_limits hub_limits = {
         .queue_bytes_max = conf->limits.queue_bytes,
         .queue_age_max_ns = (int64_t)conf->limits.queue_age_ms * 1000000,
+        .queue_wait_max_ns = (int64_t)conf->limits.queue_wait_ms * 1000000,
     };
 
     server->history = store_open(conf->history.store, &limits, &error);
@@ -366,14 +337,16 @@ static int build_service(struct server *server, unsigned index)
     if (service->worker == NULL)
         return fail("no memory or descriptors for a worker");
     worker_set_hooks(service->worker, &hooks);
-    service->streams = streams_new(service->worker, server->pager);
+    worker_set_memory(service->worker, server->memory);
+    service->auth = auth_new(worker_stats(service->worker));
+    service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
     service->linger = linger_new(service->worker);
-    if (service->streams == NULL || service->linger == NULL)
+    if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
     service->cells = cells_new(service->worker, service->streams, &handler);
     if (service->cells == NULL)
         return fail("out of memory");
-    service->gate = gate_new(service->worker, service->cells, service->linger);
+    service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
     return service->gate != NULL ? 0 : fail("out of memory");
 }
 
@@ -394,7 +367,8 @@ static int build_services(struct server *server)
     unsigned services_n = count_workers(server->conf);
 
     server->shared.services = calloc(services_n, sizeof(struct service));
-    if (server->shared.services == NULL)
+    server->shared.evictions = evictions_new(server->conf->limits.evictions);
+    if (server->shared.services == NULL || server->shared.evictions == NULL)
         return fail("out of memory");
     for (unsigned i = 0; i < services_n; i++) {
         server->shared.services_n = i + 1;
@@ -410,6 +384,35 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     (void)arg;
+}
+
+static void on_memory_look(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *server = arg;
+
+    (void)fd;
+    (void)what;
+    memory_tick(server->memory, &server->stats);
+}
+
+static int build_memory(struct server *server)
+{
+    const struct conf *conf = server->conf;
+    uint64_t limit = conf_memory_bytes(conf), group = machine_cgroup_bytes("");
+    struct timeval look = {.tv_usec = MEMORY_LOOK_MS * 1000};
+
+    if (limit > group)
+        log_warning(
+            "limits.memory is more than the %llu bytes of the control group: the kernel may "
+            "kill the gateway before",
+            (unsigned long long)group);
+    mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    server->memory = memory_new(limit, conf_shared_bytes(conf));
+    server->memory_timer = event_new(server->base, -1, EV_PERSIST, on_memory_look, server);
+    if (server->memory == NULL || server->memory_timer == NULL ||
+        event_add(server->memory_timer, &look) != 0)
+        return fail("out of memory");
+    return 0;
 }
 
 static int build_signals(struct server *server)
@@ -437,11 +440,14 @@ static int add_own_origin(struct conf_list *origins, const char *url)
 
 static int build_listener(struct server *server)
 {
-    struct listener_sink sink = {.take = take_socket, .arg = server};
+    struct listener_sink sink = {
+        .wants = arrival_wants, .take = arrival_take, .arg = &server->arrivals};
     struct conf_list *origins = &server->shared.own_origins;
     struct conf_error error;
     const char *url;
 
+    server->arrivals = (struct arrivals){
+        .shared = &server->shared, .conf = server->conf, .stats = &server->stats};
     server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &error);
     if (server->listener == NULL)
         return fail(error.text);
@@ -463,26 +469,63 @@ static const char *page_folder(const struct conf *conf)
     return "";
 }
 
+static int build_tickets(struct server *server)
+{
+    unsigned char key[TICKET_KEY_BYTES];
+    int error = tickets_read_key(server->conf->history.store, key);
+
+    if (error != 0) {
+        log_error("cannot start: the key of tickets, beside the store: %s", strerror(-error));
+        return -1;
+    }
+    server->shared.tickets = tickets_new(key, clock_wall_ms());
+    explicit_bzero(key, sizeof(key));
+    return server->shared.tickets != NULL ? 0 : fail("out of memory");
+}
+
+static int build_keys(struct server *server)
+{
+    if (server->conf->auth.mode != CONF_AUTH_TOKEN)
+        return 0;
+    if (build_tickets(server) != 0)
+        return -1;
+    server->keys = keys_new(server->base, &server->shared, &server->stats);
+    return server->keys != NULL ? 0 : fail("no memory or threads for keys");
+}
+
 static int build(struct server *server)
 {
+    size_t descriptors = descriptors_raise();
     struct conf_error error;
 
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
-    server->shared.streams_max = streams_allowed(server->conf, raise_descriptors());
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");
     server->shared.pages = pages_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
-    if (build_store(server) != 0)
+    if (build_memory(server) != 0 || build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
-    if (build_services(server) != 0 || build_farewells(server) != 0 || build_signals(server) != 0)
+    server->shared.admission = admission_new(server->conf);
+    if (server->shared.admission == NULL)
+        return fail("out of memory");
+    server->readers =
+        crew_new("bugle-reader", THREAD_BESIDE, 1 + count_workers(server->conf) / 4, 1);
+    if (server->readers == NULL)
+        return fail("no threads for reading bodies");
+    server->shared.readers = server->readers;
+    if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
+        build_signals(server) != 0)
         return -1;
-    return build_listener(server);
+    if (build_listener(server) != 0)
+        return -1;
+    memory_tick(server->memory, &server->stats);
+    part_descriptors(server, descriptors); /* of those that are not in use by now */
+    return 0;
 }
 
 /* Signals are the main thread's alone. */
@@ -523,6 +566,7 @@ static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, 
 static void stop_threads(struct server *server)
 {
     hub_stop(server->hub);
+    crew_stop(server->readers);
     post_to_all(server, close_all);
     if (!wait_for_all(server, &server->closed_n, clock_mono_ms() + CLOSE_MAX_MS, CLOSE_LOOK_MS)) {
         /* stopping a daemon now would abort the process with a core: leave it to the kernel */
@@ -531,6 +575,8 @@ static void stop_threads(struct server *server)
     }
     pager_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
+    crew_free(server->readers);
+    server->readers = NULL;
     for (unsigned i = 0; i < server->shared.services_n; i++)
         worker_stop(server->shared.services[i].worker);
 }
@@ -559,6 +605,7 @@ static void free_services(struct server *server)
         cells_free(service->cells);
         linger_free(service->linger);
         streams_free(service->streams);
+        auth_free(service->auth);
         worker_free(service->worker);
     }
     free(server->shared.services);
@@ -566,19 +613,26 @@ static void free_services(struct server *server)
 
 static void free_server(struct server *server)
 {
+    keys_free(server->keys);
+    tickets_free(server->shared.tickets);
     listener_free(server->listener);
     pager_free(server->pager);
+    crew_free(server->readers);
     free_farewells(server);
     free_services(server);
+    admission_free(server->shared.admission);
     hub_free(server->hub);
     history_free(server->history);
     pages_free(server->shared.pages);
+    memory_free(server->memory);
+    evictions_free(server->shared.evictions);
     while (server->shared.own_origins.items_n > 0)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);
     for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
         free_event(server->signals[i]);
     free_event(server->look_timer);
+    free_event(server->memory_timer);
     if (server->base != NULL)
         event_base_free(server->base);
     conf_free(server->conf);
@@ -625,6 +679,8 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     if (build(server) == 0 && start_threads(server) == 0) {
+        if (server->keys != NULL)
+            keys_start(server->keys, server->conf);
         announce(server);
         event_base_dispatch(server->base);
         wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);

@@ -17,6 +17,9 @@
  * it is allocated with every response. */
 #define BLOCK_BYTES_HTTP_1_0 4096
 #define BLOCK_BYTES 1
+#define PATTERN_BYTES 384
+/* Whoever takes longer than this for what it is sent is slow. */
+#define KEEP_AFTER_MS 2000
 
 /* ---- states ---- */
 
@@ -59,15 +62,9 @@ static void enter_ready_list(struct stream *stream)
 
 void stream_move(struct stream *stream, enum stream_state to)
 {
-    struct streams *streams = stream->host->streams;
-
     assert(is_legal(stream->state, to));
     leave_ready_list(stream);
-    if (stream->state == STREAM_DRAINING)
-        TAILQ_REMOVE(&streams->busy, stream, in_busy);
     stream->state = to;
-    if (to == STREAM_DRAINING)
-        TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
     if (to == STREAM_IDLE)
         stream_set_behind(stream, false);
     /* a suspended stream that has something to do is to be resumed */
@@ -305,9 +302,18 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
     stream->peer = ask->peer;
-    stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms =
-        stream->progress_ms = clock_mono_ms();
+    stream->identity = identity_ref(ask->identity);
+    stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
     return stream;
+}
+
+/* What the patterns beyond the first cost, in the filter and in the index; a connection is counted
+ * with one of them. */
+static size_t asked_bytes(const struct stream *stream)
+{
+    size_t patterns_n = stream->listener.filter->patterns_n;
+
+    return patterns_n > 1 ? (patterns_n - 1) * PATTERN_BYTES : 0;
 }
 
 static void join_host(struct stream_host *host, struct stream *stream)
@@ -316,10 +322,13 @@ static void join_host(struct stream_host *host, struct stream *stream)
     int64_t beat_ms = stream->wrote_ms + stream->heartbeat_ms;
 
     TAILQ_INSERT_TAIL(&host->all, stream, in_host);
+    if (stream->identity != NULL && stream->identity->until_ms < host->until_ms)
+        host->until_ms = stream->identity->until_ms;
     host->streams_n++;
     if (beat_ms < host->beat_due_ms)
         host->beat_due_ms = beat_ms;
-    TAILQ_INSERT_TAIL(&streams->busy, stream, in_busy);
+    stalls_watch(stream, stream->started_ms);
+    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, (int64_t)asked_bytes(stream));
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
@@ -355,22 +364,59 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
 fail:
     if (response != NULL)
         MHD_destroy_response(response);
+    identity_unref(stream->identity);
     free(stream);
     return NULL;
 }
 
 /* ---- ending ---- */
 
+bool stream_end_is_eviction(enum stream_end end)
+{
+    switch (end) {
+    case STREAM_END_STALLED:
+    case STREAM_END_VANISHED:
+    case STREAM_END_MEMORY:
+        return true;
+    case STREAM_END_NONE:
+    case STREAM_END_LEFT:
+    case STREAM_END_DELETED:
+    case STREAM_END_REPLACED:
+    case STREAM_END_TOKEN:
+    case STREAM_END_DRAINED:
+    case STREAM_END_FAILED:
+        return false;
+    }
+    return false;
+}
+
+/* Nobody reads what would still be sent. */
+static bool is_cut(enum stream_end end)
+{
+    return end == STREAM_END_STALLED || end == STREAM_END_VANISHED || end == STREAM_END_MEMORY ||
+           end == STREAM_END_LEFT;
+}
+
+static void note_eviction(const struct stream *stream, enum stream_end end)
+{
+    struct stream_facts facts;
+
+    stream_get_facts(stream, clock_mono_ms(), &facts);
+    evictions_note(stream->host->streams->evictions, &facts, end);
+}
+
 void stream_end(struct stream *stream, enum stream_end end)
 {
     if (stream->end != STREAM_END_NONE) {
         /* a farewell that finds no reader becomes a cut */
-        if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
+        if (is_cut(end))
             peer_abort(stream->fd);
         return;
     }
+    if (stream_end_is_eviction(end))
+        note_eviction(stream, end);
     stream->end = end;
-    if (end == STREAM_END_STALLED || end == STREAM_END_LEFT)
+    if (is_cut(end))
         peer_abort(stream->fd);
     /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
     stream->pending &= STREAM_PRELUDE;
@@ -390,12 +436,20 @@ static enum stats_id end_counter(enum stream_end end)
         return STATS_STREAMS_LEFT;
     case STREAM_END_STALLED:
         return STATS_STREAMS_STALLED;
+    case STREAM_END_VANISHED:
+        return STATS_STREAMS_VANISHED;
     case STREAM_END_DELETED:
         return STATS_STREAMS_ENDED;
+    case STREAM_END_REPLACED:
+        return STATS_STREAMS_REPLACED;
+    case STREAM_END_TOKEN:
+        return STATS_STREAMS_EXPIRED;
     case STREAM_END_DRAINED:
         return STATS_STREAMS_DRAINED;
     case STREAM_END_FAILED:
         return STATS_STREAMS_FAILED;
+    case STREAM_END_MEMORY:
+        return STATS_STREAMS_EVICTED_MEMORY;
     }
     return STATS_STREAMS_LEFT;
 }
@@ -403,22 +457,54 @@ static enum stats_id end_counter(enum stream_end end)
 void stream_closed(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
+    struct memory *memory = worker_memory(streams->worker);
 
     event_del(&stream->watch);
     leave_ready_list(stream);
-    if (stream->state == STREAM_DRAINING)
-        TAILQ_REMOVE(&streams->busy, stream, in_busy);
+    stalls_forget(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
     streams_leave(streams, stream);
     stats_add(streams->stats, end_counter(stream->end), 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
+    memory_add(memory, MEMORY_CONNECTIONS, -(int64_t)asked_bytes(stream));
     match_remove(streams->match, &stream->listener);
     message_unref(stream->partial);
+    memory_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
+    identity_unref(stream->identity);
     free(stream);
+}
+
+static int64_t backstop_ms(const struct stream *stream)
+{
+    return (int64_t)stream->host->backstop_s * 1000;
+}
+
+void stream_keep(struct stream *stream, int64_t now_ms)
+{
+    int64_t outstanding_ms = now_ms - stream->progress.began_ms;
+
+    if (stream->host->backstop_s == 0 || outstanding_ms < KEEP_AFTER_MS)
+        return;
+    stream->is_kept = true;
+    peer_set_patience(stream->fd, outstanding_ms + backstop_ms(stream));
+    if (stream->suspended)
+        return;
+    /* set after zero it counts from now (microhttpd.h) */
+    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              stream->host->backstop_s);
+}
+
+void stream_keep_no_more(struct stream *stream)
+{
+    if (!stream->is_kept)
+        return;
+    stream->is_kept = false;
+    peer_set_patience(stream->fd, backstop_ms(stream));
 }
 
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
@@ -450,6 +536,18 @@ const char *stream_state_text(enum stream_state state)
     return texts[state];
 }
 
+const char *stream_end_text(enum stream_end end)
+{
+    static const char *const texts[] = {
+        [STREAM_END_NONE] = "",           [STREAM_END_LEFT] = "left",
+        [STREAM_END_STALLED] = "stalled", [STREAM_END_VANISHED] = "vanished",
+        [STREAM_END_DELETED] = "deleted", [STREAM_END_DRAINED] = "drained",
+        [STREAM_END_FAILED] = "failed",
+    };
+
+    return texts[end];
+}
+
 const char *stream_reset_text(enum stream_reset reset)
 {
     static const char *const texts[] = {
@@ -465,7 +563,9 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
 {
     struct streams *streams = stream->host->streams;
     bool in_ring = stream->state != STREAM_IDLE && stream->cursor != STREAM_CURSOR_NONE;
+    struct peer_flow flow = {0};
 
+    peer_flow(stream->fd, &flow);
     *ret_facts = (struct stream_facts){
         .id = stream->id,
         .peer = stream->peer,
@@ -473,6 +573,8 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
         .state = stream->state,
         .age_ms = now_ms - stream->started_ms,
         .position = stream_passed(stream),
+        .told_position = stream->told_position,
+        .unacknowledged_bytes = flow.outstanding,
         .events_sent = stream->events_sent,
         .bytes_sent = stream->bytes_sent,
     };

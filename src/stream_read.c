@@ -28,6 +28,9 @@
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define LARGE_CHUNK_BYTES 4096
+/* When to come back to what cannot be had now. */
+#define AWAY_MIN_MS 30000
+#define AWAY_MAX_MS 60000
 /* How often a client is told its place while what it passes over has nothing for it. */
 #define CHECKPOINT_SEEKING_MS 1000
 
@@ -60,10 +63,17 @@ static struct message *make_prelude(const struct stream *stream)
     return message_new_control(text, n);
 }
 
+unsigned stream_away_ms(void)
+{
+    return AWAY_MIN_MS + arc4random_uniform(AWAY_MAX_MS - AWAY_MIN_MS + 1);
+}
+
 static struct message *make_farewell(const struct stream *stream)
 {
-    char text[40];
-    int n = snprintf(text, sizeof(text), "retry: %u\n", jittered_retry_ms(stream));
+    char text[STREAM_AWAY_BYTES];
+    int n = stream->end == STREAM_END_FAILED
+                ? snprintf(text, sizeof(text), STREAM_AWAY_FORMAT, stream_away_ms())
+                : snprintf(text, sizeof(text), "retry: %u\n", jittered_retry_ms(stream));
 
     return message_new_control(text, (size_t)n);
 }
@@ -368,6 +378,8 @@ static bool has_more(const struct stream *stream)
            stream->cursor < ring_head(stream->host->streams->ring);
 }
 
+static ssize_t read_closing(struct stream *stream, char *buf, size_t max);
+
 /* Nothing to send: wait for what the stream needs next. */
 static ssize_t rest(struct stream *stream, char *buf, size_t max)
 {
@@ -376,7 +388,7 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
     if (stream->cursor == STREAM_CURSOR_NONE) {
         if (streams_ask_page(streams, stream) != 0) {
             stream_end(stream, STREAM_END_FAILED);
-            return MHD_CONTENT_READER_END_WITH_ERROR;
+            return read_closing(stream, buf, max);
         }
         suspend(stream, STREAM_PAGING);
         return 0;
@@ -395,7 +407,8 @@ static ssize_t account(struct stream *stream, size_t n)
 {
     struct stats *stats = stream->host->streams->stats;
 
-    stream->wrote_ms = stream->progress_ms = stream->read_ms;
+    stream->wrote_ms = stream->read_ms;
+    stalls_watch(stream, stream->read_ms);
     stream->bytes_sent += n;
     if (n > LARGE_CHUNK_BYTES)
         stream->pages_untouched = false;
@@ -422,6 +435,25 @@ static size_t fill_last(struct stream *stream, char *to, size_t room)
                                    : take_control(stream, to, room);
 }
 
+/* One that cannot be served any more: the rest of a frame, and when to come back. */
+static size_t say_farewell(struct stream *stream, char *to, size_t room)
+{
+    if (!stream->said_farewell) {
+        stream->said_farewell = true;
+        stream->pending |= STREAM_FAREWELL;
+    }
+    return stream->partial != NULL ? copy_partial(stream, to, room)
+                                   : take_control(stream, to, room);
+}
+
+/* The library takes a connection down in the run after the one in which its reader ended it, and
+ * does not say that it wants one. */
+static ssize_t over(struct stream *stream, ssize_t how)
+{
+    stream->host->wake(stream->host, WORKER_MANY);
+    return how;
+}
+
 /* The last calls.  Whatever the reason, a frame that is part sent goes out whole if it can. */
 static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
 {
@@ -431,19 +463,25 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_NONE:
     case STREAM_END_LEFT:
     case STREAM_END_STALLED:
+    case STREAM_END_MEMORY:
+    case STREAM_END_VANISHED:
+        return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_FAILED:
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        n = say_farewell(stream, buf, max);
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
-        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_WITH_ERROR;
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
+    case STREAM_END_REPLACED:
+    case STREAM_END_TOKEN:
         if (stream->partial != NULL)
             n = copy_partial(stream, buf, max);
         else if (stream->pending != 0)
             n = take_control(stream, buf, max);
-        return n > 0 ? account(stream, n) : MHD_CONTENT_READER_END_OF_STREAM;
+        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
     }
-    return MHD_CONTENT_READER_END_WITH_ERROR;
+    return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
 }
 
 /* With nothing to send: whoever leaves before the first event of theirs must be able to come back

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "pressure.h"
 #include "stream_internal.h"
 
 /* An event that reaches no more than this goes before those that reach many. */
@@ -17,12 +18,10 @@
 /* Hosts are looked at for heartbeats at least so often, so a checkpoint is never late. */
 #define BEAT_LOOK_MS 5000
 #define CHECKPOINT_AFTER_MS 24000
-#define STALL_LOOK_AFTER_MS 1000
-#define PAGE_UNREAD_MAX_MS 1000
 #define PAGE_BYTES 32768
 #define SLOTS_MIN 256
 
-struct streams *streams_new(struct worker *worker, struct pager *pager)
+struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
 {
     const struct conf *conf = worker_conf(worker);
     struct streams *streams = calloc(1, sizeof(*streams));
@@ -32,12 +31,13 @@ struct streams *streams_new(struct worker *worker, struct pager *pager)
     streams->worker = worker;
     streams->hub = worker_hub(worker);
     streams->pager = pager;
+    streams->evictions = evictions;
     streams->stats = worker_stats(worker);
     LIST_INIT(&streams->hosts);
-    TAILQ_INIT(&streams->busy);
+    stalls_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
     streams->ring =
-        ring_new(conf->stream.ring_events, conf->stream.ring_bytes, hub_committed(streams->hub));
+        ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->match = match_new();
     if (streams->ring == NULL || streams->match == NULL) {
         streams_free(streams);
@@ -51,6 +51,7 @@ void streams_free(struct streams *streams)
     if (streams == NULL)
         return;
     assert(streams->count == 0);
+    stalls_stop(&streams->stalls);
     ring_free(streams->ring);
     match_free(streams->match);
     free(streams->slots);
@@ -67,6 +68,7 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         TAILQ_INIT(&host->ready[i]);
     host->beat_due_ms = 0;
+    host->until_ms = IDENTITY_FOREVER;
     LIST_INSERT_HEAD(&streams->hosts, host, link);
 }
 
@@ -140,6 +142,11 @@ void streams_leave(struct streams *streams, struct stream *stream)
     streams->count--;
 }
 
+unsigned streams_worker_of(uint64_t id)
+{
+    return (unsigned)(id >> (ID_SLOT_BITS + ID_GENERATION_BITS));
+}
+
 struct stream *streams_find(struct streams *streams, uint64_t id)
 {
     size_t slot = slot_of(id);
@@ -154,6 +161,17 @@ void streams_each(struct streams *streams, bool (*see)(struct stream *stream, vo
     for (size_t slot = 0; slot < streams->slots_n; slot++)
         if (streams->slots[slot] != NULL && !see(streams->slots[slot], arg))
             return;
+}
+
+bool streams_is_past(const struct streams *streams, const struct stream_start *start)
+{
+    uint64_t position;
+
+    if (start->from != STREAM_FROM_ID)
+        return start->from != STREAM_FROM_LATEST;
+    return stream_find_place(streams->hub, start->id, start->id_n, &position) ==
+               STREAM_RESET_EXPIRED ||
+           position < ring_tail_position(streams->ring);
 }
 
 size_t streams_count(const struct streams *streams)
@@ -180,9 +198,20 @@ void streams_batch(struct streams *streams, struct hub_batch *batch)
         for (size_t j = 0; j < found_n; j++)
             stream_offer(stream_of(found[j]), sequence, message, class);
     }
+    /* what the ring has let go of is held by streams that stopped inside it */
+    pressure_relieve(streams, worker_now_ms(streams->worker));
 }
 
 /* ---- pages ---- */
+
+/* Events that were read from a disk for this page are held by nobody else yet. */
+static void charge_page(const struct streams *streams, const struct history_page *page)
+{
+    _Atomic int64_t *account = memory_counter(worker_memory(streams->worker), MEMORY_EVENTS);
+
+    for (size_t i = 0; i < page->events_n; i++)
+        message_charge(page->events[i], account);
+}
 
 /* The pager's answer, on its way to the stream. */
 static void page_arrived(void *arg)
@@ -195,6 +224,9 @@ static void page_arrived(void *arg)
         stats_add(streams->stats, STATS_PAGES_READ, 1);
     if (request->page != NULL && request->page->damaged)
         stats_add(streams->stats, STATS_PAGES_DAMAGED, 1);
+    memory_add(worker_memory(streams->worker), MEMORY_PAGES, -(int64_t)request->reserved);
+    if (request->page != NULL)
+        charge_page(streams, request->page);
     if (stream != NULL) {
         stream_page_done(stream, request);
         return;
@@ -208,15 +240,26 @@ static void page_read(struct pager_request *request)
     struct streams *streams = request->arg;
 
     if (worker_post(streams->worker, page_arrived, request) != 0)
-        abort();
+        log_abort_without_memory("page");
 }
 
-static int send_request(struct streams *streams, struct stream *stream)
+/* At most a page's bytes, or an event that is larger than a page. */
+static size_t page_bytes_max(const struct streams *streams)
+{
+    size_t event_bytes = worker_conf(streams->worker)->limits.event_bytes;
+
+    return 2 * PAGE_BYTES + event_bytes;
+}
+
+/* Ask for a page, for which `reserved` bytes are counted already; if it fails, they are off. */
+static int send_request(struct streams *streams, struct stream *stream, size_t reserved)
 {
     struct pager_request *request = calloc(1, sizeof(*request));
 
-    if (request == NULL)
+    if (request == NULL) {
+        memory_add(worker_memory(streams->worker), MEMORY_PAGES, -(int64_t)reserved);
         return -ENOMEM;
+    }
     request->done = page_read;
     request->arg = streams;
     request->stream_id = stream->id;
@@ -225,17 +268,36 @@ static int send_request(struct streams *streams, struct stream *stream)
     request->after = stream->position;
     request->upto = ring_head_position(streams->ring);
     request->bytes_max = PAGE_BYTES;
+    request->reserved = reserved;
     streams->pages_n++;
     pager_read(streams->pager, request);
     return 0;
 }
 
+/* Whether one more page may be asked for, and if so the bytes that are counted for it.  One is
+ * always, so that whoever waits gets a page in the end. */
+static bool page_allowed(struct streams *streams, size_t *ret_reserved)
+{
+    struct memory *memory = worker_memory(streams->worker);
+
+    *ret_reserved = page_bytes_max(streams);
+    if (streams->pages_n == 0) {
+        memory_add(memory, MEMORY_PAGES, (int64_t)*ret_reserved);
+        return true;
+    }
+    return streams->pages_n <
+               memory_ration(memory, worker_conf(streams->worker)->stream.replay_pages) &&
+           memory_admit(memory, MEMORY_PAGES, *ret_reserved, MEMORY_SCARCE);
+}
+
 int streams_ask_page(struct streams *streams, struct stream *stream)
 {
+    size_t reserved;
+
     assert(!stream->page_asked);
     stream_set_behind(stream, true);
-    if (streams->pages_n < worker_conf(streams->worker)->stream.replay_pages) {
-        if (send_request(streams, stream) != 0)
+    if (page_allowed(streams, &reserved)) {
+        if (send_request(streams, stream, reserved) != 0)
             return -ENOMEM;
     } else {
         TAILQ_INSERT_TAIL(&streams->waiting, stream, in_waiting);
@@ -255,18 +317,24 @@ void streams_stop_waiting(struct streams *streams, struct stream *stream)
     stats_add(streams->stats, STATS_REPLAYS_WAITING, -1);
 }
 
-void streams_page_over(struct streams *streams)
+/* Give pages to those who wait, the first first. */
+static void hand_out_pages(struct streams *streams)
 {
     struct stream *next;
+    size_t reserved;
 
+    while ((next = TAILQ_FIRST(&streams->waiting)) != NULL && page_allowed(streams, &reserved)) {
+        streams_stop_waiting(streams, next);
+        if (send_request(streams, next, reserved) != 0)
+            stream_end(next, STREAM_END_FAILED);
+    }
+}
+
+void streams_page_over(struct streams *streams)
+{
     assert(streams->pages_n > 0);
     streams->pages_n--;
-    while ((next = TAILQ_FIRST(&streams->waiting)) != NULL) {
-        streams_stop_waiting(streams, next);
-        if (send_request(streams, next) == 0)
-            return;
-        stream_end(next, STREAM_END_FAILED);
-    }
+    hand_out_pages(streams);
 }
 
 /* ---- housekeeping ---- */
@@ -312,51 +380,6 @@ static void beat(struct streams *streams, int64_t now_ms)
     LIST_FOREACH (host, &streams->hosts, link)
         if (host->beat_due_ms <= now_ms)
             beat_host(host, now_ms);
-}
-
-static void log_end(const struct stream *stream, const char *why)
-{
-    char peer[PEER_TEXT_BYTES];
-
-    log_info("stream %016llx of %s ended: %s; %llu events sent, %lld ms old",
-             (unsigned long long)stream->id, peer_text(&stream->peer, peer), why,
-             (unsigned long long)stream->events_sent,
-             (long long)(clock_mono_ms() - stream->started_ms));
-}
-
-/* Slow is no reason to evict: whoever acknowledges anything at all makes progress. */
-static void check_progress(struct stream *stream, int64_t now_ms, int64_t stall_timeout_ms)
-{
-    int64_t acknowledged = 0;
-
-    if (now_ms - stream->read_ms < STALL_LOOK_AFTER_MS)
-        return;
-    if (stream->page != NULL && now_ms - stream->read_ms >= PAGE_UNREAD_MAX_MS) {
-        stats_add(stream->host->streams->stats, STATS_PAGES_DROPPED, 1);
-        stream_drop_page(stream);
-    }
-    if (peer_acknowledged(stream->fd, &acknowledged) == 0 && acknowledged != stream->acknowledged) {
-        stream->acknowledged = acknowledged;
-        stream->progress_ms = now_ms;
-        return;
-    }
-    if (now_ms - stream->progress_ms < stall_timeout_ms)
-        return;
-    log_end(stream, "it acknowledged nothing for stream.stall_timeout");
-    stream_end(stream, STREAM_END_STALLED);
-}
-
-static void check_busy(struct streams *streams, int64_t now_ms)
-{
-    int64_t stall_timeout_ms = (int64_t)worker_conf(streams->worker)->stream.stall_timeout_ms;
-    struct stream *stream = TAILQ_FIRST(&streams->busy);
-
-    while (stream != NULL) {
-        struct stream *next = TAILQ_NEXT(stream, in_busy);
-
-        check_progress(stream, now_ms, stall_timeout_ms);
-        stream = next;
-    }
 }
 
 /* ---- draining ---- */
@@ -417,7 +440,9 @@ void streams_tick(struct streams *streams, int64_t now_ms)
     } else {
         beat(streams, now_ms);
     }
-    check_busy(streams, now_ms);
+    stalls_tick(&streams->stalls, now_ms);
+    pressure_relieve(streams, now_ms);
+    hand_out_pages(streams);
     stats_set(streams->stats, STATS_RING_EVENTS,
               (int64_t)(ring_head(streams->ring) - ring_tail(streams->ring)));
     stats_set(streams->stats, STATS_RING_BYTES, (int64_t)ring_bytes(streams->ring));

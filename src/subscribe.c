@@ -10,14 +10,16 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
+#include "client.h"
+#include "clock.h"
+#include "log.h"
 #include "query.h"
 #include "respond.h"
 #include "service.h"
 
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
-#define SHED_RETRY_MIN_MS 30000
-#define SHED_RETRY_MAX_MS 60000
 
 /* ---- manners ---- */
 
@@ -92,29 +94,121 @@ static int respond_head(struct request *request)
     return response != NULL ? queue(request, response) : MHD_NO;
 }
 
-/* An EventSource takes every answer but a 200 for final, so at a limit it is told to come back
- * later in the one way it understands. */
-static int respond_full(struct request *request)
+/* Count what limits.memory refuses. */
+static void count_short(struct request *request, bool is_replay)
 {
-    unsigned retry_ms =
-        SHED_RETRY_MIN_MS + arc4random_uniform(SHED_RETRY_MAX_MS - SHED_RETRY_MIN_MS + 1);
-    char text[48];
+    struct stats *stats = worker_stats(request->service->worker);
 
-    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
-    if (!has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream")) {
-        struct problem problem;
-
-        problem_set(&problem, 503, "too_many_streams", "The gateway has no room for more streams.");
-        problem.retry_after_s = (retry_ms + 999) / 1000;
-        return respond_problem(request, &problem);
-    }
-    int n = snprintf(text, sizeof(text), "retry: %u\n\n", retry_ms);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
-    return response != NULL ? queue(request, response) : MHD_NO;
+    stats_add(stats, STATS_STREAMS_REFUSED_MEMORY, 1);
+    stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
 }
 
-/* Count the stream in, unless there are too many. */
+/* Whether memory allows for one more stream.  Who begins in the past will need pages of the history
+ * and room to catch up, and so is turned away first; who comes again with an id that the ring still
+ * has is no replay. */
+static bool memory_has_room(struct request *request, const struct stream_ask *ask)
+{
+    struct service *service = request->service;
+    enum memory_level level = memory_level(worker_memory(service->worker));
+    bool is_replay = level >= MEMORY_NEAR && streams_is_past(service->streams, &ask->start);
+
+    if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
+        return true;
+    count_short(request, is_replay);
+    return false;
+}
+
+/* An answer that is one line and an end. */
+struct away {
+    struct stream_host *host;
+    size_t text_n;
+    size_t said_n;
+    char text[STREAM_AWAY_BYTES];
+};
+
+/* The end is one without the last chunk, after which every client comes back. */
+static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
+{
+    struct away *away = cls;
+    size_t n = away->text_n - away->said_n;
+
+    (void)offset;
+    if (n == 0) {
+        /* the library takes the connection down in its next run, and does not say that it wants one
+         */
+        away->host->wake(away->host, WORKER_MANY);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    n = n < max ? n : max;
+    memcpy(buf, away->text + away->said_n, n);
+    away->said_n += n;
+    return (ssize_t)n;
+}
+
+static int send_away(struct request *request, unsigned retry_ms)
+{
+    struct away *away = calloc(1, sizeof(*away));
+    struct MHD_Response *response = NULL;
+
+    if (away == NULL)
+        return MHD_NO;
+    away->host = cell_host(request->cell);
+    away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
+                                                 away, free);
+    if (response != NULL)
+        return queue(request, response);
+    free(away);
+    return MHD_NO;
+}
+
+int subscribe_refuse(struct request *request, unsigned status, const char *code, const char *detail)
+{
+    unsigned retry_ms = stream_away_ms();
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
+    if (has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return send_away(request, retry_ms);
+    problem_set(&problem, status, code, "%s", detail);
+    problem.retry_after_s = (retry_ms + 999) / 1000;
+    return respond_problem(request, &problem);
+}
+
+static int respond_full(struct request *request)
+{
+    return subscribe_refuse(request, 503, "too_many_streams",
+                            "The gateway has no room for more streams.");
+}
+
+/* At most one line a second: clients can provoke it. */
+static void log_limit(struct request *request, const struct peer *client, const char *limit)
+{
+    char text[PEER_TEXT_BYTES];
+    unsigned long skipped;
+
+    if (log_valve_open(&request->service->limit_valve, &skipped))
+        log_info("a stream of %s was refused: %s (%lu more like it)", peer_text(client, text),
+                 limit, skipped);
+}
+
+static int respond_address_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
+    log_limit(request, client, "limits.streams_per_address");
+    return subscribe_refuse(request, 429, "too_many_streams_of_address",
+                         "Clients at this address have as many streams as they may.");
+}
+
+static int respond_user_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
+    log_limit(request, client, "limits.streams_per_user");
+    return subscribe_refuse(request, 429, "too_many_streams_of_user",
+                         "This user has as many streams as one may.");
+}
+
+/* Count the stream in, unless there are too many in all. */
 static bool take_place(struct service_shared *shared)
 {
     if (atomic_fetch_add(&shared->streams_n, 1) < shared->streams_max)
@@ -123,28 +217,60 @@ static bool take_place(struct service_shared *shared)
     return false;
 }
 
-static int open_stream(struct request *request, struct stream_ask *ask)
+static void leave_place(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
-    struct MHD_Response *response;
 
-    if (!take_place(shared))
+    atomic_fetch_sub(&shared->streams_n, 1);
+    admission_leave_seat(shared->admission, &request->seat);
+}
+
+/* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
+static int take_seat(struct request *request, const struct stream_ask *ask)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct message_name *user = &ask->filter->user;
+    struct admission_limits limits = {conf->limits.streams_per_address,
+                                      conf->limits.streams_per_user};
+
+    switch (admission_take_seat(request->service->shared->admission, &ask->peer, user->bytes,
+                                user->bytes_n, &limits, &request->seat)) {
+    case ADMISSION_GRANTED:
+        return -1;
+    case ADMISSION_ADDRESS_FULL:
+        return respond_address_full(request, &ask->peer);
+    case ADMISSION_USER_FULL:
+        return respond_user_full(request, &ask->peer);
+    }
+    return MHD_NO;
+}
+
+static int open_stream(struct request *request, struct stream_ask *ask)
+{
+    struct MHD_Response *response;
+    struct problem problem;
+
+    if (!memory_has_room(request, ask))
         return respond_full(request);
+    int result = take_seat(request, ask);
+    if (result >= 0)
+        return result;
+    if (!take_place(request->service->shared)) {
+        admission_leave_seat(request->service->shared->admission, &request->seat);
+        return respond_full(request);
+    }
+    if (!access_use_ticket(request, &ask->start, &problem)) {
+        leave_place(request);
+        return respond_problem(request, &problem);
+    }
     request->stream = stream_open(cell_host(request->cell), request->connection,
                                   request_fd(request), ask, &response);
     if (request->stream == NULL) {
-        atomic_fetch_sub(&shared->streams_n, 1);
+        leave_place(request);
         return respond_full(request);
     }
+    access_ticket_opened(request);
     return queue(request, response);
-}
-
-static void read_peer(struct request *request, struct stream_ask *ask)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-    peer_from_sockaddr(info != NULL ? info->client_addr : NULL, &ask->peer);
 }
 
 int subscribe_handle(struct request *request)
@@ -160,14 +286,15 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    if (!query_read_names(request, &names, &problem) ||
+    if (!query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
         !query_read_start(request, &ask.start, &problem) ||
         !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
-    read_peer(request, &ask);
+    client_of(request, &ask.peer);
     ask.filter = query_make_filter(&names);
+    ask.identity = request->identity;
     if (ask.filter == NULL)
         return respond_full(request);
     int result = open_stream(request, &ask);
@@ -177,7 +304,8 @@ int subscribe_handle(struct request *request)
 
 void subscribe_completed(struct request *request)
 {
+    access_ticket_closed(request);
     stream_closed(request->stream);
     request->stream = NULL;
-    atomic_fetch_sub(&request->service->shared->streams_n, 1);
+    leave_place(request);
 }

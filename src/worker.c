@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log.h"
+#include "thread.h"
 
 #define TICK_MS 250
 /* Jobs are begun for so long; a job wakes at most a cell's streams, so a slice ends within 2 ms. */
@@ -22,8 +24,9 @@
 /* A flush that took less than this is followed by the next at once. */
 #define FLUSH_CHEAP_NS 300000
 
-/* Replay gets a slice at least so often, however busy live delivery keeps the worker. */
-#define REPLAY_EVERY_NS 5000000
+/* The late classes get a slice each at least so often, however busy live delivery keeps the worker.
+ * More often would be felt: a slice in the midst of a broadcast delays all that come after it. */
+#define LATE_EVERY_NS 10000000
 
 struct call {
     void (*call)(void *arg);
@@ -48,12 +51,14 @@ struct pace {
     struct worker_jobs running;
     int64_t cost_ns; /* of the flush under way */
     int64_t not_before_ns;
+    int64_t served_ns; /* of a late class: the end of its last slice */
 };
 
 struct worker {
     unsigned index;
     const struct conf *conf;
     struct hub *hub;
+    struct memory *memory;
     struct hub_listener listener;
     struct worker_hooks hooks;
     struct event_base *base;
@@ -72,7 +77,6 @@ struct worker {
     struct hub_ops outbox;
     struct worker_jobs now;
     struct pace paces[WORKER_CLASSES];
-    int64_t replayed_ns; /* the last slice of WORKER_REPLAY */
     int64_t now_ns;
     _Atomic int load;
     struct stats stats;
@@ -153,7 +157,7 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
     pthread_mutex_lock(&worker->lock);
     bool was_empty = inbox_empty(&worker->inbox);
     if (batch != NULL && add_batch(&worker->inbox, batch) != 0)
-        abort();
+        log_abort_without_memory("inbox");
     STAILQ_CONCAT(&worker->inbox.answers, answers);
     pthread_mutex_unlock(&worker->lock);
     if (was_empty)
@@ -263,6 +267,14 @@ void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_c
         queue_job(job, &worker->paces[class].waiting);
 }
 
+bool worker_has_jobs(const struct worker *worker, enum worker_class class)
+{
+    if (class == WORKER_NOW)
+        return !TAILQ_EMPTY(&worker->now);
+    return !TAILQ_EMPTY(&worker->paces[class].waiting) ||
+           !TAILQ_EMPTY(&worker->paces[class].running);
+}
+
 /* Run the first job of a queue; if it has more to do it waits in `again`. */
 static void run_first(struct worker *worker, struct worker_jobs *queue, struct worker_jobs *again)
 {
@@ -279,12 +291,10 @@ static void run_now(struct worker *worker)
         run_first(worker, &worker->now, &worker->now);
 }
 
-/* Replay does not wait: whoever catches up has a whole page at a time anyway. */
 static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
 {
-    bool is_cheap = pace->cost_ns < FLUSH_CHEAP_NS || pace == &worker->paces[WORKER_REPLAY];
     int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
-    int64_t wait_ns = is_cheap ? 0 : pace->cost_ns;
+    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns;
 
     pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
     pace->cost_ns = 0;
@@ -344,18 +354,22 @@ static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last,
     return due_ns;
 }
 
-static void flush_replay(struct worker *worker)
+/* A slice of a class that makes way for what is live.  It has no pace: whoever connects or catches
+ * up is served as soon as there is time. */
+static void flush_late(struct worker *worker, enum worker_class class)
 {
-    struct pace *pace = &worker->paces[WORKER_REPLAY];
-    int64_t now_ns = worker->now_ns;
+    struct pace *pace = &worker->paces[class];
+    int64_t begin_ns = worker->now_ns, now_ns = begin_ns;
 
-    if (TAILQ_EMPTY(&pace->running) && TAILQ_EMPTY(&pace->waiting))
+    if (TAILQ_EMPTY(&pace->waiting))
         return;
-    if (due_ns_up_to(worker, WORKER_MANY, now_ns) == 0 &&
-        now_ns - worker->replayed_ns < REPLAY_EVERY_NS)
+    if (due_ns_up_to(worker, WORKER_MANY, now_ns) == 0 && now_ns - pace->served_ns < LATE_EVERY_NS)
         return;
-    flush(worker, pace);
-    worker->replayed_ns = worker->now_ns;
+    while (!TAILQ_EMPTY(&pace->waiting) && now_ns - begin_ns < SLICE_NS) {
+        run_first(worker, &pace->waiting, &pace->waiting);
+        now_ns = look_at_clock(worker);
+    }
+    pace->served_ns = now_ns;
 }
 
 /* What follows each turn of libevent.  Returns whether the next turn must not wait. */
@@ -366,7 +380,8 @@ static bool end_turn(struct worker *worker)
         hub_submit(worker->hub, &worker->outbox);
     flush(worker, &worker->paces[WORKER_FEW]);
     flush(worker, &worker->paces[WORKER_MANY]);
-    flush_replay(worker);
+    flush_late(worker, WORKER_NEW);
+    flush_late(worker, WORKER_REPLAY);
 
     int64_t now_ns = clock_mono_ns();
     int64_t due_ns = due_ns_up_to(worker, WORKER_REPLAY, now_ns);
@@ -397,6 +412,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
+bool worker_turn(struct worker *worker, bool wait)
+{
+    event_base_loop(worker->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
+    return end_turn(worker);
+}
+
 static void *run(void *arg)
 {
     struct worker *worker = arg;
@@ -404,11 +425,9 @@ static void *run(void *arg)
     char name[16];
 
     snprintf(name, sizeof(name), "bugle-w%u", worker->index % 1000);
-    pthread_setname_np(pthread_self(), name);
-    while (!worker->stopping) {
-        event_base_loop(worker->base, EVLOOP_ONCE | (at_once ? EVLOOP_NONBLOCK : 0));
-        at_once = end_turn(worker);
-    }
+    thread_begin(name, THREAD_SOON);
+    while (!worker->stopping)
+        at_once = worker_turn(worker, !at_once);
     return NULL;
 }
 
@@ -497,7 +516,7 @@ void worker_stop(struct worker *worker)
     if (!worker->started)
         return;
     if (worker_post(worker, stop_call, worker) != 0)
-        abort();
+        log_abort_without_memory("stop");
     pthread_join(worker->thread, NULL);
     worker->started = false;
 }
@@ -578,6 +597,16 @@ void worker_set_conf(struct worker *worker, const struct conf *conf)
 struct hub *worker_hub(struct worker *worker)
 {
     return worker->hub;
+}
+
+void worker_set_memory(struct worker *worker, struct memory *memory)
+{
+    worker->memory = memory;
+}
+
+struct memory *worker_memory(const struct worker *worker)
+{
+    return worker->memory;
 }
 
 int worker_load(const struct worker *worker)

@@ -13,7 +13,7 @@ manual=$srcdir/doc/bugle.1
 settings=$srcdir/doc/bugle.conf.5
 wire=$srcdir/doc/bugle-wire.7
 sample=$srcdir/doc/bugle.conf.sample
-commands='serve publish subscribe backup epoch bench check-config'
+commands='serve publish subscribe backup epoch token bench check-config'
 
 # What stands in the environment is for the gateway, not for this check.
 for name in $(env | sed -n 's/^\(BUGLE_[A-Za-z0-9_]*\)=.*/\1/p'); do
@@ -55,9 +55,10 @@ plain() {
     sed -e 's/\\-/-/g' -e 's/\\(aq/'"'"'/g' -e 's/\\f[A-Z]//g' "$1"
 }
 
-# "section.key = default" of every setting; the default of server.www depends on the installation.
+# "section.key = default" of every setting; the default of server.www depends on the installation,
+# and behind that of an empty list is a blank, or none.
 without_www() {
-    sed 's|^\(server\.www\) = .*|\1 = (installed)|'
+    sed -e 's|^\(server\.www\) = .*|\1 = (installed)|' -e 's/ *$//'
 }
 
 sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define OWN_RETRY_MS 4321
 #define OWN_RETRY "retry: 4321\n"
 
-static const struct publish_limits limits = {4096, 16, NULL, 0};
+static const struct publish_limits limits = {.event_bytes_max = 4096, .json_depth_max = 16};
 static const struct sse_read_limits no_limits = {1 << 20, 1 << 20};
 
 /* ---- what a client should have ---- */

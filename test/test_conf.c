@@ -94,7 +94,7 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->stream.retry_ms, 3000);
     assert_int_equal(conf->stream.flush_tick_ms, 5);
     assert_int_equal(conf->stream.ring_events, 65536);
-    assert_int_equal(conf->stream.ring_bytes, 32 << 20);
+    assert_int_equal(conf->stream.ring_bytes, 0);
     assert_string_equal(conf->history.store, "sqlite:");
     assert_int_equal(conf->history.max_age_ms, 86400000);
     assert_int_equal(conf->history.max_events, 1000000);
@@ -113,6 +113,7 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->limits.keepalive_timeout_ms, 75000);
     assert_int_equal(conf->limits.queue_bytes, 64 << 20);
     assert_int_equal(conf->limits.queue_age_ms, 1000);
+    assert_int_equal(conf->limits.queue_wait_ms, 30);
     assert_int_equal(conf->drain.window_ms, 5000);
     assert_int_equal(conf->auth.mode, CONF_AUTH_NONE);
     assert_false(conf->auth.mode_written);
@@ -121,6 +122,27 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->log.format, LOG_FORMAT_TEXT);
     conf_free(conf);
     conf_free(NULL);
+}
+
+static void rings_and_a_store_in_memory_shrink_with_the_memory(void **state)
+{
+    struct conf *conf = new_conf();
+
+    (void)state;
+    must_set(conf, "limits.memory=1G");
+    assert_int_equal(conf_memory_bytes(conf), 1 << 30);
+    assert_int_equal(conf_ring_bytes(conf), 32 << 20);
+    assert_int_equal(conf_shared_bytes(conf), 32 << 20);
+    must_set(conf, "history.store=memory:");
+    assert_int_equal(conf_shared_bytes(conf), 96 << 20);
+    must_set(conf, "limits.memory=64M");
+    assert_int_equal(conf_ring_bytes(conf), 16 << 20);
+    assert_int_equal(conf_history_bytes(conf), 16 << 20);
+    must_set(conf, "stream.ring_bytes=20M");
+    assert_int_equal(conf_ring_bytes(conf), 20 << 20);
+    must_set(conf, "limits.memory=0");
+    assert_true(conf_memory_bytes(conf) >= 64 << 20);
+    conf_free(conf);
 }
 
 static void the_bytes_of_a_history_depend_on_its_store(void **state)
@@ -204,8 +226,17 @@ static void set_says_what_is_wrong(void **state)
                                "localhost:PORT, *:PORT, [ADDR6]:PORT or unix:/PATH"},
         {"log.level=loud", "--set: log.level is \"loud\", expected error, warning, info or debug"},
         {"log.format=xml", "--set: log.format is \"xml\", expected text or json"},
-        {"auth.mode=token",
-         "--set: auth.mode is \"token\", expected none (this version has no tokens yet)"},
+        {"auth.mode=tokens", "--set: auth.mode is \"tokens\", expected none or token"},
+        {"auth.jwt_key=a secret", "--set: auth.jwt_key has an item of another form, expected "
+                                  "ALG:SECRET or ALG:@FILE"},
+        {"auth.jwks=http://id.example/keys",
+         "--set: auth.jwks is \"http://id.example/keys\", expected the path of a file, "
+         "https://URL, or http://URL on a loopback address"},
+        {"auth.anonymous=a*", "--set: auth.anonymous is \"a*\", expected patterns"},
+        {"auth.cookie=a=b", "--set: auth.cookie is \"a=b\", expected the name of a cookie"},
+        {"server.hosts=Example.org",
+         "--set: server.hosts is \"Example.org\", expected HOST, HOST:PORT (lower case) or "
+         "loopback"},
         {"history.store=/var/lib/bugle.db",
          "--set: history.store is \"/var/lib/bugle.db\", expected memory:, sqlite: or "
          "sqlite:PATH"},
@@ -461,6 +492,49 @@ static void later_sources_win(void **state)
     conf_free(conf);
 }
 
+/* Where nothing but the address protects the gateway, a name that leads there must not do. */
+static void only_some_gateways_answer_to_any_name(void **state)
+{
+    static const struct {
+        const char *listen, *mode;
+        bool any;
+    } rows[] = {
+        {"server.listen=127.0.0.1:80,[::1]:80", "auth.mode=none", false},
+        {"server.listen=127.0.0.1:80", "auth.mode=token", true},
+        {"server.listen=127.0.0.1:80,unix:/run/bugle", "auth.mode=none", true},
+        {"server.listen=127.0.0.1:80,10.0.0.1:80", "auth.mode=none", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        struct conf *conf = new_conf();
+
+        must_set(conf, rows[i].listen);
+        must_set(conf, rows[i].mode);
+        assert_int_equal(conf_serves_any_host(conf), rows[i].any);
+        conf_free(conf);
+    }
+}
+
+static void secrets_are_not_printed(void **state)
+{
+    struct conf *conf = new_conf();
+    char *text;
+    size_t text_n;
+    FILE *to = open_memstream(&text, &text_n);
+
+    (void)state;
+    must_set(conf, "auth.jwt_key=HS256:sesame,RS256:@/etc/key");
+    must_set(conf, "auth.api_key=shop:publish:sesame");
+    conf_print(conf, to);
+    fclose(to);
+    assert_null(strstr(text, "sesame"));
+    assert_non_null(strstr(text, "auth.jwt_key = HS256:(not shown), RS256:(not shown)\n"));
+    assert_non_null(strstr(text, "auth.api_key = shop:(not shown)\n"));
+    free(text);
+    conf_free(conf);
+}
+
 static void an_open_listener_needs_a_written_none(void **state)
 {
     struct conf *conf = new_conf();
@@ -473,8 +547,8 @@ static void an_open_listener_needs_a_written_none(void **state)
     assert_string_equal(
         error.text,
         "server.listen: others can reach 192.168.1.7:80, and without authentication all of them "
-        "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, or accept it by writing "
-        "auth.mode = none");
+        "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, set auth.mode = token, or "
+        "accept it by writing auth.mode = none");
 
     must_load(conf, "[auth]\nmode = none\n");
     assert_true(conf->auth.mode_written);
@@ -501,6 +575,15 @@ static void checks_what_no_row_can_tell(void **state)
         {"limits.event_bytes=1K", "history.max_bytes=65535",
          "history.max_bytes is 65535, expected 0 or at least 64K"},
         {"history.store=memory:", "history.max_bytes=0", NULL},
+        {"limits.memory=63M", "log.level=info", "limits.memory is 63M, expected 0 or at least 64M"},
+        {"stream.ring_bytes=1K", "limits.event_bytes=1K",
+         "stream.ring_bytes is 1K, expected 0 or at least 64K"},
+        {"limits.memory=64M", "history.store=memory:", NULL},
+        {"limits.memory=64M", "stream.ring_bytes=32M", NULL},
+        {"limits.memory=64M", "stream.ring_bytes=33M",
+         "stream.ring_bytes is 33M, expected at most 32M, since limits.memory is 64M"},
+        {"limits.memory=1G", "stream.ring_bytes=769M",
+         "stream.ring_bytes is 769M, expected at most 768M, since limits.memory is 1G"},
     };
 
     (void)state;
@@ -635,6 +718,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_from_the_defaults),
+        cmocka_unit_test(rings_and_a_store_in_memory_shrink_with_the_memory),
         cmocka_unit_test(the_bytes_of_a_history_depend_on_its_store),
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(sets_values_of_every_type),
@@ -649,6 +733,8 @@ int main(void)
         cmocka_unit_test(reads_the_environment),
         cmocka_unit_test(the_environment_says_where_it_is_wrong),
         cmocka_unit_test(later_sources_win),
+        cmocka_unit_test(only_some_gateways_answer_to_any_name),
+        cmocka_unit_test(secrets_are_not_printed),
         cmocka_unit_test(an_open_listener_needs_a_written_none),
         cmocka_unit_test(checks_what_no_row_can_tell),
         cmocka_unit_test(prints_settings_that_set_the_same),

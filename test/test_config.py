@@ -14,7 +14,7 @@ SETTINGS = """
 server.listen server.workers server.www stream.heartbeat stream.stall_timeout stream.retry
 stream.flush_tick history.store history.max_age history.max_events history.max_bytes
 history.disk_reserve limits.event_bytes limits.body_bytes limits.header_bytes limits.header_timeout limits.body_timeout
-limits.keepalive_timeout limits.queue_bytes limits.queue_age drain.window auth.mode auth.origins
+limits.keepalive_timeout limits.queue_bytes limits.queue_age limits.queue_wait drain.window auth.mode auth.origins
 log.level log.format
 """.split()
 

@@ -100,6 +100,7 @@ struct bench {
     struct worker *worker;
     struct linger_pool *linger;
     struct cells cells;
+    struct admission *admission;
     struct gate *gate;
 };
 
@@ -112,7 +113,8 @@ static void no_tick(void *arg, int64_t now_ms)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));
 
@@ -129,7 +131,8 @@ static struct bench *build(void)
     bench->linger = linger_new(bench->worker);
     bench->cells.worker = bench->worker;
     bench->cells.fd = -1;
-    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+    bench->admission = admission_new(&bench->conf);
+    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
     assert_non_null(bench->gate);
     return bench;
 }
@@ -139,6 +142,7 @@ static void tear_down(struct bench *bench)
     if (bench->cells.guest != NULL)
         bench->cells.guest->gone(bench->cells.guest);
     gate_free(bench->gate);
+    admission_free(bench->admission);
     linger_free(bench->linger);
     worker_free(bench->worker);
     hub_free(bench->hub);
@@ -148,7 +152,7 @@ static void tear_down(struct bench *bench)
 
 static void turn(struct bench *bench)
 {
-    event_base_loop(worker_base(bench->worker), EVLOOP_NONBLOCK);
+    worker_turn(bench->worker, false);
 }
 
 static int64_t stat_of(struct bench *bench, enum stats_id id)
@@ -182,6 +186,7 @@ static void take(struct bench *bench, struct pair pair)
     struct sockaddr address = {.sa_family = AF_UNIX};
 
     gate_take(bench->gate, pair.ours, &address, sizeof(address));
+    turn(bench);
 }
 
 static struct pair taken(struct bench *bench, const char *text)
@@ -395,6 +400,7 @@ static void hands_the_address_on(void **state)
     (void)state;
     inet_pton(AF_INET6, "2001:db8::1", &address.sin6_addr);
     gate_take(bench->gate, pair.ours, (struct sockaddr *)&address, sizeof(address));
+    turn(bench);
     say(pair, GOOD_HEAD);
     turn(bench);
     assert_int_equal(bench->cells.address_n, sizeof(address));
@@ -465,7 +471,9 @@ static void keeps_to_the_limits(void **state)
         bench->conf.limits.url_bytes = 100;
         bench->conf.limits.header_count = 3;
         gate_free(bench->gate);
-        bench->gate = gate_new(bench->worker, &bench->cells, bench->linger);
+    admission_free(bench->admission);
+        bench->admission = admission_new(&bench->conf);
+    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
         fill_in(head, cases[i].head, cases[i].padding);
         pair = taken(bench, head);
         if (cases[i].status > 0) {
@@ -647,6 +655,22 @@ static struct pair kept(struct bench *bench)
     return pair;
 }
 
+/* Its cell is left to close it, and reads an end. */
+static void assert_let_end(struct bench *bench, struct pair pair)
+{
+    char byte;
+
+    assert_int_equal(gate_resting(bench->gate), 0);
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(bench->cells.let_end_n, 1);
+    assert_int_equal(bench->cells.taken_back_n, 0);
+    while (recv(pair.ours, &byte, 1, MSG_DONTWAIT) > 0)
+        ;
+    assert_int_equal(recv(pair.ours, &byte, 1, MSG_DONTWAIT), 0);
+    close_pair(pair);
+    tear_down(bench);
+}
+
 static void a_later_head_is_looked_at_before_its_cell_reads_it(void **state)
 {
     struct bench *bench = build();
@@ -802,10 +826,8 @@ static void who_rests_too_long_is_dropped(void **state)
     gate_tick(bench->gate, clock_mono_ms() + 59000);
     assert_int_equal(gate_resting(bench->gate), 1);
     gate_tick(bench->gate, clock_mono_ms() + 60001);
-    assert_int_equal(gate_resting(bench->gate), 0);
     assert_int_equal(stat_of(bench, STATS_KEEPALIVES_TIMED_OUT), 1);
-    assert_dropped(bench, pair);
-    tear_down(bench);
+    assert_let_end(bench, pair);
 }
 
 static void the_end_of_who_rests_is_its_cells_affair(void **state)
@@ -833,9 +855,7 @@ static void an_end_within_a_later_head_is_the_end(void **state)
     turn(bench);
     shutdown(pair.theirs, SHUT_WR);
     turn(bench);
-    assert_int_equal(bench->cells.taken_back_n, 1);
-    assert_dropped(bench, pair);
-    tear_down(bench);
+    assert_let_end(bench, pair);
 }
 
 static void knows_which_request_is_the_last(void **state)
@@ -873,16 +893,174 @@ static void an_abort_ends_who_rests_now_or_later(void **state)
 
         gate_abort(bench->gate);
         if (!rests) {
-            assert_int_equal(bench->cells.taken_back_n, 0);
+            assert_int_equal(bench->cells.let_end_n, 0);
             bench->cells.guest->rests(bench->cells.guest);
         }
-        assert_int_equal(bench->cells.taken_back_n, 1);
-        assert_int_equal(gate_resting(bench->gate), 0);
-        assert_int_equal(worker_load(bench->worker), 0);
-        assert_false(is_open(pair.ours));
-        close(pair.theirs);
+        assert_let_end(bench, pair);
+    }
+}
+
+/* Nobody has looked at it: it is counted, it has a deadline, and it can be ended. */
+static void what_nobody_has_looked_at_can_be_ended(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = connected(bench, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct sockaddr address = {.sa_family = AF_UNIX};
+
+    (void)state;
+    gate_take(bench->gate, pair.ours, &address, sizeof(address));
+    assert_int_equal(gate_count(bench->gate), 1);
+    assert_true(worker_has_jobs(bench->worker, WORKER_NEW));
+    gate_abort(bench->gate);
+    turn(bench);
+    assert_dropped(bench, pair);
+    close(pair.theirs);
+    tear_down(bench);
+}
+
+/* ---- behind a proxy ---- */
+
+static struct pair taken_proxied(struct bench *bench, const char *text)
+{
+    struct sockaddr address = {.sa_family = AF_UNIX};
+    struct pair pair = connected(bench, text);
+
+    gate_take_proxied(bench->gate, pair.ours, &address, sizeof(address));
+    turn(bench); /* it is watched from now on */
+    turn(bench);
+    return pair;
+}
+
+#define PROXY_LINE "PROXY TCP4 192.0.2.9 198.51.100.1 4711 80\r\n"
+
+static void a_proxy_header_is_gone_and_the_client_has_its_address(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = taken_proxied(bench, PROXY_LINE GOOD_HEAD);
+    char peer_is[PEER_TEXT_BYTES], text[100] = "";
+    struct peer peer;
+
+    (void)state;
+    assert_admitted(bench, pair, CELL_STREAM);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_HEAD));
+    assert_string_equal(text, GOOD_HEAD);
+    peer_from_sockaddr((struct sockaddr *)&bench->cells.address, &peer);
+    assert_string_equal(peer_text(&peer, peer_is), "192.0.2.9:4711");
+    admission_drop_connection(bench->admission, &peer);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void a_proxy_header_and_a_head_may_come_byte_by_byte(void **state)
+{
+    static const char all[] = PROXY_LINE GOOD_HEAD;
+    struct bench *bench = build();
+    struct pair pair = taken_proxied(bench, "");
+
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof(all); i++) {
+        assert_int_equal(bench->cells.calls_n, 0);
+        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(send(pair.theirs, &all[i], 1, 0), 1);
+        turn(bench);
+    }
+    assert_admitted(bench, pair, CELL_STREAM);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void without_a_proxy_header_nothing_is_answered(void **state)
+{
+    static const char *const cases[] = {GOOD_HEAD, "PROXY TCP4 1.2.3 4.5.6.7 1 2\r\n" GOOD_HEAD,
+                                        "\r\n" GOOD_HEAD, "PROXX"};
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = taken_proxied(bench, cases[i]);
+
+        assert_dropped(bench, pair);
+        assert_int_equal(stat_of(bench, STATS_PROXY_HEADERS_REFUSED), 1);
+        assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), 0);
         tear_down(bench);
     }
+}
+
+static void a_proxy_header_has_the_deadline_of_the_head(void **state)
+{
+    struct bench *bench = build();
+    struct pair slow = taken_proxied(bench, "PROXY TCP4");
+    int64_t now_ms = clock_mono_ms();
+
+    (void)state;
+    gate_tick(bench->gate, now_ms + 9000);
+    assert_int_equal(gate_count(bench->gate), 1);
+    gate_tick(bench->gate, now_ms + 10001);
+    assert_dropped(bench, slow);
+    assert_int_equal(stat_of(bench, STATS_PROXY_HEADERS_REFUSED), 1);
+    tear_down(bench);
+}
+
+static void clients_behind_a_proxy_count_by_their_own_address(void **state)
+{
+    struct bench *bench = build();
+    struct pair first, second;
+    struct peer client = {.address = {192, 0, 2, 9}, .family = AF_INET};
+
+    (void)state;
+    bench->conf.limits.connections_per_address = 1;
+    first = taken_proxied(bench, PROXY_LINE);
+    assert_int_equal(gate_count(bench->gate), 1);
+    second = taken_proxied(bench, PROXY_LINE);
+    assert_int_equal(gate_count(bench->gate), 1);
+    assert_false(is_open(second.ours));
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_REFUSED_ADDRESS), 1);
+    close(first.theirs);
+    turn(bench);
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_true(admission_add_connection(bench->admission, &client, 1));
+    close(second.theirs);
+    tear_down(bench);
+}
+
+static void the_oldest_goes_when_there_is_a_crowd(void **state)
+{
+    struct bench *bench = build();
+    struct pair pairs[2] = {taken(bench, ""), taken(bench, "GET")};
+
+    (void)state;
+    assert_true(gate_since_ms(bench->gate) <= clock_mono_ms());
+    gate_crowd_out(bench->gate);
+    assert_false(is_open(pairs[0].ours));
+    assert_true(is_open(pairs[1].ours));
+    gate_crowd_out(bench->gate);
+    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 2);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_WAITING), 0);
+    assert_int_equal(worker_load(bench->worker), 0);
+    close(pairs[0].theirs);
+    close(pairs[1].theirs);
+    tear_down(bench);
+}
+
+static void who_rests_longest_goes_when_there_is_a_crowd(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    say(pair, GOOD_POST); /* it has come, and only nobody has looked */
+    gate_crowd_out(bench->gate);
+    assert_int_equal(bench->cells.went_on_n, 1);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 0);
+    char text[100];
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
+    bench->cells.guest->rests(bench->cells.guest);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 1);
+    gate_crowd_out(bench->gate);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 1);
+    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    assert_let_end(bench, pair);
 }
 
 int main(void)
@@ -904,6 +1082,13 @@ int main(void)
         cmocka_unit_test(each_has_its_own_deadline),
         cmocka_unit_test(an_abort_closes_all_that_waits),
         cmocka_unit_test(goes_on_when_there_is_no_cell),
+        cmocka_unit_test(what_nobody_has_looked_at_can_be_ended),
+        cmocka_unit_test(a_proxy_header_is_gone_and_the_client_has_its_address),
+        cmocka_unit_test(a_proxy_header_and_a_head_may_come_byte_by_byte),
+        cmocka_unit_test(without_a_proxy_header_nothing_is_answered),
+        cmocka_unit_test(a_proxy_header_has_the_deadline_of_the_head),
+        cmocka_unit_test(clients_behind_a_proxy_count_by_their_own_address),
+        cmocka_unit_test(the_oldest_goes_when_there_is_a_crowd),
         cmocka_unit_test(a_later_head_is_looked_at_before_its_cell_reads_it),
         cmocka_unit_test(a_head_that_came_early_is_looked_at_when_the_connection_rests),
         cmocka_unit_test(a_bad_later_head_is_answered_here_too),
@@ -914,6 +1099,7 @@ int main(void)
         cmocka_unit_test(an_end_within_a_later_head_is_the_end),
         cmocka_unit_test(knows_which_request_is_the_last),
         cmocka_unit_test(an_abort_ends_who_rests_now_or_later),
+        cmocka_unit_test(who_rests_longest_goes_when_there_is_a_crowd),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

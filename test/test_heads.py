@@ -64,37 +64,37 @@ LIMITS = {"limits.url_bytes": "1000", "limits.header_bytes": "4000", "limits.hea
 
 
 def url_of(size):
-    return b"GET /healthz?%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * (size - len("/healthz?")))
+    return b"GET /healthz?%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"x" * (size - len("/healthz?")))
 
 
 def head_of(size):
-    start = b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: "
+    start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
     return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
 
 
 def count_of(count):
-    return b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (count - 1) + b"\r\n"
+    return b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (count - 1) + b"\r\n"
 
 
 def body_of(size):
-    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s"
+    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
             % (size, b"x" * size))
 
 
 def chunks_of(size):
     pieces = b"".join(b"%x\r\n%s\r\n" % (n, b"x" * n) for n in (size // 2, size - size // 2))
-    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             + pieces + b"0\r\n\r\n")
 
 
 def expectation_of(size):
-    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+    return (b"POST /api/push?topic=a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Length: %d\r\n\r\n" % size)
 
 
 def depth_of(depth):
     body = b'{"topic":"a","data":%s%s}' % (b"[" * (depth - 1), b"]" * (depth - 1))
-    return (b"POST /api/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    return (b"POST /api/push HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
 
 

@@ -26,6 +26,9 @@
 #define LOTS SIZE_MAX
 /* What one commit takes at most. */
 #define BATCH_EVENTS 8192
+/* How long the last in the queue may have to wait, and what may wait however slow the store is. */
+#define WAIT_MAX_NS 1000000
+#define ROOM_MIN 131072
 
 /* ---- a store that does as it is told ---- */
 
@@ -254,7 +257,9 @@ static struct bench *build(size_t bytes_max, int64_t age_max_ns, uint64_t newest
                                            .trim = store_trim,
                                            .bounds = store_bounds,
                                            .usage = store_usage};
-    struct hub_limits limits = {bytes_max, age_max_ns};
+    struct hub_limits limits = {.queue_bytes_max = bytes_max,
+                                .queue_age_max_ns = age_max_ns,
+                                .queue_wait_max_ns = WAIT_MAX_NS};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->store.base.ops = &ops;
@@ -376,6 +381,20 @@ static struct hub_op *begin_held(struct bench *bench)
     store_hold(&bench->store, true);
     submit(bench, op);
     store_await(&bench->store, 1);
+    return op;
+}
+
+/* The same with an operation of so many bytes, whichever append it is. */
+static struct hub_op *begin_held_bytes(struct bench *bench, size_t bytes)
+{
+    struct hub_op *op = make_op(&bench->ears[0], "S");
+    size_t appends_n = bench->store.appends_n;
+
+    assert_true(hub_admit(bench->hub, bytes, op));
+    op->bytes = bytes;
+    store_hold(&bench->store, true);
+    submit(bench, op);
+    store_await(&bench->store, appends_n + 1);
     return op;
 }
 
@@ -719,16 +738,16 @@ static void admits_so_many_bytes(void **state)
 
     (void)state;
     assert_int_equal(hub_start(bench->hub), 0);
-    assert_true(hub_admit(bench->hub, 600));
-    assert_false(hub_admit(bench->hub, 401));
-    assert_true(hub_admit(bench->hub, 400));
-    assert_false(hub_admit(bench->hub, 1));
+    assert_true(hub_admit(bench->hub, 600, NULL));
+    assert_false(hub_admit(bench->hub, 401, NULL));
+    assert_true(hub_admit(bench->hub, 400, NULL));
+    assert_false(hub_admit(bench->hub, 1, NULL));
     op->bytes = 600; /* as it was asked for: the answer counts it off */
     submit(bench, op);
     await_answers(&bench->ears[0], 1);
-    assert_false(hub_admit(bench->hub, 601));
-    assert_true(hub_admit(bench->hub, 600));
-    assert_false(hub_admit(bench->hub, 1));
+    assert_false(hub_admit(bench->hub, 601, NULL));
+    assert_true(hub_admit(bench->hub, 600, NULL));
+    assert_false(hub_admit(bench->hub, 1, NULL));
     free_op(op);
     tear_down(bench);
 }
@@ -739,8 +758,8 @@ static void admits_anything_when_nothing_waits(void **state)
     struct bench *bench = build(1000, FOR_EVER, 0);
 
     (void)state;
-    assert_true(hub_admit(bench->hub, 5000));
-    assert_false(hub_admit(bench->hub, 1));
+    assert_true(hub_admit(bench->hub, 5000, NULL));
+    assert_false(hub_admit(bench->hub, 1, NULL));
     tear_down(bench);
 }
 
@@ -752,11 +771,11 @@ static void counts_off_what_the_store_failed(void **state)
     (void)state;
     bench->store.result = -EIO;
     assert_int_equal(hub_start(bench->hub), 0);
-    assert_true(hub_admit(bench->hub, 1000));
+    assert_true(hub_admit(bench->hub, 1000, NULL));
     op->bytes = 1000;
     submit(bench, op);
     await_answers(&bench->ears[0], 1);
-    assert_true(hub_admit(bench->hub, 1000));
+    assert_true(hub_admit(bench->hub, 1000, NULL));
     free_op(op);
     tear_down(bench);
 }
@@ -768,19 +787,19 @@ static void admits_nothing_while_the_oldest_is_too_old(void **state)
 
     (void)state;
     assert_int_equal(hub_lag_ns(bench->hub), 0);
-    assert_true(hub_admit(bench->hub, 1));
+    assert_true(hub_admit(bench->hub, 1, NULL));
     assert_int_equal(hub_start(bench->hub), 0);
     int64_t before_ns = clock_mono_ns();
     op = begin_held(bench);
     while (hub_lag_ns(bench->hub) <= 1000000)
         assert_true(clock_mono_ns() - before_ns < INT64_C(10000000000));
-    assert_false(hub_admit(bench->hub, 1));
+    assert_false(hub_admit(bench->hub, 1, NULL));
     assert_true(hub_lag_ns(bench->hub) <= clock_mono_ns() - before_ns);
     store_hold(&bench->store, false);
     await_answers(&bench->ears[0], 1);
     while (hub_lag_ns(bench->hub) != 0)
         assert_true(clock_mono_ns() - before_ns < INT64_C(10000000000));
-    assert_true(hub_admit(bench->hub, 1));
+    assert_true(hub_admit(bench->hub, 1, NULL));
     free_op(op);
     tear_down(bench);
 }
@@ -809,6 +828,76 @@ static void the_age_of_the_oldest_is_kept_from_commit_to_commit(void **state)
     free_op(first);
     free_op(full);
     free_op(left);
+    tear_down(bench);
+}
+
+static void what_was_admitted_may_cost_more_or_less(void **state)
+{
+    struct bench *bench = build(1000, FOR_EVER, 0);
+
+    (void)state;
+    assert_true(hub_admit(bench->hub, 600, NULL));
+    hub_charge(bench->hub, 600, 900);
+    assert_true(hub_is_full(bench->hub, 101));
+    assert_false(hub_is_full(bench->hub, 100));
+    hub_charge(bench->hub, 900, 100);
+    assert_true(hub_admit(bench->hub, 900, NULL));
+    assert_false(hub_admit(bench->hub, 1, NULL));
+    hub_charge(bench->hub, 900, 0);
+    assert_true(hub_admit(bench->hub, 900, NULL));
+    tear_down(bench);
+}
+
+/* Commit so many bytes; the store takes `held_ns` at least. */
+static void commit_bytes(struct bench *bench, size_t bytes, int64_t held_ns)
+{
+    size_t before = bench->ears[0].answers_n;
+    struct hub_op *op = begin_held_bytes(bench, bytes);
+    int64_t until_ns = clock_mono_ns() + held_ns;
+
+    while (clock_mono_ns() < until_ns)
+        sched_yield();
+    store_hold(&bench->store, false);
+    await_answers(&bench->ears[0], before + 1);
+    free_op(op);
+}
+
+static void await_room(struct bench *bench, bool more, size_t room)
+{
+    int64_t until_ns = clock_mono_ns() + INT64_C(10000000000);
+
+    while (more ? hub_queue_room(bench->hub) <= room : hub_queue_room(bench->hub) != room) {
+        assert_true(clock_mono_ns() < until_ns);
+        if (more)
+            commit_bytes(bench, 1 << 20, 0);
+    }
+}
+
+/* The last in the queue is not to wait longer than WAIT_MAX_NS: 1 MiB took twenty times as long. */
+static void a_slow_store_leaves_less_room(void **state)
+{
+    struct bench *bench = start();
+
+    (void)state;
+    assert_true(hub_queue_room(bench->hub) == LOTS);
+    commit_bytes(bench, 1 << 20, 20 * WAIT_MAX_NS);
+    await_room(bench, false, ROOM_MIN);
+    assert_true(hub_admit(bench->hub, ROOM_MIN, NULL));
+    assert_false(hub_admit(bench->hub, 1, NULL));
+    hub_charge(bench->hub, ROOM_MIN, 0);
+    await_room(bench, true, ROOM_MIN); /* and a fast one gives it back */
+    tear_down(bench);
+}
+
+/* A small commit is nearly all sync, which does not grow with what there is to commit. */
+static void small_commits_say_nothing_of_the_pace(void **state)
+{
+    struct bench *bench = start();
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        commit_bytes(bench, 65535, 2 * WAIT_MAX_NS);
+    assert_true(hub_queue_room(bench->hub) == LOTS);
     tear_down(bench);
 }
 
@@ -882,7 +971,7 @@ static void after_a_stop_the_answer_is_at_once_and_no(void **state)
     hub_stop(bench->hub);
     for (size_t i = 0; i < 2; i++) {
         ops[i]->bytes = 500;
-        assert_true(hub_admit(bench->hub, 500));
+        assert_true(hub_admit(bench->hub, 500, NULL));
         STAILQ_INSERT_TAIL(&list, ops[i], link);
     }
     hub_submit(bench->hub, &list);
@@ -897,8 +986,8 @@ static void after_a_stop_the_answer_is_at_once_and_no(void **state)
         free_op(ops[i]);
     }
     assert_int_equal(bench->store.appends_n, 0);
-    assert_true(hub_admit(bench->hub, 1000)); /* counted off again */
-    assert_false(hub_admit(bench->hub, 1));
+    assert_true(hub_admit(bench->hub, 1000, NULL)); /* counted off again */
+    assert_false(hub_admit(bench->hub, 1, NULL));
     tear_down(bench);
 }
 
@@ -982,7 +1071,7 @@ static void *publish(void *arg)
         struct hub_op *op = make_op(publisher->ear, i % 5 ? "S" : "SE");
 
         publisher->ops[i] = op;
-        while (!hub_admit(publisher->bench->hub, op->bytes))
+        while (!hub_admit(publisher->bench->hub, op->bytes, NULL))
             publisher->refused_n++;
         submit(publisher->bench, op);
     }
@@ -1029,7 +1118,7 @@ static void many_publishers_have_one_order(void **state)
             free_op(op);
         }
     }
-    assert_true(hub_admit(bench->hub, 20000));
+    assert_true(hub_admit(bench->hub, 20000, NULL));
     tear_down(bench);
 }
 
@@ -1051,6 +1140,9 @@ int main(void)
         cmocka_unit_test(admits_anything_when_nothing_waits),
         cmocka_unit_test(counts_off_what_the_store_failed),
         cmocka_unit_test(admits_nothing_while_the_oldest_is_too_old),
+        cmocka_unit_test(what_was_admitted_may_cost_more_or_less),
+        cmocka_unit_test(a_slow_store_leaves_less_room),
+        cmocka_unit_test(small_commits_say_nothing_of_the_pace),
         cmocka_unit_test(the_age_of_the_oldest_is_kept_from_commit_to_commit),
         cmocka_unit_test(a_stop_answers_all_that_was_submitted),
         cmocka_unit_test(after_a_stop_the_answer_is_at_once_and_no),

@@ -130,9 +130,69 @@ static void an_empty_list_knows_nobody(void **state)
     assert_int_equal(origin_check("http://localhost", &list), ORIGIN_FOREIGN);
 }
 
+static void serves_by_name(void **state)
+{
+    char name[] = "www.example.org", with_port[] = "api.example.org:8443", v6[] = "[2001:db8::1]";
+    char word[] = "loopback", *names[] = {name, with_port, v6}, *words[] = {word};
+    const struct conf_list listed = {.items = names, .items_n = 3};
+    const struct conf_list loopback = {.items = words, .items_n = 1};
+    static const struct {
+        const char *host;
+        bool by_list, by_word;
+    } cases[] = {
+        {NULL, true, true},
+        {"", false, false},
+        {"www.example.org", true, false},
+        {"WWW.Example.ORG", true, false},
+        {"www.example.org:8080", true, false},
+        {"www.example.org:", false, false},
+        {"www.example.org:0", false, false},
+        {"www.example.org:65536", false, false},
+        {"www.example.org:80a", false, false},
+        {"www.example.org.", false, false},
+        {"example.org", false, false},
+        {"evil.www.example.org", false, false},
+        {"www.example.org.evil.example", false, false},
+        {"api.example.org:8443", true, false},
+        {"API.example.org:8443", true, false},
+        {"api.example.org", false, false},
+        {"api.example.org:844", false, false},
+        {"[2001:db8::1]", true, false},
+        {"[2001:DB8::1]:80", true, false},
+        {"[2001:db8::2]", false, false},
+        {"localhost", false, true},
+        {"localhost:8080", false, true},
+        {"LOCALHOST:8080", false, true},
+        {"localhost.", false, false},
+        {"localhost.evil.example", false, false},
+        {"127.0.0.1", false, true},
+        {"127.0.0.1:8080", false, true},
+        {"127.1.2.3", false, true},
+        {"127.0.0.1.evil.example", false, false},
+        {"127.1", false, false},
+        {"0177.0.0.1", false, false},
+        {"2130706433", false, false},
+        {"0.0.0.0", false, false},
+        {"[::1]", false, true},
+        {"[::1]:8080", false, true},
+        {"[::1", false, false},
+        {"[::1]x", false, false},
+        {"::1", false, false},
+        {"loopback", false, false},
+        {"evil.example", false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (origin_host_is_served(cases[i].host, &listed) != cases[i].by_list ||
+            origin_host_is_served(cases[i].host, &loopback) != cases[i].by_word)
+            fail_msg("%s", cases[i].host != NULL ? cases[i].host : "no Host");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(serves_by_name),
         cmocka_unit_test(compares_the_whole_origin),
         cmocka_unit_test(knows_loopback_origins_of_any_port),
         cmocka_unit_test(any_item_of_the_list_will_do),

@@ -145,52 +145,114 @@ static void wait_for(int fd, short events)
     assert_int_equal(poll(&poll_fd, 1, 10000), 1);
 }
 
-static void counts_what_a_tcp_peer_acknowledged(void **state)
+static struct peer_flow flow_of(int fd)
+{
+    struct peer_flow flow;
+
+    memset(&flow, 0xAA, sizeof(flow));
+    assert_int_equal(peer_flow(fd, &flow), 0);
+    return flow;
+}
+
+/* Until the kernel takes no more. */
+static size_t fill(int fd)
+{
+    char bytes[4096] = {0};
+    size_t sum = 0;
+    ssize_t n;
+
+    while ((n = send(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+        sum += (size_t)n;
+    assert_int_equal(errno, EAGAIN);
+    return sum;
+}
+
+static void says_nothing_is_outstanding_once_a_tcp_peer_has_it(void **state)
 {
     struct pair pair = tcp_pair();
-    int64_t before = -1, after = -1;
     char bytes[1000] = {0};
 
     (void)state;
-    assert_int_equal(peer_acknowledged(pair.ours, &before), 0);
+    assert_int_equal(flow_of(pair.ours).outstanding, 0);
     assert_int_equal(send(pair.ours, bytes, sizeof(bytes), 0), sizeof(bytes));
     assert_int_equal(recv(pair.theirs, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+    while (flow_of(pair.ours).outstanding > 0) /* the ACK may be a moment late */
+        ;
+    struct peer_flow flow = flow_of(pair.ours);
+    assert_int_equal(flow.acknowledged, 0); /* not asked for */
+    assert_false(flow.unanswered);
+    close_pair(pair);
+}
+
+static void counts_what_a_tcp_peer_acknowledged(void **state)
+{
+    struct pair pair = tcp_pair();
+    char bytes[65536];
+
+    (void)state;
+    size_t sum = fill(pair.ours);
+    struct peer_flow before, after;
     do
-        assert_int_equal(peer_acknowledged(pair.ours, &after), 0);
-    while (after < before + (int64_t)sizeof(bytes)); /* the ACK may be a moment late */
-    assert_int_equal(after, before + (int64_t)sizeof(bytes));
+        before = flow_of(pair.ours);
+    while (before.acknowledged == 0);
+    assert_true(before.outstanding > 0);
+    assert_true(before.outstanding + (uint64_t)before.acknowledged <= sum + 1);
+    while (recv(pair.theirs, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        ;
+    do
+        after = flow_of(pair.ours);
+    while (after.outstanding > 0 && after.acknowledged == before.acknowledged);
+    assert_true(after.outstanding == 0 || after.acknowledged > before.acknowledged);
+    close_pair(pair);
+}
+
+/* It is in no hurry, but its kernel answers: that is no peer who vanished. */
+static void a_tcp_peer_that_does_not_read_answers(void **state)
+{
+    struct pair pair = tcp_pair();
+
+    (void)state;
+    fill(pair.ours);
+    for (int i = 0; i < 30; i++) {
+        struct peer_flow flow = flow_of(pair.ours);
+
+        assert_true(flow.outstanding > 0);
+        assert_false(flow.unanswered);
+        assert_true(flow.silent_ms < 2000);
+        usleep(20000);
+    }
     close_pair(pair);
 }
 
 static void tells_what_a_unix_peer_left_unread(void **state)
 {
     struct pair pair = unix_pair();
-    int64_t empty = 1, full = 1, less = 1;
     char bytes[1000] = {0};
 
     (void)state;
-    assert_int_equal(peer_acknowledged(pair.ours, &empty), 0);
-    assert_int_equal(empty, 0);
+    assert_int_equal(flow_of(pair.ours).outstanding, 0);
     assert_int_equal(send(pair.ours, bytes, 100, 0), 100);
     assert_int_equal(send(pair.ours, bytes, 100, 0), 100);
-    assert_int_equal(peer_acknowledged(pair.ours, &full), 0);
-    assert_true(full <= -200);
+    struct peer_flow full = flow_of(pair.ours);
+    assert_true(full.outstanding >= 200);
+    assert_int_equal(full.acknowledged, -(int64_t)full.outstanding);
     assert_int_equal(recv(pair.theirs, bytes, 100, 0), 100);
-    assert_int_equal(peer_acknowledged(pair.ours, &less), 0);
-    assert_true(less > full && less < 0);
+    struct peer_flow less = flow_of(pair.ours);
+    assert_true(less.acknowledged > full.acknowledged && less.outstanding > 0);
+    assert_int_equal(less.silent_ms, 0);
+    assert_false(less.unanswered);
     assert_int_equal(recv(pair.theirs, bytes, 100, 0), 100);
-    assert_int_equal(peer_acknowledged(pair.ours, &empty), 0);
-    assert_int_equal(empty, 0);
+    assert_int_equal(flow_of(pair.ours).outstanding, 0);
     close_pair(pair);
 }
 
 static void says_so_when_it_is_no_socket(void **state)
 {
-    int64_t bytes = 77;
+    struct peer_flow flow = {.outstanding = 77};
 
     (void)state;
-    assert_int_equal(peer_acknowledged(-1, &bytes), -EBADF);
-    assert_int_equal(bytes, 77);
+    assert_int_equal(peer_flow(-1, &flow), -EBADF);
+    assert_int_equal(flow.outstanding, 77);
 }
 
 static void tells_what_became_of_a_tcp_peer(void **state)
@@ -262,7 +324,9 @@ int main(void)
         cmocka_unit_test(reads_and_writes_addresses),
         cmocka_unit_test(the_same_address_is_the_same_bytes),
         cmocka_unit_test(a_unix_socket_has_no_address),
+        cmocka_unit_test(says_nothing_is_outstanding_once_a_tcp_peer_has_it),
         cmocka_unit_test(counts_what_a_tcp_peer_acknowledged),
+        cmocka_unit_test(a_tcp_peer_that_does_not_read_answers),
         cmocka_unit_test(tells_what_a_unix_peer_left_unread),
         cmocka_unit_test(says_so_when_it_is_no_socket),
         cmocka_unit_test(tells_what_became_of_a_tcp_peer),

@@ -1,76 +1,208 @@
 /* SPDX-License-Identifier: MIT */
-/* What counts as standing still, and what as too slow, to the millisecond. */
+/* Who is judged to stall or to have vanished, and when, from made-up figures of the kernel. */
 #include "config.h"
 #include "progress.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
-#define BEGUN_MS 7000
+#define T 30000
+#define V 18000
 
-static struct progress begun(int64_t bytes)
+static const struct progress_limits limits = {.stall_ms = T, .vanish_ms = V};
+
+/* A peer that had acknowledged so much, and was last heard so long ago. */
+static struct peer_flow flow(int64_t acknowledged, int64_t silent_ms)
+{
+    return (struct peer_flow){
+        .outstanding = 100, .acknowledged = acknowledged, .silent_ms = silent_ms};
+}
+
+static struct peer_flow gone(int64_t acknowledged, int64_t silent_ms)
+{
+    struct peer_flow made = flow(acknowledged, silent_ms);
+
+    made.unanswered = true;
+    return made;
+}
+
+static enum progress_verdict look(struct progress *progress, struct peer_flow flow, int64_t now_ms)
+{
+    return progress_look(progress, &flow, &limits, now_ms);
+}
+
+static void all_acknowledged_is_clear(void **state)
 {
     struct progress progress;
 
-    progress_begin(&progress, BEGUN_MS, bytes);
-    return progress;
+    (void)state;
+    progress_begin(&progress, 1000);
+    assert_int_equal(look(&progress, (struct peer_flow){0}, 2000), PROGRESS_CLEAR);
+    /* whatever was before */
+    progress_begin(&progress, 1000);
+    assert_int_equal(look(&progress, flow(5, 0), 2000), PROGRESS_MOVES);
+    assert_int_equal(look(&progress, (struct peer_flow){0}, 1000000), PROGRESS_CLEAR);
 }
 
-static void test_still_since_the_last_change(void **state)
+static void stalls_when_nothing_new_came_for_the_time(void **state)
 {
-    struct progress progress = begun(10);
+    struct progress progress;
 
     (void)state;
-    assert_int_equal(progress_still_ms(&progress, BEGUN_MS + 300), 300);
-    progress_note(&progress, BEGUN_MS + 400, 10);
-    assert_int_equal(progress_still_ms(&progress, BEGUN_MS + 400), 400);
-    progress_note(&progress, BEGUN_MS + 500, 11);
-    assert_int_equal(progress_still_ms(&progress, BEGUN_MS + 700), 200);
-    /* what waits unread on a unix socket is counted backwards, and may come and go */
-    progress_note(&progress, BEGUN_MS + 800, -50);
-    assert_int_equal(progress_still_ms(&progress, BEGUN_MS + 800), 0);
+    progress_begin(&progress, 0);
+    /* at the first look it answers a probe; that may have been the last thing it took */
+    assert_int_equal(look(&progress, flow(500, 100), 1000), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 900);
+    assert_int_equal(look(&progress, flow(500, 100), 2000), PROGRESS_WAITS);
+    assert_int_equal(look(&progress, flow(500, 5000), 900 + T - 1), PROGRESS_WAITS);
+    assert_int_equal(look(&progress, flow(500, 5000), 900 + T), PROGRESS_STALLED);
 }
 
-static void test_nobody_is_slow_within_the_grace(void **state)
+static void a_byte_in_time_is_enough(void **state)
 {
-    struct progress progress = begun(0);
+    struct progress progress;
+    int64_t now_ms = 1000;
 
     (void)state;
-    assert_false(progress_is_slow(&progress, BEGUN_MS, 1000));
-    assert_false(progress_is_slow(&progress, BEGUN_MS + PROGRESS_GRACE_MS, 1000));
-    assert_true(progress_is_slow(&progress, BEGUN_MS + PROGRESS_GRACE_MS + 1, 1000));
+    progress_begin(&progress, 0);
+    for (int64_t acknowledged = 1; acknowledged < 100; acknowledged++) {
+        assert_int_equal(look(&progress, flow(acknowledged, 0), now_ms), PROGRESS_MOVES);
+        assert_int_equal(look(&progress, flow(acknowledged, 0), now_ms + T - 1), PROGRESS_WAITS);
+        now_ms += T;
+    }
 }
 
-static void test_slow_is_below_the_rate_on_the_whole(void **state)
+/* What moved between two looks moved at the latest when the peer was last heard. */
+static void time_counts_from_the_acknowledgement_not_from_the_look(void **state)
 {
-    struct progress progress = begun(500);
-    int64_t now_ms = BEGUN_MS + PROGRESS_GRACE_MS + 2000;
+    struct progress progress;
 
     (void)state;
-    progress_note(&progress, BEGUN_MS + 1, 500 + 1999);
-    assert_true(progress_is_slow(&progress, now_ms, 1000));
-    progress_note(&progress, BEGUN_MS + 2, 500 + 2000);
-    assert_false(progress_is_slow(&progress, now_ms, 1000));
-    assert_true(progress_is_slow(&progress, now_ms + 1, 1000));
+    progress_begin(&progress, 0);
+    look(&progress, flow(1, 0), 1000);
+    assert_int_equal(look(&progress, flow(2, 800), 2000), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 1200);
+    assert_int_equal(look(&progress, flow(2, 800), 1200 + T), PROGRESS_STALLED);
 }
 
-static void test_no_rate_is_no_bound(void **state)
+static void time_never_counts_from_before_the_first_byte(void **state)
 {
-    struct progress progress = begun(0);
+    struct progress progress;
 
     (void)state;
-    assert_false(progress_is_slow(&progress, INT64_MAX / 2, 0));
+    progress_begin(&progress, 3600000); /* an hour without a byte in either direction */
+    assert_int_equal(look(&progress, gone(1, 3600000), 3601000), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 3600000);
+    assert_int_equal(look(&progress, gone(1, 3600000 + V - 1), 3600000 + V - 1), PROGRESS_WAITS);
+    assert_int_equal(look(&progress, gone(1, 3600000 + V), 3600000 + V), PROGRESS_VANISHED);
+}
+
+static void who_answers_has_not_vanished(void **state)
+{
+    struct progress progress;
+
+    (void)state;
+    progress_begin(&progress, 0);
+    look(&progress, flow(1, 0), 1000);
+    /* a probe was answered, and the next is not due yet */
+    assert_int_equal(look(&progress, flow(1, V + 1000), 1000 + V + 1000), PROGRESS_WAITS);
+    /* the answer to the next came a while ago */
+    assert_int_equal(look(&progress, gone(1, V - 1), 1000 + V + 2000), PROGRESS_WAITS);
+    /* in the end it takes too long all the same, for another reason */
+    assert_int_equal(look(&progress, flow(1, V + 1000), 1000 + T), PROGRESS_STALLED);
+}
+
+static void vanishing_is_the_better_reason(void **state)
+{
+    struct progress_limits both = {.stall_ms = 5000, .vanish_ms = 5000};
+    struct peer_flow silent = gone(1, 6000);
+    struct progress progress;
+
+    (void)state;
+    progress_begin(&progress, 0);
+    look(&progress, gone(1, 1000), 1000);
+    assert_int_equal(progress_look(&progress, &silent, &both, 6000), PROGRESS_VANISHED);
+    both.vanish_ms = 7000;
+    assert_int_equal(progress_look(&progress, &silent, &both, 6000), PROGRESS_STALLED);
+}
+
+/* After a night's sleep of the gateway nobody is judged by what it did not see. */
+static void the_first_look_judges_nobody(void **state)
+{
+    struct progress progress;
+
+    (void)state;
+    progress_begin(&progress, 0);
+    assert_int_equal(look(&progress, gone(1, 10 * T), 10 * T), PROGRESS_MOVES);
+}
+
+static void looks_again_at_the_limit(void **state)
+{
+    static const struct {
+        int64_t since_ms, now_ms, due_ms;
+    } cases[] = {
+        {0, 1000, 1000 + PROGRESS_LOOK_MS},
+        {0, V - PROGRESS_LOOK_MS, V},
+        {0, V - PROGRESS_LOOK_MS + 1, V},
+        {0, V - 1, V},
+        {0, V, V + PROGRESS_LOOK_MS}, /* over, but for a peer that answers nothing came of it */
+        {0, T - 1, T},
+        {0, T - PROGRESS_LOOK_MS - 1, T - 1},
+        {500, 1000, 1000 + PROGRESS_LOOK_MS},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct progress progress = {.since_ms = cases[i].since_ms, .looked = true};
+
+        assert_int_equal(progress_due_ms(&progress, &limits, cases[i].now_ms), cases[i].due_ms);
+    }
+}
+
+/* Peers of every kind, looked at as progress_due_ms() has it: nobody goes before the time, and
+ * nobody stays for two seconds more. */
+static void judges_exactly(void **state)
+{
+    (void)state;
+    srandom(4);
+    for (int round = 0; round < 20000; round++) {
+        int64_t last_new_ms = random() % 60000, probe_ms = 200 + random() % 2000;
+        struct progress progress;
+        int64_t now_ms = 0;
+        enum progress_verdict verdict;
+
+        progress_begin(&progress, 0);
+        do {
+            now_ms = progress_due_ms(&progress, &limits, now_ms) + random() % 500;
+            /* one byte every 100 ms until it stops; then only answers to probes */
+            int64_t acknowledged = (now_ms < last_new_ms ? now_ms : last_new_ms) / 100;
+            int64_t heard_ms = now_ms <= last_new_ms
+                                   ? now_ms - now_ms % 100
+                                   : (now_ms - last_new_ms) / probe_ms * probe_ms + last_new_ms;
+
+            verdict = look(&progress, flow(acknowledged, now_ms - heard_ms), now_ms);
+        } while (verdict != PROGRESS_STALLED);
+        last_new_ms -= last_new_ms % 100;
+        assert_in_range(now_ms - last_new_ms, T, T + 2000);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_still_since_the_last_change),
-        cmocka_unit_test(test_nobody_is_slow_within_the_grace),
-        cmocka_unit_test(test_slow_is_below_the_rate_on_the_whole),
-        cmocka_unit_test(test_no_rate_is_no_bound),
+        cmocka_unit_test(all_acknowledged_is_clear),
+        cmocka_unit_test(stalls_when_nothing_new_came_for_the_time),
+        cmocka_unit_test(a_byte_in_time_is_enough),
+        cmocka_unit_test(time_counts_from_the_acknowledgement_not_from_the_look),
+        cmocka_unit_test(time_never_counts_from_before_the_first_byte),
+        cmocka_unit_test(who_answers_has_not_vanished),
+        cmocka_unit_test(vanishing_is_the_better_reason),
+        cmocka_unit_test(the_first_look_judges_nobody),
+        cmocka_unit_test(looks_again_at_the_limit),
+        cmocka_unit_test(judges_exactly),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

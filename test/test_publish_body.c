@@ -20,7 +20,7 @@
 #define TEN(x) x x x x x x x x x x
 #define LETTERS "abcdefghij"
 
-static const struct publish_limits limits = {EVENT_BYTES_MAX, DEPTH_MAX, NULL, 0};
+static const struct publish_limits limits = {EVENT_BYTES_MAX, DEPTH_MAX, NULL, 0, NULL};
 
 /* Read a copy that ends where the text ends and is gone afterwards. */
 static bool read_bytes(const char *text, size_t text_n, struct publish_body *ret_body,
@@ -663,7 +663,7 @@ static void a_digest_is_of_what_was_said(void **state)
 
 static void a_key_from_the_header_is_for_one_event(void **state)
 {
-    static const struct publish_limits with_key = {1000, 64, "head", 4};
+    static const struct publish_limits with_key = {1000, 64, "head", 4, NULL};
     struct publish_body body;
     struct problem problem;
 

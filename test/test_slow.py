@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Whoever is slow ends at a deadline that nothing moves: heads, the first and the later ones,
-bodies, answers, and connections that rest.  `make slowtest` does it with thousands."""
+bodies, answers, and connections that rest.  `make driptest` does it with thousands."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ import pytest
 import wire
 from conftest import program_path
 
-SLOW = pathlib.Path(__file__).resolve().parent / "load" / "slow.py"
+DRIP = pathlib.Path(__file__).resolve().parent / "load" / "drip.py"
 
 
 def test_slow_heads_bodies_and_noise_by_the_hundred():
-    """The program of `make slowtest`, with fewer."""
+    """The program of `make driptest`, with fewer."""
     done = subprocess.run(
-        [sys.executable, str(SLOW), "--sockets", str(wire.fewer(1000, 200)), "--bodies",
+        [sys.executable, str(DRIP), "--sockets", str(wire.fewer(1000, 200)), "--bodies",
          str(wire.fewer(200, 50)), "--noise", str(wire.fewer(1000, 200)), "--healthy", "0"],
         env=dict(os.environ, BUGLE=program_path()), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -20,17 +20,17 @@ import wire
 
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 QUIET_SECONDS = 1.5
-PRELUDE = b"GET /healthz HTTP/1.1\r\nHost: front\r\n\r\n"
+PRELUDE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 TARGET = b"/api/push?topic=seen"
 LINE = b"POST " + TARGET + b" HTTP/1.1\r\n"
-HOST = b"Host: front\r\n"
+HOST = b"Host: localhost\r\n"
 
 
 def hidden(label):
     """The request that must never be one; its data tells the case."""
     data = label.encode()
-    return (b"POST /api/push?topic=hidden HTTP/1.1\r\nHost: front\r\nContent-Length: %d\r\n\r\n%s"
+    return (b"POST /api/push?topic=hidden HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
             % (len(data), data))
 
 

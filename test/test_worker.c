@@ -88,7 +88,8 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->history = history_memory_new(&limits);
@@ -512,15 +513,51 @@ static void runs_sooner_classes_first(void **state)
     run_plan(start(), &plan, "ntfm");
 }
 
-static void replay_comes_after_all_that_is_live(void **state)
+static void what_is_late_comes_after_all_that_is_live(void **state)
 {
     struct task replay = TASK(.letter = 'r', .last = true), few = TASK(.letter = 'f');
-    struct task many = TASK(.letter = 'm'), now = TASK(.letter = 'n');
-    struct plan plan = {.tasks = {&replay, &many, &few, &now},
-                        .classes = {WORKER_REPLAY, WORKER_MANY, WORKER_FEW, WORKER_NOW}};
+    struct task many = TASK(.letter = 'm'), now = TASK(.letter = 'n'), new = TASK(.letter = 'c');
+    struct plan plan = {
+        .tasks = {&replay, &new, &many, &few, &now},
+        .classes = {WORKER_REPLAY, WORKER_NEW, WORKER_MANY, WORKER_FEW, WORKER_NOW}};
 
     (void)state;
-    run_plan(start(), &plan, "nfmr");
+    run_plan(start(), &plan, "nfmcr");
+}
+
+/* What a job of a late class queues for its own class is served in the same slice. */
+static void enqueue_new(struct task *task)
+{
+    task->other->bench = task->bench;
+    worker_enqueue(task->bench->worker, &task->other->job, WORKER_NEW);
+}
+
+static void a_late_slice_takes_what_comes_meanwhile(void **state)
+{
+    struct task cell = TASK(.letter = 'c');
+    struct task gate = TASK(.letter = 'g', .also = enqueue_new, .other = &cell);
+    struct task replay = TASK(.letter = 'r', .last = true);
+    struct plan plan = {.tasks = {&replay, &gate}, .classes = {WORKER_REPLAY, WORKER_NEW}};
+
+    (void)state;
+    run_plan(start(), &plan, "gcr");
+}
+
+static void note_new_jobs(struct task *task)
+{
+    bool there = worker_has_jobs(task->bench->worker, WORKER_NEW);
+
+    note(task->bench, there ? 'y' : 'n');
+}
+
+static void knows_whether_a_class_has_jobs(void **state)
+{
+    struct task before = TASK(.letter = 'f', .also = note_new_jobs);
+    struct task new = TASK(.letter = 'c', .also = note_new_jobs, .last = true);
+    struct plan plan = {.tasks = {&new, &before}, .classes = {WORKER_NEW, WORKER_FEW}};
+
+    (void)state;
+    run_plan(start(), &plan, "fycn");
 }
 
 static void replay_moves_to_a_sooner_class_like_others(void **state)
@@ -537,10 +574,10 @@ static void replay_moves_to_a_sooner_class_like_others(void **state)
 static void replay_has_its_turn_beside_a_flush_without_end(void **state)
 {
     struct bench *bench = build();
-    struct task replay = TASK(.letter = 'r', .more = 2, .last = true);
-    struct task one = TASK(.letter = '1', .takes_ns = 6 * MILLISECOND);
-    struct task two = TASK(.letter = '2', .takes_ns = 6 * MILLISECOND);
-    struct task three = TASK(.letter = '3', .takes_ns = 6 * MILLISECOND);
+    struct task replay = TASK(.letter = 'r', .takes_ns = 2 * MILLISECOND, .more = 2, .last = true);
+    struct task one = TASK(.letter = '1', .takes_ns = 11 * MILLISECOND);
+    struct task two = TASK(.letter = '2', .takes_ns = 11 * MILLISECOND);
+    struct task three = TASK(.letter = '3', .takes_ns = 11 * MILLISECOND);
     struct plan plan = {.tasks = {&replay, &one, &two, &three},
                         .classes = {WORKER_REPLAY, WORKER_MANY, WORKER_MANY, WORKER_MANY}};
 
@@ -749,7 +786,9 @@ int main(void)
         cmocka_unit_test(what_a_flush_publishes_leaves_at_once),
         cmocka_unit_test(frees_the_batches_it_never_served),
         cmocka_unit_test(runs_sooner_classes_first),
-        cmocka_unit_test(replay_comes_after_all_that_is_live),
+        cmocka_unit_test(what_is_late_comes_after_all_that_is_live),
+        cmocka_unit_test(a_late_slice_takes_what_comes_meanwhile),
+        cmocka_unit_test(knows_whether_a_class_has_jobs),
         cmocka_unit_test(replay_moves_to_a_sooner_class_like_others),
         cmocka_unit_test(replay_has_its_turn_beside_a_flush_without_end),
         cmocka_unit_test(a_queued_job_moves_only_to_a_sooner_class),

@@ -1,109 +1,166 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A table of medians from the JSON of `bugle bench`, as run.sh leaves it.
+"""From the JSON of the runs to medians, ratios, a table, and whether the bounds hold.
 
-    table.py FOLDER [SERVER...]
-
-The folder holds CASE.SERVER.ROUND.json.  The first server is compared with each of the others; a
-ratio is the median of the ratios of each round, so that what slows a whole round cancels out.
+The folder of results holds ROW.SERVER.ROUND.json and machine.json.  A ratio is the median of the
+ratios of each round, so that what slows a whole round cancels out.
 """
 
 import json
 import pathlib
 import statistics
-import sys
 
-# What each case shows: label, path in the JSON, digits, whether a ratio makes sense.
-LATENCY = [("latency p50, ms", ("latency", "p50_us"), 3, True, 1e-3),
-           ("latency p99, ms", ("latency", "p99_us"), 3, True, 1e-3)]
-DELIVERY = ("CPU a delivery, us", ("server", "cpu_us_per_delivery"), 2, True, 1)
-EVENT = ("CPU an event, us", ("server", "cpu_us_per_event"), 2, True, 1)
-LOST = ("lost", ("deliveries", "lost"), 0, False, 1)
-RATE = ("deliveries/s", ("window", "deliveries_per_s"), 0, True, 1)
-EVENTS = ("events/s", ("window", "events_per_s"), 0, True, 1)
-REFUSED = ("refused", ("events", "refused"), 0, False, 1)
-CASES = {
-    "broadcast": ("1,000 streams, one topic, 50 events/s", [DELIVERY, *LATENCY, LOST]),
-    "burst": ("1,000 streams, one topic, 400 events/s",
-              [RATE, ("unsent", ("events", "unsent"), 0, False, 1), DELIVERY, *LATENCY, LOST]),
-    "fastest": ("1,000 streams, one topic, as fast as it goes", [RATE, DELIVERY, *LATENCY, LOST]),
-    "targeted": ("many streams, a topic each, 500 events/s", [EVENT, *LATENCY, LOST]),
-    "idle": ("many streams, idle",
-             [("private memory a stream, bytes", ("server", "private_per_stream"), 0, True, 1),
-              ("CPU, % of a core", ("server", "cpu_percent"), 3, True, 1),
-              ("streams connected in, s", ("streams", "connect_s"), 2, True, 1)]),
-    "publish": ("64 connections publish single events", [EVENTS, EVENT, REFUSED]),
-    "batch": ("64 connections publish batches of 100", [EVENTS, EVENT, REFUSED]),
-}
+from rows import BOUNDS, ROWS, TITLES, Load
+
+COLUMNS = ("bugle", "sqlite", "nchan", "go", "floor")
+RATIOS = (("nchan", "to nchan"), ("floor", "to floor"))
+FOOT = """\
+Medians of {rounds}, the servers in turn, server and load pinned to a core each.  A ratio
+is the median of the ratios of each round, Bugle's figure over the other's.  Latency counts from
+the moment an event was due.  CPU is what the kernel charges the server's processes, and on
+loopback a sender pays for the receiver's TCP too.  `on disk` is Bugle with its history in SQLite,
+synced before the publisher gets its answer; the other columns keep nothing beyond memory, and the
+Go hub and the floor, a bare send() for each delivery, keep nothing at all.
+"""
 
 
-def read(folder):
-    """Runs by case and server, each a dict by round."""
-    runs = {}
-    for path in sorted(folder.glob("*.*.*.json")):
-        case, server, number, _ = path.name.split(".")
-        if path.stat().st_size:
-            runs.setdefault((case, server), {})[int(number)] = json.loads(path.read_text())
-    return runs
+class Results:
+    """All runs of a folder."""
 
+    def __init__(self, runs, machine=None):
+        self.runs = runs  # {(row, server): {round: report}}
+        self.machine = machine or {}
+        self.load = Load(**self.machine.get("load", {}))
 
-def values(runs, path, scale):
-    """One number by round."""
-    found = {}
-    for number, run in runs.items():
-        value = run
-        for name in path:
-            value = value and value.get(name)
-        if value is not None:
-            found[number] = value * scale
-    return found
+    @classmethod
+    def read(cls, folder):
+        folder = pathlib.Path(folder)
+        runs = {}
+        for path in sorted(folder.glob("*.*.*.json")):
+            row, server, number, _ = path.name.split(".")
+            runs.setdefault((row, server), {})[int(number)] = json.loads(path.read_text())
+        machine = folder / "machine.json"
+        return cls(runs, json.loads(machine.read_text()) if machine.exists() else {})
 
+    def values(self, row, server, figure):
+        """One number by round."""
+        found = {}
+        for number, value in self.runs.get((row, server), {}).items():
+            for name in figure.path:
+                nothing = not isinstance(value, dict) or value.get("count") == 0
+                value = None if nothing else value.get(name)
+            if value is not None:
+                found[number] = value * figure.scale
+        return found
 
-def median(found):
-    return statistics.median(found.values()) if found else None
+    def median(self, row, server, figure):
+        found = self.values(row, server, figure)
+        return statistics.median(found.values()) if found else None
 
+    def ratio(self, row, server, figure, to, to_row=None):
+        found = self.values(row, server, figure)
+        other = self.values(to_row or row, to, figure)
+        each = [found[number] / other[number] for number in found if other.get(number)]
+        return statistics.median(each) if each else None
 
-def ratio(found, other):
-    each = [found[number] / other[number] for number in found if other.get(number)]
-    return statistics.median(each) if each else None
+    def rounds(self, row):
+        """How many rounds every server of the row has."""
+        return min((len(self.runs.get((row, server), {})) for server in ROWS[row].servers))
+
+    def next_round(self, row):
+        return max((max(self.runs.get((row, server), {0: None}))
+                    for server in ROWS[row].servers)) + 1
+
+    def fill(self, words):
+        """With how many streams there were."""
+        return words.format(some=f"{self.load.some:,}", many=f"{self.load.many:,}",
+                            half=f"{self.load.many // 2:,}")
+
+    def title(self, row):
+        return self.fill(ROWS[row].title)
 
 
 def show(value, digits):
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def rows(runs, servers):
-    first, others = servers[0], servers[1:]
-    for case, (title, figures) in CASES.items():
-        if not any((case, server) in runs for server in servers):
+def show_ratio(value):
+    return "" if value is None else show(value, 0 if value >= 100 else 1 if value >= 10 else 2)
+
+
+def show_short(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def compared_line(results, row, figure):
+    cells = [show(results.median(row, server, figure), figure.digits)
+             if server in ROWS[row].servers else "" for server in COLUMNS]
+    ratios = [show_ratio(results.ratio(row, "bugle", figure, other)) if figure.compared else ""
+              for other, _ in RATIOS]
+    return ["  " + figure.label, *cells, *ratios]
+
+
+def lines_of(results, row):
+    """A row with columns of its own has a line for each of its servers."""
+    for figure in ROWS[row].figures:
+        if "bugle" in ROWS[row].servers:
+            yield compared_line(results, row, figure)
             continue
-        yield [f"{case}: {title}"]
-        for label, path, digits, compared, scale in figures:
-            found = {server: values(runs.get((case, server), {}), path, scale)
-                     for server in servers}
-            row = ["  " + label]
-            row += [show(median(found[server]), digits) for server in servers]
-            row += [show(ratio(found[first], found[server]) if compared else None, 2)
-                    for server in others]
-            spread = found[first].values()
-            row.append(f"{show(min(spread), digits)} - {show(max(spread), digits)}"
-                       if spread else "-")
-            yield row
+        for server in ROWS[row].servers:
+            value = show(results.median(row, server, figure), figure.digits)
+            yield [f"  {figure.label}, {TITLES[server]}", value, *[""] * (len(COLUMNS) + 1)]
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1])
-    runs = read(folder)
-    servers = sys.argv[2:] or sorted({server for _, server in runs})
-    head = ["median", *servers, *[f"{servers[0]} / {other}" for other in servers[1:]],
-            f"{servers[0]} from - to"]
-    table = list(rows(runs, servers))
-    wide = [max(len(row[i]) for row in [head, *table] if len(row) > 1) for i in range(len(head))]
-    print("  ".join([head[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(head[1:], wide[1:]))]))
-    for row in table:
-        cells = zip(row[1:], wide[1:])
-        print("  ".join([row[0].ljust(wide[0]), *(cell.rjust(w) for cell, w in cells)]).rstrip())
+def table(results):
+    head = ["", *(TITLES[server] for server in COLUMNS), *(title for _, title in RATIOS)]
+    lines = [head]
+    for row in ROWS:
+        if any((row, server) in results.runs for server in ROWS[row].servers):
+            lines += [[results.title(row)], *lines_of(results, row)]
+    wide = [max(len(line[i]) for line in lines if len(line) > 1) for i in range(len(head))]
+    text = ""
+    for line in lines:
+        cells = [line[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(line[1:], wide[1:]))]
+        text += "  ".join(cells).rstrip() + "\n"
+    return text
 
 
-if __name__ == "__main__":
-    main()
+def describe(machine):
+    """What it was measured on, a line each."""
+    load = machine.get("load", {})
+    lines = [machine[name] for name in ("processor", "memory", "system") if machine.get(name)]
+    lines += [text for text in machine.get("versions", []) if text]
+    if load:
+        lines.append(f"windows of {load['seconds']:g} s, events with 100 bytes of data")
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def document(results):
+    """The whole of doc/benchmarks.txt."""
+    least = min(results.rounds(row) for row in ROWS)
+    rounds = "one round" if least == 1 else f"{least} rounds"
+    return ("Bugle beside its peers\n======================\n\n"
+            f"Made by `make bench` on {results.machine.get('date', 'an unknown day')}:\n\n"
+            f"{describe(results.machine)}\n{table(results)}\n{FOOT.format(rounds=rounds)}")
+
+
+def held(results, bound):
+    """The number that a bound is about; None when it was not measured."""
+    if bound.to or bound.to_row:
+        return results.ratio(bound.row, bound.server, bound.figure, bound.to or bound.server,
+                             bound.to_row)
+    return results.median(bound.row, bound.server, bound.figure)
+
+
+def bounds(results):
+    """A line for each bound; whether all that could be judged hold."""
+    text, good = "", True
+    for bound in BOUNDS:
+        value = held(results, bound)
+        if value is None:
+            text += f"not measured  {bound.says()}\n"
+            continue
+        most = bound.figure.best == "most" and not bound.to_row
+        holds = value >= bound.limit if most else value <= bound.limit
+        good = good and holds
+        text += f"{'holds' if holds else 'FAILS':12}  {bound.says()}: {show_short(value)}\n"
+    return text, good

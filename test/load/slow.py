@@ -1,251 +1,113 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Slow heads, slow bodies and noise, beside clients that behave.
+"""Clients that read so many bytes a second and no more, for longer than any timeout.
 
-    make slowtest SLOW_ARGS='--sockets 1000'
-
-5,000 sockets send an endless head, one byte a second: all must be closed within limits.header_timeout
-and a tick, and none may cost more than 2 KB of the gateway's memory.  As many slow bodies as there
-is room for: closed at their least rate.  Random openings: answered or closed, and the gateway goes
-on.  Meanwhile events are published and read at a steady rate; their latency is told for each part.
+They fall ever farther behind, from the ring to the history, and are not cut.  In the end they read
+as fast as they can, and every event must be there.
 """
 
-import argparse
-import json
-import os
+import contextlib
+import io
 import pathlib
-import random
-import resource
-import selectors
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
 
-import wire  # noqa: E402
-from conftest import Gateway, program_path  # noqa: E402
+import crowd  # noqa: E402
+from conftest import Gateway  # noqa: E402
 
-TICK_SECONDS = 0.25
-# How late a close may be seen by one Python program that drips on thousands of sockets.
-LATE_SECONDS = 1.0
-BYTES_MAX = 2048
-HEAD = b"GET /" + b"x" * 1000 + b" HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 4000
-BODY_HEAD = (b"POST /api/push?topic=slow HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
-             b"Content-Length: 20000\r\n\r\n")
+# A window of some hundred bytes: what a client acknowledges follows what it reads.  With the usual
+# buffers a kernel takes 60 KB at once and then nothing for as long as that lasts the reader.
+RECEIVE_BUFFER = 1
+SEGMENT = 536
+TOPIC = "news"
 
 
-class Drip:
-    """A socket that sends a byte a second until it is closed."""
+class Slow:
+    """Reads so many bytes a second, a little at a time."""
 
-    def __init__(self, address, opening, rest):
-        self.socket = socket.socket()
-        self.socket.connect(address)
-        self.socket.setblocking(False)
-        self.begun = time.monotonic()
-        self.rest = rest
-        self.sent = 0
-        self.answer = b""
-        self.closed_after = None
-        if opening:
-            self.socket.send(opening)
+    def __init__(self, client, rate, begun):
+        self.client, self.rate, self.begun = client, rate, begun
 
-    def drip(self):
-        try:
-            self.socket.send(self.rest[self.sent % len(self.rest):][:1])
-            self.sent += 1
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-
-    def read(self):
-        try:
-            data = self.socket.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self.answer += data
-        if not data:
-            self.close()
-
-    def close(self):
-        if self.closed_after is None:
-            self.closed_after = time.monotonic() - self.begun
-            self.socket.close()
+    def tick(self):
+        due = int((time.monotonic() - self.begun) * self.rate) - self.client.bytes
+        if due >= 64 and not self.client.ended:
+            self.client.read(due)
 
 
-def drip_all(drips, until, at_peak=lambda: None):
-    """A byte a second on each, evenly spread, until all are closed or the time is over."""
-    with selectors.DefaultSelector() as selector:
-        for drip in drips:
-            selector.register(drip.socket, selectors.EVENT_READ, drip)
-        turn, next_turn, peaked = 0, time.monotonic(), False
-        while time.monotonic() < until and any(d.closed_after is None for d in drips):
-            for key, _ in selector.select(max(0, min(0.1, next_turn - time.monotonic()))):
-                number = key.fd
-                key.data.read()
-                if key.data.closed_after is not None:
-                    selector.unregister(number)
-            if time.monotonic() < next_turn:
-                continue
-            for drip in drips[turn % 10::10]:
-                if drip.closed_after is None:
-                    number = drip.socket.fileno()
-                    drip.drip()
-                    if drip.closed_after is not None:
-                        selector.unregister(number)
-            turn, next_turn = turn + 1, max(next_turn + 0.1, time.monotonic())
-            if turn >= 20 and not peaked:
-                peaked = True
-                at_peak()
+def run(options, folder):
+    settings = {"stream.stall_timeout": f"{options.stall_timeout}s", "stream.ring_events": 64,
+                "stream.heartbeat": "60s"}
+    gateway = Gateway(folder, settings, workers=1, store="memory:")
+    gateway.start()
+    begun = time.monotonic()
+    rates = [rate for rate in options.rates for _ in range(options.clients)]
+    slow = [Slow(crowd.Client(gateway.address, TOPIC, RECEIVE_BUFFER, SEGMENT), rate, begun)
+            for rate in rates]
+    publisher = crowd.Publisher(gateway, TOPIC, options.rate, options.size)
+    while time.monotonic() < begun + options.seconds:
+        publisher.tick()
+        for each in slow:
+            each.tick()
+        time.sleep(0.01)
+    behind = min(publisher.published - each.client.received for each in slow)
+    read = {rate: max(each.client.bytes for each in slow if each.rate == rate)
+            for rate in options.rates}
+    clients = crowd.Crowd()
+    for each in slow:
+        if not each.client.ended:
+            each.client.socket.setsockopt(1, 8, 262144)  # SO_RCVBUF, to be done with it
+            clients.add(each.client)
+    with contextlib.suppress(AssertionError):
+        clients.run_until(lambda: all(each.client.received == publisher.published
+                                      or each.client.ended for each in slow), 60, "all is read")
+    stats = gateway.stats()
+    clients.close()
+    with contextlib.redirect_stderr(io.StringIO()):
+        gateway.finish()
+    return {"clients": [each.client for each in slow], "published": publisher.published,
+            "behind": behind, "stats": stats, "read": read}
 
 
-def resident(gateway):
-    """Bytes of memory that it has."""
-    with open(f"/proc/{gateway.pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
+def faults_of(result):
+    clients, stats = result["clients"], result["stats"]
+    whole = sum(client.received == result["published"] and client.first == 0 and not client.wrong
+                for client in clients)
+    if whole != len(clients):
+        yield (f"{whole} of {len(clients)} have everything,"
+               f" {sum(client.ended is not None for client in clients)} were cut,"
+               f" {({client.wrong for client in clients if client.wrong})}")
+    if stats["streams_open"] < len(clients) or stats["resets"]:
+        yield f"{stats['streams_open']} streams are open, {stats['resets']} resets"
+    if result["behind"] < 65:
+        yield f"only {result['behind']} events behind: that was not slow"
 
 
-class Healthy:
-    """Streams and a publisher that behave: `bugle bench` in the background."""
-
-    def __init__(self, gateway, seconds):
-        self.process = subprocess.Popen(
-            [program_path(), "bench", "--stream-url", gateway.url + "/events?topic={topic}",
-             "--publish-url", gateway.url + "/api/push", "--streams", "100", "--topics", "10",
-             "--rate", "100", "--seconds", str(seconds), "--json"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def finish(self, what):
-        """Nothing was lost; the latency in milliseconds."""
-        out, _ = self.process.communicate(timeout=wire.seconds(120))
-        report = json.loads(out)
-        deliveries, latency = report["deliveries"], report["latency"]
-        print(f"  healthy clients {what}: {deliveries['received']} events, {deliveries['lost']} lost,"
-              f" p50 {latency['p50_us'] / 1000:.2f} ms, p99 {latency['p99_us'] / 1000:.2f} ms")
-        assert self.process.returncode == 0 and deliveries["lost"] == 0, report
-        return latency["p99_us"] / 1000
+def parse(arguments):
+    parser = crowd.parser_of(__doc__)
+    parser.add_argument("--clients", type=int, default=50, help="at each rate (50)")
+    parser.add_argument("--rates", type=int, nargs="+", default=[1024, 200, 60],
+                        help="bytes a second that they read (1024 200 60)")
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--stall-timeout", type=int, default=30, help="seconds (30)")
+    parser.add_argument("--rate", type=float, default=20, help="events a second (20)")
+    parser.add_argument("--size", type=int, default=1024, help="of their data (1024)")
+    return crowd.parse(parser, arguments)
 
 
-def heads(gateway, count):
-    """Slow heads: when they were closed, and what each cost."""
-    timeout = 10
-    with_clients = resident(gateway)
-    peak = []
-    drips = [Drip(gateway.address, b"", HEAD) for _ in range(count)]
-    drip_all(drips, time.monotonic() + wire.seconds(timeout + 20),
-             lambda: peak.append(resident(gateway)))
-    after = [drip.closed_after for drip in drips]
-    still_open = sum(seconds is None for seconds in after)
-    answered = sum(drip.answer.startswith(b"HTTP/1.1 408 ") for drip in drips)
-    each = (max(peak, default=with_clients) - with_clients) / count
-    assert still_open == 0, f"{still_open} of {count} slow heads still open"
-    print(f"  {count} slow heads: closed after {min(after):.2f} to {max(after):.2f} s,"
-          f" {answered} answered 408, {sum(d.sent for d in drips)} bytes dripped,"
-          f" {each:.0f} bytes of memory each")
-    assert min(after) > timeout - LATE_SECONDS, "closed too early"
-    assert max(after) < timeout + TICK_SECONDS + wire.seconds(LATE_SECONDS), "closed too late"
-    # who sends a byte in the moment of the close may lose the answer: there is no room to linger
-    # for thousands
-    assert answered >= 0.9 * count, f"{count - answered} had no answer"
-    if wire.SLOW == 1 and count >= 1000:  # fewer say nothing, and a sanitizer has memory of its own
-        assert each <= BYTES_MAX, f"{each:.0f} bytes each"
-    return drips
-
-
-def bodies(gateway, count):
-    """Slow bodies: the least rate ends them long before limits.body_timeout."""
-    drips = [Drip(gateway.address, BODY_HEAD, b"z") for _ in range(count)]
-    drip_all(drips, time.monotonic() + wire.seconds(30))
-    after = [drip.closed_after for drip in drips]
-    assert None not in after, f"{after.count(None)} of {count} slow bodies still open"
-    answered = sum(drip.answer.startswith(b"HTTP/1.1 408 ") for drip in drips)
-    print(f"  {count} slow bodies: closed after {min(after):.2f} to {max(after):.2f} s,"
-          f" {answered} answered 408")
-    assert answered >= 0.9 * count and max(after) < wire.seconds(8)
-
-
-def noise_of(source):
-    """Bytes that somebody sends who wants something else, or harm."""
-    kind = source.randrange(5)
-    if kind == 0:
-        return bytes.fromhex("1603010200010001fc0303") + source.randbytes(200)
-    if kind == 1:
-        return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + source.randbytes(50)
-    if kind == 2:
-        return source.randbytes(source.randrange(1, 500))
-    request = bytearray(wire.request_bytes("POST", "/api/push?topic=noise", body=b"hello"))
-    for _ in range(source.randrange(1, 6)):
-        request[source.randrange(len(request))] = source.randrange(256)
-    return bytes(request)
-
-
-def noise(gateway, count, seed):
-    """Random openings, each on a connection of its own: no answer but an error, or what a request
-    that survived its damage gets; and the gateway is there afterwards."""
-    source = random.Random(seed)
-    statuses = {}
-    for _ in range(count):
-        with wire.Wire(gateway.address) as connection:
-            try:
-                connection.send(noise_of(source))
-                connection.half_close()
-                answer = connection.read_to_end()
-            except OSError:
-                answer = b""
-        status = answer[9:12].decode("ascii", "replace") or "closed"
-        assert answer == b"" or answer.startswith(b"HTTP/1."), answer[:100]
-        statuses[status] = statuses.get(status, 0) + 1
-    print(f"  {count} random openings: " + ", ".join(f"{n} x {s}" for s, n in sorted(
-        statuses.items(), key=lambda item: -item[1])))
-    assert gateway.request("GET", "/healthz").status == 200
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--sockets", type=int, default=5000, help="slow heads (5000)")
-    parser.add_argument("--bodies", type=int, default=1000, help="slow bodies (1000)")
-    parser.add_argument("--noise", type=int, default=20000, help="random openings (20000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the noise (1)")
-    parser.add_argument("--healthy", type=int, default=14, metavar="S",
-                        help="seconds of the clients that behave, 0 for none (14)")
-    options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def main(arguments=None):
+    options = parse(arguments)
     with tempfile.TemporaryDirectory(prefix="bugle-slow-") as folder:
-        gateway = Gateway(pathlib.Path(folder), workers=1)
-        gateway.start()
-        try:
-            run(gateway, options)
-        finally:
-            gateway.finish()
-    return 0
-
-
-def run(gateway, options):
-    seconds = options.healthy
-    alone = Healthy(gateway, seconds).finish("alone") if seconds else 0
-    beside = Healthy(gateway, seconds) if seconds else None
-    if beside:
-        gateway.wait_stat("streams_open", 100, 20)
-    before = gateway.stat("heads_timed_out")
-    heads(gateway, options.sockets)
-    assert gateway.stat("heads_timed_out") - before == options.sockets
-    if beside:
-        p99 = beside.finish("beside slow heads")
-        print(f"  their p99 is {p99 / alone:.2f} times that without")
-    before = gateway.stat("bodies_too_slow")
-    bodies(gateway, options.bodies)
-    assert gateway.stat("bodies_too_slow") - before == options.bodies
-    noise(gateway, options.noise, options.seed)
-    print(f"all was closed and counted; the gateway has {resident(gateway) // 1024} KiB")
+        result = run(options, pathlib.Path(folder))
+    print(f"{options.clients} clients at each of {options.rates} bytes/s for {options.seconds} s,"
+          f" at least {result['behind']} of {result['published']} events behind,"
+          f" with a stall timeout of {options.stall_timeout} s;"
+          f" {sum(client.ended is not None for client in result['clients'])} cut;"
+          f" {sum(client.received for client in result['clients'])} deliveries checked")
+    return crowd.verdict(faults_of(result))
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("BUGLE", str(HERE.parent.parent / "bugle"))
     sys.exit(main())

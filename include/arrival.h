@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A new socket, from accept() to the gate of its worker: whether it may come in at all, and which
+ * worker has fewest.
+ *
+ * Main thread.
+ */
+#ifndef BUGLE_ARRIVAL_H
+#define BUGLE_ARRIVAL_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "listener.h"
+#include "log.h"
+#include "service.h"
+
+struct arrivals {
+    struct service_shared *shared;
+    const struct conf *conf; /* borrowed; replaced by a reload */
+    struct stats *stats;     /* borrowed; the main thread's block */
+    struct log_valve valve;
+    struct log_valve crowd_valve;
+    bool tight; /* the last one came out near the end of what clients may have */
+};
+
+/* Whether to accept another one: not where it is tight while workers are asked to make room.  As
+ * for listener_sink. */
+bool arrival_wants(void *arg);
+
+/*
+ * Take a connected descriptor.  At a limit it is closed and counted, and when descriptors are
+ * scarce, the worker with the most idle connections is asked to close the idlest.
+ *
+ * arg      struct arrivals, as for listener_sink
+ * proxied  a PROXY header is to come first
+ */
+enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
+                                socklen_t address_n, bool proxied);
+
+#endif

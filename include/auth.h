@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a credential to an identity: API keys, signed tokens, and the cache before them.  One for
+ * each worker, and with it a copy of all keys, so that nothing here is shared or locked.
+ *
+ * The keys come as a set, made on another thread from settings and what was fetched, and replaced
+ * as a whole.
+ */
+#ifndef BUGLE_AUTH_H
+#define BUGLE_AUTH_H
+
+#include <stddef.h>
+
+#include "api_key.h"
+#include "conf.h"
+#include "jwt.h"
+#include "stats.h"
+#include "token_cache.h"
+
+#define AUTH_ANONYMOUS_MAX 128 /* patterns of auth.anonymous */
+
+/* All that vouches, as of one moment. */
+struct auth_set {
+    struct jwt_keys *tokens;
+    struct api_keys *api_keys;
+};
+
+/*
+ * Make the set that settings and the text of a key set come to.  Reads files; blocks.
+ *
+ * jwks  borrowed; NULL: there is none (yet)
+ * error  given: why not, for the operator
+ */
+struct auth_set *auth_set_new(const struct conf *conf, const char *jwks, size_t jwks_n,
+                              struct conf_error *ret_error);
+void auth_set_free(struct auth_set *set); /* accepts NULL */
+
+/* Whether these settings can be served with: for auth.mode=token, whether its keys can be read, and
+ * there are any.  Returns 0, -EINVAL or -ENOMEM.  Reads files; blocks. */
+int auth_check_conf(const struct conf *conf, struct conf_error *ret_error);
+
+struct auth;
+
+/* Without keys: nothing is accepted until auth_take().  NULL when out of memory. */
+struct auth *auth_new(struct stats *stats);
+void auth_free(struct auth *auth); /* accepts NULL */
+
+/* Take a set in the place of the old one, and forget what was verified with that. */
+void auth_take(struct auth *auth, struct auth_set *set);
+
+/*
+ * Whose credential this is.
+ *
+ * conf          auth.audience, auth.issuer, auth.cached_tokens
+ * ret_identity  given with JWT_OK: one reference
+ *
+ * A token past its `exp` is accepted for JWT_LEEWAY_MS more.
+ */
+enum jwt_error auth_identify(struct auth *auth, const struct conf *conf, const char *text,
+                             size_t text_n, int64_t now_ms, struct identity **ret_identity);
+
+/* Whether what vouched for an identity still does. */
+bool auth_vouches(const struct auth *auth, const struct identity *identity);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who may have how many of the process's descriptors.
+ *
+ * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
+ * many are in use, whatever they are used for, and where numbers of clients end, the numbers behind
+ * are the gateway's own for certain, without any counting.  But a low number may be a gap that was
+ * just left, so for whether it is getting crowded the connections are counted too.
+ *
+ *   0 ...              the gateway's own, opened at the start, and clients
+ *   `crowded_from`     as before, but each newcomer has the idlest connection closed
+ *   `tight_from`       as before, but after each newcomer accepting waits a moment for that
+ *   `clients_end`      no clients: new cells, which serve those that are there
+ *   `cells_end`        the store, backups, settings
+ *   `limit`            the process's limit
+ *
+ * A client's descriptor that comes out beyond its part is closed at once.
+ */
+#ifndef BUGLE_DESCRIPTORS_H
+#define BUGLE_DESCRIPTORS_H
+
+#include <stddef.h>
+
+struct descriptors {
+    int used; /* at the start */
+    int crowded_from;
+    int tight_from;
+    int clients_end;
+    int cells_end;
+    int limit;
+    size_t streams_max; /* nine tenths of the room for clients */
+};
+
+/* Raise the process's limit as far as it may go.  Returns it. */
+size_t descriptors_raise(void);
+
+/* How many are in use now, at the least.  Main thread, at the start. */
+size_t descriptors_used(size_t limit);
+
+/* Part them.  With a limit of less than a few dozen beyond what is used, the parts shrink. */
+void descriptors_part(size_t limit, size_t used, unsigned workers_n,
+                      struct descriptors *ret_descriptors);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the streams of a worker give up when memory is short (memory.h: MEMORY_SCARCE).
+ *
+ * A stream holds little: a page of the history while it catches up, and the event inside whose
+ * frame its client stopped reading.  The page is dropped first, since it can be read again.  An
+ * event that ring and store have let go of lives only in the streams that stopped inside it; each
+ * of them holds its share.  Whoever holds most is evicted, to within a factor of two, and so on
+ * until enough is promised; it resumes by its last id.  Idle streams, and those that keep up, hold
+ * nothing and are never touched.
+ *
+ * Worker's thread.
+ */
+#ifndef BUGLE_PRESSURE_H
+#define BUGLE_PRESSURE_H
+
+#include <stdint.h>
+
+struct streams;
+
+/* Cheap while memory is not short; else one look at the busy streams every 10 ms. */
+void pressure_relieve(struct streams *streams, int64_t now_ms);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * So many a second, and not all at once: a bucket that fills evenly and holds a tenth of a second's
+ * worth, at least one.  Pure arithmetic; whoever owns it brings the clock.
+ */
+#ifndef BUGLE_TOKEN_BUCKET_H
+#define BUGLE_TOKEN_BUCKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Zero-initialised it is full at its first use. */
+struct token_bucket {
+    int64_t full_us; /* when it will be full if nobody takes any */
+};
+
+/* Take one, at `per_second` of them; 0 is no limit.  False when there is none. */
+bool token_bucket_take(struct token_bucket *bucket, uint64_t per_second, int64_t now_ms);
+
+/* Milliseconds until there is one, 0 when there is. */
+int64_t token_bucket_wait_ms(const struct token_bucket *bucket, uint64_t per_second,
+                             int64_t now_ms);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* A new socket on its way to its worker.  See arrival.h. */
+#include "config.h"
+#include "arrival.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- which worker ---- */
+
+static struct service *least_loaded(struct service_shared *shared)
+{
+    struct service *best = &shared->services[0];
+
+    for (unsigned i = 1; i < shared->services_n; i++)
+        if (worker_load(shared->services[i].worker) < worker_load(best->worker))
+            best = &shared->services[i];
+    return best;
+}
+
+static uint64_t connections_open(const struct service_shared *shared)
+{
+    int open = 0;
+
+    for (unsigned i = 0; i < shared->services_n; i++)
+        open += worker_load(shared->services[i].worker);
+    return open > 0 ? (uint64_t)open : 0;
+}
+
+struct arrival {
+    struct service *service;
+    int fd;
+    bool proxied;
+    socklen_t address_n;
+    struct sockaddr_storage address;
+};
+
+/* On the worker. */
+static void enter_gate(void *arg)
+{
+    struct arrival *arrival = arg;
+    const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
+    struct gate *gate = arrival->service->gate;
+
+    if (arrival->proxied)
+        gate_take_proxied(gate, arrival->fd, address, arrival->address_n);
+    else
+        gate_take(gate, arrival->fd, address, arrival->address_n);
+    free(arrival);
+}
+
+static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *address,
+                      socklen_t address_n, bool proxied)
+{
+    struct arrival *arrival = calloc(1, sizeof(*arrival));
+
+    if (arrival == NULL)
+        return false;
+    arrival->service = least_loaded(arrivals->shared);
+    arrival->fd = fd;
+    arrival->proxied = proxied;
+    arrival->address_n = address_n;
+    memcpy(&arrival->address, address, address_n);
+    worker_load_add(arrival->service->worker, 1);
+    stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, 1);
+    if (worker_post(arrival->service->worker, enter_gate, arrival) == 0)
+        return true;
+    worker_load_add(arrival->service->worker, -1);
+    stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, -1);
+    free(arrival);
+    return false;
+}
+
+/* ---- limits ---- */
+
+static bool refuse(struct arrivals *arrivals, enum stats_id counter, const struct peer *peer,
+                   const char *why)
+{
+    char text[PEER_TEXT_BYTES];
+    unsigned long skipped;
+
+    stats_add(arrivals->stats, counter, 1);
+    if (log_valve_open(&arrivals->valve, &skipped))
+        log_warning("a connection from %s was closed: %s (%lu more like it)", peer_text(peer, text),
+                    why, skipped);
+    return false;
+}
+
+/* Counts it in when it may. */
+static bool may_come(struct arrivals *arrivals, const struct peer *peer, bool proxied)
+{
+    struct admission *admission = arrivals->shared->admission;
+    uint64_t most = arrivals->conf->limits.connections;
+
+    if (proxied && !admission_trusts(admission, peer))
+        return refuse(arrivals, STATS_PROXY_HEADERS_REFUSED, peer,
+                      "it is none of server.trusted_proxies");
+    if (most > 0 && connections_open(arrivals->shared) >= most)
+        return refuse(arrivals, STATS_CONNECTIONS_REFUSED, peer, "limits.connections");
+    if (!admission_add_connection(admission, peer, arrivals->conf->limits.connections_per_address))
+        return refuse(arrivals, STATS_CONNECTIONS_REFUSED_ADDRESS, peer,
+                      "limits.connections_per_address");
+    return true;
+}
+
+/* ---- descriptors ---- */
+
+/* On the worker: close what has been of no use for longest.  When there is nothing but newcomers
+ * whom nobody has looked at, that is asked again in the next turn. */
+static void make_room(void *arg)
+{
+    struct service *service = arg;
+
+    if (gate_since_ms(service->gate) != INT64_MAX)
+        gate_crowd_out(service->gate);
+    else if (gate_count(service->gate) > 0 && worker_post(service->worker, make_room, arg) == 0)
+        return;
+    atomic_fetch_sub(&service->shared->room_asked_n, 1);
+}
+
+static int64_t idle_connections(const struct service *service)
+{
+    const struct stats *stats = worker_stats(service->worker);
+
+    return stats_get(stats, STATS_CONNECTIONS_WAITING) +
+           stats_get(stats, STATS_CONNECTIONS_RESTING);
+}
+
+static void ask_for_room(struct service_shared *shared)
+{
+    struct service *most = &shared->services[0];
+
+    for (unsigned i = 1; i < shared->services_n; i++)
+        if (idle_connections(&shared->services[i]) > idle_connections(most))
+            most = &shared->services[i];
+    atomic_fetch_add(&shared->room_asked_n, 1);
+    if (worker_post(most->worker, make_room, most) != 0)
+        atomic_fetch_sub(&shared->room_asked_n, 1); /* the next one asks again */
+}
+
+/* At least so many descriptors are in use; see descriptors.h. */
+static int count_in_use(const struct service_shared *shared, int fd)
+{
+    int counted = shared->descriptors.used + (int)connections_open(shared);
+
+    return fd > counted ? fd : counted;
+}
+
+static enum listener_room find_room(struct arrivals *arrivals, int fd)
+{
+    const struct descriptors *descriptors = &arrivals->shared->descriptors;
+    int in_use = count_in_use(arrivals->shared, fd);
+    unsigned long skipped;
+
+    arrivals->tight = in_use >= descriptors->tight_from;
+    if (in_use < descriptors->crowded_from)
+        return LISTENER_ROOM;
+    ask_for_room(arrivals->shared);
+    if (log_valve_open(&arrivals->crowd_valve, &skipped))
+        log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
+                    skipped);
+    if (in_use < descriptors->tight_from)
+        return LISTENER_ROOM;
+    return in_use < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
+}
+
+bool arrival_wants(void *arg)
+{
+    const struct arrivals *arrivals = arg;
+
+    return !arrivals->tight || atomic_load(&arrivals->shared->room_asked_n) == 0;
+}
+
+enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
+                                socklen_t address_n, bool proxied)
+{
+    struct arrivals *arrivals = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    if (!may_come(arrivals, &peer, proxied)) {
+        close(fd);
+        return LISTENER_ROOM;
+    }
+    enum listener_room room = find_room(arrivals, fd);
+    if (room != LISTENER_NO_ROOM && hand_over(arrivals, fd, address, address_n, proxied))
+        return room;
+    stats_add(arrivals->stats, STATS_CONNECTIONS_SHED, room == LISTENER_NO_ROOM);
+    admission_drop_connection(arrivals->shared->admission, &peer);
+    close(fd);
+    return room;
+}

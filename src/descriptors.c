@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Who may have how many descriptors.  See descriptors.h. */
+#include "config.h"
+#include "descriptors.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "cell.h"
+
+#define DESCRIPTORS_UNKNOWN 1024
+/* A backup takes four, a reload one. */
+#define OWN 16
+/* A daemon has an epoll descriptor and an eventfd. */
+#define CELL_DESCRIPTORS 2
+#define TIGHT_MIN 4
+#define TIGHT_MAX 64
+#define CROWD_MIN 8
+#define CROWD_MAX 256
+
+size_t descriptors_raise(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return DESCRIPTORS_UNKNOWN;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur < INT_MAX ? limit.rlim_cur : INT_MAX;
+}
+
+size_t descriptors_used(size_t limit)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return limit;
+    close(fd);
+    return (size_t)fd;
+}
+
+static size_t clamp(size_t n, size_t min, size_t max)
+{
+    return n < min ? min : n > max ? max : n;
+}
+
+/* A new cell is begun when all of its kind are full, so this many hold all clients, and one more
+ * of each kind on each worker. */
+static size_t for_cells(size_t limit, unsigned workers_n)
+{
+    return (limit / CELL_CONNECTIONS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
+}
+
+void descriptors_part(size_t limit, size_t used, unsigned workers_n,
+                      struct descriptors *ret_descriptors)
+{
+    size_t left = limit > used ? limit - used : 0;
+    size_t own = clamp(OWN, 0, left / 4);
+    size_t cells = clamp(for_cells(limit, workers_n), 0, left / 4);
+    size_t room = left - own - cells;
+    size_t tight = clamp(room / 64, TIGHT_MIN, TIGHT_MAX);
+    size_t crowd = clamp(room / 32, CROWD_MIN, CROWD_MAX);
+
+    tight = clamp(tight, 0, room / 4);
+    crowd = clamp(crowd, 0, room / 4);
+    *ret_descriptors = (struct descriptors){
+        .used = (int)(limit - left),
+        .crowded_from = (int)(limit - own - cells - tight - crowd),
+        .tight_from = (int)(limit - own - cells - tight),
+        .clients_end = (int)(limit - own - cells),
+        .cells_end = (int)(limit - own),
+        .limit = (int)limit,
+        .streams_max = room - room / 10 > 0 ? room - room / 10 : 1,
+    };
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* Keys on their way to the workers.  See keys.h. */
+#include "config.h"
+#include "keys.h"
+
+#include <curl/curl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "stream_token.h"
+
+#define FIRST_FETCH_MS 5000
+
+struct keys {
+    struct service_shared *shared;
+    struct stats *stats;
+    const struct conf *conf;
+    struct jwks *jwks;
+    _Atomic bool changed;
+    int bell_fd; /* an eventfd: the key set was read, or could not be */
+    struct event *bell;
+};
+
+/* ---- a worker's part ---- */
+
+struct handover {
+    struct service *service;
+    struct auth_set *set;
+};
+
+static bool vouches(void *arg, const struct identity *identity)
+{
+    return auth_vouches(arg, identity);
+}
+
+static void take_set(void *arg)
+{
+    struct handover *handover = arg;
+    struct service *service = handover->service;
+
+    auth_take(service->auth, handover->set);
+    stream_token_recheck(service->streams, vouches, service->auth);
+    free(handover);
+}
+
+/* ---- main thread ---- */
+
+static int hand_over(struct service *service, struct auth_set *set)
+{
+    struct handover *handover = malloc(sizeof(*handover));
+
+    if (handover == NULL)
+        return -1;
+    *handover = (struct handover){service, set};
+    if (worker_post(service->worker, take_set, handover) == 0)
+        return 0;
+    free(handover);
+    return -1;
+}
+
+/* Settings were checked when they were loaded, but a file may have changed since. */
+static void distribute(struct keys *keys)
+{
+    struct conf_error error;
+    size_t text_n = 0;
+    char *text = jwks_text(keys->jwks, &text_n);
+
+    for (unsigned i = 0; i < keys->shared->services_n; i++) {
+        struct auth_set *set = auth_set_new(keys->conf, text, text_n, &error);
+
+        if (set == NULL) {
+            log_error("the old keys stay: %s", error.text);
+            break;
+        }
+        if (hand_over(&keys->shared->services[i], set) != 0)
+            abort(); /* a few bytes, without which a key that was removed would stay good */
+    }
+    free(text);
+}
+
+static void count(struct keys *keys)
+{
+    int64_t fetched, failed;
+
+    jwks_counts(keys->jwks, &fetched, &failed);
+    stats_set(keys->stats, STATS_JWKS_FETCHED, fetched);
+    stats_set(keys->stats, STATS_JWKS_FAILED, failed);
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *arg)
+{
+    struct keys *keys = arg;
+    uint64_t rings;
+
+    (void)what;
+    if (read(fd, &rings, sizeof(rings)) != sizeof(rings))
+        return;
+    count(keys);
+    if (!atomic_exchange(&keys->changed, false))
+        return;
+    log_info("auth.jwks has other keys than before");
+    distribute(keys);
+}
+
+/* On the thread that fetches. */
+static void on_try(void *arg, bool changed)
+{
+    struct keys *keys = arg;
+    uint64_t one = 1;
+
+    if (changed)
+        keys->changed = true;
+    if (write(keys->bell_fd, &one, sizeof(one)) != sizeof(one))
+        log_error("the main loop cannot be told of new keys");
+}
+
+static int build(struct keys *keys, struct event_base *base)
+{
+    struct jwks_listener listener = {.tried = on_try, .arg = keys};
+
+    keys->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (keys->bell_fd < 0)
+        return -1;
+    keys->bell = event_new(base, keys->bell_fd, EV_READ | EV_PERSIST, on_bell, keys);
+    keys->jwks = jwks_new(&listener);
+    if (keys->bell == NULL || keys->jwks == NULL || event_add(keys->bell, NULL) != 0)
+        return -1;
+    return 0;
+}
+
+struct keys *keys_new(struct event_base *base, struct service_shared *shared, struct stats *stats)
+{
+    struct keys *keys = calloc(1, sizeof(*keys));
+
+    if (keys == NULL)
+        return NULL;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    keys->shared = shared;
+    keys->stats = stats;
+    keys->bell_fd = -1;
+    if (build(keys, base) == 0) {
+        shared->jwks = keys->jwks;
+        return keys;
+    }
+    keys_free(keys);
+    return NULL;
+}
+
+static void read_source(struct keys *keys, const struct conf *conf)
+{
+    keys->conf = conf;
+    if (jwks_set_source(keys->jwks, conf->auth.jwks, (int64_t)conf->auth.jwks_refresh_ms) != 0)
+        log_error("auth.jwks is not read: out of memory");
+}
+
+void keys_start(struct keys *keys, const struct conf *conf)
+{
+    read_source(keys, conf);
+    if (jwks_start(keys->jwks) != 0)
+        log_error("auth.jwks is not read: no thread");
+    else
+        jwks_wait(keys->jwks, FIRST_FETCH_MS);
+    count(keys);
+    distribute(keys);
+}
+
+void keys_reload(struct keys *keys, const struct conf *conf)
+{
+    read_source(keys, conf);
+    distribute(keys);
+}
+
+void keys_free(struct keys *keys)
+{
+    if (keys == NULL)
+        return;
+    jwks_free(keys->jwks);
+    if (keys->bell != NULL)
+        event_free(keys->bell);
+    if (keys->bell_fd >= 0)
+        close(keys->bell_fd);
+    free(keys);
+}

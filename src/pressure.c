@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* Giving memory up.  See pressure.h. */
+#include "config.h"
+#include "pressure.h"
+
+#include "log.h"
+#include "stream_internal.h"
+
+#define LOOK_EVERY_MS 10
+/* A page that was not touched for so long is not being read right now. */
+#define PAGE_UNREAD_MS 250
+#define CLASSES 64
+
+/* How many bytes the streams hold, by the magnitude of what each of them holds. */
+struct tally {
+    size_t bytes[CLASSES];
+};
+
+static struct memory *memory_of(const struct streams *streams)
+{
+    return worker_memory(streams->worker);
+}
+
+/* The streams by slot, NULL after the last.  Nothing lists those that hold something: this is only
+ * asked while memory is short. */
+static struct stream *next_stream(const struct streams *streams, size_t *slot)
+{
+    while (*slot < streams->slots_n)
+        if (streams->slots[(*slot)++] != NULL)
+            return streams->slots[*slot - 1];
+    return NULL;
+}
+
+static void drop_unread_pages(struct streams *streams, int64_t now_ms)
+{
+    struct stream *stream;
+    size_t slot = 0;
+
+    while ((stream = next_stream(streams, &slot)) != NULL)
+        if (stream->page != NULL && now_ms - stream->read_ms >= PAGE_UNREAD_MS) {
+            stats_add(streams->stats, STATS_PAGES_DROPPED, 1);
+            stream_drop_page(stream);
+        }
+}
+
+/* Whether the worker's ring or a store in memory has the event as well. */
+static bool is_kept(const struct streams *streams, const struct message *message)
+{
+    const struct history *history = hub_history(streams->hub);
+    struct history_bounds bounds;
+
+    if (message->position > ring_tail_position(streams->ring))
+        return true;
+    if (history->durability != HISTORY_MEMORY || message->kind != MESSAGE_STORED)
+        return false;
+    history_bounds(hub_history(streams->hub), &bounds);
+    return message->position > bounds.trimmed;
+}
+
+/* What the end of a stream would set free, if those who share it end too. */
+static size_t held_by(const struct streams *streams, const struct stream *stream)
+{
+    const struct message *partial = stream->partial;
+
+    if (partial == NULL || partial->kind == MESSAGE_CONTROL || stream->end != STREAM_END_NONE ||
+        is_kept(streams, partial))
+        return 0;
+    return partial->bytes / atomic_load_explicit(&partial->refs, memory_order_relaxed);
+}
+
+static unsigned magnitude(size_t bytes)
+{
+    return (unsigned)(CLASSES - 1 - __builtin_clzll(bytes));
+}
+
+static void count_held(const struct streams *streams, struct tally *tally)
+{
+    const struct stream *stream;
+    size_t slot = 0;
+
+    while ((stream = next_stream(streams, &slot)) != NULL) {
+        size_t bytes = held_by(streams, stream);
+
+        if (bytes > 0)
+            tally->bytes[magnitude(bytes)] += bytes;
+    }
+}
+
+/* The least magnitude that has to go for so many bytes. */
+static unsigned least_magnitude(const struct tally *tally, size_t wanted)
+{
+    size_t sum = 0;
+    unsigned class = CLASSES;
+
+    while (class > 0 && sum < wanted)
+        sum += tally->bytes[--class];
+    return class;
+}
+
+static void evict(struct streams *streams, struct stream *stream, size_t bytes)
+{
+    char peer[PEER_TEXT_BYTES];
+
+    log_debug("stream %016llx of %s ended: it held %zu bytes, and memory is short",
+              (unsigned long long)stream->id, peer_text(&stream->peer, peer), bytes);
+    stream->promised = bytes;
+    memory_promise(memory_of(streams), (int64_t)bytes);
+    stream_end(stream, STREAM_END_MEMORY);
+}
+
+/* End streams that hold at least so much, those of larger magnitude first. */
+static size_t evict_from(struct streams *streams, unsigned least, size_t wanted)
+{
+    size_t count = 0, found = 0;
+
+    for (unsigned class = CLASSES; class > least && found < wanted; class --) {
+        struct stream *stream;
+        size_t slot = 0;
+
+        while (found < wanted && (stream = next_stream(streams, &slot)) != NULL) {
+            size_t bytes = held_by(streams, stream);
+
+            if (bytes > 0 && magnitude(bytes) == class - 1) {
+                evict(streams, stream, bytes);
+                found += bytes;
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+static void report(struct streams *streams, size_t evicted_n)
+{
+    unsigned long skipped;
+
+    if (evicted_n > 0 && log_valve_open(&streams->relief_valve, &skipped))
+        log_warning("memory is short: evicted the %zu streams that held most (%lu more times)",
+                    evicted_n, skipped);
+}
+
+static void evict_biggest(struct streams *streams)
+{
+    size_t wanted = memory_excess(memory_of(streams));
+    struct tally tally = {{0}};
+
+    count_held(streams, &tally);
+    report(streams, evict_from(streams, least_magnitude(&tally, wanted), wanted));
+}
+
+void pressure_relieve(struct streams *streams, int64_t now_ms)
+{
+    if (memory_excess(memory_of(streams)) == 0 || now_ms - streams->relieved_ms < LOOK_EVERY_MS)
+        return;
+    streams->relieved_ms = now_ms;
+    drop_unread_pages(streams, now_ms);
+    evict_biggest(streams);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* POST /api/tickets.  See ticket_post.h. */
+#include "config.h"
+#include "ticket_post.h"
+
+#include <gnutls/crypto.h>
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "access.h"
+#include "clock.h"
+#include "respond.h"
+#include "service.h"
+
+#define TTL_DEFAULT_S 60
+#define TTL_MAX_S 3600
+
+/* What is asked for.  Names are borrowed from `root`. */
+struct ask {
+    json_t *root;
+    struct rights_pattern user;
+    struct rights_pattern topics[TICKET_TOPICS_MAX];
+    size_t topics_n;
+    json_int_t ttl_s;
+};
+
+static bool refuse_field(struct problem *problem, const char *field, const char *what)
+{
+    problem_set(problem, 422, "invalid_field", "The field \"%s\" %s.", field, what);
+    strcpy(problem->pointer, "/");
+    strcat(problem->pointer, field);
+    return false;
+}
+
+static bool read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)
+{
+    ask->user = (struct rights_pattern){json_string_value(value), json_string_length(value)};
+    if (ask->user.bytes == NULL || topic_check_user(ask->user.bytes, ask->user.bytes_n) != TOPIC_OK)
+        return refuse_field(ret_problem, "user", "must be a user, as text");
+    return true;
+}
+
+static bool read_topics(struct ask *ask, const json_t *list, struct problem *ret_problem)
+{
+    if (!json_is_array(list) || json_array_size(list) < 1 ||
+        json_array_size(list) > TICKET_TOPICS_MAX)
+        return refuse_field(ret_problem, "topics", "must be an array of 1 to 16 patterns");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct rights_pattern topic = {json_string_value(item), json_string_length(item)};
+
+        if (topic.bytes == NULL || topic_check_pattern(topic.bytes, topic.bytes_n) != TOPIC_OK)
+            return refuse_field(ret_problem, "topics", "has an item that is no topic or pattern");
+        ask->topics[ask->topics_n++] = topic;
+    }
+    return true;
+}
+
+static bool read_ttl(struct ask *ask, const json_t *value, struct problem *ret_problem)
+{
+    ask->ttl_s = json_integer_value(value);
+    if (!json_is_integer(value) || ask->ttl_s < 1 || ask->ttl_s > TTL_MAX_S)
+        return refuse_field(ret_problem, "ttl", "must be whole seconds from 1 to 3600");
+    return true;
+}
+
+static bool read_fields(struct ask *ask, struct problem *ret_problem)
+{
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(ask->root, field, value)
+    {
+        if (strcmp(field, "user") == 0) {
+            if (!read_user(ask, value, ret_problem))
+                return false;
+        } else if (strcmp(field, "topics") == 0) {
+            if (!read_topics(ask, value, ret_problem))
+                return false;
+        } else if (strcmp(field, "ttl") == 0) {
+            if (!read_ttl(ask, value, ret_problem))
+                return false;
+        } else {
+            return problem_set(ret_problem, 422, "invalid_field",
+                               "A ticket has the fields user, topics and ttl, and no other.");
+        }
+    }
+    return true;
+}
+
+static bool check_size(const struct ask *ask, struct problem *ret_problem)
+{
+    size_t bytes = ask->user.bytes_n;
+
+    for (size_t i = 0; i < ask->topics_n; i++)
+        bytes += ask->topics[i].bytes_n;
+    if (bytes > TICKET_NAMES_BYTES_MAX)
+        return refuse_field(ret_problem, "topics", "makes more than 1024 bytes with the user");
+    if (ask->user.bytes == NULL && ask->topics_n == 0)
+        return refuse_field(ret_problem, "topics", "or \"user\" is required");
+    return true;
+}
+
+static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
+{
+    json_error_t error;
+
+    ask->ttl_s = TTL_DEFAULT_S;
+    ask->root = json_loadb(request->body != NULL ? request->body : "", request->body_n,
+                           JSON_REJECT_DUPLICATES, &error);
+    if (ask->root == NULL)
+        return problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON.");
+    if (!json_is_object(ask->root))
+        return problem_set(ret_problem, 422, "not_an_object", "The body must be an object.");
+    return read_fields(ask, ret_problem) && check_size(ask, ret_problem);
+}
+
+static int64_t earlier(int64_t one, int64_t other)
+{
+    return one < other ? one : other;
+}
+
+static int give(struct request *request, const struct ask *ask)
+{
+    struct service_shared *shared = request->service->shared;
+    const struct identity *identity = request->identity;
+    int64_t now_ms = clock_wall_ms();
+    int64_t life_ms = (int64_t)worker_conf(request->service->worker)->auth.ticket_life_ms;
+    struct ticket ticket = {
+        .made_ms = now_ms,
+        .until_ms = earlier(identity->until_ms, now_ms + life_ms),
+        .position = hub_committed(shared->hub),
+        .user = ask->user,
+        .topics = {ask->topics, ask->topics_n},
+    };
+    char text[TICKET_TEXT_ROOM];
+
+    ticket.first_until_ms = earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
+    memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
+    if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
+        return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
+    ticket_seal(text, &ticket, tickets_key(shared->tickets));
+    stats_add(worker_stats(request->service->worker), STATS_TICKETS_MADE, 1);
+    return respond_json(request, MHD_HTTP_CREATED,
+                        json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
+}
+
+int ticket_post_handle(struct request *request)
+{
+    struct ask ask = {.topics_n = 0};
+    struct problem problem;
+    int result;
+
+    if (request->identity == NULL)
+        return respond_error(request, 409, "no_tickets",
+                             "Without auth.mode=token everybody may read, and there are no "
+                             "tickets.");
+    if (!read_ask(request, &ask, &problem) ||
+        !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &problem))
+        result = respond_problem(request, &problem);
+    else
+        result = give(request, &ask);
+    json_decref(ask.root);
+    return result;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The delivery path and nothing around it, for counting its instructions: a batch goes into the
+ * ring, finds its streams, wakes them, and each copies what it wants into a buffer.  All of it is
+ * the gateway's own; of the library only the four functions that streams call are there, below.
+ *
+ *   delivery CASE      broadcast  every event goes to 1,000 streams, one event at a time
+ *                      packed     20 events at a time go to 1,000 streams
+ *                      targeted   every event goes to one stream of 1,000, a topic each
+ *
+ * prints how many deliveries deliver() made.  test/check_delivery.sh runs it under callgrind,
+ * which counts while deliver() runs, and compares with delivery.bounds.
+ *
+ * Without an argument it prints what keeps the counts of this build from being compared.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../make.h"
+#include "history_memory.h"
+#include "stream.h"
+#include "streams.h"
+
+#define STREAMS 1000
+#define ROOM 1500 /* for a chunk, as in the pool of a small cell */
+#define RING_EVENTS 256
+#define WARM_UP (RING_EVENTS + 64) /* events: the ring is full and has all its slots */
+#define DATA                                                                                       \
+    "data as large as what the measurements publish, which is a hundred bytes of it, "             \
+    "more or less so, yes"
+
+struct MHD_Response {
+    MHD_ContentReaderCallback read;
+    void *cls;
+};
+
+struct MHD_Connection {
+    struct MHD_Response *response;
+    bool suspended;
+    SLIST_ENTRY(MHD_Connection) link;
+};
+
+/* Connections that the library would serve in its next pass. */
+static SLIST_HEAD(, MHD_Connection) resumed = SLIST_HEAD_INITIALIZER(resumed);
+
+struct load {
+    const char *name;
+    size_t events_n; /* of a batch */
+    size_t batches;
+    size_t reached; /* streams by an event */
+    bool own_topics;
+};
+
+struct scene {
+    struct conf *conf;
+    struct history *history;
+    struct hub *hub;
+    struct worker *worker;
+    struct streams *streams;
+    struct stream_host host;
+    bool awake[WORKER_CLASSES];
+    struct stream *list[STREAMS];
+    struct MHD_Connection connections[STREAMS];
+    int fd;
+    bool own_topics;
+    uint64_t position;
+    struct hub_batch *batch;
+};
+
+/* ---- the library, as far as streams see it ---- */
+
+struct MHD_Response *MHD_create_response_from_callback(uint64_t size, size_t block_size,
+                                                       MHD_ContentReaderCallback crc, void *crc_cls,
+                                                       MHD_ContentReaderFreeCallback crfc)
+{
+    struct MHD_Response *response = malloc(sizeof(*response));
+
+    (void)size;
+    (void)block_size;
+    (void)crfc;
+    assert(response != NULL);
+    *response = (struct MHD_Response){crc, crc_cls};
+    return response;
+}
+
+void MHD_destroy_response(struct MHD_Response *response)
+{
+    free(response);
+}
+
+void MHD_suspend_connection(struct MHD_Connection *connection)
+{
+    connection->suspended = true;
+}
+
+void MHD_resume_connection(struct MHD_Connection *connection)
+{
+    connection->suspended = false;
+    SLIST_INSERT_HEAD(&resumed, connection, link);
+}
+
+/* ---- what stands around the path ---- */
+
+static void wake(struct stream_host *host, enum worker_class class)
+{
+    struct scene *scene = (struct scene *)((char *)host - offsetof(struct scene, host));
+
+    scene->awake[class] = true;
+}
+
+/* Call the reader as the library does: until it has suspended the connection. */
+static size_t read_out(struct MHD_Connection *connection)
+{
+    static char room[ROOM];
+    size_t bytes = 0;
+
+    while (!connection->suspended) {
+        ssize_t n = connection->response->read(connection->response->cls, 0, room, sizeof(room));
+
+        assert(n >= 0);
+        bytes += (size_t)n;
+    }
+    return bytes;
+}
+
+static void open_one(struct scene *scene, size_t index)
+{
+    struct MHD_Connection *connection = &scene->connections[index];
+    char pattern[32] = "topic";
+
+    if (scene->own_topics)
+        snprintf(pattern, sizeof(pattern), "topic/%zu", index);
+    struct stream_ask ask = {.filter = make_filter(pattern, NULL), .heartbeat_ms = 15000};
+    scene->list[index] =
+        stream_open(&scene->host, connection, scene->fd, &ask, &connection->response);
+    assert(scene->list[index] != NULL);
+    filter_unref(ask.filter);
+    read_out(connection);
+}
+
+static struct scene *build(const struct load *load)
+{
+    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
+    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct scene *scene = calloc(1, sizeof(*scene));
+
+    scene->own_topics = load->own_topics;
+    scene->batch = calloc(1, sizeof(*scene->batch) + load->events_n * sizeof(struct message *));
+    scene->batch->events_n = load->events_n;
+    scene->conf = conf_new();
+    scene->conf->stream.ring_events = RING_EVENTS;
+    scene->history = history_memory_new(&limits);
+    scene->hub = hub_new(scene->history, &hub_limits);
+    scene->worker = worker_new(0, scene->conf, scene->hub);
+    scene->streams = streams_new(scene->worker, NULL);
+    scene->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert(scene->streams != NULL && scene->fd >= 0);
+    scene->host.wake = wake;
+    streams_add_host(scene->streams, &scene->host);
+    for (size_t i = 0; i < STREAMS; i++)
+        open_one(scene, i);
+    return scene;
+}
+
+static void tear_down(struct scene *scene)
+{
+    for (size_t i = 0; i < STREAMS; i++) {
+        stream_closed(scene->list[i]);
+        MHD_destroy_response(scene->connections[i].response);
+    }
+    streams_remove_host(&scene->host);
+    streams_free(scene->streams);
+    worker_free(scene->worker);
+    hub_free(scene->hub);
+    history_free(scene->history);
+    conf_free(scene->conf);
+    close(scene->fd);
+    free(scene->batch);
+    free(scene);
+}
+
+/* ---- the path ---- */
+
+/* What an event costs from the worker's inbox to the library's buffers. */
+__attribute__((noinline)) static void walk_path(struct scene *scene)
+{
+    struct MHD_Connection *connection;
+
+    streams_batch(scene->streams, scene->batch);
+    for (enum worker_class class = WORKER_FEW; class <= WORKER_MANY; class ++)
+        while (scene->awake[class])
+            scene->awake[class] = stream_host_resume(&scene->host, class, 64);
+    while ((connection = SLIST_FIRST(&resumed)) != NULL) {
+        SLIST_REMOVE_HEAD(&resumed, link);
+        read_out(connection);
+    }
+}
+
+/* Callgrind counts while this runs, and finds it by its name. */
+__attribute__((noinline)) void deliver(struct scene *scene);
+void deliver(struct scene *scene)
+{
+    walk_path(scene);
+}
+
+static struct message *next_event(struct scene *scene)
+{
+    char topic[32] = "topic";
+
+    scene->position++;
+    if (scene->own_topics)
+        snprintf(topic, sizeof(topic), "topic/%d", (int)(scene->position * 7919 % STREAMS));
+    struct message *message = make_message(.topics = topic, .data = DATA);
+    message_seal(message, scene->history->epoch, scene->position, 1);
+    return message;
+}
+
+static void hand_over(struct scene *scene, void (*path)(struct scene *scene))
+{
+    struct hub_batch *batch = scene->batch;
+
+    for (size_t i = 0; i < batch->events_n; i++)
+        batch->events[i] = next_event(scene);
+    path(scene);
+    for (size_t i = 0; i < batch->events_n; i++)
+        message_unref(batch->events[i]);
+}
+
+static int64_t delivered(const struct scene *scene)
+{
+    return stats_get(worker_stats(scene->worker), STATS_EVENTS_DELIVERED);
+}
+
+/* The same work uncounted first, for what grows on first use. */
+static int run(const struct load *load)
+{
+    struct scene *scene = build(load);
+
+    for (size_t i = 0; i < WARM_UP; i += load->events_n)
+        hand_over(scene, walk_path);
+    int64_t before = delivered(scene);
+    for (size_t i = 0; i < load->batches; i++)
+        hand_over(scene, deliver);
+    int64_t made = delivered(scene) - before;
+    tear_down(scene);
+    printf("%lld\n", (long long)made);
+    return made == (int64_t)(load->batches * load->events_n * load->reached) ? 0 : 1;
+}
+
+static int say_what_hinders(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+    puts("another compiler than gcc, or a sanitizer");
+#elif !defined(__OPTIMIZE__)
+    puts("not optimized");
+#elif !defined(__x86_64__)
+    puts("another processor than x86-64");
+#endif
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct load loads[] = {
+        {"broadcast", 1, 30, STREAMS, false},
+        {"packed", 20, 10, STREAMS, false},
+        {"targeted", 1, 2000, 1, true},
+    };
+
+    if (argc < 2)
+        return say_what_hinders();
+    for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
+        if (strcmp(argv[1], loads[i].name) == 0)
+            return run(&loads[i]);
+    return 2;
+}

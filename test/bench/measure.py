@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""One row against one server: start it, aim `bugle bench` at it, and bring back the JSON."""
+
+import collections
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import time
+import urllib.request
+
+SEARCH_STEPS = 5
+PRIVATE_RATE = 50
+
+
+def raise_descriptors():
+    """For the servers and the load tool, which inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Bench:
+    """A run of the load tool.  `measuring` is called once, when its measured window begins."""
+
+    def __init__(self, server, load_cpu, options, extra="", first=()):
+        self.command = [
+            *first, "taskset", "-c", load_cpu, str(server.tools.bugle), "bench", "--json",
+            "--progress", "--server-pid", ",".join(map(str, server.pids())),
+            *server.addressed(extra), *map(str, options)]
+        self.last_words = collections.deque(maxlen=5)
+
+    def run(self, measuring=None):
+        process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with process:
+            try:
+                report = self.follow(process, measuring)
+            finally:
+                process.kill()
+        if not report:
+            print("".join(self.last_words), file=sys.stderr, end="")
+            return None
+        return json.loads(report)
+
+    def follow(self, process, measuring):
+        for line in process.stderr:
+            self.last_words.append(line)
+            if measuring and " measuring " in line:
+                measuring()
+                measuring = None
+        return process.stdout.read()
+
+
+def plain(server, load_cpu, options, _load):
+    return Bench(server, load_cpu, options).run()
+
+
+def fastest(server, load_cpu, options, load):
+    """Publishers that wait for their answers hold a server back that delivers before it answers.
+    One that answers first and then loses is searched for the highest rate it can keep up with."""
+    options = [*options, "--drain", 2]
+    full = Bench(server, load_cpu, options).run()
+    if full is None:
+        return None
+    expected = full["deliveries"]["expected"]
+    full["unbridled"] = {"deliveries_per_s": full["window"]["deliveries_per_s"],
+                         "lost_percent": 100 * full["deliveries"]["lost"] / max(expected, 1)}
+    if full["good"]:
+        return full
+    low, high, best = 0, full["window"]["events_per_s"], None
+    for _ in range(SEARCH_STEPS):
+        rate = (low + high) / 2
+        held = Bench(server, load_cpu, [*options, "--rate", f"{rate:.2f}"]).run()
+        if held and held["good"]:
+            low, best = rate, held
+        else:
+            high = rate
+    if best:
+        best["unbridled"] = full["unbridled"]
+    return best
+
+
+def first_to_run():
+    """What makes a command run as soon as it can on a core that others use, if we may do that."""
+    words = ("chrt", "--fifo", "1")
+    with contextlib.suppress(OSError):
+        if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            return words
+    return ()
+
+
+def private(server, load_cpu, options, load):
+    """A second tool publishes to a stream of its own while the first one's crowd is served.  It
+    goes before the first one on their core: what is measured is the server."""
+    found = []
+    ours = ["--streams", 1, "--rate", PRIVATE_RATE, "--settle", 0, "--seconds",
+            load.seconds]
+    second = Bench(server, load_cpu, ours, extra="7", first=first_to_run())
+    options = [*options, "--seconds", load.seconds + 4]
+    crowd = Bench(server, load_cpu, options).run(lambda: found.append(second.run()))
+    if not (crowd and found and found[0]):
+        return None
+    return {**found[0], "crowd": crowd}
+
+
+def spread(server, load_cpu, options, load):
+    """A broadcast, and while it goes on the gateway is asked which streams it has: the highest
+    byte of a stream's id is its worker."""
+    counts = collections.Counter()
+
+    def ask():
+        url = f"http://127.0.0.1:{server.port}/api/streams?limit={load.some}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            for stream in json.load(answer)["streams"]:
+                counts[int(stream["id"], 16) >> 56] += 1
+
+    result = Bench(server, load_cpu, options).run(ask)
+    if result and counts:
+        result["spread"] = {"streams": dict(counts),
+                            "percent": 100 * max(counts.values()) / sum(counts.values())}
+    return result
+
+
+KINDS = {"plain": plain, "fastest": fastest, "private": private, "spread": spread}
+
+
+def measure(row, server, load_cpu, load):
+    """The JSON of one run, None when it failed."""
+    options = ["--seconds", load.seconds, *row.options(load)]
+    began = time.monotonic()
+    server.start()
+    try:
+        result = KINDS[row.kind](server, load_cpu, options, load)
+    finally:
+        server.stop()
+    if result:
+        result["took_s"] = round(time.monotonic() - began, 1)
+    return result

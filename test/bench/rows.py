@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""What is measured: for each row the load, the servers in turn, the figures, and what the gateway
+is held to."""
+
+import dataclasses
+
+# As the columns are called.
+TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
+          "two-workers": "2 workers", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
+PEERS = ("bugle", "nchan", "go", "floor")
+STORES = ("bugle", "sqlite", "nchan", "go", "floor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """How much of it: `some` streams are a busy page, `many` a crowd."""
+
+    some: int = 1000
+    many: int = 15000
+    seconds: float = 5  # of a measured window
+    beat: float = 15    # of a window over idle streams: a whole heartbeat
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One line of the table: where the number stands in the JSON and how it is shown."""
+
+    label: str
+    path: tuple
+    digits: int = 0
+    scale: float = 1
+    compared: bool = True  # ratios make sense
+    best: str = "least"    # or "most": which end is the good one
+
+
+LATENCY = (Figure("latency p50, ms", ("latency", "p50_us"), 3, 1e-3),
+           Figure("latency p99, ms", ("latency", "p99_us"), 3, 1e-3))
+DELIVERY = Figure("CPU a delivery, us", ("server", "cpu_us_per_delivery"), 2)
+EVENT = Figure("CPU an event, us", ("server", "cpu_us_per_event"), 1)
+LOST = Figure("deliveries lost", ("deliveries", "lost"), compared=False)
+DELIVERED = Figure("deliveries/s", ("window", "deliveries_per_s"), best="most")
+PUBLISHED = Figure("events/s", ("window", "events_per_s"), best="most")
+BUSY = Figure("CPU, % of a core", ("server", "cpu_percent"), 2)
+MEMORY = Figure("private memory a stream, KiB", ("server", "private_per_stream"), 2, 1 / 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    title: str  # {some}, {many} and {half} are filled in
+    servers: tuple
+    figures: tuple
+    options: object  # Load -> options of `bugle bench`
+    kind: str = "plain"  # or "fastest", "private", "spread": see measure.py
+
+
+def row(name, title, servers, figures, options, kind="plain"):
+    return Row(name, title, servers, figures, options, kind)
+
+
+def crowd(streams, *more):
+    return ("--streams", streams, "--topics", streams, *more)
+
+
+UNTOUCHED = ("--idle", "--settle", 3, "--seconds", 1)
+
+
+def targeted(streams):
+    return crowd(streams, "--random", "--rate", 500, "--warmup", 2)
+
+
+def cookie(size):
+    return "Cookie: session=" + "x" * size
+
+ROWS = {row.name: row for row in (
+    row("broadcast", "{some} streams, one topic, 50 events/s", PEERS,
+        (DELIVERY, *LATENCY, LOST),
+        lambda load: ("--streams", load.some, "--rate", 50, "--warmup", 2)),
+    row("fastest", "{some} streams, one topic, as fast as it goes with nothing lost", PEERS,
+        (DELIVERED, DELIVERY, LATENCY[1],
+         Figure("lost when not held back, %", ("unbridled", "lost_percent"), 1, compared=False)),
+        lambda load: ("--streams", load.some, "--rate", "max", "--connections", 32), "fastest"),
+    row("crowd", "{many} streams, one topic, 5 events/s", PEERS,
+        (DELIVERY, *LATENCY, LOST),
+        lambda load: ("--streams", load.many, "--rate", 5, "--warmup", 1)),
+    row("targeted", "{many} streams, a topic each, 500 events/s", STORES,
+        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many)),
+    row("half", "{half} streams, a topic each, 500 events/s", STORES,
+        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many // 2)),
+    row("idle", "{many} idle streams with a heartbeat every 15 s", PEERS, (MEMORY, BUSY),
+        lambda load: crowd(load.many, "--idle", "--settle", 3, "--seconds", load.beat)),
+    row("cookies", "{many} idle streams that asked with 1.5 KB of cookies", PEERS[:3], (MEMORY,),
+        lambda load: crowd(load.many, *UNTOUCHED, "--header", cookie(1500))),
+    row("heads", "{many} idle streams that asked with 15 KB of cookies", PEERS[:3], (MEMORY,),
+        lambda load: crowd(load.many, *UNTOUCHED, "--header", cookie(15000))),
+    row("publish", "64 connections publish single events, each answered with an id", STORES,
+        (PUBLISHED, EVENT, Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
+        lambda load: ("--publish-only", "--rate", "max", "--connections", 64)),
+    row("workers", "{some} streams, one topic, 50 events/s, both cores to the server",
+        ("one-worker", "two-workers"),
+        (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
+                                      compared=False)),
+        lambda load: ("--streams", load.some, "--rate", 50, "--warmup", 2), "spread"),
+    row("private", "a private event while {many} others get a broadcast", PEERS,
+        (*LATENCY, Figure("latency max, ms", ("latency", "max_us"), 3, 1e-3), LOST),
+        lambda load: ("--streams", load.many, "--rate", 5, "--warmup", 1), "private"),
+)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """What the gateway is held to: a median, or a ratio when it is compared with another server
+    or with itself in another row."""
+
+    row: str
+    figure: Figure
+    limit: float
+    server: str = "bugle"
+    to: str = None      # the server it is compared with
+    to_row: str = None  # the row it is compared with; None: its own
+
+    def says(self):
+        what = f"{self.row}, {TITLES[self.server]}: {self.figure.label}"
+        if self.to or self.to_row:
+            what += f" over {self.to_row or TITLES[self.to]}"
+        word = "at least" if self.figure.best == "most" else "at most"
+        limit = f"{self.limit:,.2f}".rstrip("0").rstrip(".")
+        return f"{what}, {word} {limit}"
+
+
+BOUNDS = (
+    Bound("broadcast", DELIVERY, 1.15, to="floor"),
+    Bound("broadcast", DELIVERY, 0.78, to="nchan"),
+    Bound("fastest", DELIVERED, 8, to="nchan"),
+    Bound("fastest", DELIVERED, 1500000),
+    Bound("crowd", LATENCY[1], 1 / 3, to="nchan"),
+    Bound("crowd", DELIVERY, 1.15, to="floor"),
+    Bound("targeted", EVENT, 1.2, to="nchan"),
+    Bound("targeted", LATENCY[0], 0.25),
+    Bound("targeted", LATENCY[0], 1.2, server="sqlite"),
+    Bound("targeted", EVENT, 1.1, to_row="half"),
+    Bound("targeted", LATENCY[0], 1.1, to_row="half"),
+    Bound("idle", MEMORY, 6),
+    Bound("idle", BUSY, 1.5),
+    Bound("cookies", MEMORY, 7),
+    Bound("publish", PUBLISHED, 0.7, to="nchan"),
+    Bound("publish", PUBLISHED, 20000, server="sqlite"),
+    Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
+    Bound("private", LATENCY[1], 10),
+)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""The scripts behind `make bench`: medians, ratios, the table, the bounds and the chart, from runs
+made up here.  Nothing is measured."""
+
+import json
+import pathlib
+import sys
+import xml.etree.ElementTree
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "bench"))
+
+import chart  # noqa: E402
+import measure  # noqa: E402
+import run  # noqa: E402
+import table  # noqa: E402
+from rows import BOUNDS, ROWS  # noqa: E402
+from servers import Tools, make_servers  # noqa: E402
+
+# Each server has a factor on all its figures.
+FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "nchan": 4, "go": 5,
+           "floor": 0.5}
+
+
+def report(factor):
+    """What `bugle bench --json` prints, as far as the table looks at it."""
+    return {
+        "latency": {"count": 100, "p50_us": 200 * factor, "p99_us": 4000 * factor,
+                    "max_us": 9000 * factor},
+        "answers": {"p99_us": 1500 * factor},
+        "deliveries": {"expected": 100, "lost": 0},
+        "window": {"events_per_s": 50000 * factor, "deliveries_per_s": 2000000 * factor},
+        "server": {"cpu_us_per_delivery": 3 * factor, "cpu_us_per_event": 80 * factor,
+                   "cpu_percent": 1.25 * factor, "private_per_stream": 5120 * factor},
+        "spread": {"percent": 50.0},
+        "unbridled": {"lost_percent": 0.0},
+    }
+
+
+def runs(rounds=5, noise=lambda number: 1):
+    return {(row, server): {number: report(FACTORS[server] * noise(number))
+                            for number in range(1, rounds + 1)}
+            for row in ROWS for server in ROWS[row].servers}
+
+
+MACHINE = {"date": "2026-01-02", "processor": "A processor, 2 cores", "memory": "4 GiB",
+           "system": "A system", "versions": ["bugle 1", "nginx 2"],
+           "load": {"some": 1000, "many": 15000, "seconds": 5, "beat": 15}}
+
+
+def complete(**more):
+    return table.Results(runs(**more), MACHINE)
+
+
+def cells(text, label, title):
+    """The cells of the line with this label in the part of the table with this title."""
+    lines = text.split("\n")
+    at = next(i for i, line in enumerate(lines) if line.startswith(title))
+    line = next(line for line in lines[at + 1:] if line.startswith("  " + label))
+    return line.removeprefix("  " + label).split()
+
+
+def test_a_line_has_medians_and_ratios():
+    text = table.table(complete())
+    assert cells(text, "CPU a delivery, us", "1,000 streams, one topic, 50") == [
+        "3.00", "12.00", "15.00", "1.50", "0.25", "2.00"]
+    assert cells(text, "CPU an event, us", "15,000 streams, a topic each") == [
+        "80.0", "160.0", "320.0", "400.0", "40.0", "0.25", "2.00"]
+    assert cells(text, "private memory a stream, KiB", "15,000 idle streams with a h")[0] == "5.00"
+    assert "7,500 streams, a topic each" in text
+
+
+def test_a_median_is_not_a_mean():
+    results = complete(noise=lambda number: 100 if number == 3 else 1)
+    figure = ROWS["broadcast"].figures[0]
+    assert results.median("broadcast", "bugle", figure) == 3
+
+
+def test_what_slows_a_round_cancels_out_of_its_ratio():
+    results = complete(noise=lambda number: number)
+    figure = ROWS["broadcast"].figures[0]
+    assert results.ratio("broadcast", "bugle", figure, "nchan") == pytest.approx(0.25)
+
+
+def test_a_server_that_was_not_measured_is_a_dash():
+    found = runs()
+    del found["crowd", "go"]
+    text = table.table(table.Results(found, MACHINE))
+    assert cells(text, "CPU a delivery, us", "15,000 streams, one topic")[2] == "-"
+
+
+def test_a_figure_that_is_missing_is_a_dash():
+    found = runs(rounds=1)
+    found["crowd", "go"][1]["server"] = None
+    text = table.table(table.Results(found, MACHINE))
+    assert cells(text, "CPU a delivery, us", "15,000 streams, one topic")[2] == "-"
+
+
+def test_a_latency_of_nothing_is_a_dash():
+    found = runs(rounds=1)
+    found["crowd", "go"][1]["latency"] = {"count": 0, "p50_us": 0, "p99_us": 0}
+    text = table.table(table.Results(found, MACHINE))
+    assert cells(text, "latency p99, ms", "15,000 streams, one topic")[2] == "-"
+
+
+def test_results_are_read_and_rounds_go_on(tmp_path):
+    (tmp_path / "machine.json").write_text(json.dumps(MACHINE))
+    for number in (1, 2):
+        for server in ("bugle", "nchan"):
+            path = tmp_path / f"broadcast.{server}.{number}.json"
+            path.write_text(json.dumps(report(FACTORS[server])))
+    results = table.Results.read(tmp_path)
+    assert results.machine == MACHINE and results.load.many == 15000
+    assert results.next_round("broadcast") == 3 and results.next_round("crowd") == 1
+    assert results.rounds("broadcast") == 0  # of the servers that are missing
+    assert cells(table.table(results), "CPU a delivery, us", "1,000 streams, one topic, 50") == [
+        "3.00", "12.00", "-", "-", "0.25"]
+
+
+def test_bounds_hold_and_fail():
+    text, good = table.bounds(complete())
+    assert not good
+    lines = text.splitlines()
+    assert len(lines) == len(BOUNDS)
+    held = {says: line.split()[0] for line in lines for says in [line[14:].rsplit(":", 1)[0]]}
+    assert held["broadcast, Bugle: CPU a delivery, us over nchan, at most 0.78"] == "holds"
+    assert held["broadcast, Bugle: CPU a delivery, us over floor, at most 1.15"] == "FAILS"
+    assert held["fastest, Bugle: deliveries/s, at least 1,500,000"] == "holds"
+    assert held["fastest, Bugle: deliveries/s over nchan, at least 8"] == "FAILS"
+
+
+def test_a_bound_between_rows_is_at_most():
+    results = complete()
+    for bound in BOUNDS:
+        if bound.to_row:
+            assert table.held(results, bound) == 1
+            assert "at most" in bound.says()
+
+
+def test_a_bound_without_runs_is_not_held():
+    text, good = table.bounds(table.Results({}, MACHINE))
+    assert good and text.count("not measured") == len(BOUNDS)
+
+
+def test_documents_need_every_row(tmp_path, capsys):
+    found = runs()
+    del found["crowd", "go"]
+    run.write_documents(table.Results(found, MACHINE), tmp_path)
+    assert not list(tmp_path.iterdir()) and "not all of crowd" in capsys.readouterr().err
+    run.write_documents(complete(), tmp_path)
+    text = (tmp_path / "benchmarks.txt").read_text()
+    assert "A processor, 2 cores" in text and "nginx 2" in text and "5 rounds" in text
+    assert max(map(len, text.splitlines())) <= 110
+    assert (tmp_path / "benchmarks.svg").read_text().startswith("<svg")
+
+
+def test_a_quick_run_leaves_the_documents_alone(tmp_path, capsys):
+    load = {"some": 500, "many": 3000, "seconds": 2, "beat": 6}
+    run.write_documents(table.Results(runs(), {**MACHINE, "load": load}), tmp_path)
+    assert not list(tmp_path.iterdir()) and "quick" in capsys.readouterr().err
+
+
+def test_the_chart_has_a_bar_for_each_measured_server():
+    svg = xml.etree.ElementTree.fromstring(chart.draw(complete()))
+    bars = [rect.get("class") for rect in svg.iter("{http://www.w3.org/2000/svg}rect")]
+    expected = sum(len(panel.servers) for panel in chart.PANELS)
+    assert len(bars) == expected + 1  # and the page
+    words = [word.text for word in svg.iter("{http://www.w3.org/2000/svg}text")]
+    for panel in chart.PANELS:
+        assert panel.title in words and panel.unit in words
+
+
+def test_the_longest_bar_is_the_largest_figure():
+    svg = xml.etree.ElementTree.fromstring(chart.draw(complete()))
+    bars = [rect for rect in svg.iter("{http://www.w3.org/2000/svg}rect")]
+    first = bars[1:1 + len(chart.PANELS[0].servers)]
+    wide = {rect.get("class"): float(rect.get("width")) for rect in first}
+    assert wide["bugle"] / wide["go"] == pytest.approx(1 / 5, abs=0.01)
+    assert wide["go"] == max(wide.values())
+
+
+def test_a_server_without_a_figure_has_no_bar():
+    found = runs()
+    del found["crowd", "go"]
+    assert chart.draw(table.Results(found, MACHINE)).count("no figure") == 1
+
+
+def test_a_chart_of_nothing_says_so():
+    text = chart.draw(table.Results({}, MACHINE))
+    assert text.count("not measured") == len(chart.PANELS)
+
+
+@pytest.mark.parametrize("most, step", [(10, 5), (0.9, 0.5), (40, 10), (41, 20), (2000000, 500000)])
+def test_ticks_are_round_numbers(most, step):
+    assert chart.nice_step(most) == pytest.approx(step)
+
+
+@pytest.mark.parametrize("value, text", [
+    (3, "3"), (6.128, "6.13"), (123.4, "123"), (1234, "1,234"), (999.9, "1,000"), (0.0707, "0.071"),
+    (123456, "123k"), (999999, "1M"), (5536981, "5.54M"),
+])
+def test_numbers_of_a_chart_are_short(value, text):
+    assert chart.short(value) == text
+
+
+def test_every_row_names_known_servers():
+    known = make_servers(Tools("bugle", [], "."), "0", "1")
+    for row in ROWS.values():
+        assert set(row.servers) <= set(known)
+        assert row.kind in measure.KINDS
+        assert all(str(option) for option in row.options(run.QUICK))
+
+
+@pytest.mark.parametrize("args", [["--rows", "nonsense"], ["--servers", "apache"], ["--table"]])
+def test_wrong_usage(args, capsys):
+    with pytest.raises(SystemExit) as left:
+        run.parse_args(["--bugle", "bugle", *args])
+    assert left.value.code == 2
+    assert args[0] in capsys.readouterr().err
+
+
+class Held:
+    """Stands for the load tool against a server that loses above 400 events a second."""
+
+    commands = []
+
+    def __init__(self, server, load_cpu, options):
+        self.options = list(map(str, options))
+        Held.commands.append(self.options)
+
+    def run(self):
+        rates = [self.options[i + 1] for i, word in enumerate(self.options) if word == "--rate"]
+        rate = 1000 if rates[-1] == "max" else float(rates[-1])
+        lost = max(0, rate - 400)
+        return {"good": lost == 0, "deliveries": {"expected": rate, "lost": lost},
+                "window": {"events_per_s": rate, "deliveries_per_s": rate}}
+
+
+def test_the_highest_rate_without_losses_is_found(monkeypatch):
+    monkeypatch.setattr(measure, "Bench", Held)
+    result = measure.fastest(None, "1", ["--rate", "max"], run.QUICK)
+    assert result["good"] and 360 < result["window"]["events_per_s"] <= 400
+    assert result["unbridled"]["lost_percent"] == pytest.approx(60)

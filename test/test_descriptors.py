@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""More connections than descriptors: the program of test/load, for some seconds.
+`make descriptortest` runs it at length."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import wire
+from conftest import program_path
+
+PROGRAM = pathlib.Path(__file__).resolve().parent / "load" / "descriptors.py"
+RUN_SECONDS = 100
+
+
+@pytest.mark.parametrize("kind", ["silent", "half", "resting", "streams"])
+def test_publishing_goes_on_without_descriptors(kind):
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "--kinds", kind, "--seconds", "1.5", "--no-figures",
+         "--connects", str(wire.fewer(1000, 400))],
+        env=dict(os.environ, BUGLE=program_path()), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        timeout=wire.seconds(RUN_SECONDS), check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-10000:]
+
+
+def test_who_rests_longest_makes_room(gateway_factory):
+    """A publisher that keeps its connection has it closed only after all who rest longer, and
+    those that are in the middle of a request keep theirs."""
+    gateway = gateway_factory(nofile=100, workers=1)
+    with contextlib.ExitStack() as stack:
+        begun = stack.enter_context(gateway.raw())
+        begun.send(b"POST /api/push?topic=a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nda")
+        wire.wait_until(lambda: gateway.stat("requests") > 0, 5, "its head is there")
+        resting = []
+        while gateway.stat("connections_crowded_out") < 3:
+            resting.append(stack.enter_context(gateway.raw()))
+            with contextlib.suppress(ConnectionError):
+                resting[-1].send(gateway.request_bytes("GET", "/healthz"))
+                assert resting[-1].read_response().status == 200
+            assert len(resting) < 100
+        for each in resting[:2]:
+            assert each.receive() == b""
+        begun.send(b"ta")
+        assert begun.read_response().status == 201
+    assert gateway.stat("connections_shed") == 0
