@@ -21,11 +21,13 @@ struct arrivals {
     struct stats *stats;     /* borrowed; the main thread's block */
     struct log_valve valve;
     struct log_valve crowd_valve;
-    bool tight; /* the last one came out near the end of what clients may have */
+    int uncounted; /* descriptors in use beyond those known of, by the latest one's number */
+    int64_t tight_since_ms; /* near the end of what clients may have; 0: it is not */
 };
 
-/* Whether to accept another one: not where it is tight while workers are asked to make room.  As
- * for listener_sink. */
+/* Whether to accept another one.  Where it is tight not at once: workers make room first, and if
+ * nobody is idle, those who are served have a quarter of a second to be done.  As for
+ * listener_sink. */
 bool arrival_wants(void *arg);
 
 /*

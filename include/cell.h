@@ -34,6 +34,7 @@
 #include "worker.h"
 
 #define CELL_CONNECTIONS_MAX 128
+#define CELL_DESCRIPTORS 2 /* of the daemon's own: for epoll, and an eventfd */
 
 enum cell_kind {
     CELL_STREAM,       /* GET /events with an ordinary head */
@@ -71,8 +72,8 @@ struct cell_guest {
     void (*rests)(struct cell_guest *guest);
     /* The connection ends, its descriptor is about to be closed; the guest is its owner's again. */
     void (*gone)(struct cell_guest *guest);
-    struct http_head head; /* of the request that is under way or comes next, without its path */
-    bool is_last;          /* the connection is to end with it */
+    struct http_head head;  /* of the request that is under way or comes next, without its path */
+    bool is_last;           /* the connection is to end with it */
     struct cell_seat *seat; /* the cell's; NULL: in no cell */
 };
 
@@ -118,7 +119,8 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest);
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
 
-/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened. */
+/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened.
+ */
 void cells_set_descriptors_end(struct cells *cells, int end);
 
 /* Close cells that stayed empty. */

@@ -30,6 +30,8 @@ struct conf {
         int forwarded_header;             /* enum conf_forwarded_header */
         struct conf_list proxy_protocol;  /* items of `listen` */
         struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
+        char *handover;          /* socket for who takes over; empty: nobody can */
+        uint64_t handover_timeout_ms;
     } server;
     struct {
         uint64_t heartbeat_ms;

@@ -5,7 +5,7 @@
  * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
  * many are in use, whatever they are used for, and where numbers of clients end, the numbers behind
  * are the gateway's own for certain, without any counting.  But a low number may be a gap that was
- * just left, so for whether it is getting crowded the connections are counted too.
+ * just left, so for whether it is getting crowded connections and cells are counted too.
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     as before, but each newcomer has the idlest connection closed

@@ -85,6 +85,10 @@ struct history_ops {
     int (*backup_begin)(struct history *history);
     int (*backup_step)(struct history *history, struct history_backup *ret_backup);
     void (*backup_end)(struct history *history);
+    /* and these; a store that no other process can have knows no hand-over */
+    int (*release)(struct history *history);
+    int (*reclaim)(struct history *history);
+    void (*follow)(struct history *history, uint64_t newest);
     void (*free)(struct history *history);
 };
 
@@ -188,6 +192,19 @@ void history_backup_end(struct history *history);
 /* Give the file of a copy up, on a thread made for it: the kernel takes a tenth of a second and
  * more to free the pages of a large file.  Any thread. */
 void history_backup_close(int fd);
+
+/*
+ * Give the store up, so that another process can open it, and take it back.  In between nothing is
+ * appended, trimmed, settled or copied, while reading goes on; history_follow() tells what the
+ * other process has appended, for whoever reads here.
+ *
+ * history_release() returns 0; -ENOTSUP: no other process could have it; or -errno, and it is still
+ * here.  history_reclaim() waits some seconds for the other process to let go and returns 0 or
+ * -errno; after an error every append fails.  Thread: the hub's, but for history_follow(): any.
+ */
+int history_release(struct history *history);
+int history_reclaim(struct history *history);
+void history_follow(struct history *history, uint64_t newest);
 
 const char *history_durability_text(const struct history *history);
 

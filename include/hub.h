@@ -7,6 +7,9 @@
  * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
  * waits for its commit is bounded: in bytes, in age, and by how long it will wait, which follows
  * from how long the latest waited behind how much.  Past that hub_admit() says no.
+ *
+ * A hub can give its store up to the hub of another process and become a way to that one: it
+ * passes operations on, and what comes back it hands to its workers as if it were its own.
  */
 #ifndef BUGLE_HUB_H
 #define BUGLE_HUB_H
@@ -82,6 +85,20 @@ struct hub_backup {
     struct history_backup copy; /* with the result 0 */
 };
 
+/* A wish to give the store up or to take it back; the caller owns it until `done`. */
+struct hub_change {
+    void (*done)(struct hub_change *change); /* on the hub's thread: must only hand over */
+    int result;                              /* set by then: 0 or -errno */
+};
+
+/*
+ * Another process that has the store, once this one has given it up.  `forward` runs on the hub's
+ * thread and takes the operations, whose answers come back later through hub_relayed().
+ */
+struct hub_relay {
+    void (*forward)(struct hub_relay *relay, struct hub_ops *ops);
+};
+
 struct hub_limits {
     size_t queue_bytes_max;
     int64_t queue_age_max_ns;  /* of the oldest that waits: the store hangs */
@@ -123,6 +140,9 @@ bool hub_is_full(const struct hub *hub, size_t bytes);
 /* How many bytes may wait now: limits.queue_bytes, or fewer where the store is slow. */
 size_t hub_queue_room(const struct hub *hub);
 
+/* For a hub_batch from elsewhere: room for so many events, one reference.  NULL when out of memory. */
+struct hub_batch *hub_batch_new(size_t events_n);
+
 /* Hand over operations, in order; the list is empty afterwards.  Any thread; one lock. */
 void hub_submit(struct hub *hub, struct hub_ops *ops);
 
@@ -135,6 +155,33 @@ int hub_request_backup(struct hub *hub, struct hub_backup *backup);
 
 /* The gateway is about to stop: give up the copy that is being made, and make none any more. */
 void hub_refuse_backups(struct hub *hub);
+
+/*
+ * For a hand-over (handover.h), in this order.  Main thread; each returns at once.
+ *
+ * hub_release()  have the store given up: what is being committed is committed and answered, and
+ *                what is submitted from then on waits, at any age.  A copy that is being made is
+ *                given up.  When it fails the hub goes on as before.
+ * hub_reclaim()  or: have it taken back, and go on with what waits.  When that fails, all
+ *                operations are answered with the error.
+ * hub_forward()  or: pass on what waits and all that comes later, again at any age.
+ */
+void hub_release(struct hub *hub, struct hub_change *change);
+void hub_reclaim(struct hub *hub, struct hub_change *change);
+void hub_forward(struct hub *hub, struct hub_relay *relay);
+
+/*
+ * What the other process committed, and answers of its hub.
+ *
+ * batch      borrowed; NULL: none
+ * answers    operations that `forward` took, their results set; the list is empty afterwards
+ * committed  the last position committed there
+ * oldest_ns  when the oldest operation was forwarded that is still unanswered; 0: there is none
+ *
+ * One thread at a time.
+ */
+void hub_relayed(struct hub *hub, struct hub_batch *batch, struct hub_ops *answers,
+                 uint64_t committed, int64_t oldest_ns);
 
 /* The last committed position.  Whoever was told an id finds at least that position here. */
 uint64_t hub_committed(const struct hub *hub);

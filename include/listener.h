@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "conf.h"
+#include "inherited.h"
 #include "stats.h"
 
 struct event_base;
@@ -36,20 +37,32 @@ struct listener_sink {
 };
 
 /*
- * Open every address of server.listen.  Borrows all it is given; `stats` is the main thread's
- * block.
+ * Open every address of server.listen, or take it from `inherited`.  Borrows all it is given;
+ * `stats` is the main thread's block.
  *
  * Returns NULL with one line for the operator in `ret_error` when an address cannot be had.
  */
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
-                              struct conf_error *ret_error);
+                              struct inherited *inherited, struct conf_error *ret_error);
 
 /* Settings of a reload; borrowed. */
 void listener_set_conf(struct listener *listener, const struct conf *conf);
 
-/* Accept what already waits, then close the listening sockets. */
+/* Accept what already waits, then close the listening sockets.  What a service manager keeps open
+ * is left to whoever serves it next. */
 void listener_close(struct listener *listener);
+
+/* Another process serves them: close them here, and leave to it what waits. */
+void listener_leave(struct listener *listener);
+
+/* Leave what waits where it is; go on. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
+
+/* The listening sockets by index, each with its item of server.listen; NULL past the last. */
+const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,
+                            bool *ret_kept);
 void listener_free(struct listener *listener); /* accepts NULL */
 
 /* The addresses as they came out (a port 0 has become a real one): "http://127.0.0.1:8080/" or

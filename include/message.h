@@ -87,6 +87,17 @@ struct message *message_new(const struct message_draft *draft);
  * thread. */
 struct message *message_restore(const struct message_record *record, const char *epoch);
 
+/*
+ * All of a stored or ephemeral event, sealed or not, as bytes for another process of this machine
+ * that runs the same version of the format (link.h).
+ *
+ * message_read_image() gives one reference, or NULL: out of memory, or these are not the bytes of an
+ * image.  Any thread.
+ */
+size_t message_image_bytes(const struct message *message);
+void message_write_image(char *to, const struct message *message);
+struct message *message_read_image(const char *from, size_t image_n);
+
 /* How many bytes of a MESSAGE_STORED event's frame come before its id: all that is to be kept,
  * since epoch and position tell the rest.  The same before and after sealing. */
 static inline size_t message_body_bytes(const struct message *message)

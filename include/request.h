@@ -50,9 +50,9 @@ struct request {
     bool receiving;        /* in the service's list of that name */
     bool answering;        /* in the other one */
     bool measured;
-    bool answered;         /* a response is queued, or was written by hand */
-    bool has_body;         /* the client announced one */
-    bool lingers;          /* part of the body stays unread: close gently */
+    bool answered; /* a response is queued, or was written by hand */
+    bool has_body; /* the client announced one */
+    bool lingers;  /* part of the body stays unread: close gently */
     bool is_head;
     bool is_last; /* its connection ends with it */
     bool http_1_0;
@@ -138,7 +138,8 @@ void request_begin_answer(struct request *request);
 int request_cut_busy(struct request *request);
 
 /* Cut every request of the service whose body is past its deadline or comes too slowly, or whose
- * answer nobody takes.  A system call or two for each answer that has been under way for a second. */
+ * answer nobody takes.  A system call or two for each answer that has been under way for a second.
+ */
 void request_tick(struct service *service, int64_t now_ms);
 
 #endif

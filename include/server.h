@@ -6,13 +6,18 @@
 #ifndef BUGLE_SERVER_H
 #define BUGLE_SERVER_H
 
+#include <stdbool.h>
+
 #include "conf.h"
 
-/* How to read the settings again, for SIGHUP. */
+/* How to read the settings again, for SIGHUP, and how this process was started. */
 struct server_source {
     /* Gives a new, checked struct, or NULL with a line for the operator. */
     struct conf *(*load)(void *arg, struct conf_error *ret_error);
     void *arg;
+    bool takes_over;            /* from the gateway at server.handover, if there is one */
+    const char *program;        /* the file that runs; NULL: not known */
+    char *const *upgrade_words; /* the command line of one that takes over from this one */
 };
 
 /*

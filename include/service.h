@@ -49,6 +49,7 @@ struct service_shared {
     _Atomic size_t room_asked_n; /* asked of workers to make room, and not answered yet */
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
+    _Atomic bool handed_over; /* draining, while another process serves */
     _Atomic bool has_backup; /* a copy of the store is being made or sent */
 };
 

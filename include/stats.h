@@ -82,6 +82,8 @@
     row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \
     row(BACKUPS_MADE, backups_made, false, "copies of the store made")                             \
     row(BACKUPS_FAILED, backups_failed, false, "copies of the store that came to nothing")         \
+    row(PUBLISHES_RELAYED, publishes_relayed, false, "publishes passed on after a hand-over")       \
+    row(HANDOVERS_FAILED, handovers_failed, false, "hand-overs to another process that failed")    \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
     row(QUEUE_ROOM, queue_room, true, "bytes of events that may wait at the store's pace")         \

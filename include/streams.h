@@ -40,6 +40,9 @@ void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
 /* Whether a stream that begins so would begin behind the ring, and so need the history. */
 bool streams_is_past(const struct streams *streams, const struct stream_start *start);
 
+/* The part of a drain that is due by now: often, for ends that are spread finely. */
+void streams_drain_step(struct streams *streams, int64_t now_ms);
+
 size_t streams_count(const struct streams *streams);
 
 /* The worker whose stream has this id. */

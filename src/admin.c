@@ -50,7 +50,7 @@ int admin_readyz(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
 
-    if (shared->draining)
+    if (shared->draining && !shared->handed_over)
         return respond_not_ready(request, "The gateway is stopping.");
     if (hub_is_full(shared->hub, 0))
         return respond_not_ready(request, "Too many events wait for their commit.");

@@ -7,6 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
+
+#define PATIENCE_MS 250
+
 /* ---- which worker ---- */
 
 static struct service *least_loaded(struct service_shared *shared)
@@ -139,21 +143,28 @@ static void ask_for_room(struct service_shared *shared)
         atomic_fetch_sub(&shared->room_asked_n, 1); /* the next one asks again */
 }
 
-/* At least so many descriptors are in use; see descriptors.h. */
-static int count_in_use(const struct service_shared *shared, int fd)
+/* What is known of: lingering sockets and copies are not.  See descriptors.h. */
+static int count_in_use(const struct service_shared *shared)
 {
-    int counted = shared->descriptors.used + (int)connections_open(shared);
+    int64_t cells = 0;
 
-    return fd > counted ? fd : counted;
+    for (unsigned i = 0; i < shared->services_n; i++)
+        cells += stats_get(worker_stats(shared->services[i].worker), STATS_CELLS);
+    return shared->descriptors.used + (int)connections_open(shared) + (int)cells * CELL_DESCRIPTORS;
 }
 
 static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
-    int in_use = count_in_use(arrivals->shared, fd);
+    int counted = count_in_use(arrivals->shared);
+    int in_use = fd > counted ? fd : counted;
     unsigned long skipped;
 
-    arrivals->tight = in_use >= descriptors->tight_from;
+    arrivals->uncounted = in_use - counted;
+    if (in_use < descriptors->tight_from)
+        arrivals->tight_since_ms = 0;
+    else if (arrivals->tight_since_ms == 0)
+        arrivals->tight_since_ms = clock_mono_ms();
     if (in_use < descriptors->crowded_from)
         return LISTENER_ROOM;
     ask_for_room(arrivals->shared);
@@ -167,9 +178,18 @@ static enum listener_room find_room(struct arrivals *arrivals, int fd)
 
 bool arrival_wants(void *arg)
 {
-    const struct arrivals *arrivals = arg;
+    struct arrivals *arrivals = arg;
+    struct service_shared *shared = arrivals->shared;
 
-    return !arrivals->tight || atomic_load(&arrivals->shared->room_asked_n) == 0;
+    if (arrivals->tight_since_ms == 0)
+        return true;
+    if (atomic_load(&shared->room_asked_n) > 0)
+        return false;
+    if (count_in_use(shared) + arrivals->uncounted < shared->descriptors.tight_from ||
+        clock_mono_ms() - arrivals->tight_since_ms >= PATIENCE_MS)
+        return true;
+    ask_for_room(shared);
+    return false;
 }
 
 enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,

@@ -69,6 +69,11 @@ static bool is_store(const char *value)
     return strncmp(value, "sqlite:", strlen("sqlite:")) == 0 && path[strspn(path, " ")] != '\0';
 }
 
+static bool is_handover(const char *value)
+{
+    return value[0] == '\0' || value[0] == '/';
+}
+
 static bool is_anything(const char *value)
 {
     (void)value;
@@ -164,6 +169,10 @@ static const struct row rows[] = {
     LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
          "items of server.listen", RESTART,
          "Where every connection begins with a PROXY header, of a trusted proxy."),
+    TEXT("server.handover", server.handover, "", is_handover, "a path that begins with /", RESTART,
+         "Unix socket by which another gateway can take over; empty has none."),
+    DURATION("server.handover_timeout", server.handover_timeout_ms, "10s", "100ms", "10m", RESTART,
+             "How long publishers wait for a gateway that takes over and does not come to it."),
 
     DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", RELOAD,
              "Silence on a stream after which a heartbeat is sent."),
@@ -704,6 +713,10 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
     if (conf->server.listen.items_n == 0)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
+    if (conf->server.handover[0] != '\0' && strcmp(conf->history.store, "memory:") == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "server.handover is set, but history.store is memory:, which ends with "
+                           "its process: a hand-over needs sqlite:");
     int error = check_open_listeners(conf, ret_error);
     if (!error)
         error = check_leasts(conf, ret_error);

@@ -13,8 +13,6 @@
 #define DESCRIPTORS_UNKNOWN 1024
 /* A backup takes four, a reload one. */
 #define OWN 16
-/* A daemon has an epoll descriptor and an eventfd. */
-#define CELL_DESCRIPTORS 2
 #define TIGHT_MIN 4
 #define TIGHT_MAX 64
 #define CROWD_MIN 8

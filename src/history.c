@@ -84,6 +84,22 @@ void history_backup_end(struct history *history)
         history->ops->backup_end(history);
 }
 
+int history_release(struct history *history)
+{
+    return history->ops->release != NULL ? history->ops->release(history) : -ENOTSUP;
+}
+
+int history_reclaim(struct history *history)
+{
+    return history->ops->reclaim(history);
+}
+
+void history_follow(struct history *history, uint64_t newest)
+{
+    if (history->ops->follow != NULL)
+        history->ops->follow(history, newest);
+}
+
 /* Made empty first, so that whoever else has the file open closes it without a wait. */
 static void *free_file(void *arg)
 {

@@ -275,6 +275,23 @@ static void usage(struct history *history, struct history_usage *ret_usage)
 
 /* ---- beginning and ending ---- */
 
+void history_sqlite_close_writer(struct history_sqlite *sqlite)
+{
+    for (size_t i = 0; i < WRITE_COUNT; i++) {
+        sqlite3_finalize(sqlite->write[i]);
+        sqlite->write[i] = NULL;
+    }
+    /* after an error of the disk, what was not acknowledged must not be moved into the file */
+    if (sqlite->db != NULL && sqlite->failed)
+        sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    int code = sqlite3_close(sqlite->db);
+    assert(code == SQLITE_OK);
+    sqlite->db = NULL;
+    if (sqlite->lock_fd >= 0)
+        close(sqlite->lock_fd);
+    sqlite->lock_fd = -1;
+}
+
 static void free_store(struct history *history)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
@@ -282,15 +299,7 @@ static void free_store(struct history *history)
     history_sqlite_free_readers(sqlite);
     history_sqlite_backup_end(history);
     pthread_mutex_destroy(&sqlite->readers_lock);
-    for (size_t i = 0; i < WRITE_COUNT; i++)
-        sqlite3_finalize(sqlite->write[i]);
-    /* after an error of the disk, what was not acknowledged must not be moved into the file */
-    if (sqlite->db != NULL && sqlite->failed)
-        sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    int code = sqlite3_close(sqlite->db);
-    assert(code == SQLITE_OK);
-    if (sqlite->lock_fd >= 0)
-        close(sqlite->lock_fd);
+    history_sqlite_close_writer(sqlite);
     free(sqlite->names);
     free(sqlite->path);
     free(sqlite);
@@ -308,6 +317,9 @@ static const struct history_ops sqlite_ops = {
     .backup_begin = history_sqlite_backup_begin,
     .backup_step = history_sqlite_backup_step,
     .backup_end = history_sqlite_backup_end,
+    .release = history_sqlite_release,
+    .reclaim = history_sqlite_reclaim,
+    .follow = history_sqlite_follow,
     .free = free_store,
 };
 

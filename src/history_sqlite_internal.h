@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the store on disk share: history_sqlite_open.c opens, history_sqlite.c appends,
+/* What the files of the store on disk share: history_sqlite_open.c opens and hands over,
+ * history_sqlite.c appends,
  * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _read.c
  * reads, _backup.c copies, _epoch.c renews the epoch. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
@@ -81,6 +82,7 @@ struct history_sqlite {
     struct log_valve valve;
     struct history_sqlite_backup *backup; /* under way; NULL: none */
 
+    _Atomic bool away; /* another process writes: `newest` follows, `trimmed` when a read finds out */
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
     _Atomic size_t events_n;
@@ -116,6 +118,9 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits);
 
 /* Compile what is written with, once the tables are there.  Returns 0 or -1. */
 int history_sqlite_prepare(struct history_sqlite *sqlite);
+
+/* Close what is written with, then let go of the lock. */
+void history_sqlite_close_writer(struct history_sqlite *sqlite);
 
 /* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
 int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);
@@ -164,6 +169,9 @@ void history_sqlite_remove_leavings(const struct history_sqlite *sqlite);
 int history_sqlite_settle_copy(struct history_sqlite *sqlite);
 
 /* history_ops */
+int history_sqlite_release(struct history *history);
+int history_sqlite_reclaim(struct history *history);
+void history_sqlite_follow(struct history *history, uint64_t newest);
 int history_sqlite_find_key(struct history *history, const struct message *message, int64_t now_ms,
                             uint64_t *ret_position);
 void history_sqlite_settle(struct history *history);

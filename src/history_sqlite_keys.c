@@ -45,6 +45,8 @@ int history_sqlite_find_key(struct history *history, const struct message *messa
     sqlite3_stmt *statement = sqlite->write[WRITE_FIND_KEY];
     int result = HISTORY_KEY_NEW;
 
+    if (statement == NULL) /* the store was given up and could not be had back */
+        return -EIO;
     history_sqlite_bind(statement, 1, message_key(message), message->key_n);
     int code = sqlite3_step(statement);
     if (code == SQLITE_ROW)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "history_row.h"
@@ -25,6 +26,10 @@
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
  * recovery; in usual work nobody waits. */
 #define BUSY_MS 100
+
+/* How long to wait for a lock that another process is about to let go. */
+#define RELOCK_EVERY_MS 10
+#define RELOCK_MAX_MS 10000
 
 /* Damage among the events is passed over; this is where the file could not be written any more. */
 #define DAMAGED "%s is damaged: put a sound copy in its place, or move it away to begin anew"
@@ -401,4 +406,63 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
         return &sqlite->base;
     history_free(&sqlite->base);
     return NULL;
+}
+
+/* ---- a hand-over ---- */
+
+int history_sqlite_release(struct history *history)
+{
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+
+    /* whoever is next goes on with the log as it is: publishers wait for this */
+    sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    history_sqlite_close_writer(sqlite);
+    sqlite->open_block = UINT64_MAX;
+    sqlite->wal_pages = 0;
+    sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
+    sqlite->away = true;
+    return 0;
+}
+
+/* The other process lets go of the lock by ending, if not sooner. */
+static int lock_soon(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    struct timespec pause = {.tv_nsec = RELOCK_EVERY_MS * 1000000L};
+    int result = lock(sqlite, ret_error);
+
+    for (int waited_ms = 0; result != 0 && waited_ms < RELOCK_MAX_MS; waited_ms += RELOCK_EVERY_MS) {
+        nanosleep(&pause, NULL);
+        close(sqlite->lock_fd);
+        result = lock(sqlite, ret_error);
+    }
+    return result;
+}
+
+int history_sqlite_reclaim(struct history *history)
+{
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+    uint64_t newest = sqlite->newest;
+    struct conf_error error;
+
+    int result = lock_soon(sqlite, &error);
+    if (result == 0)
+        result = set_up(sqlite, sqlite->path, &error);
+    /* what somebody else has stored is in no ring here: going on would pass it over in silence */
+    if (result == 0 && sqlite->newest != newest)
+        result = refuse(&error, "%s has %llu events more than when it was given up", sqlite->path,
+                        (unsigned long long)(sqlite->newest - newest));
+    if (result == 0) {
+        sqlite->failed = sqlite->away = false;
+        return 0;
+    }
+    log_error("the store cannot be had back: %s", error.text);
+    sqlite->failed = true;
+    return -EIO;
+}
+
+void history_sqlite_follow(struct history *history, uint64_t newest)
+{
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+
+    sqlite->newest = newest;
 }

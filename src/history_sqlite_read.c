@@ -149,7 +149,7 @@ enum {
 };
 
 struct read {
-    const struct history_sqlite *sqlite;
+    struct history_sqlite *sqlite;
     struct history_sqlite_reader *reader;
     const struct history_query *query;
     const char *epoch;
@@ -579,6 +579,13 @@ static int fill_page(struct read *read)
 }
 
 /* Within a transaction.  What is trimmed is so for this reader when the transaction says it is. */
+/* Another process trims: what this one knows of it is as old as the last read that noticed. */
+static void note_trimmed(struct history_sqlite *sqlite, uint64_t trimmed)
+{
+    if (sqlite->away && trimmed > sqlite->trimmed)
+        sqlite->trimmed = trimmed;
+}
+
 static int read_within(struct read *read)
 {
     sqlite3_stmt *statement = statement_of(read, READ_OLDEST);
@@ -590,6 +597,7 @@ static int read_within(struct read *read)
         oldest = (int64_t)read->query->after + 1; /* nothing is trimmed then, nor can be */
     else if (code != SQLITE_ROW)
         return -EIO;
+    note_trimmed(read->sqlite, oldest > 0 ? (uint64_t)oldest - 1 : read->last);
     if (oldest > 0 ? read->query->after + 1 < (uint64_t)oldest : read->query->after < read->last)
         return -ESTALE;
     code = fill_page(read);

@@ -25,6 +25,16 @@
 /* The pace is a mean in which a turn weighs this much less with each that follows. */
 #define PACE_KEEPS(value) ((value) - (value) / 8)
 
+/* Whose the store is.  Legal: OWNS > LEAVING > AWAY > RETURNING > OWNS, AWAY > FORWARDS, and from
+ * LEAVING back to OWNS when the store could not be given up. */
+enum hub_mode {
+    HUB_OWNS,
+    HUB_LEAVING,
+    HUB_AWAY, /* operations wait */
+    HUB_RETURNING,
+    HUB_FORWARDS,
+};
+
 struct hub {
     struct history *history;
     struct hub_limits limits;
@@ -32,10 +42,13 @@ struct hub {
     pthread_t thread;
     bool started;
 
-    pthread_mutex_t lock; /* over the next five */
+    pthread_mutex_t lock; /* over the next eight */
     pthread_cond_t wake;
     struct hub_ops waiting;
     struct hub_backup *backup; /* asked for, until its answer; NULL: none */
+    enum hub_mode mode;
+    struct hub_change *change; /* while leaving or returning */
+    struct hub_relay *relay;   /* while forwarding */
     bool stopping;
     bool stopped;
 
@@ -45,6 +58,7 @@ struct hub {
     int64_t paced_bytes;
     _Atomic size_t queue_bytes;
     _Atomic size_t room_bytes;
+    _Atomic bool patient; /* nothing is too old: the store is on its way, or another process's */
     _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
 
@@ -122,22 +136,31 @@ void hub_free(struct hub *hub)
     free(hub);
 }
 
-/* Whatever is alone in the queue may wait there. */
+/* Whatever is alone in the queue may wait there.  The pace says nothing while the store changes
+ * hands. */
 static bool has_room(const struct hub *hub, size_t queued, size_t bytes)
 {
-    return queued == 0 || queued + bytes <= hub_queue_room(hub);
+    size_t room = hub->patient ? hub->limits.queue_bytes_max : hub_queue_room(hub);
+
+    return queued == 0 || queued + bytes <= room;
+}
+
+/* Whether the store hangs, as far as one can tell. */
+static bool is_late(const struct hub *hub)
+{
+    return !hub->patient && hub_lag_ns(hub) > hub->limits.queue_age_max_ns;
 }
 
 bool hub_is_full(const struct hub *hub, size_t bytes)
 {
     size_t queued = atomic_load_explicit(&hub->queue_bytes, memory_order_relaxed);
 
-    return hub_lag_ns(hub) > hub->limits.queue_age_max_ns || !has_room(hub, queued, bytes);
+    return is_late(hub) || !has_room(hub, queued, bytes);
 }
 
 bool hub_admit(struct hub *hub, size_t bytes, struct hub_op *op)
 {
-    if (hub_lag_ns(hub) > hub->limits.queue_age_max_ns)
+    if (is_late(hub))
         return false;
     size_t was = atomic_fetch_add_explicit(&hub->queue_bytes, bytes, memory_order_relaxed);
     if (has_room(hub, was, bytes)) {
@@ -192,7 +215,7 @@ void hub_submit(struct hub *hub, struct hub_ops *ops)
     bool was_empty = STAILQ_EMPTY(&hub->waiting);
     STAILQ_CONCAT(&hub->waiting, ops);
     if (was_empty) {
-        if (hub->oldest_ns == 0)
+        if (hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
             hub->oldest_ns = now_ns;
         pthread_cond_signal(&hub->wake);
     }
@@ -374,7 +397,7 @@ static void fill_batch(struct hub *hub, const struct turn *turn, struct hub_batc
     atomic_store_explicit(&hub->committed, position, memory_order_release);
 }
 
-static struct hub_batch *allocate_batch(size_t events_n)
+struct hub_batch *hub_batch_new(size_t events_n)
 {
     struct hub_batch *batch = malloc(sizeof(*batch) + events_n * sizeof(struct message *));
 
@@ -398,13 +421,13 @@ static void fail_ops(struct turn *turn, int result, bool all)
 }
 
 /* Give the batch to every worker and every answer to its own, the batch first. */
-static void hand_out(struct hub *hub, struct turn *turn, struct hub_batch *batch)
+static void hand_out(struct hub *hub, struct hub_ops *ops, struct hub_batch *batch)
 {
     struct hub_listener *listener;
     struct hub_op *op;
 
-    while ((op = STAILQ_FIRST(&turn->ops)) != NULL) {
-        STAILQ_REMOVE_HEAD(&turn->ops, link);
+    while ((op = STAILQ_FIRST(ops)) != NULL) {
+        STAILQ_REMOVE_HEAD(ops, link);
         STAILQ_INSERT_TAIL(&op->from->answers, op, link);
     }
     SLIST_FOREACH(listener, &hub->listeners, link)
@@ -421,7 +444,7 @@ static struct hub_batch *make_batch(struct hub *hub, struct turn *turn)
 {
     int64_t now_ms = clock_wall_ms();
     /* before the commit, since afterwards there is no way back */
-    struct hub_batch *batch = allocate_batch(turn->events_n);
+    struct hub_batch *batch = hub_batch_new(turn->events_n);
     int result = batch == NULL ? -ENOMEM : commit(hub, turn, now_ms);
 
     if (result != 0) {
@@ -480,7 +503,7 @@ static void serve(struct hub *hub, struct turn *turn)
 
     learn_pace(hub, turn);
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
-    hand_out(hub, turn, batch);
+    hand_out(hub, &turn->ops, batch);
     hub_batch_unref(batch);
 }
 
@@ -541,6 +564,134 @@ void hub_refuse_backups(struct hub *hub)
     hub->refuses_backups = true;
 }
 
+/* ---- a store that changes hands ---- */
+
+static void ask_for_change(struct hub *hub, enum hub_mode from, enum hub_mode to,
+                           struct hub_change *change)
+{
+    pthread_mutex_lock(&hub->lock);
+    assert(hub->mode == from && hub->change == NULL);
+    hub->mode = to;
+    hub->change = change;
+    pthread_cond_signal(&hub->wake);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+void hub_release(struct hub *hub, struct hub_change *change)
+{
+    hub->refuses_backups = true;
+    hub->patient = true;
+    ask_for_change(hub, HUB_OWNS, HUB_LEAVING, change);
+}
+
+void hub_reclaim(struct hub *hub, struct hub_change *change)
+{
+    ask_for_change(hub, HUB_AWAY, HUB_RETURNING, change);
+}
+
+void hub_forward(struct hub *hub, struct hub_relay *relay)
+{
+    pthread_mutex_lock(&hub->lock);
+    assert(hub->mode == HUB_AWAY);
+    hub->mode = HUB_FORWARDS;
+    hub->relay = relay;
+    hub->oldest_ns = 0;
+    pthread_cond_signal(&hub->wake);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+/* The lock is held when this is called and when it returns, not while the store changes hands. */
+static void change_hands(struct hub *hub)
+{
+    struct hub_change *change = hub->change;
+    struct hub_backup *backup = hub->backup;
+    bool leaving = hub->mode == HUB_LEAVING;
+
+    pthread_mutex_unlock(&hub->lock);
+    if (backup != NULL)
+        answer_backup(hub, backup, -ESHUTDOWN);
+    change->result = leaving ? history_release(hub->history) : history_reclaim(hub->history);
+    pthread_mutex_lock(&hub->lock);
+    hub->change = NULL;
+    hub->mode = leaving && change->result == 0 ? HUB_AWAY : HUB_OWNS;
+    if (hub->mode == HUB_AWAY)
+        return;
+    hub->patient = false;
+    hub->refuses_backups = !leaving && change->result != 0;
+}
+
+/* What has waited for a store is as good as new. */
+static void renew_waiting(struct hub *hub)
+{
+    int64_t now_ns = clock_mono_ns();
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, &hub->waiting, link) {
+        op->submitted_ns = now_ns;
+        op->admitted_ns = 0;
+    }
+    hub->oldest_ns = STAILQ_EMPTY(&hub->waiting) ? 0 : now_ns;
+}
+
+static void forward_waiting(struct hub *hub)
+{
+    struct hub_ops ops = STAILQ_HEAD_INITIALIZER(ops);
+    struct hub_op *op;
+
+    STAILQ_CONCAT(&ops, &hub->waiting);
+    pthread_mutex_unlock(&hub->lock);
+    STAILQ_FOREACH (op, &ops, link)
+        stats_add(&hub->stats, STATS_PUBLISHES_RELAYED, op->events_n > 0);
+    hub->relay->forward(hub->relay, &ops);
+    pthread_mutex_lock(&hub->lock);
+}
+
+static void refuse_waiting(struct hub *hub)
+{
+    struct hub_ops ops = STAILQ_HEAD_INITIALIZER(ops);
+
+    STAILQ_CONCAT(&ops, &hub->waiting);
+    pthread_mutex_unlock(&hub->lock);
+    answer_unserved(hub, &ops);
+    pthread_mutex_lock(&hub->lock);
+}
+
+/* One turn of a hub whose store is not, or not surely, its own.  Returns whether to go on. */
+static bool turn_away(struct hub *hub)
+{
+    struct hub_change *change = hub->change;
+
+    if (change != NULL) {
+        change_hands(hub);
+        if (hub->mode == HUB_OWNS)
+            renew_waiting(hub);
+        pthread_mutex_unlock(&hub->lock);
+        change->done(change);
+        pthread_mutex_lock(&hub->lock);
+    } else if (hub->mode == HUB_FORWARDS && !STAILQ_EMPTY(&hub->waiting)) {
+        forward_waiting(hub);
+    } else if (hub->stopping) {
+        refuse_waiting(hub);
+        return false;
+    } else {
+        pthread_cond_wait(&hub->wake, &hub->lock);
+    }
+    return true;
+}
+
+void hub_relayed(struct hub *hub, struct hub_batch *batch, struct hub_ops *answers,
+                 uint64_t committed, int64_t oldest_ns)
+{
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, answers, link)
+        atomic_fetch_sub_explicit(&hub->queue_bytes, op->bytes, memory_order_relaxed);
+    hub->oldest_ns = oldest_ns;
+    atomic_store_explicit(&hub->committed, committed, memory_order_release);
+    history_follow(hub->history, committed);
+    hand_out(hub, answers, batch);
+}
+
 /* ---- the thread ---- */
 
 static void measure(struct hub *hub)
@@ -583,16 +734,40 @@ static void wait_for_work(struct hub *hub)
     pthread_cond_timedwait(&hub->wake, &hub->lock, &until);
 }
 
+/* One turn of a hub that has its store. */
+static bool turn_as_owner(struct hub *hub, bool more)
+{
+    struct hub_backup *backup = hub->backup;
+    struct turn turn;
+
+    take_turn(hub, &turn);
+    pthread_mutex_unlock(&hub->lock);
+    if (!STAILQ_EMPTY(&turn.ops))
+        serve(hub, &turn);
+    more = keep_house(hub, more);
+    history_settle(hub->history);
+    if (backup != NULL)
+        serve_backup(hub, backup);
+    pthread_mutex_lock(&hub->lock);
+    if (!STAILQ_EMPTY(&hub->waiting))
+        hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;
+    return more;
+}
+
 static void *run(void *arg)
 {
     struct hub *hub = arg;
-    struct turn turn;
     struct hub_backup *backup;
     bool more = false;
 
     thread_begin("bugle-hub", THREAD_AT_ONCE);
     pthread_mutex_lock(&hub->lock);
     for (;;) {
+        if (hub->mode != HUB_OWNS) {
+            if (!turn_away(hub))
+                break;
+            continue;
+        }
         if (STAILQ_EMPTY(&hub->waiting)) {
             hub->oldest_ns = 0;
             if (hub->stopping)
@@ -600,18 +775,8 @@ static void *run(void *arg)
             if (!more && hub->backup == NULL)
                 wait_for_work(hub);
         }
-        take_turn(hub, &turn);
-        backup = hub->backup;
-        pthread_mutex_unlock(&hub->lock);
-        if (!STAILQ_EMPTY(&turn.ops))
-            serve(hub, &turn);
-        more = keep_house(hub, more);
-        history_settle(hub->history);
-        if (backup != NULL)
-            serve_backup(hub, backup);
-        pthread_mutex_lock(&hub->lock);
-        if (!STAILQ_EMPTY(&hub->waiting))
-            hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;
+        if (hub->mode == HUB_OWNS)
+            more = turn_as_owner(hub, more);
     }
     hub->stopped = true;
     backup = hub->backup;

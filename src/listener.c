@@ -36,6 +36,8 @@ struct door {
     int fd;
     bool proxied; /* in server.proxy_protocol */
     struct event *event;
+    const char *item; /* of server.listen */
+    bool kept;        /* by a service manager, when this process is gone */
     char *unix_path;
     char url[160];
 };
@@ -45,6 +47,7 @@ struct listener {
     const struct conf *conf;
     struct listener_sink sink;
     struct stats *stats;
+    struct inherited *inherited;
     struct event *pause_timer;
     long pause_ms;
     struct token_bucket rate;
@@ -213,8 +216,15 @@ static void set_options(const struct listener *listener, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-static int bind_and_listen(struct door *door, const struct sockaddr *address, socklen_t address_n)
+/* Open the address, unless somebody else has and gave it to us. */
+static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
 {
+    door->fd = inherited_take(door->listener->inherited, door->item, address, address_n,
+                              &door->kept);
+    if (door->fd >= 0) {
+        set_options(door->listener, door->fd);
+        return 0;
+    }
     door->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (door->fd < 0)
         return -errno;
@@ -251,7 +261,7 @@ static int open_unix(struct door *door, const char *path)
     strcpy(address.sun_path, path);
     remove_stale(&address);
     int result =
-        bind_and_listen(door, (const struct sockaddr *)(const void *)&address, sizeof(address));
+        open_socket(door, (const struct sockaddr *)(const void *)&address, sizeof(address));
     if (result != 0)
         return result;
     door->unix_path = strdup(path);
@@ -305,7 +315,7 @@ static int open_tcp(struct door *door, const char *item)
 
     if (result != 0)
         return result;
-    result = bind_and_listen(door, addresses->ai_addr, addresses->ai_addrlen);
+    result = open_socket(door, addresses->ai_addr, addresses->ai_addrlen);
     freeaddrinfo(addresses);
     if (result == 0)
         write_url(door);
@@ -328,6 +338,7 @@ static int open_door(struct listener *listener, const char *item)
     bool is_unix = strncmp(item, "unix:", 5) == 0;
 
     door->listener = listener;
+    door->item = item;
     door->fd = -1;
     door->proxied = is_proxied(listener->conf, item);
     int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
@@ -342,7 +353,7 @@ static int open_door(struct listener *listener, const char *item)
 
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
-                              struct conf_error *ret_error)
+                              struct inherited *inherited, struct conf_error *ret_error)
 {
     const struct conf_list *listen_on = &conf->server.listen;
     struct listener *listener =
@@ -356,6 +367,7 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
     listener->conf = conf;
     listener->sink = *sink;
     listener->stats = stats;
+    listener->inherited = inherited;
     listener->spare_fd = open_spare();
     listener->pause_timer = evtimer_new(base, on_pause_over, listener);
     for (size_t i = 0; i < listen_on->items_n; i++) {
@@ -376,26 +388,55 @@ void listener_set_conf(struct listener *listener, const struct conf *conf)
     listener->conf = conf;
 }
 
+static void close_door(struct door *door, bool for_good)
+{
+    if (door->fd < 0)
+        return;
+    /* closing would reset those who wait in the kernel's queue, having done nothing wrong */
+    while (for_good && door->event != NULL && accept_one(door))
+        ;
+    if (door->event != NULL)
+        event_free(door->event);
+    close(door->fd);
+    door->fd = -1;
+    door->event = NULL;
+    if (for_good && door->unix_path != NULL)
+        unlink(door->unix_path);
+}
+
 void listener_close(struct listener *listener)
 {
-    for (size_t i = 0; i < listener->doors_n; i++) {
-        struct door *door = &listener->doors[i];
-
-        if (door->fd < 0)
-            continue;
-        /* closing would reset those who wait in the kernel's queue, having done nothing wrong */
-        if (door->event != NULL) {
-            while (accept_one(door))
-                ;
-            event_free(door->event);
-        }
-        close(door->fd);
-        door->fd = -1;
-        door->event = NULL;
-        if (door->unix_path != NULL)
-            unlink(door->unix_path);
-    }
+    for (size_t i = 0; i < listener->doors_n; i++)
+        close_door(&listener->doors[i], !listener->doors[i].kept);
     evtimer_del(listener->pause_timer);
+}
+
+void listener_leave(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->doors_n; i++)
+        close_door(&listener->doors[i], false);
+    evtimer_del(listener->pause_timer);
+}
+
+void listener_pause(struct listener *listener)
+{
+    set_accepting(listener, false);
+    evtimer_del(listener->pause_timer);
+}
+
+void listener_resume(struct listener *listener)
+{
+    set_accepting(listener, true);
+}
+
+const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,
+                            bool *ret_kept)
+{
+    if (index >= listener->doors_n)
+        return NULL;
+    *ret_fd = listener->doors[index].fd;
+    *ret_kept = listener->doors[index].kept;
+    return listener->doors[index].item;
 }
 
 void listener_free(struct listener *listener)

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct flags {
     struct cli_list names;  /* "--listen" */
     struct cli_list values; /* its argument */
     bool help_config;
+    bool takes_over;
 };
 
 /* Flags that stand for a setting. */
@@ -87,12 +89,13 @@ static const char serve_help[] =
     "                           (sqlite:, history.db in the state directory)\n"
     "  --www DIR                folder of the page at /\n"
     "  --set SECTION.KEY=VALUE  any setting; repeatable\n"
+    "  --takeover               take over from the gateway at server.handover, if there is one\n"
     "  --help-config            tell every setting, its default and its range\n"
     "  --help                   tell this\n"
     "\n"
     "Any setting can also come from the environment, as BUGLE_SECTION_KEY.\n";
 
-enum { OPT_CONFIG = 1, OPT_SETTING, OPT_HELP_CONFIG, OPT_HELP };
+enum { OPT_CONFIG = 1, OPT_SETTING, OPT_TAKEOVER, OPT_HELP_CONFIG, OPT_HELP };
 
 static const struct option serve_options[] = {
     {"config", required_argument, NULL, OPT_CONFIG},
@@ -101,6 +104,7 @@ static const struct option serve_options[] = {
     {"store", required_argument, NULL, OPT_SETTING},
     {"www", required_argument, NULL, OPT_SETTING},
     {"set", required_argument, NULL, OPT_SETTING},
+    {"takeover", no_argument, NULL, OPT_TAKEOVER},
     {"help-config", no_argument, NULL, OPT_HELP_CONFIG},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
@@ -129,6 +133,9 @@ static int read_flags(int argc, char **argv, const char *what, struct flags *fla
             break;
         case OPT_SETTING:
             keep_setting(flags, serve_options[index].name);
+            break;
+        case OPT_TAKEOVER:
+            flags->takes_over = true;
             break;
         case OPT_HELP_CONFIG:
             flags->help_config = true;
@@ -160,10 +167,43 @@ static struct conf *load_or_tell(const char *word, struct flags *flags)
     return conf;
 }
 
+/* The command line of a gateway that takes over from this one.  For free(); NULL when out of
+ * memory. */
+static char **upgrade_words(int argc, char **argv, const char *program, bool takes_over)
+{
+    char **words = calloc((size_t)argc + 3, sizeof(*words));
+    size_t n = 0;
+
+    if (words == NULL)
+        return NULL;
+    words[n++] = (char *)(uintptr_t)program;
+    for (int i = 0; i < argc; i++)
+        words[n++] = argv[i];
+    if (!takes_over)
+        words[n] = (char *)(uintptr_t) "--takeover";
+    return words;
+}
+
+static int run_server(int argc, char **argv, struct flags *flags, struct conf *conf)
+{
+    char *program = realpath("/proc/self/exe", NULL);
+    char **words =
+        program != NULL ? upgrade_words(argc, argv, program, flags->takes_over) : NULL;
+    struct server_source source = {.load = load,
+                                   .arg = flags,
+                                   .takes_over = flags->takes_over,
+                                   .program = words != NULL ? program : NULL,
+                                   .upgrade_words = words};
+    int status = server_run(conf, &source);
+
+    free(words);
+    free(program);
+    return status;
+}
+
 static int serve(int argc, char **argv)
 {
     struct flags flags = {.file = getenv("BUGLE_CONFIG")};
-    struct server_source source = {.load = load, .arg = &flags};
     int status = read_flags(argc, argv, "Run the gateway until SIGTERM or SIGINT.", &flags);
 
     if (status < 0 && flags.help_config) {
@@ -173,7 +213,7 @@ static int serve(int argc, char **argv)
     if (status < 0) {
         struct conf *conf = load_or_tell(argv[0], &flags);
 
-        status = conf != NULL ? server_run(conf, &source) : CLI_FAILED;
+        status = conf != NULL ? run_server(argc, argv, &flags, conf) : CLI_FAILED;
     }
     clear_flags(&flags);
     return status;

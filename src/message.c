@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,4 +196,141 @@ void message_unref(struct message *message)
     if (message->account != NULL)
         atomic_fetch_sub_explicit(message->account, message->bytes, memory_order_relaxed);
     free(message);
+}
+
+/* ---- images ---- */
+
+/* How an image begins; the lengths of names, as uint32_t, and the bytes of names, frame, digest and
+ * key follow. */
+struct image {
+    uint8_t kind;
+    uint16_t topics_n;
+    uint16_t users_n;
+    uint16_t key_n;
+    uint32_t frame_n;
+    uint32_t id_offset;
+    uint64_t position;
+    int64_t published_ms;
+    int64_t ttl_ms;
+};
+
+/* What stands behind the frame. */
+static size_t key_bytes(size_t key_n)
+{
+    return key_n > 0 ? MESSAGE_DIGEST_BYTES + key_n : 0;
+}
+
+size_t message_image_bytes(const struct message *message)
+{
+    size_t names_n = (size_t)message->topics_n + message->users_n;
+
+    return sizeof(struct image) + names_n * sizeof(uint32_t) +
+           names_bytes(message->names, names_n) + message->frame_n + key_bytes(message->key_n);
+}
+
+void message_write_image(char *to, const struct message *message)
+{
+    size_t names_n = (size_t)message->topics_n + message->users_n;
+    struct image image;
+
+    memset(&image, 0, sizeof(image)); /* the holes too */
+    image.kind = message->kind;
+    image.topics_n = message->topics_n;
+    image.users_n = message->users_n;
+    image.key_n = message->key_n;
+    image.frame_n = message->frame_n;
+    image.id_offset = message->id_offset;
+    image.position = message->position;
+    image.published_ms = message->published_ms;
+    image.ttl_ms = message->ttl_ms;
+    to = mempcpy(to, &image, sizeof(image));
+    for (size_t i = 0; i < names_n; i++) {
+        uint32_t n = (uint32_t)message->names[i].bytes_n;
+
+        to = mempcpy(to, &n, sizeof(n));
+    }
+    for (size_t i = 0; i < names_n; i++)
+        to = mempcpy(to, message->names[i].bytes, message->names[i].bytes_n);
+    memcpy(to, message->frame, message->frame_n + key_bytes(message->key_n));
+}
+
+/* Whether the fields of an image fit together, whoever wrote them. */
+static bool image_is_sound(const struct image *image)
+{
+    if (image->kind != MESSAGE_STORED && image->kind != MESSAGE_EPHEMERAL)
+        return false;
+    if ((image->kind == MESSAGE_STORED) != (image->id_offset != UINT32_MAX))
+        return false;
+    if (image->id_offset != UINT32_MAX && image->frame_n < SSE_TAIL_BYTES)
+        return false;
+    if (image->id_offset != UINT32_MAX && image->id_offset != image->frame_n - SSE_ID_BYTES - 2)
+        return false;
+    return image->key_n == 0 ||
+           (image->kind == MESSAGE_STORED && image->key_n <= MESSAGE_KEY_BYTES_MAX);
+}
+
+/* Add up the lengths of names; false when they go beyond what there is. */
+static bool sum_lengths(const char *lengths, size_t names_n, size_t max, size_t *ret_sum)
+{
+    *ret_sum = 0;
+    for (size_t i = 0; i < names_n; i++) {
+        uint32_t n;
+
+        memcpy(&n, lengths + i * sizeof(n), sizeof(n));
+        *ret_sum += n;
+        if (*ret_sum > max)
+            return false;
+    }
+    return true;
+}
+
+static void restore_names(struct message *message, const char *lengths, const char *bytes)
+{
+    size_t names_n = (size_t)message->topics_n + message->users_n;
+    char *room = (char *)(message->names + names_n);
+
+    for (size_t i = 0; i < names_n; i++) {
+        struct message_name *name = &message->names[i];
+        uint32_t n;
+
+        memcpy(&n, lengths + i * sizeof(n), sizeof(n));
+        memcpy(room, bytes, n);
+        *name = (struct message_name){.bytes = room, .bytes_n = n, .hash = topic_hash(room, n)};
+        room += n;
+        bytes += n;
+    }
+    message->frame = room;
+}
+
+struct message *message_read_image(const char *from, size_t image_n)
+{
+    struct image image;
+    size_t names_bytes_n;
+
+    if (image_n < sizeof(image))
+        return NULL;
+    memcpy(&image, from, sizeof(image));
+    size_t names_n = (size_t)image.topics_n + image.users_n, left = image_n - sizeof(image);
+    const char *lengths = from + sizeof(image), *names = lengths + names_n * sizeof(uint32_t);
+    if (!image_is_sound(&image) || left < names_n * sizeof(uint32_t))
+        return NULL;
+    left -= names_n * sizeof(uint32_t);
+    if (!sum_lengths(lengths, names_n, left, &names_bytes_n) ||
+        left - names_bytes_n != (size_t)image.frame_n + key_bytes(image.key_n))
+        return NULL;
+    struct message *message =
+        allocate(names_n, names_bytes_n, image.frame_n, key_bytes(image.key_n));
+    if (message == NULL)
+        return NULL;
+    message->kind = image.kind;
+    message->topics_n = image.topics_n;
+    message->users_n = image.users_n;
+    message->key_n = image.key_n;
+    message->id_offset = image.id_offset;
+    message->position = image.position;
+    message->published_ms = image.published_ms;
+    message->ttl_ms = image.ttl_ms;
+    restore_names(message, lengths, names);
+    memcpy(message->frame, names + names_bytes_n, left - names_bytes_n);
+    return message;
 }

@@ -242,6 +242,10 @@ static int respond_failure(struct request *request, int error)
                     "stored.");
     else if (error == -ESHUTDOWN)
         problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
+    else if (error == -ECONNRESET)
+        problem_set(&problem, 503, "handover_lost",
+                    "The gateway that has taken over is gone: nobody knows whether this was "
+                    "stored.  Sent again with its idempotency key it cannot come twice.");
     else
         problem_set(&problem, 503, "store_failed", "The store failed; nothing was stored.");
     problem.retry_after_s = retry_after_s();

@@ -5,8 +5,8 @@
 
 void rate_begin(struct rate *rate, int64_t now_ms, int64_t bytes)
 {
-    *rate = (struct rate){
-        .begun_ms = now_ms, .begun_bytes = bytes, .moved_ms = now_ms, .bytes = bytes};
+    *rate =
+        (struct rate){.begun_ms = now_ms, .begun_bytes = bytes, .moved_ms = now_ms, .bytes = bytes};
 }
 
 void rate_note(struct rate *rate, int64_t now_ms, int64_t bytes)

@@ -19,6 +19,8 @@
 #define BODY_ROOM_MIN 1024
 /* Nearly all answers are in the kernel's hands before that. */
 #define ANSWER_LOOK_AFTER_MS 1000
+/* How much later than ours the kernel's judgement comes. */
+#define PATIENCE_BEYOND_STALL_MS 10000
 #define RETRY_AFTER_MIN_S 1
 #define RETRY_AFTER_MAX_S 5
 
@@ -236,8 +238,7 @@ void request_begin_body(struct request *request)
     struct service *service = request->service;
     int64_t now_ms = clock_mono_ms();
 
-    request->body_until_ms =
-        now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    request->body_until_ms = now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
     rate_begin(&request->rate, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
@@ -373,6 +374,17 @@ static void cut_answer(struct request *request, enum stats_id counter)
     peer_abort(request_fd(request));
 }
 
+/* The kernel would take a slow reader for one that is gone; see peer_set_patience(). */
+static void keep_patience(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+
+    if (request->rate.moved_ms == now_ms)
+        peer_set_patience(request_fd(request), now_ms - request->rate.begun_ms +
+                                                   (int64_t)conf->stream.stall_timeout_ms +
+                                                   PATIENCE_BEYOND_STALL_MS);
+}
+
 /* A count below 0 is of a unix socket, which tells no rate. */
 static void check_answer(struct request *request, int64_t now_ms)
 {
@@ -391,6 +403,7 @@ static void check_answer(struct request *request, int64_t now_ms)
         rate_begin(rate, now_ms, flow.acknowledged);
     request->measured = true;
     rate_note(rate, now_ms, flow.acknowledged);
+    keep_patience(request, now_ms);
     if (rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
         cut_answer(request, STATS_ANSWERS_STALLED);
     else if (flow.acknowledged >= 0 && rate_is_slow(rate, now_ms, conf->limits.answer_rate))

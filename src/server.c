@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "arrival.h"
+#include "activation.h"
 #include "auth.h"
 #include "clock.h"
 #include "crew.h"
@@ -26,17 +27,19 @@
 #include "pager.h"
 #include "publish.h"
 #include "routes.h"
-#include "service.h"
+#include "server_internal.h"
 #include "store.h"
 #include "stream_token.h"
+#include "takeover.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
 /* After the drain window: for the farewells, then for what must not hold the process. */
 #define DRAIN_GRACE_MS 1500
 #define CLOSE_MAX_MS 2000
+#define STORE_LOOK_MS 10
+#define STORE_WAIT_MS 2000
 #define CLOSE_LOOK_MS 2
-#define RELOADS_MAX 1000
 #define MEMORY_LOOK_MS 250
 /* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
  * Fixed, since it would rise to 32 MiB by itself, and bodies and large events would be kept. */
@@ -44,31 +47,6 @@
 /* Of limits.memory, what the keys of a store in memory may take; and one of them at most. */
 #define KEYS_SHARE 8
 #define KEY_BYTES 448
-
-struct server {
-    struct conf *conf;
-    struct conf *old_confs[RELOADS_MAX]; /* still borrowed here and there; freed at the end */
-    size_t old_confs_n;
-    const struct server_source *source;
-    struct event_base *base;
-    struct event *signals[3];
-    struct event *look_timer;
-    struct event *memory_timer;
-    struct memory *memory;
-    struct history *history;
-    struct hub *hub;
-    struct pager *pager;
-    struct crew *readers; /* of large publish bodies */
-    struct listener *listener;
-    struct keys *keys; /* NULL without auth.mode=token */
-    struct arrivals arrivals;
-    struct stats stats;
-    struct service_shared shared;
-    struct farewell *farewells; /* one a worker */
-    int64_t drain_until_ms;
-    _Atomic unsigned quiet_n;  /* workers that have drained */
-    _Atomic unsigned closed_n; /* workers that have closed everything */
-};
 
 static int fail(const char *what)
 {
@@ -104,12 +82,15 @@ static void on_tick(void *arg, int64_t now_ms)
     cells_tick(service->cells);
 }
 
-/* The end of one worker's work; runs on the worker. */
-struct farewell {
-    struct server *server;
-    struct service *service;
-    struct event *timer;
-};
+/* Whoever is to be waited for.  After a hand-over nobody is hurried: the answer to its next request
+ * sends a client on to the other process, and one that has none is closed as always. */
+static bool is_quiet(const struct service *service)
+{
+    if (service->shared->handed_over)
+        return worker_load(service->worker) == 0;
+    return service->requests_n <= service->unawaited_n && streams_count(service->streams) == 0 &&
+           !worker_has_jobs(service->worker, WORKER_NEW);
+}
 
 static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 {
@@ -119,11 +100,15 @@ static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (service->requests_n > service->unawaited_n || streams_count(service->streams) > 0 ||
-        worker_has_jobs(service->worker, WORKER_NEW))
-        evtimer_add(farewell->timer, &again);
-    else
+    streams_drain_step(service->streams, clock_mono_ms());
+    if (!farewell->is_empty && streams_count(service->streams) == 0) {
+        farewell->is_empty = true;
+        farewell->server->empty_n++;
+    }
+    if (is_quiet(service))
         farewell->server->quiet_n++;
+    else
+        evtimer_add(farewell->timer, &again);
 }
 
 static void begin_farewell(void *arg)
@@ -152,7 +137,7 @@ static void close_all(void *arg)
     farewell->server->closed_n++;
 }
 
-static void post_to_all(struct server *server, void (*call)(void *arg))
+void server_post_to_all(struct server *server, void (*call)(void *arg))
 {
     for (unsigned i = 0; i < server->shared.services_n; i++)
         post_or_die(server->farewells[i].service->worker, call, &server->farewells[i]);
@@ -178,24 +163,36 @@ static int build_farewells(struct server *server)
 
 /* ---- main thread: signals ---- */
 
+void server_drain(struct server *server, int64_t until_ms)
+{
+    server->shared.draining = true;
+    server->drain_until_ms = until_ms;
+    server_post_to_all(server, begin_farewell);
+    event_base_loopbreak(server->base);
+}
+
+void server_stop(struct server *server, const char *why)
+{
+    int64_t window_ms = (int64_t)server->conf->drain.window_ms;
+
+    log_info("%s: draining for at most %lld ms", why, (long long)window_ms);
+    activation_notify("STOPPING=1");
+    listener_close(server->listener);
+    hub_refuse_backups(server->hub);
+    server_drain(server, clock_mono_ms() + window_ms + DRAIN_GRACE_MS);
+}
+
 static void on_stop(evutil_socket_t number, short what, void *arg)
 {
     struct server *server = arg;
 
     (void)what;
     if (server->shared.draining) {
-        log_warning("second signal: leaving at once");
-        _exit(0);
+        log_warning("a signal while draining: leaving at once");
+        _exit(server->status);
     }
-    log_info("%s: draining for at most %llu ms", strsignal((int)number),
-             (unsigned long long)server->conf->drain.window_ms);
-    server->shared.draining = true;
-    server->drain_until_ms =
-        clock_mono_ms() + (int64_t)server->conf->drain.window_ms + DRAIN_GRACE_MS;
-    listener_close(server->listener);
-    hub_refuse_backups(server->hub);
-    post_to_all(server, begin_farewell);
-    event_base_loopbreak(server->base);
+    if (!server_stop_waits(server, (int)number))
+        server_stop(server, strsignal((int)number));
 }
 
 /* New settings, on their way to a worker. */
@@ -234,16 +231,11 @@ static void tell_restarts(const struct conf *before, const struct conf *after)
         log_warning("%s changed: it takes effect with a restart", name);
 }
 
-static void on_reload(evutil_socket_t number, short what, void *arg)
+static void reload(struct server *server)
 {
-    struct server *server = arg;
     struct conf_error error;
     struct conf *conf = NULL;
 
-    (void)number;
-    (void)what;
-    if (server->shared.draining)
-        return;
     if (server->old_confs_n < RELOADS_MAX)
         conf = server->source->load(server->source->arg, &error);
     else
@@ -268,6 +260,34 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     if (server->keys != NULL)
         keys_reload(server->keys, conf);
     log_info("settings reloaded");
+}
+
+/* A service manager is told that it happens (sd_notify(3)). */
+static void on_reload(evutil_socket_t number, short what, void *arg)
+{
+    struct server *server = arg;
+
+    (void)number;
+    (void)what;
+    if (server->shared.draining)
+        return;
+    activation_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
+    reload(server);
+    activation_notify("READY=1");
+}
+
+static void on_upgrade(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    server_upgrade(arg);
+}
+
+static void on_child(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    server_reap(arg);
 }
 
 /* ---- building ---- */
@@ -295,6 +315,22 @@ static size_t keys_max(const struct conf *conf)
     return fit;
 }
 
+/* A process that was to hand over and died may still be on its way out, its lock with it. */
+static struct history *open_store(struct server *server, const struct history_limits *limits,
+                                  struct conf_error *ret_error)
+{
+    struct timespec pause = {.tv_nsec = STORE_LOOK_MS * 1000000L};
+    struct history *history = store_open(server->conf->history.store, limits, ret_error);
+
+    for (int waited_ms = 0; history == NULL && takeover_is_alone(server->takeover) &&
+                            waited_ms < STORE_WAIT_MS;
+         waited_ms += STORE_LOOK_MS) {
+        nanosleep(&pause, NULL);
+        history = store_open(server->conf->history.store, limits, ret_error);
+    }
+    return history;
+}
+
 static int build_store(struct server *server)
 {
     const struct conf *conf = server->conf;
@@ -312,7 +348,7 @@ static int build_store(struct server *server)
         .queue_wait_max_ns = (int64_t)conf->limits.queue_wait_ms * 1000000,
     };
 
-    server->history = store_open(conf->history.store, &limits, &error);
+    server->history = open_store(server, &limits, &error);
     if (server->history == NULL)
         return fail(error.text);
     history_set_reserve(server->history, conf->history.disk_reserve);
@@ -417,11 +453,18 @@ static int build_memory(struct server *server)
 
 static int build_signals(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const struct {
+        int number;
+        void (*call)(evutil_socket_t number, short what, void *arg);
+    } wanted[] = {{SIGTERM, on_stop},
+                  {SIGINT, on_stop},
+                  {SIGHUP, on_reload},
+                  {SIGUSR2, on_upgrade},
+                  {SIGCHLD, on_child}};
 
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        server->signals[i] = evsignal_new(server->base, numbers[i],
-                                          numbers[i] == SIGHUP ? on_reload : on_stop, server);
+    static_assert(sizeof(wanted) / sizeof(wanted[0]) == SERVER_SIGNALS, "one event a signal");
+    for (size_t i = 0; i < SERVER_SIGNALS; i++) {
+        server->signals[i] = evsignal_new(server->base, wanted[i].number, wanted[i].call, server);
         if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
             return fail("signals");
     }
@@ -448,7 +491,8 @@ static int build_listener(struct server *server)
 
     server->arrivals = (struct arrivals){
         .shared = &server->shared, .conf = server->conf, .stats = &server->stats};
-    server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &error);
+    server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &server->inherited,
+                                    &error);
     if (server->listener == NULL)
         return fail(error.text);
     origins->items = calloc(server->conf->server.listen.items_n, sizeof(char *));
@@ -506,7 +550,12 @@ static int build(struct server *server)
     server->shared.pages = pages_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
-    if (build_memory(server) != 0 || build_store(server) != 0)
+    if (build_memory(server) != 0 || server_find_sockets(server) != 0)
+        return -1;
+    if (server->takeover != NULL &&
+        (build_listener(server) != 0 || server_wait_for_store(server) != 0))
+        return -1;
+    if (build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
@@ -521,7 +570,9 @@ static int build(struct server *server)
     if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
         build_signals(server) != 0)
         return -1;
-    if (build_listener(server) != 0)
+    if (server->listener == NULL && build_listener(server) != 0)
+        return -1;
+    if (server_build_handover(server) != 0)
         return -1;
     memory_tick(server->memory, &server->stats);
     part_descriptors(server, descriptors); /* of those that are not in use by now */
@@ -548,14 +599,14 @@ static int start_threads(struct server *server)
 
 /* ---- ending ---- */
 
-/* Serve signals until every worker has counted itself in `done_n`.  Returns whether they had by
- * `until_ms`. */
-static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, int64_t until_ms,
-                         int look_ms)
+/* Serve the main loop until every worker has counted itself in `done_n`.  Returns whether they had
+ * when the drain was over; the deadline may move. */
+static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, int look_ms)
 {
     struct timeval look = {.tv_usec = look_ms * 1000};
 
-    while (*done_n < server->shared.services_n && clock_mono_ms() < until_ms) {
+    while ((*done_n < server->shared.services_n || server_host_is_busy(server)) &&
+           clock_mono_ms() < server->drain_until_ms) {
         evtimer_add(server->look_timer, &look);
         event_base_loop(server->base, EVLOOP_ONCE);
     }
@@ -565,13 +616,15 @@ static bool wait_for_all(struct server *server, const _Atomic unsigned *done_n, 
 /* No worker stops before all have closed: until then one may still owe another an answer. */
 static void stop_threads(struct server *server)
 {
+    server_end_handover(server);
     hub_stop(server->hub);
     crew_stop(server->readers);
-    post_to_all(server, close_all);
-    if (!wait_for_all(server, &server->closed_n, clock_mono_ms() + CLOSE_MAX_MS, CLOSE_LOOK_MS)) {
+    server_post_to_all(server, close_all);
+    server->drain_until_ms = clock_mono_ms() + CLOSE_MAX_MS;
+    if (!wait_for_all(server, &server->closed_n, CLOSE_LOOK_MS)) {
         /* stopping a daemon now would abort the process with a core: leave it to the kernel */
         log_error("connections did not end in time: leaving without them");
-        _exit(0);
+        _exit(server->status);
     }
     pager_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
@@ -616,10 +669,12 @@ static void free_server(struct server *server)
     keys_free(server->keys);
     tickets_free(server->shared.tickets);
     listener_free(server->listener);
+    inherited_clear(&server->inherited);
     pager_free(server->pager);
     crew_free(server->readers);
     free_farewells(server);
     free_services(server);
+    server_free_handover(server);
     admission_free(server->shared.admission);
     hub_free(server->hub);
     history_free(server->history);
@@ -678,16 +733,17 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->conf = conf;
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
-    if (build(server) == 0 && start_threads(server) == 0) {
+    if (build(server) == 0 && server_confirm(server) == 0 && start_threads(server) == 0) {
+        server_begin(server);
         if (server->keys != NULL)
             keys_start(server->keys, server->conf);
         announce(server);
         event_base_dispatch(server->base);
-        wait_for_all(server, &server->quiet_n, server->drain_until_ms, DRAIN_LOOK_MS);
+        wait_for_all(server, &server->quiet_n, DRAIN_LOOK_MS);
         stop_threads(server);
         close_ears();
         log_info("stopped");
-        status = 0;
+        status = server->status;
     }
     free_server(server);
     return status;

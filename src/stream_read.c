@@ -471,6 +471,10 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
         return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
+        /* the library asks for what follows only when it is run once more, and the end must not
+         * wait for the next event in this cell */
+        if (n > 0 && stream->said_farewell)
+            stream->host->wake(stream->host, WORKER_MANY);
         return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:

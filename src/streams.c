@@ -416,7 +416,7 @@ static bool drain_one(struct stream *stream, void *arg)
 /* Streams end evenly over the window; after it, what does not read its farewell is cut. */
 static void drain_part(struct streams *streams, int64_t now_ms)
 {
-    int64_t elapsed_ms = now_ms - streams->drain_began_ms + 250;
+    int64_t elapsed_ms = now_ms - streams->drain_began_ms;
     struct drain drain = {.quota = SIZE_MAX, .end = STREAM_END_DRAINED};
 
     if (elapsed_ms < streams->drain_window_ms) {
@@ -433,13 +433,16 @@ static void drain_part(struct streams *streams, int64_t now_ms)
     streams_each(streams, drain_one, &drain);
 }
 
+void streams_drain_step(struct streams *streams, int64_t now_ms)
+{
+    if (streams->draining)
+        drain_part(streams, now_ms);
+}
+
 void streams_tick(struct streams *streams, int64_t now_ms)
 {
-    if (streams->draining) {
-        drain_part(streams, now_ms);
-    } else {
-        beat(streams, now_ms);
-    }
+    streams_drain_step(streams, now_ms);
+    beat(streams, now_ms); /* a window may be longer than a client waits for a sign */
     stalls_tick(&streams->stalls, now_ms);
     pressure_relieve(streams, now_ms);
     hand_out_pages(streams);

@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FIELDS_MAX 32
 #define PARSE_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY)
 
-static const struct publish_limits limits = {EVENT_BYTES_MAX, DEPTH_MAX, NULL, 0};
+static const struct publish_limits limits = {.event_bytes_max = EVENT_BYTES_MAX,
+                                             .json_depth_max = DEPTH_MAX};
 
 /* ---- what a client reads ---- */
 

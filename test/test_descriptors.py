@@ -35,7 +35,8 @@ def test_who_rests_longest_makes_room(gateway_factory):
     gateway = gateway_factory(nofile=100, workers=1)
     with contextlib.ExitStack() as stack:
         begun = stack.enter_context(gateway.raw())
-        begun.send(b"POST /api/push?topic=a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nda")
+        begun.send(gateway.request_bytes(
+            "POST", "/api/push?topic=a", [("Content-Type", "text/plain")], b"data")[:-2])
         wire.wait_until(lambda: gateway.stat("requests") > 0, 5, "its head is there")
         resting = []
         while gateway.stat("connections_crowded_out") < 3:

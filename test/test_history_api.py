@@ -450,7 +450,8 @@ def test_clients_that_leave_give_their_places_back(gateway_factory, store):
         else:
             connection.close()
     gateway.wait_stat("history_requests", 0, 20)
-    assert len(history(gateway, limit=1000)["events"]) == 1000
+    # a part may be shorter than its limit on a machine that is slow
+    assert len(events_of(page_through(gateway, limit=1000))) == 5000
 
 
 def test_stop_in_the_middle_leaves_no_half_answer(gateway_factory, store):

@@ -180,7 +180,7 @@ static struct hub *start(struct store *store, struct publisher *publisher)
         .backup_step = backup_step,
         .backup_end = backup_end,
     };
-    struct hub_limits limits = {SIZE_MAX, FOR_EVER};
+    struct hub_limits limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = FOR_EVER};
 
     store->base.ops = &ops;
     strcpy(store->base.epoch, "abcdefghijkl");

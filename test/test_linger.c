@@ -42,7 +42,8 @@ static void no_tick(void *arg, int64_t now_ms)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
+                                    .queue_age_max_ns = INT64_MAX};
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));
 

@@ -226,6 +226,97 @@ static void comes_back_from_what_a_store_keeps(void **state)
     }
 }
 
+/* What comes of an image, or NULL; from a copy of just its size, so that a byte too many is found. */
+static struct message *read_image_of(const struct message *message, size_t image_n)
+{
+    size_t whole_n = message_image_bytes(message);
+    char *whole = malloc(whole_n), *image = malloc(image_n + 1);
+
+    message_write_image(whole, message);
+    memcpy(image, whole, image_n < whole_n ? image_n : whole_n);
+    image[image_n] = '\0';
+    char *tight = malloc(image_n > 0 ? image_n : 1);
+    memcpy(tight, image, image_n);
+    struct message *again = message_read_image(tight, image_n);
+    free(whole);
+    free(image);
+    free(tight);
+    return again;
+}
+
+static void comes_back_from_its_image(void **state)
+{
+    struct message *messages[] = {
+        make_message(.topics = "a b/c", .users = "ada bob", .ttl_ms = 9, .key = "once"),
+        make_message(.topics = "a", .kind = MESSAGE_EPHEMERAL),
+        make_sealed(MESSAGE_STORED, 42),
+        make_sealed(MESSAGE_EPHEMERAL, 42),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct message *live = messages[i];
+        size_t image_n = message_image_bytes(live);
+        struct message *again = read_image_of(live, image_n);
+
+        assert_non_null(again);
+        assert_int_equal(again->refs, 1);
+        assert_int_equal(again->kind, live->kind);
+        assert_int_equal(again->position, live->position);
+        assert_int_equal(again->published_ms, live->published_ms);
+        assert_int_equal(again->ttl_ms, live->ttl_ms);
+        assert_int_equal(again->id_offset, live->id_offset);
+        assert_int_equal(again->bytes, live->bytes);
+        assert_int_equal(again->frame_n, live->frame_n);
+        assert_memory_equal(again->frame, live->frame, live->frame_n);
+        assert_int_equal(again->topics_n, live->topics_n);
+        assert_int_equal(again->users_n, live->users_n);
+        for (size_t j = 0; j < (size_t)live->topics_n + live->users_n; j++) {
+            assert_int_equal(again->names[j].hash, live->names[j].hash);
+            assert_int_equal(again->names[j].bytes_n, live->names[j].bytes_n);
+            assert_memory_equal(again->names[j].bytes, live->names[j].bytes,
+                                live->names[j].bytes_n);
+        }
+        assert_int_equal(again->key_n, live->key_n);
+        if (live->key_n > 0)
+            assert_memory_equal(message_digest(again), message_digest(live),
+                                MESSAGE_DIGEST_BYTES + live->key_n);
+        message_unref(again);
+        for (size_t n = 0; n <= image_n + 1; n++)
+            if (n != image_n)
+                assert_null(read_image_of(live, n));
+        message_unref(live);
+    }
+}
+
+/* Its id has its place within the frame. */
+static void message_seal_or_skip(struct message *message)
+{
+    if (message->published_ms == 0)
+        message_seal(message, EPOCH, 1, 1);
+}
+
+/* Any one byte changed gives an event that is whole, or none. */
+static void bears_images_that_are_none(void **state)
+{
+    struct message *live = make_message(.topics = "a b", .users = "ada", .key = "once");
+    size_t image_n = message_image_bytes(live);
+    char *image = malloc(image_n);
+
+    (void)state;
+    for (size_t at = 0; at < image_n; at++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            message_write_image(image, live);
+            image[at] = (char)(image[at] ^ (1 << bit));
+            struct message *again = message_read_image(image, image_n);
+            if (again != NULL && again->id_offset != UINT32_MAX)
+                message_seal_or_skip(again);
+            message_unref(again);
+        }
+    free(image);
+    message_unref(live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +330,8 @@ int main(void)
         cmocka_unit_test(lives_as_long_as_somebody_holds_it),
         cmocka_unit_test(expires_when_its_time_has_passed),
         cmocka_unit_test(comes_back_from_what_a_store_keeps),
+        cmocka_unit_test(comes_back_from_its_image),
+        cmocka_unit_test(bears_images_that_are_none),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -80,11 +80,10 @@ def test_what_would_wait_too_long_is_refused_at_once_and_the_rest_is_kept(slow):
 
 
 def test_a_flood_is_answered_in_one_of_two_ways(tmp_path):
-    peak, storm, stats = overload.run_flood(tmp_path, 2000, 1, pinned=False)
-    assert peak > 0 and storm["accepted"]["count"] > 0, storm
+    peak, storm, stats = overload.run_flood(tmp_path, 2000, wire.seconds(1), pinned=False)
+    assert peak > 0 and stats["events_published"] > 0, (peak, stats)
     assert storm["other"]["count"] == 0 and storm["ended"] == 0, storm
     assert storm["without_retry_after"] == 0, storm
-    assert storm["probe"]["count"] > 0, storm
     assert stats["publishes_failed"] == 0, stats
 
 

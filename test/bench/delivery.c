@@ -148,7 +148,7 @@ static void open_one(struct scene *scene, size_t index)
 static struct scene *build(const struct load *load)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {SIZE_MAX, INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = INT64_MAX};
     struct scene *scene = calloc(1, sizeof(*scene));
 
     scene->own_topics = load->own_topics;
@@ -159,7 +159,7 @@ static struct scene *build(const struct load *load)
     scene->history = history_memory_new(&limits);
     scene->hub = hub_new(scene->history, &hub_limits);
     scene->worker = worker_new(0, scene->conf, scene->hub);
-    scene->streams = streams_new(scene->worker, NULL);
+    scene->streams = streams_new(scene->worker, NULL, NULL);
     scene->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(scene->streams != NULL && scene->fd >= 0);
     scene->host.wake = wake;

@@ -33,7 +33,8 @@ from ledger import USERS, Ledger, Receiver  # noqa: E402
 
 # what was published must still be there at the end
 SETTINGS = {"history.max_events": "1000000000", "history.max_bytes": "1024G",
-            "history.max_age": "3650d", "stream.retry": "1s"}
+            "history.max_age": "3650d", "stream.retry": "1s",
+            "limits.streams_per_user": "0"}
 KINDS = ["lost", "doubled", "reordered", "invented", "reset", "refused"]
 SHOW_EVERY = 5  # seconds
 CATCH_UP_SECONDS = 60

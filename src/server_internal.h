@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* What server.c shares with server_handover.c: the struct, and what the one needs of the other. */
+#ifndef BUGLE_SERVER_INTERNAL_H
+#define BUGLE_SERVER_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arrival.h"
+#include "inherited.h"
+#include "server.h"
+#include "service.h"
+
+#define RELOADS_MAX 1000
+#define SERVER_SIGNALS 5
+
+struct event;
+
+struct server {
+    struct conf *conf;
+    struct conf *old_confs[RELOADS_MAX]; /* still borrowed here and there; freed at the end */
+    size_t old_confs_n;
+    const struct server_source *source;
+    struct event_base *base;
+    struct event *signals[SERVER_SIGNALS];
+    struct event *look_timer;
+    struct event *memory_timer;
+    struct memory *memory;
+    struct history *history;
+    struct hub *hub;
+    struct pager *pager;
+    struct crew *readers; /* of large publish bodies */
+    struct listener *listener;
+    struct keys *keys; /* NULL without auth.mode=token */
+    struct arrivals arrivals;
+    struct stats stats;
+    struct service_shared shared;
+    struct farewell *farewells; /* one a worker */
+    int status;                 /* to exit with */
+
+    struct inherited inherited; /* listening sockets that others opened */
+    struct takeover *takeover;  /* from the process before this one, until this one serves */
+    struct link *host_link;     /* to that process from then on; NULL: there was none */
+    struct relay_host *host;    /* for what its clients still publish */
+    struct handover *handover;  /* to the process after this one; NULL: not set */
+    int stop_wanted;            /* a signal that came while a hand-over was under way */
+    pid_t heir;                 /* a process that SIGUSR2 started; 0: none */
+    struct watchdog *watchdog;
+    int64_t drain_until_ms;
+    _Atomic unsigned quiet_n;  /* workers that have drained */
+    _Atomic unsigned empty_n;  /* workers that have no stream any more, after a hand-over */
+    _Atomic unsigned closed_n; /* workers that have closed everything */
+};
+
+/* The end of one worker's work; runs on the worker. */
+struct farewell {
+    struct server *server;
+    struct service *service;
+    struct event *timer;
+    bool is_empty; /* of streams, once it has begun */
+};
+
+/* server.c */
+
+/* Call it on every worker, with its farewell. */
+void server_post_to_all(struct server *server, void (*call)(void *arg));
+
+/* End requests and streams, then the main loop; they may take until the deadline. */
+void server_drain(struct server *server, int64_t until_ms);
+
+/* As at SIGTERM. */
+void server_stop(struct server *server, const char *why);
+
+/* server_handover.c: the start, in this order. */
+
+/* Find the sockets that others opened. */
+int server_find_sockets(struct server *server);
+
+/* With the listener built: wait for the store of the process before this one, if there is one. */
+int server_wait_for_store(struct server *server);
+
+/* With the hub built: be ready for what comes from the process before this one, and for the one
+ * after it. */
+int server_build_handover(struct server *server);
+
+/* With everything built: have the process before this one confirm that it is this one's turn. */
+int server_confirm(struct server *server);
+
+/* With the threads running: serve from here on. */
+void server_begin(struct server *server);
+
+/* server_handover.c: the rest. */
+
+/* SIGUSR2: start the program again, to take over.  SIGCHLD: it ended. */
+void server_upgrade(struct server *server);
+void server_reap(struct server *server);
+
+/* A stop was asked for.  Returns whether a hand-over has to end first, which then stops. */
+bool server_stop_waits(struct server *server, int number);
+
+/* In each look while the process drains.  Returns whether anything is still to be waited for. */
+bool server_host_is_busy(struct server *server);
+
+/* The drain is over: answer what is passed on, hear no one any more. */
+void server_end_handover(struct server *server);
+void server_free_handover(struct server *server);
+
+#endif
