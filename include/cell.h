@@ -11,6 +11,12 @@
  * resume or an addition the daemon must be run; what it says about its timeout must be honoured.
  * So whoever resumes only queues the cell, and cells are run at the end of the worker's turn.
  *
+ * A connection for requests is kept for more of them, and between two it rests: it is suspended, so
+ * that the library does not read, and its guest is told.  Whoever owns the guest looks at the next
+ * head while it is still in the kernel, and then lets the connection go on, or takes its
+ * descriptor back.  So the library never reads a head that nobody has checked.  What it has read
+ * beyond the end of a request is no request: see cell_is_expected().
+ *
  * Worker's thread throughout, but for cells_new() and cells_free().
  */
 #ifndef BUGLE_CELL_H
@@ -21,6 +27,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "http_head.h"
 #include "peer.h"
 #include "stream.h"
 #include "streams.h"
@@ -58,6 +65,18 @@ struct cell_waiter {
     struct MHD_Connection *connection;
 };
 
+/* The other side of a connection that is kept: who checks its heads.  Embedded by its owner. */
+struct cell_guest {
+    /* The owner's.  A request has been answered and the connection rests: not from inside the
+     * library, so anything may be done with it. */
+    void (*rests)(struct cell_guest *guest);
+    /* The connection ends, its descriptor is about to be closed; the guest is its owner's again. */
+    void (*gone)(struct cell_guest *guest);
+    struct http_head head;  /* of the request that is under way or comes next, without its path */
+    bool is_last;           /* the connection is to end with it */
+    struct cell_seat *seat; /* the cell's; NULL: in no cell */
+};
+
 /* No cells yet.  Borrows all it is given.  NULL when out of memory. */
 struct cells *cells_new(struct worker *worker, struct streams *streams,
                         const struct cell_handler *handler);
@@ -67,19 +86,42 @@ void cells_free(struct cells *cells);
 
 /*
  * Give a connected, non-blocking descriptor to a cell of this kind, opening one if need be.
- * Takes the descriptor, also when it fails.  Returns 0, -ENOMEM, -EMFILE or what else kept a new
- * daemon from starting.
+ *
+ * guest   of a kind for requests: with the head that comes first; borrowed until `gone` is called.
+ *         Of a kind for streams NULL: such a connection has one request and ends.
+ *
+ * Takes the descriptor, also when it fails, and then `gone` has been called.  Returns 0, -ENOMEM,
+ * -EMFILE or what else kept a new daemon from starting.
  */
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n);
+              socklen_t address_n, struct cell_guest *guest);
 
-/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened. */
+/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`. */
+void cell_go_on(struct cell_guest *guest);
+
+/* Of a guest that rests and whose peer has sent nothing but its end: let the library see it. */
+void cell_let_end(struct cell_guest *guest);
+
+/*
+ * Of a guest that rests.  Take the descriptor back, with what is unread in it; the library's
+ * connection ends without a word to the peer, and the guest is in no cell any more: `gone` is not
+ * called.  Returns the descriptor, whose number is a new one and which counts in worker_load()
+ * like any other, or -EMFILE, and then the connection is cut.
+ */
+int cell_take_back(struct cell_guest *guest);
+
+enum cell_kind cell_kind_of(const struct cell_guest *guest);
+
+/*
+ * Whether the request that the library begins on this connection is the one whose head was
+ * checked, and not something that it had read beyond the end of the last one.  Once a request, in
+ * its first call.  `*ret_guest` is NULL for a connection without one.
+ */
+bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
+
+/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened.
+ */
 void cells_set_descriptors_end(struct cells *cells, int end);
-
-/* Since when the connection that rests longest between two requests has done so; INT64_MAX when
- * none rests.  And have it closed, for whom descriptors are wanted. */
-int64_t cells_resting_since_ms(const struct cells *cells);
-void cells_crowd_out(struct cells *cells);
 
 /* Close cells that stayed empty. */
 void cells_tick(struct cells *cells);
@@ -91,7 +133,8 @@ void cells_abort(struct cells *cells);
 /* Connections in all cells. */
 size_t cells_connections(const struct cells *cells);
 
-/* Requests that cell_suspend() suspended and that are not resumed yet, answered or not. */
+/* Connections that rest, and requests that cell_suspend() suspended and that are not resumed yet,
+ * answered or not. */
 size_t cells_suspended(const struct cells *cells);
 
 /* Suspend the connection until cell_answer().  From within the request handler only, which then

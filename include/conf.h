@@ -68,6 +68,8 @@ struct conf {
         uint64_t json_depth;
         uint64_t header_timeout_ms;
         uint64_t body_timeout_ms;
+        uint64_t body_rate;   /* bytes a second; 0: any */
+        uint64_t answer_rate; /* the same */
         uint64_t keepalive_timeout_ms;
         uint64_t queue_bytes;
         uint64_t queue_age_ms;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a new socket waits until its first request's head is there and proved sound.
+ * Where a connection waits until a request's head is there and proved sound: the first one, and
+ * every later one of a connection that is kept.
  *
  * The bytes are only peeked at (MSG_PEEK), so whoever gets the socket reads them again.  A head
  * that http_head_check() refuses is answered here; a good one goes to the kind of cell it needs.
  * A slow head costs a few hundred bytes and ends at an absolute deadline, however steadily it
- * drips.
+ * drips.  Between two requests the connection comes back here (see cell.h), rests for at most
+ * limits.keepalive_timeout, and the next head is treated like the first; if it needs another kind
+ * of cell, the connection moves there.
  *
  * One for each worker; its thread.
  */
@@ -26,7 +29,8 @@ struct gate;
 /* Borrows all it is given.  NULL when out of memory. */
 struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
                       struct admission *admission);
-void gate_free(struct gate *gate); /* closes what waits; accepts NULL */
+/* Closes what waits.  Its cells must have no connections any more.  Accepts NULL. */
+void gate_free(struct gate *gate);
 
 /* Take a connected, non-blocking descriptor, already counted in worker_load_add() and
  * admission_add_connection(). */
@@ -38,17 +42,24 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
 void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
                        socklen_t address_n);
 
-/* Close what has waited longer than limits.header_timeout. */
+/* Close whose head has taken longer than limits.header_timeout, and what has rested longer than
+ * limits.keepalive_timeout. */
 void gate_tick(struct gate *gate, int64_t now_ms);
 
-/* Close all that waits. */
+/* Close all that waits or rests, and from now on what comes to do so.  What rests is suspended in
+ * its cell until the end of the worker's turn. */
 void gate_abort(struct gate *gate);
 
-/* When the socket came that waits longest, having been looked at; INT64_MAX when there is none.
- * And close that one, for whom descriptors are wanted. */
+/* Since when the connection that is idle longest has waited for a head, having been looked at, or
+ * rested between two requests; INT64_MAX when there is none.  And close that one, for whom
+ * descriptors are wanted. */
 int64_t gate_since_ms(const struct gate *gate);
 void gate_crowd_out(struct gate *gate);
 
+/* Connections whose head is awaited or under way. */
 size_t gate_count(const struct gate *gate);
+
+/* Connections that rest between two requests. */
+size_t gate_resting(const struct gate *gate);
 
 #endif

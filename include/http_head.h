@@ -28,6 +28,7 @@ enum http_head_verdict {
 };
 
 enum http_head_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
+enum http_head_method http_head_method_of(const char *name);
 
 /* What the gate wants to know.  Pointers are into the text given to http_head_check(). */
 struct http_head {

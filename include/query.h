@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What requests for events say in their query, read in one place so that it means the same for
- * all: which topics, as which user, how many.
+ * all: which topics, as which user, how many, from where on.
  *
  * Worker's thread; texts are borrowed from the request and good as long as it is.
  */
@@ -14,6 +14,7 @@
 #include "filter.h"
 #include "problem.h"
 #include "request.h"
+#include "stream.h"
 
 #define QUERY_TOPICS_MAX 64
 /* With what a caller is given who asks for nothing in particular. */
@@ -33,6 +34,11 @@ bool query_read_names(const struct request *request, struct query_names *ret_nam
 
 /* The filter that these names make.  Gives one reference; NULL when out of memory. */
 struct filter *query_make_filter(const struct query_names *names);
+
+/* Read where a stream is to begin: after the id in Last-Event-ID or in one of the parameters that
+ * stand for it, else where `since` says, else with what comes next.  As query_read_names(). */
+bool query_read_start(const struct request *request, struct stream_start *ret_start,
+                      struct problem *ret_problem);
 
 /* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_read_names(). */
 bool query_read_limit(const struct request *request, size_t fallback, size_t max, size_t *ret_limit,

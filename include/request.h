@@ -22,6 +22,7 @@
 #include "cell.h"
 #include "identity.h"
 #include "origin.h"
+#include "rate.h"
 
 struct service;
 struct route;
@@ -45,11 +46,15 @@ struct request {
     size_t body_room;
     size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
-    bool receiving;        /* in the service's list */
-    bool answered;         /* a response is queued, or was written by hand */
-    bool has_body;         /* the client announced one */
-    bool lingers;          /* part of the body stays unread: close gently */
+    struct rate rate;      /* of the body, or of the answer once that is measured */
+    bool receiving;        /* in the service's list of that name */
+    bool answering;        /* in the other one */
+    bool measured;
+    bool answered; /* a response is queued, or was written by hand */
+    bool has_body; /* the client announced one */
+    bool lingers;  /* part of the body stays unread: close gently */
     bool is_head;
+    bool is_last; /* its connection ends with it */
     bool http_1_0;
 
     struct cell_waiter waiter;
@@ -69,6 +74,17 @@ struct request *request_new(struct service *service, struct cell *cell,
                             struct MHD_Connection *connection, const char *method,
                             const char *version);
 void request_free(struct request *request);
+
+/*
+ * Whether this is the request that the gate saw, told apart by what parts it from the next one.
+ *
+ * REQUEST_UNSEEN  the library had read it together with the one before; nobody has checked it
+ * REQUEST_OTHER   the library reads the head in another way than the gate did
+ *
+ * Once, in the first call.
+ */
+enum request_sight { REQUEST_SEEN, REQUEST_UNSEEN, REQUEST_OTHER };
+enum request_sight request_identify(struct request *request, const char *method);
 
 /* The one header of this name, NULL when there is none. */
 const char *request_header(const struct request *request, const char *name);
@@ -115,10 +131,15 @@ int request_fd(const struct request *request);
  * libmicrohttpd takes no answer.  Returns MHD_NO, for the handler to return. */
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail);
 
+/* An answer has been queued: whether it is taken is watched from now on.  Once a request. */
+void request_begin_answer(struct request *request);
+
 /* The same for a body that memory has no room for: 503, and when to try again. */
 int request_cut_busy(struct request *request);
 
-/* Cut every request of the service whose body is past its deadline. */
+/* Cut every request of the service whose body is past its deadline or comes too slowly, or whose
+ * answer nobody takes.  A system call or two for each answer that has been under way for a second.
+ */
 void request_tick(struct service *service, int64_t now_ms);
 
 #endif

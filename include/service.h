@@ -62,6 +62,7 @@ struct service {
     struct cells *cells;
     struct gate *gate;
     struct request_list receiving; /* requests whose body is not complete */
+    struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */

@@ -31,7 +31,12 @@
     row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
     row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
+    row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false, "kept connections that rested too long") \
+    row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
     row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
+    row(BODIES_TOO_SLOW, bodies_too_slow, false, "requests whose body came too slowly")            \
+    row(ANSWERS_STALLED, answers_stalled, false, "answers cut: nothing was taken any more")        \
+    row(ANSWERS_TOO_SLOW, answers_too_slow, false, "answers cut: taken too slowly")                \
     row(REQUESTS, requests, false, "requests that reached a handler")                              \
     row(RESPONSES_4XX, responses_4xx, false, "answers of status 400-499")                          \
     row(RESPONSES_5XX, responses_5xx, false, "answers of status 500-599")                          \

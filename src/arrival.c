@@ -115,12 +115,8 @@ static bool may_come(struct arrivals *arrivals, const struct peer *peer, bool pr
 static void make_room(void *arg)
 {
     struct service *service = arg;
-    int64_t waits_since_ms = gate_since_ms(service->gate);
-    int64_t rests_since_ms = cells_resting_since_ms(service->cells);
 
-    if (rests_since_ms < waits_since_ms)
-        cells_crowd_out(service->cells);
-    else if (waits_since_ms != INT64_MAX)
+    if (gate_since_ms(service->gate) != INT64_MAX)
         gate_crowd_out(service->gate);
     else if (gate_count(service->gate) > 0 && worker_post(service->worker, make_room, arg) == 0)
         return;

@@ -6,21 +6,20 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "resting.h"
-
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
 /* Streams of one cell that are given their next page before other cells have theirs. */
 #define REPLAY_MAX 16
-/* The pool of a connection holds the head, its parsed records and the room for chunks.  A
- * stream's small one is one page; that of an api cell leaves later requests of the connection some
- * more; the large one is the last size the library takes from malloc. */
+/* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
+ * a body.  A stream's small one is one page; the large one is the last size the library takes from
+ * malloc. */
 #define POOL_STREAM_BYTES 4096
 #define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
@@ -29,6 +28,17 @@
 #define CONNECTION_API_BYTES 1536
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
+
+/* A kept connection as its cell sees it. */
+struct cell_seat {
+    struct cell_waiter waiter; /* while it rests */
+    struct cell *cell;
+    struct cell_guest *guest; /* NULL: it has left */
+    bool is_taken_back;       /* with the descriptor */
+    bool expected;            /* the head that comes next has been checked */
+    bool finished;            /* in the cell's list */
+    TAILQ_ENTRY(cell_seat) link;
+};
 
 struct cell {
     struct stream_host host;
@@ -43,6 +53,8 @@ struct cell {
     bool running;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
+    TAILQ_HEAD(, cell_seat) finished; /* since the daemon was run */
+    struct cell_seat *arriving;       /* of the connection that is being added */
     TAILQ_ENTRY(cell) link;
 };
 
@@ -52,10 +64,10 @@ struct cells {
     struct cell_handler handler;
     TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
     struct cell_list full[CELL_KINDS];
-    struct resting_pool resting;
     size_t connections_n;
     size_t suspended_n;
     int descriptors_end;
+    int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
 };
 
 static bool is_for_streams(enum cell_kind kind)
@@ -85,6 +97,19 @@ static void arm_timer(struct cell *cell)
     evtimer_add(cell->timer, &wait);
 }
 
+/* Before its daemon is run again, and so before the library reads on. */
+static void rest_finished(struct cell *cell)
+{
+    struct cell_seat *seat;
+
+    while ((seat = TAILQ_FIRST(&cell->finished)) != NULL) {
+        TAILQ_REMOVE(&cell->finished, seat, link);
+        seat->finished = false;
+        cell_suspend(cell, &seat->waiter, seat->waiter.connection);
+        seat->guest->rests(seat->guest);
+    }
+}
+
 /* Returns whether the daemon has more to do at once. */
 static bool run_passes(struct cell *cell, int passes)
 {
@@ -95,6 +120,7 @@ static bool run_passes(struct cell *cell, int passes)
     cell->running = true;
     for (int pass = 0; more && pass < passes; pass++) {
         MHD_run(cell->daemon);
+        rest_finished(cell);
         more = MHD_get_timeout(cell->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
     }
     cell->running = false;
@@ -113,9 +139,8 @@ static struct cell *cell_of_job(struct worker_job *job, enum worker_class class)
                            (size_t) class * sizeof(struct worker_job));
 }
 
-static bool run_answers(struct worker_job *job)
+static void resume_answered(struct cell *cell)
 {
-    struct cell *cell = cell_of_job(job, WORKER_NOW);
     struct cell_waiter *waiter;
 
     while ((waiter = STAILQ_FIRST(&cell->answered)) != NULL) {
@@ -123,6 +148,13 @@ static bool run_answers(struct worker_job *job)
         cell->cells->suspended_n--;
         MHD_resume_connection(waiter->connection);
     }
+}
+
+static bool run_answers(struct worker_job *job)
+{
+    struct cell *cell = cell_of_job(job, WORKER_NOW);
+
+    resume_answered(cell);
     run_daemon(cell);
     return false;
 }
@@ -189,8 +221,17 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what the library calls ---- */
 
-/* NULL for those who never rest, and for want of memory. */
-static struct resting *resting_of(struct MHD_Connection *connection)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_n, void **context)
+{
+    struct cell *cell = cls;
+
+    return (enum MHD_Result)cell->cells->handler.request(cell, connection, url, method, version,
+                                                         upload, upload_n, context);
+}
+
+static struct cell_seat *seat_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -198,27 +239,18 @@ static struct resting *resting_of(struct MHD_Connection *connection)
     return info != NULL ? info->socket_context : NULL;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *upload,
-                                  size_t *upload_n, void **context)
-{
-    struct cell *cell = cls;
-
-    if (*context == NULL)
-        resting_end(&cell->cells->resting, resting_of(connection));
-    return (enum MHD_Result)cell->cells->handler.request(cell, connection, url, method, version,
-                                                         upload, upload_n, context);
-}
-
+/* Whether the connection is kept shows only when the run is over: if not it is closed by then. */
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
     struct cell *cell = cls;
+    struct cell_seat *seat = seat_of(connection);
 
-    (void)code;
     cell->cells->handler.completed(cell, connection, context);
-    resting_begin(&cell->cells->resting, resting_of(connection),
-                  worker_now_ms(cell->cells->worker));
+    if (seat == NULL || seat->finished || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        return;
+    seat->finished = true;
+    TAILQ_INSERT_TAIL(&cell->finished, seat, link);
 }
 
 static struct cell_list *list_of(struct cell *cell)
@@ -259,15 +291,33 @@ static void count_off(struct cells *cells, const struct sockaddr *address)
     cells->handler.closed(cells->handler.arg, address);
 }
 
+static void tell_gone(struct cell_guest *guest)
+{
+    if (guest == NULL)
+        return;
+    guest->seat = NULL;
+    guest->gone(guest);
+}
+
+/* Returns whether the descriptor goes with it. */
+static bool leave_seat(struct cell_seat *seat)
+{
+    bool is_taken_back = seat->is_taken_back;
+
+    if (seat->finished)
+        TAILQ_REMOVE(&seat->cell->finished, seat, link);
+    tell_gone(seat->guest);
+    free(seat);
+    return !is_taken_back;
+}
+
 static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
     cell->started++;
     count_connection(cell, 1);
-    if (!is_for_streams(cell->kind) && info != NULL)
-        *socket_context = resting_new(info->connect_fd);
+    *socket_context = cell->arriving;
+    if (cell->arriving != NULL)
+        cell->arriving->waiter.connection = connection;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
@@ -280,9 +330,9 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         on_started(cell, connection, socket_context);
         return;
     }
-    resting_free(&cell->cells->resting, *socket_context);
-    *socket_context = NULL;
     count_connection(cell, -1);
+    if (*socket_context != NULL && !leave_seat(*socket_context))
+        return;
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     count_off(cell->cells, info != NULL ? info->client_addr : NULL);
 }
@@ -293,9 +343,10 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
     const struct conf *conf = worker_conf(cell->cells->worker);
     bool is_stream = is_for_streams(cell->kind);
-    uint64_t timeout_ms =
-        is_stream ? conf->stream.stall_timeout_ms : conf->limits.keepalive_timeout_ms;
-    unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + (is_stream ? BACKSTOP_SECONDS : 0);
+    uint64_t timeout_ms = conf->stream.stall_timeout_ms;
+    if (!is_stream && timeout_ms < conf->limits.body_timeout_ms)
+        timeout_ms = conf->limits.body_timeout_ms;
+    unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
 
     cell->host.backstop_s = timeout_s;
     size_t pool_bytes = pool_bytes_of(cell->kind);
@@ -337,8 +388,10 @@ static void free_cell(struct cell *cell)
         event_free(cell->readable);
     if (cell->timer != NULL)
         event_free(cell->timer);
-    if (cell->daemon != NULL)
+    if (cell->daemon != NULL) {
+        resume_answered(cell);
         MHD_stop_daemon(cell->daemon);
+    }
     if (cell->listed)
         TAILQ_REMOVE(list_of(cell), cell, link);
     streams_remove_host(&cell->host);
@@ -359,6 +412,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NEW].run = run_new;
     cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
+    TAILQ_INIT(&cell->finished);
     cell->host.wake = wake;
     cell->host.large_pool = is_large(kind);
     streams_add_host(cells->streams, &cell->host);
@@ -382,6 +436,16 @@ static void close_cell(struct cells *cells, struct cell *cell)
 
 /* ---- all of them ---- */
 
+static int open_ended(void)
+{
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0)
+        return -1;
+    close(fds[1]);
+    return fds[0];
+}
+
 struct cells *cells_new(struct worker *worker, struct streams *streams,
                         const struct cell_handler *handler)
 {
@@ -389,11 +453,15 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
 
     if (cells == NULL)
         return NULL;
+    cells->ended_fd = open_ended();
+    if (cells->ended_fd < 0) {
+        free(cells);
+        return NULL;
+    }
     cells->worker = worker;
     cells->streams = streams;
     cells->handler = *handler;
     cells->descriptors_end = INT_MAX;
-    resting_init(&cells->resting, worker_stats(worker));
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
         TAILQ_INIT(&cells->open[kind]);
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
@@ -422,29 +490,56 @@ void cells_free(struct cells *cells)
     if (cells == NULL)
         return;
     cells_abort(cells);
+    close(cells->ended_fd);
     free(cells);
 }
 
+static int take_seat(struct cell *cell, struct cell_guest *guest)
+{
+    struct cell_seat *seat = calloc(1, sizeof(*seat));
+
+    if (seat == NULL)
+        return -ENOMEM;
+    seat->cell = cell;
+    seat->guest = guest;
+    seat->expected = true;
+    guest->seat = seat;
+    cell->arriving = seat;
+    return 0;
+}
+
+static int add_connection(struct cell *cell, int fd, const struct sockaddr *address,
+                          socklen_t address_n)
+{
+    unsigned started = cell->started;
+    int result = MHD_add_connection(cell->daemon, fd, address, address_n) == MHD_YES ? 0 : -ENOMEM;
+
+    /* it closed the descriptor, and told on_connection() only if it had got that far */
+    if (result != 0 && started == cell->started &&
+        (cell->arriving == NULL || leave_seat(cell->arriving)))
+        count_off(cell->cells, address);
+    cell->arriving = NULL;
+    return result;
+}
+
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n)
+              socklen_t address_n, struct cell_guest *guest)
 {
     struct cell *cell = TAILQ_FIRST(&cells->open[kind]);
     int result = cell == NULL ? open_cell(cells, kind, &cell) : 0;
 
+    if (result == 0 && guest != NULL)
+        result = take_seat(cell, guest);
     if (result != 0) {
         close(fd);
         count_off(cells, address);
+        tell_gone(guest);
         return result;
     }
-    unsigned started = cell->started;
-    if (MHD_add_connection(cell->daemon, fd, address, address_n) != MHD_YES) {
-        /* it closed the descriptor, and told on_connection() only if it had got that far */
-        if (started == cell->started)
-            count_off(cells, address);
-        return -ENOMEM;
-    }
-    worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
-    return 0;
+    result = add_connection(cell, fd, address, address_n);
+    if (result == 0)
+        worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
+    return result;
 }
 
 void cells_set_descriptors_end(struct cells *cells, int end)
@@ -452,14 +547,70 @@ void cells_set_descriptors_end(struct cells *cells, int end)
     cells->descriptors_end = end;
 }
 
-int64_t cells_resting_since_ms(const struct cells *cells)
+/* ---- connections that rest ---- */
+
+static void go_on(struct cell_seat *seat, bool expected)
 {
-    return resting_since_ms(&cells->resting);
+    seat->expected = expected;
+    cell_answer(seat->cell, &seat->waiter);
 }
 
-void cells_crowd_out(struct cells *cells)
+void cell_go_on(struct cell_guest *guest)
 {
-    resting_cut_first(&cells->resting);
+    go_on(guest->seat, true);
+}
+
+void cell_let_end(struct cell_guest *guest)
+{
+    go_on(guest->seat, false);
+}
+
+static int descriptor_of(const struct cell_seat *seat)
+{
+    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+        ->connect_fd;
+}
+
+/* The library cannot be asked to part with a descriptor.  But a suspended connection is in no
+ * epoll set, so under its number there can be another socket, one that has ended, when it looks
+ * again. */
+int cell_take_back(struct cell_guest *guest)
+{
+    struct cell_seat *seat = guest->seat;
+    int fd = descriptor_of(seat);
+    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (taken >= seat->cell->cells->descriptors_end) {
+        close(taken);
+        taken = -1;
+    }
+    if (taken >= 0 && dup3(seat->cell->cells->ended_fd, fd, O_CLOEXEC) < 0) {
+        close(taken);
+        taken = -1;
+    }
+    if (taken < 0)
+        shutdown(fd, SHUT_RDWR);
+    seat->guest = NULL;
+    seat->is_taken_back = taken >= 0;
+    guest->seat = NULL;
+    go_on(seat, false);
+    return taken >= 0 ? taken : -EMFILE;
+}
+
+enum cell_kind cell_kind_of(const struct cell_guest *guest)
+{
+    return guest->seat->cell->kind;
+}
+
+bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest)
+{
+    struct cell_seat *seat = seat_of(connection);
+    bool expected = seat == NULL || seat->expected;
+
+    *ret_guest = seat != NULL ? seat->guest : NULL;
+    if (seat != NULL)
+        seat->expected = false;
+    return expected;
 }
 
 void cells_tick(struct cells *cells)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a new socket waits for its first head.  See gate.h. */
+/* Where connections wait for a head.  See gate.h. */
 #include "config.h"
-#include "gate.h"
+#include "gate_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "clock.h"
 #include "http_head.h"
 #include "log.h"
@@ -33,35 +33,9 @@
 #define SMALL_BODY_BYTES 8192
 #define RETRY_AFTER_MAX_S 5
 
-struct waiting {
-    struct gate *gate;
-    struct event readable;
-    int fd;
-    int64_t since_ms;
-    int64_t until_ms;
-    bool watched;
-    bool arrived; /* in the list of those that nobody has looked at */
-    bool proxied; /* a PROXY header is to come first */
-    struct sockaddr_storage address;
-    socklen_t address_n;
-    TAILQ_ENTRY(waiting) link;
-    TAILQ_ENTRY(waiting) in_arrived;
-};
-
-struct gate {
-    struct worker *worker;
-    struct cells *cells;
-    struct linger_pool *linger;
-    struct admission *admission;
-    size_t count;
-    TAILQ_HEAD(, waiting) sockets; /* the oldest first */
-    TAILQ_HEAD(, waiting) arrived; /* of them, those to look at for the first time */
-    struct worker_job job;
-    struct log_valve valve;
-    struct log_valve proxy_valve;
-    size_t peek_bytes;
-    char peek[];
-};
+/* A head that is still incomplete is gone through again when there may be news in it: the end of a
+ * line, or so much more.  Else each byte of one that drips would cost as much as all before it. */
+#define LOOK_AGAIN_BYTES 1024
 
 static bool look_at_arrived(struct worker_job *job);
 
@@ -82,23 +56,95 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
     gate->admission = admission;
     gate->peek_bytes = peek_bytes;
     gate->job.run = look_at_arrived;
-    TAILQ_INIT(&gate->sockets);
+    TAILQ_INIT(&gate->heads);
+    TAILQ_INIT(&gate->resting);
     TAILQ_INIT(&gate->arrived);
     return gate;
 }
 
-/* The descriptor goes its own way from here. */
-static void forget(struct waiting *socket)
+/* ---- where a visitor is ---- */
+
+static bool awaits_head(enum place place)
 {
-    if (socket->watched)
-        event_del(&socket->readable);
-    if (socket->arrived)
-        TAILQ_REMOVE(&socket->gate->arrived, socket, in_arrived);
-    TAILQ_REMOVE(&socket->gate->sockets, socket, link);
-    socket->gate->count--;
-    memory_add(worker_memory(socket->gate->worker), MEMORY_CONNECTIONS, -(int64_t)sizeof(*socket));
-    stats_add(worker_stats(socket->gate->worker), STATS_CONNECTIONS_WAITING, -1);
-    free(socket);
+    return place == AT_DOOR || place == SPEAKING;
+}
+
+/* How many are where this one is. */
+static size_t *count_of(struct visitor *visitor)
+{
+    if (awaits_head(visitor->place))
+        return &visitor->gate->heads_n;
+    return visitor->place == RESTING ? &visitor->gate->resting_n : &visitor->gate->inside_n;
+}
+
+/* The figures show who waits for a first head and who rests. */
+static void show_place(struct visitor *visitor, int n)
+{
+    struct stats *stats = worker_stats(visitor->gate->worker);
+
+    if (awaits_head(visitor->place))
+        stats_add(stats, STATS_CONNECTIONS_WAITING, n);
+    if (visitor->place == RESTING)
+        stats_add(stats, STATS_CONNECTIONS_RESTING, n);
+}
+
+static void leave_place(struct visitor *visitor)
+{
+    (*count_of(visitor))--;
+    show_place(visitor, -1);
+    if (visitor->arrived)
+        TAILQ_REMOVE(&visitor->gate->arrived, visitor, in_arrived);
+    visitor->arrived = false;
+    if (awaits_head(visitor->place))
+        TAILQ_REMOVE(&visitor->gate->heads, visitor, link);
+    else if (visitor->place == RESTING)
+        TAILQ_REMOVE(&visitor->gate->resting, visitor, link);
+}
+
+static void enter_place(struct visitor *visitor, enum place place)
+{
+    const struct conf *conf = worker_conf(visitor->gate->worker);
+
+    visitor->place = place;
+    visitor->looked_at = 0;
+    (*count_of(visitor))++;
+    show_place(visitor, 1);
+    if (awaits_head(place)) {
+        visitor->since_ms = clock_mono_ms();
+        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.header_timeout_ms;
+        TAILQ_INSERT_TAIL(&visitor->gate->heads, visitor, link);
+    } else if (place == RESTING) {
+        visitor->since_ms = worker_now_ms(visitor->gate->worker);
+        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.keepalive_timeout_ms;
+        TAILQ_INSERT_TAIL(&visitor->gate->resting, visitor, link);
+    }
+}
+
+static void move_to(struct visitor *visitor, enum place place)
+{
+    leave_place(visitor);
+    enter_place(visitor, place);
+}
+
+static void unwatch(struct visitor *visitor)
+{
+    if (visitor->watched)
+        event_del(&visitor->readable);
+    visitor->watched = false;
+}
+
+static void forget(struct visitor *visitor)
+{
+    unwatch(visitor);
+    leave_place(visitor);
+    memory_add(worker_memory(visitor->gate->worker), MEMORY_CONNECTIONS,
+               -(int64_t)sizeof(*visitor));
+    free(visitor);
+}
+
+static const struct sockaddr *address_of(const struct visitor *visitor)
+{
+    return (const struct sockaddr *)(const void *)&visitor->address;
 }
 
 static void count_off(struct gate *gate, const struct sockaddr *address)
@@ -111,24 +157,38 @@ static void count_off(struct gate *gate, const struct sockaddr *address)
     stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_OPEN, -1);
 }
 
-static const struct sockaddr *address_of(const struct waiting *socket)
+/* Make the descriptor the gate's own, if it is not.  Returns whether there still is one. */
+static bool fetch(struct visitor *visitor)
 {
-    return (const struct sockaddr *)(const void *)&socket->address;
+    if (visitor->place == AT_DOOR)
+        return true;
+    unwatch(visitor);
+    visitor->fd = cell_take_back(&visitor->guest);
+    return visitor->fd >= 0;
 }
 
-static void drop(struct waiting *socket)
+void gate_drop(struct visitor *visitor)
 {
-    int fd = socket->fd;
+    if (visitor->place == AT_DOOR) {
+        int fd = visitor->fd;
 
-    count_off(socket->gate, address_of(socket));
-    forget(socket);
-    close(fd);
+        count_off(visitor->gate, address_of(visitor));
+        forget(visitor);
+        close(fd);
+        return;
+    }
+    move_to(visitor, INSIDE);
+    shutdown(visitor->fd, SHUT_RDWR);
+    cell_let_end(&visitor->guest);
 }
 
 void gate_abort(struct gate *gate)
 {
-    while (!TAILQ_EMPTY(&gate->sockets))
-        drop(TAILQ_FIRST(&gate->sockets));
+    gate->closing = true;
+    while (!TAILQ_EMPTY(&gate->heads))
+        gate_drop(TAILQ_FIRST(&gate->heads));
+    while (!TAILQ_EMPTY(&gate->resting))
+        gate_drop(TAILQ_FIRST(&gate->resting));
 }
 
 void gate_free(struct gate *gate)
@@ -136,18 +196,25 @@ void gate_free(struct gate *gate)
     if (gate == NULL)
         return;
     gate_abort(gate);
+    assert(gate->inside_n == 0);
     worker_dequeue(gate->worker, &gate->job);
     free(gate);
 }
 
-/* Send a whole answer and close, so that it can be read. */
-static void say_last(struct waiting *socket, const char *answer, size_t n)
-{
-    struct gate *gate = socket->gate;
-    int fd = socket->fd;
+/* ---- a head ---- */
 
-    count_off(gate, address_of(socket));
-    forget(socket); /* the loop does not watch one descriptor both by edge and by level */
+/* Send a whole answer and close, so that it can be read. */
+static void say_last(struct visitor *visitor, const char *answer, size_t n)
+{
+    struct gate *gate = visitor->gate;
+    bool fetched = fetch(visitor);
+    int fd = visitor->fd;
+
+    if (fetched)
+        count_off(gate, address_of(visitor));
+    forget(visitor); /* the loop does not watch one descriptor both by edge and by level */
+    if (!fetched)
+        return;
     if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
         linger_take(gate->linger, fd);
     else
@@ -155,16 +222,16 @@ static void say_last(struct waiting *socket, const char *answer, size_t n)
 }
 
 /* `why` is static text of ours, never the peer's. */
-static void refuse(struct waiting *socket, unsigned status, const char *why)
+static void refuse(struct visitor *visitor, unsigned status, const char *why)
 {
-    struct stats *stats = worker_stats(socket->gate->worker);
+    struct stats *stats = worker_stats(visitor->gate->worker);
     char detail[160], answer[PROBLEM_HTTP_BYTES];
 
     snprintf(detail, sizeof(detail), "The request %s.", why);
     size_t n = problem_write_http(answer, status, "bad_request", detail);
     stats_add(stats, STATS_RESPONSES_4XX, status < 500);
     stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
-    say_last(socket, answer, n);
+    say_last(visitor, answer, n);
 }
 
 static bool is_stream_path(const struct http_head *head)
@@ -200,40 +267,80 @@ static enum cell_kind kind_of(const struct http_head *head, enum memory_level le
     return large ? CELL_API_LARGE : CELL_API;
 }
 
-static void admit(struct waiting *socket, const struct http_head *head)
+static void tell_lost(struct gate *gate, int error)
 {
-    struct gate *gate = socket->gate;
-    struct sockaddr_storage address = socket->address;
-    socklen_t address_n = socket->address_n;
-    enum cell_kind kind = kind_of(head, memory_level(worker_memory(gate->worker)));
-    int fd = socket->fd;
     unsigned long skipped;
 
-    forget(socket); /* off this loop's epoll before the library's own gets it */
-    int result =
-        cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address, address_n);
-    if (result != 0 && log_valve_open(&gate->valve, &skipped))
-        log_warning("a connection was closed: %s (%lu more like it)", strerror(-result), skipped);
+    if (log_valve_open(&gate->valve, &skipped))
+        log_warning("a connection was closed: %s (%lu more like it)", strerror(-error), skipped);
 }
 
-/* There is no memory for one more connection.  One for a stream goes on, since only a handler can
- * refuse it in a way that browsers of every origin understand, and it ends there. */
-static void turn_away(struct waiting *socket)
+/* A stream takes all that is left of its connection, so nobody has to wait for its end. */
+static void admit_stream(struct visitor *visitor, enum cell_kind kind)
 {
-    struct stats *stats = worker_stats(socket->gate->worker);
-    char answer[PROBLEM_HTTP_BYTES];
-    size_t n = problem_write_busy(answer, "memory_short",
-                                  "The gateway has no memory for this now; nothing was done.",
-                                  1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+    struct gate *gate = visitor->gate;
+    struct sockaddr_storage address = visitor->address;
+    socklen_t address_n = visitor->address_n;
+    int fd = visitor->fd;
 
-    stats_add(stats, STATS_RESPONSES_5XX, 1);
-    stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
-    say_last(socket, answer, n);
+    forget(visitor); /* off this loop's epoll before the library's own gets it */
+    int result = cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address,
+                           address_n, NULL);
+    if (result != 0)
+        tell_lost(gate, result);
 }
 
-static bool is_turned_away(const struct gate *gate, const struct http_head *head)
+static void admit_guest(struct visitor *visitor, enum cell_kind kind)
 {
-    return !is_stream_path(head) && memory_level(worker_memory(gate->worker)) >= MEMORY_FULL;
+    struct gate *gate = visitor->gate;
+
+    move_to(visitor, INSIDE);
+    int result = cells_add(gate->cells, kind, visitor->fd,
+                           (const struct sockaddr *)(void *)&visitor->address, visitor->address_n,
+                           &visitor->guest);
+    if (result != 0) /* and the visitor is gone */
+        tell_lost(gate, result);
+}
+
+/* Whether the cell that has the connection will do for this request too. */
+static bool may_stay(const struct visitor *visitor, enum cell_kind kind)
+{
+    if (visitor->place == AT_DOOR)
+        return false;
+    enum cell_kind now = cell_kind_of(&visitor->guest);
+    return now == kind || (now == CELL_API_LARGE && kind == CELL_API);
+}
+
+/* What is behind the request is not looked at: the library may have read it with the rest. */
+static bool has_more(const struct http_head *head, size_t arrived_n, const char *text)
+{
+    size_t left_n = arrived_n - head->head_bytes;
+
+    if (left_n <= head->content_length)
+        return false;
+    left_n -= head->content_length;
+    /* a line end after a body is an old mistake of clients and no request: RFC 9112 section 2.2 */
+    return left_n != 2 || memcmp(text + arrived_n - 2, "\r\n", 2) != 0;
+}
+
+static void admit(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
+{
+    enum cell_kind kind = kind_of(head, memory_level(worker_memory(visitor->gate->worker)));
+    struct cell_guest *guest = &visitor->guest;
+
+    guest->head = *head;
+    guest->head.path = NULL; /* it is in the gate's buffer, for now */
+    guest->is_last = head->chunked || has_more(head, arrived_n, visitor->gate->peek);
+    if (may_stay(visitor, kind)) {
+        move_to(visitor, INSIDE);
+        cell_go_on(guest);
+    } else if (!fetch(visitor)) {
+        forget(visitor);
+    } else if (kind == CELL_STREAM || kind == CELL_STREAM_LARGE) {
+        admit_stream(visitor, kind);
+    } else {
+        admit_guest(visitor, kind);
+    }
 }
 
 static struct http_head_limits limits_of(const struct gate *gate)
@@ -245,157 +352,171 @@ static struct http_head_limits limits_of(const struct gate *gate)
                                      .headers_max = conf->limits.header_count};
 }
 
-/* Look at what has arrived.  Returns whether the socket goes on waiting; if not it is gone. */
-static bool look(struct waiting *socket, bool may_grow)
+/* Nothing is there.  Returns whether the visitor goes on waiting. */
+static bool see_nothing(struct visitor *visitor, bool has_ended)
 {
-    struct gate *gate = socket->gate;
+    if (!has_ended)
+        return true;
+    if (visitor->place == RESTING) {
+        move_to(visitor, INSIDE);
+        cell_let_end(&visitor->guest);
+    } else {
+        gate_drop(visitor);
+    }
+    return false;
+}
+
+static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
+{
+    if (!may_grow) {
+        gate_drop(visitor);
+        return false;
+    }
+    if (visitor->place == RESTING)
+        move_to(visitor, SPEAKING);
+    visitor->looked_at = arrived_n;
+    return true;
+}
+
+/* There is no memory for one more connection.  One for a stream goes on, since only a handler can
+ * refuse it in a way that browsers of every origin understand, and it ends there. */
+static void turn_away(struct visitor *visitor)
+{
+    struct stats *stats = worker_stats(visitor->gate->worker);
+    char answer[PROBLEM_HTTP_BYTES];
+    size_t n = problem_write_busy(answer, "memory_short",
+                                  "The gateway has no memory for this now; nothing was done.",
+                                  1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+
+    stats_add(stats, STATS_RESPONSES_5XX, 1);
+    stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
+    say_last(visitor, answer, n);
+}
+
+static bool is_turned_away(const struct visitor *visitor, const struct http_head *head)
+{
+    return visitor->place == AT_DOOR && !is_stream_path(head) &&
+           memory_level(worker_memory(visitor->gate->worker)) >= MEMORY_FULL;
+}
+
+static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
+{
+    if (needs_of(head) > LARGE_NEEDS_BYTES) {
+        stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
+        refuse(visitor, 431, "head has more fields and cookies than there is room for");
+    } else if (is_turned_away(visitor, head)) {
+        turn_away(visitor);
+    } else {
+        admit(visitor, head, arrived_n);
+    }
+}
+
+/* Whether the head can have become complete, or wrong, since it was gone through. */
+static bool has_news(const struct visitor *visitor, size_t arrived_n)
+{
+    const struct gate *gate = visitor->gate;
+    size_t from = visitor->looked_at;
+
+    if (from == 0 || arrived_n == gate->peek_bytes || arrived_n - from >= LOOK_AGAIN_BYTES)
+        return true;
+    return memchr(gate->peek + from, '\n', arrived_n - from) != NULL;
+}
+
+/* Look at what has arrived.  Returns whether the visitor goes on waiting; if not it is inside or
+ * gone. */
+static bool look(struct visitor *visitor, bool may_grow)
+{
+    struct gate *gate = visitor->gate;
     struct http_head_limits limits = limits_of(gate);
     struct http_head head;
-    ssize_t n = recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
+    visitor->stirred = false;
+    if (n <= 0)
+        return see_nothing(visitor, n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+    if (may_grow && !has_news(visitor, (size_t)n))
         return true;
-    if (n <= 0) {
-        drop(socket);
-        return false;
-    }
     switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {
     case HTTP_HEAD_MORE:
-        if (!may_grow)
-            drop(socket);
-        return may_grow;
+        return see_part(visitor, (size_t)n, may_grow);
     case HTTP_HEAD_BAD:
         stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
-        refuse(socket, head.status, head.why);
+        refuse(visitor, head.status, head.why);
         return false;
     case HTTP_HEAD_GOOD:
-        if (needs_of(&head) > LARGE_NEEDS_BYTES) {
-            stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
-            refuse(socket, 431, "head has more fields and cookies than there is room for");
-        } else if (is_turned_away(gate, &head)) {
-            turn_away(socket);
-        } else {
-            admit(socket, &head);
-        }
+        see_head(visitor, &head, (size_t)n);
         return false;
     }
     return false;
 }
 
-/* ---- behind a proxy that passes bytes on ---- */
-
-static void refuse_proxy(struct waiting *socket, const char *why)
-{
-    struct gate *gate = socket->gate;
-    unsigned long skipped;
-
-    stats_add(worker_stats(gate->worker), STATS_PROXY_HEADERS_REFUSED, 1);
-    if (log_valve_open(&gate->proxy_valve, &skipped))
-        log_warning("a connection of a trusted proxy was closed: %s (%lu more like it)", why,
-                    skipped);
-    drop(socket);
-}
-
-/* From here on the connection is the client's, and counts as such. */
-static bool name_client(struct waiting *socket, const struct peer *client)
-{
-    struct gate *gate = socket->gate;
-    char text[PEER_TEXT_BYTES];
-    unsigned long skipped;
-
-    if (admission_add_connection(gate->admission, client,
-                                 worker_conf(gate->worker)->limits.connections_per_address)) {
-        socket->address_n = address_to_sockaddr(client, &socket->address);
-        return true;
-    }
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
-    if (log_valve_open(&gate->proxy_valve, &skipped))
-        log_warning("a connection from %s was closed: limits.connections_per_address (%lu more "
-                    "like it)",
-                    peer_text(client, text), skipped);
-    drop(socket);
-    return false;
-}
-
-/* Read the PROXY header off the socket.  Returns whether it is gone and the socket still there. */
-static bool take_proxy_header(struct waiting *socket, bool may_grow)
-{
-    struct gate *gate = socket->gate;
-    struct proxy_protocol header;
-    ssize_t n = recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
-
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
-        return false;
-    if (n <= 0) {
-        drop(socket);
-        return false;
-    }
-    switch (proxy_protocol_read(gate->peek, (size_t)n, &header)) {
-    case PROXY_PROTOCOL_MORE:
-        if (!may_grow)
-            drop(socket);
-        return false;
-    case PROXY_PROTOCOL_BAD:
-        refuse_proxy(socket, "it does not begin with a PROXY header");
-        return false;
-    case PROXY_PROTOCOL_GOOD:
-        break;
-    }
-    n = recv(socket->fd, gate->peek, header.header_bytes, MSG_DONTWAIT);
-    if (n != (ssize_t)header.header_bytes) {
-        drop(socket);
-        return false;
-    }
-    socket->proxied = false;
-    return header.is_local || name_client(socket, &header.client);
-}
+/* ---- what happens ---- */
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct waiting *socket = arg;
+    struct visitor *visitor = arg;
     bool may_grow = (what & EV_CLOSED) == 0;
 
     (void)fd;
-    if (!socket->proxied || take_proxy_header(socket, may_grow))
-        look(socket, may_grow);
+    if (visitor->place == INSIDE)
+        visitor->stirred = true; /* a piece of a body, mostly */
+    else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
+        look(visitor, may_grow);
 }
 
-/* Most heads are there whole when the socket is: only the others are worth an event. */
-static void watch(struct waiting *socket)
+/* Most heads are there whole when the socket is, and many connections are used once: only the
+ * others are worth an event. */
+static void watch(struct visitor *visitor)
 {
-    event_assign(&socket->readable, worker_base(socket->gate->worker), socket->fd,
-                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, socket);
-    if (event_add(&socket->readable, NULL) == 0)
-        socket->watched = true;
+    event_assign(&visitor->readable, worker_base(visitor->gate->worker), visitor->fd,
+                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
+    if (event_add(&visitor->readable, NULL) == 0)
+        visitor->watched = true;
     else
-        drop(socket);
+        gate_drop(visitor);
 }
 
-static struct waiting *enter(struct gate *gate, int fd, const struct sockaddr *address,
+/* A new watch reports what is there already. */
+static void on_rest(struct cell_guest *guest)
+{
+    struct visitor *visitor = (struct visitor *)(void *)guest;
+
+    move_to(visitor, RESTING);
+    if (visitor->gate->closing)
+        gate_drop(visitor);
+    else if (!visitor->watched)
+        watch(visitor);
+    else if (visitor->stirred)
+        look(visitor, true);
+}
+
+static void on_gone(struct cell_guest *guest)
+{
+    forget((struct visitor *)(void *)guest);
+}
+
+static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *address,
                              socklen_t address_n)
 {
-    struct waiting *socket = calloc(1, sizeof(*socket));
+    struct visitor *visitor = gate->closing ? NULL : calloc(1, sizeof(*visitor));
 
-    if (socket == NULL) {
+    if (visitor == NULL) {
         count_off(gate, address);
         close(fd);
         return NULL;
     }
-    socket->gate = gate;
-    socket->fd = fd;
-    socket->since_ms = clock_mono_ms();
-    socket->until_ms =
-        socket->since_ms + (int64_t)worker_conf(gate->worker)->limits.header_timeout_ms;
-    memcpy(&socket->address, address, address_n);
-    socket->address_n = address_n;
-    TAILQ_INSERT_TAIL(&gate->sockets, socket, link);
-    gate->count++;
-    memory_add(worker_memory(gate->worker), MEMORY_CONNECTIONS, (int64_t)sizeof(*socket));
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_WAITING, 1);
-    TAILQ_INSERT_TAIL(&gate->arrived, socket, in_arrived);
-    socket->arrived = true;
+    visitor->guest.rests = on_rest;
+    visitor->guest.gone = on_gone;
+    visitor->gate = gate;
+    visitor->fd = fd;
+    memcpy(&visitor->address, address, address_n);
+    visitor->address_n = address_n;
+    enter_place(visitor, AT_DOOR);
+    memory_add(worker_memory(gate->worker), MEMORY_CONNECTIONS, (int64_t)sizeof(*visitor));
+    TAILQ_INSERT_TAIL(&gate->arrived, visitor, in_arrived);
+    visitor->arrived = true;
     worker_enqueue(gate->worker, &gate->job, WORKER_NEW);
-    return socket;
+    return visitor;
 }
 
 /* Many clients that come at once do not hold up what is live: they are let in a few at a time.  A
@@ -403,13 +524,13 @@ static struct waiting *enter(struct gate *gate, int fd, const struct sockaddr *a
 static bool look_at_arrived(struct worker_job *job)
 {
     struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, job));
-    struct waiting *socket;
+    struct visitor *visitor;
 
-    for (int i = 0; i < ARRIVALS_A_JOB && (socket = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
-        TAILQ_REMOVE(&gate->arrived, socket, in_arrived);
-        socket->arrived = false;
-        if (socket->proxied || look(socket, true))
-            watch(socket);
+    for (int i = 0; i < ARRIVALS_A_JOB && (visitor = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
+        TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
+        visitor->arrived = false;
+        if (visitor->proxied || look(visitor, true))
+            watch(visitor);
     }
     return !TAILQ_EMPTY(&gate->arrived);
 }
@@ -422,53 +543,93 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
 void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
                        socklen_t address_n)
 {
-    struct waiting *socket = enter(gate, fd, address, address_n);
+    struct visitor *visitor = enter(gate, fd, address, address_n);
 
-    if (socket != NULL)
-        socket->proxied = true;
+    if (visitor != NULL)
+        visitor->proxied = true;
 }
 
-static void time_out(struct waiting *socket)
+static void time_out(struct visitor *visitor)
 {
-    struct gate *gate = socket->gate;
+    struct gate *gate = visitor->gate;
     bool said_something =
-        recv(socket->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT) > 0;
+        recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT) > 0;
 
     stats_add(worker_stats(gate->worker), STATS_HEADS_TIMED_OUT, 1);
-    if (socket->proxied) {
-        refuse_proxy(socket, "its PROXY header did not arrive in time");
+    if (visitor->proxied) {
+        gate_refuse_proxy(visitor, "its PROXY header did not arrive in time");
         return;
     }
     /* browsers open sockets that they may never use: those end without a word */
     if (said_something)
-        refuse(socket, 408, "head did not arrive in time");
+        refuse(visitor, 408, "head did not arrive in time");
     else
-        drop(socket);
+        gate_drop(visitor);
 }
 
 void gate_tick(struct gate *gate, int64_t now_ms)
 {
-    struct waiting *socket;
+    struct visitor *visitor;
 
-    while ((socket = TAILQ_FIRST(&gate->sockets)) != NULL && socket->until_ms <= now_ms)
-        time_out(socket);
+    while ((visitor = TAILQ_FIRST(&gate->heads)) != NULL && visitor->until_ms <= now_ms)
+        time_out(visitor);
+    while ((visitor = TAILQ_FIRST(&gate->resting)) != NULL && visitor->until_ms <= now_ms) {
+        stats_add(worker_stats(gate->worker), STATS_KEEPALIVES_TIMED_OUT, 1);
+        gate_drop(visitor);
+    }
 }
 
-int64_t gate_since_ms(const struct gate *gate)
+/* ---- making room ---- */
+
+static int64_t head_since_ms(const struct gate *gate)
 {
-    const struct waiting *first = TAILQ_FIRST(&gate->sockets);
+    const struct visitor *first = TAILQ_FIRST(&gate->heads);
 
     /* those that nobody has looked at came last, and may have said all there is to say */
     return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
 }
 
+static int64_t rest_since_ms(const struct gate *gate)
+{
+    const struct visitor *first = TAILQ_FIRST(&gate->resting);
+
+    return first != NULL ? first->since_ms : INT64_MAX;
+}
+
+int64_t gate_since_ms(const struct gate *gate)
+{
+    int64_t head_ms = head_since_ms(gate), rest_ms = rest_since_ms(gate);
+
+    return head_ms < rest_ms ? head_ms : rest_ms;
+}
+
+/* A request of one that rests may have come just now: then it is none to close. */
+static bool is_silent(struct visitor *visitor)
+{
+    char byte;
+
+    return recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
 void gate_crowd_out(struct gate *gate)
 {
+    bool rests = rest_since_ms(gate) <= head_since_ms(gate);
+    struct visitor *visitor = TAILQ_FIRST(rests ? &gate->resting : &gate->heads);
+
+    if (rests && !is_silent(visitor)) {
+        look(visitor, true);
+        return;
+    }
     stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_CROWDED_OUT, 1);
-    drop(TAILQ_FIRST(&gate->sockets));
+    gate_drop(visitor);
 }
 
 size_t gate_count(const struct gate *gate)
 {
-    return gate->count;
+    return gate->heads_n;
+}
+
+size_t gate_resting(const struct gate *gate)
+{
+    return gate->resting_n;
 }

@@ -110,18 +110,23 @@ static enum http_head_verdict read_line_end(struct reader *reader)
     return HTTP_HEAD_GOOD;
 }
 
+static const char *const names[] = {
+    [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",       [HTTP_POST] = "POST",
+    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+};
+
 static enum http_head_method method_of(struct part token)
 {
-    static const char *const names[] = {
-        [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",       [HTTP_POST] = "POST",
-        [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
-    };
-
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (part_is(token, names[i]))
             return (enum http_head_method)i;
     }
     return HTTP_OTHER;
+}
+
+enum http_head_method http_head_method_of(const char *name)
+{
+    return method_of((struct part){name, strlen(name)});
 }
 
 static enum http_head_verdict read_method(struct reader *reader)

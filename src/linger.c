@@ -82,12 +82,21 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* Without what is unread now the close at least does not begin with a reset. */
+static void close_at_once(struct linger_pool *linger, int fd)
+{
+    for (int i = 0; i < READS_MAX; i++)
+        if (recv(fd, linger->discard, DISCARD_BYTES, MSG_DONTWAIT) < DISCARD_BYTES)
+            break;
+    close(fd);
+}
+
 void linger_take(struct linger_pool *linger, int fd)
 {
     struct lingering *socket = linger->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
 
     if (socket == NULL) {
-        close(fd);
+        close_at_once(linger, fd);
         return;
     }
     shutdown(fd, SHUT_WR);

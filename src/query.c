@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Topics, user and limit of a query.  See query.h. */
+/* What the query of a request for events says.  See query.h. */
 #include "config.h"
 #include "query.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+#include "conf.h"
+#include "sse.h"
 #include "topic.h"
 
 /* What a query says, while it is read. */
@@ -93,4 +96,71 @@ bool query_read_limit(const struct request *request, size_t fallback, size_t max
                            "limit must be a whole number from 1 to %zu.", max);
     *ret_limit = limit;
     return true;
+}
+
+static bool read_last_event_id(const struct request *request, struct stream_start *start,
+                               struct problem *ret_problem)
+{
+    static const char *const aliases[] = {"last_event_id", "lastEventId", "lastEventID"};
+    const char *id = request_header(request, "Last-Event-ID");
+    size_t id_n = id != NULL ? strlen(id) : 0;
+
+    if (request_header_count(request, "Last-Event-ID") > 1)
+        return problem_set(ret_problem, 400, "invalid_position",
+                           "There is more than one Last-Event-ID header.");
+    for (size_t i = 0; id_n == 0 && i < sizeof(aliases) / sizeof(aliases[0]); i++)
+        if ((id = request_query(request, aliases[i], &id_n)) == NULL)
+            id_n = 0;
+    if (id_n > SSE_LAST_EVENT_ID_BYTES_MAX)
+        return problem_set(ret_problem, 400, "invalid_position",
+                           "The last event id has more than %d bytes.",
+                           SSE_LAST_EVENT_ID_BYTES_MAX);
+    if (id_n > 0) {
+        start->from = STREAM_FROM_ID;
+        start->id = id;
+        start->id_n = id_n;
+    }
+    return true;
+}
+
+static bool read_since(const struct request *request, struct stream_start *start,
+                       struct problem *ret_problem)
+{
+    size_t since_n = 0;
+    const char *since = request_query(request, "since", &since_n);
+    uint64_t duration_ms, position;
+    const char *epoch;
+
+    if (since == NULL || start->from == STREAM_FROM_ID)
+        return true;
+    if (strlen(since) != since_n) { /* a NUL in it: what stands before would be taken for all */
+        since = "";
+        since_n = 0;
+    }
+    if (strcmp(since, "latest") == 0)
+        return true;
+    if (strcmp(since, "earliest") == 0) {
+        start->from = STREAM_FROM_EARLIEST;
+    } else if (sse_parse_id(since, since_n, &epoch, &position)) {
+        start->from = STREAM_FROM_ID;
+        start->id = since;
+        start->id_n = since_n;
+    } else if (conf_parse_duration_ms(since, &duration_ms)) {
+        start->from = STREAM_FROM_TIME;
+        start->since_ms = clock_wall_ms() - (int64_t)duration_ms;
+        if (start->since_ms < 0)
+            start->since_ms = 0;
+    } else {
+        return problem_set(ret_problem, 400, "invalid_since",
+                           "since must be latest, earliest, a duration such as 10m, or an id.");
+    }
+    return true;
+}
+
+bool query_read_start(const struct request *request, struct stream_start *ret_start,
+                      struct problem *ret_problem)
+{
+    *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
+    return read_last_event_id(request, ret_start, ret_problem) &&
+           read_since(request, ret_start, ret_problem);
 }

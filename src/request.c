@@ -17,6 +17,10 @@
 #include "service.h"
 
 #define BODY_ROOM_MIN 1024
+/* Nearly all answers are in the kernel's hands before that. */
+#define ANSWER_LOOK_AFTER_MS 1000
+/* How much later than ours the kernel's judgement comes. */
+#define PATIENCE_BEYOND_STALL_MS 10000
 #define RETRY_AFTER_MIN_S 1
 #define RETRY_AFTER_MAX_S 5
 
@@ -60,6 +64,38 @@ struct request *request_new(struct service *service, struct cell *cell,
     return request;
 }
 
+/* The header's value, which the gate has found to be digits. */
+static bool length_is(const char *text, const struct http_head *head)
+{
+    if (text == NULL)
+        return !head->has_content_length;
+    return head->has_content_length && strtoull(text, NULL, 10) == head->content_length;
+}
+
+static bool is_framed_as(const struct request *request, const struct http_head *head)
+{
+    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    int headers_n = MHD_get_connection_values(request->connection, MHD_HEADER_KIND, NULL, NULL);
+
+    return headers_n >= 0 && (size_t)headers_n == head->headers_n &&
+           (coding != NULL) == head->chunked && length_is(length, head);
+}
+
+enum request_sight request_identify(struct request *request, const char *method)
+{
+    const struct cell_guest *guest;
+
+    if (!cell_is_expected(request->connection, &guest))
+        return REQUEST_UNSEEN;
+    if (guest == NULL)
+        return REQUEST_SEEN;
+    request->is_last = guest->is_last;
+    if (http_head_method_of(method) != guest->head.method)
+        return REQUEST_OTHER;
+    return is_framed_as(request, &guest->head) ? REQUEST_SEEN : REQUEST_OTHER;
+}
+
 void request_end_body(struct request *request)
 {
     if (!request->receiving)
@@ -78,6 +114,14 @@ static void linger(struct request *request)
         close(copy); /* a descriptor that is not for clients: no room for manners */
     else if (copy >= 0)
         linger_take(request->service->linger, copy);
+}
+
+static void end_answer(struct request *request)
+{
+    if (!request->answering)
+        return;
+    LIST_REMOVE(request, link);
+    request->answering = false;
 }
 
 static struct memory *memory_of(const struct request *request)
@@ -107,6 +151,7 @@ void request_free(struct request *request)
 {
     assert(!request->suspended);
     request_end_body(request);
+    end_answer(request);
     if (request->lingers)
         linger(request);
     if (request->free_work != NULL)
@@ -191,9 +236,10 @@ void request_each_query(const struct request *request,
 void request_begin_body(struct request *request)
 {
     struct service *service = request->service;
+    int64_t now_ms = clock_mono_ms();
 
-    request->body_until_ms =
-        clock_mono_ms() + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    request->body_until_ms = now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    rate_begin(&request->rate, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
 }
@@ -287,20 +333,98 @@ int request_cut_busy(struct request *request)
     return MHD_NO;
 }
 
-void request_tick(struct service *service, int64_t now_ms)
+void request_begin_answer(struct request *request)
 {
-    struct request *request = LIST_FIRST(&service->receiving);
+    struct service *service = request->service;
+
+    assert(!request->receiving && !request->answering);
+    request->rate.begun_ms = worker_now_ms(service->worker);
+    LIST_INSERT_HEAD(&service->answering, request, link);
+    request->answering = true;
+}
+
+/* A body that does not come.  The answer is written by hand, and its daemon sees the shutdown and
+ * completes the request. */
+static void cut_body(struct request *request, enum stats_id counter, const char *code,
+                     const char *detail)
+{
+    stats_add(worker_stats(request->service->worker), counter, 1);
+    request_end_body(request);
+    write_by_hand(request, 408, code, detail);
+    shutdown(request_fd(request), SHUT_RDWR);
+}
+
+static void check_body(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+
+    rate_note(&request->rate, now_ms, (int64_t)request->body_n);
+    if (request->body_until_ms <= now_ms)
+        cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
+                 "The body did not arrive within limits.body_timeout.");
+    else if (rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
+        cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
+                 "The body came more slowly than limits.body_rate allows.");
+}
+
+static void cut_answer(struct request *request, enum stats_id counter)
+{
+    stats_add(worker_stats(request->service->worker), counter, 1);
+    end_answer(request);
+    peer_abort(request_fd(request));
+}
+
+/* The kernel would take a slow reader for one that is gone; see peer_set_patience(). */
+static void keep_patience(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+
+    if (request->rate.moved_ms == now_ms)
+        peer_set_patience(request_fd(request), now_ms - request->rate.begun_ms +
+                                                   (int64_t)conf->stream.stall_timeout_ms +
+                                                   PATIENCE_BEYOND_STALL_MS);
+}
+
+/* A count below 0 is of a unix socket, which tells no rate. */
+static void check_answer(struct request *request, int64_t now_ms)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    struct rate *rate = &request->rate;
+    struct peer_flow flow;
+
+    if (now_ms - rate->begun_ms < ANSWER_LOOK_AFTER_MS ||
+        peer_flow(request_fd(request), &flow) != 0)
+        return;
+    if (flow.outstanding == 0) { /* and then it does not tell how much was acknowledged */
+        rate_moved(rate, now_ms);
+        return;
+    }
+    if (!request->measured)
+        rate_begin(rate, now_ms, flow.acknowledged);
+    request->measured = true;
+    rate_note(rate, now_ms, flow.acknowledged);
+    keep_patience(request, now_ms);
+    if (rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
+        cut_answer(request, STATS_ANSWERS_STALLED);
+    else if (flow.acknowledged >= 0 && rate_is_slow(rate, now_ms, conf->limits.answer_rate))
+        cut_answer(request, STATS_ANSWERS_TOO_SLOW);
+}
+
+static void check_each(struct request_list *list, int64_t now_ms,
+                       void (*check)(struct request *request, int64_t now_ms))
+{
+    struct request *request = LIST_FIRST(list);
 
     while (request != NULL) {
         struct request *next = LIST_NEXT(request, link);
 
-        if (request->body_until_ms <= now_ms) {
-            stats_add(worker_stats(service->worker), STATS_BODIES_TIMED_OUT, 1);
-            request_end_body(request);
-            write_by_hand(request, 408, "body_timeout",
-                          "The body did not arrive within limits.body_timeout.");
-            shutdown(request_fd(request), SHUT_RDWR); /* its daemon sees that and completes it */
-        }
+        check(request, now_ms);
         request = next;
     }
+}
+
+void request_tick(struct service *service, int64_t now_ms)
+{
+    check_each(&service->receiving, now_ms, check_body);
+    check_each(&service->answering, now_ms, check_answer);
 }

@@ -51,11 +51,12 @@ int respond_with(struct request *request, unsigned status, struct MHD_Response *
         add(response, "Cache-Control", "no-store");
     add(response, "X-Content-Type-Options", "nosniff");
     respond_add_cors(request, response);
-    if (request->service->shared->draining)
+    if (request->service->shared->draining || request->is_last)
         add(response, "Connection", "close");
     int result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);
     request->answered = true;
+    request_begin_answer(request);
     count(request, status);
     return result;
 }

@@ -106,23 +106,6 @@ static int answer_page(struct request *request)
 
 /* ---- rules for all ---- */
 
-/* The gate has checked the first request of a connection; this is for the later ones, as far as
- * the library lets a handler see. */
-static bool framing_is_sound(const struct request *request)
-{
-    static const char *const once[] = {"Content-Length", "Transfer-Encoding", "Host",
-                                       "Authorization", "Last-Event-ID"};
-    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-
-    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
-        if (request_header_count(request, once[i]) > 1)
-            return false;
-    if (coding != NULL && (length != NULL || strcasecmp(coding, "chunked") != 0))
-        return false;
-    return length == NULL || strspn(length, "0123456789") == strlen(length);
-}
-
 /* No web page of another site may change anything through a browser that happens to reach us. */
 static bool origin_may_change(const struct request *request, const char *method)
 {
@@ -227,9 +210,6 @@ static int check(struct request *request, const char *method)
 {
     int result;
 
-    if (!framing_is_sound(request))
-        return request_cut(request, 400, "bad_framing",
-                           "The request can be read in more than one way.");
     if (!host_is_served(request))
         return respond_error(
             request, 421, "misdirected",
@@ -262,10 +242,27 @@ static const char *path_of(const char *url)
     return path != NULL ? path : "/";
 }
 
+/* What nobody has checked is not answered: whoever sent it has to wait for the answer before it and
+ * send it again, on a connection of its own. */
+static int refuse_unchecked(struct request *request, enum request_sight sight)
+{
+    if (sight == REQUEST_OTHER)
+        return request_cut(request, 400, "bad_framing",
+                           "The request can be read in more than one way.");
+    stats_add(worker_stats(request->service->worker), STATS_REQUESTS_UNSEEN, 1);
+    request->lingers = true;
+    return MHD_NO;
+}
+
 /* What is answered in the first call ends its connection, so requests without a body wait for the
  * second, but for streams, whose connection ends with them. */
 static int first_call(struct request *request, const char *method)
 {
+    enum request_sight sight = request_identify(request, method);
+
+    if (sight != REQUEST_SEEN)
+        return refuse_unchecked(request, sight);
+    request->lingers = request->is_last;
     if (!request->has_body && strcmp(request->path, "/events") != 0)
         return MHD_YES;
     int result = check(request, method);

@@ -128,11 +128,11 @@ static void close_all(void *arg)
     struct farewell *farewell = arg;
     struct service *service = farewell->service;
 
+    gate_abort(service->gate);
     if (cells_suspended(service->cells) > 0 || streams_count(service->streams) > 0) {
         post_or_die(service->worker, close_all, farewell);
         return;
     }
-    gate_abort(service->gate);
     cells_abort(service->cells);
     farewell->server->closed_n++;
 }
@@ -368,6 +368,7 @@ static int build_service(struct server *server, unsigned index)
 
     service->shared = &server->shared;
     LIST_INIT(&service->receiving);
+    LIST_INIT(&service->answering);
     service->worker = worker_new(index, server->conf, server->hub);
     if (service->worker == NULL)
         return fail("no memory or descriptors for a worker");
@@ -651,6 +652,8 @@ static void free_services(struct server *server)
     for (unsigned i = 0; i < server->shared.services_n; i++) {
         struct service *service = &server->shared.services[i];
 
+        if (service->cells != NULL)
+            cells_abort(service->cells);
         gate_free(service->gate);
         cells_free(service->cells);
         linger_free(service->linger);

@@ -21,61 +21,6 @@
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
 
-/* ---- where to begin ---- */
-
-static bool read_last_event_id(struct request *request, struct stream_start *start,
-                               struct problem *ret_problem)
-{
-    static const char *const aliases[] = {"last_event_id", "lastEventId", "lastEventID"};
-    const char *id = request_header(request, "Last-Event-ID");
-    size_t id_n = id != NULL ? strlen(id) : 0;
-
-    if (request_header_count(request, "Last-Event-ID") > 1)
-        return problem_set(ret_problem, 400, "invalid_position",
-                           "There is more than one Last-Event-ID header.");
-    for (size_t i = 0; id_n == 0 && i < sizeof(aliases) / sizeof(aliases[0]); i++)
-        if ((id = request_query(request, aliases[i], &id_n)) == NULL)
-            id_n = 0;
-    if (id_n > SSE_LAST_EVENT_ID_BYTES_MAX)
-        return problem_set(ret_problem, 400, "invalid_position",
-                           "The last event id has more than %d bytes.",
-                           SSE_LAST_EVENT_ID_BYTES_MAX);
-    if (id_n > 0) {
-        start->from = STREAM_FROM_ID;
-        start->id = id;
-        start->id_n = id_n;
-    }
-    return true;
-}
-
-static bool read_since(struct request *request, struct stream_start *start,
-                       struct problem *ret_problem)
-{
-    size_t since_n = 0;
-    const char *since = request_query(request, "since", &since_n);
-    uint64_t duration_ms, position;
-    const char *epoch;
-
-    if (since == NULL || start->from == STREAM_FROM_ID || strcmp(since, "latest") == 0)
-        return true;
-    if (strcmp(since, "earliest") == 0) {
-        start->from = STREAM_FROM_EARLIEST;
-    } else if (sse_parse_id(since, since_n, &epoch, &position)) {
-        start->from = STREAM_FROM_ID;
-        start->id = since;
-        start->id_n = since_n;
-    } else if (conf_parse_duration_ms(since, &duration_ms)) {
-        start->from = STREAM_FROM_TIME;
-        start->since_ms = clock_wall_ms() - (int64_t)duration_ms;
-        if (start->since_ms < 0)
-            start->since_ms = 0;
-    } else {
-        return problem_set(ret_problem, 400, "invalid_since",
-                           "since must be latest, earliest, a duration such as 10m, or an id.");
-    }
-    return true;
-}
-
 /* ---- manners ---- */
 
 static bool read_heartbeat(struct request *request, struct stream_ask *ask,
@@ -342,8 +287,8 @@ int subscribe_handle(struct request *request)
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
     if (!query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
-        !read_last_event_id(request, &ask.start, &problem) ||
-        !read_since(request, &ask.start, &problem) || !read_heartbeat(request, &ask, &problem))
+        !query_read_start(request, &ask.start, &problem) ||
+        !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);

@@ -35,21 +35,62 @@ struct cells {
     int fd;
     struct sockaddr_storage address;
     socklen_t address_n;
+    struct cell_guest *guest;
+    struct cell_seat *seat; /* of the guest: the stand-in itself */
+    size_t went_on_n, let_end_n, taken_back_n;
 };
 
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n)
+              socklen_t address_n, struct cell_guest *guest)
 {
+    assert_true((guest == NULL) == (kind == CELL_STREAM || kind == CELL_STREAM_LARGE));
     cells->calls_n++;
     cells->kind = kind;
     cells->fd = fd;
     memcpy(&cells->address, address, address_n);
     cells->address_n = address_n;
+    cells->guest = guest;
+    if (guest != NULL)
+        guest->seat = (struct cell_seat *)(void *)cells;
     if (cells->result != 0) {
         close(fd);
         worker_load_add(cells->worker, -1);
+        if (guest != NULL)
+            guest->gone(guest);
+        cells->guest = NULL;
     }
     return cells->result;
+}
+
+static struct cells *cells_of(const struct cell_guest *guest)
+{
+    return (struct cells *)(void *)guest->seat;
+}
+
+void cell_go_on(struct cell_guest *guest)
+{
+    cells_of(guest)->went_on_n++;
+}
+
+void cell_let_end(struct cell_guest *guest)
+{
+    cells_of(guest)->let_end_n++;
+}
+
+/* The real one gives a new number. */
+int cell_take_back(struct cell_guest *guest)
+{
+    struct cells *cells = cells_of(guest);
+
+    cells->taken_back_n++;
+    cells->guest = NULL;
+    guest->seat = NULL;
+    return cells->fd;
+}
+
+enum cell_kind cell_kind_of(const struct cell_guest *guest)
+{
+    return cells_of(guest)->kind;
 }
 
 struct bench {
@@ -81,6 +122,7 @@ static struct bench *build(void)
     bench->conf.limits.header_count = 64;
     bench->conf.limits.url_bytes = 4096;
     bench->conf.limits.header_timeout_ms = 10000;
+    bench->conf.limits.keepalive_timeout_ms = 60000;
     bench->history = history_memory_new(&limits);
     bench->hub = hub_new(bench->history, &hub_limits);
     bench->worker = worker_new(0, &bench->conf, bench->hub);
@@ -97,6 +139,8 @@ static struct bench *build(void)
 
 static void tear_down(struct bench *bench)
 {
+    if (bench->cells.guest != NULL)
+        bench->cells.guest->gone(bench->cells.guest);
     gate_free(bench->gate);
     admission_free(bench->admission);
     linger_free(bench->linger);
@@ -593,6 +637,269 @@ static void goes_on_when_there_is_no_cell(void **state)
     tear_down(bench);
 }
 
+/* ---- later heads of a connection ---- */
+
+#define GOOD_POST "POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+
+/* A connection whose first request has been answered. */
+static struct pair kept(struct bench *bench)
+{
+    struct pair pair = taken(bench, GOOD_POST);
+    char text[100];
+
+    assert_admitted(bench, pair, CELL_API);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
+    bench->cells.calls_n = 0;
+    bench->cells.guest->rests(bench->cells.guest);
+    assert_int_equal(gate_resting(bench->gate), 1);
+    return pair;
+}
+
+/* Its cell is left to close it, and reads an end. */
+static void assert_let_end(struct bench *bench, struct pair pair)
+{
+    char byte;
+
+    assert_int_equal(gate_resting(bench->gate), 0);
+    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(bench->cells.let_end_n, 1);
+    assert_int_equal(bench->cells.taken_back_n, 0);
+    while (recv(pair.ours, &byte, 1, MSG_DONTWAIT) > 0)
+        ;
+    assert_int_equal(recv(pair.ours, &byte, 1, MSG_DONTWAIT), 0);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void a_later_head_is_looked_at_before_its_cell_reads_it(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    for (size_t i = 1; i <= 3; i++) {
+        char text[100];
+
+        turn(bench);
+        assert_int_equal(gate_resting(bench->gate), 1);
+        say(pair, "GET /healthz HTTP/1.1\r\n");
+        turn(bench);
+        assert_int_equal(gate_resting(bench->gate), 0);
+        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(bench->cells.went_on_n, i - 1);
+        say(pair, "Host: h\r\nX: y\r\n\r\n");
+        turn(bench);
+        assert_int_equal(gate_count(bench->gate), 0);
+        assert_int_equal(bench->cells.went_on_n, i);
+        assert_int_equal(bench->cells.guest->head.method, HTTP_GET);
+        assert_int_equal(bench->cells.guest->head.headers_n, 2);
+        assert_false(bench->cells.guest->is_last);
+        assert_true(recv(pair.ours, text, sizeof(text), 0) > 0);
+        bench->cells.guest->rests(bench->cells.guest);
+    }
+    assert_int_equal(bench->cells.calls_n, 0);
+    assert_int_equal(worker_load(bench->worker), 1);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+/* What comes while a cell works is noticed when it has done. */
+static void a_head_that_came_early_is_looked_at_when_the_connection_rests(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+    char text[100];
+
+    (void)state;
+    say(pair, GOOD_POST);
+    turn(bench);
+    assert_int_equal(bench->cells.went_on_n, 1);
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
+    say(pair, GOOD_POST);
+    turn(bench);
+    assert_int_equal(bench->cells.went_on_n, 1);
+    bench->cells.guest->rests(bench->cells.guest);
+    assert_int_equal(bench->cells.went_on_n, 2);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void a_bad_later_head_is_answered_here_too(void **state)
+{
+    static const struct {
+        const char *head;
+        unsigned status;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\n\r\n", 400},
+        {"GET / HTTP/1.1\nHost: h\n\n", 400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+         400},
+        {"GET /% HTTP/1.1\r\nHost: h\r\n\r\n", 414},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 431},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = kept(bench);
+        char head[HEAD_ROOM];
+
+        bench->conf.limits.url_bytes = 100;
+        bench->conf.limits.header_bytes = 1000;
+        fill_in(head, cases[i].head, 1000);
+        say(pair, head);
+        turn(bench);
+        assert_int_equal(stat_of(bench, STATS_HEADS_REFUSED), 1);
+        assert_int_equal(bench->cells.taken_back_n, 1);
+        assert_refused(bench, pair, cases[i].status);
+        tear_down(bench);
+    }
+}
+
+static void a_later_request_moves_to_the_cell_it_needs(void **state)
+{
+    static const struct {
+        const char *head;
+        size_t padding;
+        enum cell_kind kind;
+    } cases[] = {
+        {"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
+        {"GET /events HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_STREAM_LARGE},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = kept(bench);
+        char head[HEAD_ROOM];
+
+        fill_in(head, cases[i].head, cases[i].padding);
+        say(pair, head);
+        turn(bench);
+        assert_int_equal(bench->cells.taken_back_n, 1);
+        assert_int_equal(bench->cells.went_on_n, 0);
+        assert_admitted(bench, pair, cases[i].kind);
+        if (cases[i].kind == CELL_API_LARGE) { /* and stays there */
+            assert_true(recv(pair.ours, head, sizeof(head), 0) > 0);
+            bench->cells.guest->rests(bench->cells.guest);
+            say(pair, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            turn(bench);
+            assert_int_equal(bench->cells.went_on_n, 1);
+        }
+        close_pair(pair);
+        tear_down(bench);
+    }
+}
+
+static void a_later_head_has_a_deadline_from_its_first_byte(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+    int64_t after_ms;
+
+    (void)state;
+    gate_tick(bench->gate, clock_mono_ms() + 50000);
+    assert_int_equal(gate_resting(bench->gate), 1);
+    say(pair, "GE");
+    turn(bench);
+    after_ms = clock_mono_ms();
+    for (int i = 0; i < 50; i++) {
+        say(pair, "T");
+        turn(bench);
+    }
+    gate_tick(bench->gate, after_ms + 9000);
+    assert_int_equal(gate_count(bench->gate), 1);
+    gate_tick(bench->gate, after_ms + 10000);
+    assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
+    assert_refused(bench, pair, 408);
+    tear_down(bench);
+}
+
+static void who_rests_too_long_is_dropped(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    gate_tick(bench->gate, clock_mono_ms() + 59000);
+    assert_int_equal(gate_resting(bench->gate), 1);
+    gate_tick(bench->gate, clock_mono_ms() + 60001);
+    assert_int_equal(stat_of(bench, STATS_KEEPALIVES_TIMED_OUT), 1);
+    assert_let_end(bench, pair);
+}
+
+static void the_end_of_who_rests_is_its_cells_affair(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    shutdown(pair.theirs, SHUT_WR);
+    turn(bench);
+    assert_int_equal(gate_resting(bench->gate), 0);
+    assert_int_equal(bench->cells.let_end_n, 1);
+    assert_int_equal(bench->cells.taken_back_n, 0);
+    close_pair(pair);
+    tear_down(bench);
+}
+
+static void an_end_within_a_later_head_is_the_end(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    say(pair, "GET / HTT");
+    turn(bench);
+    shutdown(pair.theirs, SHUT_WR);
+    turn(bench);
+    assert_let_end(bench, pair);
+}
+
+static void knows_which_request_is_the_last(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_last;
+    } cases[] = {
+        {GOOD_POST, false},
+        {GOOD_POST "hello", false},
+        {GOOD_POST "hello\r\n", false}, /* old clients do that */
+        {GOOD_POST "hello\r", true},
+        {GOOD_POST "helloGET / HTTP/1.1\r\n", true},
+        {"GET / HTTP/1.1\r\nHost: h\r\n\r\nG", true},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct bench *bench = build();
+        struct pair pair = taken(bench, cases[i].text);
+
+        assert_int_equal(bench->cells.guest->is_last, cases[i].is_last);
+        close_pair(pair);
+        tear_down(bench);
+    }
+}
+
+static void an_abort_ends_who_rests_now_or_later(void **state)
+{
+    (void)state;
+    for (int rests = 0; rests < 2; rests++) {
+        struct bench *bench = build();
+        struct pair pair = rests ? kept(bench) : taken(bench, GOOD_POST);
+
+        gate_abort(bench->gate);
+        if (!rests) {
+            assert_int_equal(bench->cells.let_end_n, 0);
+            bench->cells.guest->rests(bench->cells.guest);
+        }
+        assert_let_end(bench, pair);
+    }
+}
+
 /* Nobody has looked at it: it is counted, it has a deadline, and it can be ended. */
 static void what_nobody_has_looked_at_can_be_ended(void **state)
 {
@@ -736,6 +1043,26 @@ static void the_oldest_goes_when_there_is_a_crowd(void **state)
     tear_down(bench);
 }
 
+static void who_rests_longest_goes_when_there_is_a_crowd(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+
+    (void)state;
+    say(pair, GOOD_POST); /* it has come, and only nobody has looked */
+    gate_crowd_out(bench->gate);
+    assert_int_equal(bench->cells.went_on_n, 1);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 0);
+    char text[100];
+    assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
+    bench->cells.guest->rests(bench->cells.guest);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 1);
+    gate_crowd_out(bench->gate);
+    assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 1);
+    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    assert_let_end(bench, pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -762,6 +1089,17 @@ int main(void)
         cmocka_unit_test(a_proxy_header_has_the_deadline_of_the_head),
         cmocka_unit_test(clients_behind_a_proxy_count_by_their_own_address),
         cmocka_unit_test(the_oldest_goes_when_there_is_a_crowd),
+        cmocka_unit_test(a_later_head_is_looked_at_before_its_cell_reads_it),
+        cmocka_unit_test(a_head_that_came_early_is_looked_at_when_the_connection_rests),
+        cmocka_unit_test(a_bad_later_head_is_answered_here_too),
+        cmocka_unit_test(a_later_request_moves_to_the_cell_it_needs),
+        cmocka_unit_test(a_later_head_has_a_deadline_from_its_first_byte),
+        cmocka_unit_test(who_rests_too_long_is_dropped),
+        cmocka_unit_test(the_end_of_who_rests_is_its_cells_affair),
+        cmocka_unit_test(an_end_within_a_later_head_is_the_end),
+        cmocka_unit_test(knows_which_request_is_the_last),
+        cmocka_unit_test(an_abort_ends_who_rests_now_or_later),
+        cmocka_unit_test(who_rests_longest_goes_when_there_is_a_crowd),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

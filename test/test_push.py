@@ -115,14 +115,15 @@ def test_ephemeral_event_in_an_array_has_no_id_there(gateway):
         ("1", ids[0]), ("2", None), ("3", ids[2])]
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(gateway):
-    """A publisher may write its next request before it has read the last answer."""
-    requests = [gateway.request_bytes("POST", "/api/push?topic=a", [("Content-Type", "text/plain")],
-                                      b"%d" % i) for i in range(20)]
+def test_requests_of_one_connection_are_answered_one_by_one(gateway):
+    """A publisher keeps its connection for all it has to say."""
     stream = gateway.stream("a")
+    ids = []
     with gateway.raw() as connection:
-        connection.send(b"".join(requests))
-        ids = [connection.read_response().json()["id"] for _ in requests]
+        for i in range(20):
+            connection.send(gateway.request_bytes(
+                "POST", "/api/push?topic=a", [("Content-Type", "text/plain")], b"%d" % i))
+            ids.append(connection.read_response().json()["id"])
     assert [(event.id, event.data) for event in stream.events(20)] == [
         (event_id, str(i)) for i, event_id in enumerate(ids)]
 
