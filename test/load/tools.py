@@ -40,6 +40,8 @@ def build_shim(folder):
 
 def gateway(folder, pinned=True, **options):
     """Not started yet; one worker unless told otherwise."""
+    # the tests of one thing have no bound on what waits; here it is what is tested
+    options["settings"] = {"limits.queue_wait": None, **(options.get("settings") or {})}
     made = Gateway(folder, **{"workers": 1, **options})
     if pinned:
         made.command = [*on_core(0), *made.command]
