@@ -452,7 +452,8 @@ int history_sqlite_reclaim(struct history *history)
         result = refuse(&error, "%s has %llu events more than when it was given up", sqlite->path,
                         (unsigned long long)(sqlite->newest - newest));
     if (result == 0) {
-        sqlite->failed = sqlite->away = false;
+        sqlite->failed = false;
+        sqlite->away = false;
         return 0;
     }
     log_error("the store cannot be had back: %s", error.text);
