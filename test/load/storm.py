@@ -36,7 +36,8 @@ class Server:
         self.log = open(folder / "log", "w+b")
         self.process = subprocess.Popen(
             ["taskset", "-c", "0", BUGLE, "serve", "--listen", "127.0.0.1:0", "--workers", "1",
-             "--store", store.format(folder), "--www", ""], stderr=self.log)
+             "--store", store.format(folder), "--www", "", "--set", "limits.queue_wait=0s"],
+            stderr=self.log)
         self.port = int(self.wait_for(rb"listening on http://127\.0\.0\.1:(\d+)/"))
         self.wait_for(rb"is (ready)")
         self.url = f"http://127.0.0.1:{self.port}"
