@@ -354,11 +354,13 @@ static size_t fill(struct stream *stream, char *to, size_t room)
  * none of them (doc/design: memory of a stream). */
 static void give_pages_back(struct stream *stream, char *buf, size_t max)
 {
+    if (!stream->host->large_pool || stream->pages_untouched)
+        return;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)buf + page - 1) & ~(page - 1);
     uintptr_t to = ((uintptr_t)buf + max) & ~(page - 1);
 
-    if (!stream->host->large_pool || stream->pages_untouched || to <= from)
+    if (to <= from)
         return;
     madvise((void *)from, to - from, MADV_DONTNEED);
     stream->pages_untouched = true;
