@@ -17,4 +17,9 @@ enum thread_urgency {
 /* Name the calling thread (15 bytes at most) and say how urgent it is. */
 void thread_begin(const char *name, enum thread_urgency urgency);
 
+/* Let threads that wait for this core have it first.  What works long and is not urgent calls this
+ * every tenth of a millisecond or so, and never with a lock held.  Costs under a microsecond when
+ * nobody waits. */
+void thread_make_way(void);
+
 #endif

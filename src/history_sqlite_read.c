@@ -17,6 +17,7 @@
 #include "history_row.h"
 #include "history_sqlite_internal.h"
 #include "history_vfs.h"
+#include "thread.h"
 #include "topic.h"
 
 #define PAGE_EVENTS_MAX 256
@@ -29,6 +30,8 @@
 #define PROBE_EVENTS 256
 #define PROBE_FOUND_MIN 16
 #define BUSY_MS 1000
+/* Of the virtual machine of SQLite; a row of a page takes some 20. */
+#define STEPS_BETWEEN_WAYS 400
 
 enum read_statement {
     READ_BEGIN,
@@ -77,6 +80,14 @@ static void free_reader(struct history_sqlite_reader *reader)
     free(reader);
 }
 
+/* Asked by SQLite in the midst of a read. */
+static int make_way(void *unused)
+{
+    (void)unused;
+    thread_make_way();
+    return 0;
+}
+
 static int open_reader(const struct history_sqlite *sqlite, struct history_sqlite_reader *reader)
 {
     int code = sqlite3_open_v2(sqlite->path, &reader->db,
@@ -88,6 +99,7 @@ static int open_reader(const struct history_sqlite *sqlite, struct history_sqlit
     sqlite3_extended_result_codes(reader->db, 1);
     sqlite3_busy_timeout(reader->db, BUSY_MS);
     sqlite3_db_config(reader->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_progress_handler(reader->db, STEPS_BETWEEN_WAYS, make_way, NULL);
     code = sqlite3_exec(reader->db,
                         "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;"
                         "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"

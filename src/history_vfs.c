@@ -246,6 +246,10 @@ static int last_error(sqlite3_vfs *self, int room, char *to)
 
 static void register_vfs(void)
 {
+    /* Its count of all memory has a lock that each allocation takes: a reader that the kernel puts
+     * aside while it holds it would hold up the commits. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    sqlite3_initialize();
     sqlite3_vfs *usual = sqlite3_vfs_find(NULL);
 
     vfs = (sqlite3_vfs){
@@ -270,7 +274,6 @@ const char *history_vfs(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    sqlite3_initialize();
     pthread_once(&once, register_vfs);
     return vfs.zName;
 }

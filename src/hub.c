@@ -214,12 +214,12 @@ void hub_submit(struct hub *hub, struct hub_ops *ops)
     }
     bool was_empty = STAILQ_EMPTY(&hub->waiting);
     STAILQ_CONCAT(&hub->waiting, ops);
-    if (was_empty) {
-        if (hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
-            hub->oldest_ns = now_ns;
-        pthread_cond_signal(&hub->wake);
-    }
+    if (was_empty && hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
+        hub->oldest_ns = now_ns;
     pthread_mutex_unlock(&hub->lock);
+    /* not before, since the hub is more urgent than who submits and would run into the lock */
+    if (was_empty)
+        pthread_cond_signal(&hub->wake);
 }
 
 static bool has_stored(const struct hub_op *op)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "thread.h"
 
 struct pager {
     struct history *history;
@@ -41,6 +42,7 @@ static void run(struct crew_task *task, bool stopping)
     else
         read_page(request->pager, request);
     request->done(request);
+    thread_make_way();
 }
 
 struct pager *pager_new(struct history *history, unsigned threads_n)

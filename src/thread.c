@@ -29,7 +29,8 @@ struct sched_attr_1 {
  * it wakes, before one with long ones has used up its own; it gets no more of the core in all.
  *
  * Niceness: reading the past takes a tenth of what a worker takes, if both want the same core.  Not
- * less: a reader may hold a lock of the store that a commit waits for, so it must get on.
+ * less: a reader may hold a lock of the store that a commit waits for, so it must get on.  Its slice
+ * is short since it gives up the rest of it whenever it makes way.
  */
 static const struct {
     uint64_t slice_ns;
@@ -38,7 +39,7 @@ static const struct {
     [THREAD_AT_ONCE] = {100000, 0},
     [THREAD_SOON] = {500000, 0},
     [THREAD_BESIDE] = {3000000, 0},
-    [THREAD_LATER] = {3000000, 10},
+    [THREAD_LATER] = {200000, 10},
 };
 
 void thread_begin(const char *name, enum thread_urgency urgency)
@@ -54,4 +55,11 @@ void thread_begin(const char *name, enum thread_urgency urgency)
     attr.sched_nice = attr.sched_nice > NICENESS_MAX ? NICENESS_MAX : attr.sched_nice;
     attr.sched_runtime = shares[urgency].slice_ns;
     syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
+/* Of its own accord a thread is put aside for another that could run only at a tick of the kernel's
+ * clock, which may be 4 ms away. */
+void thread_make_way(void)
+{
+    sched_yield();
 }
