@@ -11,6 +11,7 @@ enum thread_urgency {
     THREAD_AT_ONCE, /* works little, and others wait for it */
     THREAD_SOON,    /* delivers */
     THREAD_BESIDE,  /* works long for what is live: its share of the core, but a loop goes first */
+    THREAD_ACCEPTS, /* brings new work: those who are served already go first */
     THREAD_LATER,   /* reads what is past */
 };
 

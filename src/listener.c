@@ -19,9 +19,10 @@
 
 #include "clock.h"
 #include "log.h"
+#include "thread.h"
 #include "token_bucket.h"
 
-#define ACCEPTS_A_WAKE 64
+#define ACCEPTS_A_WAKE 16
 #define MOMENT_MS 10
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 250
@@ -194,6 +195,7 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
     (void)what;
     listener->room = LISTENER_ROOM;
     accept_some(door);
+    thread_make_way();
     if (listener->room == LISTENER_ROOM || evtimer_pending(listener->pause_timer, NULL))
         return;
     stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);

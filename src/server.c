@@ -738,6 +738,7 @@ int server_run(struct conf *conf, const struct server_source *source)
         if (server->keys != NULL)
             keys_start(server->keys, server->conf);
         announce(server);
+        thread_begin("bugle", THREAD_ACCEPTS);
         event_base_dispatch(server->base);
         wait_for_all(server, &server->quiet_n, DRAIN_LOOK_MS);
         stop_threads(server);

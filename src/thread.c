@@ -39,6 +39,7 @@ static const struct {
     [THREAD_AT_ONCE] = {100000, 0},
     [THREAD_SOON] = {500000, 0},
     [THREAD_BESIDE] = {3000000, 0},
+    [THREAD_ACCEPTS] = {500000, 5},
     [THREAD_LATER] = {200000, 10},
 };
 

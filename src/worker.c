@@ -26,7 +26,7 @@
 
 /* The late classes get a slice each at least so often, however busy live delivery keeps the worker.
  * More often would be felt: a slice in the midst of a broadcast delays all that come after it. */
-#define LATE_EVERY_NS 10000000
+#define LATE_EVERY_NS 20000000
 
 struct call {
     void (*call)(void *arg);
