@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "activation.h"
 #include "clock.h"
+#include "crew.h"
 #include "handover.h"
 #include "history.h"
 #include "listener.h"
@@ -271,6 +273,37 @@ void server_begin(struct server *server)
 
 /* ---- SIGUSR2 ---- */
 
+struct spawning {
+    struct crew_task task;
+    struct server *server;
+    int error;
+    sem_t done;
+};
+
+static void spawn_heir(struct crew_task *task, bool stopping)
+{
+    struct spawning *spawning = (struct spawning *)task; /* its first member */
+    const struct server_source *source = spawning->server->source;
+
+    spawning->error = stopping ? ESHUTDOWN
+                               : posix_spawn(&spawning->server->heir, source->program, NULL, NULL,
+                                             source->upgrade_words, environ);
+    sem_post(&spawning->done);
+}
+
+/* By a thread of usual niceness: the new process would inherit what this one has, and add to it. */
+static int start_heir(struct server *server)
+{
+    struct spawning spawning = {.task.run = spawn_heir, .server = server};
+
+    sem_init(&spawning.done, 0, 0);
+    crew_give(server->readers, 0, &spawning.task);
+    while (sem_wait(&spawning.done) != 0)
+        continue;
+    sem_destroy(&spawning.done);
+    return spawning.error;
+}
+
 void server_upgrade(struct server *server)
 {
     const struct server_source *source = server->source;
@@ -282,8 +315,7 @@ void server_upgrade(struct server *server)
     } else {
         /* what it finds there is about this process */
         unsetenv("WATCHDOG_PID");
-        int error =
-            posix_spawn(&server->heir, source->program, NULL, NULL, source->upgrade_words, environ);
+        int error = start_heir(server);
         if (error != 0)
             server->heir = 0;
         if (error != 0)

@@ -21,7 +21,9 @@
 #define TICK_MS 250
 /* Jobs are begun for so long; a job wakes at most a cell's streams, so a slice ends within 2 ms. */
 #define SLICE_NS 1000000
-/* A flush that took less than this is followed by the next at once. */
+/* After a flush the class rests for its duration divided by this; */
+#define FLUSH_TO_PAUSE 4
+/* one that took less than this is followed by the next at once. */
 #define FLUSH_CHEAP_NS 300000
 
 /* The late classes get a slice each at least so often, however busy live delivery keeps the worker.
@@ -44,8 +46,8 @@ struct inbox {
 };
 
 /* One class of the flush.  A flush takes what waits when it begins, in slices; what comes
- * meanwhile waits for the next.  It waits as long as the last one took: a single event leaves at
- * once, and a storm packs itself. */
+ * meanwhile waits for the next.  Between two passes a quarter of what the first one took: a single
+ * event leaves at once, and a storm packs itself. */
 struct pace {
     struct worker_jobs waiting;
     struct worker_jobs running;
@@ -294,7 +296,7 @@ static void run_now(struct worker *worker)
 static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
 {
     int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
-    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns;
+    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns / FLUSH_TO_PAUSE;
 
     pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
     pace->cost_ns = 0;
