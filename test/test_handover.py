@@ -648,6 +648,11 @@ def test_heir_that_does_not_start_is_told(make):
 # ---- systemd's side ----
 
 
+def niceness(pid):
+    """Of a process's first thread (proc(5): the 17th field behind the name)."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+
+
 class Manager:
     """What a service manager does: opens the sockets, and hears what it is told."""
 
@@ -731,6 +736,8 @@ def test_upgrade_under_a_manager(make, manager):
     said = manager.hear_until("READY=1")
     pid = int(said[1].removeprefix("MAINPID="))
     assert pid != old.pid
+    # the acceptor is nicer than the others: it must not be so twice
+    assert niceness(pid) == niceness(old.pid)
     leaves(old, gateway)
     manager.hear_until("WATCHDOG=1")
     assert position_of(gateway.push({"topic": "a", "data": 2})) == 2
