@@ -94,6 +94,7 @@ struct stream_host {
     size_t streams_n;
     struct stream_list all;
     struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
+    size_t ready_n[WORKER_CLASSES - WORKER_FEW];
     size_t behind_n; /* streams that catch up with the past */
     int64_t beat_due_ms;
     int64_t until_ms; /* wall clock: when the first token of its streams ends */

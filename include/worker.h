@@ -8,7 +8,8 @@
  * jobs (worker_job).
  *
  * The turn: libevent runs what is ready; then the jobs of publishers' answers, all of them; then
- * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first;
+ * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first and
+ * those of many a piece at a time;
  * then, in slices too and when nothing live waits, new connections and streams that catch up with
  * the past.
  */
@@ -41,7 +42,8 @@ enum worker_class {
 /* Something to run at the end of a turn.  Embedded by its owner; zero it and set `run`. */
 struct worker_job {
     TAILQ_ENTRY(worker_job) link;
-    bool (*run)(struct worker_job *job);         /* true: there is more, call again in turn */
+    bool (*run)(struct worker_job *job);         /* true: there is more of it, and the same class
+                                                  * goes on with it after the others that wait */
     TAILQ_HEAD(worker_jobs, worker_job) * queue; /* the worker's own use; NULL: not queued */
 };
 

@@ -15,6 +15,9 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
+/* Live streams that are served in one piece, before anything else has its turn: see worker.c.  Fewer
+ * would make the library walk its list of suspended connections, of a cell, too often. */
+#define PIECE_MAX 32
 /* Streams of one cell that are given their next page before other cells have theirs. */
 #define REPLAY_MAX 16
 /* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
@@ -50,6 +53,7 @@ struct cell {
     struct event *timer;
     unsigned connections_n;
     unsigned started; /* connections ever, to tell how far an addition got */
+    size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
     bool running;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
@@ -159,12 +163,29 @@ static bool run_answers(struct worker_job *job)
     return false;
 }
 
+static void wake(struct stream_host *host, enum worker_class class)
+{
+    struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
+
+    worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
+}
+
+/* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush, or
+ * events that come fast would never be packed. */
 static bool run_streams(struct cell *cell, enum worker_class class)
 {
-    bool more = stream_host_resume(&cell->host, class, CELL_CONNECTIONS_MAX);
+    size_t *left = &cell->flush_left[class];
 
+    if (*left == 0)
+        *left = cell->host.ready_n[class - WORKER_FEW];
+    size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
+    bool more = stream_host_resume(&cell->host, class, piece);
+
+    *left = more ? *left - piece : 0;
     run_daemon(cell);
-    return more;
+    if (*left == 0 && more)
+        wake(&cell->host, class);
+    return *left > 0;
 }
 
 static bool run_few(struct worker_job *job)
@@ -194,13 +215,6 @@ static bool run_new(struct worker_job *job)
 {
     run_daemon(cell_of_job(job, WORKER_NEW));
     return false;
-}
-
-static void wake(struct stream_host *host, enum worker_class class)
-{
-    struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
-
-    worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
 }
 
 /* Sockets of the daemon can be read or written.  In a cell where streams catch up with the past

@@ -50,12 +50,14 @@ static void leave_ready_list(struct stream *stream)
     if (!stream->in_ready_list)
         return;
     TAILQ_REMOVE(ready_list(stream), stream, in_ready);
+    stream->host->ready_n[stream->class - WORKER_FEW]--;
     stream->in_ready_list = false;
 }
 
 static void enter_ready_list(struct stream *stream)
 {
     TAILQ_INSERT_TAIL(ready_list(stream), stream, in_ready);
+    stream->host->ready_n[stream->class - WORKER_FEW]++;
     stream->in_ready_list = true;
     stream->host->wake(stream->host, stream->class);
 }

@@ -65,8 +65,10 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     host->streams_n = 0;
     TAILQ_INIT(&host->all);
     host->behind_n = 0;
-    for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
+    for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++) {
         TAILQ_INIT(&host->ready[i]);
+        host->ready_n[i] = 0;
+    }
     host->beat_due_ms = 0;
     host->until_ms = IDENTITY_FOREVER;
     LIST_INSERT_HEAD(&streams->hosts, host, link);

@@ -19,8 +19,12 @@
 #include "thread.h"
 
 #define TICK_MS 250
-/* Jobs are begun for so long; a job wakes at most a cell's streams, so a slice ends within 2 ms. */
+/* Jobs of a late class are begun for so long. */
 #define SLICE_NS 1000000
+/* And jobs of a live one.  It is less than most pieces of a broadcast take, so what comes meanwhile,
+ * be it an event for few or the publish of one, waits for a piece and no more.  A turn between two
+ * pieces costs a hundredth of a piece. */
+#define LIVE_SLICE_NS 150000
 /* After a flush the class rests for its duration divided by this; */
 #define FLUSH_TO_PAUSE 4
 /* one that took less than this is followed by the next at once. */
@@ -277,14 +281,16 @@ bool worker_has_jobs(const struct worker *worker, enum worker_class class)
            !TAILQ_EMPTY(&worker->paces[class].running);
 }
 
-/* Run the first job of a queue; if it has more to do it waits in `again`. */
+/* Run the first job of a queue; if it has more to do it waits in `again`, and only there. */
 static void run_first(struct worker *worker, struct worker_jobs *queue, struct worker_jobs *again)
 {
     struct worker_job *job = TAILQ_FIRST(queue);
 
     worker_dequeue(worker, job);
-    if (job->run(job) && job->queue == NULL)
-        queue_job(job, again);
+    if (!job->run(job))
+        return;
+    worker_dequeue(worker, job);
+    queue_job(job, again);
 }
 
 static void run_now(struct worker *worker)
@@ -316,8 +322,8 @@ static void flush(struct worker *worker, struct pace *pace)
         TAILQ_FOREACH (job, &pace->running, link)
             job->queue = (void *)&pace->running;
     }
-    while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < SLICE_NS) {
-        run_first(worker, &pace->running, &pace->waiting);
+    while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < LIVE_SLICE_NS) {
+        run_first(worker, &pace->running, &pace->running);
         now_ns = look_at_clock(worker);
     }
     pace->cost_ns += now_ns - begin_ns;

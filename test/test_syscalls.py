@@ -78,6 +78,40 @@ def test_a_batch_is_one_send_for_each_stream(gateway, trace):
     assert sum(sends.values()) <= 55, sends
 
 
+CROWD, FEW = 600, 10
+BELL = r'"\\1(\\0){7}", 8'  # the hub has committed, and wakes the worker
+
+
+def sends_in_between(path, crowd, few):
+    """How often the crowd was sent something while an event for few that was committed waited, and
+    how often after it had gone out."""
+    calls = re.findall(r"^\d+ +\w+\((\d+), (.*)$", path.read_text(), re.MULTILINE)
+    own = [i for i, (number, _) in enumerate(calls) if number in few]
+    committed = [i for i, (_, rest) in enumerate(calls) if i < own[0] and re.match(BELL, rest)]
+    crowd = [i for i, (number, _) in enumerate(calls) if number in crowd]
+    return (sum(committed[-1] < i < own[-1] for i in crowd), sum(i > own[-1] for i in crowd))
+
+
+@pytest.mark.gateway(workers=1, settings={"stream.heartbeat": "60s", "stream.flush_tick": "1ms"})
+def test_few_do_not_wait_for_the_broadcast_under_way(gateway, trace, tmp_path):
+    """They come after the piece of it that is being sent when their event is committed, not after
+    all: counted in sends, since times say little on a busy machine."""
+    crowd = gateway.stream_many([{"topic": "crowd"}] * CROWD)
+    few = gateway.stream_many([{"topic": "few"}] * FEW)
+    sockets = descriptors_of(gateway, crowd), descriptors_of(gateway, few)
+    for _ in range(5):
+        with trace(gateway.pid, []):
+            gateway.push({"topic": "crowd", "data": "x"})
+            gateway.push({"topic": "few", "data": "x"})
+            for stream in crowd + few:
+                stream.next_event()
+        between, after = sends_in_between(tmp_path / "trace", *sockets)
+        if after > 0:
+            break
+    assert after > 0, "all of the broadcast went first"
+    assert between <= 64, (between, after)
+
+
 @pytest.mark.gateway(settings={"stream.heartbeat": "60s"})
 def test_an_event_costs_nothing_at_streams_that_it_does_not_reach(gateway, trace):
     """One event to one of fifty streams is one send to that one."""

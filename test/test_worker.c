@@ -447,6 +447,7 @@ struct task {
     char letter;
     int64_t takes_ns;
     int more; /* how often it wants to run again */
+    enum worker_class again; /* in a flush of this class, unless in the same one */
     void (*also)(struct task *task);
     struct task *other;
     bool last; /* when done, the test goes on */
@@ -466,8 +467,12 @@ static bool run_task(struct worker_job *job)
     if (task->also != NULL)
         task->also(task);
     task->ended_ns[task->ran++] = clock_mono_ns();
-    if (task->ran <= task->more)
+    if (task->ran <= task->more && task->again == WORKER_NOW)
         return true;
+    if (task->ran <= task->more)
+        worker_enqueue(task->bench->worker, &task->job, task->again);
+    if (task->ran <= task->more)
+        return false;
     if (task->last)
         sem_post(&task->bench->done);
     return false;
@@ -623,11 +628,24 @@ static void answers_run_until_there_are_no_more(void **state)
     run_plan(start(), &plan, "aoaoaf");
 }
 
-/* A job with more to do waits for the next flush, so that the other class gets its turn. */
-static void a_flush_takes_what_waited_when_it_began(void **state)
+/* A job with more to do goes on in the same flush, after the others of it. */
+static void a_flush_ends_what_it_began(void **state)
 {
     struct task few = TASK(.letter = 'f', .more = 2), other = TASK(.letter = 'o', .more = 1);
     struct task many = TASK(.letter = 'm', .more = 3, .last = true);
+    struct plan plan = {.tasks = {&many, &few, &other},
+                        .classes = {WORKER_MANY, WORKER_FEW, WORKER_FEW}};
+
+    (void)state;
+    run_plan(start(), &plan, "fofofmmmm");
+}
+
+/* A job that is queued while it runs waits for the next flush, and the other class has its turn. */
+static void a_flush_takes_what_waited_when_it_began(void **state)
+{
+    struct task few = TASK(.letter = 'f', .more = 2, .again = WORKER_FEW);
+    struct task other = TASK(.letter = 'o', .more = 1, .again = WORKER_FEW);
+    struct task many = TASK(.letter = 'm', .more = 3, .again = WORKER_MANY, .last = true);
     struct plan plan = {.tasks = {&many, &few, &other},
                         .classes = {WORKER_MANY, WORKER_FEW, WORKER_FEW}};
 
@@ -663,7 +681,7 @@ static void a_job_that_queued_itself_is_queued_once(void **state)
     struct plan plan = {.tasks = {&task, &many}, .classes = {WORKER_FEW, WORKER_MANY}};
 
     (void)state;
-    run_plan(start(), &plan, "tmtmtmmm");
+    run_plan(start(), &plan, "tttmmmmm");
 }
 
 static void dequeue_other(struct task *task)
@@ -711,10 +729,42 @@ static void a_long_flush_goes_in_slices(void **state)
     run_plan(start(), &plan, "1mc23");
 }
 
+static void enqueue_as_few(void *arg)
+{
+    struct task *task = arg;
+
+    worker_enqueue(task->bench->worker, &task->job, WORKER_FEW);
+}
+
+static void post_few(struct task *task)
+{
+    if (task->ran != 1)
+        return;
+    task->other->bench = task->bench;
+    post(task->bench, enqueue_as_few, task->other);
+}
+
+/* Three cells of a broadcast, in pieces that take longer than a slice.  An event for few that comes
+ * in the midst of it waits for the piece under way, and for none of those that are left. */
+static void the_few_wait_for_one_piece_of_a_broadcast(void **state)
+{
+    struct task few = TASK(.letter = 'f');
+    struct task a = TASK(.letter = 'a', .takes_ns = MILLISECOND, .more = 2, .last = true);
+    struct task b = TASK(.letter = 'b', .takes_ns = MILLISECOND, .more = 2, .also = post_few,
+                         .other = &few);
+    struct task c = TASK(.letter = 'c', .takes_ns = MILLISECOND, .more = 1);
+    struct plan plan = {.tasks = {&c, &b, &a},
+                        .classes = {WORKER_MANY, WORKER_MANY, WORKER_MANY}};
+
+    (void)state;
+    run_plan(start(), &plan, "cbacbfaba");
+}
+
 static void a_flush_waits_for_a_quarter_of_what_the_last_one_took(void **state)
 {
     struct bench *bench = build();
-    struct task task = TASK(.letter = 't', .takes_ns = 12 * MILLISECOND, .more = 2, .last = true);
+    struct task task = TASK(.letter = 't', .takes_ns = 12 * MILLISECOND, .more = 2,
+                            .again = WORKER_FEW, .last = true);
     struct plan plan = {.tasks = {&task}, .classes = {WORKER_FEW}};
 
     (void)state;
@@ -728,7 +778,8 @@ static void a_flush_waits_for_a_quarter_of_what_the_last_one_took(void **state)
 static void but_not_longer_than_the_flush_tick(void **state)
 {
     struct bench *bench = build();
-    struct task task = TASK(.letter = 't', .takes_ns = 150 * MILLISECOND, .more = 1, .last = true);
+    struct task task = TASK(.letter = 't', .takes_ns = 150 * MILLISECOND, .more = 1,
+                            .again = WORKER_MANY, .last = true);
     struct plan plan = {.tasks = {&task}, .classes = {WORKER_MANY}};
 
     (void)state;
@@ -756,7 +807,7 @@ static void answers_do_not_wait_for_a_flush(void **state)
 {
     struct bench *bench = build();
     struct task answer = TASK(.letter = 'a');
-    struct task slow = TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1,
+    struct task slow = TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1, .again = WORKER_FEW,
                             .also = post_other, .other = &answer, .last = true);
     struct plan plan = {.tasks = {&slow}, .classes = {WORKER_FEW}};
 
@@ -794,6 +845,8 @@ int main(void)
         cmocka_unit_test(a_queued_job_moves_only_to_a_sooner_class),
         cmocka_unit_test(a_job_moves_from_many_and_from_few_to_now),
         cmocka_unit_test(answers_run_until_there_are_no_more),
+        cmocka_unit_test(a_flush_ends_what_it_began),
+        cmocka_unit_test(the_few_wait_for_one_piece_of_a_broadcast),
         cmocka_unit_test(a_flush_takes_what_waited_when_it_began),
         cmocka_unit_test(what_a_flush_enqueues_waits_for_the_next),
         cmocka_unit_test(a_job_that_queued_itself_is_queued_once),
