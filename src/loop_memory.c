@@ -16,7 +16,8 @@
 /* Two million records.  Addresses only: the kernel gives a page when it is first written to. */
 #define PLACE_BYTES (UINT64_C(64) << 20)
 
-/* The library's functions for memory are told nothing of who asks, so the place is the process's. */
+/* The library's functions for memory are told nothing of who asks, so the place is the process's.
+ */
 static char *place;
 static _Atomic size_t taken_bytes;
 
