@@ -113,6 +113,10 @@ struct conf_error {
     char text[512];
 };
 
+/* Write the line for the operator and return `error`.  Any thread. */
+int conf_refuse(struct conf_error *ret_error, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* All defaults.  Gives a struct for conf_free(), NULL when out of memory. */
 struct conf *conf_new(void);
 void conf_free(struct conf *conf);

@@ -15,6 +15,7 @@
 #ifndef BUGLE_JWT_H
 #define BUGLE_JWT_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,10 @@ struct jwt_rules {
  */
 enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t token_n,
                           const struct jwt_rules *rules, struct identity **ret_identity);
+
+/* One of the first two parts of a token, which is a JSON object without a name twice.  A reference
+ * for the caller; NULL if it is anything else, or longer than JWT_BYTES_MAX, or out of memory. */
+json_t *jwt_read_object(const char *text, size_t text_n);
 
 /* Whether a text has the form of a token: three parts with dots between. */
 bool jwt_is_formed(const char *text, size_t text_n);

@@ -15,7 +15,7 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
-/* Live streams that are served in one piece, before anything else has its turn: see worker.c.  Fewer
+/* Live streams that are served in one piece, before anything else has its turn: see worker.c. Fewer
  * would make the library walk its list of suspended connections, of a cell, too often. */
 #define PIECE_MAX 32
 /* Streams of one cell that are given their next page before other cells have theirs. */
@@ -52,7 +52,7 @@ struct cell {
     struct event *readable; /* the daemon's epoll descriptor */
     struct event *timer;
     unsigned connections_n;
-    unsigned started; /* connections ever, to tell how far an addition got */
+    unsigned started;                  /* connections ever, to tell how far an addition got */
     size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
     bool running;
     bool listed; /* in one of the lists of `cells` */
@@ -170,8 +170,8 @@ static void wake(struct stream_host *host, enum worker_class class)
     worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
 }
 
-/* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush, or
- * events that come fast would never be packed. */
+/* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush,
+ * or events that come fast would never be packed. */
 static bool run_streams(struct cell *cell, enum worker_class class)
 {
     size_t *left = &cell->flush_left[class];

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base64url.h"
 #include "clock.h"
 #include "jwt.h"
 #include "topic.h"
@@ -200,28 +199,13 @@ static void print_time(const json_t *claims, const char *name, const char *sente
         printf("%s %s\n", sentence, text);
 }
 
-/* One of the first two parts; NULL when it is no JSON object. */
-static json_t *read_part(const char *text, size_t text_n)
-{
-    unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
-    size_t bytes_n;
-
-    if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n))
-        return NULL;
-    json_t *json = json_loadb((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL);
-    if (json_is_object(json))
-        return json;
-    json_decref(json);
-    return NULL;
-}
-
 static int print_parts(const char *text)
 {
     size_t header_n = strcspn(text, "."), rest_n = strlen(text) - header_n;
-    json_t *header = read_part(text, header_n), *claims = NULL;
+    json_t *header = jwt_read_object(text, header_n), *claims = NULL;
 
     if (rest_n > 1)
-        claims = read_part(text + header_n + 1, strcspn(text + header_n + 1, "."));
+        claims = jwt_read_object(text + header_n + 1, strcspn(text + header_n + 1, "."));
     if (header != NULL && claims != NULL) {
         print_json("header", header);
         print_json("claims", claims);

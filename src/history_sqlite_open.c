@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,29 +62,16 @@ static const char settings[] = "PRAGMA trusted_schema = OFF;"
 
 /* ---- refusals ---- */
 
-static int refuse(struct conf_error *ret_error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static int refuse(struct conf_error *ret_error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(ret_error->text, sizeof(ret_error->text), format, arguments);
-    va_end(arguments);
-    return -1;
-}
-
 static int refuse_as_sqlite(struct history_sqlite *sqlite, const char *path,
                             struct conf_error *ret_error)
 {
     int code = sqlite->db != NULL ? sqlite3_errcode(sqlite->db) : SQLITE_NOMEM;
 
     if (code == SQLITE_NOTADB)
-        return refuse(ret_error, "%s is not a history of bugle", path);
+        return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
     if (history_sqlite_is_damage(sqlite3_extended_errcode(sqlite->db)))
-        return refuse(ret_error, DAMAGED, path);
-    return refuse(ret_error, "%s cannot be opened: %s", path, sqlite3_errstr(code));
+        return conf_refuse(ret_error, -1, DAMAGED, path);
+    return conf_refuse(ret_error, -1, "%s cannot be opened: %s", path, sqlite3_errstr(code));
 }
 
 /* ---- the file ---- */
@@ -123,10 +109,10 @@ static int touch(const char *path, struct conf_error *ret_error)
     if (fd >= 0)
         close(fd);
     else if (errno != EEXIST)
-        return refuse(ret_error, "%s cannot be made: %s", path, strerror(errno));
+        return conf_refuse(ret_error, -1, "%s cannot be made: %s", path, strerror(errno));
     if (stat(path, &facts) != 0)
-        return refuse(ret_error, "%s: %s", path, strerror(errno));
-    return S_ISREG(facts.st_mode) ? 0 : refuse(ret_error, "%s is no file", path);
+        return conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
+    return S_ISREG(facts.st_mode) ? 0 : conf_refuse(ret_error, -1, "%s is no file", path);
 }
 
 static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
@@ -134,15 +120,15 @@ static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
     char *path;
 
     if (asprintf(&path, "%s.lock", sqlite->path) < 0)
-        return refuse(ret_error, "out of memory");
+        return conf_refuse(ret_error, -1, "out of memory");
     sqlite->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int result = 0;
     if (sqlite->lock_fd < 0)
-        result = refuse(ret_error, "%s cannot be opened: %s", path, strerror(errno));
+        result = conf_refuse(ret_error, -1, "%s cannot be opened: %s", path, strerror(errno));
     else if (flock(sqlite->lock_fd, LOCK_EX | LOCK_NB) != 0)
         result = errno == EWOULDBLOCK
-                     ? refuse(ret_error, "%s is in use by another process", sqlite->path)
-                     : refuse(ret_error, "%s cannot be locked: %s", path, strerror(errno));
+                     ? conf_refuse(ret_error, -1, "%s is in use by another process", sqlite->path)
+                     : conf_refuse(ret_error, -1, "%s cannot be locked: %s", path, strerror(errno));
     free(path);
     return result;
 }
@@ -161,12 +147,13 @@ static int refuse_log_of_another(struct history_sqlite *sqlite, struct conf_erro
 
     int fd = open(sqlite->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || asprintf(&log, "%s-wal", sqlite->path) < 0)
-        return refuse(ret_error, "%s: %s", sqlite->path, strerror(errno));
+        return conf_refuse(ret_error, -1, "%s: %s", sqlite->path, strerror(errno));
     bool is_copy = pread(fd, &written, 1, HEADER_WRITTEN_AT) == 1 && written == HEADER_IN_PLACE;
     close(fd);
     int result = 0;
     if (is_copy && stat(log, &facts) == 0 && facts.st_size > 0)
-        result = refuse(ret_error,
+        result =
+            conf_refuse(ret_error, -1,
                         "%s is a copy, and %s belongs to another file: remove that, or put it back "
                         "beside its own",
                         sqlite->path, log);
@@ -188,12 +175,13 @@ static int identify(struct history_sqlite *sqlite, const char *path, bool *ret_e
     if (*ret_empty)
         return 0;
     if (application != HISTORY_SQLITE_APPLICATION_ID)
-        return refuse(ret_error, "%s is not a history of bugle", path);
+        return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
     if (!history_vfs_is_reserved(sqlite->db))
-        return refuse(ret_error, DAMAGED, path);
+        return conf_refuse(ret_error, -1, DAMAGED, path);
     if (format != FORMAT)
-        return refuse(ret_error, "%s has format %lld, and this version knows format %d only", path,
-                      (long long)format, FORMAT);
+        return conf_refuse(ret_error, -1,
+                           "%s has format %lld, and this version knows format %d only", path,
+                           (long long)format, FORMAT);
     return 0;
 }
 
@@ -216,12 +204,13 @@ static int make_schema(struct history_sqlite *sqlite, const char *path,
     char epoch[SSE_EPOCH_BYTES + 1], sql[sizeof(schema) + SSE_EPOCH_BYTES + 32];
 
     if (history_draw_epoch(epoch) != 0)
-        return refuse(ret_error, "no random bytes for an epoch");
+        return conf_refuse(ret_error, -1, "no random bytes for an epoch");
     snprintf(sql, sizeof(sql), schema, epoch, HISTORY_SQLITE_APPLICATION_ID, FORMAT);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (!sync_folder(sqlite->path))
-        return refuse(ret_error, "the folder of %s cannot be synced: %s", path, strerror(errno));
+        return conf_refuse(ret_error, -1, "the folder of %s cannot be synced: %s", path,
+                           strerror(errno));
     return 0;
 }
 
@@ -390,12 +379,12 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
         return NULL;
     sqlite = history_sqlite_new(limits);
     if (sqlite == NULL) {
-        refuse(ret_error, "out of memory");
+        conf_refuse(ret_error, -1, "out of memory");
         return NULL;
     }
     sqlite->path = realpath(path, NULL);
     int result = sqlite->path != NULL ? lock(sqlite, ret_error)
-                                      : refuse(ret_error, "%s: %s", path, strerror(errno));
+                                      : conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
     if (result == 0)
         history_sqlite_remove_leavings(sqlite);
     if (result == 0)
@@ -430,7 +419,8 @@ static int lock_soon(struct history_sqlite *sqlite, struct conf_error *ret_error
     struct timespec pause = {.tv_nsec = RELOCK_EVERY_MS * 1000000L};
     int result = lock(sqlite, ret_error);
 
-    for (int waited_ms = 0; result != 0 && waited_ms < RELOCK_MAX_MS; waited_ms += RELOCK_EVERY_MS) {
+    for (int waited_ms = 0; result != 0 && waited_ms < RELOCK_MAX_MS;
+         waited_ms += RELOCK_EVERY_MS) {
         nanosleep(&pause, NULL);
         close(sqlite->lock_fd);
         result = lock(sqlite, ret_error);
@@ -449,8 +439,8 @@ int history_sqlite_reclaim(struct history *history)
         result = set_up(sqlite, sqlite->path, &error);
     /* what somebody else has stored is in no ring here: going on would pass it over in silence */
     if (result == 0 && sqlite->newest != newest)
-        result = refuse(&error, "%s has %llu events more than when it was given up", sqlite->path,
-                        (unsigned long long)(sqlite->newest - newest));
+        result = conf_refuse(&error, -1, "%s has %llu events more than when it was given up",
+                             sqlite->path, (unsigned long long)(sqlite->newest - newest));
     if (result == 0) {
         sqlite->failed = false;
         sqlite->away = false;

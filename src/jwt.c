@@ -71,13 +71,12 @@ bool jwt_is_formed(const char *text, size_t text_n)
     return split(text, text_n, &parts);
 }
 
-/* A part that must be a JSON object; NULL if it is not. */
-static json_t *read_object(const char *text, size_t text_n)
+json_t *jwt_read_object(const char *text, size_t text_n)
 {
     unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
     size_t bytes_n;
 
-    if (!base64url_decode(text, text_n, bytes, &bytes_n))
+    if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n))
         return NULL;
     json_t *json = json_loadb((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL);
     if (json_is_object(json))
@@ -263,7 +262,7 @@ static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules 
 static enum jwt_error verify_claims(const struct jwt_key *key, const struct parts *parts,
                                     const struct jwt_rules *rules, struct identity **ret_identity)
 {
-    json_t *claims = read_object(parts->claims, parts->claims_n);
+    json_t *claims = jwt_read_object(parts->claims, parts->claims_n);
     int64_t exp_ms;
 
     if (claims == NULL)
@@ -283,7 +282,7 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
 
     if (token_n > JWT_BYTES_MAX || !split(token, token_n, &parts))
         return JWT_MALFORMED;
-    json_t *header = read_object(parts.header, parts.header_n);
+    json_t *header = jwt_read_object(parts.header, parts.header_n);
     if (header == NULL)
         return JWT_MALFORMED;
     const struct jwt_key *key = NULL;

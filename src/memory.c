@@ -26,6 +26,10 @@
 #define TRIM_SHARE 16
 #define TRIM_SHARE_SHORT 128
 #define TRIM_EVERY_MS 1000
+/* And when so large a part of what connections took is off again, if it is worth the walk through
+ * the arenas: a crowd has left, and more of the same is not on its way out. */
+#define EXODUS_SHARE 4
+#define EXODUS_BYTES (INT64_C(1) << 20)
 
 /* A part has a cache line: they are counted by different threads. */
 struct part {
@@ -43,6 +47,8 @@ struct memory {
     int64_t resident;
     int64_t trimmed_overhead; /* what was left after the last trim */
     int64_t trimmed_ms;
+    int64_t crowd;  /* the most that connections took since the last trim */
+    int64_t looked; /* what they took at the last tick */
 };
 
 struct memory *memory_new(size_t limit_bytes, size_t shared_bytes)
@@ -253,9 +259,22 @@ static bool trim_is_due(const struct memory *memory, int64_t overhead, int64_t n
            overhead > memory->trimmed_overhead + (much < TRIM_BYTES ? much : TRIM_BYTES);
 }
 
+/* Whether many connections have ended since the last trim, and none in the last tick. */
+static bool crowd_has_left(struct memory *memory)
+{
+    int64_t bytes = part_bytes(memory, MEMORY_CONNECTIONS), gone;
+    bool is_leaving = bytes < memory->looked;
+
+    memory->looked = bytes;
+    memory->crowd = bytes > memory->crowd ? bytes : memory->crowd;
+    gone = memory->crowd - bytes;
+    return !is_leaving && gone >= EXODUS_BYTES && gone >= memory->crowd / EXODUS_SHARE;
+}
+
 static void trim(struct memory *memory, struct stats *stats, int64_t now_ms)
 {
     malloc_trim(0);
+    memory->crowd = memory->looked;
     memory->trimmed_overhead = look(memory);
     memory->trimmed_ms = now_ms;
     stats_add(stats, STATS_MEMORY_TRIMS, 1);
@@ -271,7 +290,7 @@ void memory_tick(struct memory *memory, struct stats *stats)
     atomic_store_explicit(&memory->wanted, 0, memory_order_relaxed);
     if (memory->trimmed_overhead < 0 || overhead < memory->trimmed_overhead)
         memory->trimmed_overhead = overhead;
-    if (trim_is_due(memory, overhead, now_ms))
+    if (crowd_has_left(memory) || trim_is_due(memory, overhead, now_ms))
         trim(memory, stats, now_ms);
     stats_set(stats, STATS_MEMORY_LIMIT, memory->limit);
     stats_set(stats, STATS_MEMORY_USED, used(memory));

@@ -22,6 +22,7 @@
 #include "keys.h"
 #include "listener.h"
 #include "log.h"
+#include "loop_memory.h"
 #include "machine.h"
 #include "memory.h"
 #include "pager.h"
@@ -544,6 +545,7 @@ static int build(struct server *server)
 
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
+    loop_memory_begin();
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");

@@ -4,7 +4,6 @@
 #include "takeover.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +17,6 @@ struct takeover {
     int timeout_ms;
     bool serves;
 };
-
-static int refuse(struct conf_error *ret_error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static int refuse(struct conf_error *ret_error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(ret_error->text, sizeof(ret_error->text), format, arguments);
-    va_end(arguments);
-    return -1;
-}
 
 /* Returns a connected socket, -ENOENT when nobody is there, or -errno. */
 static int reach(const char *path)
@@ -57,7 +43,8 @@ static int tell_refusal(const struct link_frame *frame, struct conf_error *ret_e
     struct unpack unpack = {.at = frame->bytes, .left = frame->n};
     char *why = unpack_text(&unpack);
 
-    refuse(ret_error, "the running gateway refuses to hand over: %s", why != NULL ? why : "?");
+    conf_refuse(ret_error, -1, "the running gateway refuses to hand over: %s",
+                why != NULL ? why : "?");
     free(why);
     return -1;
 }
@@ -72,11 +59,12 @@ static int expect(struct takeover *takeover, enum link_type type, struct link_fr
     if (result == -EPIPE)
         return -EPIPE;
     if (result != 0)
-        return refuse(ret_error, "the running gateway does not hand over: %s", strerror(-result));
+        return conf_refuse(ret_error, -1, "the running gateway does not hand over: %s",
+                           strerror(-result));
     if (ret_frame->type == LINK_REFUSED)
         return tell_refusal(ret_frame, ret_error);
     if (ret_frame->type != type)
-        return refuse(ret_error, "the running gateway does not keep to the protocol");
+        return conf_refuse(ret_error, -1, "the running gateway does not keep to the protocol");
     return 0;
 }
 
@@ -128,9 +116,10 @@ static int negotiate(struct takeover *takeover, const char *store, struct inheri
     say_hello(takeover, store);
     int result = expect(takeover, LINK_OFFER, &frame, ret_error);
     if (result == -EPIPE)
-        return refuse(ret_error, "the running gateway left instead of handing over");
+        return conf_refuse(ret_error, -1, "the running gateway left instead of handing over");
     if (result == 0 && take_sockets(takeover, &frame, inherited) != 0)
-        return refuse(ret_error, "the running gateway offers what are no listening sockets");
+        return conf_refuse(ret_error, -1,
+                           "the running gateway offers what are no listening sockets");
     return result;
 }
 
@@ -143,16 +132,16 @@ int takeover_begin(const char *path, const char *store, int timeout_ms, struct i
     if (fd == -ENOENT)
         return 0;
     if (fd < 0)
-        return refuse(ret_error, "%s: %s", path, strerror(-fd));
+        return conf_refuse(ret_error, -1, "%s: %s", path, strerror(-fd));
     struct takeover *takeover = calloc(1, sizeof(*takeover));
     if (takeover == NULL) {
         close(fd);
-        return refuse(ret_error, "out of memory");
+        return conf_refuse(ret_error, -1, "out of memory");
     }
     takeover->timeout_ms = timeout_ms;
     takeover->link = link_new(fd);
     int result = takeover->link != NULL ? negotiate(takeover, store, inherited, ret_error)
-                                        : refuse(ret_error, "out of memory");
+                                        : conf_refuse(ret_error, -1, "out of memory");
     if (result == 0)
         *ret_takeover = takeover;
     else

@@ -199,6 +199,34 @@ static void a_tick_finds_what_nobody_counted(void **state)
     memory_free(memory);
 }
 
+#define CROWD (INT64_C(20) << 20)
+
+/* malloc() is asked to give back once the last of many has gone, and not for a few, nor while they
+ * are still going, nor twice. */
+static void what_a_crowd_leaves_is_given_back_when_it_has_gone(void **state)
+{
+    struct memory *memory = new_memory(0);
+    struct stats *stats = calloc(1, sizeof(*stats));
+
+    (void)state;
+    assert_non_null(stats);
+    memory_add(memory, MEMORY_CONNECTIONS, CROWD);
+    memory_tick(memory, stats);
+    memory_add(memory, MEMORY_CONNECTIONS, -CROWD / 5);
+    memory_tick(memory, stats);
+    memory_tick(memory, stats);
+    assert_int_equal(stats_get(stats, STATS_MEMORY_TRIMS), 0);
+    memory_add(memory, MEMORY_CONNECTIONS, -CROWD / 5);
+    memory_tick(memory, stats);
+    assert_int_equal(stats_get(stats, STATS_MEMORY_TRIMS), 0);
+    memory_tick(memory, stats);
+    assert_int_equal(stats_get(stats, STATS_MEMORY_TRIMS), 1);
+    memory_tick(memory, stats);
+    assert_int_equal(stats_get(stats, STATS_MEMORY_TRIMS), 1);
+    free(stats);
+    memory_free(memory);
+}
+
 static void without_an_account_everything_is_allowed(void **state)
 {
     struct stats stats;
@@ -228,6 +256,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_is_made_room_for),
         cmocka_unit_test(rations_shrink_but_never_to_nothing),
         cmocka_unit_test(a_tick_finds_what_nobody_counted),
+        cmocka_unit_test(what_a_crowd_leaves_is_given_back_when_it_has_gone),
         cmocka_unit_test(without_an_account_everything_is_allowed),
     };
 

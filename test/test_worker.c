@@ -88,8 +88,7 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
-                                    .queue_age_max_ns = INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = INT64_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->history = history_memory_new(&limits);
@@ -446,7 +445,7 @@ struct task {
     struct bench *bench;
     char letter;
     int64_t takes_ns;
-    int more; /* how often it wants to run again */
+    int more;                /* how often it wants to run again */
     enum worker_class again; /* in a flush of this class, unless in the same one */
     void (*also)(struct task *task);
     struct task *other;
@@ -750,11 +749,10 @@ static void the_few_wait_for_one_piece_of_a_broadcast(void **state)
 {
     struct task few = TASK(.letter = 'f');
     struct task a = TASK(.letter = 'a', .takes_ns = MILLISECOND, .more = 2, .last = true);
-    struct task b = TASK(.letter = 'b', .takes_ns = MILLISECOND, .more = 2, .also = post_few,
-                         .other = &few);
+    struct task b =
+        TASK(.letter = 'b', .takes_ns = MILLISECOND, .more = 2, .also = post_few, .other = &few);
     struct task c = TASK(.letter = 'c', .takes_ns = MILLISECOND, .more = 1);
-    struct plan plan = {.tasks = {&c, &b, &a},
-                        .classes = {WORKER_MANY, WORKER_MANY, WORKER_MANY}};
+    struct plan plan = {.tasks = {&c, &b, &a}, .classes = {WORKER_MANY, WORKER_MANY, WORKER_MANY}};
 
     (void)state;
     run_plan(start(), &plan, "cbacbfaba");
@@ -807,8 +805,9 @@ static void answers_do_not_wait_for_a_flush(void **state)
 {
     struct bench *bench = build();
     struct task answer = TASK(.letter = 'a');
-    struct task slow = TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1, .again = WORKER_FEW,
-                            .also = post_other, .other = &answer, .last = true);
+    struct task slow =
+        TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1, .again = WORKER_FEW,
+             .also = post_other, .other = &answer, .last = true);
     struct plan plan = {.tasks = {&slow}, .classes = {WORKER_FEW}};
 
     (void)state;

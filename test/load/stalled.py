@@ -34,7 +34,7 @@ def pin(core, options):
 
 
 def start_gateway(options, folder):
-    settings = {"stream.stall_timeout": f"{options.stall_timeout}s", "limits.evictions": 10000}
+    settings = {"stream.stall_timeout": f"{options.stall_timeout}s"}
     gateway = Gateway(folder, settings, workers=1, store="memory:")
     pin(0, options)
     gateway.start()
@@ -85,7 +85,7 @@ def run(options, stalled_n, folder):
     clients.run_until(lambda: all(client.ended for client in stalled),
                       options.stall_timeout + 10, "all stalled ones are gone")
     stats = gateway.stats()
-    listed = gateway.request("GET", "/api/evictions?limit=10000").json()
+    listed = gateway.request("GET", "/api/evictions?limit=1000").json()
     clients.close()
     with contextlib.redirect_stderr(io.StringIO()):
         gateway.finish()
