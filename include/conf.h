@@ -98,6 +98,13 @@ struct conf {
         uint64_t ticket_life_ms;
     } auth;
     struct {
+        struct conf_list listen;      /* as server.listen, but for unix sockets */
+        struct conf_list certificate; /* files */
+        struct conf_list key;         /* files, in the same order */
+        char *priority;               /* for GnuTLS */
+        uint64_t handshake_timeout_ms;
+    } tls;
+    struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;
@@ -157,7 +164,7 @@ uint64_t conf_memory_bytes(const struct conf *conf);
  * same events, so one counts. */
 uint64_t conf_shared_bytes(const struct conf *conf);
 
-/* Whether every listener is a loopback address or a unix socket. */
+/* Whether every listener, of both kinds, is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
 
 /* Without server.hosts: whether any name will do.  Not where the only protection is that the

@@ -2,8 +2,7 @@
 /*
  * What a TLS handshake uses: certificates with their keys, priorities, and the key of session
  * tickets.  A set is made from the settings and never changes; a reload makes a new one, and
- * connections that began with the old one hold it until they end.  The only file, beside its
- * handshake's place in cell.c, that knows GnuTLS for streams.
+ * connections that began with the old one hold it until they end.
  */
 #ifndef BUGLE_TLS_H
 #define BUGLE_TLS_H
@@ -45,10 +44,9 @@ int64_t tls_set_expires_s(const struct tls_set *set);
 int tls_check_conf(const struct conf *conf, struct conf_error *ret_error);
 
 /* Make a session of libmicrohttpd's, before its handshake, use this set, which it borrows as long
- * as it lives.  `greeted` is called with it once the peer has proved that the handshake is done.
- * Returns 0, or -ENOMEM: then it will fail by itself. */
-int tls_set_apply(struct tls_set *set, gnutls_session_t session,
-                  void (*greeted)(gnutls_session_t session));
+ * as it lives.  `hook` hears of both sides' Finished; what it returns below 0 ends the handshake.
+ * Returns 0, or -ENOMEM, and then the handshake will fail. */
+int tls_set_apply(struct tls_set *set, gnutls_session_t session, gnutls_handshake_hook_func hook);
 
 /* The first bytes of a connection, as far as they came. */
 enum tls_hello {

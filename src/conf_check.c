@@ -24,12 +24,27 @@
 #define REST_LEAST (UINT64_C(32) << 20)
 #define REST_SHARE 4
 
+static bool has_item(const struct conf_list *list, const char *wanted)
+{
+    for (size_t i = 0; i < list->items_n; i++)
+        if (strcmp(list->items[i], wanted) == 0)
+            return true;
+    return false;
+}
+
+static const char *first_open(const struct conf_list *items)
+{
+    for (size_t i = 0; i < items->items_n; i++)
+        if (!conf_value_is_loopback(items->items[i]))
+            return items->items[i];
+    return NULL;
+}
+
 static const char *first_open_listener(const struct conf *conf)
 {
-    for (size_t i = 0; i < conf->server.listen.items_n; i++)
-        if (!conf_value_is_loopback(conf->server.listen.items[i]))
-            return conf->server.listen.items[i];
-    return NULL;
+    const char *plain = first_open(&conf->server.listen);
+
+    return plain ? plain : first_open(&conf->tls.listen);
 }
 
 bool conf_is_loopback_only(const struct conf *conf)
@@ -53,10 +68,10 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
     if (!open || conf->auth.mode != CONF_AUTH_NONE || conf->auth.mode_written)
         return 0;
     return conf_refuse(ret_error, -EINVAL,
-                       "server.listen: others can reach %s, and without authentication all of them "
+                       "%s: others can reach %s, and without authentication all of them "
                        "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, set "
                        "auth.mode = token, or accept it by writing auth.mode = none",
-                       open);
+                       has_item(&conf->server.listen, open) ? "server.listen" : "tls.listen", open);
 }
 
 static bool is_in_memory(const struct conf *conf)
@@ -181,22 +196,16 @@ static int check_rooms(const struct conf *conf, struct conf_error *ret_error)
     return 0;
 }
 
-static bool has_item(const struct conf_list *list, const char *wanted)
-{
-    for (size_t i = 0; i < list->items_n; i++)
-        if (strcmp(list->items[i], wanted) == 0)
-            return true;
-    return false;
-}
-
 static int check_proxy_protocol(const struct conf *conf, struct conf_error *ret_error)
 {
     const struct conf_list *items = &conf->server.proxy_protocol;
 
     for (size_t i = 0; i < items->items_n; i++)
-        if (!has_item(&conf->server.listen, items->items[i]))
+        if (!has_item(&conf->server.listen, items->items[i]) &&
+            !has_item(&conf->tls.listen, items->items[i]))
             return conf_refuse(ret_error, -EINVAL,
-                               "server.proxy_protocol has %s, expected an item of server.listen",
+                               "server.proxy_protocol has %s, expected an item of server.listen or "
+                               "tls.listen",
                                items->items[i]);
     if (items->items_n > 0 && conf->server.trusted_proxies.items_n == 0)
         return conf_refuse(ret_error, -EINVAL,
@@ -205,9 +214,31 @@ static int check_proxy_protocol(const struct conf *conf, struct conf_error *ret_
     return 0;
 }
 
+static int check_tls(const struct conf *conf, struct conf_error *ret_error)
+{
+    size_t certificates_n = conf->tls.certificate.items_n, keys_n = conf->tls.key.items_n;
+
+    for (size_t i = 0; i < conf->tls.listen.items_n; i++)
+        if (has_item(&conf->server.listen, conf->tls.listen.items[i]))
+            return conf_refuse(ret_error, -EINVAL,
+                               "tls.listen has %s, which server.listen has too: each needs an "
+                               "address of its own",
+                               conf->tls.listen.items[i]);
+    if (conf->tls.listen.items_n > 0 && certificates_n == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "tls.listen is set, but there is no certificate: name its files in "
+                           "tls.certificate and tls.key");
+    if (certificates_n != keys_n)
+        return conf_refuse(ret_error, -EINVAL,
+                           "tls.certificate names %zu files and tls.key %zu: expected a key for "
+                           "each certificate",
+                           certificates_n, keys_n);
+    return 0;
+}
+
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
-    if (conf->server.listen.items_n == 0)
+    if (conf->server.listen.items_n == 0 && conf->tls.listen.items_n == 0)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
     if (conf->server.handover[0] != '\0' && strcmp(conf->history.store, "memory:") == 0)
         return conf_refuse(ret_error, -EINVAL,
@@ -220,5 +251,7 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
         error = check_memory(conf, ret_error);
     if (!error)
         error = check_proxy_protocol(conf, ret_error);
+    if (!error)
+        error = check_tls(conf, ret_error);
     return error ? error : check_rooms(conf, ret_error);
 }

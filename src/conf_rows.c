@@ -17,6 +17,11 @@
 #define BUGLE_WWWDIR ""
 #endif
 
+/* What GnuTLS takes for NORMAL but for versions before TLS 1.2, keys that one captured private key
+ * opens afterwards, and ciphers without authenticated encryption. */
+#define TLS_PRIORITY                                                                               \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-AES-128-CBC:-AES-256-CBC"
+
 static bool is_store(const char *value)
 {
     const char *path = value + strlen("sqlite:");
@@ -244,6 +249,18 @@ static const struct conf_row rows[] = {
           "Tokens that each worker remembers as verified."),
     DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", CONF_RELOAD,
              "How long after a ticket was made its stream may go on and come back."),
+
+    LIST("tls.listen", tls.listen, "", conf_value_is_tls_listen,
+         "ADDR:PORT, localhost:PORT, *:PORT or [ADDR6]:PORT", CONF_RESTART,
+         "Where to accept connections that speak TLS, beside server.listen."),
+    LIST("tls.certificate", tls.certificate, "", conf_fits_any, "paths", CONF_RELOAD,
+         "Files of certificates in PEM form, each with the chain behind it."),
+    LIST("tls.key", tls.key, "", conf_fits_any, "paths", CONF_RELOAD,
+         "Files of their private keys in PEM form, in the same order."),
+    TEXT("tls.priority", tls.priority, TLS_PRIORITY, conf_fits_any, "a priority string of GnuTLS",
+         CONF_RELOAD, "Versions and algorithms that may be used; no version before TLS 1.2."),
+    DURATION("tls.handshake_timeout", tls.handshake_timeout_ms, "5s", "100ms", "1h", CONF_RELOAD,
+             "Time for a whole handshake, which counts for limits.header_timeout too."),
 
     CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", CONF_RELOAD,
            "The least important lines to write."),

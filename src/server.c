@@ -235,6 +235,7 @@ static void reload(struct server *server)
 {
     struct conf_error error;
     struct conf *conf = NULL;
+    struct tls_set *tls = NULL;
 
     if (server->old_confs_n < RELOADS_MAX)
         conf = server->source->load(server->source->arg, &error);
@@ -245,8 +246,10 @@ static void reload(struct server *server)
         return;
     }
     tell_restarts(server->conf, conf);
-    if (conf_keep_restart(conf, server->conf) != 0) {
-        log_error("reload refused, the old settings stay: out of memory");
+    snprintf(error.text, sizeof(error.text), "out of memory");
+    if (conf_keep_restart(conf, server->conf) != 0 ||
+        server_read_tls(server, conf, &tls, &error) != 0) {
+        log_error("reload refused, the old settings stay: %s", error.text);
         conf_free(conf);
         return;
     }
@@ -257,6 +260,7 @@ static void reload(struct server *server)
     server->arrivals.conf = conf;
     listener_set_conf(server->listener, conf);
     hand_over_conf(server);
+    server_use_tls(server, tls);
     if (server->keys != NULL)
         keys_reload(server->keys, conf);
     log_info("settings reloaded");
@@ -495,7 +499,7 @@ static int build_listener(struct server *server)
                                     &error);
     if (server->listener == NULL)
         return fail(error.text);
-    origins->items = calloc(server->conf->server.listen.items_n, sizeof(char *));
+    origins->items = calloc(listener_count(server->listener), sizeof(char *));
     if (origins->items == NULL)
         return fail("out of memory");
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
@@ -567,7 +571,8 @@ static int build(struct server *server)
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;
-    if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
+    if (build_services(server) != 0 || server_build_tls(server) != 0 || build_keys(server) != 0 ||
+        build_farewells(server) != 0 ||
         build_signals(server) != 0)
         return -1;
     if (server->listener == NULL && build_listener(server) != 0)
@@ -667,6 +672,7 @@ static void free_services(struct server *server)
 static void free_server(struct server *server)
 {
     keys_free(server->keys);
+    server_free_tls(server);
     tickets_free(server->shared.tickets);
     listener_free(server->listener);
     inherited_clear(&server->inherited);

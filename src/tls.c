@@ -3,7 +3,6 @@
 #include "config.h"
 #include "tls.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <gnutls/abstract.h>
@@ -225,9 +224,14 @@ struct tls_set *tls_set_new(const struct conf *conf, const struct tls_set *befor
                             struct conf_error *ret_error)
 {
     size_t pairs_n = conf->tls.certificate.items_n;
-    struct tls_set *set = calloc(1, sizeof(*set) + pairs_n * sizeof(set->pairs[0]));
+    struct tls_set *set;
 
-    assert(pairs_n > 0 && pairs_n == conf->tls.key.items_n); /* conf_check() */
+    if (pairs_n == 0 || pairs_n != conf->tls.key.items_n) {
+        snprintf(ret_error->text, sizeof(ret_error->text),
+                 "TLS needs tls.certificate, and a tls.key for each of its files");
+        return NULL;
+    }
+    set = calloc(1, sizeof(*set) + pairs_n * sizeof(set->pairs[0]));
     if (set == NULL) {
         snprintf(ret_error->text, sizeof(ret_error->text), "TLS: out of memory");
         return NULL;
@@ -314,20 +318,36 @@ int tls_check_conf(const struct conf *conf, struct conf_error *ret_error)
 
 /* ---- a session ---- */
 
-/* The word of a client that has the session's keys; what it is worth in the version spoken is for
- * GnuTLS to check right after. */
-static int on_finished(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
-                       const gnutls_datum_t *message)
+int tls_set_apply(struct tls_set *set, gnutls_session_t session, gnutls_handshake_hook_func hook)
 {
-    void (*greeted)(gnutls_session_t session);
-    void *hook = gnutls_session_get_verify_cert_status != NULL ? NULL : NULL;
-
-    (void)type;
-    (void)when;
-    (void)message;
-    (void)hook;
-    (void)greeted;
-    (void)session;
-    (void)incoming;
+    gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_POST, hook);
+    if (gnutls_priority_set(session, set->priority) != GNUTLS_E_SUCCESS ||
+        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, set->credentials) !=
+            GNUTLS_E_SUCCESS ||
+        gnutls_session_ticket_enable_server(session, &set->ticket_key) != GNUTLS_E_SUCCESS)
+        return -ENOMEM;
     return 0;
+}
+
+/* ---- the first bytes ---- */
+
+enum tls_hello tls_hello_look(const void *bytes, size_t bytes_n, size_t room_n)
+{
+    const unsigned char *at = bytes;
+
+    if (bytes_n == 0)
+        return TLS_HELLO_MORE;
+    if (at[0] != RECORD_HANDSHAKE)
+        return isalpha(at[0]) ? TLS_HELLO_HTTP : TLS_HELLO_NONE;
+    if (bytes_n > 1 && at[1] != 3)
+        return TLS_HELLO_NONE;
+    if (bytes_n > RECORD_HEAD_BYTES && at[RECORD_HEAD_BYTES] != HANDSHAKE_CLIENT_HELLO)
+        return TLS_HELLO_NONE;
+    if (bytes_n < RECORD_HEAD_BYTES)
+        return TLS_HELLO_MORE;
+    size_t record_n = (size_t)at[3] << 8 | at[4];
+    if (record_n == 0 || record_n > RECORD_BYTES_MAX)
+        return TLS_HELLO_NONE;
+    record_n += RECORD_HEAD_BYTES;
+    return bytes_n >= (record_n < room_n ? record_n : room_n) ? TLS_HELLO_WHOLE : TLS_HELLO_MORE;
 }
