@@ -71,8 +71,8 @@ struct cell_waiter {
 
 /* The other side of a connection that is kept: who checks its heads.  Embedded by its owner. */
 struct cell_guest {
-    /* The owner's.  A request has been answered and the connection rests: not from inside the
-     * library, so anything may be done with it. */
+    /* The owner's.  A request has been answered and the connection rests, or a handshake waits for
+     * its peer: not from inside the library, so anything may be done with it. */
     void (*rests)(struct cell_guest *guest);
     /* Of TLS only, both from inside the library, so that nothing may be done with the connection:
      * the handshake is done; the first or next head is complete and its request begins. */
@@ -107,7 +107,8 @@ void cells_free(struct cells *cells);
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
               socklen_t address_n, struct cell_guest *guest);
 
-/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`. */
+/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`, or
+ * the next part of a handshake. */
 void cell_go_on(struct cell_guest *guest);
 
 /* Of a guest whose peer has sent nothing but its end, or whose descriptor was shut down: if it
@@ -140,8 +141,8 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest);
 
 /*
  * Whether the request that the library begins on this connection is the one whose head was
- * checked, and not something that it had read beyond the end of the last one.  Inside TLS it is
- * always true, and nobody has checked the head.  Once a request, in its first call.  `*ret_guest`
+ * checked, and not something that it had read beyond the end of the last one.  Inside TLS nobody
+ * has checked the head, and only the latter is told.  Once a request, in its first call.  `*ret_guest`
  * is NULL for a connection without one.
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);

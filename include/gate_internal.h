@@ -30,6 +30,7 @@ struct visitor {
     bool tls;         /* then the head waited for at the door is the client's hello */
     bool said_hello;  /* in the list of those whose handshake may begin */
     bool greeted;     /* the handshake is done */
+    bool waits;       /* SHAKING: for the next part of the handshake */
     size_t looked_at; /* bytes of an incomplete head that were gone through */
     int64_t since_ms; /* it is in this place */
     int64_t until_ms;
@@ -72,7 +73,9 @@ void gate_move_to(struct visitor *visitor, enum place place);
 /* Answer with a status and "The request `why`.", and close.  `why` is static text of ours. */
 void gate_refuse(struct visitor *visitor, unsigned status, const char *why);
 
-/* No more events of its socket. */
+/* Events of its socket from now on, and what is there already; no more of them.  Without memory it
+ * is dropped. */
+void gate_watch(struct visitor *visitor);
 void gate_unwatch(struct visitor *visitor);
 
 /* A connection was closed by the library: say so, now and then. */
@@ -98,6 +101,10 @@ void gate_clear_tls(struct gate *gate);
 
 /* As look() for a visitor with TLS. */
 bool gate_look_at_tls(struct visitor *visitor, bool may_grow);
+
+/* Something came during a handshake.  The handshake waits from now on. */
+void gate_shake_on(struct visitor *visitor);
+void gate_on_waiting(struct visitor *visitor);
 
 /* What its cell tells of a guest. */
 void gate_on_greeted(struct cell_guest *guest);

@@ -188,8 +188,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     cell->cells->handler.completed(cell, connection, context);
     if (seat == NULL || seat->finished || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
-    seat->finished = true;
-    TAILQ_INSERT_TAIL(&cell->finished, seat, link);
+    cell_rest_after_run(seat);
 }
 
 static struct cell_list *list_of(struct cell *cell)

@@ -20,7 +20,8 @@ struct cell_seat {
     bool is_taken_back;       /* with the descriptor */
     bool rests;               /* it is suspended between two requests */
     bool expected;            /* the head that comes next has been checked */
-    bool finished;            /* in the cell's list */
+    bool finished;            /* in the cell's list: it rests after the next run */
+    bool shakes;              /* its TLS handshake is not done */
     TAILQ_ENTRY(cell_seat) link;
     struct tls_set *tls; /* of a TLS connection: what its session uses; a reference */
     char *target;        /* of its request, until the first call; NULL: out of memory */
@@ -70,6 +71,9 @@ bool cell_leave_seat(struct cell_seat *seat);
 
 /* The guest is its owner's again.  Accepts NULL. */
 void cell_tell_gone(struct cell_guest *guest);
+
+/* Let it rest once its daemon has been run, if it is still there then. */
+void cell_rest_after_run(struct cell_seat *seat);
 
 /* Before its daemon is run again, and so before the library reads on. */
 void cell_rest_finished(struct cell *cell);

@@ -54,24 +54,50 @@ bool cell_leave_seat(struct cell_seat *seat)
     return !is_taken_back;
 }
 
+/* The walk through the library that resumes it may be still to come. */
+static bool is_suspended(const struct cell_seat *seat)
+{
+    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED)
+               ->suspended != MHD_NO;
+}
+
+static void rest(struct cell_seat *seat)
+{
+    struct cell *cell = seat->cell;
+
+    TAILQ_REMOVE(&cell->finished, seat, link);
+    seat->finished = false;
+    seat->rests = true;
+    cell_suspend(cell, &seat->waiter, seat->waiter.connection);
+    seat->guest->rests(seat->guest);
+}
+
 /* An answer of the first call ends its connection, so what is finished and still there has a guest. */
 void cell_rest_finished(struct cell *cell)
 {
-    struct cell_seat *seat;
+    struct cell_seat *seat = TAILQ_FIRST(&cell->finished);
 
-    while ((seat = TAILQ_FIRST(&cell->finished)) != NULL) {
-        TAILQ_REMOVE(&cell->finished, seat, link);
-        seat->finished = false;
-        seat->rests = true;
-        cell_suspend(cell, &seat->waiter, seat->waiter.connection);
-        seat->guest->rests(seat->guest);
+    while (seat != NULL) {
+        struct cell_seat *next = TAILQ_NEXT(seat, link);
+
+        if (!is_suspended(seat))
+            rest(seat);
+        seat = next;
     }
+}
+
+void cell_rest_after_run(struct cell_seat *seat)
+{
+    seat->finished = true;
+    TAILQ_INSERT_TAIL(&seat->cell->finished, seat, link);
 }
 
 static void go_on(struct cell_seat *seat, bool expected)
 {
     seat->expected = expected;
     seat->rests = false;
+    if (seat->shakes)
+        cell_rest_after_run(seat);
     cell_answer(seat->cell, &seat->waiter);
 }
 
@@ -123,14 +149,12 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest)
     return guest->seat->cell->kind;
 }
 
-/* Nobody but the library can see a head inside TLS: it is for the handler to judge, whenever it
- * comes.  One that the library had read with the last one begins before that one could rest. */
-static bool begin_unseen(struct cell_seat *seat, const struct cell_guest **ret_guest)
+/* Nobody but the library can see a head inside TLS: it is for the handler to judge.  One that the
+ * library had read with the last one begins before that one could rest. */
+static bool begin_inside(struct cell_seat *seat)
 {
-    *ret_guest = seat->guest;
     if (seat->finished)
-        TAILQ_REMOVE(&seat->cell->finished, seat, link);
-    seat->finished = false;
+        return false;
     seat->guest->begun(seat->guest);
     return true;
 }
@@ -140,9 +164,9 @@ bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest
     struct cell_seat *seat = cell_seat_of(connection);
     bool expected = seat == NULL || seat->expected;
 
-    if (seat != NULL && seat->tls != NULL)
-        return begin_unseen(seat, ret_guest);
     *ret_guest = seat != NULL ? seat->guest : NULL;
+    if (seat != NULL && seat->tls != NULL)
+        return begin_inside(seat);
     if (seat != NULL)
         seat->expected = false;
     return expected;

@@ -29,13 +29,19 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
     (void)message;
     if (!incoming)
         return 0;
+    if (seat->finished)
+        TAILQ_REMOVE(&seat->cell->finished, seat, link);
+    seat->finished = seat->shakes = false;
     stats_add(stats, STATS_TLS_HANDSHAKES, 1);
     stats_add(stats, STATS_TLS_RESUMED, gnutls_session_is_resumed(session) != 0);
     seat->guest->greeted(seat->guest);
     return 0;
 }
 
-/* Without memory the session keeps what the library gave it, which has no certificate, and so its
+/* While a handshake waits for its peer, the library would run it again and again, so it rests after
+ * each step of it.
+ *
+ * Without memory the session keeps what the library gave it, which has no certificate, and so its
  * handshake fails. */
 void cell_tls_begin(struct cell_seat *seat)
 {
@@ -43,6 +49,8 @@ void cell_tls_begin(struct cell_seat *seat)
 
     gnutls_db_set_ptr(session, seat);
     tls_set_apply(seat->tls, session, on_finished);
+    seat->shakes = true;
+    cell_rest_after_run(seat);
 }
 
 /* The library asks for a certificate to begin with.  Sessions have their credentials from

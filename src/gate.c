@@ -482,7 +482,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     bool may_grow = (what & EV_CLOSED) == 0;
 
     (void)fd;
-    if (visitor->place == INSIDE || visitor->place == SHAKING)
+    if (visitor->place == SHAKING)
+        gate_shake_on(visitor);
+    else if (visitor->place == INSIDE)
         visitor->stirred = true; /* a piece of a body, mostly */
     else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
         look(visitor, may_grow);
@@ -490,7 +492,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* Most heads are there whole when the socket is, and many connections are used once: only the
  * others are worth an event. */
-static void watch(struct visitor *visitor)
+void gate_watch(struct visitor *visitor)
 {
     event_assign(&visitor->readable, worker_base(visitor->gate->worker), visitor->fd,
                  EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
@@ -505,13 +507,17 @@ static void on_rest(struct cell_guest *guest)
 {
     struct visitor *visitor = (struct visitor *)(void *)guest;
 
+    if (visitor->place == SHAKING) {
+        gate_on_waiting(visitor);
+        return;
+    }
     gate_move_to(visitor, RESTING);
     if (visitor->gate->closing)
         gate_drop(visitor);
     else if (visitor->tls && cell_has_pending(guest))
         cell_go_on(guest);
     else if (!visitor->watched)
-        watch(visitor);
+        gate_watch(visitor);
     else if (visitor->stirred)
         look(visitor, true);
 }
@@ -563,7 +569,7 @@ static bool look_at_arrived(struct worker_job *job)
         TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
         visitor->arrived = false;
         if (visitor->proxied || look(visitor, true))
-            watch(visitor);
+            gate_watch(visitor);
     }
     return !TAILQ_EMPTY(&gate->arrived);
 }

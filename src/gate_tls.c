@@ -155,6 +155,26 @@ static bool greet_some(struct worker_job *job)
     return false;
 }
 
+void gate_shake_on(struct visitor *visitor)
+{
+    visitor->stirred = !visitor->waits;
+    if (!visitor->waits)
+        return;
+    visitor->waits = false;
+    cell_go_on(&visitor->guest);
+}
+
+void gate_on_waiting(struct visitor *visitor)
+{
+    visitor->waits = true;
+    if (visitor->gate->closing)
+        gate_drop(visitor);
+    else if (!visitor->watched)
+        gate_watch(visitor);
+    else if (visitor->stirred)
+        gate_shake_on(visitor);
+}
+
 void gate_on_greeted(struct cell_guest *guest)
 {
     struct visitor *visitor = (struct visitor *)(void *)guest;

@@ -19,32 +19,35 @@
 struct again {
     FILE *to;
     const char *end; /* of the line before, where the library has it */
-    bool is_plain;   /* each header so far was one line, between two CRLF */
+    bool is_plain;   /* nothing but line ends is between the parts so far */
 };
 
-static bool is_among(char c, const char *set, size_t set_n)
+/* The library reads in one buffer, and puts NUL for each byte of a line end.  From 1.0 on it refuses
+ * NUL that was sent, and puts more of them for blanks in front of a line end. */
+static bool is_line_end(const char *from, const char *to)
 {
-    return memchr(set, c, set_n) != NULL;
+    if ((uintptr_t)to < (uintptr_t)from + 2)
+        return false;
+#if MHD_VERSION >= 0x01000000
+    while (to - from > 2 && (*from == '\0' || *from == ' ' || *from == '\t'))
+        from++;
+#endif
+    return to == from + 2;
 }
 
-/* Whether there is nothing but these bytes from one place to another in the library's buffer. */
-static bool only(const char *from, const char *to, const char *set, size_t set_n)
+static bool are_blanks(const char *from, const char *to)
 {
-    while (from < to && is_among(*from, set, set_n))
+    while (from < to && (*from == ' ' || *from == '\t'))
         from++;
     return from == to;
 }
 
-/* The library reads in one buffer and puts NUL where names and values end.  A line that is folded
- * it joins to the name of the one before, and moves both. */
+/* A line that is folded is joined to the name of the one before, and both are moved. */
 static bool stands_plainly(const struct again *again, const char *name, size_t name_n,
                            const char *value)
 {
-    static const char ends[] = {'\0', '\r', '\n', ' ', '\t'};
-
-    return (uintptr_t)name >= (uintptr_t)again->end + 2 &&
-           only(again->end, name, ends, sizeof(ends)) &&
-           (uintptr_t)value > (uintptr_t)name + name_n && only(name + name_n + 1, value, " \t", 2);
+    return is_line_end(again->end, name) && (uintptr_t)value > (uintptr_t)name + name_n &&
+           are_blanks(name + name_n + 1, value);
 }
 
 static enum MHD_Result write_header(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -65,6 +68,18 @@ static enum MHD_Result write_header(void *cls, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
+/* Method, target and version stand side by side, and the head ends with an empty line. */
+static bool is_whole(const struct request *request, const struct again *again, const char *method,
+                     const char *target, const char *version)
+{
+    size_t head_n = MHD_get_connection_info(request->connection,
+                                            MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+                        ->header_size;
+
+    return again->is_plain && method + strlen(method) + 1 + strlen(target) + 1 == version &&
+           is_line_end(again->end, method + head_n - 2);
+}
+
 /* The caller's to free(); NULL when out of memory. */
 static char *write_again(struct request *request, const char *method, const char *version,
                          bool *ret_is_plain, size_t *ret_n)
@@ -77,10 +92,10 @@ static char *write_again(struct request *request, const char *method, const char
         fprintf(again.to, "%s %s %s\r\n", method, target, version);
         MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, write_header, &again);
         fputs("\r\n", again.to);
+        *ret_is_plain = is_whole(request, &again, method, target, version);
     }
     bool is_written = again.to != NULL && fclose(again.to) == 0 && target != NULL;
     free(target);
-    *ret_is_plain = again.is_plain;
     if (is_written)
         return text;
     free(text);
@@ -115,9 +130,9 @@ static int refuse(struct request *request, const struct http_head *head)
 int request_check_head(struct request *request, const char *method, const char *version)
 {
     struct http_head head = {
-        .status = 400, .why = "has a folded line, or one that does not end in CRLF"};
+        .status = 400, .why = "has parts that are not parted as HTTP has it"};
     enum http_head_verdict verdict = HTTP_HEAD_BAD;
-    bool is_plain;
+    bool is_plain = false;
     size_t text_n;
     char *text = write_again(request, method, version, &is_plain, &text_n);
 
