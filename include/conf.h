@@ -133,7 +133,7 @@ void conf_free(struct conf *conf);
 int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error);
 
 /* Apply every BUGLE_SECTION_KEY of the environment; a BUGLE_ name that no row has is an error,
- * except BUGLE_CONFIG, BUGLE_URL and BUGLE_TOKEN.  Begins a source. */
+ * except BUGLE_CONFIG, BUGLE_URL, BUGLE_TOKEN and BUGLE_CA.  Begins a source. */
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
 
 /* Apply `section.key=value`, as --set gives it.  A list is replaced by the first value each
