@@ -57,8 +57,10 @@ bool cell_leave_seat(struct cell_seat *seat)
 /* The walk through the library that resumes it may be still to come. */
 static bool is_suspended(const struct cell_seat *seat)
 {
-    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED)
-               ->suspended != MHD_NO;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+
+    return info->suspended != MHD_NO;
 }
 
 static void rest(struct cell_seat *seat)
@@ -72,7 +74,7 @@ static void rest(struct cell_seat *seat)
     seat->guest->rests(seat->guest);
 }
 
-/* An answer of the first call ends its connection, so what is finished and still there has a guest. */
+/* An answer of the first call ends its connection: what is finished and still there has a guest. */
 void cell_rest_finished(struct cell *cell)
 {
     struct cell_seat *seat = TAILQ_FIRST(&cell->finished);

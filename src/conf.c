@@ -346,7 +346,8 @@ const char *conf_next_restart(const struct conf *before, const struct conf *afte
 
     while ((row = conf_row_at(*index)) != NULL) {
         (*index)++;
-        if (row->reload == CONF_RESTART && !is_same(row, value_of(before, row), value_of(after, row)))
+        if (row->reload == CONF_RESTART &&
+            !is_same(row, value_of(before, row), value_of(after, row)))
             return row->name;
     }
     return NULL;

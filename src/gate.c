@@ -457,7 +457,8 @@ static bool look(struct visitor *visitor, bool may_grow)
 
     visitor->stirred = false;
     if (n <= 0)
-        return gate_see_nothing(visitor, n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+        return gate_see_nothing(visitor,
+                                n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
     if (may_grow && !has_news(visitor, (size_t)n))
         return true;
     switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What server.c shares with server_handover.c and server_tls.c: the struct, and what they need of
- * each other. */
+/* What the files of the server share: the struct, and what they need of each other. */
 #ifndef BUGLE_SERVER_INTERNAL_H
 #define BUGLE_SERVER_INTERNAL_H
 
@@ -68,6 +67,9 @@ struct farewell {
 
 /* server.c */
 
+/* For what must reach a worker: without a few bytes for it there is no way on. */
+void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg);
+
 /* Call it on every worker, with its farewell. */
 void server_post_to_all(struct server *server, void (*call)(void *arg));
 
@@ -76,6 +78,12 @@ void server_drain(struct server *server, int64_t until_ms);
 
 /* As at SIGTERM. */
 void server_stop(struct server *server, const char *why);
+
+/* server_reload.c */
+
+/* SIGHUP: read the settings again.  What is wrong with them is told in the log, and then nothing
+ * has changed. */
+void server_reload(struct server *server);
 
 /* server_tls.c */
 

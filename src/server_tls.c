@@ -65,8 +65,7 @@ static void deliver(struct service *service, struct tls_set *set)
     if (delivery == NULL)
         log_abort_without_memory("server");
     *delivery = (struct delivery){service, tls_set_ref(set)};
-    if (worker_post(service->worker, take_set, delivery) != 0)
-        log_abort_without_memory("server");
+    server_post_to(service->worker, take_set, delivery);
 }
 
 void server_use_tls(struct server *server, struct tls_set *set)
