@@ -126,8 +126,8 @@ int cell_take_back(struct cell_guest *guest);
 /* Of a TLS guest that rests: whether a part of the next request was read with the last one. */
 bool cell_has_pending(const struct cell_guest *guest);
 
-/* From now on handshakes use this set, whose reference it takes: NULL for none.  Worker's thread, or
- * before it starts. */
+/* From now on handshakes use this set, whose reference it takes: NULL for none.  Worker's thread,
+ * or before it starts. */
 void cells_set_tls(struct cells *cells, struct tls_set *tls);
 
 /* The session of a TLS connection; NULL without TLS. */
@@ -142,8 +142,8 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest);
 /*
  * Whether the request that the library begins on this connection is the one whose head was
  * checked, and not something that it had read beyond the end of the last one.  Inside TLS nobody
- * has checked the head, and only the latter is told.  Once a request, in its first call.  `*ret_guest`
- * is NULL for a connection without one.
+ * has checked the head, and only the latter is told.  Once a request, in its first call.
+ * `*ret_guest` is NULL for a connection without one.
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
 

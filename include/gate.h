@@ -45,8 +45,8 @@ void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address
 
 /* The same for a connection that begins with a TLS handshake, behind its PROXY header if it is
  * `proxied`.  It waits here until the client's hello is there, and then goes to a cell for TLS; one
- * deadline covers hello, handshake and first head.  Later heads are for the cell to read and for the
- * handler to check, under the same deadlines as others. */
+ * deadline covers hello, handshake and first head.  Later heads are for the cell to read and for
+ * the handler to check, under the same deadlines as others. */
 void gate_take_tls(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n,
                    bool proxied);
 

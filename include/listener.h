@@ -43,8 +43,8 @@ struct listener_sink {
 };
 
 /*
- * Open every address of server.listen and tls.listen, or take it from `inherited`.  Borrows all it is given;
- * `stats` is the main thread's block.
+ * Open every address of server.listen and tls.listen, or take it from `inherited`.  Borrows all it
+ * is given; `stats` is the main thread's block.
  *
  * Returns NULL with one line for the operator in `ret_error` when an address cannot be had.
  */

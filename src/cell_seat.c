@@ -57,8 +57,8 @@ bool cell_leave_seat(struct cell_seat *seat)
 /* The walk through the library that resumes it may be still to come. */
 static bool is_suspended(const struct cell_seat *seat)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
 
     return info->suspended != MHD_NO;
 }
@@ -173,4 +173,3 @@ bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest
         seat->expected = false;
     return expected;
 }
-

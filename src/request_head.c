@@ -22,8 +22,8 @@ struct again {
     bool is_plain;   /* nothing but line ends is between the parts so far */
 };
 
-/* The library reads in one buffer, and puts NUL for each byte of a line end.  From 1.0 on it refuses
- * NUL that was sent, and puts more of them for blanks in front of a line end. */
+/* The library reads in one buffer, and puts NUL for each byte of a line end.  From 1.0 on it
+ * refuses NUL that was sent, and puts more of them for blanks in front of a line end. */
 static bool is_line_end(const char *from, const char *to)
 {
     if ((uintptr_t)to < (uintptr_t)from + 2)
@@ -72,9 +72,9 @@ static enum MHD_Result write_header(void *cls, enum MHD_ValueKind kind, const ch
 static bool is_whole(const struct request *request, const struct again *again, const char *method,
                      const char *target, const char *version)
 {
-    size_t head_n = MHD_get_connection_info(request->connection,
-                                            MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
-                        ->header_size;
+    size_t head_n =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+            ->header_size;
 
     return again->is_plain && method + strlen(method) + 1 + strlen(target) + 1 == version &&
            is_line_end(again->end, method + head_n - 2);
@@ -129,8 +129,7 @@ static int refuse(struct request *request, const struct http_head *head)
 
 int request_check_head(struct request *request, const char *method, const char *version)
 {
-    struct http_head head = {
-        .status = 400, .why = "has parts that are not parted as HTTP has it"};
+    struct http_head head = {.status = 400, .why = "has parts that are not parted as HTTP has it"};
     enum http_head_verdict verdict = HTTP_HEAD_BAD;
     bool is_plain = false;
     size_t text_n;

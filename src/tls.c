@@ -65,8 +65,7 @@ static int read_text(const char *setting, const char *path, gnutls_datum_t *ret_
 
     if (result == GNUTLS_E_SUCCESS)
         return 0;
-    return refuse(ret_error, setting, path,
-                  errno != 0 ? strerror(errno) : gnutls_strerror(result));
+    return refuse(ret_error, setting, path, errno != 0 ? strerror(errno) : gnutls_strerror(result));
 }
 
 static void free_list(gnutls_x509_crt_t *list, unsigned list_n)

@@ -70,11 +70,11 @@ if try_build build --enable-werror; then
 fi
 if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
     units build-address
-    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not test_page and not test_auth_browser'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not test_page and not test_auth_browser and not test_tls_browser'" 3
 fi
 if try_build build-thread --enable-werror --enable-sanitizer=thread; then
     units build-thread
-    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not test_page and not test_auth_browser'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not test_page and not test_auth_browser and not test_tls_browser'" 3
 fi
 
 echo

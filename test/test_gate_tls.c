@@ -223,8 +223,11 @@ static void what_is_no_hello_is_refused(void **state)
         const char *bytes;
         size_t n;
         bool is_told;
-    } rows[] = {{"\0\0\0\0", 4, false}, {"\x16\x02", 2, false}, {"\x16\x03\x01\0\x05\x02", 6, false},
-                {"\x16\x03\x01\0\0", 5, false}, {"GET / HTTP/1.1\r\n", 16, true}};
+    } rows[] = {{"\0\0\0\0", 4, false},
+                {"\x16\x02", 2, false},
+                {"\x16\x03\x01\0\x05\x02", 6, false},
+                {"\x16\x03\x01\0\0", 5, false},
+                {"GET / HTTP/1.1\r\n", 16, true}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

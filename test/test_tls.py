@@ -17,9 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+import test_handover
 import test_smuggling
 import wire
 from conftest import free_port
+from test_handover import make, manager  # noqa: F401
 
 HANDSHAKE = b"\x16\x03\x01"
 PEM = serialization.Encoding.PEM
@@ -651,3 +653,78 @@ def test_a_certificate_for_each_name(gateway_factory, pairs, tmp_path):
     context = context_of(other, ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
     assert both.request("GET", "/healthz", context=context).status == 200
+
+
+# the tools, and processes that follow each other
+
+
+def test_shell_tools(secure, bugle):
+    where = ("--url", secure.url)
+    done = bugle("publish", *where, "--ca", secure.pair.certificate, "--topic", "a", "hello")
+    assert done.returncode == 0, done
+    done = bugle("subscribe", *where, "--since", "earliest", "--count", 1, "--json", "a",
+                 env={"BUGLE_CA": str(secure.pair.certificate)})
+    assert json.loads(done.stdout)["data"] == "hello", done
+    done = bugle("publish", *where, "--topic", "a", "unseen")
+    assert done.returncode == 1 and "certificate" in done.stderr.lower(), done
+    done = bugle("publish", *where, "--ca", "/nowhere", "--topic", "a", "unseen")
+    assert done.returncode == 1 and "CA cert" in done.stderr, done
+
+
+def listening_inodes(*ports):
+    """Of the sockets that listen at these ports of 127.0.0.1."""
+    rows = [line.split() for line in open("/proc/net/tcp")][1:]
+    wanted = {f"0100007F:{port:04X}": port for port in ports}
+    return {wanted[row[1]]: row[9] for row in rows if row[1] in wanted and row[3] == "0A"}
+
+
+def test_a_process_that_takes_over_has_the_sockets(make, pairs):
+    """The very same ones, so nobody is refused; a stream inside TLS resumes there."""
+    secure = Secure(make, pairs[0])
+    stream = secure.stream("a")
+    first = secure.plain.push({"topic": "a", "data": "1"})["id"]
+    assert stream.next_event().id == first
+    before = listening_inodes(secure.port, secure.plain.port)
+    assert len(before) == 2
+    secure.plain._drop_control()
+    old = test_handover.take_over(secure.plain)
+    assert listening_inodes(secure.port, secure.plain.port) == before
+    stream.read_to_end()
+    second = secure.request("POST", "/api/push?topic=a", body=b"2").json()["id"]
+    again = secure.stream("a", resume=first)
+    assert again.next_event().id == second
+    test_handover.leaves(old, secure.plain)
+
+
+def test_a_service_manager_may_open_the_sockets(make, manager, pairs):
+    """They are told by their address."""
+    gateway = make(start=False, settings={"tls.listen": f"127.0.0.1:{manager.port}",
+                                          **pairs[0].settings()})
+    plain = gateway.address
+    with gateway.log_path.open("ab") as log:
+        gateway.process = subprocess.Popen(
+            manager.command(gateway), env=gateway.env, cwd=gateway.folder,
+            pass_fds=[manager.listening.fileno()], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log)
+    with SecureWire(("127.0.0.1", manager.port), context_of(pairs[0])) as connection:
+        connection.send(wire.request_bytes("GET", "/healthz"))
+        assert connection.read_response().status == 200
+    with wire.Wire(plain) as connection:
+        connection.send(wire.request_bytes("GET", "/healthz"))
+        assert connection.read_response().status == 200
+
+
+def test_proxy_protocol_comes_before_the_hello(gateway_factory, pairs):
+    port = free_port()
+    secure = Secure(gateway_factory, pairs[0], settings={
+        "tls.listen": f"127.0.0.1:{port}", "server.proxy_protocol": f"127.0.0.1:{port}",
+        "server.trusted_proxies": "127.0.0.1"})
+    client = ByHand(("127.0.0.1", port), secure.context)
+    client.wire.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 443\r\n")
+    client.finish(client.wire.send)
+    client.object.write(secure.bytes("GET", "/events?topic=a"))
+    client.wire.send(client.outgoing.read())
+    secure.plain.wait_stat("streams_open", 1)
+    (shown,) = secure.plain.request("GET", "/api/streams").json()["streams"]
+    assert shown["address"].startswith("192.0.2.7")
+    client.wire.close()
