@@ -60,7 +60,7 @@ static const char help_text[] =
     "                       http://127.0.0.1:8080\n"
     "  --token T            API key or JWT; default $BUGLE_TOKEN, which unlike a\n"
     "                       command line is not seen by others on this machine\n"
-    "  --ca FILE            certificates, in PEM form, by which to trust an https URL;\n"
+    "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
     "                       default $BUGLE_CA, or else those of the system\n"
     "  --header 'K: V'      send a header; may be repeated\n"
     "  --quiet              print no ids\n"
