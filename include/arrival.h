@@ -34,10 +34,10 @@ bool arrival_wants(void *arg);
  * Take a connected descriptor.  At a limit it is closed and counted, and when descriptors are
  * scarce, the worker with the most idle connections is asked to close the idlest.
  *
- * arg      struct arrivals, as for listener_sink
- * proxied  a PROXY header is to come first
+ * arg     struct arrivals, as for listener_sink
+ * layers  what is to come before HTTP
  */
 enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
-                                socklen_t address_n, bool proxied);
+                                socklen_t address_n, struct listener_layers layers);
 
 #endif

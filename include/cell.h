@@ -15,7 +15,8 @@
  * that the library does not read, and its guest is told.  Whoever owns the guest looks at the next
  * head while it is still in the kernel, and then lets the connection go on, or takes its
  * descriptor back.  So the library never reads a head that nobody has checked.  What it has read
- * beyond the end of a request is no request: see cell_is_expected().
+ * beyond the end of a request is no request: see cell_is_expected().  Inside TLS nobody can look:
+ * there it reads, under the deadline of whoever owns the guest, and its handler checks.
  *
  * Worker's thread throughout, but for cells_new() and cells_free().
  */
@@ -41,10 +42,13 @@ enum cell_kind {
     CELL_STREAM_LARGE, /* with a large one */
     CELL_API,          /* anything else with an ordinary head and a small body */
     CELL_API_LARGE,
+    CELL_TLS, /* anything inside TLS, where nobody knows before */
     CELL_KINDS,
 };
 
 struct MHD_Connection;
+struct tls_set;
+struct gnutls_session_int;
 struct cell;
 struct cells;
 
@@ -67,9 +71,13 @@ struct cell_waiter {
 
 /* The other side of a connection that is kept: who checks its heads.  Embedded by its owner. */
 struct cell_guest {
-    /* The owner's.  A request has been answered and the connection rests: not from inside the
-     * library, so anything may be done with it. */
+    /* The owner's.  A request has been answered and the connection rests, or a handshake waits for
+     * its peer: not from inside the library, so anything may be done with it. */
     void (*rests)(struct cell_guest *guest);
+    /* Of TLS only, both from inside the library, so that nothing may be done with the connection:
+     * the handshake is done; the first or next head is complete and its request begins. */
+    void (*greeted)(struct cell_guest *guest);
+    void (*begun)(struct cell_guest *guest);
     /* The connection ends, its descriptor is about to be closed; the guest is its owner's again. */
     void (*gone)(struct cell_guest *guest);
     struct http_head head;  /* of the request that is under way or comes next, without its path */
@@ -90,16 +98,21 @@ void cells_free(struct cells *cells);
  * guest   of a kind for requests: with the head that comes first; borrowed until `gone` is called.
  *         Of a kind for streams NULL: such a connection has one request and ends.
  *
+ * CELL_TLS runs the daemon at once, and so costs a handshake if the client has begun one: whoever
+ * adds does so a few at a time.
+ *
  * Takes the descriptor, also when it fails, and then `gone` has been called.  Returns 0, -ENOMEM,
  * -EMFILE or what else kept a new daemon from starting.
  */
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
               socklen_t address_n, struct cell_guest *guest);
 
-/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`. */
+/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`, or
+ * the next part of a handshake. */
 void cell_go_on(struct cell_guest *guest);
 
-/* Of a guest that rests and whose peer has sent nothing but its end: let the library see it. */
+/* Of a guest whose peer has sent nothing but its end, or whose descriptor was shut down: if it
+ * rests, let the library see it. */
 void cell_let_end(struct cell_guest *guest);
 
 /*
@@ -110,12 +123,27 @@ void cell_let_end(struct cell_guest *guest);
  */
 int cell_take_back(struct cell_guest *guest);
 
+/* Of a TLS guest that rests: whether a part of the next request was read with the last one. */
+bool cell_has_pending(const struct cell_guest *guest);
+
+/* From now on handshakes use this set, whose reference it takes: NULL for none.  Worker's thread,
+ * or before it starts. */
+void cells_set_tls(struct cells *cells, struct tls_set *tls);
+
+/* The session of a TLS connection; NULL without TLS. */
+struct gnutls_session_int *cell_session(struct MHD_Connection *connection);
+
+/* Of a TLS connection, in the first call of a request: the target as it was sent.  The caller's to
+ * free(); NULL when there was no memory for it. */
+char *cell_take_target(struct MHD_Connection *connection);
+
 enum cell_kind cell_kind_of(const struct cell_guest *guest);
 
 /*
  * Whether the request that the library begins on this connection is the one whose head was
- * checked, and not something that it had read beyond the end of the last one.  Once a request, in
- * its first call.  `*ret_guest` is NULL for a connection without one.
+ * checked, and not something that it had read beyond the end of the last one.  Inside TLS nobody
+ * has checked the head, and only the latter is told.  Once a request, in its first call.
+ * `*ret_guest` is NULL for a connection without one.
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
 

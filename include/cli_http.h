@@ -13,10 +13,11 @@
 
 #include "cli.h"
 
-/* What the options --url, --token and --header say.  All texts are borrowed. */
+/* What the options --url, --token, --ca and --header say.  All texts are borrowed. */
 struct cli_http_target {
     const char *url; /* http://HOST:PORT, with a path where the gateway sits under one */
     const char *token;
+    const char *ca; /* file of certificates to trust; NULL: the system's */
     struct cli_list headers; /* "Name: value" */
 };
 
@@ -32,7 +33,8 @@ struct cli_http {
     size_t answer_n;
 };
 
-/* The defaults: $BUGLE_URL or http://127.0.0.1:8080, $BUGLE_TOKEN or none. */
+/* The defaults: $BUGLE_URL or http://127.0.0.1:8080, $BUGLE_TOKEN or none, $BUGLE_CA
+ * or the certificates of the system. */
 struct cli_http_target cli_http_target_default(void);
 
 /*

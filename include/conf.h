@@ -98,6 +98,13 @@ struct conf {
         uint64_t ticket_life_ms;
     } auth;
     struct {
+        struct conf_list listen;      /* as server.listen, but for unix sockets */
+        struct conf_list certificate; /* files */
+        struct conf_list key;         /* files, in the same order */
+        char *priority;               /* for GnuTLS */
+        uint64_t handshake_timeout_ms;
+    } tls;
+    struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;
@@ -130,7 +137,7 @@ void conf_free(struct conf *conf);
 int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error);
 
 /* Apply every BUGLE_SECTION_KEY of the environment; a BUGLE_ name that no row has is an error,
- * except BUGLE_CONFIG, BUGLE_URL and BUGLE_TOKEN.  Begins a source. */
+ * except BUGLE_CONFIG, BUGLE_URL, BUGLE_TOKEN and BUGLE_CA.  Begins a source. */
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
 
 /* Apply `section.key=value`, as --set gives it.  A list is replaced by the first value each
@@ -161,7 +168,7 @@ uint64_t conf_memory_bytes(const struct conf *conf);
  * same events, so one counts. */
 uint64_t conf_shared_bytes(const struct conf *conf);
 
-/* Whether every listener is a loopback address or a unix socket. */
+/* Whether every listener, of both kinds, is a loopback address or a unix socket. */
 bool conf_is_loopback_only(const struct conf *conf);
 
 /* Without server.hosts: whether any name will do.  Not where the only protection is that the

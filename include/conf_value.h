@@ -30,8 +30,10 @@ char *conf_value_number_text(enum conf_type type, uint64_t number, char *to, siz
 /* Whether a value is free of control characters, which no setting needs and a log cannot bear. */
 bool conf_value_is_clean(const char *text);
 
-/* Whether an item of server.listen, or of auth.origins, has a form that can be used. */
+/* Whether an item of server.listen, of tls.listen, or of auth.origins, has a form that can be used.
+ */
 bool conf_value_is_listen(const char *item);
+bool conf_value_is_tls_listen(const char *item);
 bool conf_value_is_origin(const char *item);
 
 /* Whether an item of server.hosts has a form that can be used. */

@@ -15,6 +15,7 @@
 #ifndef BUGLE_GATE_H
 #define BUGLE_GATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -42,8 +43,15 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
 void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
                        socklen_t address_n);
 
-/* Close whose head has taken longer than limits.header_timeout, and what has rested longer than
- * limits.keepalive_timeout. */
+/* The same for a connection that begins with a TLS handshake, behind its PROXY header if it is
+ * `proxied`.  It waits here until the client's hello is there, and then goes to a cell for TLS; one
+ * deadline covers hello, handshake and first head.  Later heads are for the cell to read and for
+ * the handler to check, under the same deadlines as others. */
+void gate_take_tls(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n,
+                   bool proxied);
+
+/* Close whose head has taken longer than limits.header_timeout, whose handshake longer than
+ * tls.handshake_timeout, and what has rested longer than limits.keepalive_timeout. */
 void gate_tick(struct gate *gate, int64_t now_ms);
 
 /* Close all that waits or rests, and from now on what comes to do so.  What rests is suspended in
@@ -55,6 +63,9 @@ void gate_abort(struct gate *gate);
  * descriptors are wanted. */
 int64_t gate_since_ms(const struct gate *gate);
 void gate_crowd_out(struct gate *gate);
+
+/* Whether the library's largest pool has room for such a head and an answer. */
+bool gate_has_room_for(const struct http_head *head);
 
 /* Connections whose head is awaited or under way. */
 size_t gate_count(const struct gate *gate);

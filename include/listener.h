@@ -27,18 +27,24 @@ enum listener_room {
     LISTENER_NO_ROOM, /* it was closed */
 };
 
-/* Who takes a connection: called on the main thread, takes the descriptor.  `proxied`: its listener
- * is in server.proxy_protocol.  `wants` is asked before: false lets them wait a moment. */
+/* What comes on a connection before HTTP, by where it came in. */
+struct listener_layers {
+    bool proxied; /* a PROXY header: it is in server.proxy_protocol */
+    bool tls;     /* behind that, a handshake: it is in tls.listen */
+};
+
+/* Who takes a connection: called on the main thread, takes the descriptor.  `wants` is asked
+ * before: false lets them wait a moment. */
 struct listener_sink {
     bool (*wants)(void *arg);
     enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
-                               socklen_t address_n, bool proxied);
+                               socklen_t address_n, struct listener_layers layers);
     void *arg;
 };
 
 /*
- * Open every address of server.listen, or take it from `inherited`.  Borrows all it is given;
- * `stats` is the main thread's block.
+ * Open every address of server.listen and tls.listen, or take it from `inherited`.  Borrows all it
+ * is given; `stats` is the main thread's block.
  *
  * Returns NULL with one line for the operator in `ret_error` when an address cannot be had.
  */
@@ -60,13 +66,17 @@ void listener_leave(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);
 
-/* The listening sockets by index, each with its item of server.listen; NULL past the last. */
+/* The listening sockets by index, each with its name: the item of server.listen, or "tls:" and that
+ * of tls.listen.  NULL past the last. */
 const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,
                             bool *ret_kept);
 void listener_free(struct listener *listener); /* accepts NULL */
 
-/* The addresses as they came out (a port 0 has become a real one): "http://127.0.0.1:8080/" or
- * "unix:/path" by index, NULL past the last. */
+/* The addresses as they came out (a port 0 has become a real one): "http://127.0.0.1:8080/",
+ * "https://..." or "unix:/path" by index, NULL past the last. */
 const char *listener_url(const struct listener *listener, size_t index);
+
+/* How many there are. */
+size_t listener_count(const struct listener *listener);
 
 #endif

@@ -32,6 +32,7 @@ struct request {
     struct service *service;
     struct cell *cell;
     struct MHD_Connection *connection;
+    struct gnutls_session_int *session; /* of the connection; NULL: no TLS */
     const struct route *route; /* NULL until it is chosen */
     const char *path;          /* decoded, libmicrohttpd's */
     const char *tail;          /* what follows a route's prefix */
@@ -80,11 +81,17 @@ void request_free(struct request *request);
  *
  * REQUEST_UNSEEN  the library had read it together with the one before; nobody has checked it
  * REQUEST_OTHER   the library reads the head in another way than the gate did
+ * REQUEST_INSIDE  TLS: nobody has checked it, request_check_head() can
  *
  * Once, in the first call.
  */
-enum request_sight { REQUEST_SEEN, REQUEST_UNSEEN, REQUEST_OTHER };
+enum request_sight { REQUEST_SEEN, REQUEST_UNSEEN, REQUEST_OTHER, REQUEST_INSIDE };
 enum request_sight request_identify(struct request *request, const char *method);
+
+/* Check the head of a request inside TLS by the rules of http_head.h, as far as the library has left
+ * traces of it.  In the first call; returns -1 to go on, or, with the request refused, what the
+ * handler is to return.  Implemented in request_head.c. */
+int request_check_head(struct request *request, const char *method, const char *version);
 
 /* The one header of this name, NULL when there is none. */
 const char *request_header(const struct request *request, const char *name);

@@ -29,8 +29,17 @@
         "sockets closed: no PROXY header, or of somebody not trusted")                             \
     row(ACCEPT_WAITS, accept_waits, false, "times accepting waited for limits.accept_rate")        \
     row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
-    row(HEADS_REFUSED, heads_refused, false, "request heads refused before the HTTP library")      \
+    row(HEADS_REFUSED, heads_refused, false, "request heads refused as unsound")      \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
+    row(TLS_HELLOS_REFUSED, tls_hellos_refused, false, "sockets of tls.listen that spoke no TLS")  \
+    row(TLS_HANDSHAKES_BEGUN, tls_handshakes_begun, false, "TLS handshakes begun")                 \
+    row(TLS_HANDSHAKES, tls_handshakes, false, "of them, those that were done")                    \
+    row(TLS_RESUMED, tls_resumed, false, "of these, resumptions of an earlier session")            \
+    row(TLS_HANDSHAKES_FAILED, tls_handshakes_failed, false, "TLS handshakes broken off")          \
+    row(TLS_HANDSHAKES_TIMED_OUT, tls_handshakes_timed_out, false,                                 \
+        "sockets closed at tls.handshake_timeout")                                                 \
+    row(TLS_CERTIFICATE_EXPIRES, tls_certificate_expires, true,                                    \
+        "when the first certificate ends, in seconds since 1970")                                  \
     row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false, "kept connections that rested too long") \
     row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
     row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \

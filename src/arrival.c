@@ -35,7 +35,7 @@ static uint64_t connections_open(const struct service_shared *shared)
 struct arrival {
     struct service *service;
     int fd;
-    bool proxied;
+    struct listener_layers layers;
     socklen_t address_n;
     struct sockaddr_storage address;
 };
@@ -47,7 +47,9 @@ static void enter_gate(void *arg)
     const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
     struct gate *gate = arrival->service->gate;
 
-    if (arrival->proxied)
+    if (arrival->layers.tls)
+        gate_take_tls(gate, arrival->fd, address, arrival->address_n, arrival->layers.proxied);
+    else if (arrival->layers.proxied)
         gate_take_proxied(gate, arrival->fd, address, arrival->address_n);
     else
         gate_take(gate, arrival->fd, address, arrival->address_n);
@@ -55,7 +57,7 @@ static void enter_gate(void *arg)
 }
 
 static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *address,
-                      socklen_t address_n, bool proxied)
+                      socklen_t address_n, struct listener_layers layers)
 {
     struct arrival *arrival = calloc(1, sizeof(*arrival));
 
@@ -63,7 +65,7 @@ static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *
         return false;
     arrival->service = least_loaded(arrivals->shared);
     arrival->fd = fd;
-    arrival->proxied = proxied;
+    arrival->layers = layers;
     arrival->address_n = address_n;
     memcpy(&arrival->address, address, address_n);
     worker_load_add(arrival->service->worker, 1);
@@ -193,18 +195,18 @@ bool arrival_wants(void *arg)
 }
 
 enum listener_room arrival_take(void *arg, int fd, const struct sockaddr *address,
-                                socklen_t address_n, bool proxied)
+                                socklen_t address_n, struct listener_layers layers)
 {
     struct arrivals *arrivals = arg;
     struct peer peer;
 
     peer_from_sockaddr(address, &peer);
-    if (!may_come(arrivals, &peer, proxied)) {
+    if (!may_come(arrivals, &peer, layers.proxied)) {
         close(fd);
         return LISTENER_ROOM;
     }
     enum listener_room room = find_room(arrivals, fd);
-    if (room != LISTENER_NO_ROOM && hand_over(arrivals, fd, address, address_n, proxied))
+    if (room != LISTENER_NO_ROOM && hand_over(arrivals, fd, address, address_n, layers))
         return room;
     stats_add(arrivals->stats, STATS_CONNECTIONS_SHED, room == LISTENER_NO_ROOM);
     admission_drop_connection(arrivals->shared->admission, &peer);

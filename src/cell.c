@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Small HTTP daemons.  See cell.h. */
 #include "config.h"
-#include "cell.h"
+#include "cell_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,50 +28,10 @@
 /* What a connection costs beside its pool: the library's struct and response, and ours. */
 #define CONNECTION_STREAM_BYTES 2560
 #define CONNECTION_API_BYTES 1536
+/* And its session with GnuTLS, with a record that waits to be sent: doc/design, "TLS". */
+#define CONNECTION_TLS_BYTES 28672
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
-
-/* A kept connection as its cell sees it. */
-struct cell_seat {
-    struct cell_waiter waiter; /* while it rests */
-    struct cell *cell;
-    struct cell_guest *guest; /* NULL: it has left */
-    bool is_taken_back;       /* with the descriptor */
-    bool expected;            /* the head that comes next has been checked */
-    bool finished;            /* in the cell's list */
-    TAILQ_ENTRY(cell_seat) link;
-};
-
-struct cell {
-    struct stream_host host;
-    struct worker_job jobs[WORKER_CLASSES];
-    struct cells *cells;
-    enum cell_kind kind;
-    struct MHD_Daemon *daemon;
-    struct event *readable; /* the daemon's epoll descriptor */
-    struct event *timer;
-    unsigned connections_n;
-    unsigned started;                  /* connections ever, to tell how far an addition got */
-    size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
-    bool running;
-    bool listed; /* in one of the lists of `cells` */
-    STAILQ_HEAD(, cell_waiter) answered;
-    TAILQ_HEAD(, cell_seat) finished; /* since the daemon was run */
-    struct cell_seat *arriving;       /* of the connection that is being added */
-    TAILQ_ENTRY(cell) link;
-};
-
-struct cells {
-    struct worker *worker;
-    struct streams *streams;
-    struct cell_handler handler;
-    TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
-    struct cell_list full[CELL_KINDS];
-    size_t connections_n;
-    size_t suspended_n;
-    int descriptors_end;
-    int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
-};
 
 static bool is_for_streams(enum cell_kind kind)
 {
@@ -81,7 +40,7 @@ static bool is_for_streams(enum cell_kind kind)
 
 static bool is_large(enum cell_kind kind)
 {
-    return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE;
+    return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE || kind == CELL_TLS;
 }
 
 /* ---- running ---- */
@@ -101,19 +60,6 @@ static void arm_timer(struct cell *cell)
     evtimer_add(cell->timer, &wait);
 }
 
-/* Before its daemon is run again, and so before the library reads on. */
-static void rest_finished(struct cell *cell)
-{
-    struct cell_seat *seat;
-
-    while ((seat = TAILQ_FIRST(&cell->finished)) != NULL) {
-        TAILQ_REMOVE(&cell->finished, seat, link);
-        seat->finished = false;
-        cell_suspend(cell, &seat->waiter, seat->waiter.connection);
-        seat->guest->rests(seat->guest);
-    }
-}
-
 /* Returns whether the daemon has more to do at once. */
 static bool run_passes(struct cell *cell, int passes)
 {
@@ -124,7 +70,7 @@ static bool run_passes(struct cell *cell, int passes)
     cell->running = true;
     for (int pass = 0; more && pass < passes; pass++) {
         MHD_run(cell->daemon);
-        rest_finished(cell);
+        cell_rest_finished(cell);
         more = MHD_get_timeout(cell->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
     }
     cell->running = false;
@@ -245,26 +191,17 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                                          upload, upload_n, context);
 }
 
-static struct cell_seat *seat_of(struct MHD_Connection *connection)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-    return info != NULL ? info->socket_context : NULL;
-}
-
 /* Whether the connection is kept shows only when the run is over: if not it is closed by then. */
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
     struct cell *cell = cls;
-    struct cell_seat *seat = seat_of(connection);
+    struct cell_seat *seat = cell_seat_of(connection);
 
     cell->cells->handler.completed(cell, connection, context);
     if (seat == NULL || seat->finished || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
-    seat->finished = true;
-    TAILQ_INSERT_TAIL(&cell->finished, seat, link);
+    cell_rest_after_run(seat);
 }
 
 static struct cell_list *list_of(struct cell *cell)
@@ -283,6 +220,8 @@ static size_t pool_bytes_of(enum cell_kind kind)
 
 static size_t connection_bytes(enum cell_kind kind)
 {
+    if (kind == CELL_TLS)
+        return pool_bytes_of(kind) + CONNECTION_STREAM_BYTES + CONNECTION_TLS_BYTES;
     return pool_bytes_of(kind) +
            (is_for_streams(kind) ? CONNECTION_STREAM_BYTES : CONNECTION_API_BYTES);
 }
@@ -305,33 +244,16 @@ static void count_off(struct cells *cells, const struct sockaddr *address)
     cells->handler.closed(cells->handler.arg, address);
 }
 
-static void tell_gone(struct cell_guest *guest)
-{
-    if (guest == NULL)
-        return;
-    guest->seat = NULL;
-    guest->gone(guest);
-}
-
-/* Returns whether the descriptor goes with it. */
-static bool leave_seat(struct cell_seat *seat)
-{
-    bool is_taken_back = seat->is_taken_back;
-
-    if (seat->finished)
-        TAILQ_REMOVE(&seat->cell->finished, seat, link);
-    tell_gone(seat->guest);
-    free(seat);
-    return !is_taken_back;
-}
-
 static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
 {
     cell->started++;
     count_connection(cell, 1);
     *socket_context = cell->arriving;
-    if (cell->arriving != NULL)
-        cell->arriving->waiter.connection = connection;
+    if (cell->arriving == NULL)
+        return;
+    cell->arriving->waiter.connection = connection;
+    if (cell->kind == CELL_TLS)
+        cell_tls_begin(cell->arriving);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
@@ -345,7 +267,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         return;
     }
     count_connection(cell, -1);
-    if (*socket_context != NULL && !leave_seat(*socket_context))
+    if (*socket_context != NULL && !cell_leave_seat(*socket_context))
         return;
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     count_off(cell->cells, info != NULL ? info->client_addr : NULL);
@@ -365,6 +287,8 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     cell->host.backstop_s = timeout_s;
     size_t pool_bytes = pool_bytes_of(cell->kind);
 
+    if (cell->kind == CELL_TLS)
+        return cell_tls_start(cell, pool_bytes, timeout_s, on_request, on_completed, on_connection);
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,
                             0, NULL, NULL, on_request, cell,                   /**/
@@ -504,22 +428,9 @@ void cells_free(struct cells *cells)
     if (cells == NULL)
         return;
     cells_abort(cells);
+    tls_set_unref(cells->tls);
     close(cells->ended_fd);
     free(cells);
-}
-
-static int take_seat(struct cell *cell, struct cell_guest *guest)
-{
-    struct cell_seat *seat = calloc(1, sizeof(*seat));
-
-    if (seat == NULL)
-        return -ENOMEM;
-    seat->cell = cell;
-    seat->guest = guest;
-    seat->expected = true;
-    guest->seat = seat;
-    cell->arriving = seat;
-    return 0;
 }
 
 static int add_connection(struct cell *cell, int fd, const struct sockaddr *address,
@@ -530,7 +441,7 @@ static int add_connection(struct cell *cell, int fd, const struct sockaddr *addr
 
     /* it closed the descriptor, and told on_connection() only if it had got that far */
     if (result != 0 && started == cell->started &&
-        (cell->arriving == NULL || leave_seat(cell->arriving)))
+        (cell->arriving == NULL || cell_leave_seat(cell->arriving)))
         count_off(cell->cells, address);
     cell->arriving = NULL;
     return result;
@@ -543,88 +454,30 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
     int result = cell == NULL ? open_cell(cells, kind, &cell) : 0;
 
     if (result == 0 && guest != NULL)
-        result = take_seat(cell, guest);
+        result = cell_take_seat(cell, guest);
     if (result != 0) {
         close(fd);
         count_off(cells, address);
-        tell_gone(guest);
+        cell_tell_gone(guest);
         return result;
     }
     result = add_connection(cell, fd, address, address_n);
-    if (result == 0)
+    if (result == 0 && kind == CELL_TLS)
+        run_daemon(cell); /* the handshake, which is paced by who adds */
+    else if (result == 0)
         worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
     return result;
+}
+
+void cells_set_tls(struct cells *cells, struct tls_set *tls)
+{
+    tls_set_unref(cells->tls);
+    cells->tls = tls;
 }
 
 void cells_set_descriptors_end(struct cells *cells, int end)
 {
     cells->descriptors_end = end;
-}
-
-/* ---- connections that rest ---- */
-
-static void go_on(struct cell_seat *seat, bool expected)
-{
-    seat->expected = expected;
-    cell_answer(seat->cell, &seat->waiter);
-}
-
-void cell_go_on(struct cell_guest *guest)
-{
-    go_on(guest->seat, true);
-}
-
-void cell_let_end(struct cell_guest *guest)
-{
-    go_on(guest->seat, false);
-}
-
-static int descriptor_of(const struct cell_seat *seat)
-{
-    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_FD)
-        ->connect_fd;
-}
-
-/* The library cannot be asked to part with a descriptor.  But a suspended connection is in no
- * epoll set, so under its number there can be another socket, one that has ended, when it looks
- * again. */
-int cell_take_back(struct cell_guest *guest)
-{
-    struct cell_seat *seat = guest->seat;
-    int fd = descriptor_of(seat);
-    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-    if (taken >= seat->cell->cells->descriptors_end) {
-        close(taken);
-        taken = -1;
-    }
-    if (taken >= 0 && dup3(seat->cell->cells->ended_fd, fd, O_CLOEXEC) < 0) {
-        close(taken);
-        taken = -1;
-    }
-    if (taken < 0)
-        shutdown(fd, SHUT_RDWR);
-    seat->guest = NULL;
-    seat->is_taken_back = taken >= 0;
-    guest->seat = NULL;
-    go_on(seat, false);
-    return taken >= 0 ? taken : -EMFILE;
-}
-
-enum cell_kind cell_kind_of(const struct cell_guest *guest)
-{
-    return guest->seat->cell->kind;
-}
-
-bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest)
-{
-    struct cell_seat *seat = seat_of(connection);
-    bool expected = seat == NULL || seat->expected;
-
-    *ret_guest = seat != NULL ? seat->guest : NULL;
-    if (seat != NULL)
-        seat->expected = false;
-    return expected;
 }
 
 void cells_tick(struct cells *cells)

@@ -43,6 +43,8 @@ static const char help_text[] =
     "                       http://127.0.0.1:8080\n"
     "  --token T            API key or JWT; default $BUGLE_TOKEN, which unlike a\n"
     "                       command line is not seen by others on this machine\n"
+    "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
+    "                       default $BUGLE_CA, or else those of the system\n"
     "  --header 'K: V'      send a header; may be repeated\n"
     "  -h, --help\n"
     "\n"
@@ -56,9 +58,10 @@ static const char help_text[] =
     "Example:\n"
     "  bugle backup /var/backups/bugle-$(date +%F).db\n";
 
-enum option_code { OPTION_FORCE = 256, OPTION_HEADER, OPTION_TOKEN, OPTION_URL };
+enum option_code { OPTION_CA = 256, OPTION_FORCE, OPTION_HEADER, OPTION_TOKEN, OPTION_URL };
 
 static const struct option long_options[] = {
+    {"ca", required_argument, NULL, OPTION_CA},
     {"force", no_argument, NULL, OPTION_FORCE},
     {"header", required_argument, NULL, OPTION_HEADER},
     {"help", no_argument, NULL, 'h'},
@@ -86,6 +89,9 @@ struct backup {
 static int take_option(struct backup *backup, int code, char **argv)
 {
     switch (code) {
+    case OPTION_CA:
+        backup->target.ca = optarg;
+        return CLI_FINE;
     case OPTION_FORCE:
         backup->force = true;
         return CLI_FINE;

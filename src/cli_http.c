@@ -26,9 +26,11 @@ struct cli_http_target cli_http_target_default(void)
 {
     const char *url = getenv("BUGLE_URL");
     const char *token = getenv("BUGLE_TOKEN");
+    const char *ca = getenv("BUGLE_CA");
     return (struct cli_http_target){
         .url = url && *url ? url : DEFAULT_URL,
         .token = token && *token ? token : NULL,
+        .ca = ca && *ca ? ca : NULL,
     };
 }
 
@@ -164,6 +166,8 @@ int cli_http_init(struct cli_http *http, const char *tool, const struct cli_http
     curl_easy_setopt(http->easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(http->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS_MAX);
+    if (target->ca)
+        curl_easy_setopt(http->easy, CURLOPT_CAINFO, target->ca);
     if (without_proxy)
         curl_easy_setopt(http->easy, CURLOPT_PROXY, "");
     return CLI_FINE;

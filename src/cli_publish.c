@@ -60,6 +60,8 @@ static const char help_text[] =
     "                       http://127.0.0.1:8080\n"
     "  --token T            API key or JWT; default $BUGLE_TOKEN, which unlike a\n"
     "                       command line is not seen by others on this machine\n"
+    "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
+    "                       default $BUGLE_CA, or else those of the system\n"
     "  --header 'K: V'      send a header; may be repeated\n"
     "  --quiet              print no ids\n"
     "  -h, --help\n"
@@ -84,6 +86,7 @@ struct options {
 
 enum option_code {
     OPTION_BATCH = 256,
+    OPTION_CA,
     OPTION_EPHEMERAL,
     OPTION_EVENT,
     OPTION_HEADER,
@@ -101,6 +104,7 @@ enum option_code {
 
 static const struct option long_options[] = {
     {"batch", required_argument, NULL, OPTION_BATCH},
+    {"ca", required_argument, NULL, OPTION_CA},
     {"ephemeral", no_argument, NULL, OPTION_EPHEMERAL},
     {"event", required_argument, NULL, OPTION_EVENT},
     {"header", required_argument, NULL, OPTION_HEADER},
@@ -143,6 +147,9 @@ static int take_option(struct options *options, int code, char **argv)
         return CLI_FINE;
     case OPTION_IDEMPOTENCY_KEY:
         options->post.key = optarg;
+        return CLI_FINE;
+    case OPTION_CA:
+        options->target.ca = optarg;
         return CLI_FINE;
     case OPTION_TOKEN:
         options->target.token = optarg;

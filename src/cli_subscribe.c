@@ -46,6 +46,8 @@ static const char help_text[] =
     "                       http://127.0.0.1:8080\n"
     "  --token T            API key or JWT; default $BUGLE_TOKEN, which unlike a\n"
     "                       command line is not seen by others on this machine\n"
+    "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
+    "                       default $BUGLE_CA, or else those of the system\n"
     "  --header 'K: V'      send a header; may be repeated\n"
     "  --heartbeat S        have a sign of life sent every S seconds, 3 to 60\n"
     "                       (default 15); connect again after three times as long\n"
@@ -66,7 +68,8 @@ static const char help_text[] =
     "  bugle subscribe --count 1 --event ready builds\n";
 
 enum option_code {
-    OPTION_COUNT = 256,
+    OPTION_CA = 256,
+    OPTION_COUNT,
     OPTION_EVENT,
     OPTION_HEADER,
     OPTION_HEARTBEAT,
@@ -82,6 +85,7 @@ enum option_code {
 };
 
 static const struct option long_options[] = {
+    {"ca", required_argument, NULL, OPTION_CA},
     {"count", required_argument, NULL, OPTION_COUNT},
     {"event", required_argument, NULL, OPTION_EVENT},
     {"header", required_argument, NULL, OPTION_HEADER},
@@ -124,6 +128,9 @@ static int take_option(struct cli_follow_options *options, bool *ret_help, int c
         return CLI_FINE;
     case OPTION_SINCE:
         options->since = optarg;
+        return CLI_FINE;
+    case OPTION_CA:
+        options->target.ca = optarg;
         return CLI_FINE;
     case OPTION_TOKEN:
         options->target.token = optarg;

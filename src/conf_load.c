@@ -28,7 +28,8 @@
 extern char **environ;
 
 /* Variables of the command line and its tools, which are no settings. */
-static const char *const other_variables[] = {"BUGLE_CONFIG", "BUGLE_URL", "BUGLE_TOKEN"};
+static const char *const other_variables[] = {"BUGLE_CONFIG", "BUGLE_URL", "BUGLE_TOKEN",
+                                              "BUGLE_CA"};
 
 struct loading {
     struct conf *conf;

@@ -151,6 +151,11 @@ bool conf_value_is_listen(const char *item)
            inet_pton(AF_INET, host, &address) == 1;
 }
 
+bool conf_value_is_tls_listen(const char *item)
+{
+    return strncmp(item, UNIX_PREFIX, strlen(UNIX_PREFIX)) != 0 && conf_value_is_listen(item);
+}
+
 bool conf_value_is_loopback(const char *item)
 {
     char host[INET6_ADDRSTRLEN];

@@ -59,6 +59,7 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
     TAILQ_INIT(&gate->heads);
     TAILQ_INIT(&gate->resting);
     TAILQ_INIT(&gate->arrived);
+    gate_init_tls(gate);
     return gate;
 }
 
@@ -66,7 +67,18 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
 
 static bool awaits_head(enum place place)
 {
-    return place == AT_DOOR || place == SPEAKING;
+    return place == AT_DOOR || place == SHAKING || place == SPEAKING;
+}
+
+static struct visitors *list_of(struct visitor *visitor)
+{
+    struct gate *gate = visitor->gate;
+
+    if (visitor->place == RESTING)
+        return &gate->resting;
+    if (!awaits_head(visitor->place))
+        return NULL;
+    return visitor->tls && visitor->place != SPEAKING ? &gate->greeting : &gate->heads;
 }
 
 /* How many are where this one is. */
@@ -95,10 +107,12 @@ static void leave_place(struct visitor *visitor)
     if (visitor->arrived)
         TAILQ_REMOVE(&visitor->gate->arrived, visitor, in_arrived);
     visitor->arrived = false;
-    if (awaits_head(visitor->place))
-        TAILQ_REMOVE(&visitor->gate->heads, visitor, link);
-    else if (visitor->place == RESTING)
-        TAILQ_REMOVE(&visitor->gate->resting, visitor, link);
+    if (visitor->said_hello)
+        TAILQ_REMOVE(&visitor->gate->hellos, visitor, in_arrived);
+    visitor->said_hello = false;
+    struct visitors *list = list_of(visitor);
+    if (list != NULL)
+        TAILQ_REMOVE(list, visitor, link);
 }
 
 static void enter_place(struct visitor *visitor, enum place place)
@@ -112,21 +126,22 @@ static void enter_place(struct visitor *visitor, enum place place)
     if (awaits_head(place)) {
         visitor->since_ms = clock_mono_ms();
         visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.header_timeout_ms;
-        TAILQ_INSERT_TAIL(&visitor->gate->heads, visitor, link);
     } else if (place == RESTING) {
         visitor->since_ms = worker_now_ms(visitor->gate->worker);
         visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.keepalive_timeout_ms;
-        TAILQ_INSERT_TAIL(&visitor->gate->resting, visitor, link);
     }
+    struct visitors *list = list_of(visitor);
+    if (list != NULL)
+        TAILQ_INSERT_TAIL(list, visitor, link);
 }
 
-static void move_to(struct visitor *visitor, enum place place)
+void gate_move_to(struct visitor *visitor, enum place place)
 {
     leave_place(visitor);
     enter_place(visitor, place);
 }
 
-static void unwatch(struct visitor *visitor)
+void gate_unwatch(struct visitor *visitor)
 {
     if (visitor->watched)
         event_del(&visitor->readable);
@@ -135,7 +150,7 @@ static void unwatch(struct visitor *visitor)
 
 static void forget(struct visitor *visitor)
 {
-    unwatch(visitor);
+    gate_unwatch(visitor);
     leave_place(visitor);
     memory_add(worker_memory(visitor->gate->worker), MEMORY_CONNECTIONS,
                -(int64_t)sizeof(*visitor));
@@ -162,7 +177,7 @@ static bool fetch(struct visitor *visitor)
 {
     if (visitor->place == AT_DOOR)
         return true;
-    unwatch(visitor);
+    gate_unwatch(visitor);
     visitor->fd = cell_take_back(&visitor->guest);
     return visitor->fd >= 0;
 }
@@ -177,7 +192,7 @@ void gate_drop(struct visitor *visitor)
         close(fd);
         return;
     }
-    move_to(visitor, INSIDE);
+    gate_move_to(visitor, INSIDE);
     shutdown(visitor->fd, SHUT_RDWR);
     cell_let_end(&visitor->guest);
 }
@@ -187,6 +202,8 @@ void gate_abort(struct gate *gate)
     gate->closing = true;
     while (!TAILQ_EMPTY(&gate->heads))
         gate_drop(TAILQ_FIRST(&gate->heads));
+    while (!TAILQ_EMPTY(&gate->greeting))
+        gate_drop(TAILQ_FIRST(&gate->greeting));
     while (!TAILQ_EMPTY(&gate->resting))
         gate_drop(TAILQ_FIRST(&gate->resting));
 }
@@ -198,6 +215,7 @@ void gate_free(struct gate *gate)
     gate_abort(gate);
     assert(gate->inside_n == 0);
     worker_dequeue(gate->worker, &gate->job);
+    gate_clear_tls(gate);
     free(gate);
 }
 
@@ -221,8 +239,7 @@ static void say_last(struct visitor *visitor, const char *answer, size_t n)
         close(fd);
 }
 
-/* `why` is static text of ours, never the peer's. */
-static void refuse(struct visitor *visitor, unsigned status, const char *why)
+void gate_refuse(struct visitor *visitor, unsigned status, const char *why)
 {
     struct stats *stats = worker_stats(visitor->gate->worker);
     char detail[160], answer[PROBLEM_HTTP_BYTES];
@@ -255,6 +272,11 @@ static size_t needs_of(const struct http_head *head)
     return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
 }
 
+bool gate_has_room_for(const struct http_head *head)
+{
+    return needs_of(head) <= LARGE_NEEDS_BYTES;
+}
+
 /* A large pool for a large body is for speed only, and not while memory is short. */
 static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
 {
@@ -267,7 +289,7 @@ static enum cell_kind kind_of(const struct http_head *head, enum memory_level le
     return large ? CELL_API_LARGE : CELL_API;
 }
 
-static void tell_lost(struct gate *gate, int error)
+void gate_tell_lost(struct gate *gate, int error)
 {
     unsigned long skipped;
 
@@ -287,19 +309,19 @@ static void admit_stream(struct visitor *visitor, enum cell_kind kind)
     int result = cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address,
                            address_n, NULL);
     if (result != 0)
-        tell_lost(gate, result);
+        gate_tell_lost(gate, result);
 }
 
 static void admit_guest(struct visitor *visitor, enum cell_kind kind)
 {
     struct gate *gate = visitor->gate;
 
-    move_to(visitor, INSIDE);
+    gate_move_to(visitor, INSIDE);
     int result = cells_add(gate->cells, kind, visitor->fd,
                            (const struct sockaddr *)(void *)&visitor->address, visitor->address_n,
                            &visitor->guest);
     if (result != 0) /* and the visitor is gone */
-        tell_lost(gate, result);
+        gate_tell_lost(gate, result);
 }
 
 /* Whether the cell that has the connection will do for this request too. */
@@ -332,7 +354,7 @@ static void admit(struct visitor *visitor, const struct http_head *head, size_t 
     guest->head.path = NULL; /* it is in the gate's buffer, for now */
     guest->is_last = head->chunked || has_more(head, arrived_n, visitor->gate->peek);
     if (may_stay(visitor, kind)) {
-        move_to(visitor, INSIDE);
+        gate_move_to(visitor, INSIDE);
         cell_go_on(guest);
     } else if (!fetch(visitor)) {
         forget(visitor);
@@ -352,13 +374,12 @@ static struct http_head_limits limits_of(const struct gate *gate)
                                      .headers_max = conf->limits.header_count};
 }
 
-/* Nothing is there.  Returns whether the visitor goes on waiting. */
-static bool see_nothing(struct visitor *visitor, bool has_ended)
+bool gate_see_nothing(struct visitor *visitor, bool has_ended)
 {
     if (!has_ended)
         return true;
     if (visitor->place == RESTING) {
-        move_to(visitor, INSIDE);
+        gate_move_to(visitor, INSIDE);
         cell_let_end(&visitor->guest);
     } else {
         gate_drop(visitor);
@@ -373,7 +394,7 @@ static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
         return false;
     }
     if (visitor->place == RESTING)
-        move_to(visitor, SPEAKING);
+        gate_move_to(visitor, SPEAKING);
     visitor->looked_at = arrived_n;
     return true;
 }
@@ -401,9 +422,9 @@ static bool is_turned_away(const struct visitor *visitor, const struct http_head
 
 static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
-    if (needs_of(head) > LARGE_NEEDS_BYTES) {
+    if (!gate_has_room_for(head)) {
         stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
-        refuse(visitor, 431, "head has more fields and cookies than there is room for");
+        gate_refuse(visitor, 431, "head has more fields and cookies than there is room for");
     } else if (is_turned_away(visitor, head)) {
         turn_away(visitor);
     } else {
@@ -429,11 +450,15 @@ static bool look(struct visitor *visitor, bool may_grow)
     struct gate *gate = visitor->gate;
     struct http_head_limits limits = limits_of(gate);
     struct http_head head;
+
+    if (visitor->tls)
+        return gate_look_at_tls(visitor, may_grow);
     ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
     visitor->stirred = false;
     if (n <= 0)
-        return see_nothing(visitor, n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+        return gate_see_nothing(visitor,
+                                n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
     if (may_grow && !has_news(visitor, (size_t)n))
         return true;
     switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {
@@ -441,7 +466,7 @@ static bool look(struct visitor *visitor, bool may_grow)
         return see_part(visitor, (size_t)n, may_grow);
     case HTTP_HEAD_BAD:
         stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
-        refuse(visitor, head.status, head.why);
+        gate_refuse(visitor, head.status, head.why);
         return false;
     case HTTP_HEAD_GOOD:
         see_head(visitor, &head, (size_t)n);
@@ -458,7 +483,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     bool may_grow = (what & EV_CLOSED) == 0;
 
     (void)fd;
-    if (visitor->place == INSIDE)
+    if (visitor->place == SHAKING)
+        gate_shake_on(visitor);
+    else if (visitor->place == INSIDE)
         visitor->stirred = true; /* a piece of a body, mostly */
     else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
         look(visitor, may_grow);
@@ -466,7 +493,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* Most heads are there whole when the socket is, and many connections are used once: only the
  * others are worth an event. */
-static void watch(struct visitor *visitor)
+void gate_watch(struct visitor *visitor)
 {
     event_assign(&visitor->readable, worker_base(visitor->gate->worker), visitor->fd,
                  EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
@@ -481,22 +508,32 @@ static void on_rest(struct cell_guest *guest)
 {
     struct visitor *visitor = (struct visitor *)(void *)guest;
 
-    move_to(visitor, RESTING);
+    if (visitor->place == SHAKING) {
+        gate_on_waiting(visitor);
+        return;
+    }
+    gate_move_to(visitor, RESTING);
     if (visitor->gate->closing)
         gate_drop(visitor);
+    else if (visitor->tls && cell_has_pending(guest))
+        cell_go_on(guest);
     else if (!visitor->watched)
-        watch(visitor);
+        gate_watch(visitor);
     else if (visitor->stirred)
         look(visitor, true);
 }
 
 static void on_gone(struct cell_guest *guest)
 {
+    struct visitor *visitor = (struct visitor *)(void *)guest;
+
+    stats_add(worker_stats(visitor->gate->worker), STATS_TLS_HANDSHAKES_FAILED,
+              visitor->place == SHAKING && !visitor->greeted);
     forget((struct visitor *)(void *)guest);
 }
 
 static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *address,
-                             socklen_t address_n)
+                             socklen_t address_n, bool tls)
 {
     struct visitor *visitor = gate->closing ? NULL : calloc(1, sizeof(*visitor));
 
@@ -507,6 +544,9 @@ static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *a
     }
     visitor->guest.rests = on_rest;
     visitor->guest.gone = on_gone;
+    visitor->guest.greeted = gate_on_greeted;
+    visitor->guest.begun = gate_on_begun;
+    visitor->tls = tls;
     visitor->gate = gate;
     visitor->fd = fd;
     memcpy(&visitor->address, address, address_n);
@@ -530,23 +570,32 @@ static bool look_at_arrived(struct worker_job *job)
         TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
         visitor->arrived = false;
         if (visitor->proxied || look(visitor, true))
-            watch(visitor);
+            gate_watch(visitor);
     }
     return !TAILQ_EMPTY(&gate->arrived);
 }
 
 void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n)
 {
-    enter(gate, fd, address, address_n);
+    enter(gate, fd, address, address_n, false);
 }
 
 void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
                        socklen_t address_n)
 {
-    struct visitor *visitor = enter(gate, fd, address, address_n);
+    struct visitor *visitor = enter(gate, fd, address, address_n, false);
 
     if (visitor != NULL)
         visitor->proxied = true;
+}
+
+void gate_take_tls(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n,
+                   bool proxied)
+{
+    struct visitor *visitor = enter(gate, fd, address, address_n, true);
+
+    if (visitor != NULL)
+        visitor->proxied = proxied;
 }
 
 static void time_out(struct visitor *visitor)
@@ -561,8 +610,8 @@ static void time_out(struct visitor *visitor)
         return;
     }
     /* browsers open sockets that they may never use: those end without a word */
-    if (said_something)
-        refuse(visitor, 408, "head did not arrive in time");
+    if (said_something && !visitor->tls)
+        gate_refuse(visitor, 408, "head did not arrive in time");
     else
         gate_drop(visitor);
 }
@@ -573,6 +622,7 @@ void gate_tick(struct gate *gate, int64_t now_ms)
 
     while ((visitor = TAILQ_FIRST(&gate->heads)) != NULL && visitor->until_ms <= now_ms)
         time_out(visitor);
+    gate_tick_tls(gate, now_ms);
     while ((visitor = TAILQ_FIRST(&gate->resting)) != NULL && visitor->until_ms <= now_ms) {
         stats_add(worker_stats(gate->worker), STATS_KEEPALIVES_TIMED_OUT, 1);
         gate_drop(visitor);
@@ -581,26 +631,29 @@ void gate_tick(struct gate *gate, int64_t now_ms)
 
 /* ---- making room ---- */
 
-static int64_t head_since_ms(const struct gate *gate)
+/* Those that nobody has looked at came last, and may have said all there is to say. */
+static int64_t since_ms(const struct visitor *first)
 {
-    const struct visitor *first = TAILQ_FIRST(&gate->heads);
-
-    /* those that nobody has looked at came last, and may have said all there is to say */
     return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
 }
 
-static int64_t rest_since_ms(const struct gate *gate)
+/* The first of the list, if it is idle for longer. */
+static struct visitor *longer(struct visitor *idle, struct visitor *first)
 {
-    const struct visitor *first = TAILQ_FIRST(&gate->resting);
+    return since_ms(first) < since_ms(idle) ? first : idle;
+}
 
-    return first != NULL ? first->since_ms : INT64_MAX;
+/* NULL: nobody. */
+static struct visitor *idle_longest(const struct gate *gate)
+{
+    struct visitor *idle = longer(NULL, TAILQ_FIRST(&gate->resting));
+
+    return longer(longer(idle, TAILQ_FIRST(&gate->heads)), TAILQ_FIRST(&gate->greeting));
 }
 
 int64_t gate_since_ms(const struct gate *gate)
 {
-    int64_t head_ms = head_since_ms(gate), rest_ms = rest_since_ms(gate);
-
-    return head_ms < rest_ms ? head_ms : rest_ms;
+    return since_ms(idle_longest(gate));
 }
 
 /* A request of one that rests may have come just now: then it is none to close. */
@@ -613,10 +666,9 @@ static bool is_silent(struct visitor *visitor)
 
 void gate_crowd_out(struct gate *gate)
 {
-    bool rests = rest_since_ms(gate) <= head_since_ms(gate);
-    struct visitor *visitor = TAILQ_FIRST(rests ? &gate->resting : &gate->heads);
+    struct visitor *visitor = idle_longest(gate);
 
-    if (rests && !is_silent(visitor)) {
+    if (visitor->place == RESTING && !is_silent(visitor)) {
         look(visitor, true);
         return;
     }

@@ -35,9 +35,10 @@
 struct door {
     struct listener *listener;
     int fd;
-    bool proxied; /* in server.proxy_protocol */
+    struct listener_layers layers;
     struct event *event;
-    const char *item; /* of server.listen */
+    const char *item; /* of server.listen or tls.listen */
+    char name[160];   /* by which a process that takes over knows the socket */
     bool kept;        /* by a service manager, when this process is gone */
     char *unix_path;
     char url[160];
@@ -142,7 +143,7 @@ static bool accept_one(struct door *door)
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
         enum listener_room room =
             listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
-                                address_n, door->proxied);
+                                address_n, door->layers);
         if (room > listener->room)
             listener->room = room;
         return true;
@@ -221,7 +222,7 @@ static void set_options(const struct listener *listener, int fd)
 /* Open the address, unless somebody else has and gave it to us. */
 static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
 {
-    door->fd = inherited_take(door->listener->inherited, door->item, address, address_n,
+    door->fd = inherited_take(door->listener->inherited, door->name, address, address_n,
                               &door->kept);
     if (door->fd >= 0) {
         set_options(door->listener, door->fd);
@@ -302,12 +303,13 @@ static void write_url(struct door *door)
     struct sockaddr_storage address;
     socklen_t address_n = sizeof(address);
     char host[INET6_ADDRSTRLEN], port[8];
+    const char *scheme = door->layers.tls ? "https" : "http";
 
     getsockname(door->fd, (struct sockaddr *)(void *)&address, &address_n);
     getnameinfo((struct sockaddr *)(void *)&address, address_n, host, sizeof(host), port,
                 sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(door->url, sizeof(door->url),
-             address.ss_family == AF_INET6 ? "http://[%s]:%s/" : "http://%s:%s/", host, port);
+             address.ss_family == AF_INET6 ? "%s://[%s]:%s/" : "%s://%s:%s/", scheme, host, port);
 }
 
 static int open_tcp(struct door *door, const char *item)
@@ -334,7 +336,7 @@ static bool is_proxied(const struct conf *conf, const char *item)
     return false;
 }
 
-static int open_door(struct listener *listener, const char *item)
+static int open_door(struct listener *listener, const char *item, bool tls)
 {
     struct door *door = &listener->doors[listener->doors_n++];
     bool is_unix = strncmp(item, "unix:", 5) == 0;
@@ -342,7 +344,8 @@ static int open_door(struct listener *listener, const char *item)
     door->listener = listener;
     door->item = item;
     door->fd = -1;
-    door->proxied = is_proxied(listener->conf, item);
+    door->layers = (struct listener_layers){is_proxied(listener->conf, item), tls};
+    snprintf(door->name, sizeof(door->name), "%s%s", tls ? "tls:" : "", item);
     int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
     if (result != 0)
         return result;
@@ -353,13 +356,27 @@ static int open_door(struct listener *listener, const char *item)
     return 0;
 }
 
+static int open_doors(struct listener *listener, const struct conf_list *items, bool tls,
+                      struct conf_error *ret_error)
+{
+    for (size_t i = 0; i < items->items_n; i++) {
+        int result = open_door(listener, items->items[i], tls);
+
+        if (result == 0)
+            continue;
+        snprintf(ret_error->text, sizeof(ret_error->text), "cannot listen on %s: %s",
+                 items->items[i], strerror(-result));
+        return result;
+    }
+    return 0;
+}
+
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
                               struct inherited *inherited, struct conf_error *ret_error)
 {
-    const struct conf_list *listen_on = &conf->server.listen;
-    struct listener *listener =
-        calloc(1, sizeof(*listener) + listen_on->items_n * sizeof(struct door));
+    size_t doors_n = conf->server.listen.items_n + conf->tls.listen.items_n;
+    struct listener *listener = calloc(1, sizeof(*listener) + doors_n * sizeof(struct door));
 
     if (listener == NULL) {
         snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
@@ -372,17 +389,11 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
     listener->inherited = inherited;
     listener->spare_fd = open_spare();
     listener->pause_timer = evtimer_new(base, on_pause_over, listener);
-    for (size_t i = 0; i < listen_on->items_n; i++) {
-        int result = open_door(listener, listen_on->items[i]);
-
-        if (result == 0)
-            continue;
-        snprintf(ret_error->text, sizeof(ret_error->text), "cannot listen on %s: %s",
-                 listen_on->items[i], strerror(-result));
-        listener_free(listener);
-        return NULL;
-    }
-    return listener;
+    if (open_doors(listener, &conf->server.listen, false, ret_error) == 0 &&
+        open_doors(listener, &conf->tls.listen, true, ret_error) == 0)
+        return listener;
+    listener_free(listener);
+    return NULL;
 }
 
 void listener_set_conf(struct listener *listener, const struct conf *conf)
@@ -438,7 +449,7 @@ const char *listener_socket(const struct listener *listener, size_t index, int *
         return NULL;
     *ret_fd = listener->doors[index].fd;
     *ret_kept = listener->doors[index].kept;
-    return listener->doors[index].item;
+    return listener->doors[index].name;
 }
 
 void listener_free(struct listener *listener)
@@ -458,4 +469,9 @@ void listener_free(struct listener *listener)
 const char *listener_url(const struct listener *listener, size_t index)
 {
     return index < listener->doors_n ? listener->doors[index].url : NULL;
+}
+
+size_t listener_count(const struct listener *listener)
+{
+    return listener->doors_n;
 }

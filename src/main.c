@@ -15,6 +15,7 @@
 #include "conf.h"
 #include "log.h"
 #include "server.h"
+#include "tls.h"
 
 /* ---- settings: defaults, file, environment, flags ---- */
 
@@ -70,7 +71,8 @@ static struct conf *load(void *arg, struct conf_error *ret_error)
     }
     if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
         conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
-        conf_check(conf, ret_error) == 0 && auth_check_conf(conf, ret_error) == 0)
+        conf_check(conf, ret_error) == 0 && auth_check_conf(conf, ret_error) == 0 &&
+        tls_check_conf(conf, ret_error) == 0)
         return conf;
     conf_free(conf);
     return NULL;

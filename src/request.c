@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->connection = connection;
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
+    request->session = cell_session(connection);
     request->has_body = announces_body(request);
     request->origin = request_header(request, MHD_HTTP_HEADER_ORIGIN);
     request->origin_verdict = judge_origin(request);
@@ -90,6 +92,8 @@ enum request_sight request_identify(struct request *request, const char *method)
         return REQUEST_UNSEEN;
     if (guest == NULL)
         return REQUEST_SEEN;
+    if (request->session != NULL)
+        return REQUEST_INSIDE;
     request->is_last = guest->is_last;
     if (http_head_method_of(method) != guest->head.method)
         return REQUEST_OTHER;
@@ -110,6 +114,8 @@ static void linger(struct request *request)
     int fd = request_fd(request);
     int copy = fd >= 0 ? dup(fd) : -1;
 
+    if (request->session != NULL)
+        gnutls_bye(request->session, GNUTLS_SHUT_WR); /* the last word there is room for */
     if (copy >= request->service->shared->descriptors.clients_end)
         close(copy); /* a descriptor that is not for clients: no room for manners */
     else if (copy >= 0)
@@ -294,14 +300,22 @@ int request_fd(const struct request *request)
     return info != NULL ? info->connect_fd : -1;
 }
 
-/* Plain sockets only, which is all there are: nothing of an answer has been written before. */
+/* Past the library.  Nothing of an answer has been written before.  Returns whether it went whole;
+ * if not, the connection is of no use any more. */
+static bool send_by_hand(struct request *request, const char *answer, size_t n)
+{
+    if (request->session != NULL)
+        return gnutls_record_send(request->session, answer, n) == (ssize_t)n;
+    return send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
+}
+
 static void write_by_hand(struct request *request, unsigned status, const char *code,
                           const char *detail)
 {
     char answer[PROBLEM_HTTP_BYTES];
     size_t n = problem_write_http(answer, status, code, detail);
 
-    if (send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
+    if (send_by_hand(request, answer, n))
         stats_add(worker_stats(request->service->worker), STATS_RESPONSES_4XX, 1);
 }
 
@@ -324,7 +338,7 @@ int request_cut_busy(struct request *request)
                                   "request was stored.",
                                   retry_after_s);
 
-    if (send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
+    if (send_by_hand(request, answer, n))
         stats_add(stats, STATS_RESPONSES_5XX, 1);
     stats_add(stats, STATS_PUBLISHES_SHED, 1);
     stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);

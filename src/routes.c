@@ -256,16 +256,21 @@ static int refuse_unchecked(struct request *request, enum request_sight sight)
 
 /* What is answered in the first call ends its connection, so requests without a body wait for the
  * second, but for streams, whose connection ends with them. */
-static int first_call(struct request *request, const char *method)
+static int first_call(struct request *request, const char *method, const char *version)
 {
     enum request_sight sight = request_identify(request, method);
+    int result = -1;
 
-    if (sight != REQUEST_SEEN)
-        return refuse_unchecked(request, sight);
+    if (sight == REQUEST_INSIDE)
+        result = request_check_head(request, method, version);
+    else if (sight != REQUEST_SEEN)
+        result = refuse_unchecked(request, sight);
+    if (result >= 0)
+        return result;
     request->lingers = request->is_last;
     if (!request->has_body && strcmp(request->path, "/events") != 0)
         return MHD_YES;
-    int result = check(request, method);
+    result = check(request, method);
     if (result >= 0) {
         request->lingers |= request->has_body;
         return result;
@@ -316,7 +321,7 @@ static int on_request(struct cell *cell, struct MHD_Connection *connection, cons
             return MHD_NO;
         *context = request;
         request->path = path_of(url);
-        return first_call(request, method);
+        return first_call(request, method, version);
     }
     if (*upload_n > 0)
         return take_piece(request, upload, upload_n);

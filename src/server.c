@@ -55,8 +55,7 @@ static int fail(const char *what)
     return -1;
 }
 
-/* For what must reach a worker: without a few bytes for it there is no way on. */
-static void post_or_die(struct worker *worker, void (*call)(void *arg), void *arg)
+void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     if (worker_post(worker, call, arg) != 0)
         log_abort_without_memory("server");
@@ -131,7 +130,7 @@ static void close_all(void *arg)
 
     gate_abort(service->gate);
     if (cells_suspended(service->cells) > 0 || streams_count(service->streams) > 0) {
-        post_or_die(service->worker, close_all, farewell);
+        server_post_to(service->worker, close_all, farewell);
         return;
     }
     cells_abort(service->cells);
@@ -141,7 +140,7 @@ static void close_all(void *arg)
 void server_post_to_all(struct server *server, void (*call)(void *arg))
 {
     for (unsigned i = 0; i < server->shared.services_n; i++)
-        post_or_die(server->farewells[i].service->worker, call, &server->farewells[i]);
+        server_post_to(server->farewells[i].service->worker, call, &server->farewells[i]);
 }
 
 static int build_farewells(struct server *server)
@@ -196,73 +195,6 @@ static void on_stop(evutil_socket_t number, short what, void *arg)
         server_stop(server, strsignal((int)number));
 }
 
-/* New settings, on their way to a worker. */
-struct handover {
-    struct worker *worker;
-    const struct conf *conf;
-};
-
-static void take_conf(void *arg)
-{
-    struct handover *handover = arg;
-
-    worker_set_conf(handover->worker, handover->conf);
-    free(handover);
-}
-
-static void hand_over_conf(struct server *server)
-{
-    for (unsigned i = 0; i < server->shared.services_n; i++) {
-        struct handover *handover = malloc(sizeof(*handover));
-
-        if (handover == NULL)
-            log_abort_without_memory("server");
-        handover->worker = server->shared.services[i].worker;
-        handover->conf = server->conf;
-        post_or_die(handover->worker, take_conf, handover);
-    }
-}
-
-static void tell_restarts(const struct conf *before, const struct conf *after)
-{
-    size_t index = 0;
-    const char *name;
-
-    while ((name = conf_next_restart(before, after, &index)) != NULL)
-        log_warning("%s changed: it takes effect with a restart", name);
-}
-
-static void reload(struct server *server)
-{
-    struct conf_error error;
-    struct conf *conf = NULL;
-
-    if (server->old_confs_n < RELOADS_MAX)
-        conf = server->source->load(server->source->arg, &error);
-    else
-        snprintf(error.text, sizeof(error.text), "reloaded too often: restart");
-    if (conf == NULL) {
-        log_error("reload refused, the old settings stay: %s", error.text);
-        return;
-    }
-    tell_restarts(server->conf, conf);
-    if (conf_keep_restart(conf, server->conf) != 0) {
-        log_error("reload refused, the old settings stay: out of memory");
-        conf_free(conf);
-        return;
-    }
-    server->old_confs[server->old_confs_n++] = server->conf;
-    server->conf = conf;
-    log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
-    history_set_reserve(server->history, conf->history.disk_reserve);
-    server->arrivals.conf = conf;
-    listener_set_conf(server->listener, conf);
-    hand_over_conf(server);
-    if (server->keys != NULL)
-        keys_reload(server->keys, conf);
-    log_info("settings reloaded");
-}
-
 /* A service manager is told that it happens (sd_notify(3)). */
 static void on_reload(evutil_socket_t number, short what, void *arg)
 {
@@ -273,7 +205,7 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
     if (server->shared.draining)
         return;
     activation_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
-    reload(server);
+    server_reload(server);
     activation_notify("READY=1");
 }
 
@@ -496,7 +428,7 @@ static int build_listener(struct server *server)
                                     &error);
     if (server->listener == NULL)
         return fail(error.text);
-    origins->items = calloc(server->conf->server.listen.items_n, sizeof(char *));
+    origins->items = calloc(listener_count(server->listener), sizeof(char *));
     if (origins->items == NULL)
         return fail("out of memory");
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
@@ -569,8 +501,8 @@ static int build(struct server *server)
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;
-    if (build_services(server) != 0 || build_keys(server) != 0 || build_farewells(server) != 0 ||
-        build_signals(server) != 0)
+    if (build_services(server) != 0 || server_build_tls(server) != 0 || build_keys(server) != 0 ||
+        build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
     if (server->listener == NULL && build_listener(server) != 0)
         return -1;
@@ -669,6 +601,7 @@ static void free_services(struct server *server)
 static void free_server(struct server *server)
 {
     keys_free(server->keys);
+    server_free_tls(server);
     tickets_free(server->shared.tickets);
     listener_free(server->listener);
     inherited_clear(&server->inherited);

@@ -235,7 +235,9 @@ int server_build_handover(struct server *server)
     /* where it would listen is for the settings to say: they hold what the operator has allowed */
     if (server->takeover == NULL &&
         inherited_left(&server->inherited, left, sizeof(left)) != NULL) {
-        log_error("cannot start: the service manager's socket at %s is not in server.listen", left);
+        log_error("cannot start: the service manager's socket at %s is not in server.listen "
+                  "or tls.listen",
+                  left);
         return -1;
     }
     if (server->takeover != NULL && !takeover_is_alone(server->takeover)) {

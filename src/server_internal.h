@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What server.c shares with server_handover.c: the struct, and what the one needs of the other. */
+/* What the files of the server share: the struct, and what they need of each other. */
 #ifndef BUGLE_SERVER_INTERNAL_H
 #define BUGLE_SERVER_INTERNAL_H
 
@@ -18,6 +18,7 @@
 #define SERVER_SIGNALS 5
 
 struct event;
+struct tls_set;
 
 struct server {
     struct conf *conf;
@@ -35,6 +36,7 @@ struct server {
     struct crew *readers; /* of large publish bodies */
     struct listener *listener;
     struct keys *keys; /* NULL without auth.mode=token */
+    struct tls_set *tls; /* what handshakes use; NULL without tls.listen */
     struct arrivals arrivals;
     struct stats stats;
     struct service_shared shared;
@@ -65,6 +67,9 @@ struct farewell {
 
 /* server.c */
 
+/* For what must reach a worker: without a few bytes for it there is no way on. */
+void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg);
+
 /* Call it on every worker, with its farewell. */
 void server_post_to_all(struct server *server, void (*call)(void *arg));
 
@@ -73,6 +78,26 @@ void server_drain(struct server *server, int64_t until_ms);
 
 /* As at SIGTERM. */
 void server_stop(struct server *server, const char *why);
+
+/* server_reload.c */
+
+/* SIGHUP: read the settings again.  What is wrong with them is told in the log, and then nothing
+ * has changed. */
+void server_reload(struct server *server);
+
+/* server_tls.c */
+
+/* Read certificates and keys, and give them to the workers, which do not run yet. */
+int server_build_tls(struct server *server);
+
+/* Read what new settings name; returns NULL in `ret_set` without TLS.  -1 with a line in
+ * `ret_error` when it cannot be used, and then nothing has changed. */
+int server_read_tls(struct server *server, const struct conf *conf, struct tls_set **ret_set,
+                    struct conf_error *ret_error);
+
+/* From now on handshakes use the set, whose reference is the server's then.  Accepts NULL. */
+void server_use_tls(struct server *server, struct tls_set *set);
+void server_free_tls(struct server *server);
 
 /* server_handover.c: the start, in this order. */
 

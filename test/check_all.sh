@@ -89,12 +89,12 @@ wait_ahead
 if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
     units build-address
     build_ahead build-thread --enable-werror --enable-sanitizer=thread
-    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not test_page and not test_auth_browser'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not test_page and not test_auth_browser and not test_tls_browser'" 3
 fi
 wait_ahead
 if try_build build-thread --enable-werror --enable-sanitizer=thread; then
     units build-thread
-    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not test_page and not test_auth_browser'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not test_page and not test_auth_browser and not test_tls_browser'" 3
 fi
 
 echo

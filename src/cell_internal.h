@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of cells share: cell.c runs the daemons, cell_seat.c keeps connections that rest,
+ * cell_tls.c knows what is different with TLS. */
+#ifndef BUGLE_CELL_INTERNAL_H
+#define BUGLE_CELL_INTERNAL_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#include "cell.h"
+#include "tls.h"
+
+/* A kept connection as its cell sees it. */
+struct cell_seat {
+    struct cell_waiter waiter; /* while it rests */
+    struct cell *cell;
+    struct cell_guest *guest; /* NULL: it has left */
+    bool is_taken_back;       /* with the descriptor */
+    bool rests;               /* it is suspended between two requests */
+    bool expected;            /* the head that comes next has been checked */
+    bool finished;            /* in the cell's list: it rests after the next run */
+    bool shakes;              /* its TLS handshake is not done */
+    TAILQ_ENTRY(cell_seat) link;
+    struct tls_set *tls; /* of a TLS connection: what its session uses; a reference */
+    char *target;        /* of its request, until the first call; NULL: out of memory */
+};
+
+struct cell {
+    struct stream_host host;
+    struct worker_job jobs[WORKER_CLASSES];
+    struct cells *cells;
+    enum cell_kind kind;
+    struct MHD_Daemon *daemon;
+    struct event *readable; /* the daemon's epoll descriptor */
+    struct event *timer;
+    unsigned connections_n;
+    unsigned started;                  /* connections ever, to tell how far an addition got */
+    size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
+    bool running;
+    bool listed; /* in one of the lists of `cells` */
+    STAILQ_HEAD(, cell_waiter) answered;
+    TAILQ_HEAD(, cell_seat) finished; /* since the daemon was run */
+    struct cell_seat *arriving;       /* of the connection that is being added */
+    TAILQ_ENTRY(cell) link;
+};
+
+struct cells {
+    struct worker *worker;
+    struct streams *streams;
+    struct cell_handler handler;
+    TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */
+    struct cell_list full[CELL_KINDS];
+    size_t connections_n;
+    size_t suspended_n;
+    struct tls_set *tls; /* for handshakes from now on; a reference, NULL: no TLS */
+    int descriptors_end;
+    int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
+};
+
+/* ---- cell_seat.c ---- */
+
+/* The seat of a connection; NULL: it has none. */
+struct cell_seat *cell_seat_of(struct MHD_Connection *connection);
+
+/* A seat for the connection that is about to be added.  Returns 0 or -ENOMEM. */
+int cell_take_seat(struct cell *cell, struct cell_guest *guest);
+
+/* The connection is over.  Returns whether its descriptor goes with it. */
+bool cell_leave_seat(struct cell_seat *seat);
+
+/* The guest is its owner's again.  Accepts NULL. */
+void cell_tell_gone(struct cell_guest *guest);
+
+/* Let it rest once its daemon has been run, if it is still there then. */
+void cell_rest_after_run(struct cell_seat *seat);
+
+/* Before its daemon is run again, and so before the library reads on. */
+void cell_rest_finished(struct cell *cell);
+
+/* ---- cell_tls.c ---- */
+
+/* A daemon for TLS connections, which takes what each handshake needs from the cell's seats.
+ * Options as for one without TLS.  NULL as MHD_start_daemon() has it. */
+struct MHD_Daemon *cell_tls_start(struct cell *cell, size_t pool_bytes, unsigned timeout_s,
+                                  MHD_AccessHandlerCallback request,
+                                  MHD_RequestCompletedCallback completed,
+                                  MHD_NotifyConnectionCallback connected);
+
+/* A connection of such a daemon has begun. */
+void cell_tls_begin(struct cell_seat *seat);
+
+#endif

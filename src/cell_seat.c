@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections that are kept, and rest between two requests.  See cell.h. */
+#include "config.h"
+#include "cell_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct cell_seat *cell_seat_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info != NULL ? info->socket_context : NULL;
+}
+
+int cell_take_seat(struct cell *cell, struct cell_guest *guest)
+{
+    struct cell_seat *seat = calloc(1, sizeof(*seat));
+
+    if (seat == NULL)
+        return -ENOMEM;
+    seat->cell = cell;
+    seat->guest = guest;
+    seat->expected = true;
+    if (cell->kind == CELL_TLS)
+        seat->tls = tls_set_ref(cell->cells->tls);
+    guest->seat = seat;
+    cell->arriving = seat;
+    return 0;
+}
+
+void cell_tell_gone(struct cell_guest *guest)
+{
+    if (guest == NULL)
+        return;
+    guest->seat = NULL;
+    guest->gone(guest);
+}
+
+bool cell_leave_seat(struct cell_seat *seat)
+{
+    bool is_taken_back = seat->is_taken_back;
+
+    if (seat->finished)
+        TAILQ_REMOVE(&seat->cell->finished, seat, link);
+    cell_tell_gone(seat->guest);
+    tls_set_unref(seat->tls);
+    free(seat->target);
+    free(seat);
+    return !is_taken_back;
+}
+
+/* The walk through the library that resumes it may be still to come. */
+static bool is_suspended(const struct cell_seat *seat)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+
+    return info->suspended != MHD_NO;
+}
+
+static void rest(struct cell_seat *seat)
+{
+    struct cell *cell = seat->cell;
+
+    TAILQ_REMOVE(&cell->finished, seat, link);
+    seat->finished = false;
+    seat->rests = true;
+    cell_suspend(cell, &seat->waiter, seat->waiter.connection);
+    seat->guest->rests(seat->guest);
+}
+
+/* An answer of the first call ends its connection: what is finished and still there has a guest. */
+void cell_rest_finished(struct cell *cell)
+{
+    struct cell_seat *seat = TAILQ_FIRST(&cell->finished);
+
+    while (seat != NULL) {
+        struct cell_seat *next = TAILQ_NEXT(seat, link);
+
+        if (!is_suspended(seat))
+            rest(seat);
+        seat = next;
+    }
+}
+
+void cell_rest_after_run(struct cell_seat *seat)
+{
+    seat->finished = true;
+    TAILQ_INSERT_TAIL(&seat->cell->finished, seat, link);
+}
+
+static void go_on(struct cell_seat *seat, bool expected)
+{
+    seat->expected = expected;
+    seat->rests = false;
+    if (seat->shakes)
+        cell_rest_after_run(seat);
+    cell_answer(seat->cell, &seat->waiter);
+}
+
+void cell_go_on(struct cell_guest *guest)
+{
+    go_on(guest->seat, true);
+}
+
+void cell_let_end(struct cell_guest *guest)
+{
+    if (guest->seat->rests)
+        go_on(guest->seat, false);
+}
+
+static int descriptor_of(const struct cell_seat *seat)
+{
+    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+        ->connect_fd;
+}
+
+/* The library cannot be asked to part with a descriptor.  But a suspended connection is in no
+ * epoll set, so under its number there can be another socket, one that has ended, when it looks
+ * again. */
+int cell_take_back(struct cell_guest *guest)
+{
+    struct cell_seat *seat = guest->seat;
+    int fd = descriptor_of(seat);
+    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (taken >= seat->cell->cells->descriptors_end) {
+        close(taken);
+        taken = -1;
+    }
+    if (taken >= 0 && dup3(seat->cell->cells->ended_fd, fd, O_CLOEXEC) < 0) {
+        close(taken);
+        taken = -1;
+    }
+    if (taken < 0)
+        shutdown(fd, SHUT_RDWR);
+    seat->guest = NULL;
+    seat->is_taken_back = taken >= 0;
+    guest->seat = NULL;
+    go_on(seat, false);
+    return taken >= 0 ? taken : -EMFILE;
+}
+
+enum cell_kind cell_kind_of(const struct cell_guest *guest)
+{
+    return guest->seat->cell->kind;
+}
+
+/* Nobody but the library can see a head inside TLS: it is for the handler to judge.  One that the
+ * library had read with the last one begins before that one could rest. */
+static bool begin_inside(struct cell_seat *seat)
+{
+    if (seat->finished)
+        return false;
+    seat->guest->begun(seat->guest);
+    return true;
+}
+
+bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest)
+{
+    struct cell_seat *seat = cell_seat_of(connection);
+    bool expected = seat == NULL || seat->expected;
+
+    *ret_guest = seat != NULL ? seat->guest : NULL;
+    if (seat != NULL && seat->tls != NULL)
+        return begin_inside(seat);
+    if (seat != NULL)
+        seat->expected = false;
+    return expected;
+}
