@@ -36,7 +36,9 @@ struct cell_seat {
     struct cell_guest *guest; /* NULL: it has left */
     bool is_taken_back;       /* with the descriptor */
     bool expected;            /* the head that comes next has been checked */
-    bool finished;            /* in the cell's list */
+    bool pauses;              /* in the cell's list */
+    bool finished;            /* with a request, and not waiting for its answer */
+    unsigned begun_in;        /* the run in which the request under way began */
     TAILQ_ENTRY(cell_seat) link;
 };
 
@@ -51,9 +53,10 @@ struct cell {
     unsigned connections_n;
     unsigned started; /* connections ever, to tell how far an addition got */
     bool running;
+    unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
-    TAILQ_HEAD(, cell_seat) finished; /* since the daemon was run */
+    TAILQ_HEAD(, cell_seat) pausing; /* since the daemon was run: to be suspended after it */
     struct cell_seat *arriving;       /* of the connection that is being added */
     TAILQ_ENTRY(cell) link;
 };
@@ -97,15 +100,26 @@ static void arm_timer(struct cell *cell)
     evtimer_add(cell->timer, &wait);
 }
 
-/* Before its daemon is run again, and so before the library reads on. */
-static void rest_finished(struct cell *cell)
+static void pause_later(struct cell_seat *seat)
+{
+    seat->pauses = true;
+    TAILQ_INSERT_TAIL(&seat->cell->pausing, seat, link);
+}
+
+/* Before its daemon is run again, and so before the library reads on, or asks for the answer. */
+static void suspend_pausing(struct cell *cell)
 {
     struct cell_seat *seat;
 
-    while ((seat = TAILQ_FIRST(&cell->finished)) != NULL) {
-        TAILQ_REMOVE(&cell->finished, seat, link);
-        seat->finished = false;
-        cell_suspend(cell, &seat->waiter, seat->waiter.connection);
+    while ((seat = TAILQ_FIRST(&cell->pausing)) != NULL) {
+        bool rests = seat->finished;
+
+        TAILQ_REMOVE(&cell->pausing, seat, link);
+        seat->pauses = seat->finished = false;
+        MHD_suspend_connection(seat->waiter.connection);
+        if (!rests)
+            continue;
+        cell->cells->suspended_n++;
         seat->guest->rests(seat->guest);
     }
 }
@@ -119,8 +133,9 @@ static bool run_passes(struct cell *cell, int passes)
     assert(!cell->running);
     cell->running = true;
     for (int pass = 0; more && pass < passes; pass++) {
+        cell->runs_n++;
         MHD_run(cell->daemon);
-        rest_finished(cell);
+        suspend_pausing(cell);
         more = MHD_get_timeout(cell->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
     }
     cell->running = false;
@@ -247,10 +262,10 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     struct cell_seat *seat = seat_of(connection);
 
     cell->cells->handler.completed(cell, connection, context);
-    if (seat == NULL || seat->finished || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    if (seat == NULL || seat->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
     seat->finished = true;
-    TAILQ_INSERT_TAIL(&cell->finished, seat, link);
+    pause_later(seat);
 }
 
 static struct cell_list *list_of(struct cell *cell)
@@ -304,8 +319,8 @@ static bool leave_seat(struct cell_seat *seat)
 {
     bool is_taken_back = seat->is_taken_back;
 
-    if (seat->finished)
-        TAILQ_REMOVE(&seat->cell->finished, seat, link);
+    if (seat->pauses)
+        TAILQ_REMOVE(&seat->cell->pausing, seat, link);
     tell_gone(seat->guest);
     free(seat);
     return !is_taken_back;
@@ -412,7 +427,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NEW].run = run_new;
     cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
-    TAILQ_INIT(&cell->finished);
+    TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
     cell->host.large_pool = is_large(kind);
     streams_add_host(cells->streams, &cell->host);
@@ -608,8 +623,10 @@ bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest
     bool expected = seat == NULL || seat->expected;
 
     *ret_guest = seat != NULL ? seat->guest : NULL;
-    if (seat != NULL)
+    if (seat != NULL) {
         seat->expected = false;
+        seat->begun_in = seat->cell->runs_n;
+    }
     return expected;
 }
 
@@ -641,11 +658,21 @@ size_t cells_suspended(const struct cells *cells)
     return cells->suspended_n;
 }
 
+/* Suspended from within its handler, a connection still counts as one to read from, and when it is
+ * resumed the library tries to: a recv() in vain, which then makes it enter the connection into its
+ * epoll set, from which the rest after the request takes it again.  Once the handler has returned
+ * it counts as one that waits for an answer.  In the run in which a request began nothing can end
+ * it between the two; in a later one an error of the socket might. */
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
 {
+    struct cell_seat *seat = seat_of(connection);
+
     waiter->connection = connection;
     cell->cells->suspended_n++;
-    MHD_suspend_connection(connection);
+    if (seat != NULL && seat->begun_in == cell->runs_n)
+        pause_later(seat);
+    else
+        MHD_suspend_connection(connection);
 }
 
 void cell_answer(struct cell *cell, struct cell_waiter *waiter)
