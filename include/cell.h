@@ -165,8 +165,10 @@ size_t cells_connections(const struct cells *cells);
  * answered or not. */
 size_t cells_suspended(const struct cells *cells);
 
-/* Suspend the connection until cell_answer().  From within the request handler only, which then
- * returns MHD_YES; it is called again once the answer is there. */
+/* Suspend the connection until cell_answer().  From within the last call of the request handler, or
+ * a later one, only, which then returns MHD_YES; it is called again once the answer is there.  The
+ * connection may be suspended only when the run of its daemon is over, and is not answered before
+ * the end of the turn. */
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection);
 
 /* Resume it at the end of this turn.  Once for each cell_suspend(). */

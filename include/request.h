@@ -24,6 +24,7 @@
 #include "origin.h"
 #include "rate.h"
 
+struct answer;
 struct service;
 struct route;
 struct MHD_Connection;
@@ -45,6 +46,7 @@ struct request {
     char *body;
     size_t body_n;
     size_t body_room;
+    struct answer *answer; /* one that is used again, until the request is over; NULL: none */
     size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
     struct rate rate;      /* of the body, or of the answer once that is measured */

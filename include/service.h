@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "admission.h"
+#include "answers.h"
 #include "auth.h"
 #include "cell.h"
 #include "crew.h"
@@ -61,6 +62,7 @@ struct service {
     struct linger_pool *linger;
     struct cells *cells;
     struct gate *gate;
+    struct answers answers;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */

@@ -69,8 +69,9 @@ static bool run_passes(struct cell *cell, int passes)
     assert(!cell->running);
     cell->running = true;
     for (int pass = 0; more && pass < passes; pass++) {
+        cell->runs_n++;
         MHD_run(cell->daemon);
-        cell_rest_finished(cell);
+        cell_pause_after_run(cell);
         more = MHD_get_timeout(cell->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
     }
     cell->running = false;
@@ -199,7 +200,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     struct cell_seat *seat = cell_seat_of(connection);
 
     cell->cells->handler.completed(cell, connection, context);
-    if (seat == NULL || seat->finished || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    if (seat == NULL || seat->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
     cell_rest_after_run(seat);
 }
@@ -350,7 +351,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->jobs[WORKER_NEW].run = run_new;
     cell->jobs[WORKER_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
-    TAILQ_INIT(&cell->finished);
+    TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
     cell->host.large_pool = is_large(kind);
     streams_add_host(cells->streams, &cell->host);
@@ -508,11 +509,21 @@ size_t cells_suspended(const struct cells *cells)
     return cells->suspended_n;
 }
 
+/* Suspended from within its handler, a connection still counts as one to read from, and when it is
+ * resumed the library tries to: a recv() in vain, which then makes it enter the connection into its
+ * epoll set, from which the rest after the request takes it again.  Once the handler has returned
+ * it counts as one that waits for an answer.  In the run in which a request began nothing can end
+ * it between the two; in a later one an error of the socket might. */
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
 {
+    struct cell_seat *seat = cell_seat_of(connection);
+
     waiter->connection = connection;
     cell->cells->suspended_n++;
-    MHD_suspend_connection(connection);
+    if (seat != NULL && seat->tls == NULL && seat->begun_in == cell->runs_n)
+        cell_wait_after_run(seat);
+    else
+        MHD_suspend_connection(connection);
 }
 
 void cell_answer(struct cell *cell, struct cell_waiter *waiter)

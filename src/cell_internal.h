@@ -20,7 +20,9 @@ struct cell_seat {
     bool is_taken_back;       /* with the descriptor */
     bool rests;               /* it is suspended between two requests */
     bool expected;            /* the head that comes next has been checked */
-    bool finished;            /* in the cell's list: it rests after the next run */
+    bool pauses;              /* in the cell's list: it is suspended after the next run */
+    bool finished;            /* and rests then, with no request under way */
+    unsigned begun_in;        /* the run in which the request under way began */
     bool shakes;              /* its TLS handshake is not done */
     TAILQ_ENTRY(cell_seat) link;
     struct tls_set *tls; /* of a TLS connection: what its session uses; a reference */
@@ -39,10 +41,11 @@ struct cell {
     unsigned started;                  /* connections ever, to tell how far an addition got */
     size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
     bool running;
+    unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
-    TAILQ_HEAD(, cell_seat) finished; /* since the daemon was run */
-    struct cell_seat *arriving;       /* of the connection that is being added */
+    TAILQ_HEAD(, cell_seat) pausing; /* since the daemon was run: to be suspended after it */
+    struct cell_seat *arriving;      /* of the connection that is being added */
     TAILQ_ENTRY(cell) link;
 };
 
@@ -76,8 +79,14 @@ void cell_tell_gone(struct cell_guest *guest);
 /* Let it rest once its daemon has been run, if it is still there then. */
 void cell_rest_after_run(struct cell_seat *seat);
 
-/* Before its daemon is run again, and so before the library reads on. */
-void cell_rest_finished(struct cell *cell);
+/* Not, after all. */
+void cell_stay_after_run(struct cell_seat *seat);
+
+/* Let it wait for its answer from there on: with a request that began in this run. */
+void cell_wait_after_run(struct cell_seat *seat);
+
+/* Before its daemon is run again, and so before the library reads on, or asks for the answer. */
+void cell_pause_after_run(struct cell *cell);
 
 /* ---- cell_tls.c ---- */
 

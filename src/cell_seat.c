@@ -17,6 +17,25 @@ struct cell_seat *cell_seat_of(struct MHD_Connection *connection)
     return info != NULL ? info->socket_context : NULL;
 }
 
+static void enter_list(struct cell_seat *seat, bool finished)
+{
+    seat->pauses = true;
+    seat->finished = finished;
+    TAILQ_INSERT_TAIL(&seat->cell->pausing, seat, link);
+}
+
+static void leave_list(struct cell_seat *seat)
+{
+    TAILQ_REMOVE(&seat->cell->pausing, seat, link);
+    seat->pauses = seat->finished = false;
+}
+
+void cell_stay_after_run(struct cell_seat *seat)
+{
+    if (seat->pauses)
+        leave_list(seat);
+}
+
 int cell_take_seat(struct cell *cell, struct cell_guest *guest)
 {
     struct cell_seat *seat = calloc(1, sizeof(*seat));
@@ -45,8 +64,7 @@ bool cell_leave_seat(struct cell_seat *seat)
 {
     bool is_taken_back = seat->is_taken_back;
 
-    if (seat->finished)
-        TAILQ_REMOVE(&seat->cell->finished, seat, link);
+    cell_stay_after_run(seat);
     cell_tell_gone(seat->guest);
     tls_set_unref(seat->tls);
     free(seat->target);
@@ -63,26 +81,32 @@ static bool is_suspended(const struct cell_seat *seat)
     return info->suspended != MHD_NO;
 }
 
+static void wait(struct cell_seat *seat)
+{
+    leave_list(seat);
+    MHD_suspend_connection(seat->waiter.connection);
+}
+
 static void rest(struct cell_seat *seat)
 {
-    struct cell *cell = seat->cell;
-
-    TAILQ_REMOVE(&cell->finished, seat, link);
-    seat->finished = false;
+    leave_list(seat);
     seat->rests = true;
-    cell_suspend(cell, &seat->waiter, seat->waiter.connection);
+    seat->cell->cells->suspended_n++;
+    MHD_suspend_connection(seat->waiter.connection);
     seat->guest->rests(seat->guest);
 }
 
 /* An answer of the first call ends its connection: what is finished and still there has a guest. */
-void cell_rest_finished(struct cell *cell)
+void cell_pause_after_run(struct cell *cell)
 {
-    struct cell_seat *seat = TAILQ_FIRST(&cell->finished);
+    struct cell_seat *seat = TAILQ_FIRST(&cell->pausing);
 
     while (seat != NULL) {
         struct cell_seat *next = TAILQ_NEXT(seat, link);
 
-        if (!is_suspended(seat))
+        if (!seat->finished)
+            wait(seat);
+        else if (!is_suspended(seat))
             rest(seat);
         seat = next;
     }
@@ -90,8 +114,12 @@ void cell_rest_finished(struct cell *cell)
 
 void cell_rest_after_run(struct cell_seat *seat)
 {
-    seat->finished = true;
-    TAILQ_INSERT_TAIL(&seat->cell->finished, seat, link);
+    enter_list(seat, true);
+}
+
+void cell_wait_after_run(struct cell_seat *seat)
+{
+    enter_list(seat, false);
 }
 
 static void go_on(struct cell_seat *seat, bool expected)
@@ -169,7 +197,9 @@ bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest
     *ret_guest = seat != NULL ? seat->guest : NULL;
     if (seat != NULL && seat->tls != NULL)
         return begin_inside(seat);
-    if (seat != NULL)
+    if (seat != NULL) {
         seat->expected = false;
+        seat->begun_in = seat->cell->runs_n;
+    }
     return expected;
 }

@@ -29,9 +29,8 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
     (void)message;
     if (!incoming)
         return 0;
-    if (seat->finished)
-        TAILQ_REMOVE(&seat->cell->finished, seat, link);
-    seat->finished = seat->shakes = false;
+    cell_stay_after_run(seat);
+    seat->shakes = false;
     stats_add(stats, STATS_TLS_HANDSHAKES, 1);
     stats_add(stats, STATS_TLS_RESUMED, gnutls_session_is_resumed(session) != 0);
     seat->guest->greeted(seat->guest);

@@ -301,8 +301,9 @@ static int respond_one(struct request *request, const struct work *work,
     char *to = stpcpy(answer, "{\"id\":");
 
     to = put_id(to, work, 0, history->epoch);
-    to += sprintf(to, ",\"durability\":\"%s\",\"duplicate\":%s}\n", durability_of(work, history),
-                  is_repeat(work, 0) ? "true" : "false");
+    to = stpcpy(stpcpy(to, ",\"durability\":\""), durability_of(work, history));
+    to = stpcpy(stpcpy(to, "\",\"duplicate\":"), is_repeat(work, 0) ? "true" : "false");
+    to = stpcpy(to, "}\n");
     return respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
 }
 

@@ -27,7 +27,8 @@ struct draft {
     char where[24]; /* "/3" for an element of an array, else empty */
     struct message_draft message;
     struct message_name topics[PUBLISH_TOPICS_MAX];
-    struct message_name users[PUBLISH_USERS_MAX];
+    struct message_name *users; /* made when there are some: room for all that may be is 24 KB */
+    size_t users_room;
     char key[MESSAGE_KEY_BYTES_MAX]; /* with its scope */
     char *scratch;                   /* compacted data; as large as the body */
     bool has_data;
@@ -51,7 +52,25 @@ refuse_field(struct draft *draft, const char *field, const char *format, ...)
              field);
 }
 
+static bool refuse_for_memory(struct problem *problem)
+{
+    return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");
+}
+
 /* ---- names ---- */
+
+/* Room for so many users, at most PUBLISH_USERS_MAX; those that were there are lost. */
+static bool make_room_for_users(struct draft *draft, size_t users_n)
+{
+    size_t room = users_n < PUBLISH_USERS_MAX ? users_n : PUBLISH_USERS_MAX;
+
+    if (room <= draft->users_room)
+        return true;
+    free(draft->users);
+    draft->users = malloc(room * sizeof(draft->users[0]));
+    draft->users_room = draft->users != NULL ? room : 0;
+    return draft->users != NULL || refuse_for_memory(draft->problem);
+}
 
 static bool check_name(struct draft *draft, const char *field, const struct message_name *name,
                        bool is_topic)
@@ -156,6 +175,8 @@ static bool read_users(struct draft *draft, const char *field, json_t *value, st
     if (draft->has_users)
         return refuse_both(draft, field, "user", "users");
     draft->has_users = true;
+    if (!make_room_for_users(draft, json_is_array(value) ? json_array_size(value) : 1))
+        return false;
     draft->message.users = draft->users;
     return read_names(draft, field, value, text, false, draft->users, PUBLISH_USERS_MAX,
                       &draft->message.users_n);
@@ -368,7 +389,7 @@ static bool finish_draft(struct draft *draft, struct publish_body *body)
     scope_key(draft);
     struct message *message = message_new(&draft->message);
     if (message == NULL)
-        return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return refuse_for_memory(draft->problem);
     body->messages[body->messages_n++] = message;
     body->bytes += message->bytes;
     body->has_keys |= message->key_n > 0;
@@ -445,7 +466,7 @@ static bool check_keys(struct draft *draft, const struct publish_body *body)
     if (!body->has_keys)
         return true;
     if (!find_second_key(body, &second))
-        return problem_set(draft->problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return refuse_for_memory(draft->problem);
     if (second == body->messages_n)
         return true;
     snprintf(draft->where, sizeof(draft->where), "/%zu", second);
@@ -476,7 +497,7 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
     if (json_memory_failed()) {
         json_decref(*ret_root);
         *ret_root = NULL;
-        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return refuse_for_memory(ret_problem);
     }
     if (*ret_root != NULL)
         return true;
@@ -512,8 +533,17 @@ static struct draft *new_draft(const struct publish_limits *limits, size_t scrat
     draft->limits = limits;
     draft->problem = problem;
     draft->where[0] = '\0';
+    draft->users = NULL;
+    draft->users_room = 0;
     draft->scratch = (char *)(draft + 1);
     return draft;
+}
+
+static void free_draft(struct draft *draft)
+{
+    if (draft != NULL)
+        free(draft->users);
+    free(draft);
 }
 
 static struct json_span trimmed(const char *text, size_t text_n)
@@ -552,7 +582,7 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
     made.messages = calloc(count, sizeof(struct message *));
     made.is_array = json_is_array(root);
     if (draft == NULL || made.messages == NULL) {
-        problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+        refuse_for_memory(ret_problem);
         goto out;
     }
     struct json_span text = trimmed(body, body_n);
@@ -560,7 +590,7 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
                          : read_object(draft, root, text, &made);
 out:
     json_decref(root);
-    free(draft);
+    free_draft(draft);
     if (good)
         *ret_body = made;
     else
@@ -663,7 +693,7 @@ static bool is_repeated(const struct publish_field *fields, size_t index)
 static bool read_text(struct draft *draft, const char *body, size_t body_n,
                       const struct publish_field *fields, size_t fields_n)
 {
-    if (!begin_draft(draft))
+    if (!begin_draft(draft) || !make_room_for_users(draft, fields_n))
         return false;
     for (size_t i = 0; i < fields_n; i++) {
         if (is_repeated(fields, i)) {
@@ -695,8 +725,8 @@ bool publish_body_text(const char *body, size_t body_n, const struct publish_fie
     if (good)
         good = read_text(draft, body, body_n, fields, fields_n) && finish_draft(draft, &made);
     else
-        problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
-    free(draft);
+        refuse_for_memory(ret_problem);
+    free_draft(draft);
     if (good)
         *ret_body = made;
     else

@@ -17,7 +17,6 @@
 #include "problem.h"
 #include "service.h"
 
-#define BODY_ROOM_MIN 1024
 /* Nearly all answers are in the kernel's hands before that. */
 #define ANSWER_LOOK_AFTER_MS 1000
 /* How much later than ours the kernel's judgement comes. */
@@ -162,6 +161,8 @@ void request_free(struct request *request)
         linger(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
+    if (request->answer != NULL)
+        answers_give_back(&request->service->answers, request->answer);
     identity_unref(request->identity);
     free(request->ticket);
     request->service->requests_n--;
@@ -257,10 +258,10 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
     if (needed > max)
         return -EMSGSIZE;
     if (needed > request->body_room) {
-        size_t room = request->body_room > 0 ? request->body_room : BODY_ROOM_MIN;
+        size_t room = request->body_room * 2;
 
-        while (room < needed)
-            room *= 2;
+        if (room < needed)
+            room = needed; /* nearly every body comes in one piece */
         size_t more = room - request->body_room;
         if (!memory_admit(memory_of(request), MEMORY_BODIES, more, memory_level_for(room)))
             return -ENOBUFS;

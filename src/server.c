@@ -590,6 +590,7 @@ static void free_services(struct server *server)
             cells_abort(service->cells);
         gate_free(service->gate);
         cells_free(service->cells);
+        answers_clear(&service->answers);
         linger_free(service->linger);
         streams_free(service->streams);
         auth_free(service->auth);

@@ -174,3 +174,18 @@ def test_listed_names_replace_the_default(gateway):
     for host in ("api.example.org", "example.org", "a.www.example.org", "www.example.org.",
                  "localhost", "127.0.0.1:{port}"):
         ask_as(gateway, host).problem(421)
+
+
+@pytest.mark.gateway(settings=LISTED)
+def test_answers_to_listed_pages_and_to_others_do_not_mix(gateway):
+    """The answer to a publish is used again for the next one; what one client's has must not
+    show in another's."""
+    for origin, allowed in ((None, None), ("https://app.example", "https://app.example"),
+                            (None, None), ("https://app.example", "https://app.example")):
+        headers = [("Origin", origin)] if origin else []
+        answer = gateway.post({"topic": "a", "data": "x"}, headers=headers)
+        assert answer.status == 201
+        assert answer.head.get("Access-Control-Allow-Origin") == allowed
+        assert answer.head.all("Cache-Control") == ["no-store"]
+    ids = {gateway.push({"topic": "a", "data": "x"})["id"] for _ in range(10)}
+    assert len(ids) == 10

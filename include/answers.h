@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Short answers whose response object of the library is used again.
+ *
+ * Making a response and its headers takes some twenty allocations, and the answer to a publish
+ * differs from the last one only in the id.  The library reads a response's bytes until the request
+ * that it was queued for is completed; from then on they may be written anew, for another.  Only
+ * its length cannot change.
+ *
+ * Knows nothing of headers: whoever takes an answer that is new sets those that all of them have.
+ * Worker's thread.
+ */
+#ifndef BUGLE_ANSWERS_H
+#define BUGLE_ANSWERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#define ANSWER_BYTES_MAX 192
+
+struct MHD_Response;
+
+struct answer {
+    SLIST_ENTRY(answer) link;
+    struct MHD_Response *response; /* the library's count has one for this struct */
+    bool is_new;                   /* without headers */
+    size_t bytes_n;
+    char bytes[ANSWER_BYTES_MAX];
+};
+
+/* Those that wait for their next use: zeroed, there are none. */
+struct answers {
+    SLIST_HEAD(, answer) spare;
+    size_t spare_n;
+};
+
+/* Make or find an answer of these bytes, at most ANSWER_BYTES_MAX.  Taken for one request, until
+ * answers_give_back().  NULL when out of memory. */
+struct answer *answers_take(struct answers *answers, const char *bytes, size_t bytes_n);
+
+/* The request is completed, or the answer was not queued. */
+void answers_give_back(struct answers *answers, struct answer *answer);
+
+/* Let go of those that wait. */
+void answers_clear(struct answers *answers);
+
+#endif
