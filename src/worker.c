@@ -30,9 +30,11 @@
 /* one that took less than this is followed by the next at once. */
 #define FLUSH_CHEAP_NS 300000
 
-/* The late classes get a slice each at least so often, however busy live delivery keeps the worker.
- * More often would be felt: a slice in the midst of a broadcast delays all that come after it. */
+/* However busy live delivery keeps the worker, one of the late classes gets a slice so often, and a
+ * short one.  More would be felt: whatever runs in the midst of a broadcast delays all that comes
+ * after it. */
 #define LATE_EVERY_NS 20000000
+#define LATE_SLICE_NS 300000
 
 struct call {
     void (*call)(void *arg);
@@ -362,18 +364,31 @@ static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last,
     return due_ns;
 }
 
+/* How long a slice a late class may have now: they take turns while something live is due. */
+static int64_t late_slice_ns(const struct worker *worker, enum worker_class class)
+{
+    const struct pace *pace = &worker->paces[class];
+    const struct pace *other = &worker->paces[class == WORKER_NEW ? WORKER_REPLAY : WORKER_NEW];
+    int64_t now_ns = worker->now_ns;
+
+    if (due_ns_up_to(worker, WORKER_MANY, now_ns) != 0)
+        return SLICE_NS;
+    if (now_ns - pace->served_ns < LATE_EVERY_NS || now_ns - other->served_ns < LATE_EVERY_NS)
+        return 0;
+    return TAILQ_EMPTY(&other->waiting) || pace->served_ns <= other->served_ns ? LATE_SLICE_NS : 0;
+}
+
 /* A slice of a class that makes way for what is live.  It has no pace: whoever connects or catches
  * up is served as soon as there is time. */
 static void flush_late(struct worker *worker, enum worker_class class)
 {
     struct pace *pace = &worker->paces[class];
     int64_t begin_ns = worker->now_ns, now_ns = begin_ns;
+    int64_t slice_ns = TAILQ_EMPTY(&pace->waiting) ? 0 : late_slice_ns(worker, class);
 
-    if (TAILQ_EMPTY(&pace->waiting))
+    if (slice_ns == 0)
         return;
-    if (due_ns_up_to(worker, WORKER_MANY, now_ns) == 0 && now_ns - pace->served_ns < LATE_EVERY_NS)
-        return;
-    while (!TAILQ_EMPTY(&pace->waiting) && now_ns - begin_ns < SLICE_NS) {
+    while (!TAILQ_EMPTY(&pace->waiting) && now_ns - begin_ns < slice_ns) {
         run_first(worker, &pace->waiting, &pace->waiting);
         now_ns = look_at_clock(worker);
     }
