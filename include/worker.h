@@ -9,9 +9,9 @@
  *
  * The turn: libevent runs what is ready; then the inbox is served; then the jobs of publishers'
  * answers run, all of them; then the outbox goes to the hub in one piece, and what the hub has
- * answered by then is served at once; then the flush, in slices, jobs of few streams first and those
- * of many a piece at a time; then, in slices too and when nothing live waits, new connections and streams that catch up with
- * the past.
+ * answered by then is served at once; then the flush, in slices, jobs of few streams first and
+ * those of many a piece at a time; then, in slices too and when nothing live waits, new connections
+ * and streams that catch up with the past.
  */
 #ifndef BUGLE_WORKER_H
 #define BUGLE_WORKER_H
