@@ -81,7 +81,7 @@ struct worker {
 
     pthread_mutex_t lock; /* over the next two */
     struct inbox inbox;
-    bool asleep; /* waits for sockets, or is about to: whoever leaves something rings */
+    bool asleep;          /* it waits, or is about to: whoever leaves something rings */
     struct inbox serving; /* emptied by the worker; swapped with `inbox` */
 
     struct hub_ops outbox;
@@ -371,7 +371,7 @@ static int64_t pace_due_ns(const struct pace *pace, int64_t now_ns)
 
 /* An alarm that is too early stays: the turn that it brings sets the next, which costs less than
  * moving one at every turn.  (libevent's own precise timers are set anew before every wait, for
- * whatever comes first, so the loop has coarse ones, and this is the only one that must be fine.) */
+ * whatever comes first, so the loop has coarse ones; only this one must be fine.) */
 static void set_alarm(struct worker *worker, int64_t due_ns, int64_t now_ns)
 {
     struct itimerspec when = {.it_value = {due_ns / 1000000000, due_ns % 1000000000}};
