@@ -7,11 +7,11 @@
  * The worker knows neither HTTP nor streams; who builds on it leaves callbacks (worker_hooks) and
  * jobs (worker_job).
  *
- * The turn: libevent runs what is ready; then the jobs of publishers' answers, all of them; then
- * the outbox goes to the hub in one piece; then the flush, in slices, jobs of few streams first and
- * those of many a piece at a time;
- * then, in slices too and when nothing live waits, new connections and streams that catch up with
- * the past.
+ * The turn: libevent runs what is ready; then the inbox is served; then the jobs of publishers'
+ * answers run, all of them; then the outbox goes to the hub in one piece, and what the hub has
+ * answered by then is served at once; then the flush, in slices, jobs of few streams first and
+ * those of many a piece at a time; then, in slices too and when nothing live waits, new connections
+ * and streams that catch up with the past.
  */
 #ifndef BUGLE_WORKER_H
 #define BUGLE_WORKER_H
@@ -78,8 +78,8 @@ bool worker_turn(struct worker *worker, bool wait);
 void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker); /* accepts NULL; stopped or never started */
 
-/* Have `call(arg)` run on the worker's thread.  Any thread; one lock, and one write() when the
- * inbox was empty.  Returns 0, or -ENOMEM and the call is forgotten. */
+/* Have `call(arg)` run on the worker's thread.  Any thread; one lock, and one write() when
+ * the worker sleeps.  Returns 0, or -ENOMEM and the call is forgotten. */
 int worker_post(struct worker *worker, void (*call)(void *arg), void *arg);
 
 /* Hand a publish to the hub at the end of this turn; hub_admit() said yes before.  The answer
@@ -99,6 +99,7 @@ int64_t worker_now_ms(const struct worker *worker);
 void worker_look_at_clock(struct worker *worker);
 
 unsigned worker_index(const struct worker *worker);
+/* Its timers are coarse: late, or early, by a tick of the kernel's clock, which is 4 ms mostly. */
 struct event_base *worker_base(struct worker *worker);
 struct stats *worker_stats(struct worker *worker);
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -71,15 +72,18 @@ struct worker {
     struct worker_hooks hooks;
     struct event_base *base;
     struct event *tick;
-    struct event *flush_timer;
-    struct event *wake;
-    int wake_fd;
+    struct event *alarm;
+    struct event *bell;
+    int alarm_fd;
+    int bell_fd;
+    int64_t alarm_ns; /* when it last was to go off */
     pthread_t thread;
     bool started;
     bool stopping;
 
-    pthread_mutex_t lock; /* over `inbox` */
+    pthread_mutex_t lock; /* over the next two */
     struct inbox inbox;
+    bool asleep;          /* it waits, or is about to: whoever leaves something rings */
     struct inbox serving; /* emptied by the worker; swapped with `inbox` */
 
     struct hub_ops outbox;
@@ -135,23 +139,33 @@ static int add_batch(struct inbox *inbox, struct hub_batch *batch)
     return 0;
 }
 
+/* With the lock.  Returns whether to ring: once for each sleep, and never for one that is awake and
+ * looks before it sleeps. */
+static bool take_sleep(struct worker *worker)
+{
+    bool was_asleep = worker->asleep;
+
+    worker->asleep = false;
+    return was_asleep;
+}
+
 static void ring_bell(struct worker *worker)
 {
     uint64_t one = 1;
     ssize_t written;
 
     do
-        written = write(worker->wake_fd, &one, sizeof(one));
+        written = write(worker->bell_fd, &one, sizeof(one));
     while (written < 0 && errno == EINTR);
 }
 
 int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     pthread_mutex_lock(&worker->lock);
-    bool was_empty = inbox_empty(&worker->inbox);
     int result = add_call(&worker->inbox, call, arg);
+    bool rings = result == 0 && take_sleep(worker);
     pthread_mutex_unlock(&worker->lock);
-    if (was_empty && result == 0)
+    if (rings)
         ring_bell(worker);
     return result;
 }
@@ -163,12 +177,12 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
     struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));
 
     pthread_mutex_lock(&worker->lock);
-    bool was_empty = inbox_empty(&worker->inbox);
     if (batch != NULL && add_batch(&worker->inbox, batch) != 0)
         log_abort_without_memory("inbox");
     STAILQ_CONCAT(&worker->inbox.answers, answers);
+    bool rings = take_sleep(worker);
     pthread_mutex_unlock(&worker->lock);
-    if (was_empty)
+    if (rings)
         ring_bell(worker);
 }
 
@@ -214,24 +228,38 @@ static void swap_inbox(struct worker *worker)
     }
 }
 
-static void on_wake(evutil_socket_t fd, short what, void *arg)
+/* Returns whether there is something to serve.  From here on nobody has to ring. */
+static bool take_inbox(struct worker *worker)
 {
-    struct worker *worker = arg;
-    uint64_t count;
-
-    (void)what;
-    look_at_clock(worker);
-    /* before the swap: whoever finds the inbox empty after it rings again */
-    if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-        abort();
     pthread_mutex_lock(&worker->lock);
-    swap_inbox(worker);
+    worker->asleep = false;
+    bool has_some = !inbox_empty(&worker->inbox);
+    if (has_some)
+        swap_inbox(worker);
     pthread_mutex_unlock(&worker->lock);
+    return has_some;
+}
+
+static void serve_inbox(struct worker *worker)
+{
+    if (!take_inbox(worker))
+        return;
+    look_at_clock(worker);
     stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
     serve_batches(worker, &worker->serving);
     stats_set(&worker->stats, STATS_INBOX_BYTES, 0);
     serve_answers(worker, &worker->serving);
     serve_calls(&worker->serving);
+}
+
+/* Returns whether the worker may wait: nobody rang for what came since it last looked. */
+static bool fall_asleep(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->asleep = inbox_empty(&worker->inbox);
+    bool asleep = worker->asleep;
+    pthread_mutex_unlock(&worker->lock);
+    return asleep;
 }
 
 /* ---- jobs and flush ---- */
@@ -343,12 +371,17 @@ static int64_t pace_due_ns(const struct pace *pace, int64_t now_ns)
     return pace->not_before_ns <= now_ns ? 0 : pace->not_before_ns;
 }
 
-static void arm_flush_timer(struct worker *worker, int64_t wait_ns)
+/* An alarm that is too early stays: the turn that it brings sets the next, which costs less than
+ * moving one at every turn.  (libevent's own precise timers are set anew before every wait, for
+ * whatever comes first, so the loop has coarse ones; only this one must be fine.) */
+static void set_alarm(struct worker *worker, int64_t due_ns, int64_t now_ns)
 {
-    struct timeval wait = {.tv_sec = wait_ns / 1000000000,
-                           .tv_usec = (wait_ns % 1000000000) / 1000};
+    struct itimerspec when = {.it_value = {due_ns / 1000000000, due_ns % 1000000000}};
 
-    evtimer_add(worker->flush_timer, &wait);
+    if (worker->alarm_ns > now_ns && worker->alarm_ns <= due_ns)
+        return;
+    worker->alarm_ns = due_ns;
+    timerfd_settime(worker->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 /* When the first of the classes up to this one wants to go on. */
@@ -395,12 +428,23 @@ static void flush_late(struct worker *worker, enum worker_class class)
     pace->served_ns = now_ns;
 }
 
+/* The hub is more urgent than we are: where it found a core free, or had ours, it has answered by
+ * now, and its events and answers need not wait for another turn. */
+static void submit(struct worker *worker)
+{
+    if (STAILQ_EMPTY(&worker->outbox))
+        return;
+    hub_submit(worker->hub, &worker->outbox);
+    serve_inbox(worker);
+    run_now(worker);
+}
+
 /* What follows each turn of libevent.  Returns whether the next turn must not wait. */
 static bool end_turn(struct worker *worker)
 {
+    serve_inbox(worker);
     run_now(worker);
-    if (!STAILQ_EMPTY(&worker->outbox))
-        hub_submit(worker->hub, &worker->outbox);
+    submit(worker);
     flush(worker, &worker->paces[WORKER_FEW]);
     flush(worker, &worker->paces[WORKER_MANY]);
     flush_late(worker, WORKER_NEW);
@@ -411,13 +455,14 @@ static bool end_turn(struct worker *worker)
     if (due_ns == 0)
         return true;
     if (due_ns != INT64_MAX)
-        arm_flush_timer(worker, due_ns - now_ns);
+        set_alarm(worker, due_ns, now_ns);
     /* a job of the flush may have answered or published */
     return !TAILQ_EMPTY(&worker->now) || !STAILQ_EMPTY(&worker->outbox);
 }
 
-/* It only has to end the wait; the flush itself follows every turn. */
-static void on_flush_timer(evutil_socket_t fd, short what, void *arg)
+/* Bell and alarm only have to end the wait: inbox and flush follow every turn.  Nobody reads their
+ * descriptors, since each ring is an edge of its own. */
+static void on_awake(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
@@ -437,7 +482,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 bool worker_turn(struct worker *worker, bool wait)
 {
-    event_base_loop(worker->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
+    bool sleeps = wait && fall_asleep(worker);
+
+    event_base_loop(worker->base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
     return end_turn(worker);
 }
 
@@ -462,7 +509,6 @@ static struct event_base *new_base(void)
     if (config == NULL)
         return NULL;
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
     base = event_base_new_with_config(config);
     event_config_free(config);
     return base;
@@ -471,16 +517,18 @@ static struct event_base *new_base(void)
 static int build_events(struct worker *worker)
 {
     struct timeval tick = {.tv_usec = TICK_MS * 1000};
+    short edges = EV_READ | EV_ET | EV_PERSIST;
 
     worker->base = new_base();
-    if (worker->base == NULL || worker->wake_fd < 0)
+    if (worker->base == NULL || worker->bell_fd < 0 || worker->alarm_fd < 0)
         return -ENOMEM;
-    worker->wake = event_new(worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker);
+    worker->bell = event_new(worker->base, worker->bell_fd, edges, on_awake, worker);
+    worker->alarm = event_new(worker->base, worker->alarm_fd, edges, on_awake, worker);
     worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker);
-    worker->flush_timer = evtimer_new(worker->base, on_flush_timer, worker);
-    if (worker->wake == NULL || worker->tick == NULL || worker->flush_timer == NULL)
+    if (worker->bell == NULL || worker->alarm == NULL || worker->tick == NULL)
         return -ENOMEM;
-    event_add(worker->wake, NULL);
+    event_add(worker->bell, NULL);
+    event_add(worker->alarm, NULL);
     event_add(worker->tick, &tick);
     return 0;
 }
@@ -504,7 +552,8 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
         TAILQ_INIT(&worker->paces[i].running);
     }
     pthread_mutex_init(&worker->lock, NULL);
-    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (build_events(worker) != 0) {
         worker_free(worker);
         return NULL;
@@ -558,18 +607,24 @@ static void free_event(struct event *event)
         event_free(event);
 }
 
+static void close_descriptor(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 void worker_free(struct worker *worker)
 {
     if (worker == NULL)
         return;
     assert(!worker->started);
-    free_event(worker->wake);
+    free_event(worker->bell);
+    free_event(worker->alarm);
     free_event(worker->tick);
-    free_event(worker->flush_timer);
     if (worker->base != NULL)
         event_base_free(worker->base);
-    if (worker->wake_fd >= 0)
-        close(worker->wake_fd);
+    close_descriptor(worker->bell_fd);
+    close_descriptor(worker->alarm_fd);
     free_inbox(&worker->inbox);
     free_inbox(&worker->serving);
     pthread_mutex_destroy(&worker->lock);

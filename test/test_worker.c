@@ -268,7 +268,8 @@ static void ticks_with_a_clock_that_moves_on(void **state)
     begin(bench);
     await(bench);
     end(bench);
-    assert_true(bench->ticked_ms - before_ms >= 3 * 250 - 3);
+    /* the loop's clock is coarse: it may lag by a tick of the kernel's, of 10 ms at most */
+    assert_true(bench->ticked_ms - before_ms >= 3 * 250 - 13);
     tear_down(bench);
 }
 
