@@ -3,11 +3,9 @@
 #ifndef BUGLE_STREAM_INTERNAL_H
 #define BUGLE_STREAM_INTERNAL_H
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
 #include <sys/types.h>
 
+#include "departures.h"
 #include "history.h"
 #include "evictions.h"
 #include "log.h"
@@ -85,7 +83,6 @@ struct stream {
     struct progress progress; /* of what is in `look_list` */
     struct peer peer;
     TAILQ_ENTRY(stream) in_host;
-    struct event watch; /* of the peer */
 };
 
 struct streams {
@@ -97,6 +94,7 @@ struct streams {
     struct match *match;
     LIST_HEAD(, stream_host) hosts;
     struct stalls stalls;
+    struct departures departures;
     struct evictions *evictions;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
     size_t pages_n;             /* asked for or held */

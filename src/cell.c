@@ -20,9 +20,10 @@
 /* Streams of one cell that are given their next page before other cells have theirs. */
 #define REPLAY_MAX 16
 /* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
- * a body.  A stream's small one is one page; the large one is the last size the library takes from
- * malloc. */
-#define POOL_STREAM_BYTES 4096
+ * a body.  All of a stream's small one is resident, so it is no larger than the largest head for it
+ * (gate.c) and a chunk of 1 KiB need; the large one is the last size the library takes from malloc.
+ */
+#define POOL_STREAM_BYTES 3584
 #define POOL_API_BYTES 8192
 #define POOL_LARGE_BYTES 32768
 /* What a connection costs beside its pool: the library's struct and response, and ours. */

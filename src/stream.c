@@ -196,39 +196,6 @@ void stream_drop_page(struct stream *stream)
     streams_page_over(stream->host->streams);
 }
 
-/* ---- the peer ---- */
-
-/* An edge on the descriptor of a stream.  A FIN alone cannot tell a client that left from one
- * that only closed its sending half: a byte sent to it tells. */
-static void on_peer(evutil_socket_t fd, short what, void *arg)
-{
-    struct stream *stream = arg;
-
-    (void)what;
-    switch (peer_probe(fd)) {
-    case PEER_THERE:
-        return;
-    case PEER_GONE:
-        stream_end(stream, STREAM_END_LEFT);
-        return;
-    case PEER_HALF_CLOSED:
-        if (!stream->half_closed)
-            stream_say(stream, STREAM_BEAT);
-        stream->half_closed = true;
-        return;
-    }
-}
-
-static void watch_peer(struct stream *stream)
-{
-    struct event_base *base = worker_base(stream->host->streams->worker);
-
-    /* READ and ET both matter: without READ a reset is never reported, without ET the loop spins */
-    event_assign(&stream->watch, base, stream->fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
-                 on_peer, stream);
-    event_add(&stream->watch, NULL);
-}
-
 /* ---- opening ---- */
 
 enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
@@ -358,7 +325,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     join_host(host, stream);
     find_start(stream, &ask->start);
     stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
-    watch_peer(stream);
+    departures_watch(&streams->departures, stream);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
     *ret_response = response;
@@ -461,7 +428,7 @@ void stream_closed(struct stream *stream)
     struct streams *streams = stream->host->streams;
     struct memory *memory = worker_memory(streams->worker);
 
-    event_del(&stream->watch);
+    departures_forget(&streams->departures, stream);
     leave_ready_list(stream);
     stalls_forget(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);

@@ -39,7 +39,8 @@ struct streams *streams_new(struct worker *worker, struct pager *pager, struct e
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->match = match_new();
-    if (streams->ring == NULL || streams->match == NULL) {
+    if (streams->ring == NULL || streams->match == NULL ||
+        departures_init(&streams->departures, worker_base(worker)) != 0) {
         streams_free(streams);
         return NULL;
     }
@@ -52,6 +53,7 @@ void streams_free(struct streams *streams)
         return;
     assert(streams->count == 0);
     stalls_stop(&streams->stalls);
+    departures_stop(&streams->departures);
     ring_free(streams->ring);
     match_free(streams->match);
     free(streams->slots);

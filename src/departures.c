@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* Clients that leave.  See departures.h. */
+#include "config.h"
+#include "departures.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "peer.h"
+#include "stream_internal.h"
+
+/* What one turn of the loop takes; the rest comes in the next one, after the others. */
+#define EDGES_A_TURN 64
+
+/* A FIN alone cannot tell a client that left from one that only closed its sending half: a byte
+ * sent to it tells. */
+static void look(struct stream *stream)
+{
+    switch (peer_probe(stream->fd)) {
+    case PEER_THERE:
+        return;
+    case PEER_GONE:
+        stream_end(stream, STREAM_END_LEFT);
+        return;
+    case PEER_HALF_CLOSED:
+        if (!stream->half_closed)
+            stream_say(stream, STREAM_BEAT);
+        stream->half_closed = true;
+        return;
+    }
+}
+
+/* To end a stream only marks it: none of those found is freed before all were looked at. */
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    struct epoll_event edges[EDGES_A_TURN];
+    int edges_n = epoll_wait(fd, edges, EDGES_A_TURN, 0);
+
+    (void)what;
+    (void)arg;
+    for (int i = 0; i < edges_n; i++)
+        look(edges[i].data.ptr);
+}
+
+int departures_init(struct departures *departures, struct event_base *base)
+{
+    departures->set_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (departures->set_fd < 0)
+        return -errno;
+    event_assign(&departures->ready, base, departures->set_fd, EV_READ | EV_PERSIST, on_ready,
+                 NULL);
+    departures->begun = true;
+    return event_add(&departures->ready, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+void departures_stop(struct departures *departures)
+{
+    if (!departures->begun)
+        return;
+    event_del(&departures->ready);
+    close(departures->set_fd);
+    departures->begun = false;
+}
+
+/* Errors and resets are reported without being asked for; bytes that a client sends after its
+ * request are of no interest.  Edges, or whoever closed half would be reported for ever. */
+void departures_watch(struct departures *departures, struct stream *stream)
+{
+    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = stream};
+
+    epoll_ctl(departures->set_fd, EPOLL_CTL_ADD, stream->fd, &wanted);
+}
+
+void departures_forget(struct departures *departures, struct stream *stream)
+{
+    epoll_ctl(departures->set_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+}
