@@ -17,7 +17,7 @@
 #include "stats.h"
 #include "token_cache.h"
 
-#define AUTH_ANONYMOUS_MAX 128 /* patterns of auth.anonymous */
+#define AUTH_ANONYMOUS_MAX 128 /* patterns of auth.anonymous, and of auth.private */
 
 /* All that vouches, as of one moment. */
 struct auth_set {

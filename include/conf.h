@@ -88,6 +88,7 @@ struct conf {
         struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
         struct conf_list api_key;   /* NAME:RIGHTS:HASH */
         struct conf_list anonymous; /* patterns */
+        struct conf_list private;   /* patterns that those of `anonymous` do not reach */
         char *jwks;                 /* a file, a URL, or empty */
         uint64_t jwks_refresh_ms;
         char *audience;         /* empty: none */

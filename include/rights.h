@@ -33,6 +33,9 @@ struct rights_list {
 bool rights_pattern_covers(const char *granted, size_t granted_n, const char *wanted,
                            size_t wanted_n);
 
+/* Whether there can be a topic that both checked patterns match.  Cost: one pass over both. */
+bool rights_patterns_meet(const char *one, size_t one_n, const char *other, size_t other_n);
+
 /* Whether a pattern of the list covers this pattern or topic. */
 bool rights_cover(const struct rights_list *list, const char *wanted, size_t wanted_n);
 

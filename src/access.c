@@ -318,10 +318,23 @@ int access_check(struct request *request, const char *method)
 
 /* ---- streams ---- */
 
+/* Whether some topic that the wish could match is in auth.private. */
+static bool is_private(const struct request *request, const char *wanted, size_t wanted_n)
+{
+    const struct conf_list *list = &conf_of(request)->auth.private;
+
+    for (size_t i = 0; i < list->items_n; i++)
+        if (rights_patterns_meet(list->items[i], strlen(list->items[i]), wanted, wanted_n))
+            return true;
+    return false;
+}
+
 static bool anonymous_may_read(const struct request *request, const char *wanted, size_t wanted_n)
 {
     const struct conf_list *list = &conf_of(request)->auth.anonymous;
 
+    if (is_private(request, wanted, wanted_n))
+        return false;
     for (size_t i = 0; i < list->items_n; i++)
         if (rights_pattern_covers(list->items[i], strlen(list->items[i]), wanted, wanted_n))
             return true;
@@ -361,7 +374,8 @@ static void ask_for_all(const struct request *request, struct query_names *names
     if (may_read(request, "**", 2))
         return;
     for (size_t i = 0; i < list->items_n; i++)
-        add_topic(names, list->items[i], strlen(list->items[i]));
+        if (!is_private(request, list->items[i], strlen(list->items[i])))
+            add_topic(names, list->items[i], strlen(list->items[i]));
     for (size_t i = 0; identity != NULL && i < identity->subscribe.patterns_n; i++)
         add_topic(names, identity->subscribe.patterns[i].bytes,
                   identity->subscribe.patterns[i].bytes_n);

@@ -89,6 +89,8 @@ int auth_check_conf(const struct conf *conf, struct conf_error *ret_error)
     auth_set_free(set);
     if (conf->auth.anonymous.items_n > AUTH_ANONYMOUS_MAX)
         return refuse(ret_error, "auth.anonymous", 0, "there are more than 128 patterns");
+    if (conf->auth.private.items_n > AUTH_ANONYMOUS_MAX)
+        return refuse(ret_error, "auth.private", 0, "there are more than 128 patterns");
     if (has_keys)
         return 0;
     return refuse(ret_error, "auth.mode", 0,

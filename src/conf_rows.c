@@ -245,6 +245,8 @@ static const struct conf_row rows[] = {
             CONF_RELOAD, "Keys for backends, as salted hashes."),
     LIST("auth.anonymous", auth.anonymous, "", is_pattern, "patterns", CONF_RELOAD,
          "Topics that may be read without a token."),
+    LIST("auth.private", auth.private, "", is_pattern, "patterns", CONF_RELOAD,
+         "Topics that may not, although auth.anonymous has them."),
     TEXT("auth.cookie", auth.cookie, "", is_cookie_name, "the name of a cookie", CONF_RELOAD,
          "Cookie in which browsers bring their token; empty: none."),
     CHOICE("auth.query_token", auth.query_token, "off", switches, "off or on", CONF_RELOAD,

@@ -56,6 +56,24 @@ bool rights_pattern_covers(const char *granted, size_t granted_n, const char *wa
     }
 }
 
+/* `**` stands last, and for one or more segments: where one pattern has it the other has one left. */
+bool rights_patterns_meet(const char *one, size_t one_n, const char *other, size_t other_n)
+{
+    struct rest a = rest_of(one, one + one_n);
+    struct rest b = rest_of(other, other + other_n);
+
+    for (;;) {
+        if (segment_is(&a, "**") || segment_is(&b, "**"))
+            return true;
+        if (!segment_covers(&a, &b) && !segment_is(&b, "*"))
+            return false;
+        if (is_last(&a) || is_last(&b))
+            return is_last(&a) && is_last(&b);
+        a = rest_of(a.at + a.segment_n + 1, a.end);
+        b = rest_of(b.at + b.segment_n + 1, b.end);
+    }
+}
+
 bool rights_cover(const struct rights_list *list, const char *wanted, size_t wanted_n)
 {
     for (size_t i = 0; i < list->patterns_n; i++)

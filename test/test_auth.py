@@ -313,6 +313,26 @@ def test_public_topics_are_read_by_anybody_and_private_ones_are_not(gateway):
     assert len(both.events_until("end")) == 5
 
 
+@pytest.mark.gateway(settings={**SETTINGS, "auth.anonymous": "**,news/*",
+                               "auth.private": "secret/**,*/internal,plain"})
+def test_what_is_marked_private_is_not_public(gateway):
+    everything = gateway.stream()  # of `**` too little is sure to be public, of news/* it is not
+    shop = gateway.stream("shop/1", "shop/1/*")
+    for topic in ("secret/1", "plain", "shop/internal", "shop/1", "shop/1/2"):
+        pushed(gateway, {"data": topic, "topic": topic})
+    pushed(gateway, {"data": "end", "topic": "shop/1"})
+    assert [e.data for e in shop.events_until("end")] == ["shop/1", "shop/1/2"]
+    pushed(gateway, {"data": "end"})
+    assert [e.data for e in everything.events_until("end")] == []
+    for query in ("topic=secret/1", "topic=secret/**", "topic=**", "topic=*", "topic=*/*",
+                  "topic=shop/*", "topic=shop/internal", "topic=plain", "topic=shop/1&topic=plain"):
+        assert refused(gateway, f"/events?{query}").problem(401)["code"] == "no_credentials", query
+        refused(gateway, f"/events?{query}&since=earliest").problem(401)
+    reader = token("anna", subscribe=["secret/*"])
+    granted = gateway.stream("secret/1", "shop/1", since="earliest", headers=bearer(reader))
+    assert granted.events_until("end")[0].data == "secret/1"
+
+
 # API keys
 
 

@@ -150,6 +150,29 @@ static void covering_is_containment(void **state)
         }
 }
 
+static bool have_a_topic_in_common(const char *one, const char *other)
+{
+    for (size_t t = 0; t < topics_n; t++)
+        if (topic_match(one, strlen(one), words[t], strlen(words[t])) &&
+            topic_match(other, strlen(other), words[t], strlen(words[t])))
+            return true;
+    return false;
+}
+
+static void patterns_that_meet_have_a_topic_in_common(void **state)
+{
+    (void)state;
+    assert_true(words_n > 0);
+    for (size_t a = 0; a < words_n; a++)
+        for (size_t b = 0; b < words_n; b++) {
+            bool meet =
+                rights_patterns_meet(words[a], strlen(words[a]), words[b], strlen(words[b]));
+
+            if (meet != have_a_topic_in_common(words[a], words[b]))
+                fail_msg("%s and %s %s", words[a], words[b], meet ? "meet" : "do not meet");
+        }
+}
+
 static void lists_cover(void **state)
 {
     static const struct rights_pattern patterns[] = {{"news", 4}, {"orders/*", 8}};
@@ -173,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grants_cover_wishes),
         cmocka_unit_test(covering_is_containment),
+        cmocka_unit_test(patterns_that_meet_have_a_topic_in_common),
         cmocka_unit_test(lists_cover),
     };
 
