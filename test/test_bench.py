@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import os
+import socket
 import threading
 import urllib.parse
 
@@ -327,7 +328,8 @@ def test_a_connection_that_ends_under_a_request(stub, bench):
 
 def test_streams_that_the_server_ends(stub, bench):
     def forward(at, frame, send):
-        if at == (10, 0):
+        if at == (10, 0):  # at once, and not when the stream's thread has its turn
+            stub.streams["bench-0"][3].connection.shutdown(socket.SHUT_RDWR)
             stub.streams["bench-0"][3].over.set()
         send(frame)
 
