@@ -651,9 +651,10 @@ def test_heir_that_does_not_start_is_told(make):
 def niceness_of_hub(pid):
     """Of that thread of a process (proc(5): the 17th field behind the name); None before it runs."""
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        _, name, fields = re.split(r"\d+ \(|\) ", (task / "stat").read_text(), maxsplit=2)
-        if name == "bugle-hub":
-            return int(fields.split()[16])
+        with contextlib.suppress(OSError):  # it may have ended
+            _, name, fields = re.split(r"\d+ \(|\) ", (task / "stat").read_text(), maxsplit=2)
+            if name == "bugle-hub":
+                return int(fields.split()[16])
     return None
 
 
