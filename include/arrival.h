@@ -3,7 +3,7 @@
  * A new socket, from accept() to the gate of its worker: whether it may come in at all, and which
  * worker has fewest.
  *
- * Main thread, but where it says otherwise.
+ * Main thread.
  */
 #ifndef BUGLE_ARRIVAL_H
 #define BUGLE_ARRIVAL_H
@@ -24,12 +24,6 @@ struct arrivals {
     int uncounted; /* descriptors in use beyond those known of, by the latest one's number */
     int64_t tight_since_ms; /* near the end of what clients may have; 0: it is not */
 };
-
-/* Prepare a worker's service, before its thread is started. */
-void arrival_begin(struct service *service);
-
-/* Close those that its gate has not seen, once its thread has ended. */
-void arrival_drop_all(struct service *service);
 
 /* Whether to accept another one.  Where it is tight not at once: workers make room first, and if
  * nobody is idle, those who are served have a quarter of a second to be done.  As for

@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/queue.h>
 
 #include "admission.h"
 #include "answers.h"
@@ -63,8 +62,6 @@ struct service {
     struct linger_pool *linger;
     struct cells *cells;
     struct gate *gate;
-    STAILQ_HEAD(, arrival) arrived; /* sockets on their way to the gate */
-    struct worker_job let_in;
     struct answers answers;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */

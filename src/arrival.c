@@ -3,7 +3,6 @@
 #include "config.h"
 #include "arrival.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,8 +10,6 @@
 #include "clock.h"
 
 #define PATIENCE_MS 250
-/* Let in at a time. */
-#define ARRIVALS_A_JOB 32
 
 /* ---- which worker ---- */
 
@@ -36,7 +33,6 @@ static uint64_t connections_open(const struct service_shared *shared)
 }
 
 struct arrival {
-    STAILQ_ENTRY(arrival) link;
     struct service *service;
     int fd;
     struct listener_layers layers;
@@ -44,10 +40,10 @@ struct arrival {
     struct sockaddr_storage address;
 };
 
-/* ---- on the worker ---- */
-
-static void enter_gate(const struct arrival *arrival)
+/* On the worker. */
+static void enter_gate(void *arg)
 {
+    struct arrival *arrival = arg;
     const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
     struct gate *gate = arrival->service->gate;
 
@@ -57,49 +53,8 @@ static void enter_gate(const struct arrival *arrival)
         gate_take_proxied(gate, arrival->fd, address, arrival->address_n);
     else
         gate_take(gate, arrival->fd, address, arrival->address_n);
+    free(arrival);
 }
-
-static bool let_some_in(struct worker_job *job)
-{
-    struct service *service = (struct service *)((char *)job - offsetof(struct service, let_in));
-    struct arrival *arrival;
-
-    for (int i = 0; i < ARRIVALS_A_JOB && (arrival = STAILQ_FIRST(&service->arrived)) != NULL; i++) {
-        STAILQ_REMOVE_HEAD(&service->arrived, link);
-        enter_gate(arrival);
-        free(arrival);
-    }
-    return !STAILQ_EMPTY(&service->arrived);
-}
-
-/* Only noted here, since a crowd that comes is not to hold up what is live. */
-static void arrive(void *arg)
-{
-    struct arrival *arrival = arg;
-    struct service *service = arrival->service;
-
-    STAILQ_INSERT_TAIL(&service->arrived, arrival, link);
-    worker_enqueue(service->worker, &service->let_in, WORKER_NEW);
-}
-
-void arrival_begin(struct service *service)
-{
-    STAILQ_INIT(&service->arrived);
-    service->let_in.run = let_some_in;
-}
-
-void arrival_drop_all(struct service *service)
-{
-    struct arrival *arrival;
-
-    while ((arrival = STAILQ_FIRST(&service->arrived)) != NULL) {
-        STAILQ_REMOVE_HEAD(&service->arrived, link);
-        close(arrival->fd);
-        free(arrival);
-    }
-}
-
-/* ---- on the main thread ---- */
 
 static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *address,
                       socklen_t address_n, struct listener_layers layers)
@@ -115,7 +70,7 @@ static bool hand_over(struct arrivals *arrivals, int fd, const struct sockaddr *
     memcpy(&arrival->address, address, address_n);
     worker_load_add(arrival->service->worker, 1);
     stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, 1);
-    if (worker_post(arrival->service->worker, arrive, arrival) == 0)
+    if (worker_post(arrival->service->worker, enter_gate, arrival) == 0)
         return true;
     worker_load_add(arrival->service->worker, -1);
     stats_add(arrivals->stats, STATS_CONNECTIONS_OPEN, -1);

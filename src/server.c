@@ -315,7 +315,6 @@ static int build_service(struct server *server, unsigned index)
     service->cells = cells_new(service->worker, service->streams, &handler);
     if (service->cells == NULL)
         return fail("out of memory");
-    arrival_begin(service);
     service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
     return service->gate != NULL ? 0 : fail("out of memory");
 }
@@ -589,7 +588,6 @@ static void free_services(struct server *server)
 
         if (service->cells != NULL)
             cells_abort(service->cells);
-        arrival_drop_all(service);
         gate_free(service->gate);
         cells_free(service->cells);
         answers_clear(&service->answers);
