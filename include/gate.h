@@ -66,6 +66,8 @@ void gate_crowd_out(struct gate *gate);
 
 /* Whether the library's largest pool has room for such a head and an answer. */
 bool gate_has_room_for(const struct http_head *head);
+/* What a 431 says of one for which it has not: "The request ...". */
+#define GATE_NO_ROOM_FOR_HEAD "head has more fields and cookies than there is room for"
 
 /* Connections whose head is awaited or under way. */
 size_t gate_count(const struct gate *gate);

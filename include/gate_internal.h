@@ -81,8 +81,9 @@ void gate_unwatch(struct visitor *visitor);
 /* A connection was closed by the library: say so, now and then. */
 void gate_tell_lost(struct gate *gate, int error);
 
-/* Nothing is there to read.  Returns whether the visitor goes on waiting. */
-bool gate_see_nothing(struct visitor *visitor, bool has_ended);
+/* A look brought nothing: `n` is what recv() returned, with errno as it left it.  Returns whether
+ * the visitor goes on waiting. */
+bool gate_see_nothing(struct visitor *visitor, ssize_t n, bool may_grow);
 
 /* Close without a word.  Whom a cell has it closes itself, which takes no further descriptor. */
 void gate_drop(struct visitor *visitor);

@@ -374,9 +374,9 @@ static struct http_head_limits limits_of(const struct gate *gate)
                                      .headers_max = conf->limits.header_count};
 }
 
-bool gate_see_nothing(struct visitor *visitor, bool has_ended)
+bool gate_see_nothing(struct visitor *visitor, ssize_t n, bool may_grow)
 {
-    if (!has_ended)
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
         return true;
     if (visitor->place == RESTING) {
         gate_move_to(visitor, INSIDE);
@@ -424,7 +424,7 @@ static void see_head(struct visitor *visitor, const struct http_head *head, size
 {
     if (!gate_has_room_for(head)) {
         stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
-        gate_refuse(visitor, 431, "head has more fields and cookies than there is room for");
+        gate_refuse(visitor, 431, GATE_NO_ROOM_FOR_HEAD);
     } else if (is_turned_away(visitor, head)) {
         turn_away(visitor);
     } else {
@@ -457,8 +457,7 @@ static bool look(struct visitor *visitor, bool may_grow)
 
     visitor->stirred = false;
     if (n <= 0)
-        return gate_see_nothing(visitor,
-                                n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+        return gate_see_nothing(visitor, n, may_grow);
     if (may_grow && !has_news(visitor, (size_t)n))
         return true;
     switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {

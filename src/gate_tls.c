@@ -80,8 +80,7 @@ static bool look_at_hello(struct visitor *visitor, bool may_grow)
     ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
     if (n <= 0)
-        return gate_see_nothing(visitor,
-                                n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+        return gate_see_nothing(visitor, n, may_grow);
     enum tls_hello hello = tls_hello_look(gate->peek, (size_t)n, gate->peek_bytes);
     if (hello == TLS_HELLO_WHOLE)
         return take_hello(visitor);
@@ -97,8 +96,7 @@ static bool look_at_rest(struct visitor *visitor, bool may_grow)
     ssize_t n = recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     if (n <= 0)
-        return gate_see_nothing(visitor,
-                                n == 0 || (errno != EAGAIN && errno != EINTR) || !may_grow);
+        return gate_see_nothing(visitor, n, may_grow);
     gate_move_to(visitor, SPEAKING);
     cell_go_on(&visitor->guest);
     return false;

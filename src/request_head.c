@@ -114,7 +114,7 @@ static enum http_head_verdict judge(struct request *request, const char *text, s
     if (verdict != HTTP_HEAD_GOOD || gate_has_room_for(ret_head))
         return verdict;
     ret_head->status = 431;
-    ret_head->why = "head has more fields and cookies than there is room for";
+    ret_head->why = GATE_NO_ROOM_FOR_HEAD;
     return HTTP_HEAD_BAD;
 }
 

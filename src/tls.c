@@ -45,8 +45,7 @@ struct tls_set {
 static int refuse(struct conf_error *ret_error, const char *setting, const char *path,
                   const char *why)
 {
-    snprintf(ret_error->text, sizeof(ret_error->text), "%s %s: %s", setting, path, why);
-    return -EINVAL;
+    return conf_refuse(ret_error, -EINVAL, "%s %s: %s", setting, path, why);
 }
 
 static void drop_text(gnutls_datum_t *text)
@@ -117,12 +116,9 @@ static int add_pair(struct tls_set *set, const struct pair *pair, const gnutls_d
 
     if (result >= 0)
         return 0;
-    if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH) {
-        snprintf(ret_error->text, sizeof(ret_error->text),
-                 "tls.key %s is not the key of the certificate in %s", pair->key_path,
-                 pair->certificate_path);
-        return -EINVAL;
-    }
+    if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
+        return conf_refuse(ret_error, -EINVAL, "tls.key %s is not the key of the certificate in %s",
+                           pair->key_path, pair->certificate_path);
     return refuse(ret_error, "tls.certificate", pair->certificate_path, gnutls_strerror(result));
 }
 
@@ -178,16 +174,14 @@ static int read_priority(struct tls_set *set, const char *text, struct conf_erro
 
     if (result != GNUTLS_E_SUCCESS) {
         set->priority = NULL;
-        snprintf(ret_error->text, sizeof(ret_error->text),
-                 "tls.priority: GnuTLS does not understand it from \"%.60s\" on", wrong);
-        return -EINVAL;
+        return conf_refuse(ret_error, -EINVAL,
+                           "tls.priority: GnuTLS does not understand it from \"%.60s\" on", wrong);
     }
     if (!has_old_version(set->priority))
         return 0;
-    snprintf(ret_error->text, sizeof(ret_error->text),
-             "tls.priority allows other versions than TLS 1.2 and 1.3: write "
-             "-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2 into it");
-    return -EINVAL;
+    return conf_refuse(ret_error, -EINVAL,
+                       "tls.priority allows other versions than TLS 1.2 and 1.3: write "
+                       "-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2 into it");
 }
 
 /* ---- sets ---- */
@@ -209,10 +203,9 @@ static int fill(struct tls_set *set, const struct conf *conf, const struct tls_s
 {
     const struct conf_list *certificates = &conf->tls.certificate, *keys = &conf->tls.key;
 
-    snprintf(ret_error->text, sizeof(ret_error->text), "TLS: out of memory");
     if (gnutls_certificate_allocate_credentials(&set->credentials) != GNUTLS_E_SUCCESS ||
         copy_ticket_key(set, before) != GNUTLS_E_SUCCESS)
-        return -ENOMEM;
+        return conf_refuse(ret_error, -ENOMEM, "TLS: out of memory");
     int result = read_priority(set, conf->tls.priority, ret_error);
     for (size_t i = 0; result == 0 && i < certificates->items_n; i++)
         result = read_pair(set, certificates->items[i], keys->items[i], ret_error);
@@ -226,13 +219,13 @@ struct tls_set *tls_set_new(const struct conf *conf, const struct tls_set *befor
     struct tls_set *set;
 
     if (pairs_n == 0 || pairs_n != conf->tls.key.items_n) {
-        snprintf(ret_error->text, sizeof(ret_error->text),
-                 "TLS needs tls.certificate, and a tls.key for each of its files");
+        conf_refuse(ret_error, -EINVAL,
+                    "TLS needs tls.certificate, and a tls.key for each of its files");
         return NULL;
     }
     set = calloc(1, sizeof(*set) + pairs_n * sizeof(set->pairs[0]));
     if (set == NULL) {
-        snprintf(ret_error->text, sizeof(ret_error->text), "TLS: out of memory");
+        conf_refuse(ret_error, -ENOMEM, "TLS: out of memory");
         return NULL;
     }
     set->refs = 1;
