@@ -298,7 +298,6 @@ static void free_store(struct history *history)
 
     history_sqlite_free_readers(sqlite);
     history_sqlite_backup_end(history);
-    pthread_mutex_destroy(&sqlite->readers_lock);
     history_sqlite_close_writer(sqlite);
     free(sqlite->names);
     free(sqlite->path);
@@ -339,8 +338,7 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits)
     sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
     sqlite->read_ns_max = HISTORY_SQLITE_READ_NS_MAX;
     sqlite->read_ns_with_events_max = HISTORY_SQLITE_READ_NS_WITH_EVENTS_MAX;
-    pthread_mutex_init(&sqlite->readers_lock, NULL);
-    SLIST_INIT(&sqlite->readers);
+    history_sqlite_init_readers(sqlite);
     return sqlite;
 }
 

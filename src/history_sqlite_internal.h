@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the store on disk share: history_sqlite_open.c opens and hands over,
  * history_sqlite.c appends,
- * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _read.c
- * reads, _backup.c copies, _epoch.c renews the epoch. */
+ * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _readers.c
+ * has the connections for reading and _read.c reads, _backup.c copies, _epoch.c renews the epoch. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
 
@@ -52,7 +52,27 @@ enum history_sqlite_write {
     WRITE_COUNT
 };
 
-struct history_sqlite_reader;
+enum history_sqlite_read {
+    READ_BEGIN,
+    READ_END,
+    READ_OLDEST,
+    READ_EVENTS,
+    READ_TOPIC,
+    READ_USER,
+    READ_NEXT_TOPIC,
+    READ_TIME,
+    READ_COUNT
+};
+
+/* A connection that reads. */
+struct history_sqlite_reader {
+    SLIST_ENTRY(history_sqlite_reader) link;
+    sqlite3 *db;
+    sqlite3_stmt *statements[READ_COUNT];
+    struct message *names; /* of the event that is looked at, for the filter */
+    size_t names_room;
+};
+
 struct history_sqlite_backup;
 
 struct history_sqlite {
@@ -92,8 +112,11 @@ struct history_sqlite {
     int64_t read_ns_max; /* so long does a page take that has no event yet */
     int64_t read_ns_with_events_max;
 
-    pthread_mutex_t readers_lock; /* over the list of those that nobody uses now */
-    SLIST_HEAD(, history_sqlite_reader) readers;
+    pthread_mutex_t readers_lock; /* over all of these */
+    pthread_cond_t readers_turn;  /* the last one has gone, or others may come again */
+    SLIST_HEAD(, history_sqlite_reader) readers; /* that nobody uses now */
+    size_t reading_n;
+    int64_t barred_until_ns; /* no read begins before; 0: any may */
 };
 
 static inline struct history_sqlite *history_sqlite_of(struct history *history)
@@ -182,6 +205,23 @@ bool history_sqlite_trim(struct history *history, int64_t now_ms);
 int history_sqlite_read(struct history *history, const struct history_query *query,
                         struct history_page **ret_page);
 uint64_t history_sqlite_find_time(struct history *history, int64_t since_ms);
+
+/* ---- readers ---- */
+
+void history_sqlite_init_readers(struct history_sqlite *sqlite);
 void history_sqlite_free_readers(struct history_sqlite *sqlite);
+
+/* Begin a transaction on a connection that nobody else uses until history_sqlite_end_read().  Waits
+ * while reads are barred, 50 ms at most.  Any thread.  Returns 0, -ENOMEM or -EIO. */
+int history_sqlite_begin_read(struct history_sqlite *sqlite,
+                              struct history_sqlite_reader **ret_reader);
+void history_sqlite_end_read(struct history_sqlite *sqlite, struct history_sqlite_reader *reader);
+
+/* Let no read begin any more, and tell whether now is the time to move the log into the file: no
+ * read is under way, or they could not be waited for.  When it is not, ask again after the next
+ * commit; when it is, admit them again afterwards.  Does not block, unless it is asked more than
+ * 50 ms after it said no: then 25 ms at most.  The hub's thread. */
+bool history_sqlite_bar_reads(struct history_sqlite *sqlite);
+void history_sqlite_admit_reads(struct history_sqlite *sqlite);
 
 #endif

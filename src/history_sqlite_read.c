@@ -16,141 +16,15 @@
 #include "clock.h"
 #include "history_row.h"
 #include "history_sqlite_internal.h"
-#include "history_vfs.h"
-#include "thread.h"
 #include "topic.h"
 
 #define PAGE_EVENTS_MAX 256
-/* Room for the inner pages of the table of events at ten million of them. */
-#define CACHE_KIB "8192"
 /* Topics looked at for the patterns of one read; beyond it, going through the events is cheaper. */
 #define TOPICS_MAX 512
 /* Events that a pattern looks through before it looks for topics, and what it must find there to be
  * content with that. */
 #define PROBE_EVENTS 256
 #define PROBE_FOUND_MIN 16
-#define BUSY_MS 1000
-/* Of the virtual machine of SQLite; a row of a page takes some 20. */
-#define STEPS_BETWEEN_WAYS 400
-
-enum read_statement {
-    READ_BEGIN,
-    READ_END,
-    READ_OLDEST,
-    READ_EVENTS,
-    READ_TOPIC,
-    READ_USER,
-    READ_NEXT_TOPIC,
-    READ_TIME,
-    READ_COUNT
-};
-
-static const char *const read_sql[READ_COUNT] = {
-    [READ_BEGIN] = "BEGIN",
-    [READ_END] = "COMMIT",
-    [READ_OLDEST] = "SELECT min(position) FROM events",
-    [READ_EVENTS] = "SELECT " HISTORY_SQLITE_COLUMNS " FROM events"
-                    " WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
-    [READ_TOPIC] = "SELECT position FROM topics WHERE topic = ?1 AND position BETWEEN ?2 AND ?3"
-                   " ORDER BY position",
-    [READ_USER] = "SELECT position FROM users WHERE user = ?1 AND position BETWEEN ?2 AND ?3"
-                  " ORDER BY position",
-    [READ_NEXT_TOPIC] = "SELECT topic FROM topics WHERE topic >= ?1 AND topic < ?2"
-                        " ORDER BY topic LIMIT 1",
-    [READ_TIME] = "SELECT published_ms + ahead_ms FROM events WHERE position >= ?1"
-                  " ORDER BY position LIMIT 1",
-};
-
-struct history_sqlite_reader {
-    SLIST_ENTRY(history_sqlite_reader) link;
-    sqlite3 *db;
-    sqlite3_stmt *statements[READ_COUNT];
-    struct message *names; /* of the event that is looked at, for the filter */
-    size_t names_room;
-};
-
-/* ---- connections ---- */
-
-static void free_reader(struct history_sqlite_reader *reader)
-{
-    for (size_t i = 0; i < READ_COUNT; i++)
-        sqlite3_finalize(reader->statements[i]);
-    sqlite3_close(reader->db);
-    free(reader->names);
-    free(reader);
-}
-
-/* Asked by SQLite in the midst of a read. */
-static int make_way(void *unused)
-{
-    (void)unused;
-    thread_make_way();
-    return 0;
-}
-
-static int open_reader(const struct history_sqlite *sqlite, struct history_sqlite_reader *reader)
-{
-    int code = sqlite3_open_v2(sqlite->path, &reader->db,
-                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, history_vfs());
-
-    if (code != SQLITE_OK)
-        return code;
-    history_vfs_check(reader->db);
-    sqlite3_extended_result_codes(reader->db, 1);
-    sqlite3_busy_timeout(reader->db, BUSY_MS);
-    sqlite3_db_config(reader->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    sqlite3_progress_handler(reader->db, STEPS_BETWEEN_WAYS, make_way, NULL);
-    code = sqlite3_exec(reader->db,
-                        "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;"
-                        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
-                        "PRAGMA cache_size = -" CACHE_KIB,
-                        NULL, NULL, NULL);
-    for (size_t i = 0; code == SQLITE_OK && i < READ_COUNT; i++)
-        code = sqlite3_prepare_v3(reader->db, read_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                  &reader->statements[i], NULL);
-    return code;
-}
-
-/* Take a connection that nobody uses, or open one more. */
-static int take_reader(struct history_sqlite *sqlite, struct history_sqlite_reader **ret_reader)
-{
-    struct history_sqlite_reader *reader;
-
-    pthread_mutex_lock(&sqlite->readers_lock);
-    reader = SLIST_FIRST(&sqlite->readers);
-    if (reader != NULL)
-        SLIST_REMOVE_HEAD(&sqlite->readers, link);
-    pthread_mutex_unlock(&sqlite->readers_lock);
-    if (reader == NULL) {
-        reader = calloc(1, sizeof(*reader));
-        if (reader == NULL)
-            return SQLITE_NOMEM;
-        int code = open_reader(sqlite, reader);
-        if (code != SQLITE_OK) {
-            free_reader(reader);
-            return code;
-        }
-    }
-    *ret_reader = reader;
-    return SQLITE_OK;
-}
-
-static void give_back(struct history_sqlite *sqlite, struct history_sqlite_reader *reader)
-{
-    pthread_mutex_lock(&sqlite->readers_lock);
-    SLIST_INSERT_HEAD(&sqlite->readers, reader, link);
-    pthread_mutex_unlock(&sqlite->readers_lock);
-}
-
-void history_sqlite_free_readers(struct history_sqlite *sqlite)
-{
-    struct history_sqlite_reader *reader;
-
-    while ((reader = SLIST_FIRST(&sqlite->readers)) != NULL) {
-        SLIST_REMOVE_HEAD(&sqlite->readers, link);
-        free_reader(reader);
-    }
-}
 
 /* ---- one read ---- */
 
@@ -170,7 +44,7 @@ struct read {
     int64_t began_ns;
 };
 
-static sqlite3_stmt *statement_of(const struct read *read, enum read_statement which)
+static sqlite3_stmt *statement_of(const struct read *read, enum history_sqlite_read which)
 {
     return read->reader->statements[which];
 }
@@ -367,7 +241,7 @@ static bool is_full(const struct candidates *candidates)
 }
 
 /* Collect what one name has that comes before what is there already. */
-static int collect(struct read *read, enum read_statement which, const void *name, size_t name_n,
+static int collect(struct read *read, enum history_sqlite_read which, const void *name, size_t name_n,
                    struct candidates *candidates)
 {
     sqlite3_stmt *statement = statement_of(read, which);
@@ -631,20 +505,6 @@ static struct history_page *new_page(uint64_t after)
     return page;
 }
 
-static int begin(const struct history_sqlite_reader *reader)
-{
-    int code = sqlite3_step(reader->statements[READ_BEGIN]);
-
-    sqlite3_reset(reader->statements[READ_BEGIN]);
-    return code == SQLITE_DONE ? 0 : -EIO;
-}
-
-static void end(const struct history_sqlite_reader *reader)
-{
-    sqlite3_step(reader->statements[READ_END]);
-    sqlite3_reset(reader->statements[READ_END]);
-}
-
 int history_sqlite_read(struct history *history, const struct history_query *query,
                         struct history_page **ret_page)
 {
@@ -663,15 +523,10 @@ int history_sqlite_read(struct history *history, const struct history_query *que
     read.page = new_page(query->after);
     if (read.page == NULL)
         return -ENOMEM;
-    int code = take_reader(sqlite, &read.reader);
-    int result = code == SQLITE_OK               ? begin(read.reader)
-                 : (code & 0xff) == SQLITE_NOMEM ? -ENOMEM
-                                                 : -EIO;
-    if (result == 0)
+    int result = history_sqlite_begin_read(sqlite, &read.reader);
+    if (result == 0) {
         result = read_within(&read);
-    if (code == SQLITE_OK) {
-        end(read.reader);
-        give_back(sqlite, read.reader);
+        history_sqlite_end_read(sqlite, read.reader);
     }
     if (result != 0)
         history_page_free(read.page);
@@ -703,9 +558,8 @@ uint64_t history_sqlite_find_time(struct history *history, int64_t since_ms)
     uint64_t low = sqlite->trimmed, high = sqlite->newest;
     struct history_sqlite_reader *reader;
 
-    if (take_reader(sqlite, &reader) != SQLITE_OK)
+    if (history_sqlite_begin_read(sqlite, &reader) != 0)
         return low;
-    begin(reader);
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
 
@@ -714,7 +568,6 @@ uint64_t history_sqlite_find_time(struct history *history, int64_t since_ms)
         else
             low = middle + 1;
     }
-    end(reader);
-    give_back(sqlite, reader);
+    history_sqlite_end_read(sqlite, reader);
     return low;
 }

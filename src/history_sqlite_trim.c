@@ -15,8 +15,8 @@
 #define STEP_EVENTS_MAX 10000
 #define STEP_NAMES_EACH 4
 
-/* Readers that overlap for ever keep the log from beginning again at its front; past this many
- * pages, 32 MiB, the writer waits for them a moment. */
+/* Readers of another process, to which this one's bar is none, can keep the log from beginning again
+ * at its front; past this many pages, 32 MiB, the writer waits for them a moment. */
 #define WAL_PAGES_MAX 8192
 
 /* ---- the log ---- */
@@ -27,10 +27,12 @@ void history_sqlite_settle(struct history *history)
     int mode =
         sqlite->wal_pages > WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
 
-    if (sqlite->failed || sqlite->wal_pages < sqlite->checkpoint_at)
+    if (sqlite->failed || sqlite->wal_pages < sqlite->checkpoint_at ||
+        !history_sqlite_bar_reads(sqlite))
         return;
     sqlite->checkpoint_at = sqlite->wal_pages + HISTORY_SQLITE_CHECKPOINT_PAGES;
     int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
+    history_sqlite_admit_reads(sqlite);
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
         history_sqlite_give_up(sqlite, code, "moving the log into the file");
 }

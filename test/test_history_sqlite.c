@@ -1059,7 +1059,7 @@ static void the_log_stays_small_beside_readers(void **state)
         pthread_join(readers[i], NULL);
     snprintf(log, sizeof(log), "%s-wal", scratch.path);
     assert_int_equal(stat(log, &facts), 0);
-    assert_in_range(facts.st_size, 1, 64 << 20);
+    assert_in_range(facts.st_size, 1, 16 << 20); /* 37 MB when nothing holds them back */
     history_free(bustle.history);
     free(large);
 }
