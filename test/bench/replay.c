@@ -140,7 +140,7 @@ static void parse(struct client *client, const char *bytes, size_t n)
 
 static void on_readable(struct client *client)
 {
-    static char buffer[262144];
+    static char buffer[16384]; /* short reads: who shares the core comes in between */
     ssize_t n = read(client->fd, buffer, sizeof(buffer));
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
