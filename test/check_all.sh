@@ -107,12 +107,12 @@ wait_ahead
 if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
     units build-address
     build_ahead build-thread --enable-werror --enable-sanitizer=thread
-    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not ($(one_line "$no_address"))'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not ($(one_line "$no_address"))'" 4
 fi
 wait_ahead
 if try_build build-thread --enable-werror --enable-sanitizer=thread; then
     units build-thread
-    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not ($(one_line "$no_thread"))'" 3
+    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not ($(one_line "$no_thread"))'" 4
 fi
 
 echo
