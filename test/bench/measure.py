@@ -104,9 +104,11 @@ def private(server, load_cpu, options, load):
     return {**found[0], "crowd": crowd}
 
 
-def spread(server, load_cpu, options, load):
+def spread(server, _load_cpu, options, load):
     """A broadcast, and while it goes on the gateway is asked which streams it has: the highest
-    byte of a stream's id is its worker."""
+    byte of a stream's id is its worker.  The load runs on all cores that the server has: on one of
+    them it would stand beside the second worker and never beside a single one, and the difference
+    would be the load's."""
     counts = collections.Counter()
 
     def ask():
@@ -115,7 +117,7 @@ def spread(server, load_cpu, options, load):
             for stream in json.load(answer)["streams"]:
                 counts[int(stream["id"], 16) >> 56] += 1
 
-    result = Bench(server, load_cpu, options).run(ask)
+    result = Bench(server, server.cpus, options).run(ask)
     if result and counts:
         result["spread"] = {"streams": dict(counts),
                             "percent": 100 * max(counts.values()) / sum(counts.values())}

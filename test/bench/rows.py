@@ -96,7 +96,7 @@ ROWS = {row.name: row for row in (
     row("publish", "64 connections publish single events, each answered with an id", STORES,
         (PUBLISHED, EVENT, Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 64)),
-    row("workers", "{some} streams, one topic, 50 events/s, both cores to the server",
+    row("workers", "{some} streams, one topic, 50 events/s, server and load on both cores",
         ("one-worker", "two-workers"),
         (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
                                       compared=False)),
