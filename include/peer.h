@@ -33,6 +33,7 @@ struct peer_flow {
     int64_t acknowledged; /* bytes ever; moves as long as the peer reads, however slowly.  On a
                            * unix socket the negative of what waits unread */
     int64_t silent_ms;    /* since the peer's machine last acknowledged anything, new or not */
+    int64_t sent_ms;      /* since data last left for it, probes of a closed window aside */
     bool unanswered;      /* and data was repeated since, the last time a second ago */
 };
 

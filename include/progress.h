@@ -7,6 +7,11 @@
  * the last moment at which the peer may have acknowledged something new.  A moment between two
  * looks is taken for the later one, or for the last acknowledgement of any kind if that came
  * before it: nobody is judged too early, and too late by no more than the time between two looks.
+ *
+ * Heartbeats are so small and so far apart that the first look after one may be a late one, by
+ * which there has been another.  Such a look finds something outstanding and must tell of which: of
+ * the first if the peer has been silent since before that, or nothing has left for it since; else
+ * of the second.
  */
 #ifndef BUGLE_PROGRESS_H
 #define BUGLE_PROGRESS_H
@@ -18,12 +23,15 @@
 
 /* How often whoever has something outstanding is to be looked at. */
 #define PROGRESS_LOOK_MS 750
+/* The latest first look after a heartbeat. */
+#define PROGRESS_BEAT_LOOK_MS 16500
 
 struct progress {
     int64_t began_ms; /* monotonic: since then something was outstanding */
     int64_t since_ms; /* since then nothing new was acknowledged */
     int64_t acknowledged;
-    bool looked; /* `acknowledged` is known */
+    bool looked;     /* `acknowledged` is known */
+    bool is_patient; /* heartbeats are all that was sent, and the first look is a late one */
 };
 
 struct progress_limits {
@@ -43,9 +51,17 @@ enum progress_verdict {
 /* Something is sent to a peer that had acknowledged everything. */
 void progress_begin(struct progress *progress, int64_t now_ms);
 
-/* Judge by what peer_flow() says at `now_ms`.  Who stalls and does not answer has vanished. */
+/* When to look first if all that is sent is a heartbeat, and another every `beat_ms`: after the
+ * next one, but before a third, and before either limit can be over. */
+int64_t progress_beat_due_ms(const struct progress_limits *limits, int64_t beat_ms, int64_t now_ms);
+
+/* Judge by what peer_flow() says at `now_ms`.  Who stalls and does not answer has vanished.
+ *
+ * sent_ms  when the peer was last sent something
+ */
 enum progress_verdict progress_look(struct progress *progress, const struct peer_flow *flow,
-                                    const struct progress_limits *limits, int64_t now_ms);
+                                    int64_t sent_ms, const struct progress_limits *limits,
+                                    int64_t now_ms);
 
 /* When to look again: after PROGRESS_LOOK_MS, or at a limit that comes before. */
 int64_t progress_due_ms(const struct progress *progress, const struct progress_limits *limits,

@@ -6,7 +6,8 @@
  * A stream is looked at from the first byte that is sent until all are acknowledged, whatever its
  * state: what is sent to an idle one sits in the kernel, and nothing else would tell that nobody
  * takes it.  The first look comes PROGRESS_LOOK_MS after the first byte; for nearly all streams it
- * is the only one and costs one cheap system call.  Others follow as progress.h has it.  Looks
+ * is the only one and costs one cheap system call.  Others follow as progress.h has it.  While
+ * heartbeats are all that a stream is sent, the first look waits until there were two.  Looks
  * stand in a wheel by the quarter of a second in which they are due, and are done in small
  * portions, last after all other work, so that ten thousand stalled streams hold up nobody.
  *
@@ -22,7 +23,7 @@
 #include "worker.h"
 
 /* More quarters than the longest wait for a look spans. */
-#define STALLS_SLOTS 16
+#define STALLS_SLOTS 72
 
 /* Embedded by the streams of a worker. */
 struct stalls {
@@ -40,6 +41,9 @@ void stalls_stop(struct stalls *stalls);
 
 /* Something is sent on a stream.  Next to nothing if it is looked at already. */
 void stalls_watch(struct stream *stream, int64_t now_ms);
+
+/* The same when it is a heartbeat and nothing else. */
+void stalls_watch_beat(struct stream *stream, int64_t now_ms);
 
 /* The stream is over.  Harmless when it is not looked at. */
 void stalls_forget(struct stream *stream);

@@ -95,9 +95,11 @@ struct stream_host {
     struct stream_list all;
     struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
     size_t ready_n[WORKER_CLASSES - WORKER_FEW];
-    size_t behind_n; /* streams that catch up with the past */
-    int64_t beat_due_ms;
-    int64_t until_ms; /* wall clock: when the first token of its streams ends */
+    size_t behind_n;           /* streams that catch up with the past */
+    int64_t beat_due_ms;       /* when its streams are to be looked at for heartbeats */
+    int64_t checkpoint_due_ms; /* and for checkpoints, unless the ring's position is still this */
+    uint64_t told_position;    /* one that all of its streams know; UINT64_MAX: there is none */
+    int64_t until_ms;          /* wall clock: when the first token of its streams ends */
     LIST_ENTRY(stream_host) link;
 };
 
@@ -137,7 +139,8 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
 void stream_closed(struct stream *stream);
 
 /* Have the stream end.  The reason that comes first stays, and is noted if it is an eviction.
- * STALLED, VANISHED, MEMORY and LEFT cut the connection, the others let the frame under way out first. */
+ * STALLED, VANISHED, MEMORY and LEFT cut the connection, the others let the frame under way out
+ * first. */
 void stream_end(struct stream *stream, enum stream_end end);
 
 /* Resume at most `max` ready streams of a class.  The caller runs the daemon afterwards.  Returns

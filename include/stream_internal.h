@@ -92,6 +92,7 @@ struct streams {
     struct stats *stats;
     struct ring *ring;
     struct match *match;
+    struct message *beat; /* one frame for all heartbeats that are no events */
     LIST_HEAD(, stream_host) hosts;
     struct stalls stalls;
     struct departures departures;

@@ -102,6 +102,7 @@ int peer_flow(int fd, struct peer_flow *ret_flow)
     }
     ret_flow->acknowledged = (int64_t)info.tcpi_bytes_acked;
     ret_flow->silent_ms = info.tcpi_last_ack_recv;
+    ret_flow->sent_ms = info.tcpi_last_data_sent;
     ret_flow->unanswered = is_unanswered(&info);
     return 0;
 }

@@ -15,7 +15,9 @@
 #define CLOCK_EVERY 8
 #define PAGE_UNREAD_MAX_MS 1000
 
-_Static_assert(PROGRESS_LOOK_MS / QUARTER_MS + 2 <= STALLS_SLOTS, "the wheel is too small");
+_Static_assert(PROGRESS_LOOK_MS <= PROGRESS_BEAT_LOOK_MS &&
+                   PROGRESS_BEAT_LOOK_MS / QUARTER_MS + 2 <= STALLS_SLOTS,
+               "the wheel is too small");
 
 static bool look_at_due(struct worker_job *job);
 
@@ -58,12 +60,39 @@ void stalls_forget(struct stream *stream)
     stream->look_list = NULL;
 }
 
+/* A look that was put off for heartbeats is not for what comes after them. */
 void stalls_watch(struct stream *stream, int64_t now_ms)
+{
+    if (stream->look_list != NULL && !stream->progress.is_patient)
+        return;
+    if (stream->look_list == NULL)
+        progress_begin(&stream->progress, now_ms);
+    stream->progress.is_patient = false;
+    if (stream->look_list == &stream->host->streams->stalls.due)
+        return;
+    stalls_forget(stream);
+    enter(stream, now_ms + PROGRESS_LOOK_MS);
+}
+
+static struct progress_limits limits_of(const struct stalls *stalls)
+{
+    const struct conf *conf = worker_conf(stalls->streams->worker);
+
+    return (struct progress_limits){
+        .stall_ms = (int64_t)conf->stream.stall_timeout_ms,
+        .vanish_ms = (int64_t)conf->stream.vanish_timeout_ms,
+    };
+}
+
+void stalls_watch_beat(struct stream *stream, int64_t now_ms)
 {
     if (stream->look_list != NULL)
         return;
+    struct progress_limits limits = limits_of(&stream->host->streams->stalls);
+
     progress_begin(&stream->progress, now_ms);
-    enter(stream, now_ms + PROGRESS_LOOK_MS);
+    stream->progress.is_patient = true;
+    enter(stream, progress_beat_due_ms(&limits, stream->heartbeat_ms, now_ms));
 }
 
 static void move_to_due(struct stalls *stalls, struct stream_list *list)
@@ -112,10 +141,11 @@ static void look(struct stream *stream, const struct progress_limits *limits, in
     struct peer_flow flow = {0};
 
     stalls_forget(stream);
+    stream->progress.is_patient = false;
     if (peer_flow(stream->fd, &flow) != 0)
         return; /* its watch tells the rest */
     drop_unread_page(stream, now_ms);
-    switch (progress_look(&stream->progress, &flow, limits, now_ms)) {
+    switch (progress_look(&stream->progress, &flow, stream->wrote_ms, limits, now_ms)) {
     case PROGRESS_CLEAR:
         stream_keep_no_more(stream);
         look_again_if_held(stream, now_ms);
@@ -139,11 +169,7 @@ static void look(struct stream *stream, const struct progress_limits *limits, in
 static bool look_at_due(struct worker_job *job)
 {
     struct stalls *stalls = (struct stalls *)((char *)job - offsetof(struct stalls, job));
-    const struct conf *conf = worker_conf(stalls->streams->worker);
-    struct progress_limits limits = {
-        .stall_ms = (int64_t)conf->stream.stall_timeout_ms,
-        .vanish_ms = (int64_t)conf->stream.vanish_timeout_ms,
-    };
+    struct progress_limits limits = limits_of(stalls);
     int64_t begin_ns = clock_mono_ns(), now_ns = begin_ns;
     struct stream *stream;
 

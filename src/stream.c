@@ -296,6 +296,7 @@ static void join_host(struct stream_host *host, struct stream *stream)
     host->streams_n++;
     if (beat_ms < host->beat_due_ms)
         host->beat_due_ms = beat_ms;
+    host->told_position = UINT64_MAX;
     stalls_watch(stream, stream->started_ms);
     memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, (int64_t)asked_bytes(stream));
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);

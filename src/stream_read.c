@@ -132,7 +132,7 @@ static struct message *make_beat(struct stream *stream)
 {
     if (stream->ping_event)
         return make_event(stream, "ping", "", false, 0);
-    return message_new_control(":\n", 2);
+    return message_ref(stream->host->streams->beat);
 }
 
 static enum stream_pending first_pending(const struct stream *stream)
@@ -405,12 +405,22 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
     return 0;
 }
 
-static ssize_t account(struct stream *stream, size_t n)
+/* Whether a heartbeat is all that goes out in this call. */
+static bool beats_only(const struct stream *stream)
+{
+    return stream->pending == STREAM_BEAT && stream->partial == NULL && stream->page == NULL &&
+           stream->cursor != STREAM_CURSOR_NONE && !has_more(stream);
+}
+
+static ssize_t account(struct stream *stream, size_t n, bool beats)
 {
     struct stats *stats = stream->host->streams->stats;
 
     stream->wrote_ms = stream->read_ms;
-    stalls_watch(stream, stream->read_ms);
+    if (beats)
+        stalls_watch_beat(stream, stream->read_ms);
+    else
+        stalls_watch(stream, stream->read_ms);
     stream->bytes_sent += n;
     if (n > LARGE_CHUNK_BYTES)
         stream->pages_untouched = false;
@@ -470,14 +480,14 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
         return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_FAILED:
         n = say_farewell(stream, buf, max);
-        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
         /* the library asks for what follows only when it is run once more, and the end must not
          * wait for the next event in this cell */
         if (n > 0 && stream->said_farewell)
             stream->host->wake(stream->host, WORKER_MANY);
-        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:
     case STREAM_END_TOKEN:
@@ -485,7 +495,7 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
             n = copy_partial(stream, buf, max);
         else if (stream->pending != 0)
             n = take_control(stream, buf, max);
-        return n > 0 ? account(stream, n) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
+        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
     }
     return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
 }
@@ -513,13 +523,14 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     stream->read_ms = worker_now_ms(stream->host->streams->worker);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
+    bool beats = beats_only(stream);
     size_t n = fill(stream, buf, max);
     if (n == 0 && needs_place(stream)) {
         stream->pending |= STREAM_CHECKPOINT;
         n = take_control(stream, buf, max);
     }
     if (n > 0)
-        return account(stream, n);
+        return account(stream, n, beats);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     return rest(stream, buf, max);

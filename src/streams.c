@@ -15,11 +15,13 @@
 
 /* An event that reaches no more than this goes before those that reach many. */
 #define FEW_MAX 64
-/* Hosts are looked at for heartbeats at least so often, so a checkpoint is never late. */
+/* How often a host is looked at where a stream is busy, or knows a place that is no longer the last
+ * one: what is due meanwhile is late by no more. */
 #define BEAT_LOOK_MS 5000
 #define CHECKPOINT_AFTER_MS 24000
 #define PAGE_BYTES 32768
 #define SLOTS_MIN 256
+#define BEAT_TEXT ":\n"
 
 struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
 {
@@ -39,7 +41,8 @@ struct streams *streams_new(struct worker *worker, struct pager *pager, struct e
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->match = match_new();
-    if (streams->ring == NULL || streams->match == NULL ||
+    streams->beat = message_new_control(BEAT_TEXT, sizeof(BEAT_TEXT) - 1);
+    if (streams->ring == NULL || streams->match == NULL || streams->beat == NULL ||
         departures_init(&streams->departures, worker_base(worker)) != 0) {
         streams_free(streams);
         return NULL;
@@ -56,6 +59,7 @@ void streams_free(struct streams *streams)
     departures_stop(&streams->departures);
     ring_free(streams->ring);
     match_free(streams->match);
+    message_unref(streams->beat);
     free(streams->slots);
     free(streams->generations);
     free(streams);
@@ -71,7 +75,8 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
         TAILQ_INIT(&host->ready[i]);
         host->ready_n[i] = 0;
     }
-    host->beat_due_ms = 0;
+    host->beat_due_ms = host->checkpoint_due_ms = 0;
+    host->told_position = UINT64_MAX;
     host->until_ms = IDENTITY_FOREVER;
     LIST_INSERT_HEAD(&streams->hosts, host, link);
 }
@@ -351,38 +356,67 @@ static bool checkpoint_due(const struct stream *stream, int64_t now_ms)
 }
 
 /* Streams of a host that are nearly due go with the one that is: resuming walks the whole cell. */
-static bool beat_due(const struct stream *stream, int64_t now_ms)
+static bool beat_due(int64_t wrote_ms, const struct stream *stream, int64_t now_ms)
 {
-    return now_ms - stream->wrote_ms >= (int64_t)stream->heartbeat_ms * 4 / 5;
+    return now_ms - wrote_ms >= (int64_t)stream->heartbeat_ms * 4 / 5;
+}
+
+static int64_t earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* Have a stream say what it is to say by now. */
+static void beat_stream(struct stream *stream, int64_t now_ms)
+{
+    struct stream_host *host = stream->host;
+    int64_t told_ms = stream->told_ms, wrote_ms = stream->wrote_ms;
+
+    if (stream->state != STREAM_IDLE) {
+        host->beat_due_ms = earlier(host->beat_due_ms, now_ms + BEAT_LOOK_MS);
+        return;
+    }
+    if (checkpoint_due(stream, now_ms)) {
+        stream_say(stream, STREAM_CHECKPOINT);
+        told_ms = wrote_ms = now_ms;
+    } else if (stream->told_position != host->told_position) {
+        host->told_position = UINT64_MAX;
+    }
+    if (beat_due(wrote_ms, stream, now_ms)) {
+        stream_say(stream, STREAM_BEAT);
+        wrote_ms = now_ms;
+    }
+    host->beat_due_ms = earlier(host->beat_due_ms, wrote_ms + stream->heartbeat_ms);
+    host->checkpoint_due_ms = earlier(host->checkpoint_due_ms, told_ms + CHECKPOINT_AFTER_MS);
 }
 
 static void beat_host(struct stream_host *host, int64_t now_ms)
 {
-    int64_t next_ms = now_ms + BEAT_LOOK_MS;
     struct stream *stream;
 
-    TAILQ_FOREACH (stream, &host->all, in_host) {
-        int64_t due_ms;
+    host->beat_due_ms = host->checkpoint_due_ms = INT64_MAX;
+    host->told_position = ring_head_position(host->streams->ring);
+    TAILQ_FOREACH (stream, &host->all, in_host)
+        beat_stream(stream, now_ms);
+    if (host->checkpoint_due_ms < now_ms + BEAT_LOOK_MS)
+        host->checkpoint_due_ms = now_ms + BEAT_LOOK_MS;
+}
 
-        if (stream->state != STREAM_IDLE)
-            continue;
-        if (checkpoint_due(stream, now_ms))
-            stream_say(stream, STREAM_CHECKPOINT);
-        else if (beat_due(stream, now_ms))
-            stream_say(stream, STREAM_BEAT);
-        due_ms = (stream->state == STREAM_IDLE ? stream->wrote_ms : now_ms) + stream->heartbeat_ms;
-        if (due_ms < next_ms)
-            next_ms = due_ms;
-    }
-    host->beat_due_ms = next_ms;
+/* While nothing is published nobody's place changes, and looking at a stream that rests is what
+ * costs: its memory is in no cache any more. */
+static bool is_due(const struct stream_host *host, uint64_t position, int64_t now_ms)
+{
+    return host->beat_due_ms <= now_ms ||
+           (host->checkpoint_due_ms <= now_ms && host->told_position != position);
 }
 
 static void beat(struct streams *streams, int64_t now_ms)
 {
+    uint64_t position = ring_head_position(streams->ring);
     struct stream_host *host;
 
     LIST_FOREACH (host, &streams->hosts, link)
-        if (host->beat_due_ms <= now_ms)
+        if (is_due(host, position, now_ms))
             beat_host(host, now_ms);
 }
 

@@ -31,7 +31,7 @@ static struct peer_flow gone(int64_t acknowledged, int64_t silent_ms)
 
 static enum progress_verdict look(struct progress *progress, struct peer_flow flow, int64_t now_ms)
 {
-    return progress_look(progress, &flow, &limits, now_ms);
+    return progress_look(progress, &flow, 0, &limits, now_ms);
 }
 
 static void all_acknowledged_is_clear(void **state)
@@ -124,9 +124,9 @@ static void vanishing_is_the_better_reason(void **state)
     (void)state;
     progress_begin(&progress, 0);
     look(&progress, gone(1, 1000), 1000);
-    assert_int_equal(progress_look(&progress, &silent, &both, 6000), PROGRESS_VANISHED);
+    assert_int_equal(progress_look(&progress, &silent, 0, &both, 6000), PROGRESS_VANISHED);
     both.vanish_ms = 7000;
-    assert_int_equal(progress_look(&progress, &silent, &both, 6000), PROGRESS_STALLED);
+    assert_int_equal(progress_look(&progress, &silent, 0, &both, 6000), PROGRESS_STALLED);
 }
 
 /* After a night's sleep of the gateway nobody is judged by what it did not see. */
@@ -159,6 +159,78 @@ static void looks_again_at_the_limit(void **state)
         struct progress progress = {.since_ms = cases[i].since_ms, .looked = true};
 
         assert_int_equal(progress_due_ms(&progress, &limits, cases[i].now_ms), cases[i].due_ms);
+    }
+}
+
+/* The first look comes after the next heartbeat.  Whoever was not heard since the first one is
+ * judged by that. */
+static void a_late_look_counts_from_the_first_heartbeat_if_that_was_not_answered(void **state)
+{
+    struct progress progress;
+    struct peer_flow silent = gone(7, 20000);
+
+    (void)state;
+    progress_begin(&progress, 10000);
+    assert_int_equal(progress_look(&progress, &silent, 25000, &limits, 26500), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 10000);
+    silent = gone(7, 20000 + 1500);
+    assert_int_equal(progress_look(&progress, &silent, 25000, &limits, 10000 + V),
+                     PROGRESS_VANISHED);
+}
+
+/* Whoever was heard in between has taken the first, and has its time for the second. */
+static void a_late_look_counts_from_the_last_heartbeat_if_the_first_was_answered(void **state)
+{
+    struct progress progress;
+    struct peer_flow silent = gone(7, 16400);
+
+    (void)state;
+    progress_begin(&progress, 10000);
+    assert_int_equal(progress_look(&progress, &silent, 25000, &limits, 26500), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 25000);
+    assert_int_equal(look(&progress, gone(7, V), 10000 + V), PROGRESS_WAITS);
+    assert_int_equal(look(&progress, gone(7, 2 * V), 25000 + V - 1), PROGRESS_WAITS);
+    assert_int_equal(look(&progress, gone(7, 2 * V), 25000 + V), PROGRESS_VANISHED);
+}
+
+/* A window that was closed before: what is heard is answers to probes. */
+static void a_late_look_is_not_misled_by_a_closed_window(void **state)
+{
+    struct progress progress;
+    struct peer_flow closed = flow(7, 100);
+
+    (void)state;
+    closed.sent_ms = 26500 - 8000;
+    progress_begin(&progress, 10000);
+    assert_int_equal(progress_look(&progress, &closed, 25000, &limits, 26500), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 10000);
+    assert_int_equal(look(&progress, flow(7, 100), 10000 + T), PROGRESS_STALLED);
+    /* it was open */
+    closed.sent_ms = 26500 - 10000;
+    progress_begin(&progress, 10000);
+    assert_int_equal(progress_look(&progress, &closed, 25000, &limits, 26500), PROGRESS_MOVES);
+    assert_int_equal(progress.since_ms, 26400);
+}
+
+/* Between the second heartbeat and the third, which comes after 1.6 times as long at the earliest;
+ * and two looks before either limit, or there would be none to judge at it. */
+static void a_late_look_comes_in_time(void **state)
+{
+    static const struct {
+        int64_t stall_ms, vanish_ms, beat_ms, wait_ms;
+    } cases[] = {
+        {30000, 18000, 15000, 16000}, {30000, 18000, 3000, 4000},
+        {30000, 18000, 60000, 16500}, {3600000, 3600000, 60000, PROGRESS_BEAT_LOOK_MS},
+        {10000, 18000, 15000, 8500},  {30000, 4000, 15000, 2500},
+        {2000, 18000, 15000, 750},    {30000, 1000, 3000, PROGRESS_LOOK_MS},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct progress_limits some = {cases[i].stall_ms, cases[i].vanish_ms};
+
+        assert_int_equal(progress_beat_due_ms(&some, cases[i].beat_ms, 1000),
+                         1000 + cases[i].wait_ms);
     }
 }
 
@@ -202,6 +274,10 @@ int main(void)
         cmocka_unit_test(vanishing_is_the_better_reason),
         cmocka_unit_test(the_first_look_judges_nobody),
         cmocka_unit_test(looks_again_at_the_limit),
+        cmocka_unit_test(a_late_look_counts_from_the_first_heartbeat_if_that_was_not_answered),
+        cmocka_unit_test(a_late_look_counts_from_the_last_heartbeat_if_the_first_was_answered),
+        cmocka_unit_test(a_late_look_is_not_misled_by_a_closed_window),
+        cmocka_unit_test(a_late_look_comes_in_time),
         cmocka_unit_test(judges_exactly),
     };
 

@@ -153,3 +153,35 @@ def test_a_publish_on_a_kept_connection_reads_and_sends_no_more_than_it_must(gat
     assert made["recvfrom"] == 2 * rounds * len(connections), made
     assert made["epoll_ctl"] == 0, made
     assert made["timerfd_settime"] + made["read"] == 0, made
+
+
+def beats_seen(gateway, streams, count):
+    """Wait until each of these streams had so many heartbeats more."""
+    wanted = gateway.stat("heartbeats") + count * streams
+    wire.wait_until(lambda: gateway.stat("heartbeats") >= wanted, 20, "heartbeats are sent")
+
+
+@pytest.mark.gateway(workers=1)
+def test_a_heartbeat_is_a_send_and_less_than_a_look(gateway, trace):
+    """Whether heartbeats are acknowledged is asked for several of them at once."""
+    streams = gateway.stream_many([{"topic": "a", "heartbeat": 3}] * 20)
+    sockets, calls = descriptors_of(gateway, streams), []
+    beats_seen(gateway, len(streams), 1)
+    with trace(gateway.pid, calls, f"{SENDS},ioctl,getsockopt,epoll_ctl"):
+        beats_seen(gateway, len(streams), 3)
+    made = collections.Counter(name for name, number in calls if number in sockets)
+    assert made["sendto"] + made["sendmsg"] >= 3 * len(streams), made
+    assert made["ioctl"] <= 2 * len(streams), made
+    assert made["getsockopt"] + made["epoll_ctl"] == 0, made
+
+
+@pytest.mark.gateway(workers=1)
+def test_an_event_after_a_heartbeat_is_looked_after_at_once(gateway, trace, tmp_path):
+    """The look that was put off for the heartbeat is not put off for the event."""
+    stream = gateway.stream("a", heartbeat=10)
+    (socket,) = descriptors_of(gateway, [stream])
+    beats_seen(gateway, 1, 1)
+    with trace(gateway.pid, [], "ioctl"):
+        gateway.push({"topic": "a", "data": "x"})
+        wire.wait_until(lambda: f"ioctl({socket}, " in (tmp_path / "trace").read_text(), 5,
+                        "the stream is looked at")
