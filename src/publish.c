@@ -14,6 +14,7 @@
 #include "history.h"
 #include "json_span.h"
 #include "publish_body.h"
+#include "publish_plain.h"
 #include "respond.h"
 #include "service.h"
 
@@ -178,7 +179,8 @@ static bool read_body(const struct request *request, const struct reading *readi
     const char *body = request->body != NULL ? request->body : "";
 
     if (reading->is_json)
-        return publish_body_json(body, request->body_n, &reading->limits, ret_body, ret_problem);
+        return publish_plain(body, request->body_n, &reading->limits, ret_body) ||
+               publish_body_json(body, request->body_n, &reading->limits, ret_body, ret_problem);
     return publish_body_text(body, request->body_n, reading->fields.list, reading->fields.n,
                              &reading->limits, ret_body, ret_problem);
 }
@@ -466,8 +468,7 @@ static void take_back(void *arg)
     struct work *work = aside->work;
 
     end_parsing(work);
-    aside->good =
-        aside->good && access_may_publish(work->request, &work->body, &aside->problem);
+    aside->good = aside->good && access_may_publish(work->request, &work->body, &aside->problem);
     if (aside->good && submit(work) == 0)
         return;
     release(work);
