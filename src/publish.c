@@ -55,7 +55,7 @@ static bool has_type(const char *header, const char *type)
 
 static bool is_json(const struct request *request)
 {
-    return has_type(request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE), "application/json");
+    return has_type(request->fields[REQUEST_CONTENT_TYPE], "application/json");
 }
 
 static int respond_overload(struct request *request);
@@ -63,16 +63,15 @@ static int respond_overload(struct request *request);
 /* A large body that would be refused for overload is not even read. */
 static bool is_lost(const struct request *request)
 {
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    unsigned long long bytes = length != NULL ? strtoull(length, NULL, 10) : 0;
+    uint64_t bytes = request->content_length;
 
     return bytes > UNREAD_BYTES && hub_is_full(request->service->shared->hub, (size_t)bytes);
 }
 
 int publish_begin(struct request *request)
 {
-    const char *type = request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
-    const char *encoding = request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);
+    const char *type = request->fields[REQUEST_CONTENT_TYPE];
+    const char *encoding = request->fields[REQUEST_CONTENT_ENCODING];
 
     if (type != NULL && strncasecmp(type, "multipart/", 10) == 0)
         return respond_error(request, 415, "unsupported_type",
@@ -132,7 +131,7 @@ static bool unquote(const char *value, char *to, size_t to_n, size_t *ret_n)
 static bool read_key(struct request *request, struct work *work, struct publish_limits *limits,
                      struct problem *ret_problem)
 {
-    const char *value = request_header(request, "Idempotency-Key");
+    const char *value = request->fields[REQUEST_IDEMPOTENCY_KEY];
 
     if (value == NULL)
         return true;
