@@ -125,10 +125,10 @@ static bool host_is_served(const struct request *request)
 
     if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
         return true;
-    if (hosts->items_n == 0 && conf_serves_any_host(conf))
-        return true;
-    return origin_host_is_served(request->fields[REQUEST_HOST],
-                                 hosts->items_n > 0 ? hosts : &loopback);
+    const char *host = request->fields[REQUEST_HOST];
+    if (hosts->items_n > 0)
+        return origin_host_is_served(host, hosts);
+    return origin_host_is_served(host, &loopback) || conf_serves_any_host(conf);
 }
 
 static size_t body_max(const struct request *request)
