@@ -77,8 +77,8 @@ static const char *const good[] = {
     "{\"user\":42,\"data\":true,\"ephemeral\":true}",
     "{\"idempotency_key\":\"k-1\",\"data\":\"x\",\"ephemeral\":false}",
     "{\"data\":\"caf\xc3\xa9\",\"topic\":\"\xe2\x82\xac\",\"event\":\"message\"}",
-    "{\"retry\":0,\"data\":false,\"user\":\"u\",\"topic\":\"t\",\"event\":\"e\",\"ttl\":1,"
-    "\"idempotency_key\":\"k\",\"ephemeral\":false}",
+    "{\"retry\":0,\"data\":false,\"user\":\"u\",\"topic\":\"t\",\"event\":\"e\",\"ttl\":1}",
+    "{\"data\":0,\"user\":\"u\",\"idempotency_key\":\"k\",\"ephemeral\":false}",
     "{\"data\":\"12345678901234567890123456789012345678901234567890123456789\"}",
 };
 
