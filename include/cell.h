@@ -41,6 +41,7 @@ enum cell_kind {
     CELL_STREAM,       /* GET /events with an ordinary head */
     CELL_STREAM_LARGE, /* with a large one */
     CELL_API,          /* anything else with an ordinary head and a small body */
+    CELL_API_MEDIUM,   /* with a larger one; of these three, each will do for those before it */
     CELL_API_LARGE,
     CELL_TLS, /* anything inside TLS, where nobody knows before */
     CELL_KINDS,

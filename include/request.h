@@ -29,14 +29,30 @@ struct service;
 struct route;
 struct MHD_Connection;
 
+/* Headers that are asked for with every request, some of them several times: found in one walk. */
+enum request_field {
+    REQUEST_HOST,
+    REQUEST_ORIGIN,
+    REQUEST_CONTENT_TYPE,
+    REQUEST_CONTENT_LENGTH,
+    REQUEST_CONTENT_ENCODING,
+    REQUEST_TRANSFER_ENCODING,
+    REQUEST_AUTHORIZATION,
+    REQUEST_IDEMPOTENCY_KEY,
+    REQUEST_FIELDS,
+};
+
 struct request {
     struct service *service;
     struct cell *cell;
     struct MHD_Connection *connection;
     struct gnutls_session_int *session; /* of the connection; NULL: no TLS */
-    const struct route *route; /* NULL until it is chosen */
-    const char *path;          /* decoded, libmicrohttpd's */
-    const char *tail;          /* what follows a route's prefix */
+    const struct route *route;          /* NULL until it is chosen */
+    const char *path;                   /* decoded, libmicrohttpd's */
+    const char *tail;                   /* what follows a route's prefix */
+    const char *fields[REQUEST_FIELDS]; /* the first of each, libmicrohttpd's; NULL: none */
+    size_t fields_n;                    /* of all headers, also others */
+    uint64_t content_length;            /* the header's; 0: none, UINT64_MAX: beyond all bounds */
     enum origin_verdict origin_verdict;
     const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
     struct identity *identity; /* who asks; NULL: nobody in particular */
@@ -90,12 +106,12 @@ void request_free(struct request *request);
 enum request_sight { REQUEST_SEEN, REQUEST_UNSEEN, REQUEST_OTHER, REQUEST_INSIDE };
 enum request_sight request_identify(struct request *request, const char *method);
 
-/* Check the head of a request inside TLS by the rules of http_head.h, as far as the library has left
- * traces of it.  In the first call; returns -1 to go on, or, with the request refused, what the
- * handler is to return.  Implemented in request_head.c. */
+/* Check the head of a request inside TLS by the rules of http_head.h, as far as the library has
+ * left traces of it.  In the first call; returns -1 to go on, or, with the request refused, what
+ * the handler is to return.  Implemented in request_head.c. */
 int request_check_head(struct request *request, const char *method, const char *version);
 
-/* The one header of this name, NULL when there is none. */
+/* The one header of this name, NULL when there is none.  For those of `fields`, look there. */
 const char *request_header(const struct request *request, const char *name);
 
 /* How often a header stands in the request. */

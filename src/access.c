@@ -85,7 +85,7 @@ struct credential {
 
 static struct credential from_header(const struct request *request)
 {
-    const char *header = request_header(request, MHD_HTTP_HEADER_AUTHORIZATION);
+    const char *header = request->fields[REQUEST_AUTHORIZATION];
     struct credential credential = {.text = NULL};
 
     if (header == NULL)

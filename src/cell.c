@@ -22,9 +22,11 @@
 /* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
  * a body.  All of a stream's small one is resident, so it is no larger than the largest head for it
  * (gate.c) and a chunk of 1 KiB need; the large one is the last size the library takes from malloc.
- */
+ * Those of requests are zeroed by the library for each: 64 publishers fill the second cache with
+ * pools of twice the size. */
 #define POOL_STREAM_BYTES 3584
-#define POOL_API_BYTES 8192
+#define POOL_API_BYTES 4096
+#define POOL_API_MEDIUM_BYTES 8192
 #define POOL_LARGE_BYTES 32768
 /* What a connection costs beside its pool: the library's struct and response, and ours. */
 #define CONNECTION_STREAM_BYTES 2560
@@ -217,7 +219,9 @@ static size_t pool_bytes_of(enum cell_kind kind)
 {
     if (is_large(kind))
         return POOL_LARGE_BYTES;
-    return is_for_streams(kind) ? POOL_STREAM_BYTES : POOL_API_BYTES;
+    if (is_for_streams(kind))
+        return POOL_STREAM_BYTES;
+    return kind == CELL_API ? POOL_API_BYTES : POOL_API_MEDIUM_BYTES;
 }
 
 static size_t connection_bytes(enum cell_kind kind)

@@ -29,8 +29,10 @@
 /* Arrivals that are looked at in one go.  They and the first requests of those that are sound take
  * about half a millisecond. */
 #define ARRIVALS_A_JOB 16
-/* A body beyond this is read faster through a large pool. */
-#define SMALL_BODY_BYTES 8192
+/* Up to here a body has room in half of a small pool, behind an ordinary head, and so is read in
+ * one piece.  Beyond the other one it is read faster through a large pool. */
+#define SMALL_BODY_BYTES 1536
+#define MEDIUM_BODY_BYTES 8192
 #define RETRY_AFTER_MAX_S 5
 
 /* A head that is still incomplete is gone through again when there may be news in it: the end of a
@@ -277,16 +279,28 @@ bool gate_has_room_for(const struct http_head *head)
     return needs_of(head) <= LARGE_NEEDS_BYTES;
 }
 
-/* A large pool for a large body is for speed only, and not while memory is short. */
+/* A larger pool for a larger body is for speed only, and not while memory is short. */
+static enum cell_kind kind_for_body(const struct http_head *head, enum memory_level level)
+{
+    if (level >= MEMORY_NEAR)
+        return CELL_API;
+    if (head->chunked || head->content_length > MEDIUM_BODY_BYTES)
+        return CELL_API_LARGE;
+    return head->content_length > SMALL_BODY_BYTES ? CELL_API_MEDIUM : CELL_API;
+}
+
 static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
 {
     bool large = needs_of(head) > SMALL_NEEDS_BYTES;
 
     if (is_stream_path(head))
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
-    if (level < MEMORY_NEAR && (head->chunked || head->content_length > SMALL_BODY_BYTES))
-        large = true;
-    return large ? CELL_API_LARGE : CELL_API;
+    return large ? CELL_API_LARGE : kind_for_body(head, level);
+}
+
+static bool is_for_requests(enum cell_kind kind)
+{
+    return kind == CELL_API || kind == CELL_API_MEDIUM || kind == CELL_API_LARGE;
 }
 
 void gate_tell_lost(struct gate *gate, int error)
@@ -330,7 +344,7 @@ static bool may_stay(const struct visitor *visitor, enum cell_kind kind)
     if (visitor->place == AT_DOOR)
         return false;
     enum cell_kind now = cell_kind_of(&visitor->guest);
-    return now == kind || (now == CELL_API_LARGE && kind == CELL_API);
+    return now == kind || (is_for_requests(now) && is_for_requests(kind) && now > kind);
 }
 
 /* What is behind the request is not looked at: the library may have read it with the rest. */

@@ -35,7 +35,9 @@ static bool is_loopback_host(const char *host)
 {
     struct in_addr address;
 
-    if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
+    /* the one that nearly all say needs no parsing */
+    if (strcmp(host, "127.0.0.1") == 0 || strcmp(host, "localhost") == 0 ||
+        strcmp(host, "[::1]") == 0)
         return true;
     return inet_pton(AF_INET, host, &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
 }

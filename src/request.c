@@ -24,11 +24,51 @@
 #define RETRY_AFTER_MIN_S 1
 #define RETRY_AFTER_MAX_S 5
 
+#define FIELD(text) text, sizeof(text) - 1
+
+static const struct {
+    const char *name;
+    size_t name_n;
+} names[REQUEST_FIELDS] = {
+    [REQUEST_HOST] = {FIELD("Host")},
+    [REQUEST_ORIGIN] = {FIELD("Origin")},
+    [REQUEST_CONTENT_TYPE] = {FIELD("Content-Type")},
+    [REQUEST_CONTENT_LENGTH] = {FIELD("Content-Length")},
+    [REQUEST_CONTENT_ENCODING] = {FIELD("Content-Encoding")},
+    [REQUEST_TRANSFER_ENCODING] = {FIELD("Transfer-Encoding")},
+    [REQUEST_AUTHORIZATION] = {FIELD("Authorization")},
+    [REQUEST_IDEMPOTENCY_KEY] = {FIELD("Idempotency-Key")},
+};
+
+static enum MHD_Result note_field(void *cls, enum MHD_ValueKind kind, const char *name,
+                                  size_t name_n, const char *value, size_t value_n)
+{
+    struct request *request = cls;
+
+    (void)kind;
+    (void)value_n;
+    request->fields_n++;
+    for (size_t i = 0; i < REQUEST_FIELDS; i++)
+        if (names[i].name_n == name_n && strcasecmp(names[i].name, name) == 0) {
+            if (request->fields[i] == NULL)
+                request->fields[i] = value;
+            break;
+        }
+    return MHD_YES;
+}
+
+static void note_fields(struct request *request)
+{
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, note_field, request);
+    const char *length = request->fields[REQUEST_CONTENT_LENGTH];
+    request->content_length = length != NULL ? strtoull(length, NULL, 10) : 0;
+}
+
 static bool announces_body(const struct request *request)
 {
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *length = request->fields[REQUEST_CONTENT_LENGTH];
 
-    if (request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL)
+    if (request->fields[REQUEST_TRANSFER_ENCODING] != NULL)
         return true;
     return length != NULL && strcmp(length, "0") != 0;
 }
@@ -57,30 +97,23 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
     request->session = cell_session(connection);
+    note_fields(request);
     request->has_body = announces_body(request);
-    request->origin = request_header(request, MHD_HTTP_HEADER_ORIGIN);
+    request->origin = request->fields[REQUEST_ORIGIN];
     request->origin_verdict = judge_origin(request);
     service->requests_n++;
     stats_add(worker_stats(service->worker), STATS_REQUESTS, 1);
     return request;
 }
 
-/* The header's value, which the gate has found to be digits. */
-static bool length_is(const char *text, const struct http_head *head)
-{
-    if (text == NULL)
-        return !head->has_content_length;
-    return head->has_content_length && strtoull(text, NULL, 10) == head->content_length;
-}
-
 static bool is_framed_as(const struct request *request, const struct http_head *head)
 {
-    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    int headers_n = MHD_get_connection_values(request->connection, MHD_HEADER_KIND, NULL, NULL);
+    bool has_coding = request->fields[REQUEST_TRANSFER_ENCODING] != NULL;
+    bool has_length = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
 
-    return headers_n >= 0 && (size_t)headers_n == head->headers_n &&
-           (coding != NULL) == head->chunked && length_is(length, head);
+    return request->fields_n == head->headers_n && has_coding == head->chunked &&
+           has_length == head->has_content_length &&
+           (!has_length || request->content_length == head->content_length);
 }
 
 enum request_sight request_identify(struct request *request, const char *method)

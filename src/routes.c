@@ -125,10 +125,10 @@ static bool host_is_served(const struct request *request)
 
     if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
         return true;
-    if (hosts->items_n == 0 && conf_serves_any_host(conf))
-        return true;
-    return origin_host_is_served(request_header(request, MHD_HTTP_HEADER_HOST),
-                                 hosts->items_n > 0 ? hosts : &loopback);
+    const char *host = request->fields[REQUEST_HOST];
+    if (hosts->items_n > 0)
+        return origin_host_is_served(host, hosts);
+    return origin_host_is_served(host, &loopback) || conf_serves_any_host(conf);
 }
 
 static size_t body_max(const struct request *request)
@@ -139,10 +139,7 @@ static size_t body_max(const struct request *request)
 
 static bool body_fits(const struct request *request)
 {
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-
-    errno = 0;
-    return length == NULL || (strtoull(length, NULL, 10) <= body_max(request) && errno == 0);
+    return request->content_length <= body_max(request);
 }
 
 static int respond_too_large(struct request *request)
@@ -188,8 +185,8 @@ static int choose_route(struct request *request, const char *method)
  * as any. */
 static bool memory_has_room(const struct request *request)
 {
-    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    size_t bytes = length != NULL ? strtoull(length, NULL, 10) : MEMORY_LARGE_BYTES + 1;
+    bool is_known = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
+    size_t bytes = is_known ? request->content_length : MEMORY_LARGE_BYTES + 1;
     size_t needed = bytes * BODY_FACTOR;
 
     return !request->has_body || memory_would_admit(worker_memory(request->service->worker),
@@ -355,8 +352,6 @@ static void on_closed(void *arg, const struct sockaddr *address)
 
 struct cell_handler routes_handler(struct service *service)
 {
-    return (struct cell_handler){.arg = service,
-                                 .request = on_request,
-                                 .completed = on_completed,
-                                 .closed = on_closed};
+    return (struct cell_handler){
+        .arg = service, .request = on_request, .completed = on_completed, .closed = on_closed};
 }

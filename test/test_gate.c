@@ -120,8 +120,7 @@ static void no_tick(void *arg, int64_t now_ms)
 static struct bench *build(void)
 {
     struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX,
-                                    .queue_age_max_ns = INT64_MAX};
+    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = INT64_MAX};
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));
 
@@ -346,7 +345,9 @@ static void picks_the_kind_of_cell(void **state)
         {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_API},
         {"GET / HTTP/1.0\r\n\r\n", 0, CELL_API},
         {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
-        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8192\r\n\r\n", 0, CELL_API},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 1536\r\n\r\n", 0, CELL_API},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 1537\r\n\r\n", 0, CELL_API_MEDIUM},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8192\r\n\r\n", 0, CELL_API_MEDIUM},
         {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8193\r\n\r\n", 0, CELL_API_LARGE},
         {"POST /api/push HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
          CELL_API_LARGE},
@@ -478,9 +479,9 @@ static void keeps_to_the_limits(void **state)
         bench->conf.limits.url_bytes = 100;
         bench->conf.limits.header_count = 3;
         gate_free(bench->gate);
-    admission_free(bench->admission);
+        admission_free(bench->admission);
         bench->admission = admission_new(&bench->conf);
-    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
+        bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
         fill_in(head, cases[i].head, cases[i].padding);
         pair = taken(bench, head);
         if (cases[i].status > 0) {
@@ -784,6 +785,7 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
         {"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
         {"GET /events HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_STREAM_LARGE},
         {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
+        {"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n", 0, CELL_API_MEDIUM},
     };
 
     (void)state;
@@ -798,7 +800,7 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
         assert_int_equal(bench->cells.taken_back_n, 1);
         assert_int_equal(bench->cells.went_on_n, 0);
         assert_admitted(bench, pair, cases[i].kind);
-        if (cases[i].kind == CELL_API_LARGE) { /* and stays there */
+        if (cases[i].kind >= CELL_API_MEDIUM) { /* and stays there */
             assert_true(recv(pair.ours, head, sizeof(head), 0) > 0);
             bench->cells.guest->rests(bench->cells.guest);
             say(pair, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
