@@ -42,7 +42,7 @@ static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const cha
     return MHD_NO;
 }
 
-/* Three allocations each, and together a seventh of what an idle stream would cost. */
+/* Three allocations each, together some 700 bytes of an idle stream. */
 void stream_forget_head(struct stream *stream)
 {
     struct header header;
