@@ -175,6 +175,17 @@ void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Conn
 /* Resume it at the end of this turn.  Once for each cell_suspend(). */
 void cell_answer(struct cell *cell, struct cell_waiter *waiter);
 
+/*
+ * Where the library keeps a connection whose request is being answered, all of it: the head, its
+ * records, and the room for chunks.
+ *
+ * method  of its request, as the library gives it: it stands where the head does
+ * ret_n   0: it begins at or before the result, and ends at or behind the room for chunks
+ *
+ * Returns NULL for a small pool, which has no whole page to speak of.
+ */
+char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n);
+
 struct stream_host *cell_host(struct cell *cell);
 struct worker *cell_worker(struct cell *cell);
 struct streams *cell_streams(struct cell *cell);

@@ -48,6 +48,7 @@ struct request {
     struct MHD_Connection *connection;
     struct gnutls_session_int *session; /* of the connection; NULL: no TLS */
     const struct route *route;          /* NULL until it is chosen */
+    const char *method;                 /* libmicrohttpd's, where it has read the head */
     const char *path;                   /* decoded, libmicrohttpd's */
     const char *tail;                   /* what follows a route's prefix */
     const char *fields[REQUEST_FIELDS]; /* the first of each, libmicrohttpd's; NULL: none */

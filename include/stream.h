@@ -89,7 +89,6 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
 struct stream_host {
     struct streams *streams;
     void (*wake)(struct stream_host *host, enum worker_class class);
-    bool large_pool;     /* streams give untouched pages back when they go idle */
     unsigned backstop_s; /* the library's own timeout, 0: none */
     size_t streams_n;
     struct stream_list all;
@@ -121,6 +120,10 @@ struct stream_ask {
     bool ping_event; /* heartbeats as `event: ping` */
     bool padding;
     bool http_1_0;
+    /* Where the library keeps the connection, if it is worth giving pages of it back, from where the
+     * request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for chunks. */
+    char *pool;
+    size_t pool_bytes;
 };
 
 /*

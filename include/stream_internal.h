@@ -34,23 +34,23 @@ struct stream {
     struct stream_host *host;
     struct MHD_Connection *connection;
 
-    enum stream_state state;
-    enum worker_class class; /* while in the host's ready list */
-    uint8_t pending;         /* enum stream_pending */
+    enum stream_state state : 8;
+    enum worker_class class : 8; /* while in the host's ready list */
+    enum stream_end end : 8;
+    uint8_t pending; /* enum stream_pending */
     uint8_t reset_reason;
-    bool suspended;
-    bool in_ready_list;
-    bool half_closed;
-    bool said_farewell;
-    bool begins_anywhere; /* not at a place of the client's own */
-    bool ping_event;
-    bool padding;
-    bool page_asked;      /* of the pager, or in the row of those who wait for that */
-    bool page_waits;      /* in that row */
-    bool is_kept;         /* the kernel's timeout is longer than usual */
-    bool is_behind;       /* catches up with the past */
-    bool pages_untouched; /* nothing large went through since the pool's pages were given back */
-    enum stream_end end;
+    bool suspended : 1;
+    bool in_ready_list : 1;
+    bool half_closed : 1;
+    bool said_farewell : 1;
+    bool begins_anywhere : 1; /* not at a place of the client's own */
+    bool ping_event : 1;
+    bool padding : 1;
+    bool page_asked : 1;  /* of the pager, or in the row of those who wait for that */
+    bool page_waits : 1;  /* in that row */
+    bool is_kept : 1;     /* the kernel's timeout is longer than usual */
+    bool is_behind : 1;   /* catches up with the past */
+    bool gives_pages : 1; /* its pool's pages, as soon as it is idle (stream_rest.c) */
 
     uint64_t cursor;        /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;      /* a slot that the index has found to match */
@@ -59,28 +59,33 @@ struct stream {
     uint64_t told_position; /* last id on the wire; UINT64_MAX: none yet */
 
     struct message *partial; /* a frame that is part sent, or about to be */
-    size_t partial_offset;
     struct history_page *page;
-    size_t page_index;
-    size_t promised; /* bytes that its end will set free; see pressure.h */
+    uint32_t partial_offset;
+    uint32_t page_index;
+    uint32_t promised;   /* bytes that its end will set free; see pressure.h */
+    uint32_t pool_bytes; /* 0: not known yet */
+    char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
+    struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
 
     int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
     int64_t wrote_ms;
     int64_t told_ms;
     uint64_t events_sent;
     uint64_t bytes_sent;
-    TAILQ_ENTRY(stream) in_ready;
+    union { /* who waits for a page is not ready */
+        TAILQ_ENTRY(stream) in_ready;
+        TAILQ_ENTRY(stream) in_waiting;
+    };
     TAILQ_ENTRY(stream) in_look;
     struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
-    TAILQ_ENTRY(stream) in_waiting;
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
-    int fd;
-    uint32_t heartbeat_ms;
     int64_t started_ms;
     struct progress progress; /* of what is in `look_list` */
+    int fd;
+    uint32_t heartbeat_ms;
     struct peer peer;
     TAILQ_ENTRY(stream) in_host;
 };
@@ -117,6 +122,22 @@ struct streams {
 
 /* libmicrohttpd's content reader of a stream (stream_read.c). */
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
+
+/* ---- stream_rest.c: what a stream keeps of its connection ---- */
+
+/* The answer's head is out: let go of what it was made of.  Harmless when that is done. */
+void stream_forget_head(struct stream *stream);
+
+/* A chunk is about to go out: remember if the stream had rested before it. */
+void stream_note_chunk(struct stream *stream);
+
+/*
+ * All is sent: give the whole pages of the connection's pool back, if the stream has not been idle
+ * before or rested before what it sent last.  One system call then, none at a busy stream.
+ *
+ * room, room_bytes  where the library has the next chunk written
+ */
+void stream_give_pages_back(struct stream *stream, char *room, size_t room_bytes);
 
 /* Move a stream to another state; asserts that the step is a legal one. */
 void stream_move(struct stream *stream, enum stream_state to);

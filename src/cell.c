@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,6 +45,22 @@ static bool is_for_streams(enum cell_kind kind)
 static bool is_large(enum cell_kind kind)
 {
     return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE || kind == CELL_TLS;
+}
+
+/* A pool begins with what is read first, which is the request line, or with the one empty line that
+ * the gate lets stand before it (http_head.h); and malloc() aligns it.  Inside TLS there may be any
+ * number of those. */
+char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n)
+{
+    uintptr_t at = (uintptr_t)method;
+
+    *ret_n = 0;
+    if (!is_large(cell->kind))
+        return NULL;
+    if (cell->kind == CELL_TLS)
+        return (char *)at;
+    *ret_n = POOL_LARGE_BYTES;
+    return (char *)(at & ~(alignof(max_align_t) - 1));
 }
 
 /* ---- running ---- */
@@ -358,7 +375,6 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
-    cell->host.large_pool = is_large(kind);
     streams_add_host(cells->streams, &cell->host);
     int result = start(cell);
     if (result != 0) {

@@ -103,7 +103,7 @@ static void evict(struct streams *streams, struct stream *stream, size_t bytes)
 
     log_debug("stream %016llx of %s ended: it held %zu bytes, and memory is short",
               (unsigned long long)stream->id, peer_text(&stream->peer, peer), bytes);
-    stream->promised = bytes;
+    stream->promised = (uint32_t)bytes;
     memory_promise(memory_of(streams), (int64_t)bytes);
     stream_end(stream, STREAM_END_MEMORY);
 }

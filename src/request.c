@@ -94,6 +94,7 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->service = service;
     request->cell = cell;
     request->connection = connection;
+    request->method = method;
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
     request->session = cell_session(connection);

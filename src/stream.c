@@ -66,6 +66,8 @@ void stream_move(struct stream *stream, enum stream_state to)
 {
     assert(is_legal(stream->state, to));
     leave_ready_list(stream);
+    if (stream->state == STREAM_PAGING)
+        streams_stop_waiting(stream->host->streams, stream);
     stream->state = to;
     if (to == STREAM_IDLE)
         stream_set_behind(stream, false);
@@ -270,6 +272,12 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->padding = ask->padding;
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
+    stream->gives_pages = true;
+    /* without chunks there is no room in the pool that would show where it ends */
+    if (!ask->http_1_0 || ask->pool_bytes > 0) {
+        stream->pool = ask->pool;
+        stream->pool_bytes = (uint32_t)ask->pool_bytes;
+    }
     stream->peer = ask->peer;
     stream->identity = identity_ref(ask->identity);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
@@ -329,7 +337,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     departures_watch(&streams->departures, stream);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
-    *ret_response = response;
+    *ret_response = stream->response = response;
     return stream;
 fail:
     if (response != NULL)

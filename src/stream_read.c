@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "stream_internal.h"
@@ -27,7 +25,6 @@
 #define SLOTS_CLOCK_EVERY 16
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
-#define LARGE_CHUNK_BYTES 4096
 /* When to come back to what cannot be had now. */
 #define AWAY_MIN_MS 30000
 #define AWAY_MAX_MS 60000
@@ -173,7 +170,7 @@ static size_t copy_partial(struct stream *stream, char *to, size_t room)
     size_t n = left < room ? left : room;
 
     memcpy(to, partial->frame + stream->partial_offset, n);
-    stream->partial_offset += n;
+    stream->partial_offset += (uint32_t)n;
     if (n == left) {
         message_unref(partial);
         stream->partial = NULL;
@@ -350,22 +347,6 @@ static size_t fill(struct stream *stream, char *to, size_t room)
 
 /* ---- resting ---- */
 
-/* The pool's pages that this stream's chunks used are scratch between calls; an idle stream needs
- * none of them (doc/design: memory of a stream). */
-static void give_pages_back(struct stream *stream, char *buf, size_t max)
-{
-    if (!stream->host->large_pool || stream->pages_untouched)
-        return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)buf + page - 1) & ~(page - 1);
-    uintptr_t to = ((uintptr_t)buf + max) & ~(page - 1);
-
-    if (to <= from)
-        return;
-    madvise((void *)from, to - from, MADV_DONTNEED);
-    stream->pages_untouched = true;
-}
-
 static void suspend(struct stream *stream, enum stream_state state)
 {
     MHD_suspend_connection(stream->connection);
@@ -400,7 +381,7 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
         suspend(stream, STREAM_READY);
         return 0;
     }
-    give_pages_back(stream, buf, max);
+    stream_give_pages_back(stream, buf, max);
     suspend(stream, STREAM_IDLE);
     return 0;
 }
@@ -416,14 +397,13 @@ static ssize_t account(struct stream *stream, size_t n, bool beats)
 {
     struct stats *stats = stream->host->streams->stats;
 
+    stream_note_chunk(stream);
     stream->wrote_ms = stream->read_ms;
     if (beats)
         stalls_watch_beat(stream, stream->read_ms);
     else
         stalls_watch(stream, stream->read_ms);
     stream->bytes_sent += n;
-    if (n > LARGE_CHUNK_BYTES)
-        stream->pages_untouched = false;
     stats_add(stats, STATS_BYTES_DELIVERED, (int64_t)n);
     stats_add(stats, STATS_SENDS, 1);
     return (ssize_t)n;
@@ -521,6 +501,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     (void)offset;
     assert(!stream->suspended);
     stream->read_ms = worker_now_ms(stream->host->streams->worker);
+    stream_forget_head(stream);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     bool beats = beats_only(stream);

@@ -293,6 +293,7 @@ int subscribe_handle(struct request *request)
     if (request->is_head)
         return respond_head(request);
     client_of(request, &ask.peer);
+    ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_make_filter(&names);
     ask.identity = request->identity;
     if (ask.filter == NULL)

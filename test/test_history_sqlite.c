@@ -1059,7 +1059,9 @@ static void the_log_stays_small_beside_readers(void **state)
         pthread_join(readers[i], NULL);
     snprintf(log, sizeof(log), "%s-wal", scratch.path);
     assert_int_equal(stat(log, &facts), 0);
-    assert_in_range(facts.st_size, 1, 16 << 20); /* 37 MB when nothing holds them back */
+    /* 36 MiB when it never begins again; on a busy machine a reader can outlast the bar now and then
+     */
+    assert_in_range(facts.st_size, 1, 32 << 20);
     history_free(bustle.history);
     free(large);
 }
