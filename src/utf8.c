@@ -57,7 +57,7 @@ size_t utf8_decode(const char *bytes, size_t bytes_n, uint32_t *ret_cp)
     return lead->bytes_n;
 }
 
-/* How many whole words of ASCII stand at the start, in bytes. */
+/* How many bytes of ASCII stand at the start. */
 static size_t ascii_run(const char *bytes, size_t bytes_n)
 {
     size_t at = 0;
@@ -69,12 +69,14 @@ static size_t ascii_run(const char *bytes, size_t bytes_n)
             break;
         at += sizeof word;
     }
+    while (at < bytes_n && (unsigned char)bytes[at] < 0x80)
+        at++;
     return at;
 }
 
 bool utf8_valid(const char *bytes, size_t bytes_n, size_t *ret_bad)
 {
-    size_t at = 0;
+    size_t at = ascii_run(bytes, bytes_n);
 
     while (at < bytes_n) {
         uint32_t cp;
@@ -86,8 +88,7 @@ bool utf8_valid(const char *bytes, size_t bytes_n, size_t *ret_bad)
             return false;
         }
         at += char_n;
-        if (char_n == 1)
-            at += ascii_run(bytes + at, bytes_n - at);
+        at += ascii_run(bytes + at, bytes_n - at);
     }
     return true;
 }
