@@ -125,7 +125,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
 
 /* ---- stream_rest.c: what a stream keeps of its connection ---- */
 
-/* The answer's head is out: let go of what it was made of.  Harmless when that is done. */
+/* The answer's head is out: let go of what it was made of, once. */
 void stream_forget_head(struct stream *stream);
 
 /* A chunk is about to go out: remember if the stream had rested before it. */

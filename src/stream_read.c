@@ -501,7 +501,8 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     (void)offset;
     assert(!stream->suspended);
     stream->read_ms = worker_now_ms(stream->host->streams->worker);
-    stream_forget_head(stream);
+    if (stream->response != NULL)
+        stream_forget_head(stream);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     bool beats = beats_only(stream);

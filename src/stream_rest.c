@@ -47,8 +47,6 @@ void stream_forget_head(struct stream *stream)
 {
     struct header header;
 
-    if (stream->response == NULL)
-        return;
     do {
         header.found = false;
         MHD_get_response_headers(stream->response, copy_header, &header);
@@ -74,14 +72,13 @@ static char *end_of_pool(const struct stream *stream, char *room, size_t room_by
 
 void stream_give_pages_back(struct stream *stream, char *room, size_t room_bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from, to;
-
     if (stream->pool == NULL || !stream->gives_pages)
         return;
     stream->gives_pages = false;
-    from = ((uintptr_t)stream->pool + page - 1) & ~(page - 1);
-    to = (uintptr_t)end_of_pool(stream, room, room_bytes) & ~(page - 1);
+
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)stream->pool + page - 1) & ~(page - 1);
+    uintptr_t to = (uintptr_t)end_of_pool(stream, room, room_bytes) & ~(page - 1);
     if (to > from)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
