@@ -30,6 +30,11 @@ static inline int64_t clock_wall_ms(void)
     return clock_read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+static inline int64_t clock_earlier(int64_t one, int64_t other)
+{
+    return one < other ? one : other;
+}
+
 #define CLOCK_UTC_BYTES 40
 /* "2026-11-22T10:20:30.456Z", RFC 3339.  Returns `to`. */
 const char *clock_utc_text(int64_t wall_ms, char to[CLOCK_UTC_BYTES]);

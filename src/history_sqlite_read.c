@@ -241,8 +241,8 @@ static bool is_full(const struct candidates *candidates)
 }
 
 /* Collect what one name has that comes before what is there already. */
-static int collect(struct read *read, enum history_sqlite_read which, const void *name, size_t name_n,
-                   struct candidates *candidates)
+static int collect(struct read *read, enum history_sqlite_read which, const void *name,
+                   size_t name_n, struct candidates *candidates)
 {
     sqlite3_stmt *statement = statement_of(read, which);
     uint64_t to = is_full(candidates) ? candidates->at[0] - 1 : candidates->last;
@@ -464,7 +464,6 @@ static int fill_page(struct read *read)
     return code;
 }
 
-/* Within a transaction.  What is trimmed is so for this reader when the transaction says it is. */
 /* Another process trims: what this one knows of it is as old as the last read that noticed. */
 static void note_trimmed(struct history_sqlite *sqlite, uint64_t trimmed)
 {
@@ -472,6 +471,7 @@ static void note_trimmed(struct history_sqlite *sqlite, uint64_t trimmed)
         sqlite->trimmed = trimmed;
 }
 
+/* Within a transaction.  What is trimmed is so for this reader when the transaction says it is. */
 static int read_within(struct read *read)
 {
     sqlite3_stmt *statement = statement_of(read, READ_OLDEST);

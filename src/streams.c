@@ -361,11 +361,6 @@ static bool beat_due(int64_t wrote_ms, const struct stream *stream, int64_t now_
     return now_ms - wrote_ms >= (int64_t)stream->heartbeat_ms * 4 / 5;
 }
 
-static int64_t earlier(int64_t a_ms, int64_t b_ms)
-{
-    return a_ms < b_ms ? a_ms : b_ms;
-}
-
 /* Have a stream say what it is to say by now. */
 static void beat_stream(struct stream *stream, int64_t now_ms)
 {
@@ -373,7 +368,7 @@ static void beat_stream(struct stream *stream, int64_t now_ms)
     int64_t told_ms = stream->told_ms, wrote_ms = stream->wrote_ms;
 
     if (stream->state != STREAM_IDLE) {
-        host->beat_due_ms = earlier(host->beat_due_ms, now_ms + BEAT_LOOK_MS);
+        host->beat_due_ms = clock_earlier(host->beat_due_ms, now_ms + BEAT_LOOK_MS);
         return;
     }
     if (checkpoint_due(stream, now_ms)) {
@@ -386,8 +381,8 @@ static void beat_stream(struct stream *stream, int64_t now_ms)
         stream_say(stream, STREAM_BEAT);
         wrote_ms = now_ms;
     }
-    host->beat_due_ms = earlier(host->beat_due_ms, wrote_ms + stream->heartbeat_ms);
-    host->checkpoint_due_ms = earlier(host->checkpoint_due_ms, told_ms + CHECKPOINT_AFTER_MS);
+    host->beat_due_ms = clock_earlier(host->beat_due_ms, wrote_ms + stream->heartbeat_ms);
+    host->checkpoint_due_ms = clock_earlier(host->checkpoint_due_ms, told_ms + CHECKPOINT_AFTER_MS);
 }
 
 static void beat_host(struct stream_host *host, int64_t now_ms)

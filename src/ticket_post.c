@@ -117,11 +117,6 @@ static bool read_ask(const struct request *request, struct ask *ask, struct prob
     return read_fields(ask, ret_problem) && check_size(ask, ret_problem);
 }
 
-static int64_t earlier(int64_t one, int64_t other)
-{
-    return one < other ? one : other;
-}
-
 static int give(struct request *request, const struct ask *ask)
 {
     struct service_shared *shared = request->service->shared;
@@ -130,14 +125,14 @@ static int give(struct request *request, const struct ask *ask)
     int64_t life_ms = (int64_t)worker_conf(request->service->worker)->auth.ticket_life_ms;
     struct ticket ticket = {
         .made_ms = now_ms,
-        .until_ms = earlier(identity->until_ms, now_ms + life_ms),
+        .until_ms = clock_earlier(identity->until_ms, now_ms + life_ms),
         .position = hub_committed(shared->hub),
         .user = ask->user,
         .topics = {ask->topics, ask->topics_n},
     };
     char text[TICKET_TEXT_ROOM];
 
-    ticket.first_until_ms = earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
+    ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
     memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");

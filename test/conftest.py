@@ -15,6 +15,7 @@ import pathlib
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -353,6 +354,15 @@ def gateway_factory(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         for each in made:
             stack.callback(each.finish)
+
+
+def build_shim(folder, name):
+    """Compile test/NAME.c as a library for LD_PRELOAD.  Returns where it is."""
+    path = folder / f"{name}.so"
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    source = SOURCE / "test" / f"{name}.c"
+    subprocess.run([*compiler, "-shared", "-fPIC", "-O2", "-o", path, source], check=True)
+    return path
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A wall clock that is set while the gateway runs: forward a day, back an hour."""
 
-import os
-import shlex
-import subprocess
 
 import pytest
 
@@ -17,11 +14,7 @@ DAY = 24 * HOUR
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
     """A library that moves the wall clock of a program by what a file says."""
-    path = tmp_path_factory.mktemp("shim") / "clock_shim.so"
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    source = conftest.SOURCE / "test" / "clock_shim.c"
-    subprocess.run([*compiler, "-shared", "-fPIC", "-O2", "-o", path, source], check=True)
-    return path
+    return conftest.build_shim(tmp_path_factory.mktemp("shim"), "clock_shim")
 
 
 class Clock:

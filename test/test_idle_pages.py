@@ -2,11 +2,8 @@
 """Streams that asked with a large head give its memory back while they are idle, and work as any
 other: with events and heartbeats, when they end in whatever way, and for the next who connects."""
 
-import os
 import platform
-import shlex
 import struct
-import subprocess
 
 import pytest
 
@@ -26,11 +23,7 @@ untouchable = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
     """A library that ends a program which reads what it has given back."""
-    path = tmp_path_factory.mktemp("shim") / "pages_shim.so"
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    source = conftest.SOURCE / "test" / "pages_shim.c"
-    subprocess.run([*compiler, "-shared", "-fPIC", "-O2", "-o", path, source], check=True)
-    return path
+    return conftest.build_shim(tmp_path_factory.mktemp("shim"), "pages_shim")
 
 
 class Pages:
