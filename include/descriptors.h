@@ -5,7 +5,9 @@
  * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
  * many are in use, whatever they are used for, and where numbers of clients end, the numbers behind
  * are the gateway's own for certain, without any counting.  But a low number may be a gap that was
- * just left, so for whether it is getting crowded connections and cells are counted too.
+ * just left, so for whether it is getting crowded connections are counted too.  What cells need is
+ * set aside behind the clients' part; cells that are open already have theirs, wherever that is, so
+ * by as much a client's number may be higher.
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     as before, but each newcomer has the idlest connection closed
@@ -14,7 +16,8 @@
  *   `cells_end`        the store, backups, settings
  *   `limit`            the process's limit
  *
- * A client's descriptor that comes out beyond its part is closed at once.
+ * A client's descriptor that comes out beyond its part, and what cells have of it, is closed at
+ * once.
  */
 #ifndef BUGLE_DESCRIPTORS_H
 #define BUGLE_DESCRIPTORS_H
@@ -28,7 +31,7 @@ struct descriptors {
     int clients_end;
     int cells_end;
     int limit;
-    size_t streams_max; /* nine tenths of the room for clients */
+    size_t streams_max; /* nine tenths of the room for clients, and never crowded by themselves */
 };
 
 /* Raise the process's limit as far as it may go.  Returns it. */

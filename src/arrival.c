@@ -145,21 +145,28 @@ static void ask_for_room(struct service_shared *shared)
         atomic_fetch_sub(&shared->room_asked_n, 1); /* the next one asks again */
 }
 
-/* What is known of: lingering sockets and copies are not.  See descriptors.h. */
-static int count_in_use(const struct service_shared *shared)
+static int count_cells(const struct service_shared *shared)
 {
     int64_t cells = 0;
 
     for (unsigned i = 0; i < shared->services_n; i++)
         cells += stats_get(worker_stats(shared->services[i].worker), STATS_CELLS);
-    return shared->descriptors.used + (int)connections_open(shared) + (int)cells * CELL_DESCRIPTORS;
+    return (int)cells * CELL_DESCRIPTORS;
+}
+
+/* What is known of: lingering sockets and copies are not.  Cells are not counted either, since what
+ * they need is set aside for them.  See descriptors.h. */
+static int count_in_use(const struct service_shared *shared)
+{
+    return shared->descriptors.used + (int)connections_open(shared);
 }
 
 static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
     int counted = count_in_use(arrivals->shared);
-    int in_use = fd > counted ? fd : counted;
+    int numbered = fd - count_cells(arrivals->shared);
+    int in_use = numbered > counted ? numbered : counted;
     unsigned long skipped;
 
     arrivals->uncounted = in_use - counted;

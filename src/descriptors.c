@@ -53,6 +53,14 @@ static size_t for_cells(size_t limit, unsigned workers_n)
     return (limit / CELL_CONNECTIONS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
 }
 
+/* Streams leave a tenth, and stay clear of where they would push others out. */
+static size_t for_others(size_t room, size_t crowded)
+{
+    size_t least = 2 * crowded < room / 2 ? 2 * crowded : room / 2;
+
+    return room / 10 > least ? room / 10 : least;
+}
+
 void descriptors_part(size_t limit, size_t used, unsigned workers_n,
                       struct descriptors *ret_descriptors)
 {
@@ -65,6 +73,7 @@ void descriptors_part(size_t limit, size_t used, unsigned workers_n,
 
     tight = clamp(tight, 0, room / 4);
     crowd = clamp(crowd, 0, room / 4);
+    size_t others = for_others(room, tight + crowd);
     *ret_descriptors = (struct descriptors){
         .used = (int)(limit - left),
         .crowded_from = (int)(limit - own - cells - tight - crowd),
@@ -72,6 +81,6 @@ void descriptors_part(size_t limit, size_t used, unsigned workers_n,
         .clients_end = (int)(limit - own - cells),
         .cells_end = (int)(limit - own),
         .limit = (int)limit,
-        .streams_max = room - room / 10 > 0 ? room - room / 10 : 1,
+        .streams_max = room > others ? room - others : 1,
     };
 }

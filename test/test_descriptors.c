@@ -30,7 +30,7 @@ static void the_parts_are_in_order_for_any_limit(void **state)
 
 static void each_part_is_large_enough_for_its_use(void **state)
 {
-    static const size_t limits[] = {256, 1024, 20000, 1000000};
+    static const size_t limits[] = {160, 256, 1024, 20000, 1000000};
 
     (void)state;
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
@@ -44,7 +44,7 @@ static void each_part_is_large_enough_for_its_use(void **state)
         assert_true(parts.cells_end - parts.clients_end >= 2 * (room / 128 + 2 * 4));
         /* all streams that may be, and still room before anybody is pushed out */
         assert_true(30 + (int)parts.streams_max < parts.crowded_from);
-        assert_true(parts.streams_max >= limits[i] * 6 / 10);
+        assert_true(parts.streams_max >= limits[i] * 4 / 10);
     }
 }
 

@@ -5,6 +5,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -49,4 +50,23 @@ def test_who_rests_longest_makes_room(gateway_factory):
             assert each.receive() == b""
         begun.send(b"ta")
         assert begun.read_response().status == 201
+    assert gateway.stat("connections_shed") == 0
+
+
+def test_all_streams_that_fit_leave_room_for_publishers(gateway_factory):
+    """With as many streams as there may be, several publishers come at a time and none is turned
+    away: what cells need is set aside, and not taken from the clients' part once more."""
+    gateway = gateway_factory(nofile=160)
+    most = int(re.search(r"up to ([0-9]+) streams", gateway.log())[1])
+    streams = gateway.stream_many([{"topic": "a"}] * most)
+    with contextlib.ExitStack() as stack:
+        publishers = []
+        for _ in range(4):
+            publishers.append(stack.enter_context(gateway.raw()))
+            publishers[-1].send(gateway.request_bytes(
+                "POST", "/api/push?topic=a", [("Content-Type", "text/plain")], b"data"))
+        for each in publishers:
+            assert each.read_response().status == 201
+    for _ in publishers:
+        assert streams[-1].next_event().data == "data"
     assert gateway.stat("connections_shed") == 0
