@@ -2,9 +2,10 @@
 /*
  * The events that can be had again: an interface, and behind it a store (history_memory.h).
  *
- * One thread writes: the hub's, through history_append() and history_trim().  Any thread reads,
- * through history_read(), a page at a time; a read may block, so workers' loops never call it
- * (pager.h does, on threads of its own).
+ * One thread at a time writes: the one that serves the hub's turn (hub.h), through history_append()
+ * and history_trim(); below that is called the hub's.  Any thread reads, through history_read(), a
+ * page at a time; a read may block, so workers' loops never call it (pager.h does, on threads of
+ * its own).
  *
  * A position is a place in the order of commits; positions grow and are never used twice within
  * an epoch.  An epoch names one unbroken life of the store.
@@ -76,7 +77,9 @@ struct history_ops {
                 struct history_page **ret_page);
     int (*find_key)(struct history *history, const struct message *message, int64_t now_ms,
                     uint64_t *ret_position);
-    void (*settle)(struct history *history); /* may be NULL */
+    bool (*claim)(struct history *history, size_t events_n); /* may be NULL, as may the next two */
+    void (*unclaim)(struct history *history);
+    void (*settle)(struct history *history);
     bool (*trim)(struct history *history, int64_t now_ms);
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
@@ -130,6 +133,14 @@ int history_append(struct history *history, struct message *const *events, size_
  */
 int history_find_key(struct history *history, const struct message *message, int64_t now_ms,
                      uint64_t *ret_position);
+
+/*
+ * Whether so many events can be appended now without waiting, be it for a disk, for a reader or for
+ * much work: then readers wait until history_unclaim(), and one history_append() with what it looks
+ * up before it keeps a loop from nothing.  A store on disk always says no.  Thread: the hub's.
+ */
+bool history_claim(struct history *history, size_t events_n);
+void history_unclaim(struct history *history);
 
 /*
  * How much room appends leave on the disk for others, bytes; 0, as at first, is none.  Without it

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The central dispatcher, one thread: takes publishes from all workers, gives them to the history
- * as one group commit, and only then hands the batch to every worker and the answers back to the
- * publishers' workers.  The order of commit is the order of ids is the order everywhere.
+ * The central dispatcher: takes publishes from all workers, gives them to the history as one group
+ * commit, and only then hands the batch to every worker and the answers back to the publishers'
+ * workers.  The order of commit is the order of ids is the order everywhere.
+ *
+ * It works in turns, one at a time, on a thread of its own.  But where that thread rests, little
+ * came, and the store needs no waiting (history_claim()), the turn is over before hub_submit()
+ * returns: two wake-ups of a thread cost more than a commit in memory.  What is said below to be on
+ * the hub's thread is on the thread of the turn.
  *
  * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
  * waits for its commit is bounded: in bytes, in age, and by how long it will wait, which follows
@@ -140,10 +145,12 @@ bool hub_is_full(const struct hub *hub, size_t bytes);
 /* How many bytes may wait now: limits.queue_bytes, or fewer where the store is slow. */
 size_t hub_queue_room(const struct hub *hub);
 
-/* For a hub_batch from elsewhere: room for so many events, one reference.  NULL when out of memory. */
+/* For a hub_batch from elsewhere: room for so many events, one reference.  NULL when out of memory.
+ */
 struct hub_batch *hub_batch_new(size_t events_n);
 
-/* Hand over operations, in order; the list is empty afterwards.  Any thread; one lock. */
+/* Hand over operations, in order; the list is empty afterwards.  They may be answered, and the
+ * batch delivered, by the time this returns.  Any thread; a lock, or three with a turn. */
 void hub_submit(struct hub *hub, struct hub_ops *ops);
 
 /*

@@ -7,10 +7,10 @@
  * The worker knows neither HTTP nor streams; who builds on it leaves callbacks (worker_hooks) and
  * jobs (worker_job).
  *
- * The turn: libevent runs what is ready; then the inbox is served; then the jobs of publishers'
- * answers run, all of them; then the outbox goes to the hub in one piece, and what the hub has
- * answered by then is served at once; then the flush, in slices, jobs of few streams first and
- * those of many a piece at a time; then, in slices too and when nothing live waits, new connections
+ * The turn: libevent runs what is ready; then the inbox is served; then the outbox goes to the hub
+ * in one piece, and what the hub has answered by then is served at once; then a slice of the jobs
+ * of few streams; then the jobs of publishers' answers, all of them; then a slice of those of many
+ * streams, a piece at a time; then, in slices too and when nothing live waits, new connections
  * and streams that catch up with the past.
  */
 #ifndef BUGLE_WORKER_H
@@ -30,8 +30,8 @@ struct event_base;
 
 /* How soon a job runs, and in which queue. */
 enum worker_class {
-    WORKER_NOW,    /* at the end of this turn: answers to publishers */
-    WORKER_FEW,    /* streams woken by an event that reaches few */
+    WORKER_NOW,    /* at the end of this turn, all of them: answers to publishers */
+    WORKER_FEW,    /* streams woken by an event that reaches few; a slice of them goes before */
     WORKER_MANY,   /* streams woken by an event that reaches many */
     WORKER_NEW,    /* new connections and their first requests: when nothing live waits, or for a
                     * tenth of the time */

@@ -22,6 +22,16 @@ int history_find_key(struct history *history, const struct message *message, int
     return history->ops->find_key(history, message, now_ms, ret_position);
 }
 
+bool history_claim(struct history *history, size_t events_n)
+{
+    return history->ops->claim != NULL && history->ops->claim(history, events_n);
+}
+
+void history_unclaim(struct history *history)
+{
+    history->ops->unclaim(history);
+}
+
 void history_set_reserve(struct history *history, uint64_t bytes)
 {
     history->disk_reserve = bytes;

@@ -33,11 +33,11 @@ struct slot {
 struct history_memory {
     struct history base;
     struct history_limits limits;
-    pthread_mutex_t lock; /* over the slots; the two positions may be read without */
+    pthread_mutex_t lock; /* over the slots; recursive; the two positions may be read without */
     struct slot *slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
-    struct key_table *keys; /* the hub's thread alone */
+    struct key_table *keys; /* the writer's alone */
     _Atomic size_t keys_n;
     _Atomic size_t keys_early_n;
     int64_t clock_ms; /* the latest time so far */
@@ -172,6 +172,24 @@ static int append(struct history *history, struct message *const *events, size_t
     return result;
 }
 
+/* More room for slots is much work: all of them move. */
+static bool claim(struct history *history, size_t events_n)
+{
+    struct history_memory *memory = memory_of(history);
+
+    if (pthread_mutex_trylock(&memory->lock) != 0)
+        return false;
+    if (memory->newest - memory->trimmed + events_n <= memory->slots_n)
+        return true;
+    pthread_mutex_unlock(&memory->lock);
+    return false;
+}
+
+static void unclaim(struct history *history)
+{
+    pthread_mutex_unlock(&memory_of(history)->lock);
+}
+
 /* Time that this thread has run: being preempted is no work. */
 static int64_t thread_ns(void)
 {
@@ -303,12 +321,25 @@ static const struct history_ops memory_ops = {
     .append = append,
     .read = read_page,
     .find_key = find_key,
+    .claim = claim,
+    .unclaim = unclaim,
     .trim = trim,
     .bounds = bounds,
     .find_time = find_time,
     .usage = usage,
     .free = free_store,
 };
+
+/* A writer that has claimed it locks it once more to append. */
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
 
 struct history *history_memory_new(const struct history_limits *limits)
 {
@@ -329,6 +360,6 @@ struct history *history_memory_new(const struct history_limits *limits)
         free(memory);
         return NULL;
     }
-    pthread_mutex_init(&memory->lock, NULL);
+    init_lock(&memory->lock);
     return &memory->base;
 }

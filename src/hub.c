@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The dispatcher thread.  See hub.h. */
+/* The dispatcher's queue, its turns and its thread.  See hub.h. */
 #include "config.h"
 #include "hub_internal.h"
 
@@ -14,6 +14,9 @@
  * the last. */
 #define BATCH_EVENTS_MAX 8192
 #define HOUSEKEEPING_MS 250
+/* So many events keep a submitter's loop for less than it takes to wake the thread. */
+#define AT_ONCE_EVENTS_MAX 64
+
 struct hub *hub_new(struct history *history, const struct hub_limits *limits)
 {
     struct hub *hub = calloc(1, sizeof(*hub));
@@ -124,29 +127,6 @@ void hub_answer_unserved(struct hub *hub, struct hub_ops *ops)
     }
 }
 
-void hub_submit(struct hub *hub, struct hub_ops *ops)
-{
-    int64_t now_ns = clock_mono_ns();
-    struct hub_op *op;
-
-    STAILQ_FOREACH (op, ops, link)
-        op->submitted_ns = now_ns;
-    pthread_mutex_lock(&hub->lock);
-    if (hub->stopped) {
-        pthread_mutex_unlock(&hub->lock);
-        hub_answer_unserved(hub, ops);
-        return;
-    }
-    bool was_empty = STAILQ_EMPTY(&hub->waiting);
-    STAILQ_CONCAT(&hub->waiting, ops);
-    if (was_empty && hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
-        hub->oldest_ns = now_ns;
-    pthread_mutex_unlock(&hub->lock);
-    /* not before, since the hub is more urgent than who submits and would run into the lock */
-    if (was_empty)
-        pthread_cond_signal(&hub->wake);
-}
-
 static bool has_stored(const struct hub_op *op)
 {
     for (size_t i = 0; i < op->events_n; i++)
@@ -172,6 +152,88 @@ static void take_turn(struct hub *hub, struct hub_turn *turn)
         turn->events_n += op->events_n;
         turn->bytes += op->bytes;
     }
+}
+
+/* With the lock. */
+static void begin_turn(struct hub *hub, struct hub_turn *turn)
+{
+    assert(!hub->serving);
+    hub->serving = true;
+    take_turn(hub, turn);
+}
+
+/* With the lock.  Returns whether the thread has to be woken when somebody else's turn is over. */
+static bool end_turn(struct hub *hub)
+{
+    hub->serving = false;
+    hub->oldest_ns = STAILQ_EMPTY(&hub->waiting) ? 0 : STAILQ_FIRST(&hub->waiting)->submitted_ns;
+    return hub->thread_waits || !STAILQ_EMPTY(&hub->waiting);
+}
+
+/* ---- submitting ---- */
+
+static size_t stamp(struct hub_ops *ops, int64_t now_ns)
+{
+    size_t events_n = 0;
+    struct hub_op *op;
+
+    STAILQ_FOREACH (op, ops, link) {
+        op->submitted_ns = now_ns;
+        events_n += op->events_n;
+    }
+    return events_n;
+}
+
+/* With the lock.  Whether who submits may have the turn; then the store is claimed. */
+static bool may_serve(const struct hub *hub, size_t events_n)
+{
+    return hub->started && !hub->stopping && !hub->serving && hub->mode == HUB_OWNS &&
+           hub->backup == NULL && events_n <= AT_ONCE_EVENTS_MAX &&
+           history_claim(hub->history, events_n);
+}
+
+/* With the lock, which is let go of meanwhile.  As end_turn(). */
+static bool serve_at_once(struct hub *hub)
+{
+    struct hub_turn turn;
+
+    begin_turn(hub, &turn);
+    pthread_mutex_unlock(&hub->lock);
+    hub_serve(hub, &turn);
+    history_unclaim(hub->history);
+    pthread_mutex_lock(&hub->lock);
+    return end_turn(hub);
+}
+
+/* With the lock, which is let go of meanwhile.  Returns whether to wake the thread. */
+static bool queue(struct hub *hub, struct hub_ops *ops, int64_t now_ns)
+{
+    size_t events_n = stamp(ops, now_ns);
+    bool was_empty = STAILQ_EMPTY(&hub->waiting);
+
+    STAILQ_CONCAT(&hub->waiting, ops);
+    if (was_empty && hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
+        hub->oldest_ns = now_ns;
+    if (was_empty && may_serve(hub, events_n))
+        return serve_at_once(hub);
+    return was_empty && !hub->serving;
+}
+
+void hub_submit(struct hub *hub, struct hub_ops *ops)
+{
+    int64_t now_ns = clock_mono_ns();
+
+    pthread_mutex_lock(&hub->lock);
+    if (hub->stopped) {
+        pthread_mutex_unlock(&hub->lock);
+        hub_answer_unserved(hub, ops);
+        return;
+    }
+    bool wakes = queue(hub, ops, now_ns);
+    pthread_mutex_unlock(&hub->lock);
+    /* not before, since the hub is more urgent than who submits and would run into the lock */
+    if (wakes)
+        pthread_cond_signal(&hub->wake);
 }
 
 /* ---- copies of the store ---- */
@@ -273,13 +335,22 @@ static void wait_for_work(struct hub *hub)
     pthread_cond_timedwait(&hub->wake, &hub->lock, &until);
 }
 
+/* With the lock, which is let go of meanwhile.  A submitter's turn is short. */
+static void wait_for_turn(struct hub *hub)
+{
+    hub->thread_waits = true;
+    while (hub->serving)
+        pthread_cond_wait(&hub->wake, &hub->lock);
+    hub->thread_waits = false;
+}
+
 /* One turn of a hub that has its store. */
 static bool turn_as_owner(struct hub *hub, bool more)
 {
     struct hub_backup *backup = hub->backup;
     struct hub_turn turn;
 
-    take_turn(hub, &turn);
+    begin_turn(hub, &turn);
     pthread_mutex_unlock(&hub->lock);
     if (!STAILQ_EMPTY(&turn.ops))
         hub_serve(hub, &turn);
@@ -288,8 +359,7 @@ static bool turn_as_owner(struct hub *hub, bool more)
     if (backup != NULL)
         serve_backup(hub, backup);
     pthread_mutex_lock(&hub->lock);
-    if (!STAILQ_EMPTY(&hub->waiting))
-        hub->oldest_ns = STAILQ_FIRST(&hub->waiting)->submitted_ns;
+    end_turn(hub);
     return more;
 }
 
@@ -302,6 +372,7 @@ static void *run(void *arg)
     thread_begin("bugle-hub", THREAD_AT_ONCE);
     pthread_mutex_lock(&hub->lock);
     for (;;) {
+        wait_for_turn(hub);
         if (hub->mode != HUB_OWNS) {
             if (!hub_turn_away(hub))
                 break;
@@ -313,6 +384,7 @@ static void *run(void *arg)
                 break;
             if (!more && hub->backup == NULL)
                 wait_for_work(hub);
+            wait_for_turn(hub);
         }
         if (hub->mode == HUB_OWNS)
             more = turn_as_owner(hub, more);

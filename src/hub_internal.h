@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the hub share: hub.c has the queue and the thread, hub_commit.c makes a turn's
- * operations a commit and hands out what came of it, hub_hands.c gives the store to another process
- * and takes it back. */
+/* What the files of the hub share: hub.c has the queue, the turns and the thread, hub_commit.c
+ * makes a turn's operations a commit and hands out what came of it, hub_hands.c gives the store to
+ * another process and takes it back. */
 #ifndef BUGLE_HUB_INTERNAL_H
 #define BUGLE_HUB_INTERNAL_H
 
@@ -29,18 +29,20 @@ struct hub {
     pthread_t thread;
     bool started;
 
-    pthread_mutex_t lock; /* over the next eight */
+    pthread_mutex_t lock; /* over the next ten */
     pthread_cond_t wake;
     struct hub_ops waiting;
     struct hub_backup *backup; /* asked for, until its answer; NULL: none */
     enum hub_mode mode;
     struct hub_change *change; /* while leaving or returning */
     struct hub_relay *relay;   /* while forwarding */
+    bool serving;      /* somebody is at a turn; whoever it is looks at `waiting` at its end */
+    bool thread_waits; /* for the end of such a turn */
     bool stopping;
     bool stopped;
 
     _Atomic bool refuses_backups;
-    bool backup_begun; /* the thread's own */
+    bool backup_begun; /* the turn's own, as are the next two */
     int64_t paced_ns;  /* how long the latest have waited, and behind how many bytes */
     int64_t paced_bytes;
     _Atomic size_t queue_bytes;

@@ -428,24 +428,26 @@ static void flush_late(struct worker *worker, enum worker_class class)
     pace->served_ns = now_ns;
 }
 
-/* The hub is more urgent than we are: where it found a core free, or had ours, it has answered by
- * now, and its events and answers need not wait for another turn. */
+/* The hub has answered by now, in our turn or because it is more urgent and found a core free or
+ * had ours: its events and answers need not wait for another turn. */
 static void submit(struct worker *worker)
 {
     if (STAILQ_EMPTY(&worker->outbox))
         return;
     hub_submit(worker->hub, &worker->outbox);
     serve_inbox(worker);
-    run_now(worker);
 }
 
-/* What follows each turn of libevent.  Returns whether the next turn must not wait. */
+/* What follows each turn of libevent.  An event for few goes before the answer to its publisher:
+ * the first send to a peer that sleeps pays for its waking, which may take longer than all the
+ * rest, and it is the event that has somebody waiting.  Returns whether the next turn must not
+ * wait. */
 static bool end_turn(struct worker *worker)
 {
     serve_inbox(worker);
-    run_now(worker);
     submit(worker);
     flush(worker, &worker->paces[WORKER_FEW]);
+    run_now(worker);
     flush(worker, &worker->paces[WORKER_MANY]);
     flush_late(worker, WORKER_NEW);
     flush_late(worker, WORKER_REPLAY);
@@ -456,7 +458,7 @@ static bool end_turn(struct worker *worker)
         return true;
     if (due_ns != INT64_MAX)
         set_alarm(worker, due_ns, now_ns);
-    /* a job of the flush may have answered or published */
+    /* a job may have answered or published */
     return !TAILQ_EMPTY(&worker->now) || !STAILQ_EMPTY(&worker->outbox);
 }
 

@@ -591,6 +591,55 @@ static void readers_see_every_event_in_order_beside_the_writer(void **state)
     history_free(beside.history);
 }
 
+/* ---- a writer that may not wait ---- */
+
+static void *try_claim(void *arg)
+{
+    bool claimed = history_claim(arg, 1);
+
+    if (claimed)
+        history_unclaim(arg);
+    return (void *)(uintptr_t)claimed;
+}
+
+static bool others_can_claim(struct history *history)
+{
+    pthread_t thread;
+    void *claimed;
+
+    assert_int_equal(pthread_create(&thread, NULL, try_claim, history), 0);
+    pthread_join(thread, &claimed);
+    return claimed != NULL;
+}
+
+static void who_claims_it_appends_and_nobody_else_comes_between(void **state)
+{
+    struct history *history = unlimited();
+
+    (void)state;
+    assert_true(history_claim(history, 1));
+    assert_false(others_can_claim(history));
+    add_many(history, 1, "a");
+    assert_false(others_can_claim(history));
+    history_unclaim(history);
+    assert_true(others_can_claim(history));
+    assert_page(read_where(history, .patterns = "a"), "1 : 1");
+    history_free(history);
+}
+
+static void no_claim_has_to_make_room(void **state)
+{
+    struct history *history = unlimited();
+
+    (void)state;
+    add_many(history, 1000, "a");
+    assert_true(history_claim(history, 24));
+    history_unclaim(history);
+    assert_false(history_claim(history, 25));
+    assert_true(others_can_claim(history));
+    history_free(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -614,6 +663,8 @@ int main(void)
         cmocka_unit_test(grows_without_losing_or_mixing_events),
         cmocka_unit_test(takes_a_batch_larger_than_its_slots_and_its_bound),
         cmocka_unit_test(readers_see_every_event_in_order_beside_the_writer),
+        cmocka_unit_test(who_claims_it_appends_and_nobody_else_comes_between),
+        cmocka_unit_test(no_claim_has_to_make_room),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

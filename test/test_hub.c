@@ -26,6 +26,8 @@
 #define LOTS SIZE_MAX
 /* What one commit takes at most. */
 #define BATCH_EVENTS 8192
+/* And what a turn of who submits takes. */
+#define AT_ONCE_EVENTS 64
 /* How long the last in the queue may have to wait, and what may wait however slow the store is. */
 #define WAIT_MAX_NS 1000000
 #define ROOM_MIN 131072
@@ -45,6 +47,8 @@ struct store {
     size_t events_n[64]; /* of each append */
     size_t trims_n;
     size_t trims_wanted; /* until so many, say that there is more to do */
+    bool at_hand;        /* it may be claimed */
+    bool claimed;
 };
 
 static struct store *store_of(struct history *history)
@@ -77,11 +81,26 @@ static int store_append(struct history *history, struct message *const *events, 
     return result;
 }
 
+static bool store_claim(struct history *history, size_t events_n)
+{
+    struct store *store = store_of(history);
+
+    assert(events_n <= AT_ONCE_EVENTS && !store->claimed);
+    store->claimed = store->at_hand;
+    return store->claimed;
+}
+
+static void store_unclaim(struct history *history)
+{
+    assert(store_of(history)->claimed);
+    store_of(history)->claimed = false;
+}
+
 static bool store_trim(struct history *history, int64_t now_ms)
 {
     struct store *store = store_of(history);
 
-    assert(now_ms > 0);
+    assert(now_ms > 0 && !store->claimed);
     pthread_mutex_lock(&store->lock);
     store->trims_n++;
     pthread_cond_broadcast(&store->changed);
@@ -254,6 +273,8 @@ static struct bench *build(size_t bytes_max, int64_t age_max_ns, uint64_t newest
 {
     static const struct history_ops ops = {.append = store_append,
                                            .find_key = store_find_key,
+                                           .claim = store_claim,
+                                           .unclaim = store_unclaim,
                                            .trim = store_trim,
                                            .bounds = store_bounds,
                                            .usage = store_usage};
@@ -278,6 +299,16 @@ static struct bench *start(void)
 {
     struct bench *bench = build(LOTS, FOR_EVER, 0);
 
+    assert_int_equal(hub_start(bench->hub), 0);
+    return bench;
+}
+
+/* With a store that never waits. */
+static struct bench *start_at_hand(size_t bytes_max)
+{
+    struct bench *bench = build(bytes_max, FOR_EVER, 0);
+
+    bench->store.at_hand = true;
     assert_int_equal(hub_start(bench->hub), 0);
     return bench;
 }
@@ -1078,15 +1109,12 @@ static void *publish(void *arg)
     return NULL;
 }
 
-static void many_publishers_have_one_order(void **state)
+static void publish_side_by_side(struct bench *bench)
 {
-    struct bench *bench = build(20000, FOR_EVER, 0);
     struct publisher publishers[PUBLISHERS];
     pthread_t threads[PUBLISHERS];
     uint64_t position = 0;
 
-    (void)state;
-    assert_int_equal(hub_start(bench->hub), 0);
     for (size_t i = 0; i < PUBLISHERS; i++) {
         publishers[i] = (struct publisher){.bench = bench, .ear = &bench->ears[i % 2]};
         assert_int_equal(pthread_create(&threads[i], NULL, publish, &publishers[i]), 0);
@@ -1122,6 +1150,126 @@ static void many_publishers_have_one_order(void **state)
     tear_down(bench);
 }
 
+static void many_publishers_have_one_order(void **state)
+{
+    struct bench *bench = build(20000, FOR_EVER, 0);
+
+    (void)state;
+    assert_int_equal(hub_start(bench->hub), 0);
+    publish_side_by_side(bench);
+}
+
+static void so_they_have_where_turns_are_their_own(void **state)
+{
+    (void)state;
+    publish_side_by_side(start_at_hand(20000));
+}
+
+/* ---- turns of who submits ---- */
+
+static void a_store_at_hand_answers_before_submit_returns(void **state)
+{
+    struct bench *bench = start_at_hand(LOTS);
+    struct hub_op *op = make_op(&bench->ears[0], "SES");
+
+    (void)state;
+    submit(bench, op);
+    assert_int_equal(bench->ears[0].answers_n, 1);
+    assert_int_equal(bench->ears[1].events_n, 3);
+    assert_true(pthread_equal(bench->ears[1].thread, pthread_self()));
+    assert_int_equal(hub_committed(bench->hub), 2);
+    assert_int_equal(hub_lag_ns(bench->hub), 0);
+    assert_false(bench->store.claimed);
+    free_op(op);
+    tear_down(bench);
+}
+
+static void submit_to_the_thread(struct bench *bench, size_t events_n)
+{
+    char kinds[AT_ONCE_EVENTS + 2] = "";
+    struct hub_op *op = make_op(&bench->ears[0], memset(kinds, 'S', events_n));
+
+    submit(bench, op);
+    await_answers(&bench->ears[0], 1);
+    assert_false(pthread_equal(bench->ears[0].thread, pthread_self()));
+    tear_down(bench);
+    free_op(op);
+}
+
+static void a_store_that_waits_is_the_threads(void **state)
+{
+    (void)state;
+    submit_to_the_thread(start(), 1);
+}
+
+static void much_at_once_is_the_threads(void **state)
+{
+    (void)state;
+    submit_to_the_thread(start_at_hand(LOTS), AT_ONCE_EVENTS + 1);
+}
+
+struct held_turn {
+    struct bench *bench;
+    struct hub_op *op;
+};
+
+static void *submit_held(void *arg)
+{
+    struct held_turn *turn = arg;
+
+    submit(turn->bench, turn->op);
+    return NULL;
+}
+
+static void what_comes_during_such_a_turn_is_the_threads(void **state)
+{
+    struct bench *bench = start_at_hand(LOTS);
+    struct held_turn turn = {bench, make_op(&bench->ears[0], "S")};
+    struct hub_op *next = make_op(&bench->ears[1], "S");
+    pthread_t thread;
+
+    (void)state;
+    store_hold(&bench->store, true);
+    assert_int_equal(pthread_create(&thread, NULL, submit_held, &turn), 0);
+    store_await(&bench->store, 1);
+    submit(bench, next);
+    assert_int_equal(bench->ears[1].answers_n, 0);
+    store_hold(&bench->store, false);
+    await_answers(&bench->ears[1], 1);
+    assert_false(pthread_equal(bench->ears[1].thread, thread));
+    assert_false(pthread_equal(bench->ears[1].thread, pthread_self()));
+    pthread_join(thread, NULL);
+    assert_int_equal(turn.op->events[0]->position, 1);
+    assert_int_equal(next->events[0]->position, 2);
+    free_op(turn.op);
+    free_op(next);
+    tear_down(bench);
+}
+
+/* Its thread waits for the turn too, and serves what it left. */
+static void a_stop_waits_for_such_a_turn(void **state)
+{
+    struct bench *bench = start_at_hand(LOTS);
+    struct held_turn turn = {bench, make_op(&bench->ears[0], "S")};
+    struct stopper stopper = {.hub = bench->hub};
+    pthread_t thread, stopping;
+
+    (void)state;
+    store_hold(&bench->store, true);
+    assert_int_equal(pthread_create(&thread, NULL, submit_held, &turn), 0);
+    store_await(&bench->store, 1);
+    assert_int_equal(pthread_create(&stopping, NULL, stop, &stopper), 0);
+    await_sleep(&stopper);
+    assert_int_equal(bench->ears[0].answers_n, 0);
+    store_hold(&bench->store, false);
+    pthread_join(stopping, NULL);
+    assert_int_equal(bench->ears[0].answers_n, 1);
+    assert_int_equal(turn.op->result, 0);
+    pthread_join(thread, NULL);
+    free_op(turn.op);
+    tear_down(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1151,6 +1299,12 @@ int main(void)
         cmocka_unit_test(trims_on_while_there_is_more),
         cmocka_unit_test(a_hub_that_never_ran_can_be_freed),
         cmocka_unit_test(many_publishers_have_one_order),
+        cmocka_unit_test(so_they_have_where_turns_are_their_own),
+        cmocka_unit_test(a_store_at_hand_answers_before_submit_returns),
+        cmocka_unit_test(a_store_that_waits_is_the_threads),
+        cmocka_unit_test(much_at_once_is_the_threads),
+        cmocka_unit_test(what_comes_during_such_a_turn_is_the_threads),
+        cmocka_unit_test(a_stop_waits_for_such_a_turn),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -507,6 +507,7 @@ static void run_plan(struct bench *bench, struct plan *plan, const char *letters
     tear_down(bench);
 }
 
+/* Answers to publishers make way for events for few, not for a broadcast. */
 static void runs_sooner_classes_first(void **state)
 {
     struct task many = TASK(.letter = 'm', .last = true), few = TASK(.letter = 'f');
@@ -515,7 +516,7 @@ static void runs_sooner_classes_first(void **state)
                         .classes = {WORKER_MANY, WORKER_FEW, WORKER_NOW, WORKER_NOW}};
 
     (void)state;
-    run_plan(start(), &plan, "ntfm");
+    run_plan(start(), &plan, "fntm");
 }
 
 static void what_is_late_comes_after_all_that_is_live(void **state)
@@ -527,7 +528,7 @@ static void what_is_late_comes_after_all_that_is_live(void **state)
         .classes = {WORKER_REPLAY, WORKER_NEW, WORKER_MANY, WORKER_FEW, WORKER_NOW}};
 
     (void)state;
-    run_plan(start(), &plan, "nfmcr");
+    run_plan(start(), &plan, "fnmcr");
 }
 
 /* What a job of a late class queues for its own class is served in the same slice. */
@@ -602,30 +603,30 @@ static void a_queued_job_moves_only_to_a_sooner_class(void **state)
                                     WORKER_FEW, WORKER_MANY}};
 
     (void)state;
-    run_plan(start(), &plan, "lnfsm");
+    run_plan(start(), &plan, "fslnm");
 }
 
 static void a_job_moves_from_many_and_from_few_to_now(void **state)
 {
-    struct task a = TASK(.letter = 'a'), b = TASK(.letter = 'b');
-    struct task few = TASK(.letter = 'f', .last = true);
+    struct task a = TASK(.letter = 'a'), b = TASK(.letter = 'b', .last = true);
+    struct task few = TASK(.letter = 'f');
     struct plan plan = {
         .tasks = {&few, &a, &b, &a, &b, &a},
         .classes = {WORKER_FEW, WORKER_MANY, WORKER_FEW, WORKER_NOW, WORKER_NOW, WORKER_FEW}};
 
     (void)state;
-    run_plan(start(), &plan, "abf");
+    run_plan(start(), &plan, "fab");
 }
 
 static void answers_run_until_there_are_no_more(void **state)
 {
-    struct task answer = TASK(.letter = 'a', .more = 2), other = TASK(.letter = 'o', .more = 1);
-    struct task few = TASK(.letter = 'f', .last = true);
+    struct task answer = TASK(.letter = 'a', .more = 2, .last = true);
+    struct task other = TASK(.letter = 'o', .more = 1), few = TASK(.letter = 'f');
     struct plan plan = {.tasks = {&few, &answer, &other},
                         .classes = {WORKER_FEW, WORKER_NOW, WORKER_NOW}};
 
     (void)state;
-    run_plan(start(), &plan, "aoaoaf");
+    run_plan(start(), &plan, "faoaoa");
 }
 
 /* A job with more to do goes on in the same flush, after the others of it. */
