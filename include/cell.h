@@ -2,8 +2,8 @@
 /*
  * Small HTTP daemons inside one loop.
  *
- * libmicrohttpd walks all suspended connections of a daemon whenever one of them is resumed, so
- * connections live in many small daemons, at most CELL_CONNECTIONS_MAX each, and only a daemon
+ * libmicrohttpd walks all suspended connections of a daemon whenever one of them is resumed, each a
+ * line or two that are in no cache, so connections live in many small daemons, and only a daemon
  * that has something to do is run.  A cell has no listening socket: the gate hands it descriptors
  * whose first request it has seen, and so picks the kind of cell by it.
  *
@@ -34,7 +34,10 @@
 #include "streams.h"
 #include "worker.h"
 
-#define CELL_CONNECTIONS_MAX 128
+/* How many connections a cell has at most: streams, and all inside TLS, or requests, of which few
+ * are suspended for long. */
+#define CELL_STREAMS_MAX 32
+#define CELL_REQUESTS_MAX 128
 #define CELL_DESCRIPTORS 2 /* of the daemon's own: for epoll, and an eventfd */
 
 enum cell_kind {

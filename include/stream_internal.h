@@ -66,6 +66,8 @@ struct stream {
     uint32_t pool_bytes; /* 0: not known yet */
     char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
     struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
+    const char *reader; /* the same, for as long as the stream: what the library reads it by */
+    const char *room;   /* where it had the last chunk written */
 
     int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
     int64_t wrote_ms;

@@ -42,6 +42,11 @@ static bool is_for_streams(enum cell_kind kind)
     return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
 }
 
+unsigned cell_room(enum cell_kind kind)
+{
+    return is_for_streams(kind) || kind == CELL_TLS ? CELL_STREAMS_MAX : CELL_REQUESTS_MAX;
+}
+
 static bool is_large(enum cell_kind kind)
 {
     return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE || kind == CELL_TLS;
@@ -227,7 +232,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 
 static struct cell_list *list_of(struct cell *cell)
 {
-    bool is_full = cell->connections_n >= CELL_CONNECTIONS_MAX;
+    bool is_full = cell->connections_n >= cell_room(cell->kind);
 
     return is_full ? &cell->cells->full[cell->kind] : &cell->cells->open[cell->kind];
 }
@@ -314,11 +319,11 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
         return cell_tls_start(cell, pool_bytes, timeout_s, on_request, on_completed, on_connection);
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
                                 MHD_USE_NO_LISTEN_SOCKET,
-                            0, NULL, NULL, on_request, cell,                   /**/
-                            MHD_OPTION_CONNECTION_LIMIT, CELL_CONNECTIONS_MAX, /**/
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,    /**/
-                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,          /**/
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, cell,   /**/
+                            0, NULL, NULL, on_request, cell,                    /**/
+                            MHD_OPTION_CONNECTION_LIMIT, cell_room(cell->kind), /**/
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,     /**/
+                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,           /**/
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, cell,    /**/
                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, cell, MHD_OPTION_END);
 }
 

@@ -62,6 +62,9 @@ struct cells {
     int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
 };
 
+/* How many connections a cell of this kind has at most. */
+unsigned cell_room(enum cell_kind kind);
+
 /* ---- cell_seat.c ---- */
 
 /* The seat of a connection; NULL: it has none. */

@@ -103,12 +103,12 @@ struct MHD_Daemon *cell_tls_start(struct cell *cell, size_t pool_bytes, unsigned
 {
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
                                 MHD_USE_TLS,
-                            0, NULL, NULL, request, cell,                      /**/
-                            MHD_OPTION_CONNECTION_LIMIT, CELL_CONNECTIONS_MAX, /**/
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,    /**/
-                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,          /**/
-                            MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL,      /**/
-                            MHD_OPTION_HTTPS_CERT_CALLBACK, no_certificate,    /**/
-                            MHD_OPTION_NOTIFY_COMPLETED, completed, cell,      /**/
+                            0, NULL, NULL, request, cell,                     /**/
+                            MHD_OPTION_CONNECTION_LIMIT, cell_room(CELL_TLS), /**/
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,   /**/
+                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,         /**/
+                            MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL,     /**/
+                            MHD_OPTION_HTTPS_CERT_CALLBACK, no_certificate,   /**/
+                            MHD_OPTION_NOTIFY_COMPLETED, completed, cell,     /**/
                             MHD_OPTION_NOTIFY_CONNECTION, connected, cell, MHD_OPTION_END);
 }

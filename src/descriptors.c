@@ -46,11 +46,11 @@ static size_t clamp(size_t n, size_t min, size_t max)
     return n < min ? min : n > max ? max : n;
 }
 
-/* A new cell is begun when all of its kind are full, so this many hold all clients, and one more
- * of each kind on each worker. */
+/* A new cell is begun when all of its kind are full, so this many hold all clients, if all are
+ * streams, and one more of each kind on each worker. */
 static size_t for_cells(size_t limit, unsigned workers_n)
 {
-    return (limit / CELL_CONNECTIONS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
+    return (limit / CELL_STREAMS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
 }
 
 /* Streams leave a tenth, and stay clear of where they would push others out. */

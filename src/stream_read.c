@@ -501,6 +501,7 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     (void)offset;
     assert(!stream->suspended);
     stream->read_ms = worker_now_ms(stream->host->streams->worker);
+    stream->room = buf;
     if (stream->response != NULL)
         stream_forget_head(stream);
     if (stream->state == STREAM_CLOSING)

@@ -40,11 +40,11 @@ static void each_part_is_large_enough_for_its_use(void **state)
         descriptors_part(limits[i], 30, 2, &parts);
         room = parts.clients_end - 30;
         assert_int_equal(parts.limit - parts.cells_end, 16);
-        /* two for each daemon of 128 connections, and for one more of each of four kinds */
-        assert_true(parts.cells_end - parts.clients_end >= 2 * (room / 128 + 2 * 4));
+        /* two for each daemon of 32 streams, and for one more of each of four kinds */
+        assert_true(parts.cells_end - parts.clients_end >= 2 * (room / 32 + 2 * 4));
         /* all streams that may be, and still room before anybody is pushed out */
         assert_true(30 + (int)parts.streams_max < parts.crowded_from);
-        assert_true(parts.streams_max >= limits[i] * 4 / 10);
+        assert_true(parts.streams_max >= limits[i] * 3 / 10);
     }
 }
 
