@@ -34,8 +34,7 @@
 #include "streams.h"
 #include "worker.h"
 
-/* How many connections a cell has at most: streams, and all inside TLS, or requests, of which few
- * are suspended for long. */
+/* How many connections a cell has at most: streams, and all inside TLS, or requests. */
 #define CELL_STREAMS_MAX 32
 #define CELL_REQUESTS_MAX 128
 #define CELL_DESCRIPTORS 2 /* of the daemon's own: for epoll, and an eventfd */

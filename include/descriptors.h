@@ -4,10 +4,10 @@
  *
  * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
  * many are in use, whatever they are used for, and where numbers of clients end, the numbers behind
- * are the gateway's own for certain, without any counting.  But a low number may be a gap that was
+ * are the gateway's own for certain.  But a low number may be a gap that was
  * just left, so for whether it is getting crowded connections are counted too.  What cells need is
  * set aside behind the clients' part; cells that are open already have theirs, wherever that is, so
- * by as much a client's number may be higher.
+ * by as much a client's number may be higher.  Cells beyond that part count as clients.
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     as before, but each newcomer has the idlest connection closed

@@ -150,7 +150,8 @@ size_t hub_queue_room(const struct hub *hub);
 struct hub_batch *hub_batch_new(size_t events_n);
 
 /* Hand over operations, in order; the list is empty afterwards.  They may be answered, and the
- * batch delivered, by the time this returns.  Any thread; a lock, or three with a turn. */
+ * batch delivered, by the time this returns.  Any thread; a lock, and with a turn the store's and
+ * each worker's. */
 void hub_submit(struct hub *hub, struct hub_ops *ops);
 
 /*

@@ -134,7 +134,7 @@ struct stats {
     _Atomic int64_t value[STATS_COUNT];
 };
 
-/* By the thread that owns the block. */
+/* By the thread that owns the block, or for the hub's the one that has the turn. */
 static inline void stats_add(struct stats *stats, enum stats_id id, int64_t n)
 {
     int64_t was = atomic_load_explicit(&stats->value[id], memory_order_relaxed);

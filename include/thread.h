@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How threads share cores when there are fewer of them than threads: what is live goes before
- * what is past, and the hub, on which everybody waits, goes before all.  Nothing here needs a
- * privilege, and where the kernel does not know it, it is done without.
+ * what is past, and the hub's thread, on which everybody waits, goes before all.  Nothing here
+ * needs a privilege, and where the kernel does not know it, it is done without.
  */
 #ifndef BUGLE_THREAD_H
 #define BUGLE_THREAD_H

@@ -154,18 +154,28 @@ static int count_cells(const struct service_shared *shared)
     return (int)cells * CELL_DESCRIPTORS;
 }
 
-/* What is known of: lingering sockets and copies are not.  Cells are not counted either, since what
- * they need is set aside for them.  See descriptors.h. */
+/* What is set aside for cells and in use by them. */
+static int count_own_part(const struct service_shared *shared)
+{
+    int part = shared->descriptors.cells_end - shared->descriptors.clients_end;
+    int cells = count_cells(shared);
+
+    return cells < part ? cells : part;
+}
+
+/* Of the clients' part, what is known of: lingering sockets and copies are not.  See
+ * descriptors.h. */
 static int count_in_use(const struct service_shared *shared)
 {
-    return shared->descriptors.used + (int)connections_open(shared);
+    return shared->descriptors.used + (int)connections_open(shared) + count_cells(shared) -
+           count_own_part(shared);
 }
 
 static enum listener_room find_room(struct arrivals *arrivals, int fd)
 {
     const struct descriptors *descriptors = &arrivals->shared->descriptors;
     int counted = count_in_use(arrivals->shared);
-    int numbered = fd - count_cells(arrivals->shared);
+    int numbered = fd - count_own_part(arrivals->shared);
     int in_use = numbered > counted ? numbered : counted;
     unsigned long skipped;
 

@@ -281,7 +281,8 @@ static void publish_due(struct bench_run *run)
     if (run->publish == NULL || run->now_ns < bench_publish_due(run->publish))
         return;
     bench_publish_run(run->publish, run->now_ns);
-    run->awake_until_ns = run->now_ns + AWAKE_NS;
+    if (run->options->rate > 0)
+        run->awake_until_ns = run->now_ns + AWAKE_NS;
 }
 
 static void serve(struct bench_run *run, uint64_t key)

@@ -47,7 +47,8 @@ static size_t clamp(size_t n, size_t min, size_t max)
 }
 
 /* A new cell is begun when all of its kind are full, so this many hold all clients, if all are
- * streams, and one more of each kind on each worker. */
+ * streams, and one more of each kind on each worker.  (Where clients come and go there may be more,
+ * half full: then there is less room for clients.) */
 static size_t for_cells(size_t limit, unsigned workers_n)
 {
     return (limit / CELL_STREAMS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;

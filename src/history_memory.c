@@ -21,6 +21,10 @@
 #define SCAN_CLOCK_EVERY 64
 #define PAGE_EVENTS_MAX 512
 #define SLOTS_MIN 1024
+/* A writer that has claimed the store takes no longer than with so many keys, each of which may
+ * move in their table, and so many events that are over; the rest is for the next trim. */
+#define CLAIM_KEYS_MAX 8192
+#define CLAIM_TRIMS_MAX 256
 
 /* The clock may be set back, so the times of events are in no order; the latest time so far is. */
 struct slot {
@@ -40,6 +44,7 @@ struct history_memory {
     struct key_table *keys; /* the writer's alone */
     _Atomic size_t keys_n;
     _Atomic size_t keys_early_n;
+    bool claimed;     /* the writer's alone */
     int64_t clock_ms; /* the latest time so far */
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
@@ -99,7 +104,9 @@ static bool over_limits(const struct history_memory *memory, int64_t now_ms)
 
 static void trim_locked(struct history_memory *memory, int64_t now_ms)
 {
-    while (over_limits(memory, now_ms))
+    size_t most = memory->claimed ? CLAIM_TRIMS_MAX : SIZE_MAX;
+
+    while (most-- > 0 && over_limits(memory, now_ms))
         drop_oldest(memory);
 }
 
@@ -123,7 +130,9 @@ static void trim_keys(struct history_memory *memory, int64_t now_ms)
 {
     const struct key_entry *oldest;
 
-    while ((oldest = key_table_oldest(memory->keys)) != NULL) {
+    size_t most = memory->claimed ? CLAIM_TRIMS_MAX : SIZE_MAX;
+
+    while (most-- > 0 && (oldest = key_table_oldest(memory->keys)) != NULL) {
         bool is_over = now_ms - oldest->stored_ms >= memory->limits.key_window_ms;
 
         if (!is_over && key_table_count(memory->keys) <= memory->limits.keys_max)
@@ -179,14 +188,16 @@ static bool claim(struct history *history, size_t events_n)
 
     if (pthread_mutex_trylock(&memory->lock) != 0)
         return false;
-    if (memory->newest - memory->trimmed + events_n <= memory->slots_n)
-        return true;
-    pthread_mutex_unlock(&memory->lock);
-    return false;
+    memory->claimed = memory->keys_n <= CLAIM_KEYS_MAX &&
+                      memory->newest - memory->trimmed + events_n <= memory->slots_n;
+    if (!memory->claimed)
+        pthread_mutex_unlock(&memory->lock);
+    return memory->claimed;
 }
 
 static void unclaim(struct history *history)
 {
+    memory_of(history)->claimed = false;
     pthread_mutex_unlock(&memory_of(history)->lock);
 }
 

@@ -14,8 +14,10 @@
  * the last. */
 #define BATCH_EVENTS_MAX 8192
 #define HOUSEKEEPING_MS 250
-/* So many events keep a submitter's loop for less than it takes to wake the thread. */
+/* So many events, and bells to ring, keep a submitter's loop for about as long as it takes to wake
+ * the thread and be woken by it. */
 #define AT_ONCE_EVENTS_MAX 64
+#define AT_ONCE_LISTENERS_MAX 4
 
 struct hub *hub_new(struct history *history, const struct hub_limits *limits)
 {
@@ -50,6 +52,7 @@ void hub_add_listener(struct hub *hub, struct hub_listener *listener)
     assert(!hub->started);
     STAILQ_INIT(&listener->answers);
     SLIST_INSERT_HEAD(&hub->listeners, listener, link);
+    hub->listeners_n++;
 }
 
 void hub_free(struct hub *hub)
@@ -142,6 +145,7 @@ static void take_turn(struct hub *hub, struct hub_turn *turn)
 
     STAILQ_INIT(&turn->ops);
     turn->events_n = turn->bytes = 0;
+    turn->claimed = false;
     while ((op = STAILQ_FIRST(&hub->waiting)) != NULL) {
         if (turn->events_n > 0 && turn->events_n + op->events_n > BATCH_EVENTS_MAX)
             break;
@@ -184,12 +188,18 @@ static size_t stamp(struct hub_ops *ops, int64_t now_ns)
     return events_n;
 }
 
+/* With the lock.  Whether the thread has nothing to do that must not wait. */
+static bool thread_rests(const struct hub *hub)
+{
+    return hub->started && !hub->serving && !hub->thread_waits && !hub->stopping &&
+           hub->mode == HUB_OWNS && hub->backup == NULL;
+}
+
 /* With the lock.  Whether who submits may have the turn; then the store is claimed. */
 static bool may_serve(const struct hub *hub, size_t events_n)
 {
-    return hub->started && !hub->stopping && !hub->serving && hub->mode == HUB_OWNS &&
-           hub->backup == NULL && events_n <= AT_ONCE_EVENTS_MAX &&
-           history_claim(hub->history, events_n);
+    return thread_rests(hub) && events_n <= AT_ONCE_EVENTS_MAX &&
+           hub->listeners_n <= AT_ONCE_LISTENERS_MAX && history_claim(hub->history, events_n);
 }
 
 /* With the lock, which is let go of meanwhile.  As end_turn(). */
@@ -198,9 +208,9 @@ static bool serve_at_once(struct hub *hub)
     struct hub_turn turn;
 
     begin_turn(hub, &turn);
+    turn.claimed = true;
     pthread_mutex_unlock(&hub->lock);
     hub_serve(hub, &turn);
-    history_unclaim(hub->history);
     pthread_mutex_lock(&hub->lock);
     return end_turn(hub);
 }

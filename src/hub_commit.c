@@ -280,6 +280,8 @@ void hub_serve(struct hub *hub, struct hub_turn *turn)
 {
     struct hub_batch *batch = turn->events_n > 0 ? make_batch(hub, turn) : NULL;
 
+    if (turn->claimed)
+        history_unclaim(hub->history);
     learn_pace(hub, turn);
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
     hub_hand_out(hub, &turn->ops, batch);

@@ -26,6 +26,7 @@ struct hub {
     struct history *history;
     struct hub_limits limits;
     SLIST_HEAD(, hub_listener) listeners;
+    unsigned listeners_n;
     pthread_t thread;
     bool started;
 
@@ -65,6 +66,7 @@ struct hub_turn {
     struct hub_ops ops;
     size_t events_n;
     size_t bytes;
+    bool claimed; /* the store, until the commit */
 };
 
 /* Commit what a turn brought, and give everybody what came of it.  Takes the operations. */

@@ -170,8 +170,8 @@ int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
     return result;
 }
 
-/* The hub's thread.  Without memory for the pointer the streams of this worker would miss events
- * that were acknowledged, so there is no going on. */
+/* In the hub's turn, on any thread.  Without memory for the pointer the streams of this worker
+ * would miss events that were acknowledged, so there is no going on. */
 static void deliver(struct hub_listener *listener, struct hub_batch *batch, struct hub_ops *answers)
 {
     struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));

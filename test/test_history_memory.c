@@ -19,6 +19,9 @@
 /* What a page holds at most, and how many events a read looks at. */
 #define PAGE_EVENTS 512
 #define SCAN_EVENTS 2048
+/* What a claim comes with at most. */
+#define CLAIM_TRIMS 256
+#define CLAIM_KEYS 8192
 /* A time like those of a clock, and what it is set by. */
 #define NOW (100 * DAY)
 #define HOUR INT64_C(3600000)
@@ -640,6 +643,38 @@ static void no_claim_has_to_make_room(void **state)
     history_free(history);
 }
 
+/* What is over goes in portions, and the rest with the next trim. */
+static void a_claim_drops_so_many_events(void **state)
+{
+    struct history_limits limits = {1000, LOTS, LOTS, INT64_MAX / 2, SIZE_MAX};
+    struct history *history = history_memory_new(&limits);
+
+    (void)state;
+    add_many(history, 600, "a");
+    assert_true(history_claim(history, 1));
+    add_at(history, make_message(.topics = "a"), 5000);
+    history_unclaim(history);
+    assert_bounds(history, CLAIM_TRIMS, 601);
+    history_trim(history, 5000);
+    assert_bounds(history, 600, 601);
+    history_free(history);
+}
+
+static void no_claim_beside_many_keys(void **state)
+{
+    struct history *history = unlimited();
+
+    (void)state;
+    for (size_t i = 0; i <= CLAIM_KEYS; i++) {
+        char key[32];
+
+        snprintf(key, sizeof(key), "%zu", i);
+        add_at(history, make_message(.topics = "a", .key = key), 1000);
+    }
+    assert_false(history_claim(history, 1)); /* of 16,384 slots half are free */
+    history_free(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -665,6 +700,8 @@ int main(void)
         cmocka_unit_test(readers_see_every_event_in_order_beside_the_writer),
         cmocka_unit_test(who_claims_it_appends_and_nobody_else_comes_between),
         cmocka_unit_test(no_claim_has_to_make_room),
+        cmocka_unit_test(a_claim_drops_so_many_events),
+        cmocka_unit_test(no_claim_beside_many_keys),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

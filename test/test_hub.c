@@ -1251,6 +1251,7 @@ static void a_stop_waits_for_such_a_turn(void **state)
 {
     struct bench *bench = start_at_hand(LOTS);
     struct held_turn turn = {bench, make_op(&bench->ears[0], "S")};
+    struct hub_op *left = make_op(&bench->ears[1], "S");
     struct stopper stopper = {.hub = bench->hub};
     pthread_t thread, stopping;
 
@@ -1258,6 +1259,7 @@ static void a_stop_waits_for_such_a_turn(void **state)
     store_hold(&bench->store, true);
     assert_int_equal(pthread_create(&thread, NULL, submit_held, &turn), 0);
     store_await(&bench->store, 1);
+    submit(bench, left);
     assert_int_equal(pthread_create(&stopping, NULL, stop, &stopper), 0);
     await_sleep(&stopper);
     assert_int_equal(bench->ears[0].answers_n, 0);
@@ -1265,9 +1267,32 @@ static void a_stop_waits_for_such_a_turn(void **state)
     pthread_join(stopping, NULL);
     assert_int_equal(bench->ears[0].answers_n, 1);
     assert_int_equal(turn.op->result, 0);
+    assert_int_equal(left->result, 0);
     pthread_join(thread, NULL);
     free_op(turn.op);
+    free_op(left);
     tear_down(bench);
+}
+
+/* Four bells are quickly rung, and more are the thread's. */
+static void with_many_listeners_turns_are_the_threads(void **state)
+{
+    struct bench *bench = build(LOTS, FOR_EVER, 0);
+    struct ear more[3] = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        open_ear(bench, &more[i]);
+    bench->store.at_hand = true;
+    assert_int_equal(hub_start(bench->hub), 0);
+    struct hub_op *op = make_op(&bench->ears[0], "S");
+    submit(bench, op);
+    await_answers(&bench->ears[0], 1);
+    assert_false(pthread_equal(bench->ears[0].thread, pthread_self()));
+    tear_down(bench);
+    for (size_t i = 0; i < 3; i++)
+        close_ear(&more[i]);
+    free_op(op);
 }
 
 int main(void)
@@ -1305,6 +1330,7 @@ int main(void)
         cmocka_unit_test(much_at_once_is_the_threads),
         cmocka_unit_test(what_comes_during_such_a_turn_is_the_threads),
         cmocka_unit_test(a_stop_waits_for_such_a_turn),
+        cmocka_unit_test(with_many_listeners_turns_are_the_threads),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -80,17 +80,17 @@ def test_a_batch_is_one_send_for_each_stream(gateway, trace):
 
 
 CROWD, FEW = 600, 10
-HANDED_OUT = "FUTEX_WAIT_BITSET"  # the hub has committed, and waits for more
 
 
 def sends_in_between(path, crowd, few):
-    """How often the crowd was sent something while an event for few that was committed waited, and
-    how often after it had gone out."""
+    """How often the crowd was sent something while an event for few waited whose request had been
+    read (in memory it is committed in the same turn), and how often after it had gone out."""
     calls = re.findall(r"^\d+ +\w+\((\w+), (.*)$", path.read_text(), re.MULTILINE)
     own = [i for i, (number, _) in enumerate(calls) if number in few]
-    committed = [i for i, (_, rest) in enumerate(calls) if i < own[0] and rest.startswith(HANDED_OUT)]
+    read = [i for i, (_, rest) in enumerate(calls)
+            if i < own[0] and rest.startswith('"POST') and "MSG_PEEK" not in rest]
     crowd = [i for i, (number, _) in enumerate(calls) if number in crowd]
-    return (sum(committed[-1] < i < own[-1] for i in crowd), sum(i > own[-1] for i in crowd))
+    return (sum(read[-1] < i < own[-1] for i in crowd), sum(i > own[-1] for i in crowd))
 
 
 @pytest.mark.gateway(workers=1, settings={"stream.heartbeat": "60s", "stream.flush_tick": "1ms"})
@@ -101,7 +101,7 @@ def test_few_do_not_wait_for_the_broadcast_under_way(gateway, trace, tmp_path):
     few = gateway.stream_many([{"topic": "few"}] * FEW)
     sockets = descriptors_of(gateway, crowd), descriptors_of(gateway, few)
     for _ in range(5):
-        with trace(gateway.pid, [], f"{SENDS},futex"):
+        with trace(gateway.pid, [], f"{SENDS},recvfrom"):
             gateway.push({"topic": "crowd", "data": "x"})
             gateway.push({"topic": "few", "data": "x"})
             for stream in crowd + few:

@@ -84,6 +84,37 @@ static struct worker *add_worker(struct bench *bench, unsigned index)
     return worker;
 }
 
+/* Some tests run a second time with a store that has to be waited for, as one on disk: then answers
+ * come from the hub's thread. */
+static struct history_ops waiting_ops;
+static bool store_waits;
+
+static int let_store_wait(void **state)
+{
+    (void)state;
+    store_waits = true;
+    return 0;
+}
+
+static int let_store_be_quick(void **state)
+{
+    (void)state;
+    store_waits = false;
+    return 0;
+}
+
+#define with_a_waiting_store(test)                                                                 \
+    {                                                                                              \
+#test " with a store that waits", test, let_store_wait, let_store_be_quick, NULL           \
+    }
+
+static void slow_down(struct history *history)
+{
+    waiting_ops = *history->ops;
+    waiting_ops.claim = NULL;
+    history->ops = &waiting_ops;
+}
+
 /* With a flush tick of 0, so that nothing waits and the order is the same on a slow machine. */
 static struct bench *build(void)
 {
@@ -92,6 +123,8 @@ static struct bench *build(void)
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->history = history_memory_new(&limits);
+    if (store_waits)
+        slow_down(bench->history);
     bench->hub = hub_new(bench->history, &hub_limits);
     bench->worker = add_worker(bench, 1007);
     sem_init(&bench->done, 0, 0);
@@ -836,6 +869,9 @@ int main(void)
         cmocka_unit_test(publishes_once_a_turn),
         cmocka_unit_test(every_worker_gets_the_events_and_one_the_answer),
         cmocka_unit_test(what_a_flush_publishes_leaves_at_once),
+        with_a_waiting_store(publishes_once_a_turn),
+        with_a_waiting_store(every_worker_gets_the_events_and_one_the_answer),
+        with_a_waiting_store(what_a_flush_publishes_leaves_at_once),
         cmocka_unit_test(frees_the_batches_it_never_served),
         cmocka_unit_test(runs_sooner_classes_first),
         cmocka_unit_test(what_is_late_comes_after_all_that_is_live),
