@@ -55,7 +55,7 @@ def test_who_rests_longest_makes_room(gateway_factory):
 
 def test_all_streams_that_fit_leave_room_for_publishers(gateway_factory):
     """With as many streams as there may be, several publishers come at a time and none is turned
-    away: what cells need is set aside, and not taken from the clients' part once more."""
+    away, nor anybody for them: what cells need is set aside, and not taken from the clients' part once more."""
     gateway = gateway_factory(nofile=160)
     most = int(re.search(r"up to ([0-9]+) streams", gateway.log())[1])
     streams = gateway.stream_many([{"topic": "a"}] * most)
@@ -69,4 +69,5 @@ def test_all_streams_that_fit_leave_room_for_publishers(gateway_factory):
             assert each.read_response().status == 201
     for _ in publishers:
         assert streams[-1].next_event().data == "data"
+    assert "out of descriptors" not in gateway.log()
     assert gateway.stat("connections_shed") == 0
