@@ -55,13 +55,13 @@ def test_who_rests_longest_makes_room(gateway_factory):
 
 def test_all_streams_that_fit_leave_room_for_publishers(gateway_factory):
     """With as many streams as there may be, several publishers come at a time and none is turned
-    away, nor anybody for them: what cells need is set aside, and not taken from the clients' part once more."""
+    away, nor anybody for them: what cells need is set aside, not taken from the clients."""
     gateway = gateway_factory(nofile=160)
     most = int(re.search(r"up to ([0-9]+) streams", gateway.log())[1])
     streams = gateway.stream_many([{"topic": "a"}] * most)
     with contextlib.ExitStack() as stack:
         publishers = []
-        for _ in range(4):
+        for _ in range(8):
             publishers.append(stack.enter_context(gateway.raw()))
             publishers[-1].send(gateway.request_bytes(
                 "POST", "/api/push?topic=a", [("Content-Type", "text/plain")], b"data"))
