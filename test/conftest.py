@@ -8,6 +8,7 @@ BUGLE_TEST_USERS users of test_one_of_many_users (default: 1000)
 BUGLE_TEST_STORE store of gateways whose test names none: memory or sqlite (default: memory)
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -98,14 +99,20 @@ def usual_durability():
     return "memory" if usual_store("").startswith("memory") else "disk"
 
 
+GIVEN = collections.deque(maxlen=100)  # so that who asks twice before listening gets two
+
+
 def free_port(host="127.0.0.1"):
     worker = re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0"
     part = PORTS[int(worker) % 8::8]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.sample(part, len(part)):
+        if port in GIVEN:
+            continue
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
+            GIVEN.append(port)
             return port
     raise AssertionError("no free port")
 
