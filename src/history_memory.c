@@ -188,11 +188,12 @@ static bool claim(struct history *history, size_t events_n)
 
     if (pthread_mutex_trylock(&memory->lock) != 0)
         return false;
-    memory->claimed = memory->keys_n <= CLAIM_KEYS_MAX &&
-                      memory->newest - memory->trimmed + events_n <= memory->slots_n;
-    if (!memory->claimed)
+    bool claimed = memory->keys_n <= CLAIM_KEYS_MAX &&
+                   memory->newest - memory->trimmed + events_n <= memory->slots_n;
+    memory->claimed = claimed;
+    if (!claimed)
         pthread_mutex_unlock(&memory->lock);
-    return memory->claimed;
+    return claimed;
 }
 
 static void unclaim(struct history *history)

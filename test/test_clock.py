@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A wall clock that is set while the gateway runs: forward a day, back an hour."""
 
-
 import pytest
 
 import conftest
