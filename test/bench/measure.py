@@ -2,13 +2,16 @@
 """One row against one server: start it, aim `bugle bench` at it, and bring back the JSON."""
 
 import collections
-import contextlib
 import json
+import pathlib
 import resource
 import subprocess
 import sys
 import time
 import urllib.request
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent)]
+from urgent import first_to_run  # noqa: E402
 
 SEARCH_STEPS = 5
 PRIVATE_RATE = 50
@@ -79,15 +82,6 @@ def fastest(server, load_cpu, options, load):
     if best:
         best["unbridled"] = full["unbridled"]
     return best
-
-
-def first_to_run():
-    """What makes a command run as soon as it can on a core that others use, if we may do that."""
-    words = ("chrt", "--fifo", "1")
-    with contextlib.suppress(OSError):
-        if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL).returncode == 0:
-            return words
-    return ()
 
 
 def private(server, load_cpu, options, load):

@@ -6,9 +6,10 @@
 
 BUGLE names the program.  In turns, a run with live streams alone and one in which CLIENTS replay
 EVENTS each from random places, all of them at once.  The server has a core of its own; the load
-has another, and there the replaying clients run only when the live ones have nothing to do: what is
-measured is the server.  Prints a line for each run and the ratio of the medians; fails when an event
-was lost or out of order, not for what it took.
+has another.  There the live ones go before whatever else the machine runs, where we may ask for
+that, and the replaying clients run only when nothing else does: what is measured is the server.
+Prints a line for each run and the ratio of the medians; fails when an event was lost or out of
+order, not for what it took.
 """
 
 import argparse
@@ -24,7 +25,11 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent)]
+from urgent import first_to_run  # noqa: E402
+
 BUGLE = os.environ["BUGLE"]
+FIRST = first_to_run()
 PAST = 300_000
 IN_RINGS = 65_536  # events that the worker has at hand: those are read otherwise
 
@@ -73,8 +78,8 @@ def load(*arguments, **more):
 
 
 def bench(server, *arguments):
-    return load(BUGLE, "bench", "--json", "--publish-url", server.url + "/api/push", *arguments,
-                stderr=subprocess.DEVNULL)
+    return load(*FIRST, BUGLE, "bench", "--json", "--publish-url", server.url + "/api/push",
+                *arguments, stderr=subprocess.DEVNULL)
 
 
 def fill(server):
@@ -133,6 +138,7 @@ def tell(name, result):
             f"p99 {latency['p99_us']:.1f} p99.9 {latency['p99_9_us']:.1f} ms, "
             f"answers p50 {result['answers']['p50_us'] / 1000:.1f} "
             f"p99 {result['answers']['p99_us'] / 1000:.1f} ms, "
+            f"sent late p99 {result['sent_late']['p99_us'] / 1000:.1f} ms, "
             f"failed {result['bench_failed']}, RSS {result['most_mb']} MB")
     if storm := result.get("storm"):
         line += (f"; replays: {storm['done']} done, {storm['failed']} failed, "
@@ -154,6 +160,8 @@ def main():
     options = parser.parse_args()
     p99 = {False: [], True: []}
     bad = 0
+    if not FIRST:
+        print("the load may not go before others: what else runs shows in the figures", flush=True)
     with tempfile.TemporaryDirectory() as work:
         replay = pathlib.Path(work) / "replay"
         subprocess.run(["cc", "-O2", "-o", replay, HERE.parent / "bench" / "replay.c"], check=True)
