@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which clients of a worker's streams have left.
+ * Which clients of a worker's streams have left, and which can be sent more again.
  *
  * A suspended stream is in no epoll set of the library's, so nobody would see its client go before
  * a heartbeat finds out.  All streams of a worker are in one set of our own, which stands in the
@@ -30,9 +30,13 @@ int departures_init(struct departures *departures, struct event_base *base);
 /* Stop; every stream must be gone.  Harmless when not begun. */
 void departures_stop(struct departures *departures);
 
-/* Watch the client of a stream, until departures_forget().  One system call; if it fails the
- * heartbeats still find out. */
-void departures_watch(struct departures *departures, struct stream *stream);
+/* Watch the client of a stream, until departures_forget().  One system call.  Returns whether there
+ * was memory for it; if not the heartbeats still find out who left. */
+bool departures_watch(struct departures *departures, struct stream *stream);
+
+/* Whether a watched stream is to be told, by stream_send_rest(), that its socket has room.  One
+ * system call. */
+void departures_await_room(struct departures *departures, struct stream *stream, bool awaits);
 
 /* Before the stream's descriptor is closed. */
 void departures_forget(struct departures *departures, struct stream *stream);

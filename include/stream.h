@@ -9,12 +9,17 @@
  *
  *   state      the connection is            and the stream
  *   IDLE       suspended                    has sent all there is; its cursor is not touched
- *   READY      suspended, about to resume   has something to say; in its host's ready list
+ *   READY      suspended                    has something to say; in its host's ready list
  *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
+ *              suspended                    sends a chunk by itself, or waits to send its rest
  *   PAGING     suspended                    waits for a page of the history
  *   CLOSING    either                       will end at the next call of its reader
  *
  * stream_move() is the only function that moves a stream between states.
+ *
+ * A stream whose socket has room sends its chunks by itself, past libmicrohttpd, which keeps the
+ * connection suspended meanwhile (stream_send.c); what does not fit, what catches up, what is inside
+ * TLS or without chunks, the first words and the last are the library's.
  *
  * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
  * and wakes its host, which does so at the end of the turn.
@@ -84,12 +89,14 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
 /*
  * What carries the connections of some streams: an HTTP daemon, seen from below.  Embedded by the
  * cell.  `wake` has stream_host_resume() called for that class at the end of the turn, and the
- * daemon run after it.
+ * daemon run after it if `wants_run` is set by then, which the cell takes back.
  */
 struct stream_host {
     struct streams *streams;
     void (*wake)(struct stream_host *host, enum worker_class class);
     unsigned backstop_s; /* the library's own timeout, 0: none */
+    bool is_plain;       /* its sockets take what is sent as it is: not inside TLS */
+    bool wants_run;      /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;
     struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
@@ -146,9 +153,13 @@ void stream_closed(struct stream *stream);
  * first. */
 void stream_end(struct stream *stream, enum stream_end end);
 
-/* Resume at most `max` ready streams of a class.  The caller runs the daemon afterwards.  Returns
- * whether more are waiting. */
+/* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs
+ * the daemon afterwards if the host wants it.  Returns whether more are waiting. */
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max);
+
+/* Have the daemon run at the end of the turn: it does not say by itself that it has a connection to
+ * take down. */
+void stream_host_want_run(struct stream_host *host);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {

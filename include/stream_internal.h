@@ -19,6 +19,10 @@
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
 
+/* libmicrohttpd reads into a buffer of so many bytes where it sends no chunks; allocated, and not
+ * used, where it does. */
+#define STREAM_BLOCK_BYTES 1
+
 /* What the gateway itself has to say on a stream, in the order it is said. */
 enum stream_pending {
     STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
@@ -46,30 +50,29 @@ struct stream {
     bool begins_anywhere : 1; /* not at a place of the client's own */
     bool ping_event : 1;
     bool padding : 1;
-    bool page_asked : 1;  /* of the pager, or in the row of those who wait for that */
-    bool page_waits : 1;  /* in that row */
-    bool is_kept : 1;     /* the kernel's timeout is longer than usual */
-    bool is_behind : 1;   /* catches up with the past */
-    bool gives_pages : 1; /* its pool's pages, as soon as it is idle (stream_rest.c) */
+    bool page_asked : 1;   /* of the pager, or in the row of those who wait for that */
+    bool page_waits : 1;   /* in that row */
+    bool is_kept : 1;      /* the kernel's timeout is longer than usual */
+    bool is_behind : 1;    /* catches up with the past */
+    bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_rest.c) */
+    bool has_pages : 1;    /* the library has written there since */
+    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_send.c) */
+    bool is_watched : 1;   /* in `departures` */
+    bool http_1_0 : 1;
+    int fd;
+    uint32_t heartbeat_ms;
 
-    uint64_t cursor;        /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
-    uint64_t woken_by;      /* a slot that the index has found to match */
-    uint64_t live_from;     /* slots before this one are replay to the stream */
-    uint64_t position;      /* last event sent or passed over */
-    uint64_t told_position; /* last id on the wire; UINT64_MAX: none yet */
-
+    uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
+    uint64_t woken_by;       /* a slot that the index has found to match */
+    uint64_t live_from;      /* slots before this one are replay to the stream */
+    uint64_t position;       /* last event sent or passed over */
+    uint64_t told_position;  /* last id on the wire; UINT64_MAX: none yet */
     struct message *partial; /* a frame that is part sent, or about to be */
     struct history_page *page;
-    uint32_t partial_offset;
-    uint32_t page_index;
-    uint32_t promised;   /* bytes that its end will set free; see pressure.h */
-    uint32_t pool_bytes; /* 0: not known yet */
-    char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
-    struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
-    const char *reader; /* the same, for as long as the stream: what the library reads it by */
-    const char *room;   /* where it had the last chunk written */
+    uint32_t room_bytes; /* of `room` */
+    uint32_t rest_n;     /* bytes in `room` of a chunk that was sent in part; 0: none */
 
-    int64_t read_ms; /* last call of the reader: libmicrohttpd wanted more */
+    int64_t read_ms; /* when it last was asked for what goes out next */
     int64_t wrote_ms;
     int64_t told_ms;
     uint64_t events_sent;
@@ -78,16 +81,24 @@ struct stream {
         TAILQ_ENTRY(stream) in_ready;
         TAILQ_ENTRY(stream) in_waiting;
     };
-    TAILQ_ENTRY(stream) in_look;
     struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
+    TAILQ_ENTRY(stream) in_look;
+
+    char *room; /* where the library had the last chunk written; nobody's while suspended */
+    uint32_t rest_offset;
+    uint32_t partial_offset;
+    uint32_t page_index;
+    uint32_t promised;   /* bytes that its end will set free; see pressure.h */
+    uint32_t pool_bytes; /* 0: not known yet */
+    char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
+    struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
+    const char *reader; /* the same, for as long as the stream: what the library reads it by */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int64_t started_ms;
     struct progress progress; /* of what is in `look_list` */
-    int fd;
-    uint32_t heartbeat_ms;
     struct peer peer;
     TAILQ_ENTRY(stream) in_host;
 };
@@ -125,6 +136,34 @@ struct streams {
 /* libmicrohttpd's content reader of a stream (stream_read.c). */
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
 
+/*
+ * What goes out next, by whichever way.
+ *
+ * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing: then
+ * the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd is to
+ * end the connection.
+ */
+ssize_t stream_next(struct stream *stream, char *buf, size_t max);
+
+/* ---- stream_send.c: chunks that a stream sends by itself ---- */
+
+/* libmicrohttpd has the next chunk written to `room`, borrowed for as long as the connection: note
+ * it, and whether later ones need the library at all. */
+void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
+
+/* Whether what a ready stream has to say can be sent past libmicrohttpd. */
+bool stream_sends_itself(const struct stream *stream);
+
+/* Send it, in a few chunks.  Returns whether that was all, or the socket is full; if not the
+ * connection is to be resumed.  A system call for each chunk. */
+bool stream_send(struct stream *stream);
+
+/* The socket has room: send what is left of a chunk, if there is any, and then go on. */
+void stream_send_rest(struct stream *stream);
+
+/* Forget what is left of a chunk: the connection is over. */
+void stream_drop_rest(struct stream *stream);
+
 /* ---- stream_rest.c: what a stream keeps of its connection ---- */
 
 /* The answer's head is out: let go of what it was made of, once. */
@@ -133,16 +172,19 @@ void stream_forget_head(struct stream *stream);
 /* A chunk is about to go out: remember if the stream had rested before it. */
 void stream_note_chunk(struct stream *stream);
 
-/*
- * All is sent: give the whole pages of the connection's pool back, if the stream has not been idle
- * before or rested before what it sent last.  One system call then, none at a busy stream.
- *
- * room, room_bytes  where the library has the next chunk written
- */
-void stream_give_pages_back(struct stream *stream, char *room, size_t room_bytes);
+/* All is sent: give the whole pages of the connection's pool back if the library has used them, and
+ * if the stream has not been idle before or rested before what it sent last.  One system call then,
+ * none at a busy stream. */
+void stream_give_pages_back(struct stream *stream);
 
 /* Move a stream to another state; asserts that the step is a legal one. */
 void stream_move(struct stream *stream, enum stream_state to);
+
+/* Not to be resumed for now.  Harmless when it is not in that list. */
+void stream_leave_ready_list(struct stream *stream);
+
+/* Nothing of the stream's own is under way any more: to the ready list, for what comes next. */
+void stream_go_on(struct stream *stream);
 
 /* Go on from a position other than the client's, and have it told why. */
 void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position);

@@ -93,6 +93,7 @@ static bool run_passes(struct cell *cell, int passes)
 
     assert(!cell->running);
     cell->running = true;
+    cell->host.wants_run = false;
     for (int pass = 0; more && pass < passes; pass++) {
         cell->runs_n++;
         MHD_run(cell->daemon);
@@ -142,6 +143,13 @@ static void wake(struct stream_host *host, enum worker_class class)
     worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
 }
 
+/* Streams that have sent by themselves need no run. */
+static void run_if_wanted(struct cell *cell)
+{
+    if (cell->host.wants_run)
+        run_daemon(cell);
+}
+
 /* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush,
  * or events that come fast would never be packed. */
 static bool run_streams(struct cell *cell, enum worker_class class)
@@ -154,7 +162,7 @@ static bool run_streams(struct cell *cell, enum worker_class class)
     bool more = stream_host_resume(&cell->host, class, piece);
 
     *left = more ? *left - piece : 0;
-    run_daemon(cell);
+    run_if_wanted(cell);
     if (*left == 0 && more)
         wake(&cell->host, class);
     return *left > 0;
@@ -380,6 +388,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
+    cell->host.is_plain = kind != CELL_TLS;
     streams_add_host(cells->streams, &cell->host);
     int result = start(cell);
     if (result != 0) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Clients that leave.  See departures.h. */
+/* Clients that leave, and sockets that have room again.  See departures.h. */
 #include "config.h"
 #include "departures.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -39,8 +40,12 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     (void)arg;
-    for (int i = 0; i < edges_n; i++)
-        look(edges[i].data.ptr);
+    for (int i = 0; i < edges_n; i++) {
+        if (edges[i].events & EPOLLOUT)
+            stream_send_rest(edges[i].data.ptr);
+        if (edges[i].events & ~(uint32_t)EPOLLOUT)
+            look(edges[i].data.ptr);
+    }
 }
 
 int departures_init(struct departures *departures, struct event_base *base)
@@ -65,11 +70,23 @@ void departures_stop(struct departures *departures)
 
 /* Errors and resets are reported without being asked for; bytes that a client sends after its
  * request are of no interest.  Edges, or whoever closed half would be reported for ever. */
-void departures_watch(struct departures *departures, struct stream *stream)
+bool departures_watch(struct departures *departures, struct stream *stream)
 {
     struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = stream};
 
-    epoll_ctl(departures->set_fd, EPOLL_CTL_ADD, stream->fd, &wanted);
+    return epoll_ctl(departures->set_fd, EPOLL_CTL_ADD, stream->fd, &wanted) == 0;
+}
+
+/* To change what a set asks for needs no memory. */
+void departures_await_room(struct departures *departures, struct stream *stream, bool awaits)
+{
+    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = stream};
+
+    if (awaits)
+        wanted.events |= EPOLLOUT;
+    int result = epoll_ctl(departures->set_fd, EPOLL_CTL_MOD, stream->fd, &wanted);
+    assert(result == 0);
+    (void)result;
 }
 
 void departures_forget(struct departures *departures, struct stream *stream)

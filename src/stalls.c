@@ -129,10 +129,11 @@ static void drop_unread_page(struct stream *stream, int64_t now_ms)
     stream_drop_page(stream);
 }
 
-/* While libmicrohttpd has the stream it may hold a chunk that the kernel has not been given. */
+/* While libmicrohttpd has the stream it may hold a chunk that the kernel has not been given, and a
+ * stream that sends by itself may hold the rest of one. */
 static void look_again_if_held(struct stream *stream, int64_t now_ms)
 {
-    if (!stream->suspended)
+    if (!stream->suspended || stream->rest_n > 0)
         stalls_watch(stream, now_ms);
 }
 

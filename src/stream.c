@@ -16,7 +16,6 @@
 /* libmicrohttpd reads into this buffer only for HTTP/1.0; for chunked answers it is not used, but
  * it is allocated with every response. */
 #define BLOCK_BYTES_HTTP_1_0 4096
-#define BLOCK_BYTES 1
 #define PATTERN_BYTES 384
 /* Whoever takes longer than this for what it is sent is slow. */
 #define KEEP_AFTER_MS 2000
@@ -51,7 +50,7 @@ static struct stream_list *ready_list(struct stream *stream)
     return &stream->host->ready[stream->class - WORKER_FEW];
 }
 
-static void leave_ready_list(struct stream *stream)
+void stream_leave_ready_list(struct stream *stream)
 {
     if (!stream->in_ready_list)
         return;
@@ -71,14 +70,14 @@ static void enter_ready_list(struct stream *stream)
 void stream_move(struct stream *stream, enum stream_state to)
 {
     assert(is_legal(stream->state, to));
-    leave_ready_list(stream);
+    stream_leave_ready_list(stream);
     if (stream->state == STREAM_PAGING)
         streams_stop_waiting(stream->host->streams, stream);
     stream->state = to;
     if (to == STREAM_IDLE)
         stream_set_behind(stream, false);
-    /* a suspended stream that has something to do is to be resumed */
-    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended))
+    /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out */
+    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->rest_n == 0))
         enter_ready_list(stream);
 }
 
@@ -93,10 +92,25 @@ void stream_set_behind(struct stream *stream, bool is_behind)
         stream->host->behind_n--;
 }
 
+void stream_host_want_run(struct stream_host *host)
+{
+    host->wants_run = true;
+    host->wake(host, WORKER_MANY);
+}
+
 static void make_ready(struct stream *stream, enum worker_class class)
 {
     stream->class = class;
     stream_move(stream, STREAM_READY);
+}
+
+void stream_go_on(struct stream *stream)
+{
+    stream->class = WORKER_MANY;
+    if (stream->state == STREAM_CLOSING)
+        enter_ready_list(stream);
+    else
+        stream_move(stream, STREAM_READY);
 }
 
 /* An idle stream has passed everything in the ring; say so before it does anything else. */
@@ -132,7 +146,7 @@ static void promote(struct stream *stream)
 {
     if (stream->class != WORKER_MANY)
         return;
-    leave_ready_list(stream);
+    stream_leave_ready_list(stream);
     stream->class = WORKER_FEW;
     enter_ready_list(stream);
 }
@@ -276,6 +290,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->since_ms = -1;
     stream->ping_event = ask->ping_event;
     stream->padding = ask->padding;
+    stream->http_1_0 = ask->http_1_0;
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
     stream->gives_pages = true;
@@ -329,7 +344,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     stream->connection = connection;
     stream->fd = fd;
     response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN,
-                                                 ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : BLOCK_BYTES,
+                                                 ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES,
                                                  stream_read, stream, NULL);
     if (response == NULL || match_add(streams->match, &stream->listener, ask->filter) != 0)
         goto fail;
@@ -340,7 +355,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     join_host(host, stream);
     find_start(stream, &ask->start);
     stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
-    departures_watch(&streams->departures, stream);
+    stream->is_watched = departures_watch(&streams->departures, stream);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
     *ret_response = stream->response = response;
@@ -382,6 +397,17 @@ static bool is_cut(enum stream_end end)
            end == STREAM_END_LEFT;
 }
 
+/* One that waits to send the rest of a chunk waits no more. */
+static void cut(struct stream *stream)
+{
+    bool waits = stream->rest_n > 0;
+
+    peer_abort(stream->fd);
+    stream_drop_rest(stream);
+    if (waits && stream->state == STREAM_CLOSING)
+        stream_go_on(stream);
+}
+
 static void note_eviction(const struct stream *stream, enum stream_end end)
 {
     struct stream_facts facts;
@@ -395,14 +421,14 @@ void stream_end(struct stream *stream, enum stream_end end)
     if (stream->end != STREAM_END_NONE) {
         /* a farewell that finds no reader becomes a cut */
         if (is_cut(end))
-            peer_abort(stream->fd);
+            cut(stream);
         return;
     }
     if (stream_end_is_eviction(end))
         note_eviction(stream, end);
     stream->end = end;
     if (is_cut(end))
-        peer_abort(stream->fd);
+        cut(stream);
     /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
     stream->pending &= STREAM_PRELUDE;
     if (stream->state == STREAM_IDLE)
@@ -410,7 +436,7 @@ void stream_end(struct stream *stream, enum stream_end end)
     stream->class = stream->in_ready_list ? stream->class : WORKER_MANY;
     stream_move(stream, STREAM_CLOSING);
     /* one that is not suspended may be waiting for room that never comes: have its daemon look */
-    stream->host->wake(stream->host, WORKER_MANY);
+    stream_host_want_run(stream->host);
 }
 
 static enum stats_id end_counter(enum stream_end end)
@@ -445,7 +471,7 @@ void stream_closed(struct stream *stream)
     struct memory *memory = worker_memory(streams->worker);
 
     departures_forget(&streams->departures, stream);
-    leave_ready_list(stream);
+    stream_leave_ready_list(stream);
     stalls_forget(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
@@ -510,11 +536,24 @@ static void fetch_first(const struct stream_list *ready, size_t max)
         if (max-- == 0)
             return;
         fetch(stream, sizeof(*stream));
+        if (stream_sends_itself(stream))
+            continue;
         fetch(stream->connection, CONNECTION_BYTES);
         fetch(stream->reader, READER_BYTES);
         if (stream->room != NULL)
             fetch(stream->room, ROOM_BYTES);
     }
+}
+
+static void resume(struct stream *stream)
+{
+    if (stream->state == STREAM_READY)
+        stream_move(stream, STREAM_DRAINING);
+    else
+        stream_leave_ready_list(stream);
+    stream->suspended = false;
+    stream->host->wants_run = true;
+    MHD_resume_connection(stream->connection);
 }
 
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
@@ -525,12 +564,8 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
     fetch_first(ready, max);
     while (max-- > 0 && (stream = TAILQ_FIRST(ready)) != NULL) {
         assert(stream->suspended);
-        if (stream->state == STREAM_READY)
-            stream_move(stream, STREAM_DRAINING);
-        else
-            leave_ready_list(stream);
-        stream->suspended = false;
-        MHD_resume_connection(stream->connection);
+        if (!stream_sends_itself(stream) || !stream_send(stream))
+            resume(stream);
     }
     return !TAILQ_EMPTY(ready);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream's client is sent next: the content reader that libmicrohttpd calls when it has
- * room, and the frames of the gateway itself.  See stream.h.
+ * What a stream's client is sent next, the frames of the gateway itself among it, and the content
+ * reader that libmicrohttpd calls when it has room.  See stream.h.
  *
  * libmicrohttpd calls again as soon as a chunk is out, so a delivery is two calls: one that
  * returns bytes and one that finds nothing more and suspends.  Returning 0 without suspending
@@ -349,7 +349,8 @@ static size_t fill(struct stream *stream, char *to, size_t room)
 
 static void suspend(struct stream *stream, enum stream_state state)
 {
-    MHD_suspend_connection(stream->connection);
+    if (!stream->suspended)
+        MHD_suspend_connection(stream->connection);
     stream->suspended = true;
     stream_move(stream, state);
 }
@@ -381,7 +382,6 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
         suspend(stream, STREAM_READY);
         return 0;
     }
-    stream_give_pages_back(stream, buf, max);
     suspend(stream, STREAM_IDLE);
     return 0;
 }
@@ -442,7 +442,7 @@ static size_t say_farewell(struct stream *stream, char *to, size_t room)
  * does not say that it wants one. */
 static ssize_t over(struct stream *stream, ssize_t how)
 {
-    stream->host->wake(stream->host, WORKER_MANY);
+    stream_host_want_run(stream->host);
     return how;
 }
 
@@ -466,7 +466,7 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
         /* the library asks for what follows only when it is run once more, and the end must not
          * wait for the next event in this cell */
         if (n > 0 && stream->said_farewell)
-            stream->host->wake(stream->host, WORKER_MANY);
+            stream_host_want_run(stream->host);
         return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:
@@ -494,16 +494,9 @@ static bool needs_place(const struct stream *stream)
            stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
 }
 
-ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
+ssize_t stream_next(struct stream *stream, char *buf, size_t max)
 {
-    struct stream *stream = cls;
-
-    (void)offset;
-    assert(!stream->suspended);
     stream->read_ms = worker_now_ms(stream->host->streams->worker);
-    stream->room = buf;
-    if (stream->response != NULL)
-        stream_forget_head(stream);
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     bool beats = beats_only(stream);
@@ -517,4 +510,20 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     return rest(stream, buf, max);
+}
+
+ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
+{
+    struct stream *stream = cls;
+
+    (void)offset;
+    assert(!stream->suspended && stream->rest_n == 0);
+    stream_note_room(stream, buf, max);
+    stream->has_pages = true;
+    if (stream->response != NULL)
+        stream_forget_head(stream);
+    ssize_t n = stream_next(stream, buf, max);
+    if (stream->state == STREAM_IDLE)
+        stream_give_pages_back(stream);
+    return n;
 }

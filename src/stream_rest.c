@@ -56,8 +56,8 @@ void stream_forget_head(struct stream *stream)
 
 /* ---- the pool ---- */
 
-/* Half a heartbeat: a stream that has nothing but heartbeats to send gives back what each of them
- * touched, and one with events more often than that keeps what it needs for the next. */
+/* Half a heartbeat: a stream that has nothing but heartbeats to send gives back what was used before
+ * them, or by each of them where the library sends it, and one with events more often than that keeps what it needs for the next. */
 void stream_note_chunk(struct stream *stream)
 {
     if (stream->read_ms - stream->wrote_ms >= stream->heartbeat_ms / 2)
@@ -65,20 +65,21 @@ void stream_note_chunk(struct stream *stream)
 }
 
 /* The pool ends at or behind the room for a chunk; only its records may stand behind that. */
-static char *end_of_pool(const struct stream *stream, char *room, size_t room_bytes)
+static char *end_of_pool(const struct stream *stream)
 {
-    return stream->pool_bytes > 0 ? stream->pool + stream->pool_bytes : room + room_bytes;
+    return stream->pool_bytes > 0 ? stream->pool + stream->pool_bytes
+                                  : stream->room + stream->room_bytes;
 }
 
-void stream_give_pages_back(struct stream *stream, char *room, size_t room_bytes)
+void stream_give_pages_back(struct stream *stream)
 {
-    if (stream->pool == NULL || !stream->gives_pages)
+    if (stream->pool == NULL || !stream->gives_pages || !stream->has_pages)
         return;
-    stream->gives_pages = false;
+    stream->gives_pages = stream->has_pages = false;
 
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)stream->pool + page - 1) & ~(page - 1);
-    uintptr_t to = (uintptr_t)end_of_pool(stream, room, room_bytes) & ~(page - 1);
+    uintptr_t to = (uintptr_t)end_of_pool(stream) & ~(page - 1);
     if (to > from)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }

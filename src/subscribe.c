@@ -136,7 +136,7 @@ static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
     if (n == 0) {
         /* the library takes the connection down in its next run, and does not say that it wants one
          */
-        away->host->wake(away->host, WORKER_MANY);
+        stream_host_want_run(away->host);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     n = n < max ? n : max;

@@ -84,7 +84,7 @@ def test_a_stream_that_gave_its_head_back_gets_events_and_heartbeats(watched, na
         assert isinstance(stream.next_item(), wire.Comment), "a heartbeat"
     if pages is not None:
         wire.wait_until(lambda: pages.given >= before + len(streams),
-                        what="what a heartbeat touched is given back")
+                        what="what events and a heartbeat touched is given back")
     for i, stream in enumerate(streams):
         gateway.push({"topic": f"t{i}", "data": "after"})
         assert stream.next_event().data == "after"
