@@ -18,8 +18,8 @@
  * stream_move() is the only function that moves a stream between states.
  *
  * A stream whose socket has room sends its chunks by itself, past libmicrohttpd, which keeps the
- * connection suspended meanwhile (stream_send.c); what does not fit, what catches up, what is inside
- * TLS or without chunks, the first words and the last are the library's.
+ * connection suspended meanwhile (stream_send.c); what does not fit, what catches up, what is
+ * inside TLS or without chunks, the first words and the last are the library's.
  *
  * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
  * and wakes its host, which does so at the end of the turn.
@@ -127,8 +127,9 @@ struct stream_ask {
     bool ping_event; /* heartbeats as `event: ping` */
     bool padding;
     bool http_1_0;
-    /* Where the library keeps the connection, if it is worth giving pages of it back, from where the
-     * request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for chunks. */
+    /* Where the library keeps the connection, if it is worth giving pages of it back, from where
+     * the request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for chunks.
+     */
     char *pool;
     size_t pool_bytes;
 };

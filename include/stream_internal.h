@@ -145,6 +145,9 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
  */
 ssize_t stream_next(struct stream *stream, char *buf, size_t max);
 
+/* Whether the next call would do no more than move the stream to IDLE. */
+bool stream_has_said_all(const struct stream *stream);
+
 /* ---- stream_send.c: chunks that a stream sends by itself ---- */
 
 /* libmicrohttpd has the next chunk written to `room`, borrowed for as long as the connection: note

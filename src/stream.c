@@ -76,7 +76,8 @@ void stream_move(struct stream *stream, enum stream_state to)
     stream->state = to;
     if (to == STREAM_IDLE)
         stream_set_behind(stream, false);
-    /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out */
+    /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out
+     */
     if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->rest_n == 0))
         enter_ready_list(stream);
 }
@@ -343,9 +344,9 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
         return NULL;
     stream->connection = connection;
     stream->fd = fd;
-    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN,
-                                                 ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES,
-                                                 stream_read, stream, NULL);
+    response = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
+        stream, NULL);
     if (response == NULL || match_add(streams->match, &stream->listener, ask->filter) != 0)
         goto fail;
     if (streams_enter(streams, stream) != 0) {

@@ -327,7 +327,7 @@ static size_t fill(struct stream *stream, char *to, size_t room)
 
     if (stream->partial != NULL)
         n += copy_partial(stream, to, room);
-    if (n < room)
+    if (stream->pending != 0 && n < room)
         n += take_control(stream, to + n, room - n);
     if (stream->partial != NULL || n == room)
         return n;
@@ -336,7 +336,8 @@ static size_t fill(struct stream *stream, char *to, size_t room)
     if (stream->partial != NULL || stream->page != NULL || n == room)
         return n;
     /* a page that ended at damage: told before what comes after */
-    n += take_control(stream, to + n, room - n);
+    if (stream->pending != 0)
+        n += take_control(stream, to + n, room - n);
     if (stream->partial != NULL || n == room)
         return n;
     find_cursor(stream);
@@ -492,6 +493,13 @@ static bool needs_place(const struct stream *stream)
     return (is_paging ? stream->since_ms < 0 : has_more(stream)) &&
            stream->position != stream->told_position &&
            stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
+}
+
+bool stream_has_said_all(const struct stream *stream)
+{
+    return stream->state == STREAM_DRAINING && stream->pending == 0 && stream->partial == NULL &&
+           stream->page == NULL && stream->cursor == ring_head(stream->host->streams->ring) &&
+           stream->told_position != UINT64_MAX;
 }
 
 ssize_t stream_next(struct stream *stream, char *buf, size_t max)

@@ -56,8 +56,9 @@ void stream_forget_head(struct stream *stream)
 
 /* ---- the pool ---- */
 
-/* Half a heartbeat: a stream that has nothing but heartbeats to send gives back what was used before
- * them, or by each of them where the library sends it, and one with events more often than that keeps what it needs for the next. */
+/* Half a heartbeat: a stream that has nothing but heartbeats to send gives back what was used
+ * before them, or by each of them where the library sends it, and one with events more often than
+ * that keeps what it needs for the next. */
 void stream_note_chunk(struct stream *stream)
 {
     if (stream->read_ms - stream->wrote_ms >= stream->heartbeat_ms / 2)

@@ -33,8 +33,8 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
 
     stream->room = room;
     stream->room_bytes = (uint32_t)(room_bytes < most ? room_bytes : most);
-    stream->sends_chunks = in_chunks && stream->is_watched && stream->host->is_plain &&
-                           room_bytes >= CHUNK_DATA_MIN;
+    stream->sends_chunks =
+        in_chunks && stream->is_watched && stream->host->is_plain && room_bytes >= CHUNK_DATA_MIN;
 }
 
 bool stream_sends_itself(const struct stream *stream)
@@ -78,7 +78,7 @@ static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
     memcpy(stream->room, bytes, bytes_n);
     stream->rest_offset = 0;
     stream->rest_n = (uint32_t)bytes_n;
-    stream->sends_chunks = false; /* the library goes on until all is sent */
+    stream->sends_chunks = false;    /* the library goes on until all is sent */
     stream_leave_ready_list(stream); /* one that ends meanwhile, for want of memory */
     departures_await_room(&stream->host->streams->departures, stream, true);
 }
@@ -99,6 +99,8 @@ static void send_chunk(struct stream *stream)
         stream_end(stream, STREAM_END_LEFT);
     else if ((size_t)sent < chunk_n)
         keep_rest(stream, begin + sent, chunk_n - (size_t)sent);
+    else if (stream_has_said_all(stream))
+        stream_move(stream, STREAM_IDLE);
 }
 
 static bool goes_on(const struct stream *stream)

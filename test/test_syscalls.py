@@ -79,6 +79,25 @@ def test_a_batch_is_one_send_for_each_stream(gateway, trace):
     assert sum(sends.values()) <= 55, sends
 
 
+@pytest.mark.gateway(workers=1, settings={"stream.heartbeat": "60s"})
+def test_a_delivery_goes_past_the_library(gateway, trace):
+    """Nothing is resumed, so the library is not run and looks at no socket: two hundred streams are
+    in seven of its daemons at least, and each run of one would be a call."""
+    rounds, calls = 5, []
+    streams = gateway.stream_many([{"topic": "a"}] * 200)
+    gateway.push({"topic": "a", "data": "first"})
+    for stream in streams:
+        stream.next_event()
+    with trace(gateway.pid, calls, f"{SENDS},epoll_wait,epoll_ctl"):
+        for i in range(rounds):
+            gateway.push({"topic": "a", "data": str(i)})
+            for stream in streams:
+                assert stream.next_event().data == str(i)
+    names = collections.Counter(name for name, _ in calls)
+    assert names["sendto"] >= rounds * 200, names
+    assert names["epoll_wait"] + names["epoll_ctl"] <= rounds * 20, names
+
+
 CROWD, FEW = 600, 10
 
 

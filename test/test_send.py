@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Chunks that a stream sends past libmicrohttpd: what of them does not fit into the socket comes
+later, whole and before anything else, whatever happens meanwhile; and who has no chunks gets none."""
+
+import pytest
+
+import wire
+
+SETTINGS = {"stream.stall_timeout": "60s", "stream.heartbeat": "60s"}
+ENOUGH = 20_000  # events that fill any socket
+
+
+@pytest.fixture
+def gateway(gateway_factory):
+    return gateway_factory(workers=1, settings=SETTINGS)
+
+
+def data_of(i, size):
+    return f"{i:06}" + "x" * (size - 6)
+
+
+def entry_of(gateway, topic):
+    target = wire.target_of("/api/streams", {"topic": topic})
+    (entry,) = gateway.request("GET", target).json()["streams"]
+    return entry
+
+
+def push_one(gateway, topic, i, size):
+    gateway.push({"topic": topic, "data": data_of(i, size)})
+
+
+def fill_socket(gateway, topic, size):
+    """Events one by one to a client that reads none, until one does not fit.  Returns how many."""
+    for i in range(ENOUGH):
+        push_one(gateway, topic, i, size)
+        if i % 50 == 49 and entry_of(gateway, topic)["state"] != "idle":
+            return i + 1
+    raise AssertionError("the socket takes everything")
+
+
+def assert_next(stream, numbers, size):
+    for i in numbers:
+        assert stream.next_event().data == data_of(i, size)
+
+
+@pytest.mark.parametrize("size", [20, 700, 1400])
+def test_what_did_not_fit_comes_first_and_whole(gateway, size):
+    """More than once: behind it the library goes on, and then the stream by itself again."""
+    stream = gateway.stream("a", receive_buffer=4096)
+    first = 0
+    for _ in range(3):
+        wire.wait_until(lambda: entry_of(gateway, "a")["state"] == "idle", what="all is sent")
+        count = fill_socket(gateway, "a", size)
+        for i in range(count, count + 20):
+            push_one(gateway, "a", i, size)
+        assert entry_of(gateway, "a")["state"] == "draining"
+        assert_next(stream, range(count + 20), size)
+        first += count + 20
+    assert entry_of(gateway, "a")["events_sent"] == first
+
+
+def test_an_end_in_order_comes_behind_it(gateway):
+    stream = gateway.stream("a", receive_buffer=4096, user="u")
+    count = fill_socket(gateway, "a", 1400)
+    assert gateway.request("DELETE", "/api/streams?user=u").json() == {"ended": 1}
+    assert entry_of(gateway, "a")["state"] == "closing"
+    got = [event.data for event in stream.read_to_end()]
+    assert stream.end == "final chunk"
+    assert got == [data_of(i, 1400) for i in range(len(got))], "in order and whole"
+    assert 0 < len(got) <= count
+    gateway.wait_stat("streams_open", 0)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_client_that_leaves_with_some_of_it_unsent(gateway, deleted):
+    stream = gateway.stream("a", receive_buffer=4096, user="u")
+    fill_socket(gateway, "a", 1400)
+    if deleted:
+        assert gateway.request("DELETE", "/api/streams?user=u").json() == {"ended": 1}
+    stream.wire.reset()
+    gateway.wait_stat("streams_open", 0)
+
+
+def test_a_client_that_takes_no_more_is_evicted(gateway_factory):
+    gateway = gateway_factory(workers=1, settings={"stream.stall_timeout": "2s"})
+    gateway.stream("a", receive_buffer=4096)
+    healthy = gateway.stream("b")
+    fill_socket(gateway, "a", 1400)
+    gateway.wait_stat("streams_stalled", 1, timeout=20)
+    gateway.wait_stat("streams_open", 1)
+    push_one(gateway, "b", 0, 20)
+    assert_next(healthy, [0], 20)
+
+
+def test_a_stop_waits_for_it_no_longer_than_for_others(gateway):
+    gateway.stream("a", receive_buffer=4096)
+    fill_socket(gateway, "a", 1400)
+    gateway.signal()
+    assert gateway.wait() == 0
+
+
+@pytest.mark.parametrize("version, headers", [
+    ("1.1", []), ("1.1", [("Connection", "close")]), ("1.0", []),
+    ("1.0", [("Connection", "keep-alive")])])
+def test_who_has_no_chunks_gets_none(gateway, version, headers):
+    stream = gateway.stream("a", version=version, headers=headers)
+    coding = stream.head.get("Transfer-Encoding")
+    assert coding == ("chunked" if version == "1.1" else None)
+    for i in range(3):
+        push_one(gateway, "a", i, 300)
+        assert_next(stream, [i], 300)
+
