@@ -13,7 +13,8 @@
  *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
  *              suspended                    sends a chunk by itself, or waits to send its rest
  *   PAGING     suspended                    waits for a page of the history
- *   CLOSING    either                       will end at the next call of its reader
+ *   CLOSING    either                       will end at the next call of its reader, which may have
+ *                                           to wait for the rest of a chunk
  *
  * stream_move() is the only function that moves a stream between states.
  *
@@ -158,9 +159,12 @@ void stream_end(struct stream *stream, enum stream_end end);
  * the daemon afterwards if the host wants it.  Returns whether more are waiting. */
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max);
 
-/* Have the daemon run at the end of the turn: it does not say by itself that it has a connection to
- * take down. */
+/* Have the daemon run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);
+
+/* From within a connection's reader, which is about to end it: the library closes it in a later run,
+ * and neither says that it wants one nor looks at all connections in it.  Has both done. */
+void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {

@@ -16,7 +16,7 @@
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
 /* Live streams that are served in one piece, before anything else has its turn: see worker.c. Fewer
- * would make the library walk its list of suspended connections, of a cell, too often. */
+ * would make the library, where it sends, walk its list of suspended connections too often. */
 #define PIECE_MAX 32
 /* Streams of one cell that are given their next page before other cells have theirs. */
 #define REPLAY_MAX 16

@@ -130,9 +130,11 @@ static void drop_unread_page(struct stream *stream, int64_t now_ms)
 }
 
 /* While libmicrohttpd has the stream it may hold a chunk that the kernel has not been given, and a
- * stream that sends by itself may hold the rest of one. */
+ * stream that sends by itself may hold the rest of one: where it was the kernel that had no memory,
+ * nothing else tells that it has some again. */
 static void look_again_if_held(struct stream *stream, int64_t now_ms)
 {
+    stream_send_rest(stream);
     if (!stream->suspended || stream->rest_n > 0)
         stalls_watch(stream, now_ms);
 }

@@ -99,6 +99,14 @@ void stream_host_want_run(struct stream_host *host)
     host->wake(host, WORKER_MANY);
 }
 
+/* Of the connections with the daemon's own timeout a run visits the ones that were idle longest, up
+ * to the first that is not over; of those with another, all. */
+void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection)
+{
+    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, host->backstop_s + 1);
+    stream_host_want_run(host);
+}
+
 static void make_ready(struct stream *stream, enum worker_class class)
 {
     stream->class = class;

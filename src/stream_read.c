@@ -439,11 +439,11 @@ static size_t say_farewell(struct stream *stream, char *to, size_t room)
                                    : take_control(stream, to, room);
 }
 
-/* The library takes a connection down in the run after the one in which its reader ended it, and
- * does not say that it wants one. */
+/* One that is suspended is read once more by the library, which is to hear it then. */
 static ssize_t over(struct stream *stream, ssize_t how)
 {
-    stream_host_want_run(stream->host);
+    if (!stream->suspended)
+        stream_host_takes_down(stream->host, stream->connection);
     return how;
 }
 

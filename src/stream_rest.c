@@ -74,9 +74,12 @@ static char *end_of_pool(const struct stream *stream)
 
 void stream_give_pages_back(struct stream *stream)
 {
-    if (stream->pool == NULL || !stream->gives_pages || !stream->has_pages)
+    bool gives = stream->pool != NULL && stream->gives_pages && stream->has_pages;
+
+    stream->gives_pages = false;
+    if (!gives)
         return;
-    stream->gives_pages = stream->has_pages = false;
+    stream->has_pages = false;
 
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)stream->pool + page - 1) & ~(page - 1);

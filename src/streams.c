@@ -355,7 +355,8 @@ static bool checkpoint_due(const struct stream *stream, int64_t now_ms)
            stream->told_position != stream_passed(stream);
 }
 
-/* Streams of a host that are nearly due go with the one that is: resuming walks the whole cell. */
+/* Streams of a host that are nearly due go with the one that is: to look at them all is most of
+ * what it costs, and so is the walk of the library where it is the one that sends. */
 static bool beat_due(int64_t wrote_ms, const struct stream *stream, int64_t now_ms)
 {
     return now_ms - wrote_ms >= (int64_t)stream->heartbeat_ms * 4 / 5;

@@ -121,6 +121,7 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
 /* An answer that is one line and an end. */
 struct away {
     struct stream_host *host;
+    struct MHD_Connection *connection;
     size_t text_n;
     size_t said_n;
     char text[STREAM_AWAY_BYTES];
@@ -134,9 +135,7 @@ static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
 
     (void)offset;
     if (n == 0) {
-        /* the library takes the connection down in its next run, and does not say that it wants one
-         */
-        stream_host_want_run(away->host);
+        stream_host_takes_down(away->host, away->connection);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     n = n < max ? n : max;
@@ -153,6 +152,7 @@ static int send_away(struct request *request, unsigned retry_ms)
     if (away == NULL)
         return MHD_NO;
     away->host = cell_host(request->cell);
+    away->connection = request->connection;
     away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
     response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
                                                  away, free);

@@ -109,4 +109,3 @@ def test_who_has_no_chunks_gets_none(gateway, version, headers):
     for i in range(3):
         push_one(gateway, "a", i, 300)
         assert_next(stream, [i], 300)
-
