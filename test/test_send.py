@@ -109,3 +109,18 @@ def test_who_has_no_chunks_gets_none(gateway, version, headers):
     for i in range(3):
         push_one(gateway, "a", i, 300)
         assert_next(stream, [i], 300)
+
+
+def test_who_is_turned_away_is_closed_behind_a_slow_one(gateway_factory):
+    """Both are in one daemon of the library, which has the slow one's chunk at hand and looks at the
+    one that is over only behind it."""
+    gateway = gateway_factory(workers=1, settings=SETTINGS | {"limits.streams": "1"})
+    gateway.stream("a", receive_buffer=4096)
+    fill_socket(gateway, "a", 1400)
+    gateway.push([{"topic": "a", "data": "x" * 60_000} for _ in range(15)])
+    gateway.streams[0].events(5)  # the library has it from here on
+    with gateway.raw() as connection:
+        connection.send(gateway.request_bytes(
+            "GET", "/events?topic=a", [("Accept", "text/event-stream")]))
+        assert connection.read_head().status == 200
+        assert b"retry: " in connection.read_to_end()
