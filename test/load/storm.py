@@ -8,8 +8,8 @@ BUGLE names the program.  In turns, a run with live streams alone and one in whi
 EVENTS each from random places, all of them at once.  The server has a core of its own; the load
 has another.  There the live ones go before whatever else the machine runs, where we may ask for
 that, and the replaying clients run only when nothing else does: what is measured is the server.
-Prints a line for each run, the ratio of the medians and that of each round; fails when an event was lost or out of
-order, not for what it took.
+Prints a line for each run, the ratio of the medians and that of each round; fails when an event
+was lost or out of order, not for what it took.
 """
 
 import argparse
