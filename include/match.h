@@ -12,6 +12,7 @@
 #ifndef BUGLE_MATCH_H
 #define BUGLE_MATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -26,19 +27,20 @@ struct match_listener;
 
 /* One pattern of one listener, hung on its node. */
 struct match_entry {
-    LIST_ENTRY(match_entry) link;
     struct match_listener *listener;
-    struct match_node *node;
+    struct match_node *node; /* NULL: it has no pattern, and takes all topics */
+    uint32_t place;          /* among those that hang there */
+    bool is_rest;            /* its pattern goes on with "**" */
 };
 
 /* Embedded by whoever wants events.  Zero it, then match_add(). */
 struct match_listener {
     struct filter *filter; /* its own reference, taken by match_add() */
-    uint64_t seen;         /* the last event that found it: at most once, however many match */
     LIST_ENTRY(match_listener) everyone;
     LIST_ENTRY(match_listener) same_user;
     struct match_user *user;
     struct match_entry *entries; /* one a pattern; `one` when that is all */
+    uint64_t seen; /* the last event that found it: at most once, however many match */
     struct match_entry one;
 };
 

@@ -18,16 +18,23 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-LIST_HEAD(entry_list, match_entry);
+/* Entries that hang together, in an array: an event goes through all of them, and a list of fifteen
+ * thousand that are in no cache is waited for one by one. */
+struct entry_array {
+    struct match_entry **at;
+    uint32_t n;
+    uint32_t room;
+};
+
 LIST_HEAD(listener_list, match_listener);
 
 /* An edge of the tree and the node it leads to; the key is the parent's address and the segment. */
 struct match_node {
     UT_hash_handle hh;
     struct match_node *parent;
-    struct entry_list exact; /* patterns that end here */
-    struct entry_list rest;  /* patterns that go on with "**" */
-    size_t uses;             /* children and entries */
+    struct entry_array exact; /* patterns that end here */
+    struct entry_array rest;  /* patterns that go on with "**" */
+    size_t uses;              /* children and entries */
     size_t key_n;
     char key[];
 };
@@ -44,7 +51,7 @@ struct match {
     struct match_user *users;
     struct match_node *root;
     struct listener_list everyone;
-    struct entry_list all_topics; /* listeners without patterns */
+    struct entry_array all_topics; /* listeners without patterns */
     struct match_listener **found;
     size_t found_n;
     size_t found_room;
@@ -52,6 +59,10 @@ struct match {
     uint64_t serial;
     size_t cost;
 };
+
+#define ENTRIES_MIN 2
+/* How many are asked for ahead. */
+#define AHEAD 16
 
 #define KEY_BYTES_MAX (sizeof(struct match_node *) + TOPIC_BYTES_MAX)
 
@@ -82,8 +93,6 @@ static struct match_node *allocate_node(struct match_node *parent, const char *s
         return NULL;
     node->parent = parent;
     node->key_n = make_key(node->key, parent, segment, segment_n);
-    LIST_INIT(&node->exact);
-    LIST_INIT(&node->rest);
     return node;
 }
 
@@ -103,6 +112,14 @@ static struct match_node *add_node(struct match *match, struct match_node *paren
     return node;
 }
 
+static void free_node(struct match_node *node)
+{
+    assert(node->exact.n == 0 && node->rest.n == 0);
+    free(node->exact.at);
+    free(node->rest.at);
+    free(node);
+}
+
 /* Let go of a node that nothing uses, and of the parents that only led to it. */
 static void prune(struct match *match, struct match_node *node)
 {
@@ -110,7 +127,7 @@ static void prune(struct match *match, struct match_node *node)
         struct match_node *parent = node->parent;
 
         HASH_DELETE(hh, match->nodes, node);
-        free(node);
+        free_node(node);
         parent->uses--;
         node = parent;
     }
@@ -142,27 +159,75 @@ static struct match_node *node_of(struct match *match, const char *pattern,
     return node;
 }
 
+static struct entry_array *array_of(struct match *match, const struct match_entry *entry)
+{
+    if (entry->node == NULL)
+        return &match->all_topics;
+    return entry->is_rest ? &entry->node->rest : &entry->node->exact;
+}
+
+/* To the array in which it belongs.  Returns 0 or -ENOMEM. */
+static int add_to_array(struct match *match, struct match_entry *entry)
+{
+    struct entry_array *array = array_of(match, entry);
+
+    if (array->n == array->room) {
+        uint32_t room = array->room > 0 ? array->room * 2 : ENTRIES_MIN;
+        struct match_entry **at = realloc(array->at, room * sizeof(*at));
+
+        if (at == NULL)
+            return -ENOMEM;
+        array->at = at;
+        array->room = room;
+    }
+    entry->place = array->n;
+    array->at[array->n++] = entry;
+    return 0;
+}
+
+/* A crowd has left, and its place is to be of use to others; if that fails nothing is lost. */
+static void shrink(struct entry_array *array)
+{
+    struct match_entry **at = realloc(array->at, array->room / 2 * sizeof(*at));
+
+    if (at == NULL)
+        return;
+    array->at = at;
+    array->room /= 2;
+}
+
+static void remove_from_array(struct match *match, struct match_entry *entry)
+{
+    struct entry_array *array = array_of(match, entry);
+    struct match_entry *last = array->at[--array->n];
+
+    array->at[entry->place] = last;
+    last->place = entry->place;
+    if (array->room > ENTRIES_MIN && array->n <= array->room / 4)
+        shrink(array);
+}
+
 static int hang_entry(struct match *match, struct match_entry *entry, const char *pattern,
                       size_t pattern_n)
 {
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
     size_t segments_n = topic_split(pattern, pattern_n, segments);
-    bool rest = is_rest(pattern, &segments[segments_n - 1]);
 
-    entry->node = node_of(match, pattern, segments, rest ? segments_n - 1 : segments_n);
+    entry->is_rest = is_rest(pattern, &segments[segments_n - 1]);
+    entry->node = node_of(match, pattern, segments, entry->is_rest ? segments_n - 1 : segments_n);
     if (entry->node == NULL)
         return -ENOMEM;
+    if (add_to_array(match, entry) != 0) {
+        prune(match, entry->node);
+        return -ENOMEM;
+    }
     entry->node->uses++;
-    if (rest)
-        LIST_INSERT_HEAD(&entry->node->rest, entry, link);
-    else
-        LIST_INSERT_HEAD(&entry->node->exact, entry, link);
     return 0;
 }
 
 static void unhang_entry(struct match *match, struct match_entry *entry)
 {
-    LIST_REMOVE(entry, link);
+    remove_from_array(match, entry);
     if (entry->node == NULL)
         return;
     entry->node->uses--;
@@ -220,7 +285,7 @@ static int add_entries(struct match *match, struct match_listener *listener)
     for (size_t i = 0; i < entries_n; i++)
         listener->entries[i].listener = listener;
     if (filter->patterns_n == 0)
-        LIST_INSERT_HEAD(&match->all_topics, &listener->one, link);
+        return add_to_array(match, &listener->one);
     for (size_t i = 0; i < filter->patterns_n; i++) {
         const struct message_name *name = &filter->patterns[i].name;
 
@@ -271,7 +336,6 @@ struct match *match_new(void)
         return NULL;
     }
     LIST_INIT(&match->everyone);
-    LIST_INIT(&match->all_topics);
     return match;
 }
 
@@ -280,7 +344,8 @@ void match_free(struct match *match)
     if (match == NULL)
         return;
     assert(match->listeners_n == 0);
-    free(match->root);
+    free_node(match->root);
+    free(match->all_topics.at);
     free(match->found);
     free(match);
 }
@@ -326,12 +391,13 @@ static void found(struct match *match, struct match_listener *listener)
     match->found[match->found_n++] = listener;
 }
 
-static void found_entries(struct match *match, const struct entry_list *entries)
+static void found_entries(struct match *match, const struct entry_array *entries)
 {
-    struct match_entry *entry;
-
-    LIST_FOREACH (entry, entries, link)
-        found(match, entry->listener);
+    for (uint32_t i = 0; i < entries->n; i++) {
+        if (i + AHEAD < entries->n)
+            __builtin_prefetch(entries->at[i + AHEAD], 1);
+        found(match, entries->at[i]->listener);
+    }
 }
 
 /* What remains of a topic while it goes down the tree. */
