@@ -21,17 +21,19 @@
 
 #include "peer.h"
 
-/* How often whoever has something outstanding is to be looked at. */
+/* The first look comes so long after something was sent; nearly everybody has taken it by then. */
+#define PROGRESS_FIRST_LOOK_MS 1250
+/* How often whoever has something outstanding is to be looked at from then on. */
 #define PROGRESS_LOOK_MS 750
 /* The latest first look after a heartbeat. */
 #define PROGRESS_BEAT_LOOK_MS 16500
 
 struct progress {
     int64_t began_ms; /* monotonic: since then something was outstanding */
+    bool looked;      /* `acknowledged` is known */
+    bool is_patient;  /* heartbeats are all that was sent, and the first look is a late one */
     int64_t since_ms; /* since then nothing new was acknowledged */
     int64_t acknowledged;
-    bool looked;     /* `acknowledged` is known */
-    bool is_patient; /* heartbeats are all that was sent, and the first look is a late one */
 };
 
 struct progress_limits {
@@ -50,6 +52,9 @@ enum progress_verdict {
 
 /* Something is sent to a peer that had acknowledged everything. */
 void progress_begin(struct progress *progress, int64_t now_ms);
+
+/* When to look first: before either limit can be over. */
+int64_t progress_first_due_ms(const struct progress_limits *limits, int64_t now_ms);
 
 /* When to look first if all that is sent is a heartbeat, and another every `beat_ms`: after the
  * next one, but before a third, and before either limit can be over. */

@@ -18,6 +18,11 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+int64_t progress_first_due_ms(const struct progress_limits *limits, int64_t now_ms)
+{
+    return now_ms + lesser(PROGRESS_FIRST_LOOK_MS, lesser(limits->stall_ms, limits->vanish_ms));
+}
+
 int64_t progress_beat_due_ms(const struct progress_limits *limits, int64_t beat_ms, int64_t now_ms)
 {
     int64_t wait_ms = lesser(limits->stall_ms, limits->vanish_ms) - 2 * PROGRESS_LOOK_MS;

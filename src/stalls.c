@@ -15,7 +15,7 @@
 #define CLOCK_EVERY 8
 #define PAGE_UNREAD_MAX_MS 1000
 
-_Static_assert(PROGRESS_LOOK_MS <= PROGRESS_BEAT_LOOK_MS &&
+_Static_assert(PROGRESS_FIRST_LOOK_MS <= PROGRESS_BEAT_LOOK_MS &&
                    PROGRESS_BEAT_LOOK_MS / QUARTER_MS + 2 <= STALLS_SLOTS,
                "the wheel is too small");
 
@@ -60,6 +60,16 @@ void stalls_forget(struct stream *stream)
     stream->look_list = NULL;
 }
 
+static struct progress_limits limits_of(const struct stalls *stalls)
+{
+    const struct conf *conf = worker_conf(stalls->streams->worker);
+
+    return (struct progress_limits){
+        .stall_ms = (int64_t)conf->stream.stall_timeout_ms,
+        .vanish_ms = (int64_t)conf->stream.vanish_timeout_ms,
+    };
+}
+
 /* A look that was put off for heartbeats is not for what comes after them. */
 void stalls_watch(struct stream *stream, int64_t now_ms)
 {
@@ -71,17 +81,8 @@ void stalls_watch(struct stream *stream, int64_t now_ms)
     if (stream->look_list == &stream->host->streams->stalls.due)
         return;
     stalls_forget(stream);
-    enter(stream, now_ms + PROGRESS_LOOK_MS);
-}
-
-static struct progress_limits limits_of(const struct stalls *stalls)
-{
-    const struct conf *conf = worker_conf(stalls->streams->worker);
-
-    return (struct progress_limits){
-        .stall_ms = (int64_t)conf->stream.stall_timeout_ms,
-        .vanish_ms = (int64_t)conf->stream.vanish_timeout_ms,
-    };
+    struct progress_limits limits = limits_of(&stream->host->streams->stalls);
+    enter(stream, progress_first_due_ms(&limits, now_ms));
 }
 
 void stalls_watch_beat(struct stream *stream, int64_t now_ms)

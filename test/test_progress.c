@@ -234,6 +234,25 @@ static void a_late_look_comes_in_time(void **state)
     }
 }
 
+/* With the shortest limits there are, one second, there is still a look before they are over. */
+static void the_first_look_comes_before_a_limit(void **state)
+{
+    static const struct {
+        int64_t stall_ms, vanish_ms, wait_ms;
+    } cases[] = {
+        {30000, 18000, PROGRESS_FIRST_LOOK_MS},
+        {1000, 18000, 1000},
+        {30000, 1100, 1100},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct progress_limits some = {cases[i].stall_ms, cases[i].vanish_ms};
+
+        assert_int_equal(progress_first_due_ms(&some, 70), 70 + cases[i].wait_ms);
+    }
+}
+
 /* Peers of every kind, looked at as progress_due_ms() has it: nobody goes before the time, and
  * nobody stays for two seconds more. */
 static void judges_exactly(void **state)
@@ -248,7 +267,9 @@ static void judges_exactly(void **state)
 
         progress_begin(&progress, 0);
         do {
-            now_ms = progress_due_ms(&progress, &limits, now_ms) + random() % 500;
+            now_ms = now_ms == 0 ? progress_first_due_ms(&limits, now_ms)
+                                 : progress_due_ms(&progress, &limits, now_ms);
+            now_ms += random() % 500;
             /* one byte every 100 ms until it stops; then only answers to probes */
             int64_t acknowledged = (now_ms < last_new_ms ? now_ms : last_new_ms) / 100;
             int64_t heard_ms = now_ms <= last_new_ms
@@ -278,6 +299,7 @@ int main(void)
         cmocka_unit_test(a_late_look_counts_from_the_last_heartbeat_if_the_first_was_answered),
         cmocka_unit_test(a_late_look_is_not_misled_by_a_closed_window),
         cmocka_unit_test(a_late_look_comes_in_time),
+        cmocka_unit_test(the_first_look_comes_before_a_limit),
         cmocka_unit_test(judges_exactly),
     };
 
