@@ -9,7 +9,7 @@
  *
  *   state      the connection is            and the stream
  *   IDLE       suspended                    has sent all there is; its cursor is not touched
- *   READY      suspended                    has something to say; in its host's ready list
+ *   READY      suspended                    has something to say; in its host's queue
  *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
  *              suspended                    sends a chunk by itself, or waits to send its rest
  *   PAGING     suspended                    waits for a page of the history
@@ -36,6 +36,7 @@
 #include "filter.h"
 #include "identity.h"
 #include "peer.h"
+#include "ready_queue.h"
 #include "worker.h"
 
 struct MHD_Connection;
@@ -100,9 +101,8 @@ struct stream_host {
     bool wants_run;      /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;
-    struct stream_list ready[WORKER_CLASSES - WORKER_FEW];
-    size_t ready_n[WORKER_CLASSES - WORKER_FEW];
-    size_t behind_n;           /* streams that catch up with the past */
+    struct ready_queue ready[WORKER_CLASSES - WORKER_FEW]; /* with room for `streams_n` */
+    size_t behind_n;                                       /* streams that catch up with the past */
     int64_t beat_due_ms;       /* when its streams are to be looked at for heartbeats */
     int64_t checkpoint_due_ms; /* and for checkpoints, unless the ring's position is still this */
     uint64_t told_position;    /* one that all of its streams know; UINT64_MAX: there is none */
@@ -162,8 +162,8 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
 /* Have the daemon run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);
 
-/* From within a connection's reader, which is about to end it: the library closes it in a later run,
- * and neither says that it wants one nor looks at all connections in it.  Has both done. */
+/* From within a connection's reader, which is about to end it: the library closes it in a later
+ * run, and neither says that it wants one nor looks at all connections in it.  Has both done. */
 void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */

@@ -3,6 +3,8 @@
 #ifndef BUGLE_STREAM_INTERNAL_H
 #define BUGLE_STREAM_INTERNAL_H
 
+#include <stdalign.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "departures.h"
@@ -32,19 +34,23 @@ enum stream_pending {
     STREAM_FAREWELL = 1 << 4,   /* `retry` before the end */
 };
 
-/* In the order of how often it is touched: a delivery stays within the first cache lines. */
-struct stream {
-    struct match_listener listener; /* holds the filter */
-    struct stream_host *host;
-    struct MHD_Connection *connection;
+/* Of the caches. */
+#define STREAM_LINE_BYTES 64
 
+/* Events drive streams out of the caches, one after the other: the three lines between `seen` of
+ * the listener and the rest of `progress` are all that a delivery touches. */
+struct stream {
+    alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
+    struct match_listener listener; /* holds the filter */
+
+    struct stream_host *host;
     enum stream_state state : 8;
-    enum worker_class class : 8; /* while in the host's ready list */
+    enum worker_class class : 8; /* while ready */
     enum stream_end end : 8;
     uint8_t pending; /* enum stream_pending */
     uint8_t reset_reason;
     bool suspended : 1;
-    bool in_ready_list : 1;
+    bool in_ready : 1; /* in the host's queue of its class */
     bool half_closed : 1;
     bool said_farewell : 1;
     bool begins_anywhere : 1; /* not at a place of the client's own */
@@ -59,32 +65,31 @@ struct stream {
     bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_send.c) */
     bool is_watched : 1;   /* in `departures` */
     bool http_1_0 : 1;
-    int fd;
-    uint32_t heartbeat_ms;
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
-    uint64_t live_from;      /* slots before this one are replay to the stream */
     uint64_t position;       /* last event sent or passed over */
     uint64_t told_position;  /* last id on the wire; UINT64_MAX: none yet */
     struct message *partial; /* a frame that is part sent, or about to be */
     struct history_page *page;
+    int fd;
     uint32_t room_bytes; /* of `room` */
     uint32_t rest_n;     /* bytes in `room` of a chunk that was sent in part; 0: none */
+    uint32_t heartbeat_ms;
 
     int64_t read_ms; /* when it last was asked for what goes out next */
     int64_t wrote_ms;
     int64_t told_ms;
     uint64_t events_sent;
     uint64_t bytes_sent;
-    union { /* who waits for a page is not ready */
-        TAILQ_ENTRY(stream) in_ready;
-        TAILQ_ENTRY(stream) in_waiting;
-    };
     struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
-    TAILQ_ENTRY(stream) in_look;
+    struct progress progress;      /* of what is in `look_list` */
 
-    char *room; /* where the library had the last chunk written; nobody's while suspended */
+    TAILQ_ENTRY(stream) in_look;
+    TAILQ_ENTRY(stream) in_waiting; /* for a page */
+    struct MHD_Connection *connection;
+    uint64_t live_from; /* slots before this one are replay to the stream */
+    char *room;         /* where the library had the last chunk written; nobody's while suspended */
     uint32_t rest_offset;
     uint32_t partial_offset;
     uint32_t page_index;
@@ -98,10 +103,22 @@ struct stream {
     struct identity *identity; /* NULL: nobody in particular */
     uint64_t id;
     int64_t started_ms;
-    struct progress progress; /* of what is in `look_list` */
     struct peer peer;
-    TAILQ_ENTRY(stream) in_host;
 };
+
+/* What a delivery touches. */
+#define STREAM_HOT_BEGIN STREAM_LINE_BYTES
+#define STREAM_HOT_END (4 * STREAM_LINE_BYTES)
+_Static_assert(offsetof(struct stream, listener.seen) >= STREAM_HOT_BEGIN &&
+                   offsetof(struct stream, progress.is_patient) < STREAM_HOT_END,
+               "a delivery touches more than three lines of a stream");
+
+/* To be offered an event shortly: ask for what that touches. */
+static inline void stream_fetch_for_offer(const struct stream *stream)
+{
+    __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN, 1);
+    __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN + STREAM_LINE_BYTES, 1);
+}
 
 struct streams {
     struct worker *worker;
@@ -139,9 +156,9 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
 /*
  * What goes out next, by whichever way.
  *
- * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing: then
- * the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd is to
- * end the connection.
+ * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing:
+ * then the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd
+ * is to end the connection.
  */
 ssize_t stream_next(struct stream *stream, char *buf, size_t max);
 
@@ -183,10 +200,10 @@ void stream_give_pages_back(struct stream *stream);
 /* Move a stream to another state; asserts that the step is a legal one. */
 void stream_move(struct stream *stream, enum stream_state to);
 
-/* Not to be resumed for now.  Harmless when it is not in that list. */
-void stream_leave_ready_list(struct stream *stream);
+/* Nothing to say for now.  Harmless when it is not in its host's queue. */
+void stream_leave_ready(struct stream *stream);
 
-/* Nothing of the stream's own is under way any more: to the ready list, for what comes next. */
+/* Nothing of the stream's own is under way any more: ready for what comes next. */
 void stream_go_on(struct stream *stream);
 
 /* Go on from a position other than the client's, and have it told why. */

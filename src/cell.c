@@ -157,7 +157,7 @@ static bool run_streams(struct cell *cell, enum worker_class class)
     size_t *left = &cell->flush_left[class];
 
     if (*left == 0)
-        *left = cell->host.ready_n[class - WORKER_FEW];
+        *left = cell->host.ready[class - WORKER_FEW].n;
     size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
     bool more = stream_host_resume(&cell->host, class, piece);
 

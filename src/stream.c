@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +20,8 @@
 #define PATTERN_BYTES 384
 /* Whoever takes longer than this for what it is sent is slow. */
 #define KEEP_AFTER_MS 2000
-/* Of the caches, of a connection of libmicrohttpd, of a response that is made by a callback, and of
- * a chunk with an event of usual size. */
-#define LINE_BYTES 64
+/* Of a connection of libmicrohttpd, of a response that is made by a callback, and of a chunk with
+ * an event of usual size. */
 #define CONNECTION_BYTES 512
 #define READER_BYTES 192
 #define ROOM_BYTES 256
@@ -45,32 +45,30 @@ static bool is_legal(enum stream_state from, enum stream_state to)
     return false;
 }
 
-static struct stream_list *ready_list(struct stream *stream)
+static struct ready_queue *ready_queue(struct stream *stream)
 {
     return &stream->host->ready[stream->class - WORKER_FEW];
 }
 
-void stream_leave_ready_list(struct stream *stream)
+void stream_leave_ready(struct stream *stream)
 {
-    if (!stream->in_ready_list)
+    if (!stream->in_ready)
         return;
-    TAILQ_REMOVE(ready_list(stream), stream, in_ready);
-    stream->host->ready_n[stream->class - WORKER_FEW]--;
-    stream->in_ready_list = false;
+    ready_queue_remove(ready_queue(stream), stream);
+    stream->in_ready = false;
 }
 
-static void enter_ready_list(struct stream *stream)
+static void enter_ready(struct stream *stream)
 {
-    TAILQ_INSERT_TAIL(ready_list(stream), stream, in_ready);
-    stream->host->ready_n[stream->class - WORKER_FEW]++;
-    stream->in_ready_list = true;
+    ready_queue_push(ready_queue(stream), stream);
+    stream->in_ready = true;
     stream->host->wake(stream->host, stream->class);
 }
 
 void stream_move(struct stream *stream, enum stream_state to)
 {
     assert(is_legal(stream->state, to));
-    stream_leave_ready_list(stream);
+    stream_leave_ready(stream);
     if (stream->state == STREAM_PAGING)
         streams_stop_waiting(stream->host->streams, stream);
     stream->state = to;
@@ -79,7 +77,7 @@ void stream_move(struct stream *stream, enum stream_state to)
     /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out
      */
     if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->rest_n == 0))
-        enter_ready_list(stream);
+        enter_ready(stream);
 }
 
 void stream_set_behind(struct stream *stream, bool is_behind)
@@ -117,7 +115,7 @@ void stream_go_on(struct stream *stream)
 {
     stream->class = WORKER_MANY;
     if (stream->state == STREAM_CLOSING)
-        enter_ready_list(stream);
+        enter_ready(stream);
     else
         stream_move(stream, STREAM_READY);
 }
@@ -155,9 +153,9 @@ static void promote(struct stream *stream)
 {
     if (stream->class != WORKER_MANY)
         return;
-    stream_leave_ready_list(stream);
+    stream_leave_ready(stream);
     stream->class = WORKER_FEW;
-    enter_ready_list(stream);
+    enter_ready(stream);
 }
 
 void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
@@ -286,10 +284,11 @@ static void find_start(struct stream *stream, const struct stream_start *start)
 
 static struct stream *allocate(struct stream_host *host, const struct stream_ask *ask)
 {
-    struct stream *stream = calloc(1, sizeof(*stream));
+    struct stream *stream = aligned_alloc(alignof(struct stream), sizeof(*stream));
 
     if (stream == NULL)
         return NULL;
+    memset(stream, 0, sizeof(*stream));
     stream->host = host;
     stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
     stream->class = WORKER_MANY;
@@ -321,6 +320,16 @@ static size_t asked_bytes(const struct stream *stream)
     size_t patterns_n = stream->listener.filter->patterns_n;
 
     return patterns_n > 1 ? (patterns_n - 1) * PATTERN_BYTES : 0;
+}
+
+/* For one more stream. */
+static int make_room(struct stream_host *host)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
+        result = ready_queue_make_room(&host->ready[i], host->streams_n + 1);
+    return result;
 }
 
 static void join_host(struct stream_host *host, struct stream *stream)
@@ -355,7 +364,8 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
     response = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
         stream, NULL);
-    if (response == NULL || match_add(streams->match, &stream->listener, ask->filter) != 0)
+    if (response == NULL || make_room(host) != 0 ||
+        match_add(streams->match, &stream->listener, ask->filter) != 0)
         goto fail;
     if (streams_enter(streams, stream) != 0) {
         match_remove(streams->match, &stream->listener);
@@ -442,7 +452,7 @@ void stream_end(struct stream *stream, enum stream_end end)
     stream->pending &= STREAM_PRELUDE;
     if (stream->state == STREAM_IDLE)
         catch_up(stream);
-    stream->class = stream->in_ready_list ? stream->class : WORKER_MANY;
+    stream->class = stream->in_ready ? stream->class : WORKER_MANY;
     stream_move(stream, STREAM_CLOSING);
     /* one that is not suspended may be waiting for room that never comes: have its daemon look */
     stream_host_want_run(stream->host);
@@ -480,7 +490,7 @@ void stream_closed(struct stream *stream)
     struct memory *memory = worker_memory(streams->worker);
 
     departures_forget(&streams->departures, stream);
-    stream_leave_ready_list(stream);
+    stream_leave_ready(stream);
     stalls_forget(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
@@ -529,29 +539,32 @@ void stream_keep_no_more(struct stream *stream)
 
 static void fetch(const void *from, size_t bytes)
 {
-    for (size_t offset = 0; offset < bytes; offset += LINE_BYTES)
+    for (size_t offset = 0; offset < bytes; offset += STREAM_LINE_BYTES)
         __builtin_prefetch((const char *)from + offset);
+}
+
+static void fetch_for_library(const struct stream *stream)
+{
+    fetch(stream->connection, CONNECTION_BYTES);
+    fetch(stream->reader, READER_BYTES);
+    if (stream->room != NULL)
+        fetch(stream->room, ROOM_BYTES);
 }
 
 /* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
  * which took longer than all our own work.  (Of what is the library's only a guess: what is there
  * is read, or not, as if we had never asked.) */
-static void fetch_first(const struct stream_list *ready, size_t max)
+static void fetch_first(const struct ready_queue *ready, size_t max)
 {
-    const struct stream *stream;
+    uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
-    TAILQ_FOREACH (stream, ready, in_ready) {
-        if (max-- == 0)
-            return;
-        fetch(stream, sizeof(*stream));
-        if (stream_sends_itself(stream))
-            continue;
-        fetch(stream->connection, CONNECTION_BYTES);
-        fetch(stream->reader, READER_BYTES);
-        if (stream->room != NULL)
-            fetch(stream->room, ROOM_BYTES);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN,
+              STREAM_HOT_END - STREAM_HOT_BEGIN);
+    for (uint32_t i = 0; i < n; i++)
+        if (!stream_sends_itself(ready_queue_at(ready, i)))
+            fetch_for_library(ready_queue_at(ready, i));
 }
 
 static void resume(struct stream *stream)
@@ -559,7 +572,7 @@ static void resume(struct stream *stream)
     if (stream->state == STREAM_READY)
         stream_move(stream, STREAM_DRAINING);
     else
-        stream_leave_ready_list(stream);
+        stream_leave_ready(stream);
     stream->suspended = false;
     stream->host->wants_run = true;
     MHD_resume_connection(stream->connection);
@@ -567,16 +580,17 @@ static void resume(struct stream *stream)
 
 bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
 {
-    struct stream_list *ready = &host->ready[class - WORKER_FEW];
-    struct stream *stream;
+    struct ready_queue *ready = &host->ready[class - WORKER_FEW];
 
     fetch_first(ready, max);
-    while (max-- > 0 && (stream = TAILQ_FIRST(ready)) != NULL) {
+    while (max-- > 0 && ready->n > 0) {
+        struct stream *stream = ready_queue_at(ready, 0);
+
         assert(stream->suspended);
         if (!stream_sends_itself(stream) || !stream_send(stream))
             resume(stream);
     }
-    return !TAILQ_EMPTY(ready);
+    return ready->n > 0;
 }
 
 /* ---- facts ---- */

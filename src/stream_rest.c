@@ -74,10 +74,10 @@ static char *end_of_pool(const struct stream *stream)
 
 void stream_give_pages_back(struct stream *stream)
 {
-    bool gives = stream->pool != NULL && stream->gives_pages && stream->has_pages;
+    bool gives = stream->gives_pages && stream->has_pages;
 
     stream->gives_pages = false;
-    if (!gives)
+    if (!gives || stream->pool == NULL)
         return;
     stream->has_pages = false;
 

@@ -15,6 +15,8 @@
 
 /* An event that reaches no more than this goes before those that reach many. */
 #define FEW_MAX 64
+/* Streams that are asked for before an event is offered to them. */
+#define AHEAD 8
 /* How often a host is looked at where a stream is busy, or knows a place that is no longer the last
  * one: what is due meanwhile is late by no more. */
 #define BEAT_LOOK_MS 5000
@@ -71,10 +73,7 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
     host->streams_n = 0;
     TAILQ_INIT(&host->all);
     host->behind_n = 0;
-    for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++) {
-        TAILQ_INIT(&host->ready[i]);
-        host->ready_n[i] = 0;
-    }
+    memset(host->ready, 0, sizeof(host->ready));
     host->beat_due_ms = host->checkpoint_due_ms = 0;
     host->told_position = UINT64_MAX;
     host->until_ms = IDENTITY_FOREVER;
@@ -84,6 +83,8 @@ void streams_add_host(struct streams *streams, struct stream_host *host)
 void streams_remove_host(struct stream_host *host)
 {
     assert(host->streams_n == 0);
+    for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
+        ready_queue_free(&host->ready[i]);
     LIST_REMOVE(host, link);
 }
 
@@ -204,8 +205,11 @@ void streams_batch(struct streams *streams, struct hub_batch *batch)
         size_t found_n = match_message(streams->match, message, &found);
         enum worker_class class = found_n <= FEW_MAX ? WORKER_FEW : WORKER_MANY;
 
-        for (size_t j = 0; j < found_n; j++)
+        for (size_t j = 0; j < found_n; j++) {
+            if (j + AHEAD < found_n)
+                stream_fetch_for_offer(stream_of(found[j + AHEAD]));
             stream_offer(stream_of(found[j]), sequence, message, class);
+        }
     }
     /* what the ring has let go of is held by streams that stopped inside it */
     pressure_relieve(streams, worker_now_ms(streams->worker));

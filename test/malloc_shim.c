@@ -69,6 +69,11 @@ void *realloc(void *old, size_t bytes)
     return fails() ? NULL : __libc_realloc(old, bytes);
 }
 
+void *aligned_alloc(size_t alignment, size_t bytes)
+{
+    return fails() ? NULL : __libc_memalign(alignment, bytes);
+}
+
 int posix_memalign(void **to, size_t alignment, size_t bytes)
 {
     void *at = fails() ? NULL : __libc_memalign(alignment, bytes);
