@@ -330,6 +330,12 @@ class Gateway:
         """Wait until a number is what it should be."""
         wire.wait_until(lambda: self.stat(name) == value, timeout, f"{name} is {value}")
 
+    def the_stream(self, **query):
+        """What a monitor is told of the only stream there is, or the only one that fits."""
+        target = wire.target_of("/api/streams", query)
+        (stream,) = self.request("GET", target).json()["streams"]
+        return stream
+
     def cpu_seconds(self):
         """User and system time it has used so far."""
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -19,12 +19,6 @@ def data_of(i, size):
     return f"{i:06}" + "x" * (size - 6)
 
 
-def entry_of(gateway, topic):
-    target = wire.target_of("/api/streams", {"topic": topic})
-    (entry,) = gateway.request("GET", target).json()["streams"]
-    return entry
-
-
 def push_one(gateway, topic, i, size):
     gateway.push({"topic": topic, "data": data_of(i, size)})
 
@@ -33,7 +27,7 @@ def fill_socket(gateway, topic, size):
     """Events one by one to a client that reads none, until one does not fit.  Returns how many."""
     for i in range(ENOUGH):
         push_one(gateway, topic, i, size)
-        if i % 50 == 49 and entry_of(gateway, topic)["state"] != "idle":
+        if i % 50 == 49 and gateway.the_stream(topic=topic)["state"] != "idle":
             return i + 1
     raise AssertionError("the socket takes everything")
 
@@ -49,21 +43,21 @@ def test_what_did_not_fit_comes_first_and_whole(gateway, size):
     stream = gateway.stream("a", receive_buffer=4096)
     first = 0
     for _ in range(3):
-        wire.wait_until(lambda: entry_of(gateway, "a")["state"] == "idle", what="all is sent")
+        wire.wait_until(lambda: gateway.the_stream(topic="a")["state"] == "idle", what="all is sent")
         count = fill_socket(gateway, "a", size)
         for i in range(count, count + 20):
             push_one(gateway, "a", i, size)
-        assert entry_of(gateway, "a")["state"] == "draining"
+        assert gateway.the_stream(topic="a")["state"] == "draining"
         assert_next(stream, range(count + 20), size)
         first += count + 20
-    assert entry_of(gateway, "a")["events_sent"] == first
+    assert gateway.the_stream(topic="a")["events_sent"] == first
 
 
 def test_an_end_in_order_comes_behind_it(gateway):
     stream = gateway.stream("a", receive_buffer=4096, user="u")
     count = fill_socket(gateway, "a", 1400)
     assert gateway.request("DELETE", "/api/streams?user=u").json() == {"ended": 1}
-    assert entry_of(gateway, "a")["state"] == "closing"
+    assert gateway.the_stream(topic="a")["state"] == "closing"
     got = [event.data for event in stream.read_to_end()]
     assert stream.end == "final chunk"
     assert got == [data_of(i, 1400) for i in range(len(got))], "in order and whole"

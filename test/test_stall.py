@@ -42,11 +42,6 @@ def push_bulk(gateway, topic, count, size=5000):
     return gateway.push([{"topic": topic, "data": "x" * size} for _ in range(count)])["ids"]
 
 
-def the_stream(gateway):
-    (stream,) = gateway.request("GET", "/api/streams").json()["streams"]
-    return stream
-
-
 # the shows, short
 
 
@@ -84,7 +79,7 @@ def test_eviction_is_listed(gateway):
     stream = gateway.stream("bulk", "b/*", user="anna", receive_buffer=4096)
     ids = push_bulk(gateway, "bulk", 100)
     begun = time.time()
-    identity = the_stream(gateway)["id"]
+    identity = gateway.the_stream()["id"]
     gateway.wait_stat("streams_stalled", 1, 12)
     found = evictions(gateway)
     (entry,) = found["evictions"]
@@ -159,8 +154,8 @@ def test_what_waits_in_the_kernel_of_an_idle_stream_is_seen(gateway):
     """All was sent as far as the gateway goes, but the client takes none of it."""
     gateway.stream("a", receive_buffer=TINY)
     push_bulk(gateway, "a", 2, 4000)
-    wire.wait_until(lambda: the_stream(gateway)["state"] == "idle", 5, "all is sent")
-    assert the_stream(gateway)["unacknowledged_bytes"] > 0
+    wire.wait_until(lambda: gateway.the_stream()["state"] == "idle", 5, "all is sent")
+    assert gateway.the_stream()["unacknowledged_bytes"] > 0
     gateway.wait_stat("streams_stalled", 1, 12)
     assert evictions(gateway)["evictions"][0]["lag_events"] == 0
 
@@ -173,7 +168,7 @@ def test_time_without_events_is_no_stall(gateway):
     wire.wait_until(lambda: time.monotonic() > until, 5, "three quiet seconds")
     ids = [gateway.push({"topic": "a", "data": "x" * 1000})["id"] for _ in range(5)]
     assert [event.id for event in stream.events(5)] == ids
-    wire.wait_until(lambda: the_stream(gateway)["unacknowledged_bytes"] == 0, 5, "all is taken")
+    wire.wait_until(lambda: gateway.the_stream()["unacknowledged_bytes"] == 0, 5, "all is taken")
     assert gateway.stat("streams_stalled") == 0
 
 
@@ -183,8 +178,8 @@ def test_farewell_that_is_not_read_does_not_hold_the_stream(gateway):
     before = gateway.sockets()
     gateway.stream("bulk", receive_buffer=4096)
     push_bulk(gateway, "bulk", 100)
-    wire.wait_until(lambda: the_stream(gateway)["state"] == "draining", 5, "it is blocked")
-    gateway.request("DELETE", f"/api/streams/{the_stream(gateway)['id']}")
+    wire.wait_until(lambda: gateway.the_stream()["state"] == "draining", 5, "it is blocked")
+    gateway.request("DELETE", f"/api/streams/{gateway.the_stream()['id']}")
     gateway.wait_stat("streams_ended", 1, 12)
     wire.wait_until(lambda: gateway.sockets() <= before + 1, 5, "its socket is given back")
     stats = gateway.stats()
