@@ -70,21 +70,24 @@ void departures_stop(struct departures *departures)
 
 /* Errors and resets are reported without being asked for; bytes that a client sends after its
  * request are of no interest.  Edges, or whoever closed half would be reported for ever. */
+static int watch(const struct departures *departures, int operation, struct stream *stream,
+                 uint32_t more)
+{
+    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET | more, .data.ptr = stream};
+
+    return epoll_ctl(departures->set_fd, operation, stream->fd, &wanted);
+}
+
 bool departures_watch(struct departures *departures, struct stream *stream)
 {
-    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = stream};
-
-    return epoll_ctl(departures->set_fd, EPOLL_CTL_ADD, stream->fd, &wanted) == 0;
+    return watch(departures, EPOLL_CTL_ADD, stream, 0) == 0;
 }
 
 /* To change what a set asks for needs no memory. */
 void departures_await_room(struct departures *departures, struct stream *stream, bool awaits)
 {
-    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = stream};
+    int result = watch(departures, EPOLL_CTL_MOD, stream, awaits ? EPOLLOUT : 0);
 
-    if (awaits)
-        wanted.events |= EPOLLOUT;
-    int result = epoll_ctl(departures->set_fd, EPOLL_CTL_MOD, stream->fd, &wanted);
     assert(result == 0);
     (void)result;
 }
