@@ -22,7 +22,7 @@
 #include "peer.h"
 
 /* The first look comes so long after something was sent; nearly everybody has taken it by then. */
-#define PROGRESS_FIRST_LOOK_MS 1250
+#define PROGRESS_FIRST_LOOK_MS 1000
 /* How often whoever has something outstanding is to be looked at from then on. */
 #define PROGRESS_LOOK_MS 750
 /* The latest first look after a heartbeat. */
@@ -53,12 +53,15 @@ enum progress_verdict {
 /* Something is sent to a peer that had acknowledged everything. */
 void progress_begin(struct progress *progress, int64_t now_ms);
 
-/* When to look first: before either limit can be over. */
-int64_t progress_first_due_ms(const struct progress_limits *limits, int64_t now_ms);
-
 /* When to look first if all that is sent is a heartbeat, and another every `beat_ms`: after the
  * next one, but before a third, and before either limit can be over. */
 int64_t progress_beat_due_ms(const struct progress_limits *limits, int64_t beat_ms, int64_t now_ms);
+
+/* When to look first now that something else is sent: in a limit's time at the latest, and no later
+ * than is due already if heartbeats, every `beat_ms`, were all that was sent since the record
+ * began. */
+int64_t progress_first_due_ms(const struct progress *progress, const struct progress_limits *limits,
+                              int64_t beat_ms, int64_t now_ms);
 
 /* Judge by what peer_flow() says at `now_ms`.  Who stalls and does not answer has vanished.
  *

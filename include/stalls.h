@@ -5,12 +5,12 @@
  *
  * A stream is looked at from the first byte that is sent until all are acknowledged, whatever its
  * state: what is sent to an idle one sits in the kernel, and nothing else would tell that nobody
- * takes it.  The first look comes PROGRESS_FIRST_LOOK_MS after the first byte; for nearly all streams
- * it is the only one and costs one system call, cheap but for a socket that is in no cache.  Others
- * follow as progress.h has it.  While
- * heartbeats are all that a stream is sent, the first look waits until there were two.  Looks
- * stand in a wheel by the quarter of a second in which they are due, and are done in small
- * portions, last after all other work, so that ten thousand stalled streams hold up nobody.
+ * takes it.  The first look comes PROGRESS_FIRST_LOOK_MS after the first byte; for nearly all
+ * streams it is the only one, and costs one system call, cheap but for a socket that is in no
+ * cache.  Others follow as progress.h has it.  While heartbeats are all that a stream is sent, the
+ * first look waits until there were two.  Looks stand in a wheel by the quarter of a second in
+ * which they are due, and are done in small portions, last after all other work, so that ten
+ * thousand stalled streams hold up nobody.
  *
  * Worker's thread.
  */

@@ -18,17 +18,23 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-int64_t progress_first_due_ms(const struct progress_limits *limits, int64_t now_ms)
-{
-    return now_ms + lesser(PROGRESS_FIRST_LOOK_MS, lesser(limits->stall_ms, limits->vanish_ms));
-}
-
 int64_t progress_beat_due_ms(const struct progress_limits *limits, int64_t beat_ms, int64_t now_ms)
 {
     int64_t wait_ms = lesser(limits->stall_ms, limits->vanish_ms) - 2 * PROGRESS_LOOK_MS;
 
     wait_ms = lesser(lesser(wait_ms, beat_ms + NEXT_BEAT_MS), PROGRESS_BEAT_LOOK_MS);
     return now_ms + (wait_ms > PROGRESS_LOOK_MS ? wait_ms : PROGRESS_LOOK_MS);
+}
+
+int64_t progress_first_due_ms(const struct progress *progress, const struct progress_limits *limits,
+                              int64_t beat_ms, int64_t now_ms)
+{
+    int64_t limit_ms = lesser(limits->stall_ms, limits->vanish_ms);
+    int64_t due_ms = now_ms + lesser(PROGRESS_FIRST_LOOK_MS, limit_ms);
+
+    if (!progress->is_patient)
+        return due_ms;
+    return lesser(due_ms, progress_beat_due_ms(limits, beat_ms, progress->began_ms));
 }
 
 /* Whatever is new was acknowledged when the peer was last heard, or before. */

@@ -75,14 +75,18 @@ void stalls_watch(struct stream *stream, int64_t now_ms)
 {
     if (stream->look_list != NULL && !stream->progress.is_patient)
         return;
+    struct stalls *stalls = &stream->host->streams->stalls;
+    struct progress_limits limits = limits_of(stalls);
+    int64_t due_ms;
+
     if (stream->look_list == NULL)
         progress_begin(&stream->progress, now_ms);
+    due_ms = progress_first_due_ms(&stream->progress, &limits, stream->heartbeat_ms, now_ms);
     stream->progress.is_patient = false;
-    if (stream->look_list == &stream->host->streams->stalls.due)
+    if (stream->look_list == &stalls->due)
         return;
     stalls_forget(stream);
-    struct progress_limits limits = limits_of(&stream->host->streams->stalls);
-    enter(stream, progress_first_due_ms(&limits, now_ms));
+    enter(stream, due_ms);
 }
 
 void stalls_watch_beat(struct stream *stream, int64_t now_ms)

@@ -234,23 +234,66 @@ static void a_late_look_comes_in_time(void **state)
     }
 }
 
-/* With the shortest limits there are, one second, there is still a look before they are over. */
-static void the_first_look_comes_before_a_limit(void **state)
+/* The limits may be as short as a second. */
+static void the_first_look_is_no_later_than_a_limit(void **state)
 {
     static const struct {
         int64_t stall_ms, vanish_ms, wait_ms;
     } cases[] = {
         {30000, 18000, PROGRESS_FIRST_LOOK_MS},
-        {1000, 18000, 1000},
-        {30000, 1100, 1100},
+        {800, 18000, 800},
+        {30000, 900, 900},
     };
+    struct progress progress;
 
     (void)state;
+    progress_begin(&progress, 70);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct progress_limits some = {cases[i].stall_ms, cases[i].vanish_ms};
 
-        assert_int_equal(progress_first_due_ms(&some, 70), 70 + cases[i].wait_ms);
+        assert_int_equal(progress_first_due_ms(&progress, &some, 15000, 70), 70 + cases[i].wait_ms);
     }
+}
+
+/* It comes as soon as ever, but a look that was nearly due is not put off by events. */
+static void an_event_after_a_heartbeat_puts_no_look_off(void **state)
+{
+    static const struct {
+        int64_t sent_ms, due_ms;
+    } cases[] = {
+        {3000, 3000 + PROGRESS_FIRST_LOOK_MS},
+        {14900, 14900 + PROGRESS_FIRST_LOOK_MS},
+        {15900, 16000},
+    };
+    struct progress_limits some = {30000, 18000};
+    struct progress progress;
+
+    (void)state;
+    progress_begin(&progress, 0);
+    progress.is_patient = true;
+    assert_int_equal(progress_beat_due_ms(&some, 15000, 0), 16000);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(progress_first_due_ms(&progress, &some, 15000, cases[i].sent_ms),
+                         cases[i].due_ms);
+}
+
+/* The first look finds somebody who took something at once, then closed his window, and answers
+ * probes: all that is known is that the last new thing was acknowledged by then.  With every look
+ * as late as the wheel may make it he goes less than two seconds after his time. */
+static void a_stall_at_the_very_beginning_is_seen_in_time(void **state)
+{
+    const int64_t late_ms = 499;
+    struct progress progress;
+    int64_t now_ms;
+
+    (void)state;
+    progress_begin(&progress, 0);
+    now_ms = progress_first_due_ms(&progress, &limits, 15000, 0) + late_ms;
+    assert_int_equal(look(&progress, flow(1, 0), now_ms), PROGRESS_MOVES);
+    do
+        now_ms = progress_due_ms(&progress, &limits, now_ms) + late_ms;
+    while (look(&progress, flow(1, 0), now_ms) != PROGRESS_STALLED);
+    assert_in_range(now_ms, T, T + 1999);
 }
 
 /* Peers of every kind, looked at as progress_due_ms() has it: nobody goes before the time, and
@@ -267,7 +310,7 @@ static void judges_exactly(void **state)
 
         progress_begin(&progress, 0);
         do {
-            now_ms = now_ms == 0 ? progress_first_due_ms(&limits, now_ms)
+            now_ms = now_ms == 0 ? progress_first_due_ms(&progress, &limits, 15000, now_ms)
                                  : progress_due_ms(&progress, &limits, now_ms);
             now_ms += random() % 500;
             /* one byte every 100 ms until it stops; then only answers to probes */
@@ -299,7 +342,9 @@ int main(void)
         cmocka_unit_test(a_late_look_counts_from_the_last_heartbeat_if_the_first_was_answered),
         cmocka_unit_test(a_late_look_is_not_misled_by_a_closed_window),
         cmocka_unit_test(a_late_look_comes_in_time),
-        cmocka_unit_test(the_first_look_comes_before_a_limit),
+        cmocka_unit_test(the_first_look_is_no_later_than_a_limit),
+        cmocka_unit_test(an_event_after_a_heartbeat_puts_no_look_off),
+        cmocka_unit_test(a_stall_at_the_very_beginning_is_seen_in_time),
         cmocka_unit_test(judges_exactly),
     };
 
