@@ -35,11 +35,11 @@ struct match_entry {
 
 /* Embedded by whoever wants events.  Zero it, then match_add(). */
 struct match_listener {
-    struct filter *filter; /* its own reference, taken by match_add() */
     LIST_ENTRY(match_listener) everyone;
     LIST_ENTRY(match_listener) same_user;
     struct match_user *user;
     struct match_entry *entries; /* one a pattern; `one` when that is all */
+    struct filter *filter;       /* its own reference, taken by match_add() */
     uint64_t seen; /* the last event that found it: at most once, however many match */
     struct match_entry one;
 };

@@ -37,8 +37,9 @@ enum stream_pending {
 /* Of the caches. */
 #define STREAM_LINE_BYTES 64
 
-/* Events drive streams out of the caches, one after the other: the three lines between `seen` of
- * the listener and the rest of `progress` are all that a delivery touches. */
+/* Events drive streams out of the caches, one after the other.  A delivery to a stream that is in
+ * the wheel of looks already touches no more than three lines, from `filter` of the listener to the
+ * flags of `progress`; one that the library sends, or that enters the wheel, one more. */
 struct stream {
     alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
     struct match_listener listener; /* holds the filter */
@@ -68,6 +69,7 @@ struct stream {
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
+    uint64_t live_from;      /* slots before this one are replay to the stream */
     uint64_t position;       /* last event sent or passed over */
     uint64_t told_position;  /* last id on the wire; UINT64_MAX: none yet */
     struct message *partial; /* a frame that is part sent, or about to be */
@@ -86,10 +88,10 @@ struct stream {
     struct progress progress;      /* of what is in `look_list` */
 
     TAILQ_ENTRY(stream) in_look;
-    TAILQ_ENTRY(stream) in_waiting; /* for a page */
     struct MHD_Connection *connection;
-    uint64_t live_from; /* slots before this one are replay to the stream */
-    char *room;         /* where the library had the last chunk written; nobody's while suspended */
+    const char *reader; /* the response, for as long as the stream: what the library reads it by */
+    char *room;         /* where it had the last chunk written; nobody's while suspended */
+    TAILQ_ENTRY(stream) in_waiting; /* for a page */
     uint32_t rest_offset;
     uint32_t partial_offset;
     uint32_t page_index;
@@ -97,7 +99,6 @@ struct stream {
     uint32_t pool_bytes; /* 0: not known yet */
     char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
     struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
-    const char *reader; /* the same, for as long as the stream: what the library reads it by */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct identity *identity; /* NULL: nobody in particular */
@@ -106,12 +107,15 @@ struct stream {
     struct peer peer;
 };
 
-/* What a delivery touches. */
+/* Those lines. */
 #define STREAM_HOT_BEGIN STREAM_LINE_BYTES
 #define STREAM_HOT_END (4 * STREAM_LINE_BYTES)
-_Static_assert(offsetof(struct stream, listener.seen) >= STREAM_HOT_BEGIN &&
+#define STREAM_WARM_END (5 * STREAM_LINE_BYTES)
+_Static_assert(offsetof(struct stream, listener.filter) >= STREAM_HOT_BEGIN &&
                    offsetof(struct stream, progress.is_patient) < STREAM_HOT_END,
                "a delivery touches more than three lines of a stream");
+_Static_assert(offsetof(struct stream, room) + sizeof(char *) <= STREAM_WARM_END,
+               "the library needs more than one line more");
 
 /* To be offered an event shortly: ask for what that touches. */
 static inline void stream_fetch_for_offer(const struct stream *stream)

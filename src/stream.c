@@ -555,13 +555,15 @@ static void fetch_for_library(const struct stream *stream)
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
  * which took longer than all our own work.  (Of what is the library's only a guess: what is there
  * is read, or not, as if we had never asked.) */
-static void fetch_first(const struct ready_queue *ready, size_t max)
+static void fetch_first(const struct stream_host *host, enum worker_class class, size_t max)
 {
+    const struct ready_queue *ready = &host->ready[class - WORKER_FEW];
+    bool by_library = !host->is_plain || class == WORKER_REPLAY;
+    size_t end = by_library ? STREAM_WARM_END : STREAM_HOT_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
     for (uint32_t i = 0; i < n; i++)
-        fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN,
-              STREAM_HOT_END - STREAM_HOT_BEGIN);
+        fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
     for (uint32_t i = 0; i < n; i++)
         if (!stream_sends_itself(ready_queue_at(ready, i)))
             fetch_for_library(ready_queue_at(ready, i));
@@ -582,7 +584,7 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
 {
     struct ready_queue *ready = &host->ready[class - WORKER_FEW];
 
-    fetch_first(ready, max);
+    fetch_first(host, class, max);
     while (max-- > 0 && ready->n > 0) {
         struct stream *stream = ready_queue_at(ready, 0);
 

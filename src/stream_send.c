@@ -78,8 +78,8 @@ static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
     memcpy(stream->room, bytes, bytes_n);
     stream->rest_offset = 0;
     stream->rest_n = (uint32_t)bytes_n;
-    stream->sends_chunks = false;    /* the library goes on until all is sent */
-    stream_leave_ready(stream); /* one that ends meanwhile, for want of memory */
+    stream->sends_chunks = false; /* the library goes on until all is sent */
+    stream_leave_ready(stream);   /* one that ends meanwhile, for want of memory */
     departures_await_room(&stream->host->streams->departures, stream, true);
 }
 
