@@ -155,6 +155,15 @@ def test_documents_need_every_row(tmp_path, capsys):
     assert (tmp_path / "benchmarks.svg").read_text().startswith("<svg")
 
 
+def test_rows_with_more_rounds_are_named():
+    assert "were more" not in table.document(complete())
+    found = runs(rounds=1)
+    found.update((key, run) for key, run in runs(rounds=3).items() if key[0] == "targeted")
+    text = table.document(table.Results(found, MACHINE))
+    assert "Medians of one round" in text
+    assert "Of some rows there were more: 3 of targeted.\n" in text
+
+
 def test_a_quick_run_leaves_the_documents_alone(tmp_path, capsys):
     load = {"some": 500, "many": 3000, "seconds": 2, "beat": 6}
     run.write_documents(table.Results(runs(), {**MACHINE, "load": load}), tmp_path)

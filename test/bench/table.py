@@ -134,13 +134,20 @@ def describe(machine):
     return "".join(f"  {line}\n" for line in lines)
 
 
+def more_rounds(results, least):
+    """A line on the rows that were measured more often than others; none if there are none."""
+    more = [f"{results.rounds(row)} of {row}" for row in ROWS if results.rounds(row) > least]
+    return f"Of some rows there were more: {', '.join(more)}.\n" if more else ""
+
+
 def document(results):
     """The whole of doc/benchmarks.txt."""
     least = min(results.rounds(row) for row in ROWS)
     rounds = "one round" if least == 1 else f"{least} rounds"
     return ("Bugle beside its peers\n======================\n\n"
             f"Made by `make bench` on {results.machine.get('date', 'an unknown day')}:\n\n"
-            f"{describe(results.machine)}\n{table(results)}\n{FOOT.format(rounds=rounds)}")
+            f"{describe(results.machine)}\n{table(results)}\n{FOOT.format(rounds=rounds)}"
+            f"{more_rounds(results, least)}")
 
 
 def held(results, bound):
