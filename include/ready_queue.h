@@ -30,14 +30,19 @@ void ready_queue_free(struct ready_queue *queue);
 /* To the end.  There must be room. */
 void ready_queue_push(struct ready_queue *queue, struct stream *stream);
 
-/* Takes a stream out, which must be there; at once if it is the first, else the others are moved.
- */
+/* Takes a stream out, which must be there: at once if it is the first, else the rest moves up. */
 void ready_queue_remove(struct ready_queue *queue, const struct stream *stream);
+
+/* Where the one at place `i` from the front stands. */
+static inline struct stream **ready_queue_slot(const struct ready_queue *queue, uint32_t i)
+{
+    return &queue->slots[(queue->first + i) & (queue->slots_n - 1)];
+}
 
 /* The one at place `i` from the front, below `n`. */
 static inline struct stream *ready_queue_at(const struct ready_queue *queue, uint32_t i)
 {
-    return queue->slots[(queue->first + i) & (queue->slots_n - 1)];
+    return *ready_queue_slot(queue, i);
 }
 
 #endif

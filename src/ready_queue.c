@@ -9,11 +9,6 @@
 
 #define SLOTS_MIN 8
 
-static struct stream **slot(const struct ready_queue *queue, uint32_t i)
-{
-    return &queue->slots[(queue->first + i) & (queue->slots_n - 1)];
-}
-
 int ready_queue_make_room(struct ready_queue *queue, size_t streams_n)
 {
     size_t slots_n = queue->slots_n > 0 ? queue->slots_n : SLOTS_MIN;
@@ -41,7 +36,7 @@ void ready_queue_free(struct ready_queue *queue)
 void ready_queue_push(struct ready_queue *queue, struct stream *stream)
 {
     assert(queue->n < queue->slots_n);
-    *slot(queue, queue->n++) = stream;
+    *ready_queue_slot(queue, queue->n++) = stream;
 }
 
 void ready_queue_remove(struct ready_queue *queue, const struct stream *stream)
@@ -56,5 +51,5 @@ void ready_queue_remove(struct ready_queue *queue, const struct stream *stream)
         queue->first = (queue->first + 1) & (queue->slots_n - 1);
     else
         for (; i < queue->n; i++)
-            *slot(queue, i) = ready_queue_at(queue, i + 1);
+            *ready_queue_slot(queue, i) = ready_queue_at(queue, i + 1);
 }
