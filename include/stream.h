@@ -101,8 +101,9 @@ struct stream_host {
     bool wants_run;      /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;
-    struct ready_queue ready[WORKER_CLASSES - WORKER_FEW]; /* with room for `streams_n` */
-    size_t behind_n;                                       /* streams that catch up with the past */
+    /* each with room for `streams_n` */
+    struct ready_queue ready[WORKER_CLASSES - WORKER_FEW];
+    size_t behind_n;           /* streams that catch up with the past */
     int64_t beat_due_ms;       /* when its streams are to be looked at for heartbeats */
     int64_t checkpoint_due_ms; /* and for checkpoints, unless the ring's position is still this */
     uint64_t told_position;    /* one that all of its streams know; UINT64_MAX: there is none */

@@ -43,7 +43,8 @@ def test_what_did_not_fit_comes_first_and_whole(gateway, size):
     stream = gateway.stream("a", receive_buffer=4096)
     first = 0
     for _ in range(3):
-        wire.wait_until(lambda: gateway.the_stream(topic="a")["state"] == "idle", what="all is sent")
+        wire.wait_until(lambda: gateway.the_stream(topic="a")["state"] == "idle",
+                        what="all is sent")
         count = fill_socket(gateway, "a", size)
         for i in range(count, count + 20):
             push_one(gateway, "a", i, size)
