@@ -103,12 +103,8 @@ struct stream_host {
     struct stream_list all;
     /* each with room for `streams_n` */
     struct ready_queue ready[WORKER_CLASSES - WORKER_FEW];
-    size_t behind_n;           /* streams that catch up with the past */
-    int64_t beat_due_ms;       /* when its streams are to be looked at for heartbeats */
-    int64_t checkpoint_due_ms; /* and for checkpoints, unless the ring's position is still this */
-    uint64_t told_position;    /* one that all of its streams know; UINT64_MAX: there is none */
-    int64_t until_ms;          /* wall clock: when the first token of its streams ends */
-    LIST_ENTRY(stream_host) link;
+    size_t behind_n; /* streams that catch up with the past */
+    size_t place;    /* among the hosts of `streams` */
 };
 
 /* Where a stream begins. */

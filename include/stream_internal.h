@@ -124,6 +124,16 @@ static inline void stream_fetch_for_offer(const struct stream *stream)
     __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN + STREAM_LINE_BYTES, 1);
 }
 
+/* When the streams of a host are to be looked at.  Those of all hosts lie side by side: they are
+ * gone through several times a second, and by then a host's own memory is in no cache. */
+struct stream_host_due {
+    struct stream_host *host;
+    int64_t beat_ms;        /* for heartbeats */
+    int64_t checkpoint_ms;  /* and for checkpoints, unless the ring's position is still this */
+    uint64_t told_position; /* one that all of its streams know; UINT64_MAX: there is none */
+    int64_t token_ms;       /* wall clock: when the first token of its streams ends */
+};
+
 struct streams {
     struct worker *worker;
     struct hub *hub;
@@ -132,7 +142,9 @@ struct streams {
     struct ring *ring;
     struct match *match;
     struct message *beat; /* one frame for all heartbeats that are no events */
-    LIST_HEAD(, stream_host) hosts;
+    struct stream_host_due *dues; /* of each host, at its place */
+    size_t hosts_n;
+    size_t hosts_room;
     struct stalls stalls;
     struct departures departures;
     struct evictions *evictions;
@@ -153,6 +165,12 @@ struct streams {
     size_t drain_total;
     size_t drain_ended;
 };
+
+/* Good until a host is added or removed. */
+static inline struct stream_host_due *stream_host_due(const struct stream_host *host)
+{
+    return &host->streams->dues[host->place];
+}
 
 /* libmicrohttpd's content reader of a stream (stream_read.c). */
 ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);

@@ -23,8 +23,9 @@ struct streams *streams_new(struct worker *worker, struct pager *pager,
                             struct evictions *evictions);
 void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
 
-/* Make a host ready for streams; take it off again when it has none left. */
-void streams_add_host(struct streams *streams, struct stream_host *host);
+/* Make a host ready for streams; take it off again when it has none left.  Adding returns 0 or
+ * -ENOMEM, and then there is nothing to take off. */
+int streams_add_host(struct streams *streams, struct stream_host *host);
 void streams_remove_host(struct stream_host *host);
 
 /* Take over a batch: into the ring, and on to the idle streams it reaches. */

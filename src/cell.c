@@ -389,7 +389,10 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
     cell->host.is_plain = kind != CELL_TLS;
-    streams_add_host(cells->streams, &cell->host);
+    if (streams_add_host(cells->streams, &cell->host) != 0) {
+        free(cell);
+        return -ENOMEM;
+    }
     int result = start(cell);
     if (result != 0) {
         free_cell(cell);

@@ -335,15 +335,14 @@ static int make_room(struct stream_host *host)
 static void join_host(struct stream_host *host, struct stream *stream)
 {
     struct streams *streams = host->streams;
-    int64_t beat_ms = stream->wrote_ms + stream->heartbeat_ms;
+    struct stream_host_due *due = stream_host_due(host);
 
     TAILQ_INSERT_TAIL(&host->all, stream, in_host);
-    if (stream->identity != NULL && stream->identity->until_ms < host->until_ms)
-        host->until_ms = stream->identity->until_ms;
     host->streams_n++;
-    if (beat_ms < host->beat_due_ms)
-        host->beat_due_ms = beat_ms;
-    host->told_position = UINT64_MAX;
+    if (stream->identity != NULL)
+        due->token_ms = clock_earlier(due->token_ms, stream->identity->until_ms);
+    due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
+    due->told_position = UINT64_MAX;
     stalls_watch(stream, stream->started_ms);
     memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, (int64_t)asked_bytes(stream));
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);

@@ -3,40 +3,38 @@
 #include "config.h"
 #include "stream_token.h"
 
+#include "clock.h"
 #include "stream_internal.h"
 
-static void end_expired(struct stream_host *host, int64_t wall_ms)
+static void end_expired(struct stream_host_due *due, int64_t wall_ms)
 {
     struct stream *stream;
 
-    host->until_ms = IDENTITY_FOREVER;
-    TAILQ_FOREACH (stream, &host->all, in_host) {
+    due->token_ms = IDENTITY_FOREVER;
+    TAILQ_FOREACH (stream, &due->host->all, in_host) {
         if (stream->identity == NULL || stream->end != STREAM_END_NONE)
             continue;
         if (stream->identity->until_ms <= wall_ms)
             stream_end(stream, STREAM_END_TOKEN);
-        else if (stream->identity->until_ms < host->until_ms)
-            host->until_ms = stream->identity->until_ms;
+        else
+            due->token_ms = clock_earlier(due->token_ms, stream->identity->until_ms);
     }
 }
 
 void stream_token_tick(struct streams *streams, int64_t wall_ms)
 {
-    struct stream_host *host;
-
-    LIST_FOREACH (host, &streams->hosts, link)
-        if (host->until_ms <= wall_ms)
-            end_expired(host, wall_ms);
+    for (size_t i = 0; i < streams->hosts_n; i++)
+        if (streams->dues[i].token_ms <= wall_ms)
+            end_expired(&streams->dues[i], wall_ms);
 }
 
 void stream_token_recheck(struct streams *streams,
                           bool (*vouches)(void *arg, const struct identity *identity), void *arg)
 {
-    struct stream_host *host;
     struct stream *stream;
 
-    LIST_FOREACH (host, &streams->hosts, link)
-        TAILQ_FOREACH (stream, &host->all, in_host)
+    for (size_t i = 0; i < streams->hosts_n; i++)
+        TAILQ_FOREACH (stream, &streams->dues[i].host->all, in_host)
             if (stream->identity != NULL && stream->end == STREAM_END_NONE &&
                 !vouches(arg, stream->identity))
                 stream_end(stream, STREAM_END_TOKEN);

@@ -23,6 +23,7 @@
 #define CHECKPOINT_AFTER_MS 24000
 #define PAGE_BYTES 32768
 #define SLOTS_MIN 256
+#define HOSTS_MIN 16
 #define BEAT_TEXT ":\n"
 
 struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
@@ -37,7 +38,6 @@ struct streams *streams_new(struct worker *worker, struct pager *pager, struct e
     streams->pager = pager;
     streams->evictions = evictions;
     streams->stats = worker_stats(worker);
-    LIST_INIT(&streams->hosts);
     stalls_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
     streams->ring =
@@ -62,22 +62,49 @@ void streams_free(struct streams *streams)
     ring_free(streams->ring);
     match_free(streams->match);
     message_unref(streams->beat);
+    free(streams->dues);
     free(streams->slots);
     free(streams->generations);
     free(streams);
 }
 
-void streams_add_host(struct streams *streams, struct stream_host *host)
+static int make_room_for_host(struct streams *streams)
 {
+    if (streams->hosts_n < streams->hosts_room)
+        return 0;
+    size_t room = streams->hosts_room > 0 ? streams->hosts_room * 2 : HOSTS_MIN;
+    struct stream_host_due *dues = reallocarray(streams->dues, room, sizeof(*dues));
+
+    if (dues == NULL)
+        return -ENOMEM;
+    streams->dues = dues;
+    streams->hosts_room = room;
+    return 0;
+}
+
+int streams_add_host(struct streams *streams, struct stream_host *host)
+{
+    if (make_room_for_host(streams) != 0)
+        return -ENOMEM;
     host->streams = streams;
     host->streams_n = 0;
     TAILQ_INIT(&host->all);
     host->behind_n = 0;
     memset(host->ready, 0, sizeof(host->ready));
-    host->beat_due_ms = host->checkpoint_due_ms = 0;
-    host->told_position = UINT64_MAX;
-    host->until_ms = IDENTITY_FOREVER;
-    LIST_INSERT_HEAD(&streams->hosts, host, link);
+    host->place = streams->hosts_n++;
+    *stream_host_due(host) = (struct stream_host_due){
+        .host = host, .told_position = UINT64_MAX, .token_ms = IDENTITY_FOREVER};
+    return 0;
+}
+
+/* The last one takes the place that becomes free. */
+static void leave_place(struct stream_host *host)
+{
+    struct streams *streams = host->streams;
+    struct stream_host_due *last = &streams->dues[--streams->hosts_n];
+
+    last->host->place = host->place;
+    *stream_host_due(host) = *last;
 }
 
 void streams_remove_host(struct stream_host *host)
@@ -85,7 +112,7 @@ void streams_remove_host(struct stream_host *host)
     assert(host->streams_n == 0);
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         ready_queue_free(&host->ready[i]);
-    LIST_REMOVE(host, link);
+    leave_place(host);
 }
 
 /* ---- ids: worker, generation and slot; a slot's next stream has another generation ---- */
@@ -369,55 +396,54 @@ static bool beat_due(int64_t wrote_ms, const struct stream *stream, int64_t now_
 /* Have a stream say what it is to say by now. */
 static void beat_stream(struct stream *stream, int64_t now_ms)
 {
-    struct stream_host *host = stream->host;
+    struct stream_host_due *due = stream_host_due(stream->host);
     int64_t told_ms = stream->told_ms, wrote_ms = stream->wrote_ms;
 
     if (stream->state != STREAM_IDLE) {
-        host->beat_due_ms = clock_earlier(host->beat_due_ms, now_ms + BEAT_LOOK_MS);
+        due->beat_ms = clock_earlier(due->beat_ms, now_ms + BEAT_LOOK_MS);
         return;
     }
     if (checkpoint_due(stream, now_ms)) {
         stream_say(stream, STREAM_CHECKPOINT);
         told_ms = wrote_ms = now_ms;
-    } else if (stream->told_position != host->told_position) {
-        host->told_position = UINT64_MAX;
+    } else if (stream->told_position != due->told_position) {
+        due->told_position = UINT64_MAX;
     }
     if (beat_due(wrote_ms, stream, now_ms)) {
         stream_say(stream, STREAM_BEAT);
         wrote_ms = now_ms;
     }
-    host->beat_due_ms = clock_earlier(host->beat_due_ms, wrote_ms + stream->heartbeat_ms);
-    host->checkpoint_due_ms = clock_earlier(host->checkpoint_due_ms, told_ms + CHECKPOINT_AFTER_MS);
+    due->beat_ms = clock_earlier(due->beat_ms, wrote_ms + stream->heartbeat_ms);
+    due->checkpoint_ms = clock_earlier(due->checkpoint_ms, told_ms + CHECKPOINT_AFTER_MS);
 }
 
-static void beat_host(struct stream_host *host, int64_t now_ms)
+static void beat_host(struct stream_host_due *due, int64_t now_ms)
 {
     struct stream *stream;
 
-    host->beat_due_ms = host->checkpoint_due_ms = INT64_MAX;
-    host->told_position = ring_head_position(host->streams->ring);
-    TAILQ_FOREACH (stream, &host->all, in_host)
+    due->beat_ms = due->checkpoint_ms = INT64_MAX;
+    due->told_position = ring_head_position(due->host->streams->ring);
+    TAILQ_FOREACH (stream, &due->host->all, in_host)
         beat_stream(stream, now_ms);
-    if (host->checkpoint_due_ms < now_ms + BEAT_LOOK_MS)
-        host->checkpoint_due_ms = now_ms + BEAT_LOOK_MS;
+    if (due->checkpoint_ms < now_ms + BEAT_LOOK_MS)
+        due->checkpoint_ms = now_ms + BEAT_LOOK_MS;
 }
 
 /* While nothing is published nobody's place changes, and looking at a stream that rests is what
  * costs: its memory is in no cache any more. */
-static bool is_due(const struct stream_host *host, uint64_t position, int64_t now_ms)
+static bool is_due(const struct stream_host_due *due, uint64_t position, int64_t now_ms)
 {
-    return host->beat_due_ms <= now_ms ||
-           (host->checkpoint_due_ms <= now_ms && host->told_position != position);
+    return due->beat_ms <= now_ms ||
+           (due->checkpoint_ms <= now_ms && due->told_position != position);
 }
 
 static void beat(struct streams *streams, int64_t now_ms)
 {
     uint64_t position = ring_head_position(streams->ring);
-    struct stream_host *host;
 
-    LIST_FOREACH (host, &streams->hosts, link)
-        if (is_due(host, position, now_ms))
-            beat_host(host, now_ms);
+    for (size_t i = 0; i < streams->hosts_n; i++)
+        if (is_due(&streams->dues[i], position, now_ms))
+            beat_host(&streams->dues[i], now_ms);
 }
 
 /* ---- draining ---- */

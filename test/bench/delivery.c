@@ -188,7 +188,8 @@ static struct scene *build(const struct load *load)
     assert(scene->streams != NULL);
     scene->host.wake = wake;
     scene->host.is_plain = !load->by_library;
-    streams_add_host(scene->streams, &scene->host);
+    if (streams_add_host(scene->streams, &scene->host) != 0)
+        abort();
     for (size_t i = 0; i < STREAMS; i++)
         open_one(scene, i);
     return scene;
