@@ -2,6 +2,7 @@
 """The scripts behind `make bench`: medians, ratios, the table, the bounds and the chart, from runs
 made up here.  Nothing is measured."""
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -19,8 +20,8 @@ from rows import BOUNDS, ROWS  # noqa: E402
 from servers import Tools, make_servers  # noqa: E402
 
 # Each server has a factor on all its figures.
-FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "nchan": 4, "go": 5,
-           "floor": 0.5}
+FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "all": 1, "half": 1,
+           "nchan": 4, "go": 5, "floor": 0.5}
 
 
 def report(factor):
@@ -217,8 +218,12 @@ def test_every_row_names_known_servers():
     known = make_servers(Tools("bugle", [], "."), "0", "1")
     for row in ROWS.values():
         assert set(row.servers) <= set(known)
+        options = row.options(run.QUICK)
+        if row.kind == "turns":
+            assert set(options) == set(row.servers)
+            continue
         assert row.kind in measure.KINDS
-        assert all(str(option) for option in row.options(run.QUICK))
+        assert all(str(option) for option in options)
 
 
 @pytest.mark.parametrize("args", [["--rows", "nonsense"], ["--servers", "apache"], ["--table"]])
@@ -251,3 +256,76 @@ def test_the_highest_rate_without_losses_is_found(monkeypatch):
     result = measure.fastest(None, "1", ["--rate", "max"], run.QUICK)
     assert result["good"] and 360 < result["window"]["events_per_s"] <= 400
     assert result["unbridled"]["lost_percent"] == pytest.approx(60)
+
+
+class Standing:
+    """Stands for the load tool against servers that stand at once: an event costs `us` of each."""
+
+    us = {"all": 300, "half": 200}
+    seen = []
+    bad = None
+
+    def __init__(self, server, load_cpu, options):
+        self.server = server
+        self.load_cpu = load_cpu
+        self.options = list(map(str, options))
+
+    @contextlib.contextmanager
+    def standing(self):
+        Standing.seen.append(("holds", self.server.name))
+        yield True
+        Standing.seen.append(("leaves", self.server.name))
+
+    def run(self):
+        Standing.seen.append(("turn", self.server.name))
+        good = len(Standing.seen) != Standing.bad
+        return {"good": good, "window": {"events": 10},
+                "server": {"cpu_us": 10 * self.us[self.server.name]}}
+
+
+class Idle:
+    """A server that is no process."""
+
+    def __init__(self, name, cpus="0"):
+        self.name = name
+        self.cpus = cpus
+
+    def start(self):
+        Standing.seen.append(("start", self.name))
+
+    def stop(self):
+        Standing.seen.append(("stop", self.name))
+
+
+@pytest.fixture
+def standing(monkeypatch):
+    monkeypatch.setattr(measure, "Bench", Standing)
+    monkeypatch.setattr(Standing, "seen", [])
+    return monkeypatch
+
+
+def in_turns():
+    return measure.measure_in_turns(ROWS["doubled"], [Idle("all"), Idle("half")], "1", run.QUICK)
+
+
+@pytest.mark.usefixtures("standing")
+def test_servers_that_stand_at_once_take_turns():
+    results = in_turns()
+    assert {name: result["server"]["cpu_us_per_event"] for name, result in results.items()} == {
+        "all": 300, "half": 200}
+    assert results["all"]["events"] == results["half"]["events"] == 40
+    both, end = ["all", "half"], ("leaves", "stop")
+    assert Standing.seen[:4] == [(what, name) for name in both for what in ("start", "holds")]
+    assert [name for what, name in Standing.seen if what == "turn"] == 2 * [*both, *both[::-1]]
+    assert Standing.seen[-4:] == [(what, name) for name in both[::-1] for what in end]
+
+
+def test_a_turn_that_fails_leaves_no_figures_and_no_server(standing):
+    standing.setattr(Standing, "bad", 7)
+    assert in_turns() == {}
+    assert Standing.seen[-1] == ("stop", "all") and ("stop", "half") in Standing.seen
+
+
+@pytest.mark.parametrize("cpus, load", [("0", "1"), ("0,1", "0,1"), ("10", "1")])
+def test_the_load_has_the_cores_that_it_shares(cpus, load):
+    assert measure.Turns(Idle("all", cpus), "1", None).cpus == load

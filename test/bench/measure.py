@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One row against one server: start it, aim `bugle bench` at it, and bring back the JSON."""
+"""One row against one server, or against several at once: start it, aim `bugle bench` at it, and
+bring back the JSON."""
 
 import collections
+import contextlib
 import json
 import pathlib
 import resource
@@ -15,6 +17,8 @@ from urgent import first_to_run  # noqa: E402
 
 SEARCH_STEPS = 5
 PRIVATE_RATE = 50
+TURN_SECONDS = 1
+HELD_SECONDS = 600
 
 
 def raise_descriptors():
@@ -45,6 +49,17 @@ class Bench:
             print("".join(self.last_words), file=sys.stderr, end="")
             return None
         return json.loads(report)
+
+    @contextlib.contextmanager
+    def standing(self):
+        """Let it hold its streams for as long as the context lasts."""
+        process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with process:
+            try:
+                yield any(" measuring " in line for line in process.stderr)
+            finally:
+                process.kill()
 
     def follow(self, process, measuring):
         for line in process.stderr:
@@ -116,6 +131,51 @@ def spread(server, _load_cpu, options, load):
         result["spread"] = {"streams": dict(counts),
                             "percent": 100 * max(counts.values()) / sum(counts.values())}
     return result
+
+
+class Turns:
+    """A server that stands with all its streams while it and others are published to in turns."""
+
+    def __init__(self, server, load_cpu, part):
+        # where the server has the load's core too, the load is to have both
+        self.server, self.part = server, part
+        self.cpus = server.cpus if load_cpu in server.cpus.split(",") else load_cpu
+        self.cpu_us = self.events = 0
+
+    def stand(self, stack):
+        self.server.start()
+        stack.callback(self.server.stop)
+        held = Bench(self.server, self.cpus,
+                     ["--idle", "--settle", 0, "--seconds", HELD_SECONDS, *self.part.streams])
+        return stack.enter_context(held.standing())
+
+    def take(self):
+        options = ["--publish-only", "--seconds", TURN_SECONDS, "--warmup", 0, *self.part.events]
+        report = Bench(self.server, self.cpus, options).run()
+        if not (report and report["good"]):
+            return False
+        self.cpu_us += report["server"]["cpu_us"]
+        self.events += report["window"]["events"]
+        return True
+
+    def result(self):
+        per_event = self.cpu_us / self.events
+        return {"events": self.events, "server": {
+            "cpu_us": self.cpu_us, "cpu_us_per_event": per_event,
+            "cpu_us_per_delivery": per_event / self.part.reach}}
+
+
+def measure_in_turns(row, servers, load_cpu, load):
+    """The JSON of each server by name, none when one failed.  What slows the machine for a second
+    slows them all."""
+    began = time.monotonic()
+    turns = [Turns(server, load_cpu, row.options(load)[server.name]) for server in servers]
+    with contextlib.ExitStack() as stack:
+        good = all(turn.stand(stack) for turn in turns)
+        for i in range(round(2 * load.seconds / TURN_SECONDS)):
+            good = good and all(turn.take() for turn in turns[::-1 if i % 2 else 1])
+    took_s = round(time.monotonic() - began, 1)
+    return {turn.server.name: {**turn.result(), "took_s": took_s} for turn in turns if good}
 
 
 KINDS = {"plain": plain, "fastest": fastest, "private": private, "spread": spread}

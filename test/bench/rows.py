@@ -6,7 +6,8 @@ import dataclasses
 
 # As the columns are called.
 TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
-          "two-workers": "2 workers", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
+          "two-workers": "2 workers", "all": "all", "half": "half",
+          "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
 
@@ -50,8 +51,17 @@ class Row:
     title: str  # {some}, {many} and {half} are filled in
     servers: tuple
     figures: tuple
-    options: object  # Load -> options of `bugle bench`
-    kind: str = "plain"  # or "fastest", "private", "spread": see measure.py
+    options: object  # Load -> options of `bugle bench`, or for "turns" a Part for each server
+    kind: str = "plain"  # or "fastest", "private", "spread", "turns": see measure.py
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a server has while several stand at once and are published to in turns."""
+
+    streams: tuple  # options for who holds them
+    events: tuple   # and for who publishes
+    reach: int      # how many streams get an event
 
 
 def row(name, title, servers, figures, options, kind="plain"):
@@ -69,8 +79,17 @@ def targeted(streams):
     return crowd(streams, "--random", "--rate", 500, "--warmup", 2)
 
 
+def targeted_part(streams):
+    return Part(crowd(streams), ("--topics", streams, "--random", "--rate", 500), 1)
+
+
+def broadcast_part(streams):
+    return Part(("--streams", streams), ("--rate", 50), streams)
+
+
 def cookie(size):
     return "Cookie: session=" + "x" * size
+
 
 ROWS = {row.name: row for row in (
     row("broadcast", "{some} streams, one topic, 50 events/s", PEERS,
@@ -87,6 +106,10 @@ ROWS = {row.name: row for row in (
         (EVENT, *LATENCY, LOST), lambda load: targeted(load.many)),
     row("half", "{half} streams, a topic each, 500 events/s", STORES,
         (EVENT, *LATENCY, LOST), lambda load: targeted(load.many // 2)),
+    row("doubled", "{many} streams and {half}, a topic each, both at once, 500 events/s in turns",
+        ("all", "half"), (EVENT,),
+        lambda load: {"all": targeted_part(load.many), "half": targeted_part(load.many // 2)},
+        "turns"),
     row("idle", "{many} idle streams with a heartbeat every 15 s", PEERS, (MEMORY, BUSY),
         lambda load: crowd(load.many, "--idle", "--settle", 3, "--seconds", load.beat)),
     row("cookies", "{many} idle streams that asked with 1.5 KB of cookies", PEERS[:3], (MEMORY,),
@@ -101,6 +124,10 @@ ROWS = {row.name: row for row in (
         (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
                                       compared=False)),
         lambda load: ("--streams", load.some, "--rate", 50, "--warmup", 2), "spread"),
+    row("shared", "{some} streams on one worker and on two, both at once, 50 events/s in turns",
+        ("one-worker", "two-workers"), (DELIVERY,),
+        lambda load: dict.fromkeys(("one-worker", "two-workers"), broadcast_part(load.some)),
+        "turns"),
     row("private", "a private event while {many} others get a broadcast", PEERS,
         (*LATENCY, Figure("latency max, ms", ("latency", "max_us"), 3, 1e-3), LOST),
         lambda load: ("--streams", load.many, "--rate", 5, "--warmup", 1), "private"),
@@ -138,13 +165,13 @@ BOUNDS = (
     Bound("targeted", EVENT, 1.2, to="nchan"),
     Bound("targeted", LATENCY[0], 0.25),
     Bound("targeted", LATENCY[0], 1.2, server="sqlite"),
-    Bound("targeted", EVENT, 1.1, to_row="half"),
+    Bound("doubled", EVENT, 1.1, server="all", to="half"),
     Bound("targeted", LATENCY[0], 1.1, to_row="half"),
     Bound("idle", MEMORY, 6),
     Bound("idle", BUSY, 1.5),
     Bound("cookies", MEMORY, 7),
     Bound("publish", PUBLISHED, 0.7, to="nchan"),
     Bound("publish", PUBLISHED, 20000, server="sqlite"),
-    Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
+    Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("private", LATENCY[1], 10),
 )

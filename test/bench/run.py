@@ -3,7 +3,7 @@
 """Measure the gateway beside nginx with nchan, a hub in Go and a bare send(), in turns, the server
 on one core and the load on another.
 
-`make bench` runs all of it, which takes about three quarters of an hour, and then writes
+`make bench` runs all of it, which takes about fifty minutes, and then writes
 doc/benchmarks.txt and doc/benchmarks.svg.  BENCH_ARGS holds options for a part of it:
 
     make bench BENCH_ARGS='--quick'                     under two minutes, to see a change
@@ -32,7 +32,7 @@ import tempfile
 
 import chart
 import table
-from measure import measure, raise_descriptors
+from measure import measure, measure_in_turns, raise_descriptors
 from rows import ROWS, Load
 from servers import Failed, Tools, make_servers
 
@@ -120,12 +120,21 @@ def tell(text, end="\n"):
     print(text, file=sys.stderr, end=end, flush=True)
 
 
+def measured(row, servers, args, load):
+    """Each server of a row with its JSON, or None."""
+    if row.kind == "turns":
+        results = measure_in_turns(row, servers, args.load_cpu, load)
+        yield from ((server, results.get(server.name)) for server in servers)
+        return
+    for server in servers:
+        yield server, measure(row, server, args.load_cpu, load)
+
+
 def run_row(row, number, servers, args, load):
     """Every server of a row once.  Returns how many runs brought nothing."""
     failed = 0
-    for server in servers:
+    for server, result in measured(row, servers, args, load):
         began = f"round {number}, {row.name}, {server.name}"
-        result = measure(row, server, args.load_cpu, load)
         if result is None:
             tell(f"{began}: FAILED\n{server.said()}")
             failed += 1

@@ -150,10 +150,12 @@ class Bugle(Server):
 
     bench_args = ("--publish-body", '{"topic":"{topic}","data":"{data}"}')
 
-    def __init__(self, name, tools, cpus, store="memory", workers=1):
+    def __init__(self, name, tools, cpus, store="memory", workers=1, heartbeat=None):
         super().__init__(name, tools, cpus)
         self.store = store
         self.workers = workers
+        if heartbeat is not None:
+            self.stream_path += f"&heartbeat={heartbeat}"
 
     def command(self):
         store = "memory:"
@@ -258,6 +260,8 @@ def make_servers(tools, server_cpu, load_cpu):
         Bugle("sqlite", tools, server_cpu, store="sqlite"),
         Bugle("one-worker", tools, both),
         Bugle("two-workers", tools, both, workers=2),
+        Bugle("all", tools, server_cpu, heartbeat=60),
+        Bugle("half", tools, server_cpu, heartbeat=60),
         Nchan("nchan", tools, server_cpu),
         Go("go", tools, server_cpu),
         Floor("floor", tools, server_cpu))}
