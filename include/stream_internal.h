@@ -124,8 +124,8 @@ static inline void stream_fetch_for_offer(const struct stream *stream)
     __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN + STREAM_LINE_BYTES, 1);
 }
 
-/* When the streams of a host are to be looked at.  Those of all hosts lie side by side: they are
- * gone through several times a second, and by then a host's own memory is in no cache. */
+/* When the streams of a host are to be looked at.  The entries of all hosts lie side by side, since
+ * they are gone through several times a second, when a host's own memory is in no cache any more. */
 struct stream_host_due {
     struct stream_host *host;
     int64_t beat_ms;        /* for heartbeats */
@@ -141,8 +141,8 @@ struct streams {
     struct stats *stats;
     struct ring *ring;
     struct match *match;
-    struct message *beat; /* one frame for all heartbeats that are no events */
-    struct stream_host_due *dues; /* of each host, at its place */
+    struct message *beat;          /* one frame for all heartbeats that are no events */
+    struct stream_host_due *hosts; /* each at its place */
     size_t hosts_n;
     size_t hosts_room;
     struct stalls stalls;
@@ -169,7 +169,7 @@ struct streams {
 /* Good until a host is added or removed. */
 static inline struct stream_host_due *stream_host_due(const struct stream_host *host)
 {
-    return &host->streams->dues[host->place];
+    return &host->streams->hosts[host->place];
 }
 
 /* libmicrohttpd's content reader of a stream (stream_read.c). */

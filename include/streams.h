@@ -24,7 +24,7 @@ struct streams *streams_new(struct worker *worker, struct pager *pager,
 void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
 
 /* Make a host ready for streams; take it off again when it has none left.  Adding returns 0 or
- * -ENOMEM, and then there is nothing to take off. */
+ * -ENOMEM, in which case there is nothing to take off. */
 int streams_add_host(struct streams *streams, struct stream_host *host);
 void streams_remove_host(struct stream_host *host);
 

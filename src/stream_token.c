@@ -24,8 +24,8 @@ static void end_expired(struct stream_host_due *due, int64_t wall_ms)
 void stream_token_tick(struct streams *streams, int64_t wall_ms)
 {
     for (size_t i = 0; i < streams->hosts_n; i++)
-        if (streams->dues[i].token_ms <= wall_ms)
-            end_expired(&streams->dues[i], wall_ms);
+        if (streams->hosts[i].token_ms <= wall_ms)
+            end_expired(&streams->hosts[i], wall_ms);
 }
 
 void stream_token_recheck(struct streams *streams,
@@ -34,7 +34,7 @@ void stream_token_recheck(struct streams *streams,
     struct stream *stream;
 
     for (size_t i = 0; i < streams->hosts_n; i++)
-        TAILQ_FOREACH (stream, &streams->dues[i].host->all, in_host)
+        TAILQ_FOREACH (stream, &streams->hosts[i].host->all, in_host)
             if (stream->identity != NULL && stream->end == STREAM_END_NONE &&
                 !vouches(arg, stream->identity))
                 stream_end(stream, STREAM_END_TOKEN);

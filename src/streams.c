@@ -62,7 +62,7 @@ void streams_free(struct streams *streams)
     ring_free(streams->ring);
     match_free(streams->match);
     message_unref(streams->beat);
-    free(streams->dues);
+    free(streams->hosts);
     free(streams->slots);
     free(streams->generations);
     free(streams);
@@ -73,11 +73,11 @@ static int make_room_for_host(struct streams *streams)
     if (streams->hosts_n < streams->hosts_room)
         return 0;
     size_t room = streams->hosts_room > 0 ? streams->hosts_room * 2 : HOSTS_MIN;
-    struct stream_host_due *dues = reallocarray(streams->dues, room, sizeof(*dues));
+    struct stream_host_due *hosts = reallocarray(streams->hosts, room, sizeof(*hosts));
 
-    if (dues == NULL)
+    if (hosts == NULL)
         return -ENOMEM;
-    streams->dues = dues;
+    streams->hosts = hosts;
     streams->hosts_room = room;
     return 0;
 }
@@ -93,7 +93,12 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
     memset(host->ready, 0, sizeof(host->ready));
     host->place = streams->hosts_n++;
     *stream_host_due(host) = (struct stream_host_due){
-        .host = host, .told_position = UINT64_MAX, .token_ms = IDENTITY_FOREVER};
+        .host = host,
+        .beat_ms = 0, /* with the next tick, which tells when the first stream is due */
+        .checkpoint_ms = 0,
+        .told_position = UINT64_MAX,
+        .token_ms = IDENTITY_FOREVER,
+    };
     return 0;
 }
 
@@ -101,7 +106,7 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
 static void leave_place(struct stream_host *host)
 {
     struct streams *streams = host->streams;
-    struct stream_host_due *last = &streams->dues[--streams->hosts_n];
+    struct stream_host_due *last = &streams->hosts[--streams->hosts_n];
 
     last->host->place = host->place;
     *stream_host_due(host) = *last;
@@ -394,9 +399,8 @@ static bool beat_due(int64_t wrote_ms, const struct stream *stream, int64_t now_
 }
 
 /* Have a stream say what it is to say by now. */
-static void beat_stream(struct stream *stream, int64_t now_ms)
+static void beat_stream(struct stream *stream, struct stream_host_due *due, int64_t now_ms)
 {
-    struct stream_host_due *due = stream_host_due(stream->host);
     int64_t told_ms = stream->told_ms, wrote_ms = stream->wrote_ms;
 
     if (stream->state != STREAM_IDLE) {
@@ -424,7 +428,7 @@ static void beat_host(struct stream_host_due *due, int64_t now_ms)
     due->beat_ms = due->checkpoint_ms = INT64_MAX;
     due->told_position = ring_head_position(due->host->streams->ring);
     TAILQ_FOREACH (stream, &due->host->all, in_host)
-        beat_stream(stream, now_ms);
+        beat_stream(stream, due, now_ms);
     if (due->checkpoint_ms < now_ms + BEAT_LOOK_MS)
         due->checkpoint_ms = now_ms + BEAT_LOOK_MS;
 }
@@ -442,8 +446,8 @@ static void beat(struct streams *streams, int64_t now_ms)
     uint64_t position = ring_head_position(streams->ring);
 
     for (size_t i = 0; i < streams->hosts_n; i++)
-        if (is_due(&streams->dues[i], position, now_ms))
-            beat_host(&streams->dues[i], now_ms);
+        if (is_due(&streams->hosts[i], position, now_ms))
+            beat_host(&streams->hosts[i], now_ms);
 }
 
 /* ---- draining ---- */

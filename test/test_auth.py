@@ -430,6 +430,27 @@ def test_tokens_in_the_url_are_taken_where_allowed(gateway):
 # ends
 
 
+@pytest.mark.gateway(settings=SETTINGS, workers=1)
+def test_streams_end_with_their_tokens_when_daemons_come_and_go(gateway):
+    """When the first is due is noted by daemon, side by side: when one stops, the last takes its
+    place, and the next one that starts the place of that."""
+    def open_many(ttl):
+        texts = [token(f"user{i}", subscribe=["**"], ttl=ttl) for i in range(100)]
+        return [listen(gateway, text) for text in texts]
+
+    crowd = open_many(600)
+    daemons = stats(gateway)["cells"]
+    for stream in crowd[:80]:
+        stream.close()
+    wire.wait_until(lambda: stats(gateway)["cells"] < daemons, what="one of them is stopped")
+    later = open_many(int(wire.seconds(5)))
+    assert stats(gateway)["cells"] >= daemons
+    for stream in later:
+        stream.read_to_end()
+        assert stream.end == "final chunk", stream.end
+    assert stats(gateway)["streams_expired"] == len(later)
+
+
 @guarded
 def test_a_stream_ends_with_its_token(gateway):
     """With the final chunk, and soon; another one stays."""

@@ -2,6 +2,7 @@
 """The scripts behind `make bench`: medians, ratios, the table, the bounds and the chart, from runs
 made up here.  Nothing is measured."""
 
+import collections
 import contextlib
 import json
 import pathlib
@@ -263,7 +264,7 @@ class Standing:
 
     us = {"all": 300, "half": 200}
     seen = []
-    bad = None
+    bad = lost = None
 
     def __init__(self, server, load_cpu, options):
         self.server = server
@@ -271,12 +272,14 @@ class Standing:
         self.options = list(map(str, options))
 
     @contextlib.contextmanager
-    def standing(self):
+    def holding(self):
+        assert "--idle" in self.options and "--streams" in self.options
         Standing.seen.append(("holds", self.server.name))
-        yield True
+        yield lambda: self.server.name != Standing.lost
         Standing.seen.append(("leaves", self.server.name))
 
     def run(self):
+        assert "--publish-only" in self.options and "--streams" not in self.options
         Standing.seen.append(("turn", self.server.name))
         good = len(Standing.seen) != Standing.bad
         return {"good": good, "window": {"events": 10},
@@ -326,6 +329,44 @@ def test_a_turn_that_fails_leaves_no_figures_and_no_server(standing):
     assert Standing.seen[-1] == ("stop", "all") and ("stop", "half") in Standing.seen
 
 
+def test_streams_that_are_lost_leave_no_figures(standing):
+    standing.setattr(Standing, "lost", "all")
+    assert in_turns() == {}
+
+
+class Printing(measure.Bench):
+    """A program of a line or two in place of the load tool."""
+
+    def __init__(self, program):
+        self.command = [sys.executable, "-c", program]
+        self.last_words = collections.deque()
+
+    def start(self):
+        self.process = super().start()
+        return self.process
+
+
+HOLDS = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: (print('{"good": %s}'), sys.exit()))
+print("1 s measuring 5 streams", file=sys.stderr, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("program, good", [
+    (HOLDS % "true", True), (HOLDS % "false", False),
+    ("import sys; print('no server', file=sys.stderr)", False),
+    ("import sys; print(' measuring ', file=sys.stderr); print('{\"good\": true}')", False),
+])
+def test_streams_are_held_until_let_go(program, good):
+    bench = Printing(program)
+    with bench.holding() as let_go:
+        if "pause" not in program:
+            bench.process.wait()
+        assert let_go() == good
+
+
 @pytest.mark.parametrize("cpus, load", [("0", "1"), ("0,1", "0,1"), ("10", "1")])
 def test_the_load_has_the_cores_that_it_shares(cpus, load):
-    assert measure.Turns(Idle("all", cpus), "1", None).cpus == load
+    assert measure.Contender(Idle("all", cpus), "1", None).cpus == load

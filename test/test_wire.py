@@ -293,13 +293,15 @@ def test_heartbeat_can_be_an_event_that_scripts_see(gateway):
 
 @pytest.mark.gateway(workers=1)
 def test_heartbeats_go_on_when_daemons_come_and_go(gateway):
-    """When streams are due is noted by daemon, side by side; the last moves up when one stops."""
+    """When streams are due is noted by daemon, side by side: when one stops, the last takes its
+    place, and the next one that starts the place of that."""
     crowd = gateway.stream_many([{"topic": "quiet", "heartbeat": "3"}] * 100)
     daemons = gateway.stat("cells")
     for stream in crowd[:80]:
         stream.close()
     wire.wait_until(lambda: gateway.stat("cells") < daemons, what="one of them is stopped")
-    later = gateway.stream_many([{"topic": "quiet", "heartbeat": "3"}] * 20)
+    later = gateway.stream_many([{"topic": "quiet", "heartbeat": "3"}] * 100)
+    assert gateway.stat("cells") >= daemons
     for stream in crowd[80:] + later:
         for _ in range(2):
             assert isinstance(stream.next_item(6, besides=["checkpoint"]), wire.Comment)

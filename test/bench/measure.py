@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -37,9 +38,12 @@ class Bench:
             *server.addressed(extra), *map(str, options)]
         self.last_words = collections.deque(maxlen=5)
 
+    def start(self):
+        return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
     def run(self, measuring=None):
-        process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = self.start()
         with process:
             try:
                 report = self.follow(process, measuring)
@@ -51,15 +55,27 @@ class Bench:
         return json.loads(report)
 
     @contextlib.contextmanager
-    def standing(self):
-        """Let it hold its streams for as long as the context lasts."""
-        process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    def holding(self):
+        """Hold the streams within the context.  Gives what lets go of them and tells whether all of
+        them stood until then."""
+        process = self.start()
         with process:
             try:
-                yield any(" measuring " in line for line in process.stderr)
+                for line in process.stderr:
+                    self.last_words.append(line)
+                    if " measuring " in line:
+                        break
+                yield lambda: self.let_go(process)
             finally:
                 process.kill()
+
+    def let_go(self, process):
+        held = process.poll() is None
+        process.send_signal(signal.SIGINT)  # it reports then; nothing, to one that is over
+        report = process.communicate()[0]
+        if not report:
+            print("".join(self.last_words), file=sys.stderr, end="")
+        return held and bool(report) and json.loads(report)["good"]
 
     def follow(self, process, measuring):
         for line in process.stderr:
@@ -133,23 +149,25 @@ def spread(server, _load_cpu, options, load):
     return result
 
 
-class Turns:
+class Contender:
     """A server that stands with all its streams while it and others are published to in turns."""
 
     def __init__(self, server, load_cpu, part):
         # where the server has the load's core too, the load is to have both
         self.server, self.part = server, part
         self.cpus = server.cpus if load_cpu in server.cpus.split(",") else load_cpu
+        self.let_go = None
         self.cpu_us = self.events = 0
 
     def stand(self, stack):
+        options = ["--idle", "--settle", 0, "--seconds", HELD_SECONDS, *self.part.streams]
         self.server.start()
         stack.callback(self.server.stop)
-        held = Bench(self.server, self.cpus,
-                     ["--idle", "--settle", 0, "--seconds", HELD_SECONDS, *self.part.streams])
-        return stack.enter_context(held.standing())
+        self.let_go = stack.enter_context(Bench(self.server, self.cpus, options).holding())
 
-    def take(self):
+    def take_turn(self):
+        """Of the last event of a turn only what was done before its answer counts: with broadcasts
+        one of fifty."""
         options = ["--publish-only", "--seconds", TURN_SECONDS, "--warmup", 0, *self.part.events]
         report = Bench(self.server, self.cpus, options).run()
         if not (report and report["good"]):
@@ -169,13 +187,19 @@ def measure_in_turns(row, servers, load_cpu, load):
     """The JSON of each server by name, none when one failed.  What slows the machine for a second
     slows them all."""
     began = time.monotonic()
-    turns = [Turns(server, load_cpu, row.options(load)[server.name]) for server in servers]
+    all_of_them = [Contender(server, load_cpu, row.options(load)[server.name])
+                   for server in servers]
     with contextlib.ExitStack() as stack:
-        good = all(turn.stand(stack) for turn in turns)
-        for i in range(round(2 * load.seconds / TURN_SECONDS)):
-            good = good and all(turn.take() for turn in turns[::-1 if i % 2 else 1])
+        for contender in all_of_them:
+            contender.stand(stack)
+        good = True
+        for i in range(max(1, round(2 * load.seconds / TURN_SECONDS))):
+            order = all_of_them[::-1 if i % 2 else 1]
+            good = good and all(contender.take_turn() for contender in order)
+        good = all([contender.let_go() for contender in all_of_them]) and good
     took_s = round(time.monotonic() - began, 1)
-    return {turn.server.name: {**turn.result(), "took_s": took_s} for turn in turns if good}
+    return {contender.server.name: {**contender.result(), "took_s": took_s}
+            for contender in all_of_them if good}
 
 
 KINDS = {"plain": plain, "fastest": fastest, "private": private, "spread": spread}

@@ -124,7 +124,7 @@ ROWS = {row.name: row for row in (
         (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
                                       compared=False)),
         lambda load: ("--streams", load.some, "--rate", 50, "--warmup", 2), "spread"),
-    row("shared", "{some} streams on one worker and on two, both at once, 50 events/s in turns",
+    row("shared", "{some} streams on one worker and on two, on both cores, both at once, in turns",
         ("one-worker", "two-workers"), (DELIVERY,),
         lambda load: dict.fromkeys(("one-worker", "two-workers"), broadcast_part(load.some)),
         "turns"),

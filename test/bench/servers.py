@@ -253,7 +253,8 @@ class Tools:
 
 def make_servers(tools, server_cpu, load_cpu):
     """All that can be measured, by name.  `both` are for two workers, which share a core with the
-    load on a machine that has only two."""
+    load on a machine that has only two.  `all` and `half` are compared in turns, and have no
+    heartbeats before 48 s: one would fall into the turn of one of them."""
     both = f"{server_cpu},{load_cpu}"
     return {server.name: server for server in (
         Bugle("bugle", tools, server_cpu),

@@ -14,13 +14,14 @@ from rows import BOUNDS, ROWS, TITLES, Load
 COLUMNS = ("bugle", "sqlite", "nchan", "go", "floor")
 RATIOS = (("nchan", "to nchan"), ("floor", "to floor"))
 FOOT = """\
-Medians of {rounds}, the servers in turn, server and load pinned to a core each.  A ratio
-is the median of the ratios of each round, Bugle's figure over the other's.  Latency counts from
-the moment an event was due.  CPU is what the kernel charges the server's processes, and on
-loopback a sender pays for the receiver's TCP too.  `on disk` is Bugle with its history in SQLite,
-synced before the publisher gets its answer; the other columns keep nothing beyond memory, and the
-Go hub and the floor, a bare send() for each delivery, keep nothing at all.  Two servers that stand
-at once have all their streams throughout and are published to for a second each, in turns.
+Medians of {rounds}, the servers in turn, server and load pinned to a core each, where nothing
+else is said.  A ratio is the median of the ratios of each round, Bugle's figure over the other's.
+Latency counts from the moment an event was due.  CPU is what the kernel charges the server's
+processes, and on loopback a sender pays for the receiver's TCP too.  `on disk` is Bugle with its
+history in SQLite, synced before the publisher gets its answer; the other columns keep nothing
+beyond memory, and the Go hub and the floor, a bare send() for each delivery, keep nothing at all.
+Two servers that stand at once have all their streams throughout, and share the caches; they are
+published to for a second each, in turns.
 """
 
 
