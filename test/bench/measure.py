@@ -49,10 +49,7 @@ class Bench:
                 report = self.follow(process, measuring)
             finally:
                 process.kill()
-        if not report:
-            print("".join(self.last_words), file=sys.stderr, end="")
-            return None
-        return json.loads(report)
+        return self.parsed(report)
 
     @contextlib.contextmanager
     def holding(self):
@@ -61,10 +58,7 @@ class Bench:
         process = self.start()
         with process:
             try:
-                for line in process.stderr:
-                    self.last_words.append(line)
-                    if " measuring " in line:
-                        break
+                self.begins(process)
                 yield lambda: self.let_go(process)
             finally:
                 process.kill()
@@ -72,18 +66,28 @@ class Bench:
     def let_go(self, process):
         held = process.poll() is None
         process.send_signal(signal.SIGINT)  # it reports then; nothing, to one that is over
-        report = process.communicate()[0]
-        if not report:
-            print("".join(self.last_words), file=sys.stderr, end="")
-        return held and bool(report) and json.loads(report)["good"]
+        report = self.parsed(process.communicate()[0])
+        return held and report is not None and report["good"]
 
-    def follow(self, process, measuring):
+    def begins(self, process):
+        """Read up to the beginning of the measured window, or to the end if there is none."""
         for line in process.stderr:
             self.last_words.append(line)
-            if measuring and " measuring " in line:
-                measuring()
-                measuring = None
+            if " measuring " in line:
+                return True
+        return False
+
+    def follow(self, process, measuring):
+        if self.begins(process) and measuring:
+            measuring()
+        self.last_words.extend(process.stderr)
         return process.stdout.read()
+
+    def parsed(self, report):
+        if report:
+            return json.loads(report)
+        print("".join(self.last_words), file=sys.stderr, end="")
+        return None
 
 
 def plain(server, load_cpu, options, _load):
@@ -196,6 +200,7 @@ def measure_in_turns(row, servers, load_cpu, load):
         for i in range(max(1, round(2 * load.seconds / TURN_SECONDS))):
             order = all_of_them[::-1 if i % 2 else 1]
             good = good and all(contender.take_turn() for contender in order)
+        # a list, since all are to let go
         good = all([contender.let_go() for contender in all_of_them]) and good
     took_s = round(time.monotonic() - began, 1)
     return {contender.server.name: {**contender.result(), "took_s": took_s}
