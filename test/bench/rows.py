@@ -75,12 +75,15 @@ def crowd(streams, *more):
 UNTOUCHED = ("--idle", "--settle", 3, "--seconds", 1)
 
 
+TO_ANY = ("--random", "--rate", 500)
+
+
 def targeted(streams):
-    return crowd(streams, "--random", "--rate", 500, "--warmup", 2)
+    return crowd(streams, *TO_ANY, "--warmup", 2)
 
 
 def targeted_part(streams):
-    return Part(crowd(streams), ("--topics", streams, "--random", "--rate", 500), 1)
+    return Part(crowd(streams), ("--topics", streams, *TO_ANY), 1)
 
 
 def broadcast_part(streams):
@@ -165,6 +168,7 @@ BOUNDS = (
     Bound("targeted", EVENT, 1.2, to="nchan"),
     Bound("targeted", LATENCY[0], 0.25),
     Bound("targeted", LATENCY[0], 1.2, server="sqlite"),
+    Bound("targeted", EVENT, 1.1, to_row="half"),
     Bound("doubled", EVENT, 1.1, server="all", to="half"),
     Bound("targeted", LATENCY[0], 1.1, to_row="half"),
     Bound("idle", MEMORY, 6),
@@ -172,6 +176,7 @@ BOUNDS = (
     Bound("cookies", MEMORY, 7),
     Bound("publish", PUBLISHED, 0.7, to="nchan"),
     Bound("publish", PUBLISHED, 20000, server="sqlite"),
+    Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("private", LATENCY[1], 10),
 )
