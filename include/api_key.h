@@ -3,7 +3,9 @@
  * Keys for backends: an item of auth.api_key is NAME:RIGHTS:HASH, and the gateway knows only the
  * hash.
  *
- *   NAME    1 to 64 letters, digits, '-', '_' or '.'; what the log calls the key
+ *   NAME    1 to 64 letters, digits, '-', '_' or '.'; what the log calls the key.  While a key is
+ *           replaced the old one and the new one have the same: each with its own rights, but they
+ *           are one caller, with one set of idempotency keys
  *   RIGHTS  words with blanks between: publish=PATTERN, subscribe=PATTERN, each as often as needed;
  *           `publish` and `subscribe` alone for all; `admin`
  *   HASH    sha256.SALT.DIGEST, as `bugle token hash` writes it: SHA-256 over 16 bytes of salt and

@@ -178,16 +178,6 @@ static bool read_item(const struct reading *reading, const char *item, struct ap
     return make_identity(reading, item, &grants, key);
 }
 
-static bool name_is_new(const struct reading *reading, const struct api_keys *keys)
-{
-    const char *name = keys->list[keys->n].name;
-
-    for (size_t i = 0; i < keys->n; i++)
-        if (strcmp(keys->list[i].name, name) == 0)
-            return refuse(reading, "has the name of another key, %s", name);
-    return true;
-}
-
 struct api_keys *api_keys_new(char *const *items, size_t items_n, char why[API_KEY_WHY_BYTES])
 {
     struct api_keys *keys = calloc(1, sizeof(*keys) + items_n * sizeof(struct api_key));
@@ -196,8 +186,7 @@ struct api_keys *api_keys_new(char *const *items, size_t items_n, char why[API_K
     snprintf(why, API_KEY_WHY_BYTES, "out of memory");
     for (size_t i = 0; keys != NULL && i < items_n; i++) {
         reading.place = i + 1;
-        bool good = i < API_KEYS_MAX ? read_item(&reading, items[i], &keys->list[i]) &&
-                                           name_is_new(&reading, keys)
+        bool good = i < API_KEYS_MAX ? read_item(&reading, items[i], &keys->list[i])
                                      : refuse(&reading, "is one more than %d", API_KEYS_MAX);
         if (i < API_KEYS_MAX)
             keys->n++;
