@@ -21,6 +21,10 @@ struct conf_list {
     bool inherited; /* from an earlier source: the next value replaces all items */
 };
 
+/* Whether an item is in a list, and whether all items of another are. */
+bool conf_list_has(const struct conf_list *list, const char *wanted);
+bool conf_list_has_all(const struct conf_list *list, const struct conf_list *wanted);
+
 struct conf {
     struct {
         struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
@@ -85,6 +89,7 @@ struct conf {
         int mode;                   /* enum conf_auth_mode */
         bool mode_written;          /* by an operator, not the default */
         struct conf_list origins;   /* scheme://host[:port], or "loopback": those of any port */
+        struct conf_list allow_headers; /* of requests of their pages */
         struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
         struct conf_list api_key;   /* NAME:RIGHTS:HASH */
         struct conf_list anonymous; /* patterns */

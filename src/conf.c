@@ -397,5 +397,6 @@ int conf_keep_restart(struct conf *after, const struct conf *before)
     for (size_t i = 0; error == 0 && (row = conf_row_at(i)) != NULL; i++)
         if (row->reload == CONF_RESTART)
             error = copy_row(after, before, row);
+    after->auth.mode_written = before->auth.mode_written;
     return error;
 }

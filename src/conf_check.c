@@ -24,12 +24,20 @@
 #define REST_LEAST (UINT64_C(32) << 20)
 #define REST_SHARE 4
 
-static bool has_item(const struct conf_list *list, const char *wanted)
+bool conf_list_has(const struct conf_list *list, const char *wanted)
 {
     for (size_t i = 0; i < list->items_n; i++)
         if (strcmp(list->items[i], wanted) == 0)
             return true;
     return false;
+}
+
+bool conf_list_has_all(const struct conf_list *list, const struct conf_list *wanted)
+{
+    for (size_t i = 0; i < wanted->items_n; i++)
+        if (!conf_list_has(list, wanted->items[i]))
+            return false;
+    return true;
 }
 
 static const char *first_open(const struct conf_list *items)
@@ -71,7 +79,45 @@ static int check_open_listeners(const struct conf *conf, struct conf_error *ret_
                        "%s: others can reach %s, and without authentication all of them "
                        "may publish and read: listen on 127.0.0.1, [::1] or unix:/PATH, set "
                        "auth.mode = token, or accept it by writing auth.mode = none",
-                       has_item(&conf->server.listen, open) ? "server.listen" : "tls.listen", open);
+                       conf_list_has(&conf->server.listen, open) ? "server.listen" : "tls.listen",
+                       open);
+}
+
+/* What counts with auth.mode=token alone.  An operator who writes one of these and no mode would
+ * take the gateway for guarded. */
+static const char *first_of_tokens(const struct conf *conf)
+{
+    const struct {
+        const char *name;
+        bool is_set;
+    } rows[] = {
+        {"auth.jwt_key", conf->auth.jwt_key.items_n > 0},
+        {"auth.jwks", conf->auth.jwks[0] != '\0'},
+        {"auth.api_key", conf->auth.api_key.items_n > 0},
+        {"auth.cookie", conf->auth.cookie[0] != '\0'},
+        {"auth.anonymous", conf->auth.anonymous.items_n > 0},
+        {"auth.private", conf->auth.private.items_n > 0},
+        {"auth.audience", conf->auth.audience[0] != '\0'},
+        {"auth.issuer", conf->auth.issuer[0] != '\0'},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].is_set)
+            return rows[i].name;
+    return NULL;
+}
+
+static int check_mode(const struct conf *conf, struct conf_error *ret_error)
+{
+    const char *name = conf->auth.mode_written ? NULL : first_of_tokens(conf);
+
+    if (name == NULL)
+        return 0;
+    return conf_refuse(ret_error, -EINVAL,
+                       "%s is set, but auth.mode is not, and without it everybody may publish and "
+                       "read: write auth.mode = token to have %s count, or auth.mode = none if "
+                       "that is meant",
+                       name, name);
 }
 
 static bool is_in_memory(const struct conf *conf)
@@ -201,8 +247,8 @@ static int check_proxy_protocol(const struct conf *conf, struct conf_error *ret_
     const struct conf_list *items = &conf->server.proxy_protocol;
 
     for (size_t i = 0; i < items->items_n; i++)
-        if (!has_item(&conf->server.listen, items->items[i]) &&
-            !has_item(&conf->tls.listen, items->items[i]))
+        if (!conf_list_has(&conf->server.listen, items->items[i]) &&
+            !conf_list_has(&conf->tls.listen, items->items[i]))
             return conf_refuse(ret_error, -EINVAL,
                                "server.proxy_protocol has %s, expected an item of server.listen or "
                                "tls.listen",
@@ -219,7 +265,7 @@ static int check_tls(const struct conf *conf, struct conf_error *ret_error)
     size_t certificates_n = conf->tls.certificate.items_n, keys_n = conf->tls.key.items_n;
 
     for (size_t i = 0; i < conf->tls.listen.items_n; i++)
-        if (has_item(&conf->server.listen, conf->tls.listen.items[i]))
+        if (conf_list_has(&conf->server.listen, conf->tls.listen.items[i]))
             return conf_refuse(ret_error, -EINVAL,
                                "tls.listen has %s, which server.listen has too: each needs an "
                                "address of its own",
@@ -244,7 +290,9 @@ int conf_check(const struct conf *conf, struct conf_error *ret_error)
         return conf_refuse(ret_error, -EINVAL,
                            "server.handover is set, but history.store is memory:, which ends with "
                            "its process: a hand-over needs sqlite:");
-    int error = check_open_listeners(conf, ret_error);
+    int error = check_mode(conf, ret_error);
+    if (!error)
+        error = check_open_listeners(conf, ret_error);
     if (!error)
         error = check_leasts(conf, ret_error);
     if (!error)

@@ -60,6 +60,15 @@ static bool is_cookie_name(const char *value)
                                "!#$%&'*+-.^_`|~")] == '\0';
 }
 
+#define HEADER_NAME_BYTES_MAX 64
+
+/* A token too, but not the one that stands for all headers. */
+static bool is_header_name(const char *value)
+{
+    return value[0] != '\0' && strlen(value) <= HEADER_NAME_BYTES_MAX && strcmp(value, "*") != 0 &&
+           is_cookie_name(value);
+}
+
 static const char *const auth_modes[] = {
     [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
 static const char *const switches[] = {"off", "on", NULL};
@@ -230,6 +239,8 @@ static const struct conf_row rows[] = {
     LIST("auth.origins", auth.origins, "loopback", conf_value_is_origin,
          "SCHEME://HOST, SCHEME://HOST:PORT (lower case, no path) or loopback", CONF_RELOAD,
          "Origins of web pages that may read, publish and manage."),
+    LIST("auth.allow_headers", auth.allow_headers, "", is_header_name, "names of headers",
+         CONF_RELOAD, "Request headers that their pages may send besides the usual ones."),
     SECRETS("auth.jwt_key", auth.jwt_key, is_key, "ALG:SECRET or ALG:@FILE", CONF_RELOAD,
             "Keys that may vouch for signed tokens, each for one algorithm."),
     TEXT("auth.jwks", auth.jwks, "", conf_value_is_key_set,

@@ -229,6 +229,24 @@ int respond_memory_short(struct request *request)
     return respond_problem(request, &problem);
 }
 
+/* Fetch, 4.8: what a page of a listed origin may send.  Without memory a header less. */
+static void add_allowed_headers(const struct request *request, struct MHD_Response *response)
+{
+    const struct conf_list *more = &worker_conf(request->service->worker)->auth.allow_headers;
+    char *text = NULL;
+    size_t text_n;
+    FILE *to = open_memstream(&text, &text_n);
+
+    if (to == NULL)
+        return;
+    fputs("authorization, cache-control, content-type, idempotency-key, last-event-id", to);
+    for (size_t i = 0; i < more->items_n; i++)
+        fprintf(to, ", %s", more->items[i]);
+    if (fclose(to) == 0)
+        add(response, "Access-Control-Allow-Headers", text);
+    free(text);
+}
+
 int respond_options(struct request *request, const char *allow)
 {
     struct MHD_Response *response =
@@ -239,8 +257,7 @@ int respond_options(struct request *request, const char *allow)
     add(response, "Allow", allow);
     if (request->origin_verdict == ORIGIN_LISTED) {
         add(response, "Access-Control-Allow-Methods", allow);
-        add(response, "Access-Control-Allow-Headers",
-            "authorization, cache-control, content-type, idempotency-key, last-event-id");
+        add_allowed_headers(request, response);
         add(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
     }
     return respond_with(request, MHD_HTTP_NO_CONTENT, response);

@@ -4,7 +4,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "auth.h"
 #include "history.h"
 #include "keys.h"
 #include "listener.h"
@@ -38,6 +40,28 @@ static void hand_over_conf(struct server *server)
     }
 }
 
+/* What needs a restart stays as it runs, auth.mode above all, and what is new must fit that.
+ * Returns 0 or -errno with `error`. */
+static int fit_to_running(struct conf *conf, const struct conf *running, struct conf_error *error)
+{
+    bool mode_stays = conf->auth.mode != running->auth.mode;
+    size_t n;
+
+    snprintf(error->text, sizeof(error->text), "out of memory");
+    int result = conf_keep_restart(conf, running);
+    if (result == 0)
+        result = conf_check(conf, error);
+    if (result == 0)
+        result = auth_check_conf(conf, error);
+    if (result != 0 && mode_stays) {
+        n = strlen(error->text);
+        snprintf(error->text + n, sizeof(error->text) - n,
+                 "; auth.mode stays %s until a restart: keep what it needs, or restart",
+                 running->auth.mode == CONF_AUTH_TOKEN ? "token" : "none");
+    }
+    return result;
+}
+
 static void tell_restarts(const struct conf *before, const struct conf *after)
 {
     size_t index = 0;
@@ -62,8 +86,7 @@ void server_reload(struct server *server)
         return;
     }
     tell_restarts(server->conf, conf);
-    snprintf(error.text, sizeof(error.text), "out of memory");
-    if (conf_keep_restart(conf, server->conf) != 0 ||
+    if (fit_to_running(conf, server->conf, &error) != 0 ||
         server_read_tls(server, conf, &tls, &error) != 0) {
         log_error("reload refused, the old settings stay: %s", error.text);
         conf_free(conf);
