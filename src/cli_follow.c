@@ -94,6 +94,36 @@ static void take_reset(struct follow *s, const struct sse_read_event *event)
         cli_show_event(&s->show, event);
 }
 
+/* Why the gateway ends the stream, in a person's words; NULL for what is no such event, but one of
+ * a publisher from before the name was the gateway's. */
+static const char *expired_words(const char *reason)
+{
+    if (reason == NULL)
+        return NULL;
+    if (strcmp(reason, "token") == 0)
+        return "the token has come to its end";
+    if (strcmp(reason, "key") == 0)
+        return "the gateway does not let this token or key read that any more";
+    return strcmp(reason, "deleted") == 0 ? "the gateway was told to end this stream" : NULL;
+}
+
+/* With the same token it would be refused; one that was deleted may come again.  Returns whether it
+ * is the gateway's. */
+static bool take_expired(struct follow *s, const struct sse_read_event *event)
+{
+    json_t *data = json_loadb(event->data, event->data_n, 0, NULL);
+    const char *reason = json_string_value(json_object_get(data, "reason"));
+    const char *words = expired_words(reason);
+    if (words && s->options->json)
+        cli_show_event(&s->show, event);
+    if (words && strcmp(reason, "deleted") == 0)
+        cli_show_note(&s->show, "%s", words);
+    else if (words)
+        end_with(s, END_FAILED, strdup(words));
+    json_decref(data);
+    return words;
+}
+
 static int on_event(void *arg, const struct sse_read_event *event)
 {
     struct follow *s = arg;
@@ -105,6 +135,8 @@ static int on_event(void *arg, const struct sse_read_event *event)
         take_reset(s, event);
         return 0;
     }
+    if (strcmp(event->name, "expired") == 0 && take_expired(s, event))
+        return s->end == END_NOT_YET ? 0 : -ECONNABORTED;
     if (!is_wanted(s->options, event))
         return 0;
     cli_show_event(&s->show, event);
@@ -125,6 +157,8 @@ static void stop_for(struct follow *s, int error)
 {
     if (error == -ENOMEM)
         cli_need(NULL);
+    if (error == -ECONNABORTED)
+        return; /* said already */
     if (error == -ECANCELED || error == -EPIPE || error == -EINTR)
         s->end = END_FINE;
     else if (error == -EMSGSIZE)

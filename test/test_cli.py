@@ -379,6 +379,25 @@ def test_reset_is_told_and_checkpoints_are_silent(subscribe, server):
     assert tool.finish() == ("x\n", "")
 
 
+@pytest.mark.parametrize("reason, part", [("token", "come to its end"), ("key", "any more")])
+def test_the_end_of_a_login_is_the_end(subscribe, server, reason, part):
+    """With the same token it would only be refused, or be nobody."""
+    tool = subscribe("--event", "message")
+    server.stream(b"data: x\n\nevent: expired\ndata: {\"reason\":\"%s\"}\n\ndata: y\n\n"
+                  % reason.encode())
+    out, err = tool.finish(status=1)
+    assert out == "x\n" and part in err, err
+
+
+def test_a_deleted_stream_comes_again(subscribe, server):
+    """And an event that only looks like the gateway's is one of a publisher."""
+    tool = subscribe("--count", "2")
+    server.stream(b'retry: 100\nevent: expired\ndata: {"reason":"deleted"}\n\n').close()
+    server.stream(b'event: expired\ndata: milk\n\ndata: x\n\n')
+    out, err = tool.finish()
+    assert out == "milk\nx\n" and "told to end this stream" in err, err
+
+
 def test_reset_as_json(subscribe, server):
     tool = subscribe("--json", "--quiet", "--event", "message", "--count", "1")
     server.stream(b'event: reset\ndata: {"reason":"epoch"}\nid: e-4\n\ndata: x\n\n')
