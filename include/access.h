@@ -11,7 +11,8 @@
  * A credential is the header `Authorization: Bearer`, else for /events the query parameter
  * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
  * names.  The first of these that is there counts, and when it is no good the request is refused:
- * nobody becomes anonymous by a bad token.
+ * nobody becomes anonymous by a bad token.  `Authorization: Basic` and its like are for a proxy in
+ * front: they count, as no good, only where there is nothing else.
  *
  * Worker's thread.
  */
@@ -46,9 +47,10 @@ bool access_may_publish(const struct request *request, const struct publish_body
 
 /* Whether the caller may have a ticket made for this user and these topics: anything with the admin
  * right, otherwise only what the caller may read itself.  Without a user in `*user` it becomes the
- * caller's then.  Returns false with a problem. */
+ * caller's then; `ret_public` has a bit for each topic that the caller may read only because
+ * everybody may.  Returns false with a problem. */
 bool access_may_give(const struct request *request, struct rights_pattern *user,
-                     const struct rights_pattern *topics, size_t topics_n,
+                     const struct rights_pattern *topics, size_t topics_n, uint16_t *ret_public,
                      struct problem *ret_problem);
 
 /* Use the ticket that a stream comes with, if it does: before it is opened, once it is, and when it

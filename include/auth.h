@@ -45,7 +45,8 @@ struct auth;
 struct auth *auth_new(struct stats *stats);
 void auth_free(struct auth *auth); /* accepts NULL */
 
-/* Take a set in the place of the old one, and forget what was verified with that. */
+/* Take a set in the place of the old one, unless it is NULL, and forget what was verified before:
+ * with other keys, or by other settings. */
 void auth_take(struct auth *auth, struct auth_set *set);
 
 /*
@@ -59,7 +60,9 @@ void auth_take(struct auth *auth, struct auth_set *set);
 enum jwt_error auth_identify(struct auth *auth, const struct conf *conf, const char *text,
                              size_t text_n, int64_t now_ms, struct identity **ret_identity);
 
-/* Whether what vouched for an identity still does. */
-bool auth_vouches(const struct auth *auth, const struct identity *identity);
+/* Whether what vouched for an identity still does: its key is there, and a token with its claims is
+ * one for auth.audience and auth.issuer.  Two hashes. */
+bool auth_vouches(const struct auth *auth, const struct conf *conf,
+                  const struct identity *identity);
 
 #endif

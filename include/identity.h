@@ -20,6 +20,23 @@
 
 enum identity_kind { IDENTITY_TOKEN, IDENTITY_API_KEY, IDENTITY_TICKET };
 
+/* How a credential came: settings decide which ways count. */
+enum identity_way {
+    IDENTITY_BY_HEADER,
+    IDENTITY_BY_TICKET,
+    IDENTITY_BY_QUERY,
+    IDENTITY_BY_COOKIE,
+    IDENTITY_BY_COOKIE_OF_PAGE, /* a page that says its origin */
+};
+
+/* What a token claimed where settings ask for something, as marks, to find out whether other
+ * settings would have taken it.  An API key claims nothing. */
+struct identity_claims {
+    bool are_there;
+    unsigned char audience[IDENTITY_MARK_BYTES]; /* auth.audience when it was verified */
+    unsigned char issuer[IDENTITY_MARK_BYTES];   /* its `iss` */
+};
+
 /* What one is made of; everything is borrowed for the call. */
 struct identity_draft {
     enum identity_kind kind;
@@ -29,6 +46,8 @@ struct identity_draft {
     struct rights_pattern issuer; /* for `scope`; `bytes` NULL: none */
     struct rights_list publish;
     struct rights_list subscribe;
+    struct rights_list wishes;
+    struct identity_claims claims;
     unsigned char voucher[IDENTITY_MARK_BYTES];
 };
 
@@ -40,6 +59,8 @@ struct identity {
     struct rights_pattern user;
     struct rights_list publish;
     struct rights_list subscribe;
+    struct rights_list wishes; /* of a ticket: what it asks for and may read as everybody may */
+    struct identity_claims claims;
     unsigned char voucher[IDENTITY_MARK_BYTES]; /* of the key that vouches, to find out whether it
                                                    still does */
     unsigned char scope[IDENTITY_MARK_BYTES];   /* of the caller: idempotency keys of one are none
@@ -60,5 +81,14 @@ struct identity_piece {
 };
 void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
                    size_t pieces_n);
+
+/* Note what a token was verified by: auth.audience, and its `iss` (`bytes` NULL: none). */
+void identity_claim(struct identity_claims *to, const char *audience,
+                    const struct rights_pattern *issuer);
+
+/* Whether a token with these claims is one for this auth.audience and auth.issuer.  One with
+ * several audiences counts for the one that it was verified by. */
+bool identity_claims_fit(const struct identity_claims *claims, const char *audience,
+                         const char *issuer);
 
 #endif

@@ -20,9 +20,14 @@
 #include "identity.h"
 #include "jwt.h"
 
-/* Returns JWT_OK with one reference given, JWT_CLAIMS or JWT_NO_MEMORY. */
+/*
+ * voucher   of the key
+ * audience  auth.audience, which its `aud` fits
+ *
+ * Returns JWT_OK with one reference given, JWT_CLAIMS or JWT_NO_MEMORY.
+ */
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
                                    const unsigned char voucher[IDENTITY_MARK_BYTES],
-                                   struct identity **ret_identity);
+                                   const char *audience, struct identity **ret_identity);
 
 #endif

@@ -40,6 +40,11 @@ struct filter *query_make_filter(const struct query_names *names);
 bool query_read_start(const struct request *request, struct stream_start *ret_start,
                       struct problem *ret_problem);
 
+/* Read `anonymous`: whether a stream may be nobody's; yes when it is not there.  As
+ * query_read_names(). */
+bool query_read_anonymous(const struct request *request, bool *ret_anonymous,
+                          struct problem *ret_problem);
+
 /* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_read_names(). */
 bool query_read_limit(const struct request *request, size_t fallback, size_t max, size_t *ret_limit,
                       struct problem *ret_problem);

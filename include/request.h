@@ -57,6 +57,7 @@ struct request {
     enum origin_verdict origin_verdict;
     const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
     struct identity *identity; /* who asks; NULL: nobody in particular */
+    enum identity_way way;     /* how that was shown */
     struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */
     bool has_secret_url;       /* its URL has a credential in it */
 

@@ -55,9 +55,11 @@ enum stream_end {
     STREAM_END_LEFT,     /* the client went */
     STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
     STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
-    STREAM_END_DELETED,  /* by DELETE: with the final chunk */
     STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
-    STREAM_END_TOKEN,    /* its token has ended: with the final chunk */
+    /* These too, and whoever began with a credential is told by `event: expired` before. */
+    STREAM_END_DELETED, /* by DELETE */
+    STREAM_END_TOKEN,   /* its token has ended */
+    STREAM_END_KEY,     /* what vouches for it is gone, or the settings do not let it in any more */
     STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
     STREAM_END_FAILED,   /* no memory, or the store failed its replay */
     STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached: cut */
@@ -115,10 +117,17 @@ struct stream_start {
     int64_t since_ms; /* FROM_TIME: wall clock */
 };
 
+/* By what a stream was let in, to find out whether it would be let in again (access_read.h). */
+struct stream_grant {
+    struct identity *identity; /* NULL: nobody in particular */
+    const struct conf *conf;   /* the settings that did; they stay as long as the worker */
+    enum identity_way way;     /* with an identity */
+};
+
 /* What a client asked for, checked. */
 struct stream_ask {
     struct filter *filter;     /* borrowed; the stream takes its own reference */
-    struct identity *identity; /* the same; NULL: nobody in particular */
+    struct stream_grant grant; /* the same */
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;

@@ -16,6 +16,7 @@
 #include "ring.h"
 #include "stalls.h"
 #include "stream.h"
+#include "stream_token.h"
 #include "streams.h"
 
 /* Not in the ring: behind it, or nowhere yet. */
@@ -31,7 +32,7 @@ enum stream_pending {
     STREAM_RESET = 1 << 1,      /* `reset` with `reset_reason` */
     STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
     STREAM_BEAT = 1 << 3,       /* heartbeat */
-    STREAM_FAREWELL = 1 << 4,   /* `retry` before the end */
+    STREAM_FAREWELL = 1 << 4,   /* `retry` or `expired` before the end */
 };
 
 /* Of the caches. */
@@ -101,7 +102,7 @@ struct stream {
     struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
-    struct identity *identity; /* NULL: nobody in particular */
+    struct stream_grant grant; /* holds the identity */
     uint64_t id;
     int64_t started_ms;
     struct peer peer;
@@ -149,6 +150,9 @@ struct streams {
     struct departures departures;
     struct evictions *evictions;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
+    struct worker_job recheck;  /* stream_token.h */
+    size_t rechecked_n;         /* slots that it has looked at */
+    struct stream_token_judge judge;
     size_t pages_n;             /* asked for or held */
     int64_t relieved_ms;        /* pressure.h: the last look */
     struct log_valve relief_valve;

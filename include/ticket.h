@@ -29,6 +29,8 @@ struct ticket {
     int64_t until_ms;                           /* its streams end here */
     uint64_t position;                          /* the last that was committed when it was made */
     unsigned char voucher[IDENTITY_MARK_BYTES]; /* of the credential that asked for it */
+    struct identity_claims claims;              /* the same */
+    uint16_t public_topics; /* a bit for each that it may read only because everybody may */
     struct rights_pattern user;                 /* `bytes` NULL: nobody */
     struct rights_list topics;
 };

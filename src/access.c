@@ -9,17 +9,16 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access_read.h"
 #include "auth.h"
 #include "clock.h"
+#include "cookie.h"
 #include "log.h"
 #include "respond.h"
 #include "service.h"
 #include "ticket.h"
 #include "topic.h"
 
-/* Matches no topic, since nobody can publish to one below it: for whoever may read nothing but what
- * is addressed to its user. */
-#define NO_TOPIC "$bugle/none"
 #define SHOWN_BYTES 200
 
 static const struct conf *conf_of(const struct request *request)
@@ -79,19 +78,40 @@ struct credential {
     const char *text; /* NULL: none */
     size_t text_n;
     const char *wrong; /* why what is there cannot be one; NULL: it can */
-    bool is_cookie;
-    bool is_ticket;
+    enum identity_way way;
+    bool is_for_a_proxy; /* `wrong`, but any other counts before it */
 };
+
+static bool is_there(const struct credential *credential)
+{
+    return credential->text != NULL || credential->wrong != NULL;
+}
+
+/* Schemes that a proxy in front asks browsers for, which then send it with everything. */
+static bool is_for_a_proxy(const char *header)
+{
+    static const char *const schemes[] = {"Basic ", "Digest ", "Negotiate ", "NTLM "};
+
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+        if (strncasecmp(header, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return false;
+}
 
 static struct credential from_header(const struct request *request)
 {
     const char *header = request->fields[REQUEST_AUTHORIZATION];
-    struct credential credential = {.text = NULL};
+    struct credential credential = {.way = IDENTITY_BY_HEADER};
 
     if (header == NULL)
         return credential;
     if (strncasecmp(header, "Bearer ", 7) != 0) {
-        credential.wrong = "Authorization must be Bearer and a token or key.";
+        credential.is_for_a_proxy = is_for_a_proxy(header);
+        credential.wrong =
+            credential.is_for_a_proxy
+                ? "Authorization must be Bearer and a token or key; a proxy in front "
+                  "has to keep what is for itself."
+                : "Authorization must be Bearer and a token or key.";
         return credential;
     }
     credential.text = header + 7 + strspn(header + 7, " ");
@@ -101,40 +121,28 @@ static struct credential from_header(const struct request *request)
 
 static struct credential from_query(struct request *request)
 {
-    struct credential credential = {.text = NULL};
+    struct credential credential = {.way = IDENTITY_BY_TICKET};
 
     if (strcmp(request->path, "/events") != 0)
         return credential;
     credential.text = request_query(request, "ticket", &credential.text_n);
-    if (credential.text != NULL) {
-        request->has_secret_url = credential.is_ticket = true;
-        return credential;
+    if (credential.text == NULL) {
+        credential.way = IDENTITY_BY_QUERY;
+        credential.text = request_query(request, "access_token", &credential.text_n);
+        if (credential.text != NULL && !conf_of(request)->auth.query_token)
+            credential.wrong = "Tokens in the URL are not taken: auth.query_token is off.";
     }
-    credential.text = request_query(request, "access_token", &credential.text_n);
-    if (credential.text == NULL)
-        return credential;
-    request->has_secret_url = true;
-    if (!conf_of(request)->auth.query_token)
-        credential.wrong = "Tokens in the URL are not taken: auth.query_token is off.";
+    request->has_secret_url = credential.text != NULL;
     return credential;
 }
 
-struct cookie {
-    const char *name;
-    const char *value;
-    size_t n;
-};
-
-static enum MHD_Result see_cookie(void *cls, enum MHD_ValueKind kind, const char *key,
-                                  const char *value)
+static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                  size_t name_n, const char *value, size_t value_n)
 {
-    struct cookie *cookie = cls;
-
     (void)kind;
-    if (strcmp(key, cookie->name) != 0)
-        return MHD_YES;
-    cookie->value = value != NULL ? value : "";
-    cookie->n++;
+    (void)name_n;
+    if (strcasecmp(name, MHD_HTTP_HEADER_COOKIE) == 0 && value != NULL)
+        cookie_look(cls, value, value_n);
     return MHD_YES;
 }
 
@@ -142,32 +150,36 @@ static enum MHD_Result see_cookie(void *cls, enum MHD_ValueKind kind, const char
 static struct credential from_cookie(const struct request *request)
 {
     struct cookie cookie = {.name = conf_of(request)->auth.cookie};
-    struct credential credential = {.is_cookie = true};
+    struct credential credential = {.way = request->origin != NULL ? IDENTITY_BY_COOKIE_OF_PAGE
+                                                                   : IDENTITY_BY_COOKIE};
 
     if (cookie.name[0] == '\0')
         return credential;
-    MHD_get_connection_values(request->connection, MHD_COOKIE_KIND, see_cookie, &cookie);
-    /* of several lines the library reads one */
-    if (request_header_count(request, MHD_HTTP_HEADER_COOKIE) > 1)
-        credential.wrong = "There is more than one Cookie header.";
-    if (cookie.n == 0)
-        return credential;
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, see_header, &cookie);
     credential.text = cookie.value;
-    credential.text_n = strlen(cookie.value);
+    credential.text_n = cookie.value_n;
     if (cookie.n > 1)
         credential.wrong = "The cookie with the token is there more than once.";
+    else if (cookie.n == 1 && cookie.value_n == 0)
+        credential.wrong = "The cookie with the token is empty: have it deleted instead.";
     return credential;
 }
 
 static struct credential find_credential(struct request *request)
 {
-    struct credential credential = from_header(request);
+    struct credential first = from_header(request);
 
-    if (credential.text == NULL && credential.wrong == NULL)
-        credential = from_query(request);
-    if (credential.text == NULL && credential.wrong == NULL)
-        credential = from_cookie(request);
-    return credential;
+    if (is_there(&first) && !first.is_for_a_proxy)
+        return first;
+    struct credential other = from_query(request);
+    if (!is_there(&other))
+        other = from_cookie(request);
+    return is_there(&other) ? other : first;
+}
+
+static bool is_cookie(const struct credential *credential)
+{
+    return credential->way == IDENTITY_BY_COOKIE || credential->way == IDENTITY_BY_COOKIE_OF_PAGE;
 }
 
 /* A browser adds cookies to whatever a page of another site asks for, so they count only for pages
@@ -183,19 +195,37 @@ static bool cookie_counts(const struct request *request, const char *method)
 
 static bool take_ticket(struct request *request, const struct ticket *ticket)
 {
+    struct rights_pattern own[TICKET_TOPICS_MAX], wishes[TICKET_TOPICS_MAX];
     struct identity_draft draft = {
         .kind = IDENTITY_TICKET,
         .until_ms = ticket->until_ms,
         .user = ticket->user,
-        .subscribe = ticket->topics,
+        .subscribe = {own, 0},
+        .wishes = {wishes, 0},
+        .claims = ticket->claims,
     };
 
+    for (size_t i = 0; i < ticket->topics.patterns_n; i++)
+        if (ticket->public_topics & 1U << i)
+            wishes[draft.wishes.patterns_n++] = ticket->topics.patterns[i];
+        else
+            own[draft.subscribe.patterns_n++] = ticket->topics.patterns[i];
     memcpy(draft.voucher, ticket->voucher, IDENTITY_MARK_BYTES);
     request->identity = identity_new(&draft);
     request->ticket = malloc(sizeof(*ticket));
     if (request->ticket != NULL)
         *request->ticket = *ticket;
     return request->identity != NULL && request->ticket != NULL;
+}
+
+/* Whether everybody may still read what the ticket's owner could read no other way. */
+static bool wishes_are_public(const struct conf *conf, const struct identity *identity)
+{
+    for (size_t i = 0; i < identity->wishes.patterns_n; i++)
+        if (!access_read_public(conf, identity->wishes.patterns[i].bytes,
+                                identity->wishes.patterns[i].bytes_n))
+            return false;
+    return true;
 }
 
 /* Whether it may be used just now is asked later: access_use_ticket(). */
@@ -210,15 +240,18 @@ static bool identify_ticket(struct request *request, const struct credential *cr
         return bad_credentials(ret_problem, "The ticket is none of this gateway.");
     if (!take_ticket(request, &ticket))
         return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!auth_vouches(request->service->auth, request->identity))
+    if (!auth_vouches(request->service->auth, conf_of(request), request->identity))
         return bad_credentials(ret_problem, "The key that vouched for the ticket is gone.");
+    if (!wishes_are_public(conf_of(request), request->identity))
+        return bad_credentials(ret_problem, "The ticket is for topics that are public no more.");
     return true;
 }
 
 static bool identify(struct request *request, const struct credential *credential,
                      struct problem *ret_problem)
 {
-    if (credential->is_ticket)
+    request->way = credential->way;
+    if (credential->way == IDENTITY_BY_TICKET)
         return identify_ticket(request, credential, ret_problem);
     char sentence[120];
     enum jwt_error error = auth_identify(request->service->auth, conf_of(request), credential->text,
@@ -262,12 +295,24 @@ static bool stream_may_open(const struct request *request, struct problem *ret_p
     return true;
 }
 
+/* Whether a stream may be nobody's: what the settings allow, unless its client wants to know that
+ * its login is over. */
+static bool may_be_nobodys(const struct request *request, struct problem *ret_problem)
+{
+    bool anonymous;
+
+    if (!query_read_anonymous(request, &anonymous, ret_problem))
+        return false;
+    return (anonymous && conf_of(request)->auth.anonymous.items_n > 0) ||
+           no_credentials(ret_problem);
+}
+
 static bool has_need(const struct request *request, enum need need, struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
 
     if (need == NEED_READ && identity == NULL)
-        return conf_of(request)->auth.anonymous.items_n > 0 || no_credentials(ret_problem);
+        return may_be_nobodys(request, ret_problem);
     if (identity == NULL)
         return no_credentials(ret_problem);
     if (need == NEED_ANYBODY)
@@ -286,7 +331,7 @@ static bool judge(struct request *request, const char *method, enum need need,
 
     if (credential.wrong != NULL)
         return bad_credentials(ret_problem, credential.wrong);
-    if (credential.text != NULL && credential.is_cookie && !cookie_counts(request, method))
+    if (credential.text != NULL && is_cookie(&credential) && !cookie_counts(request, method))
         return problem_set(ret_problem, 403, "foreign_origin",
                            "A cookie counts only for pages of a listed origin; auth.origins lists "
                            "them.");
@@ -318,34 +363,9 @@ int access_check(struct request *request, const char *method)
 
 /* ---- streams ---- */
 
-/* Whether some topic that the wish could match is in auth.private. */
-static bool is_private(const struct request *request, const char *wanted, size_t wanted_n)
-{
-    const struct conf_list *list = &conf_of(request)->auth.private;
-
-    for (size_t i = 0; i < list->items_n; i++)
-        if (rights_patterns_meet(list->items[i], strlen(list->items[i]), wanted, wanted_n))
-            return true;
-    return false;
-}
-
-static bool anonymous_may_read(const struct request *request, const char *wanted, size_t wanted_n)
-{
-    const struct conf_list *list = &conf_of(request)->auth.anonymous;
-
-    if (is_private(request, wanted, wanted_n))
-        return false;
-    for (size_t i = 0; i < list->items_n; i++)
-        if (rights_pattern_covers(list->items[i], strlen(list->items[i]), wanted, wanted_n))
-            return true;
-    return false;
-}
-
 static bool may_read(const struct request *request, const char *wanted, size_t wanted_n)
 {
-    return anonymous_may_read(request, wanted, wanted_n) ||
-           (request->identity != NULL &&
-            rights_cover(&request->identity->subscribe, wanted, wanted_n));
+    return access_read_may(conf_of(request), request->identity, wanted, wanted_n);
 }
 
 static bool same_user(const struct request *request, const struct message_name *user)
@@ -364,6 +384,12 @@ static void add_topic(struct query_names *names, const char *bytes, size_t bytes
             (struct message_name){.bytes = bytes, .bytes_n = bytes_n};
 }
 
+static void add_topics(struct query_names *names, const struct rights_list *list)
+{
+    for (size_t i = 0; i < list->patterns_n; i++)
+        add_topic(names, list->patterns[i].bytes, list->patterns[i].bytes_n);
+}
+
 /* All that the caller may read.  Without patterns a filter would accept everything, so who may read
  * no topic gets a pattern that no topic matches. */
 static void ask_for_all(const struct request *request, struct query_names *names)
@@ -374,13 +400,14 @@ static void ask_for_all(const struct request *request, struct query_names *names
     if (may_read(request, "**", 2))
         return;
     for (size_t i = 0; i < list->items_n; i++)
-        if (!is_private(request, list->items[i], strlen(list->items[i])))
+        if (access_read_public(conf_of(request), list->items[i], strlen(list->items[i])))
             add_topic(names, list->items[i], strlen(list->items[i]));
-    for (size_t i = 0; identity != NULL && i < identity->subscribe.patterns_n; i++)
-        add_topic(names, identity->subscribe.patterns[i].bytes,
-                  identity->subscribe.patterns[i].bytes_n);
+    if (identity != NULL) {
+        add_topics(names, &identity->subscribe);
+        add_topics(names, &identity->wishes);
+    }
     if (names->topics_n == 0)
-        add_topic(names, NO_TOPIC, strlen(NO_TOPIC));
+        add_topic(names, ACCESS_READ_NO_TOPIC, strlen(ACCESS_READ_NO_TOPIC));
 }
 
 static bool check_topics(const struct request *request, const struct query_names *names,
@@ -474,10 +501,12 @@ bool access_may_publish(const struct request *request, const struct publish_body
 /* ---- tickets ---- */
 
 bool access_may_give(const struct request *request, struct rights_pattern *user,
-                     const struct rights_pattern *topics, size_t topics_n,
+                     const struct rights_pattern *topics, size_t topics_n, uint16_t *ret_public,
                      struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
+
+    *ret_public = 0;
     const struct message_name wanted = {.bytes = user->bytes, .bytes_n = user->bytes_n};
 
     if (identity->admin)
@@ -486,9 +515,13 @@ bool access_may_give(const struct request *request, struct rights_pattern *user,
         *user = identity->user;
     else if (!same_user(request, &wanted))
         return no_right(ret_problem, "admin");
-    for (size_t i = 0; i < topics_n; i++)
-        if (!may_read(request, topics[i].bytes, topics[i].bytes_n))
+    for (size_t i = 0; i < topics_n; i++) {
+        if (rights_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))
+            continue;
+        if (!access_read_public(conf_of(request), topics[i].bytes, topics[i].bytes_n))
             return no_right_to(ret_problem, "subscribe", topics[i].bytes, topics[i].bytes_n);
+        *ret_public |= (uint16_t)(1U << i);
+    }
     return true;
 }
 

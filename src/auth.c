@@ -129,8 +129,10 @@ static void count_cached(const struct auth *auth)
 
 void auth_take(struct auth *auth, struct auth_set *set)
 {
-    auth_set_free(auth->set);
-    auth->set = set;
+    if (set != NULL) {
+        auth_set_free(auth->set);
+        auth->set = set;
+    }
     token_cache_clear(auth->cache);
     count_cached(auth);
 }
@@ -185,9 +187,10 @@ enum jwt_error auth_identify(struct auth *auth, const struct conf *conf, const c
     return JWT_OK;
 }
 
-bool auth_vouches(const struct auth *auth, const struct identity *identity)
+bool auth_vouches(const struct auth *auth, const struct conf *conf, const struct identity *identity)
 {
-    if (auth->set == NULL)
+    if (auth->set == NULL ||
+        !identity_claims_fit(&identity->claims, conf->auth.audience, conf->auth.issuer))
         return false;
     if (identity->kind == IDENTITY_API_KEY)
         return api_keys_have(auth->set->api_keys, identity->voucher);

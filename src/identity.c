@@ -28,6 +28,38 @@ void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_
     memcpy(to, digest, IDENTITY_MARK_BYTES);
 }
 
+static void mark_text(unsigned char to[IDENTITY_MARK_BYTES], const char *bytes, size_t bytes_n)
+{
+    struct identity_piece piece = {bytes, bytes_n};
+
+    identity_mark(to, &piece, 1);
+}
+
+void identity_claim(struct identity_claims *to, const char *audience,
+                    const struct rights_pattern *issuer)
+{
+    to->are_there = true;
+    mark_text(to->audience, audience, strlen(audience));
+    mark_text(to->issuer, issuer->bytes, issuer->bytes_n);
+}
+
+static bool is_mark_of(const unsigned char mark[IDENTITY_MARK_BYTES], const char *text)
+{
+    unsigned char other[IDENTITY_MARK_BYTES];
+
+    mark_text(other, text, strlen(text));
+    return memcmp(mark, other, IDENTITY_MARK_BYTES) == 0;
+}
+
+bool identity_claims_fit(const struct identity_claims *claims, const char *audience,
+                         const char *issuer)
+{
+    if (!claims->are_there)
+        return true;
+    return is_mark_of(claims->audience, audience) &&
+           (issuer[0] == '\0' || is_mark_of(claims->issuer, issuer));
+}
+
 /* A user's tokens have one scope per issuer, whoever signed them; a credential that is nobody's is
  * known by what vouches for it. */
 static void set_scope(struct identity *identity, const struct identity_draft *draft)
@@ -73,11 +105,12 @@ static char *copy_list(struct rights_list *to, const struct rights_list *from,
 
 struct identity *identity_new(const struct identity_draft *draft)
 {
-    size_t slots_n = draft->publish.patterns_n + draft->subscribe.patterns_n;
+    size_t slots_n =
+        draft->publish.patterns_n + draft->subscribe.patterns_n + draft->wishes.patterns_n;
     size_t slots_bytes = slots_n * sizeof(struct rights_pattern);
-    struct identity *identity =
-        calloc(1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
-                      list_bytes(&draft->subscribe) + draft->user.bytes_n);
+    struct identity *identity = calloc(
+        1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
+               list_bytes(&draft->subscribe) + list_bytes(&draft->wishes) + draft->user.bytes_n);
 
     if (identity == NULL)
         return NULL;
@@ -88,10 +121,14 @@ struct identity *identity_new(const struct identity_draft *draft)
     identity->kind = draft->kind;
     identity->admin = draft->admin;
     identity->until_ms = draft->until_ms;
+    identity->claims = draft->claims;
     memcpy(identity->voucher, draft->voucher, IDENTITY_MARK_BYTES);
     room = copy_text(&identity->user, &draft->user, room);
     room = copy_list(&identity->publish, &draft->publish, slots, room);
-    copy_list(&identity->subscribe, &draft->subscribe, slots + draft->publish.patterns_n, room);
+    slots += draft->publish.patterns_n;
+    room = copy_list(&identity->subscribe, &draft->subscribe, slots, room);
+    slots += draft->subscribe.patterns_n;
+    copy_list(&identity->wishes, &draft->wishes, slots, room);
     set_scope(identity, draft);
     return identity;
 }

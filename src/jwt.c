@@ -269,7 +269,7 @@ static enum jwt_error verify_claims(const struct jwt_key *key, const struct part
         return JWT_CLAIMS;
     enum jwt_error error = check_claims(claims, rules, &exp_ms);
     if (error == JWT_OK)
-        error = jwt_claims_identity(claims, exp_ms, key->mark, ret_identity);
+        error = jwt_claims_identity(claims, exp_ms, key->mark, rules->audience, ret_identity);
     json_decref(claims);
     return error;
 }

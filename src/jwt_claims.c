@@ -129,7 +129,7 @@ static bool read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
 
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
                                    const unsigned char voucher[IDENTITY_MARK_BYTES],
-                                   struct identity **ret_identity)
+                                   const char *audience, struct identity **ret_identity)
 {
     struct grants publish, subscribe;
     struct identity_draft draft = {.kind = IDENTITY_TOKEN, .until_ms = until_ms};
@@ -144,6 +144,7 @@ enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
     draft.issuer = (struct rights_pattern){json_string_value(issuer), json_string_length(issuer)};
     draft.publish = (struct rights_list){publish.patterns, publish.patterns_n};
     draft.subscribe = (struct rights_list){subscribe.patterns, subscribe.patterns_n};
+    identity_claim(&draft.claims, audience, &draft.issuer);
     memcpy(draft.voucher, voucher, IDENTITY_MARK_BYTES);
     *ret_identity = identity_new(&draft);
     return *ret_identity != NULL ? JWT_OK : JWT_NO_MEMORY;

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "access_read.h"
 #include "log.h"
 #include "stream_token.h"
 
@@ -31,54 +32,72 @@ struct handover {
     struct auth_set *set;
 };
 
-static bool vouches(void *arg, const struct identity *identity)
+static bool is_good(void *arg, const struct conf *conf, const struct stream_grant *grant,
+                    const struct filter *filter)
 {
-    return auth_vouches(arg, identity);
+    const struct auth *auth = arg;
+
+    return (grant->identity == NULL || auth_vouches(auth, conf, grant->identity)) &&
+           access_read_again(conf, grant, filter);
 }
 
+/* After a reload the worker has the new settings by now: they were posted before. */
 static void take_set(void *arg)
 {
     struct handover *handover = arg;
     struct service *service = handover->service;
+    struct stream_token_judge judge = {.is_good = is_good, .arg = service->auth};
 
     auth_take(service->auth, handover->set);
-    stream_token_recheck(service->streams, vouches, service->auth);
+    stream_token_recheck(service->streams, &judge);
     free(handover);
 }
 
 /* ---- main thread ---- */
 
-static int hand_over(struct service *service, struct auth_set *set)
+static void hand_over(struct service *service, struct auth_set *set)
 {
     struct handover *handover = malloc(sizeof(*handover));
 
-    if (handover == NULL)
-        return -1;
-    *handover = (struct handover){service, set};
-    if (worker_post(service->worker, take_set, handover) == 0)
-        return 0;
-    free(handover);
-    return -1;
+    if (handover != NULL)
+        *handover = (struct handover){service, set};
+    if (handover == NULL || worker_post(service->worker, take_set, handover) != 0)
+        abort(); /* a few bytes, without which a key that was removed would stay good */
 }
 
-/* Settings were checked when they were loaded, but a file may have changed since. */
-static void distribute(struct keys *keys)
+/* A set for each worker, or none at all.  Settings were checked when they were loaded, but a file
+ * may have changed since. */
+static bool make_sets(const struct keys *keys, struct auth_set **sets)
 {
     struct conf_error error;
     size_t text_n = 0;
     char *text = jwks_text(keys->jwks, &text_n);
+    unsigned n = 0;
 
-    for (unsigned i = 0; i < keys->shared->services_n; i++) {
-        struct auth_set *set = auth_set_new(keys->conf, text, text_n, &error);
-
-        if (set == NULL) {
-            log_error("the old keys stay: %s", error.text);
-            break;
-        }
-        if (hand_over(&keys->shared->services[i], set) != 0)
-            abort(); /* a few bytes, without which a key that was removed would stay good */
-    }
+    while (n < keys->shared->services_n &&
+           (sets[n] = auth_set_new(keys->conf, text, text_n, &error)) != NULL)
+        n++;
     free(text);
+    if (n == keys->shared->services_n)
+        return true;
+    log_error("the old keys stay: %s", error.text);
+    while (n > 0)
+        auth_set_free(sets[--n]);
+    return false;
+}
+
+/* Without new keys too the streams are judged anew, since settings may have changed. */
+static void distribute(struct keys *keys)
+{
+    unsigned n = keys->shared->services_n;
+    struct auth_set **sets = calloc(n, sizeof(struct auth_set *));
+
+    if (sets == NULL)
+        abort(); /* see hand_over() */
+    bool are_made = make_sets(keys, sets);
+    for (unsigned i = 0; i < n; i++)
+        hand_over(&keys->shared->services[i], are_made ? sets[i] : NULL);
+    free(sets);
 }
 
 static void count(struct keys *keys)

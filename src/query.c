@@ -79,6 +79,17 @@ struct filter *query_make_filter(const struct query_names *names)
                       names->user.bytes != NULL ? &names->user : NULL);
 }
 
+bool query_read_anonymous(const struct request *request, bool *ret_anonymous,
+                          struct problem *ret_problem)
+{
+    const char *text = request_query(request, "anonymous", NULL);
+
+    *ret_anonymous = text == NULL || strcmp(text, "yes") == 0;
+    if (*ret_anonymous || strcmp(text, "no") == 0)
+        return true;
+    return problem_set(ret_problem, 400, "invalid_anonymous", "anonymous must be yes or no.");
+}
+
 bool query_read_limit(const struct request *request, size_t fallback, size_t max, size_t *ret_limit,
                       struct problem *ret_problem)
 {

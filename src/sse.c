@@ -256,7 +256,8 @@ bool sse_parse_id(const char *text, size_t text_n, const char **ret_epoch, uint6
 /* Names by which the gateway itself, or EventSource, tells a client something. */
 static bool is_own_name(const char *name, size_t name_n)
 {
-    static const char *const own[] = {"reset", "checkpoint", "open", "error", "ping", "close"};
+    static const char *const own[] = {"reset", "checkpoint", "expired", "open",
+                                      "error", "ping",       "close"};
 
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (name_n == strlen(own[i]) && memcmp(name, own[i], name_n) == 0)

@@ -308,7 +308,8 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
         stream->pool_bytes = (uint32_t)ask->pool_bytes;
     }
     stream->peer = ask->peer;
-    stream->identity = identity_ref(ask->identity);
+    stream->grant = ask->grant;
+    identity_ref(stream->grant.identity);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
     return stream;
 }
@@ -339,8 +340,8 @@ static void join_host(struct stream_host *host, struct stream *stream)
 
     TAILQ_INSERT_TAIL(&host->all, stream, in_host);
     host->streams_n++;
-    if (stream->identity != NULL)
-        due->token_ms = clock_earlier(due->token_ms, stream->identity->until_ms);
+    if (stream->grant.identity != NULL)
+        due->token_ms = clock_earlier(due->token_ms, stream->grant.identity->until_ms);
     due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
     due->told_position = UINT64_MAX;
     stalls_watch(stream, stream->started_ms);
@@ -382,7 +383,7 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
 fail:
     if (response != NULL)
         MHD_destroy_response(response);
-    identity_unref(stream->identity);
+    identity_unref(stream->grant.identity);
     free(stream);
     return NULL;
 }
@@ -401,6 +402,7 @@ bool stream_end_is_eviction(enum stream_end end)
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:
     case STREAM_END_TOKEN:
+    case STREAM_END_KEY:
     case STREAM_END_DRAINED:
     case STREAM_END_FAILED:
         return false;
@@ -472,6 +474,7 @@ static enum stats_id end_counter(enum stream_end end)
     case STREAM_END_REPLACED:
         return STATS_STREAMS_REPLACED;
     case STREAM_END_TOKEN:
+    case STREAM_END_KEY:
         return STATS_STREAMS_EXPIRED;
     case STREAM_END_DRAINED:
         return STATS_STREAMS_DRAINED;
@@ -503,7 +506,7 @@ void stream_closed(struct stream *stream)
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
-    identity_unref(stream->identity);
+    identity_unref(stream->grant.identity);
     free(stream);
 }
 
@@ -619,6 +622,7 @@ const char *stream_end_text(enum stream_end end)
         [STREAM_END_MEMORY] = "memory",
         [STREAM_END_REPLACED] = "replaced",
         [STREAM_END_TOKEN] = "token",
+        [STREAM_END_KEY] = "key",
     };
 
     return texts[end];

@@ -25,6 +25,7 @@
 #define SLOTS_CLOCK_EVERY 16
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
+#define EXPIRED_DATA_BYTES 32
 /* When to come back to what cannot be had now. */
 #define AWAY_MIN_MS 30000
 #define AWAY_MAX_MS 60000
@@ -99,6 +100,15 @@ static struct message *make_event(struct stream *stream, const char *name, const
     return message_new_control(text, n);
 }
 
+/* Its reasons are the words of the ends (stream_end_text()). */
+static struct message *make_expired(struct stream *stream)
+{
+    char data[EXPIRED_DATA_BYTES];
+
+    snprintf(data, sizeof(data), "{\"reason\":\"%s\"}", stream_end_text(stream->end));
+    return make_event(stream, "expired", data, false, 0);
+}
+
 static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool there)
 {
     if (!there) {
@@ -132,6 +142,15 @@ static struct message *make_beat(struct stream *stream)
     return message_ref(stream->host->streams->beat);
 }
 
+/* Whether the client is to know that its login is over, and not only its connection.  One that
+ * began without a credential has none that could end. */
+static bool tells_expired(const struct stream *stream)
+{
+    return stream->grant.identity != NULL &&
+           (stream->end == STREAM_END_DELETED || stream->end == STREAM_END_TOKEN ||
+            stream->end == STREAM_END_KEY);
+}
+
 static enum stream_pending first_pending(const struct stream *stream)
 {
     return (enum stream_pending)(stream->pending & -stream->pending);
@@ -154,7 +173,7 @@ static struct message *make_control(struct stream *stream, enum stream_pending w
         stats_add(stats, STATS_HEARTBEATS, 1);
         return make_beat(stream);
     case STREAM_FAREWELL:
-        return make_farewell(stream);
+        return tells_expired(stream) ? make_expired(stream) : make_farewell(stream);
     }
     assert(!"one pending bit");
     return NULL;
@@ -428,10 +447,10 @@ static size_t fill_last(struct stream *stream, char *to, size_t room)
                                    : take_control(stream, to, room);
 }
 
-/* One that cannot be served any more: the rest of a frame, and when to come back. */
-static size_t say_farewell(struct stream *stream, char *to, size_t room)
+/* The rest of a frame, and if there is something to say about the end, that. */
+static size_t say_last(struct stream *stream, char *to, size_t room, bool says_farewell)
 {
-    if (!stream->said_farewell) {
+    if (says_farewell && !stream->said_farewell) {
         stream->said_farewell = true;
         stream->pending |= STREAM_FAREWELL;
     }
@@ -460,7 +479,7 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_VANISHED:
         return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_FAILED:
-        n = say_farewell(stream, buf, max);
+        n = say_last(stream, buf, max, true);
         return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
@@ -472,10 +491,10 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:
     case STREAM_END_TOKEN:
-        if (stream->partial != NULL)
-            n = copy_partial(stream, buf, max);
-        else if (stream->pending != 0)
-            n = take_control(stream, buf, max);
+    case STREAM_END_KEY:
+        n = say_last(stream, buf, max, tells_expired(stream));
+        if (n > 0)
+            stream_host_want_run(stream->host); /* as above */
         return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
     }
     return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);

@@ -58,6 +58,7 @@ void streams_free(struct streams *streams)
         return;
     assert(streams->count == 0);
     stalls_stop(&streams->stalls);
+    stream_token_stop(streams);
     departures_stop(&streams->departures);
     ring_free(streams->ring);
     match_free(streams->match);

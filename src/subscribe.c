@@ -277,6 +277,7 @@ int subscribe_handle(struct request *request)
 {
     struct problem problem;
     struct query_names names;
+    bool anonymous; /* access_check() has asked for it */
     struct stream_ask ask = {
         .ping_event = query_is(request, "ping", "event"),
         .padding = query_is(request, "padding", "true"),
@@ -286,7 +287,8 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    if (!query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
+    if (!query_read_anonymous(request, &anonymous, &problem) ||
+        !query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
         !query_read_start(request, &ask.start, &problem) ||
         !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
@@ -295,7 +297,9 @@ int subscribe_handle(struct request *request)
     client_of(request, &ask.peer);
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_make_filter(&names);
-    ask.identity = request->identity;
+    ask.grant = (struct stream_grant){.identity = request->identity,
+                                      .conf = worker_conf(request->service->worker),
+                                      .way = request->way};
     if (ask.filter == NULL)
         return respond_full(request);
     int result = open_stream(request, &ask);

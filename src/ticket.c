@@ -12,7 +12,7 @@
 
 #define NONCE_BYTES 12
 #define TAG_BYTES 16
-#define FORM 1 /* the first byte, for the day when there is another */
+#define FORM 2 /* the first byte, for the day when there is another */
 #define PLAIN_BYTES_MAX (256 + TICKET_NAMES_BYTES_MAX)
 
 /* ---- bytes ---- */
@@ -75,6 +75,8 @@ static size_t write_plain(unsigned char *to, const struct ticket *ticket)
     end = put(end, &ticket->until_ms, sizeof(int64_t));
     end = put(end, &ticket->position, sizeof(uint64_t));
     end = put(end, ticket->voucher, IDENTITY_MARK_BYTES);
+    end = put(end, &ticket->claims, sizeof(ticket->claims));
+    end = put(end, &ticket->public_topics, sizeof(uint16_t));
     end = put_name(end, &ticket->user);
     end = put(end, &topics_n, 1);
     for (size_t i = 0; i < topics_n; i++)
@@ -95,6 +97,8 @@ static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket
     get(&reader, &ticket->until_ms, sizeof(int64_t));
     get(&reader, &ticket->position, sizeof(uint64_t));
     get(&reader, ticket->voucher, IDENTITY_MARK_BYTES);
+    get(&reader, &ticket->claims, sizeof(ticket->claims));
+    get(&reader, &ticket->public_topics, sizeof(uint16_t));
     get_name(&reader, &ticket->user);
     get(&reader, &topics_n, 1);
     if (form != FORM || topics_n > TICKET_TOPICS_MAX)

@@ -23,6 +23,7 @@ struct ask {
     struct rights_pattern user;
     struct rights_pattern topics[TICKET_TOPICS_MAX];
     size_t topics_n;
+    uint16_t public_topics;
     json_int_t ttl_s;
 };
 
@@ -129,6 +130,8 @@ static int give(struct request *request, const struct ask *ask)
         .position = hub_committed(shared->hub),
         .user = ask->user,
         .topics = {ask->topics, ask->topics_n},
+        .public_topics = ask->public_topics,
+        .claims = identity->claims,
     };
     char text[TICKET_TEXT_ROOM];
 
@@ -153,7 +156,8 @@ int ticket_post_handle(struct request *request)
                              "Without auth.mode=token everybody may read, and there are no "
                              "tickets.");
     if (!read_ask(request, &ask, &problem) ||
-        !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &problem))
+        !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
+                         &problem))
         result = respond_problem(request, &problem);
     else
         result = give(request, &ask);

@@ -132,11 +132,11 @@ static void a_new_set_forgets_the_old(void **state)
     assert_int_equal(auth_identify(auth, conf, token, strlen(token), NOW_MS, &by_token), JWT_OK);
     assert_int_equal(auth_identify(auth, conf, API_KEY, strlen(API_KEY), NOW_MS, &by_key), JWT_OK);
     auth_take(auth, set_of(conf));
-    assert_true(auth_vouches(auth, by_token));
-    assert_true(auth_vouches(auth, by_key));
+    assert_true(auth_vouches(auth, conf, by_token));
+    assert_true(auth_vouches(auth, conf, by_key));
     auth_take(auth, set_of(later));
-    assert_false(auth_vouches(auth, by_token));
-    assert_false(auth_vouches(auth, by_key));
+    assert_false(auth_vouches(auth, conf, by_token));
+    assert_false(auth_vouches(auth, conf, by_key));
     assert_int_equal(identify(auth, later, token, NOW_MS), JWT_SIGNATURE);
     assert_int_equal(identify(auth, later, API_KEY, NOW_MS), JWT_MALFORMED);
     identity_unref(by_token);
@@ -144,6 +144,45 @@ static void a_new_set_forgets_the_old(void **state)
     auth_free(auth);
     conf_free(conf);
     conf_free(later);
+}
+
+/* A token is for the audience that it was verified by, and of the issuer that it names. */
+static void other_settings_may_not_take_a_token(void **state)
+{
+    struct stats stats = {0};
+    struct conf *conf = usual_conf();
+    struct auth *auth = auth_new(&stats);
+    struct identity *by_token, *by_key;
+
+    (void)state;
+    auth_take(auth, set_of(conf));
+    sign("{\"iss\":\"https://id\"}");
+    assert_int_equal(auth_identify(auth, conf, token, strlen(token), NOW_MS, &by_token), JWT_OK);
+    assert_int_equal(auth_identify(auth, conf, API_KEY, strlen(API_KEY), NOW_MS, &by_key), JWT_OK);
+    static const struct {
+        const char *setting;
+        bool takes_token;
+    } cases[] = {
+        {"auth.issuer=https://id", true},
+        {"auth.issuer=https://id2", false},
+        {"auth.audience=bugle", false},
+        {"auth.audience=", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct conf *other = conf_of((const char *const[]){cases[i].setting, NULL});
+
+        assert_int_equal(auth_vouches(auth, other, by_token), cases[i].takes_token);
+        assert_true(auth_vouches(auth, other, by_key));
+        conf_free(other);
+    }
+    /* without a new set what was verified is forgotten all the same, and the keys stay */
+    auth_take(auth, NULL);
+    assert_int_equal(stats_get(&stats, STATS_TOKENS_CACHED), 0);
+    assert_int_equal(identify(auth, conf, token, NOW_MS), JWT_OK);
+    identity_unref(by_token);
+    identity_unref(by_key);
+    auth_free(auth);
+    conf_free(conf);
 }
 
 static void check(const char *const *assignments, const char *part)
@@ -184,6 +223,7 @@ int main(void)
         cmocka_unit_test(knows_keys_and_tokens),
         cmocka_unit_test(verifies_a_token_once),
         cmocka_unit_test(a_new_set_forgets_the_old),
+        cmocka_unit_test(other_settings_may_not_take_a_token),
         cmocka_unit_test(checks_settings),
     };
 

@@ -21,6 +21,7 @@ function listen(url, options) {
     events.onopen = () => { state = 'open'; };
     events.onerror = () => { state = events.readyState === 2 ? 'closed' : 'waiting'; };
     events.onmessage = (event) => { lines.push(event.data); };
+    events.addEventListener('expired', (event) => { lines.push(event.data); });
 }
 </script>"""
 
@@ -123,7 +124,29 @@ def test_a_ticket_brings_a_private_chat_from_another_site(driver, chat, site):  
     wait_for(driver, "lines", ["for anna"])
     assert chat.request("DELETE", "/api/streams?user=anna", bearer(ADMIN)).json() == {"ended": 1}
     say(chat, "while away", "anna")
-    wait_for(driver, "lines", ["for anna", "while away"])
+    wait_for(driver, "lines", ["for anna", '{"reason":"deleted"}', "while away"])
     # the same URL in another page begins nothing
     listen(driver, f"http://127.0.0.1:{site.port}/", url, False)
     wait_for(driver, "state", "closed")
+
+
+def test_the_end_of_a_login_ends_the_stream(driver, gateway_factory, site):  # noqa: F811
+    """The page is told, and is not silently served as nobody when it comes again; nor does the
+    gateway's own page try for ever."""
+    gateway = gateway_factory(settings={
+        **SETTINGS, "auth.cookie": "bugle", "stream.retry": "1s", "auth.anonymous": "public/**",
+        "auth.origins": f"http://localhost:{site.port}"})
+    site.cookie = token("anna", subscribe=["chat/*"], ttl=3)
+    listen(driver, f"http://localhost:{site.port}/",
+           f"http://localhost:{gateway.port}/events?anonymous=no", True)
+    wait_for(driver, "state", "open")
+    driver.switch_to.new_window("tab")
+    driver.get(f"http://localhost:{gateway.port}/#topic=chat/1")
+    word = "document.querySelector('[data-testid=%s]').textContent"
+    wire.wait_until(lambda: "login has ended" in driver.execute_script(
+        "return " + word % "trouble"), 20)
+    wait_for(driver, word % "state-word", "Closed")
+    driver.close()
+    driver.switch_to.window(driver.window_handles[0])
+    wait_for(driver, "state", "closed")
+    assert driver.execute_script("return lines") == ['{"reason":"token"}']

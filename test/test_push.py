@@ -414,7 +414,8 @@ WRONG = [
     {"topics": ["t"] * 17}, {"topics": [f"t{i}" for i in range(17)]},
     {"users": [f"u{i}" for i in range(1001)]},
     # event names
-    {"event": "reset"}, {"event": "checkpoint"}, {"event": "open"}, {"event": "error"},
+    {"event": "reset"}, {"event": "checkpoint"}, {"event": "expired"}, {"event": "open"},
+    {"event": "error"},
     {"event": "ping"}, {"event": "close"}, {"event": "a\nb"}, {"event": "a\rb"},
     {"event": " a"}, {"event": "x" * 129}, {"event": "a\u200bb"},
     {"event": 5}, {"event": ["a"]}, {"event": {}}, {"event": "a\ndata: y\n\ndata: z"},

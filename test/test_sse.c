@@ -191,6 +191,7 @@ static void checks_names(void **state)
         {"Reset", true},
         {"reset", false},
         {"checkpoint", false},
+        {"expired", false},
         {"open", false},
         {"error", false},
         {"ping", false},

@@ -20,6 +20,8 @@ static struct ticket some_ticket(const struct rights_pattern *topics, size_t top
         .until_ms = 3000,
         .position = 42,
         .voucher = {5, 6},
+        .claims = {.are_there = true, .audience = {1}, .issuer = {2}},
+        .public_topics = 2,
         .user = {"anna", 4},
         .topics = {topics, topics_n},
     };
@@ -35,11 +37,13 @@ static void opens_what_was_sealed(void **state)
     (void)state;
     size_t text_n = ticket_seal(text, &ticket, key);
     assert_int_equal(text_n, strlen(text));
-    assert_true(text_n < 200);
+    assert_true(text_n < 250);
     assert_null(memmem(text, text_n, "anna", 4));
     assert_true(ticket_open(text, text_n, key, &room, &back));
     assert_memory_equal(back.id, ticket.id, TICKET_ID_BYTES);
     assert_memory_equal(back.voucher, ticket.voucher, IDENTITY_MARK_BYTES);
+    assert_memory_equal(&back.claims, &ticket.claims, sizeof(ticket.claims));
+    assert_int_equal(back.public_topics, 2);
     assert_int_equal(back.made_ms, 1000);
     assert_int_equal(back.first_until_ms, 2000);
     assert_int_equal(back.until_ms, 3000);
