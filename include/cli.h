@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "json_memory.h"
+
 /* What a tool returns: the exit status of the process. */
 enum cli_exit {
     CLI_FINE = 0,
@@ -50,6 +52,11 @@ int cli_fail(const char *tool, const char *format, ...) __attribute__((format(pr
 /* End the process for want of memory: a tool has nothing to save.  Returns `memory` if it is not
  * NULL, so that every allocation can be passed through it. */
 void *cli_need(void *memory);
+
+/* Parse JSON as json_memory_load() does.  Gives it for json_memory_free(), or NULL if the text is
+ * none; ends the process when out of memory. */
+struct json_memory *cli_read_json(const char *text, size_t text_n, size_t flags,
+                                  json_error_t *ret_error);
 
 /* The same as cli_fail() for a mistake in the command line, with a hint at --help.  Returns
  * CLI_USAGE. */

@@ -1,20 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the JSON parser ran out of memory.  Jansson 2.14 ignores it when a string that it is
- * reading cannot grow, and goes on with a shorter one, so neither its result nor its error tells:
- * a publisher's text would be stored with a byte less.
+ * JSON parsed into memory that was set aside before.
  *
- * Any thread; each has an answer of its own.
+ * Jansson 2.14 does not look whether the buffer of a string that it reads could grow: it goes on
+ * with a shorter text, and then reads and writes beyond its end.  So its parser must never see an
+ * allocation that fails.  json_memory_load() counts what a text can take at most, takes that in
+ * one piece, and has the parser take all of its memory from there, one block behind the other.
+ * All bytes of peers and of files are parsed this way.
+ *
+ * Where another version of the library takes more than was counted, it gets it from malloc(); if
+ * there is none either, the process ends with a line on standard error.
+ *
+ * Any thread; what one has parsed, another may read and free.
  */
 #ifndef BUGLE_JSON_MEMORY_H
 #define BUGLE_JSON_MEMORY_H
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 
-/* Before a text is parsed. */
-void json_memory_begin(void);
+/* A parsed text.  Its values are read only, and they end with it: json_decref() is not for them,
+ * except after a json_incref(). */
+struct json_memory {
+    json_t *root;
+    struct json_memory_block *more; /* what was not counted */
+    char *at;                       /* the next block; 16 bytes stand for one at least */
+    char *end;
+};
 
-/* Afterwards: whether an allocation of the parser failed on this thread since then. */
-bool json_memory_failed(void);
+/*
+ * Parse a text.  Costs the parser's time, two quick walks over the text, and one malloc().
+ *
+ * text        borrowed for the call; any bytes; not NULL
+ * flags       of json_loadb()
+ * ret_error   filled by json_loadb() when the text is not JSON; may be NULL
+ * ret_parsed  for json_memory_free(); NULL on errors
+ *
+ * Returns 0; -ENOMEM, before anything was parsed; -EINVAL: no JSON, or not what `flags` ask for.
+ */
+int json_memory_load(const char *text, size_t text_n, size_t flags, json_error_t *ret_error,
+                     struct json_memory **ret_parsed);
+
+/* Frees all values at once.  `parsed` may be NULL. */
+void json_memory_free(struct json_memory *parsed);
+
+/* Whether the parser took more than was counted: a fault of json_span_tree_bytes(), for tests. */
+bool json_memory_was_short(const struct json_memory *parsed);
 
 #endif

@@ -15,11 +15,11 @@
 #ifndef BUGLE_JWT_H
 #define BUGLE_JWT_H
 
-#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "identity.h"
+#include "json_memory.h"
 #include "jwt_keys.h"
 
 #define JWT_BYTES_MAX 8192
@@ -58,9 +58,10 @@ struct jwt_rules {
 enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t token_n,
                           const struct jwt_rules *rules, struct identity **ret_identity);
 
-/* One of the first two parts of a token, which is a JSON object without a name twice.  A reference
- * for the caller; NULL if it is anything else, or longer than JWT_BYTES_MAX, or out of memory. */
-json_t *jwt_read_object(const char *text, size_t text_n);
+/* One of the first two parts of a token, which is a JSON object without a name twice.  For
+ * json_memory_free(); NULL if it is anything else, or longer than JWT_BYTES_MAX, or out of
+ * memory. */
+struct json_memory *jwt_read_object(const char *text, size_t text_n);
 
 /* Whether a text has the form of a token: three parts with dots between. */
 bool jwt_is_formed(const char *text, size_t text_n);

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +34,15 @@ char *cli_format(const char *format, ...)
         cli_need(NULL);
     va_end(arguments);
     return text;
+}
+
+struct json_memory *cli_read_json(const char *text, size_t text_n, size_t flags,
+                                  json_error_t *ret_error)
+{
+    struct json_memory *parsed;
+    if (json_memory_load(text, text_n, flags, ret_error, &parsed) == -ENOMEM)
+        cli_need(NULL);
+    return parsed;
 }
 
 void cli_list_add(struct cli_list *list, const char *item)

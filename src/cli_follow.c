@@ -85,11 +85,11 @@ static bool is_wanted(const struct cli_follow_options *options, const struct sse
 
 static void take_reset(struct follow *s, const struct sse_read_event *event)
 {
-    json_t *data = json_loadb(event->data, event->data_n, 0, NULL);
-    const char *reason = json_string_value(json_object_get(data, "reason"));
+    struct json_memory *data = cli_read_json(event->data, event->data_n, 0, NULL);
+    const char *reason = data ? json_string_value(json_object_get(data->root, "reason")) : NULL;
     cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");
-    json_decref(data);
+    json_memory_free(data);
     if (s->options->json)
         cli_show_event(&s->show, event);
 }

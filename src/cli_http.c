@@ -321,11 +321,12 @@ char *cli_http_refusal(const struct cli_http *http)
     char *text;
     size_t text_n;
     FILE *to = cli_need(open_memstream(&text, &text_n));
-    json_t *problem = NULL;
+    struct json_memory *parsed = NULL;
     const char *elsewhere = NULL;
     curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &elsewhere);
     if (http->answer)
-        problem = json_loadb(http->answer, http->answer_n, 0, NULL);
+        parsed = cli_read_json(http->answer, http->answer_n, 0, NULL);
+    const json_t *problem = parsed ? parsed->root : NULL;
     fprintf(to, "%s answered %ld", http->shown, cli_http_status(http));
     if (elsewhere)
         fprintf(to, " and points to %s", elsewhere);
@@ -333,7 +334,7 @@ char *cli_http_refusal(const struct cli_http *http)
         put_problem(to, problem);
     else if (http->answer)
         put_plain(to, http);
-    json_decref(problem);
+    json_memory_free(parsed);
     if (fclose(to) != 0)
         cli_need(NULL);
     return text;

@@ -163,11 +163,11 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
     size_t bad;
     char *why = NULL;
     if (post->options->json) {
-        json_t *json = json_loadb(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
+        struct json_memory *json = cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
         if (!json)
             why = cli_format("no JSON at line %d, column %d: %s", error.line, error.column,
                              error.text);
-        json_decref(json);
+        json_memory_free(json);
     } else if (!utf8_valid(data_n > 0 ? data : "", data_n, &bad)) {
         why = cli_format("not valid UTF-8 at byte %zu", bad + 1);
     }
@@ -329,10 +329,10 @@ static bool print_ids(const struct cli_post *post, const json_t *answer)
 /* The events are published: print what they are called now. */
 static int take_answer(const struct cli_post *post)
 {
-    json_t *answer =
-        json_loadb(post->http.answer ? post->http.answer : "", post->http.answer_n, 0, NULL);
-    bool good = print_ids(post, answer);
-    json_decref(answer);
+    struct json_memory *answer =
+        cli_read_json(post->http.answer ? post->http.answer : "", post->http.answer_n, 0, NULL);
+    bool good = answer && print_ids(post, answer->root);
+    json_memory_free(answer);
     if (fflush(stdout) != 0)
         return cli_fail(post->tool, "cannot print the ids: %m");
     if (!good)

@@ -202,19 +202,19 @@ static void print_time(const json_t *claims, const char *name, const char *sente
 static int print_parts(const char *text)
 {
     size_t header_n = strcspn(text, "."), rest_n = strlen(text) - header_n;
-    json_t *header = jwt_read_object(text, header_n), *claims = NULL;
+    struct json_memory *header = jwt_read_object(text, header_n), *claims = NULL;
 
     if (rest_n > 1)
         claims = jwt_read_object(text + header_n + 1, strcspn(text + header_n + 1, "."));
     if (header != NULL && claims != NULL) {
-        print_json("header", header);
-        print_json("claims", claims);
-        print_time(claims, "nbf", "holds from");
-        print_time(claims, "exp", "holds until");
+        print_json("header", header->root);
+        print_json("claims", claims->root);
+        print_time(claims->root, "nbf", "holds from");
+        print_time(claims->root, "exp", "holds until");
     }
     int status = header != NULL && claims != NULL ? CLI_FINE : CLI_FAILED;
-    json_decref(header);
-    json_decref(claims);
+    json_memory_free(header);
+    json_memory_free(claims);
     return status == CLI_FINE ? status : cli_fail(TOOL, "this is no signed token");
 }
 

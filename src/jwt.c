@@ -71,17 +71,19 @@ bool jwt_is_formed(const char *text, size_t text_n)
     return split(text, text_n, &parts);
 }
 
-json_t *jwt_read_object(const char *text, size_t text_n)
+struct json_memory *jwt_read_object(const char *text, size_t text_n)
 {
     unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
     size_t bytes_n;
 
     if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n))
         return NULL;
-    json_t *json = json_loadb((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL);
-    if (json_is_object(json))
-        return json;
-    json_decref(json);
+    struct json_memory *object;
+    if (json_memory_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object) < 0)
+        return NULL;
+    if (json_is_object(object->root))
+        return object;
+    json_memory_free(object);
     return NULL;
 }
 
@@ -262,15 +264,15 @@ static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules 
 static enum jwt_error verify_claims(const struct jwt_key *key, const struct parts *parts,
                                     const struct jwt_rules *rules, struct identity **ret_identity)
 {
-    json_t *claims = jwt_read_object(parts->claims, parts->claims_n);
+    struct json_memory *claims = jwt_read_object(parts->claims, parts->claims_n);
     int64_t exp_ms;
 
     if (claims == NULL)
         return JWT_CLAIMS;
-    enum jwt_error error = check_claims(claims, rules, &exp_ms);
+    enum jwt_error error = check_claims(claims->root, rules, &exp_ms);
     if (error == JWT_OK)
-        error = jwt_claims_identity(claims, exp_ms, key->mark, rules->audience, ret_identity);
-    json_decref(claims);
+        error = jwt_claims_identity(claims->root, exp_ms, key->mark, rules->audience, ret_identity);
+    json_memory_free(claims);
     return error;
 }
 
@@ -282,14 +284,14 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
 
     if (token_n > JWT_BYTES_MAX || !split(token, token_n, &parts))
         return JWT_MALFORMED;
-    json_t *header = jwt_read_object(parts.header, parts.header_n);
+    struct json_memory *header = jwt_read_object(parts.header, parts.header_n);
     if (header == NULL)
         return JWT_MALFORMED;
     const struct jwt_key *key = NULL;
-    if (header_is_understood(header))
-        key = find_signer(keys, &parts, header, &error);
+    if (header_is_understood(header->root))
+        key = find_signer(keys, &parts, header->root, &error);
     else
         error = JWT_HEADER;
-    json_decref(header);
+    json_memory_free(header);
     return key != NULL ? verify_claims(key, &parts, rules, ret_identity) : error;
 }

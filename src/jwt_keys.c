@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_memory.h"
+
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192
 #define ED448_SIGNATURE_BYTES 114
@@ -316,10 +318,13 @@ static int add_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, const js
 static int add_one_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, const char *text,
                        size_t text_n, char *why)
 {
-    json_t *jwk = json_loadb(text, text_n, JSON_REJECT_DUPLICATES, NULL);
+    struct json_memory *parsed;
     enum jwt_algorithm its = algorithm;
-    int result;
+    int result = json_memory_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
 
+    if (result == -ENOMEM)
+        return result;
+    const json_t *jwk = parsed != NULL ? parsed->root : NULL;
     if (!json_is_object(jwk))
         result = refuse(why, "this is neither PEM nor a JWK");
     else if (json_object_get(jwk, "d") != NULL)
@@ -328,17 +333,21 @@ static int add_one_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, cons
         result = refuse(why, "the key says that it is not for %s", algorithms[algorithm].name);
     else
         result = add_jwk(keys, algorithm, jwk, why);
-    json_decref(jwk);
+    json_memory_free(parsed);
     return result;
 }
 
 int jwt_keys_add_set(struct jwt_keys *keys, const char *text, size_t text_n,
                      char why[JWT_KEY_WHY_BYTES])
 {
-    json_t *root = json_loadb(text, text_n, JSON_REJECT_DUPLICATES, NULL);
-    const json_t *list = json_object_get(root, "keys");
+    struct json_memory *parsed;
     size_t before_n = keys->n;
-    int result = json_is_array(list) ? 0 : refuse(why, "this is no JSON with an array \"keys\"");
+    int result = json_memory_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
+
+    if (result == -ENOMEM)
+        return result;
+    const json_t *list = parsed != NULL ? json_object_get(parsed->root, "keys") : NULL;
+    result = json_is_array(list) ? 0 : refuse(why, "this is no JSON with an array \"keys\"");
 
     for (size_t i = 0; result != -ENOMEM && i < json_array_size(list); i++) {
         const json_t *jwk = json_array_get(list, i);
@@ -351,7 +360,7 @@ int jwt_keys_add_set(struct jwt_keys *keys, const char *text, size_t text_n,
         result = 0; /* one that cannot be used does not spoil the others */
     else if (result == 0)
         result = refuse(why, "no key in it can verify a token here");
-    json_decref(root);
+    json_memory_free(parsed);
     return result;
 }
 

@@ -288,7 +288,7 @@ static bool check_keys(struct publish_draft *draft, const struct publish_body *b
 }
 
 static bool parse(const char *text, size_t text_n, const struct publish_limits *limits,
-                  json_t **ret_root, struct problem *ret_problem)
+                  struct json_memory **ret_parsed, struct problem *ret_problem)
 {
     struct json_span span = {text, text_n};
     json_error_t error;
@@ -304,16 +304,13 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
                         &ret_problem->line, &ret_problem->column);
         return false;
     }
-    json_memory_begin();
-    *ret_root = json_loadb(
-        text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
-    if (json_memory_failed()) {
-        json_decref(*ret_root);
-        *ret_root = NULL;
-        return publish_draft_refuse_for_memory(ret_problem);
-    }
-    if (*ret_root != NULL)
+    int result = json_memory_load(
+        text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error,
+        ret_parsed);
+    if (result == 0)
         return true;
+    if (result == -ENOMEM)
+        return publish_draft_refuse_for_memory(ret_problem);
     char why[160];
     log_visible(why, sizeof(why), error.text, strlen(error.text));
     problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON: %s.", why);
@@ -354,12 +351,13 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
 {
     struct publish_body made = {0};
     struct publish_draft *draft = NULL;
-    json_t *root = NULL;
+    struct json_memory *parsed = NULL;
     bool good = false;
     size_t count = 0;
 
-    if (!parse(body, body_n, limits, &root, ret_problem))
+    if (!parse(body, body_n, limits, &parsed, ret_problem))
         return false;
+    json_t *root = parsed->root;
     if (!check_count(root, &count, ret_problem))
         goto out;
     if (json_is_array(root) && limits->key != NULL) {
@@ -379,7 +377,7 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
     good = made.is_array ? read_array(draft, root, text, &made) && check_keys(draft, &made)
                          : read_object(draft, root, text, &made);
 out:
-    json_decref(root);
+    json_memory_free(parsed);
     publish_draft_free(draft);
     if (good)
         *ret_body = made;

@@ -3,23 +3,24 @@
 #include "config.h"
 #include "ticket_post.h"
 
+#include <errno.h>
 #include <gnutls/crypto.h>
-#include <jansson.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "access.h"
 #include "clock.h"
+#include "json_memory.h"
 #include "respond.h"
 #include "service.h"
 
 #define TTL_DEFAULT_S 60
 #define TTL_MAX_S 3600
 
-/* What is asked for.  Names are borrowed from `root`. */
+/* What is asked for.  Names are borrowed from `parsed`. */
 struct ask {
-    json_t *root;
+    struct json_memory *parsed;
     struct rights_pattern user;
     struct rights_pattern topics[TICKET_TOPICS_MAX];
     size_t topics_n;
@@ -72,7 +73,7 @@ static bool read_fields(struct ask *ask, struct problem *ret_problem)
     const char *field;
     json_t *value;
 
-    json_object_foreach(ask->root, field, value)
+    json_object_foreach(ask->parsed->root, field, value)
     {
         if (strcmp(field, "user") == 0) {
             if (!read_user(ask, value, ret_problem))
@@ -106,14 +107,14 @@ static bool check_size(const struct ask *ask, struct problem *ret_problem)
 
 static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
 {
-    json_error_t error;
-
     ask->ttl_s = TTL_DEFAULT_S;
-    ask->root = json_loadb(request->body != NULL ? request->body : "", request->body_n,
-                           JSON_REJECT_DUPLICATES, &error);
-    if (ask->root == NULL)
+    int result = json_memory_load(request->body != NULL ? request->body : "", request->body_n,
+                                  JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
+    if (result == -ENOMEM)
+        return problem_set(ret_problem, 503, "out_of_memory", "No ticket can be made now.");
+    if (result < 0)
         return problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON.");
-    if (!json_is_object(ask->root))
+    if (!json_is_object(ask->parsed->root))
         return problem_set(ret_problem, 422, "not_an_object", "The body must be an object.");
     return read_fields(ask, ret_problem) && check_size(ask, ret_problem);
 }
@@ -147,7 +148,7 @@ static int give(struct request *request, const struct ask *ask)
 
 int ticket_post_handle(struct request *request)
 {
-    struct ask ask = {.topics_n = 0};
+    struct ask ask = {.parsed = NULL};
     struct problem problem;
     int result;
 
@@ -161,6 +162,6 @@ int ticket_post_handle(struct request *request)
         result = respond_problem(request, &problem);
     else
         result = give(request, &ask);
-    json_decref(ask.root);
+    json_memory_free(ask.parsed);
     return result;
 }

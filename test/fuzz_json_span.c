@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target for spans of JSON, with jansson as the judge: what a span says must be what jansson
- * read.  Text that jansson refuses must at least be walked without leaving it.
+ * read.  Text that jansson refuses must at least be walked without leaving it.  Of any text the
+ * parser takes no more memory than was counted.
  */
+#include "json_memory.h"
 #include "json_span.h"
 
 #include <assert.h>
@@ -136,12 +138,22 @@ static void check_compact(struct json_span text, json_t *want)
     free(to);
 }
 
+static void check_memory(struct json_span text)
+{
+    struct json_memory *parsed;
+
+    if (json_memory_load(text.at, text.bytes_n, FLAGS | JSON_DECODE_ANY, NULL, &parsed) == 0)
+        assert(!json_memory_was_short(parsed));
+    json_memory_free(parsed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct json_span text = {size > 0 ? (const char *)data : "", size};
     json_t *value;
 
     check_walks(text);
+    check_memory(text);
     value = json_loadb(text.at, text.bytes_n, FLAGS, NULL);
     if (!value)
         return 0;
