@@ -12,6 +12,9 @@
 #include "cli.h"
 #include "cli_http.h"
 
+/* The longest id that a gateway takes: a longer one is none of its ids and is not sent. */
+#define CLI_FOLLOW_ID_BYTES_MAX 128
+
 /* What to follow and how.  All texts are borrowed. */
 struct cli_follow_options {
     struct cli_http_target target;

@@ -28,6 +28,10 @@ struct cli_http {
     char *shown; /* the gateway's, for messages: no password, no query */
     const struct cli_http_target *target;
     struct curl_slist *headers;
+    char *moved;          /* where redirects led; NULL: nowhere, `url` is asked */
+    unsigned redirects_n; /* followed since cli_http_return() */
+    bool is_foreign;      /* `moved` is of another origin */
+    size_t header_n;      /* bytes of headers and trailers of the answer at hand */
     char error[CURL_ERROR_SIZE];
     char *answer; /* body, cut at 1 MiB; ends with NUL; NULL: none */
     size_t answer_n;
@@ -66,8 +70,25 @@ void cli_http_add_query(FILE *query, const char *name, const char *value);
  */
 void cli_http_begin(struct cli_http *http, const char *const *lines, size_t lines_n);
 
-/* Keep bytes of the answer's body. */
-void cli_http_keep(struct cli_http *http, const char *bytes, size_t bytes_n);
+/* Keep bytes of the answer's body.  False when it has more than 1 MiB: the transfer should end. */
+bool cli_http_keep(struct cli_http *http, const char *bytes, size_t bytes_n);
+
+/*
+ * Count bytes of headers and trailers, those of interim answers and redirects too: libcurl keeps
+ * them all and takes as many trailers as are sent.  False when they are more than 64 KiB: the
+ * transfer must end.  Done for a tool unless it sets a CURLOPT_HEADERFUNCTION of its own.
+ */
+bool cli_http_count_header(struct cli_http *http, size_t bytes_n);
+
+/*
+ * Go where the last answer redirects to: the next cli_http_begin() asks there.  Another origin
+ * (scheme, host and port) gets neither the token nor headers of the command line.  False when the
+ * answer is no redirect, or the sixth in a row.
+ */
+bool cli_http_redirect(struct cli_http *http);
+
+/* Back to the resource itself, in the next cli_http_begin(). */
+void cli_http_return(struct cli_http *http);
 
 long cli_http_status(const struct cli_http *http);
 

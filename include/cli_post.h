@@ -22,7 +22,8 @@ struct cli_post_options {
     const char *key;   /* idempotency key; NULL: none */
     uint64_t retry_ms;
     uint64_t ttl_s;
-    uint64_t batch_n; /* most events of a request */
+    uint64_t batch_n;   /* most events of a request */
+    uint64_t timeout_s; /* for a request and its answer, whole */
     bool has_retry;
     bool has_ttl;
     bool ephemeral;

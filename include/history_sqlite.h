@@ -20,6 +20,9 @@
 #include "conf.h"
 #include "history.h"
 
+/* What the file says it is, in SQLite's application id: the four letters "Bugl". */
+#define HISTORY_SQLITE_APPLICATION_ID 0x4275676c
+
 /*
  * Open the file, or make it if there is none; its folder must be there.
  *

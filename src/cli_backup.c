@@ -21,15 +21,18 @@
 #include <unistd.h>
 
 #include "cli_http.h"
+#include "history_sqlite.h"
 
 #define TOOL "backup"
 /* The first byte comes only when the copy is made. */
 #define STALLED_SECONDS 900L
 #define TO_STDOUT "-"
-/* The beginning of an SQLite file: what it is, and in bytes 28 to 31 how many pages it has. */
+/* The beginning of an SQLite file: what it is, in bytes 28 to 31 how many pages it has, and in 68
+ * to 71 whose it is. */
 #define MAGIC "SQLite format 3"
 #define HEADER_BYTES 100
 #define PAGES_AT 28
+#define APPLICATION_AT 68
 #define PAGE_BYTES 4096
 
 static const char help_text[] =
@@ -222,17 +225,34 @@ static int keep_file(struct backup *backup)
 
 /* ---- the request ---- */
 
+static uint32_t number_at(const struct backup *backup, size_t at)
+{
+    const unsigned char *bytes = backup->header + at;
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* Whether what came is the beginning of a store, and no more than all of it. */
+static bool is_store(const struct backup *backup)
+{
+    if (backup->bytes < HEADER_BYTES)
+        return memcmp(backup->header, MAGIC, backup->bytes < sizeof MAGIC ? backup->bytes : sizeof MAGIC) == 0;
+    return memcmp(backup->header, MAGIC, sizeof MAGIC) == 0 &&
+           number_at(backup, APPLICATION_AT) == HISTORY_SQLITE_APPLICATION_ID &&
+           backup->bytes <= (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct backup *backup = arg;
     (void)one;
     if (cli_http_status(&backup->http) != 200) {
-        cli_http_keep(&backup->http, bytes, bytes_n);
-        return bytes_n;
+        return cli_http_keep(&backup->http, bytes, bytes_n) ? bytes_n : 0;
     }
     for (size_t i = 0; i < bytes_n && backup->bytes + i < HEADER_BYTES; i++)
         backup->header[backup->bytes + i] = (unsigned char)bytes[i];
     backup->bytes += bytes_n;
+    if (!is_store(backup))
+        return CURL_WRITEFUNC_ERROR;
     backup->error = write_all(backup->fd, bytes, bytes_n);
     return backup->error == 0 ? bytes_n : CURL_WRITEFUNC_ERROR;
 }
@@ -280,14 +300,18 @@ static CURLcode ask(struct backup *backup)
     return curl_easy_perform(easy);
 }
 
-/* Whether what came is a whole SQLite file. */
+/* Whether all of it came. */
 static bool is_whole(const struct backup *backup)
 {
-    const unsigned char *pages = backup->header + PAGES_AT;
-    uint64_t pages_n =
-        (uint64_t)pages[0] << 24 | (uint64_t)pages[1] << 16 | (uint64_t)pages[2] << 8 | pages[3];
-    return backup->bytes >= HEADER_BYTES && memcmp(backup->header, MAGIC, sizeof MAGIC) == 0 &&
-           backup->bytes == pages_n * PAGE_BYTES;
+    return backup->bytes >= HEADER_BYTES &&
+           backup->bytes == (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;
+}
+
+/* One answer for all that is no copy: nothing of it stays behind. */
+static int tell_no_store(const struct backup *backup)
+{
+    return cli_fail(TOOL, "%s answered 200 with what is no store of Bugle's: is it a gateway?",
+                    backup->http.shown);
 }
 
 static int tell_text(char *text)
@@ -303,6 +327,8 @@ static int judge(struct backup *backup, CURLcode code)
         return cli_fail(TOOL, "%s cannot be written: %s", backup->file, strerror(backup->error));
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return cli_fail(TOOL, "interrupted; %s was not written", backup->file);
+    if (!is_store(backup))
+        return tell_no_store(backup);
     if (code != CURLE_OK)
         return tell_text(cli_http_trouble(&backup->http, code));
     if (cli_http_status(&backup->http) != 200)

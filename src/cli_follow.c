@@ -30,13 +30,13 @@
 #define STATE_SOON_MS 100
 #define STATE_LATER_MS 1000
 #define EVENT_BYTES_MAX ((size_t)16 << 20)
-#define REDIRECTS_MAX 5L
 #define NETWORK_BUFFER_BYTES (64L << 10)
 
 /* How things go on after a connection. */
 enum end {
     END_NOT_YET,
     END_AGAIN,  /* connect again */
+    END_MOVED,  /* at once, to the place that the answer names */
     END_FINE,   /* leave, all is well */
     END_FAILED, /* leave, `why` says what is wrong */
 };
@@ -172,8 +172,7 @@ static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
     struct follow *s = arg;
     (void)one;
     if (!s->is_open) {
-        cli_http_keep(&s->http, bytes, bytes_n);
-        return bytes_n;
+        return cli_http_keep(&s->http, bytes, bytes_n) ? bytes_n : 0;
     }
     int parsed = sse_read_push(s->reader, bytes, bytes_n);
     int written = cli_show_flush(&s->show);
@@ -205,6 +204,8 @@ static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
     struct follow *s = arg;
     const char *type = NULL;
     (void)one;
+    if (!cli_http_count_header(&s->http, line_n))
+        return 0;
     if (line[0] != '\r' && line[0] != '\n')
         return line_n;
     if (cli_http_status(&s->http) != 200)
@@ -224,7 +225,7 @@ static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_UNSUPPORTED_PROTOCOL ||
-           code == CURLE_TOO_MANY_REDIRECTS || code == CURLE_SSL_CACERT_BADFILE;
+           code == CURLE_SSL_CACERT_BADFILE;
 }
 
 /* A connection ended on its own: decide how to go on. */
@@ -237,6 +238,8 @@ static void judge(struct follow *s, CURLcode code)
     else if (!s->is_clean)
         end_with(s, is_hopeless(code) && !s->was_open ? END_FAILED : END_AGAIN,
                  cli_http_trouble(&s->http, code));
+    else if (cli_http_redirect(&s->http))
+        s->end = END_MOVED;
     else if (status == 204)
         s->end = END_FINE; /* the server's way to say "stop" to any client of its streams */
     else
@@ -300,7 +303,8 @@ static void show_state(struct follow *s)
 static void begin_connection(struct follow *s)
 {
     const char *position = sse_read_last_id(s->reader);
-    char *resume = *position ? cli_format("Last-Event-ID: %s", position) : NULL;
+    bool is_id = *position && strlen(position) <= CLI_FOLLOW_ID_BYTES_MAX;
+    char *resume = is_id ? cli_format("Last-Event-ID: %s", position) : NULL;
     const char *lines[] = {"Accept: text/event-stream", "Cache-Control: no-cache", resume};
     cli_http_begin(&s->http, lines, resume ? 3 : 2);
     free(resume);
@@ -314,7 +318,7 @@ static void begin_connection(struct follow *s)
 }
 
 /* One connection from its beginning to its end, which sets `end`. */
-static void follow_once(struct follow *s)
+static void follow_place(struct follow *s)
 {
     CURLcode code;
     int running;
@@ -336,6 +340,14 @@ static void follow_once(struct follow *s)
         }
     }
     curl_multi_remove_handle(s->multi, s->http.easy);
+}
+
+static void follow_once(struct follow *s)
+{
+    cli_http_return(&s->http);
+    do
+        follow_place(s);
+    while (s->end == END_MOVED);
 }
 
 /* How long to wait before the next connection.  One that was of use costs only what the gateway
@@ -438,8 +450,6 @@ static int open_http(struct follow *s, const char *tool)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, NETWORK_BUFFER_BYTES);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a name still being looked up may be left */
     s->multi = cli_need(curl_multi_init());
     return CLI_FINE;

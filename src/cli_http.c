@@ -16,6 +16,8 @@
 
 #define DEFAULT_URL "http://127.0.0.1:8080"
 #define ANSWER_BYTES_MAX ((size_t)1 << 20)
+#define HEADER_BYTES_MAX ((size_t)64 << 10)
+#define REDIRECTS_MAX 5
 #define CONNECT_SECONDS_MAX 10
 #define WAIT_FIRST_MS 500
 #define WAIT_LAST_MS 30000
@@ -144,6 +146,12 @@ static int read_url(struct cli_http *http, const char *tool, CURLU *url, const c
     return CLI_FINE;
 }
 
+static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
+{
+    (void)line, (void)one;
+    return cli_http_count_header(arg, line_n) ? line_n : 0;
+}
+
 int cli_http_init(struct cli_http *http, const char *tool, const struct cli_http_target *target,
                   const char *path, const char *query)
 {
@@ -159,11 +167,11 @@ int cli_http_init(struct cli_http *http, const char *tool, const struct cli_http
         return status;
 
     http->easy = cli_need(curl_easy_init());
-    curl_easy_setopt(http->easy, CURLOPT_URL, http->url);
+    curl_easy_setopt(http->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(http->easy, CURLOPT_HEADERDATA, http);
     curl_easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->error);
     curl_easy_setopt(http->easy, CURLOPT_USERAGENT, "bugle/" PACKAGE_VERSION);
     curl_easy_setopt(http->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(http->easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(http->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS_MAX);
     if (target->ca)
@@ -177,6 +185,7 @@ void cli_http_clear(struct cli_http *http)
 {
     curl_easy_cleanup(http->easy);
     curl_slist_free_all(http->headers);
+    free(http->moved);
     curl_free(http->url);
     curl_free(http->shown);
     free(http->answer);
@@ -228,6 +237,14 @@ static void add_token(struct cli_http *http)
     free(line);
 }
 
+/* What is meant for the gateway alone. */
+static void add_own_headers(struct cli_http *http)
+{
+    add_token(http);
+    for (size_t i = 0; i < http->target->headers.items_n; i++)
+        add_target_header(http, http->target->headers.items[i]);
+}
+
 void cli_http_begin(struct cli_http *http, const char *const *lines, size_t lines_n)
 {
     curl_slist_free_all(http->headers);
@@ -235,26 +252,81 @@ void cli_http_begin(struct cli_http *http, const char *const *lines, size_t line
     free(http->answer);
     http->answer = NULL;
     http->answer_n = 0;
+    http->header_n = 0;
     http->error[0] = '\0';
+    curl_easy_setopt(http->easy, CURLOPT_URL, http->moved ? http->moved : http->url);
 
     for (size_t i = 0; i < lines_n; i++) {
-        if (!is_replaced(http->target, lines[i]))
+        if (http->is_foreign || !is_replaced(http->target, lines[i]))
             add_header(http, lines[i]);
     }
-    add_token(http);
-    for (size_t i = 0; i < http->target->headers.items_n; i++)
-        add_target_header(http, http->target->headers.items[i]);
+    if (!http->is_foreign)
+        add_own_headers(http);
     curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers);
 }
 
-void cli_http_keep(struct cli_http *http, const char *bytes, size_t bytes_n)
+bool cli_http_keep(struct cli_http *http, const char *bytes, size_t bytes_n)
 {
-    if (bytes_n > ANSWER_BYTES_MAX - http->answer_n)
+    bool fits = bytes_n <= ANSWER_BYTES_MAX - http->answer_n;
+    if (!fits)
         bytes_n = ANSWER_BYTES_MAX - http->answer_n;
     http->answer = cli_need(realloc(http->answer, http->answer_n + bytes_n + 1));
     memcpy(http->answer + http->answer_n, bytes, bytes_n);
     http->answer_n += bytes_n;
     http->answer[http->answer_n] = '\0';
+    return fits;
+}
+
+bool cli_http_count_header(struct cli_http *http, size_t bytes_n)
+{
+    http->header_n += bytes_n;
+    return http->header_n <= HEADER_BYTES_MAX;
+}
+
+static bool is_same_part(CURLU *one, CURLU *other, CURLUPart part)
+{
+    char *its = NULL, *others = NULL;
+    curl_url_get(one, part, &its, CURLU_DEFAULT_PORT);
+    curl_url_get(other, part, &others, CURLU_DEFAULT_PORT);
+    bool is_same = its && others && strcasecmp(its, others) == 0;
+    curl_free(its);
+    curl_free(others);
+    return is_same;
+}
+
+/* Whether two URLs have one origin (RFC 6454). */
+static bool is_same_origin(const char *one, const char *other)
+{
+    CURLU *its = cli_need(curl_url()), *others = cli_need(curl_url());
+    bool is_same = curl_url_set(its, CURLUPART_URL, one, 0) == CURLUE_OK &&
+                   curl_url_set(others, CURLUPART_URL, other, 0) == CURLUE_OK &&
+                   is_same_part(its, others, CURLUPART_SCHEME) &&
+                   is_same_part(its, others, CURLUPART_HOST) &&
+                   is_same_part(its, others, CURLUPART_PORT);
+    curl_url_cleanup(its);
+    curl_url_cleanup(others);
+    return is_same;
+}
+
+bool cli_http_redirect(struct cli_http *http)
+{
+    const char *elsewhere = NULL;
+    curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &elsewhere);
+    if (!elsewhere || http->redirects_n == REDIRECTS_MAX)
+        return false;
+    free(http->moved);
+    http->moved = cli_format("%s", elsewhere);
+    http->redirects_n++;
+    http->is_foreign = !is_same_origin(http->url, http->moved);
+    return true;
+}
+
+void cli_http_return(struct cli_http *http)
+{
+    free(http->moved);
+    http->moved = NULL;
+    http->redirects_n = 0;
+    http->is_foreign = false;
 }
 
 long cli_http_status(const struct cli_http *http)
@@ -271,6 +343,8 @@ char *cli_http_trouble(const struct cli_http *http, CURLcode code)
     const char *why = http->error[0] ? http->error : curl_easy_strerror(code);
     if (code == CURLE_COULDNT_CONNECT && number != 0)
         why = strerror((int)number);
+    if (http->header_n > HEADER_BYTES_MAX)
+        why = "its answer has more than 64 KiB of headers";
     const char *what = code == CURLE_COULDNT_CONNECT ? "cannot connect to " : "";
     return cli_format("%s%s: %s", what, http->shown, why);
 }

@@ -27,8 +27,7 @@ static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct cli_post *post = arg;
     (void)one;
-    cli_http_keep(&post->http, bytes, bytes_n);
-    return bytes_n;
+    return cli_http_keep(&post->http, bytes, bytes_n) ? bytes_n : 0;
 }
 
 /*
@@ -133,6 +132,7 @@ int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, post);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, STALLED_SECONDS);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)options->timeout_s);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, KEPT_SECONDS);
     return CLI_FINE;
 }

@@ -21,6 +21,8 @@
 #define BATCH_EVENTS 100
 #define BATCH_EVENTS_MAX 1000
 #define BATCH_QUIET_MS 10
+#define TIMEOUT_SECONDS 120
+#define TIMEOUT_SECONDS_MAX 3600
 #define TTL_SECONDS_MAX ((uint64_t)1 << 40)
 
 static const char help_text[] =
@@ -63,6 +65,8 @@ static const char help_text[] =
     "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
     "                       default $BUGLE_CA, or else those of the system\n"
     "  --header 'K: V'      send a header; may be repeated\n"
+    "  --timeout S          give a request up after S seconds (default 120, at most\n"
+    "                       3600)\n"
     "  --quiet              print no ids\n"
     "  -h, --help\n"
     "\n"
@@ -95,6 +99,7 @@ enum option_code {
     OPTION_LINES,
     OPTION_QUIET,
     OPTION_RETRY,
+    OPTION_TIMEOUT,
     OPTION_TOKEN,
     OPTION_TOPIC,
     OPTION_TTL,
@@ -114,6 +119,7 @@ static const struct option long_options[] = {
     {"lines", no_argument, NULL, OPTION_LINES},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"retry", required_argument, NULL, OPTION_RETRY},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"token", required_argument, NULL, OPTION_TOKEN},
     {"topic", required_argument, NULL, OPTION_TOPIC},
     {"ttl", required_argument, NULL, OPTION_TTL},
@@ -133,6 +139,11 @@ static int take_option(struct options *options, int code, char **argv)
         if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->post.retry_ms))
             return cli_misused(TOOL, "--retry wants milliseconds, not '%s'", optarg);
         options->post.has_retry = true;
+        return CLI_FINE;
+    case OPTION_TIMEOUT:
+        if (!cli_parse_number(optarg, 1, TIMEOUT_SECONDS_MAX, &options->post.timeout_s))
+            return cli_misused(TOOL, "--timeout wants 1 to %d seconds, not '%s'",
+                               TIMEOUT_SECONDS_MAX, optarg);
         return CLI_FINE;
     case OPTION_TTL:
         if (!cli_parse_number(optarg, 0, TTL_SECONDS_MAX, &options->post.ttl_s))
@@ -323,6 +334,7 @@ int cli_publish(int argc, char **argv)
     struct options options = {
         .target = cli_http_target_default(),
         .post.batch_n = BATCH_EVENTS,
+        .post.timeout_s = TIMEOUT_SECONDS,
     };
     int status = read_options(&options, argc, argv);
     if (status == CLI_FINE && options.help)

@@ -105,8 +105,15 @@ static void put_json(FILE *to, const struct sse_read_event *event)
     json_object_set_new(object, "id", id);
     json_object_set_new(object, "event", clean_string(event->name, event->name_n, &hides));
     json_object_set_new(object, "data", clean_string(event->data, event->data_n, &hides));
-    json_dumpf(object, to, JSON_COMPACT | (hides ? JSON_ENSURE_ASCII : 0));
+    char *text = cli_need(json_dumps(object, JSON_COMPACT | (hides ? JSON_ENSURE_ASCII : 0)));
+    for (const char *at = text; *at; at++) {
+        if (*at == 0x7F) /* ASCII to jansson */
+            fputs("\\u007f", to);
+        else
+            putc(*at, to);
+    }
     putc('\n', to);
+    free(text);
     json_decref(object);
 }
 

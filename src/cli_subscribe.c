@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli_follow.h"
 #include "cli_http.h"
@@ -172,6 +173,9 @@ static int read_options(struct cli_follow_options *options, bool *ret_help, int 
         cli_list_add(&options->topics, argv[i]);
     if (options->last_event_id && !cli_http_is_header_text(options->last_event_id))
         return cli_misused(TOOL, "--last-event-id has control characters in it");
+    if (options->last_event_id && strlen(options->last_event_id) > CLI_FOLLOW_ID_BYTES_MAX)
+        return cli_misused(TOOL, "--last-event-id is longer than %d bytes: it is no id",
+                           CLI_FOLLOW_ID_BYTES_MAX);
     return CLI_FINE;
 }
 

@@ -14,9 +14,6 @@
 #include "history_sqlite.h"
 #include "log.h"
 
-/* What the file says it is: the four letters "Bugl". */
-#define HISTORY_SQLITE_APPLICATION_ID 0x4275676c
-
 /* The row of the table `meta` by which a copy is told from the store it was made of. */
 #define HISTORY_SQLITE_COPIED "copied"
 

@@ -15,6 +15,7 @@
 #include "log.h"
 
 #define TEXT_MAX 65536
+#define HEADER_BYTES_MAX 65536
 #define FETCH_SECONDS 10L
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 60000
@@ -45,6 +46,7 @@ struct jwks {
 struct fetched {
     char *text;
     size_t text_n;
+    size_t header_n; /* bytes of headers and trailers */
     bool too_long;
 };
 
@@ -60,6 +62,16 @@ static size_t take(char *bytes, size_t one, size_t bytes_n, void *arg)
     memcpy(fetched->text + fetched->text_n, bytes, bytes_n);
     fetched->text_n += bytes_n;
     return bytes_n;
+}
+
+/* libcurl keeps all headers, and takes as many interim answers and trailers as are sent. */
+static size_t count_header(char *bytes, size_t one, size_t bytes_n, void *arg)
+{
+    struct fetched *fetched = arg;
+
+    (void)bytes, (void)one;
+    fetched->header_n += bytes_n;
+    return fetched->header_n <= HEADER_BYTES_MAX ? bytes_n : 0;
 }
 
 static const char *read_file(const char *path, struct fetched *fetched)
@@ -86,6 +98,8 @@ static void set_options(CURL *easy, const char *url, struct fetched *fetched)
     curl_easy_setopt(easy, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetched);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, count_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetched);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "bugle/" PACKAGE_VERSION);
     if (strncmp(url, "http://", strlen("http://")) ==
         0) /* only loopback: conf_value_is_key_set() */
@@ -105,6 +119,8 @@ static const char *read_url(const char *url, struct fetched *fetched)
     curl_easy_cleanup(easy);
     if (fetched->too_long)
         return "it has more than 64 KiB";
+    if (fetched->header_n > HEADER_BYTES_MAX)
+        return "its headers and trailers have more than 64 KiB";
     if (code != CURLE_OK)
         return curl_easy_strerror(code);
     return status == 200 ? NULL : "the answer is not 200";

@@ -385,13 +385,21 @@ def test_tool_tells_why_it_failed(gateway, tmp_path, bugle):
     assert_fails("there is no option --what .*", "--what", "f", status=2)
 
 
+def empty_file(pages_n):
+    """What the beginning of a store says, and nothing behind it."""
+    header = b"SQLite format 3\0" + bytes(12) + pages_n.to_bytes(4, "big") + bytes(36) + b"Bugl"
+    return header + bytes(pages_n * 4096 - len(header))
+
+
 def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):
-    header = b"SQLite format 3\0" + bytes(12) + (3).to_bytes(4, "big")
-    whole = header + bytes(3 * 4096 - len(header))
+    whole = empty_file(3)
+    of_another = whole.replace(b"Bugl", b"Else")
     cases = [
         (answer(200, whole, TYPE)[:-5000], "bytes remaining"),
         (answer(200, whole[:-4096], TYPE), "without a whole copy"),
-        (answer(200, b"<html>" + bytes(8186), "text/html"), "without a whole copy"),
+        (answer(200, b"<html>" + bytes(8186), "text/html"), "what is no store of Bugle's"),
+        (answer(200, of_another, TYPE), "what is no store of Bugle's"),
+        (answer(200, whole + bytes(4096), TYPE), "what is no store of Bugle's"),
         (answer(200, b"", TYPE), "without a whole copy"),
         (problem(503, detail="Another one.", title="Service Unavailable"), "503 Service .*Another"),
         (answer(200, whole, TYPE), None),
@@ -418,7 +426,7 @@ def test_interrupted_tool_leaves_nothing(run, server, tmp_path, number):
     tool = run("backup", "--url", server.url, "copy.db", cwd=tmp_path)
     connection = server.accept()
     connection.request()
-    connection.send(answer(200, bytes(100000), TYPE)[:5000])
+    connection.send(answer(200, empty_file(25), TYPE)[:5000])
     wire.wait_until(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), 10,
                     "the beginning is written")
     tool.signal(number)
