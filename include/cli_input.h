@@ -21,6 +21,7 @@ struct cli_input {
     size_t end;
     size_t searched; /* no line feed before here */
     size_t room;
+    bool is_long; /* of the line at hand more was dropped than a line may have */
 };
 
 enum cli_input_verdict {
@@ -38,8 +39,8 @@ void cli_input_clear(struct cli_input *input);
  * quiet_ms  how long to wait for bytes; -1: for ever
  * ret_line  set for CLI_INPUT_LINE; borrowed until the next call
  *
- * Returns an enum cli_input_verdict, -EMSGSIZE for a line beyond the limit, or the -errno of a
- * failed read.
+ * Returns an enum cli_input_verdict, -EMSGSIZE for a line beyond the limit, which is dropped whole
+ * so that the next call takes the next one, or the -errno of a failed read.
  */
 int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_line,
                         size_t *ret_line_n);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Publishing as `bugle publish` does it: events are gathered into a batch, posted, and their ids
- * printed.  A request is repeated only where that cannot publish anything twice.
+ * printed.  A request is repeated only where that cannot publish anything twice.  A batch that is
+ * refused for what is in it (400, 413, 422) was not published at all; if one refused event is not
+ * the end, its events are posted one by one.
  */
 #ifndef BUGLE_CLI_POST_H
 #define BUGLE_CLI_POST_H
@@ -29,6 +31,21 @@ struct cli_post_options {
     bool ephemeral;
     bool json; /* data is JSON, to be sent as it is written */
     bool quiet;
+    bool goes_on; /* a refused event is told and counted, and the next ones are published */
+};
+
+/* An event of the batch. */
+struct cli_post_event {
+    size_t at;       /* where it begins in the body */
+    uint64_t number; /* for messages */
+};
+
+/* What one request sends: one event or all. */
+struct cli_post_part {
+    const struct cli_post_event *events;
+    uint64_t events_n;
+    const char *body;
+    size_t body_n;
 };
 
 struct cli_post {
@@ -38,15 +55,15 @@ struct cli_post {
     struct cli_http http;
     char *address; /* the members that all events share */
     uint64_t added_n;
+    uint64_t refused_n; /* events that were told to be refused */
     unsigned sent_n; /* times the request at hand went out */
 
     /* the batch */
     FILE *pending; /* '[' and its events, kept in `body` */
     char *body;
     size_t body_n;
+    struct cli_post_event *events;
     uint64_t pending_n;
-    uint64_t first; /* number of its first event */
-    uint64_t last;
 };
 
 /* Returns an enum cli_exit; what is not CLI_FINE has been told.  To be given to cli_post_close()
@@ -67,5 +84,9 @@ bool cli_post_is_empty(const struct cli_post *post);
 
 /* Send the batch, wait for its answer, print the ids.  Returns as cli_post_add(). */
 int cli_post_flush(struct cli_post *post);
+
+/* Tell why an event is not published and count it.  Takes the text.  Returns CLI_FINE if the next
+ * ones are to be published all the same. */
+int cli_post_refuse(struct cli_post *post, char *why);
 
 #endif

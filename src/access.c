@@ -53,7 +53,7 @@ static bool bad_credentials(struct problem *problem, const char *sentence)
 
 static bool no_right(struct problem *problem, const char *right)
 {
-    problem_set(problem, 403, "missing_right", "This needs the right to %s.", right);
+    problem_set(problem, 403, "missing_right", "This needs the %s right.", right);
     snprintf(problem->challenge, sizeof(problem->challenge),
              CHALLENGE ", error=\"insufficient_scope\", scope=\"%s\"", right);
     return false;
@@ -68,7 +68,7 @@ static bool no_right_to(struct problem *problem, const char *right, const char *
     no_right(problem, right);
     log_visible(shown, sizeof(shown), topic, topic_n);
     snprintf(problem->detail, sizeof(problem->detail),
-             "This needs the right to %s that covers \"%s\".", right, shown);
+             "This needs a %s right that covers \"%s\".", right, shown);
     return false;
 }
 

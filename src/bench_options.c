@@ -52,7 +52,7 @@ static const char usage[] =
     "  --server-pid PID[,PID]   report the CPU and private memory of these processes\n"
     "  --json                   report as JSON\n"
     "  --progress               a line a second even when standard error is no terminal\n"
-    "  --help\n"
+    "  -h, --help\n"
     "\n"
     "Exit status: 0 every event came once and in order, 1 something failed, 2 wrong usage.\n";
 
@@ -81,7 +81,6 @@ enum option_code {
     OPTION_SERVER_PID,
     OPTION_JSON,
     OPTION_PROGRESS,
-    OPTION_HELP,
 };
 
 static const struct option long_options[] = {
@@ -109,7 +108,7 @@ static const struct option long_options[] = {
     {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
     {"json", no_argument, NULL, OPTION_JSON},
     {"progress", no_argument, NULL, OPTION_PROGRESS},
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -224,8 +223,6 @@ static bool take(struct bench_options *options, int code, const char *argument)
     case OPTION_PROGRESS:
         options->progress = true;
         return true;
-    case OPTION_HELP:
-        break;
     }
     return false;
 }
@@ -278,8 +275,8 @@ int bench_options_parse(struct bench_options *ret_options, int argc, char **argv
     int code;
     optind = 0; /* the program's own options may have been read with getopt before */
     opterr = 0;
-    while ((code = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        if (code == OPTION_HELP) {
+    while ((code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+        if (code == 'h') {
             fputs(usage, stdout);
             return BENCH_OPTIONS_HELPED;
         }

@@ -345,6 +345,8 @@ char *cli_http_trouble(const struct cli_http *http, CURLcode code)
         why = strerror((int)number);
     if (http->header_n > HEADER_BYTES_MAX)
         why = "its answer has more than 64 KiB of headers";
+    if (code == CURLE_SSL_CONNECT_ERROR && strstr(why, "unexpected TLS packet"))
+        why = "it does not speak TLS; try http://";
     const char *what = code == CURLE_COULDNT_CONNECT ? "cannot connect to " : "";
     return cli_format("%s%s: %s", what, http->shown, why);
 }
@@ -409,6 +411,8 @@ char *cli_http_refusal(const struct cli_http *http)
     else if (http->answer)
         put_plain(to, http);
     json_memory_free(parsed);
+    if (cli_http_status(http) == 401 && !http->target->token)
+        fputs(" (--token or BUGLE_TOKEN)", to);
     if (fclose(to) != 0)
         cli_need(NULL);
     return text;

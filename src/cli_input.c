@@ -44,8 +44,6 @@ static void make_room(struct cli_input *input)
 /* Read once.  Returns 0 or -errno. */
 static int read_more(struct cli_input *input)
 {
-    if (input->end - input->at > CLI_INPUT_BYTES_MAX)
-        return -EMSGSIZE;
     make_room(input);
     ssize_t n = read(input->fd, input->bytes + input->end, input->room - input->end);
     if (n < 0)
@@ -71,15 +69,23 @@ static int take_line(struct cli_input *input, size_t end, size_t skip, const cha
                      size_t *ret_line_n)
 {
     size_t line_n = end - input->at;
-    if (line_n > CLI_INPUT_BYTES_MAX)
-        return -EMSGSIZE;
+    bool is_long = input->is_long || line_n > CLI_INPUT_BYTES_MAX;
     *ret_line = input->bytes + input->at;
     if (skip > 0 && line_n > 0 && (*ret_line)[line_n - 1] == '\r')
         line_n--;
     *ret_line_n = line_n;
     input->at = end + skip;
     input->searched = input->at;
-    return CLI_INPUT_LINE;
+    input->is_long = false;
+    return is_long ? -EMSGSIZE : CLI_INPUT_LINE;
+}
+
+/* Keep no more of an unfinished line than a line may have. */
+static void drop_long(struct cli_input *input)
+{
+    input->is_long |= input->end - input->at > CLI_INPUT_BYTES_MAX;
+    if (input->is_long)
+        input->at = input->end;
 }
 
 int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_line,
@@ -91,7 +97,8 @@ int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_
         if (lf)
             return take_line(input, (size_t)(lf - input->bytes), 1, ret_line, ret_line_n);
         input->searched = input->end;
-        if (input->is_over && input->at == input->end)
+        drop_long(input);
+        if (input->is_over && input->at == input->end && !input->is_long)
             return CLI_INPUT_END;
         if (input->is_over)
             return take_line(input, input->end, 0, ret_line, ret_line_n);
@@ -108,6 +115,8 @@ int cli_input_read_all(struct cli_input *input, const char **ret_text, size_t *r
 {
     while (!input->is_over) {
         int ret = wait_for_bytes(input, -1);
+        if (input->end > CLI_INPUT_BYTES_MAX)
+            ret = -EMSGSIZE;
         if (ret >= 0)
             ret = read_more(input);
         if (ret < 0)

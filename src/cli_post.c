@@ -124,6 +124,7 @@ int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http
     if (status != CLI_FINE)
         return status;
     post->address = make_address(options);
+    post->events = cli_need(reallocarray(NULL, options->batch_n, sizeof *post->events));
     begin_batch(post);
     CURL *easy = post->http.easy;
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -142,6 +143,7 @@ void cli_post_close(struct cli_post *post)
     if (post->pending)
         drop_batch(post);
     free(post->address);
+    free(post->events);
     cli_http_clear(&post->http);
     curl_global_cleanup();
 }
@@ -213,10 +215,9 @@ int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_
     }
     FILE *to = post->pending;
     post->added_n++;
-    post->first = post->pending_n == 0 ? number : post->first;
-    post->last = number;
-    if (post->pending_n++ > 0)
+    if (post->pending_n > 0)
         putc(',', to);
+    post->events[post->pending_n++] = (struct cli_post_event){(size_t)ftello(to), number};
     fprintf(to, "{%s", post->address);
     put_key(post, to);
     fputs("\"data\":", to);
@@ -233,18 +234,16 @@ bool cli_post_is_empty(const struct cli_post *post)
     return post->pending_n == 0;
 }
 
-/* Send the body once. */
-static CURLcode send_once(struct cli_post *post)
+/* Send a part once. */
+static CURLcode send_once(struct cli_post *post, const struct cli_post_part *part)
 {
     static const char *const lines[] = {
         "Content-Type: application/json", "Accept: application/json, application/problem+json",
         "Expect:", /* a refusal reaches us while we are sending, and waiting costs a second */
     };
-    bool is_array = post->pending_n > 1;
     cli_http_begin(&post->http, lines, sizeof lines / sizeof lines[0]);
-    curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDS, is_array ? post->body : post->body + 1);
-    curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                     (curl_off_t)(is_array ? post->body_n : post->body_n - 1));
+    curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDS, part->body);
+    curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)part->body_n);
     post->sent_n = 0;
     return curl_easy_perform(post->http.easy);
 }
@@ -275,10 +274,11 @@ static char *describe(const struct cli_post *post, CURLcode code)
     return cli_http_trouble(&post->http, code);
 }
 
-static int give_up(const struct cli_post *post, CURLcode code)
+static int give_up(const struct cli_post *post, const struct cli_post_part *part, CURLcode code)
 {
     bool is_unknown = code != CURLE_OK && post->sent_n > 0;
-    char *place = format_place(post, post->first, post->last);
+    char *place = format_place(post, part->events[0].number,
+                               part->events[part->events_n - 1].number);
     char *why = describe(post, code);
     int status = cli_fail(
         post->tool, "%s%s%s%s", place, why, is_unknown ? "; it may have been published or not" : "",
@@ -312,12 +312,12 @@ static bool print_id(const struct cli_post *post, const json_t *id)
     return true;
 }
 
-static bool print_ids(const struct cli_post *post, const json_t *answer)
+static bool print_ids(const struct cli_post *post, uint64_t events_n, const json_t *answer)
 {
     const json_t *ids = json_object_get(answer, "ids");
     if (!ids)
-        return post->pending_n == 1 && print_id(post, json_object_get(answer, "id"));
-    if (json_array_size(ids) != post->pending_n)
+        return events_n == 1 && print_id(post, json_object_get(answer, "id"));
+    if (json_array_size(ids) != events_n)
         return false;
     for (size_t i = 0; i < json_array_size(ids); i++) {
         if (!print_id(post, json_array_get(ids, i)))
@@ -327,11 +327,11 @@ static bool print_ids(const struct cli_post *post, const json_t *answer)
 }
 
 /* The events are published: print what they are called now. */
-static int take_answer(const struct cli_post *post)
+static int take_answer(const struct cli_post *post, uint64_t events_n)
 {
     struct json_memory *answer =
         cli_read_json(post->http.answer ? post->http.answer : "", post->http.answer_n, 0, NULL);
-    bool good = answer && print_ids(post, answer->root);
+    bool good = answer && print_ids(post, events_n, answer->root);
     json_memory_free(answer);
     if (fflush(stdout) != 0)
         return cli_fail(post->tool, "cannot print the ids: %m");
@@ -341,17 +341,56 @@ static int take_answer(const struct cli_post *post)
     return CLI_FINE;
 }
 
-/* Send the finished body until it is taken, refused or hopeless. */
-static int send_body(struct cli_post *post)
+/* Whether an answer refuses what was sent, not who sent it or when. */
+static bool is_bad_event(const struct cli_post *post, CURLcode code)
 {
+    long status = cli_http_status(&post->http);
+    return code == CURLE_OK && (status == 400 || status == 413 || status == 422);
+}
+
+/* Send a part until it is taken, refused or hopeless.  `*ret_is_refused` is set, and nothing told,
+ * when its events may fare better one by one. */
+static int send_part(struct cli_post *post, const struct cli_post_part *part, bool *ret_is_refused)
+{
+    *ret_is_refused = false;
     for (unsigned failures = 0;; failures++) {
-        CURLcode code = send_once(post);
+        CURLcode code = send_once(post, part);
         if (code == CURLE_OK && cli_http_status(&post->http) / 100 == 2)
-            return take_answer(post);
+            return take_answer(post, part->events_n);
+        if (post->options->goes_on && is_bad_event(post, code)) {
+            *ret_is_refused = part->events_n > 1;
+            post->refused_n += part->events_n == 1;
+            if (!*ret_is_refused)
+                give_up(post, part, code);
+            return CLI_FINE;
+        }
         if (failures == RETRIES_MAX || !may_retry(post, code))
-            return give_up(post, code);
+            return give_up(post, part, code);
         wait_to_retry(post, code, failures);
     }
+}
+
+/* One event of the batch, without the comma or bracket behind it. */
+static struct cli_post_part part_of(const struct cli_post *post, uint64_t i)
+{
+    size_t at = post->events[i].at;
+    size_t end = i + 1 < post->pending_n ? post->events[i + 1].at : post->body_n;
+    return (struct cli_post_part){&post->events[i], 1, post->body + at,
+                                  end - at - (post->pending_n > 1)};
+}
+
+static int send_batch(struct cli_post *post)
+{
+    struct cli_post_part all = {post->events, post->pending_n, post->body, post->body_n};
+    bool is_refused;
+    if (post->pending_n == 1)
+        all = part_of(post, 0);
+    int status = send_part(post, &all, &is_refused);
+    for (uint64_t i = 0, n = is_refused ? post->pending_n : 0; i < n && status == CLI_FINE; i++) {
+        struct cli_post_part part = part_of(post, i);
+        status = send_part(post, &part, &is_refused);
+    }
+    return status;
 }
 
 int cli_post_flush(struct cli_post *post)
@@ -362,8 +401,16 @@ int cli_post_flush(struct cli_post *post)
         putc(']', post->pending);
     if (fflush(post->pending) != 0)
         cli_need(NULL);
-    int status = send_body(post);
+    int status = send_batch(post);
     drop_batch(post);
     begin_batch(post);
     return status;
+}
+
+int cli_post_refuse(struct cli_post *post, char *why)
+{
+    cli_fail(post->tool, "%s", why);
+    free(why);
+    post->refused_n++;
+    return post->options->goes_on ? CLI_FINE : CLI_FAILED;
 }

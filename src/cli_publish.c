@@ -47,7 +47,9 @@ static const char help_text[] =
     "\n"
     "Many events\n"
     "  --lines              one event a line, sent while standard input is read;\n"
-    "                       with --json, empty lines are left out\n"
+    "                       with --json, empty lines are left out.  A line that is\n"
+    "                       refused is told, and the others are published\n"
+    "  --strict             stop at the first line that is refused\n"
     "  --batch N            send up to N events at once (default 100, at most 1000);\n"
     "                       fewer when nothing more comes for 10 ms.  A batch is\n"
     "                       published whole or not at all, and in order\n"
@@ -74,7 +76,7 @@ static const char help_text[] =
     "input is no part of the event.\n"
     "\n"
     "Exit status: 0 when all is published; 1 when something was refused or lost, told\n"
-    "in one line; 2 for wrong usage.\n"
+    "in a line each; 2 for wrong usage.\n"
     "\n"
     "Examples:\n"
     "  bugle publish --topic orders/42 --event paid --json '{\"total\":19.90}'\n"
@@ -85,6 +87,7 @@ struct options {
     struct cli_http_target target;
     struct cli_post_options post;
     bool lines;
+    bool strict;
     bool help;
 };
 
@@ -99,6 +102,7 @@ enum option_code {
     OPTION_LINES,
     OPTION_QUIET,
     OPTION_RETRY,
+    OPTION_STRICT,
     OPTION_TIMEOUT,
     OPTION_TOKEN,
     OPTION_TOPIC,
@@ -119,6 +123,7 @@ static const struct option long_options[] = {
     {"lines", no_argument, NULL, OPTION_LINES},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"retry", required_argument, NULL, OPTION_RETRY},
+    {"strict", no_argument, NULL, OPTION_STRICT},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"token", required_argument, NULL, OPTION_TOKEN},
     {"topic", required_argument, NULL, OPTION_TOPIC},
@@ -183,6 +188,9 @@ static int take_option(struct options *options, int code, char **argv)
     case OPTION_LINES:
         options->lines = true;
         return CLI_FINE;
+    case OPTION_STRICT:
+        options->strict = true;
+        return CLI_FINE;
     case OPTION_QUIET:
         options->post.quiet = true;
         return CLI_FINE;
@@ -206,27 +214,19 @@ static int read_options(struct options *options, int argc, char **argv)
         return status;
     if (options->lines && optind < argc)
         return cli_misused(TOOL, "--lines reads standard input; there can be no DATA with it");
+    if (options->strict && !options->lines)
+        return cli_misused(TOOL, "--strict is for --lines; without, the first mistake is the end");
+    options->post.goes_on = options->lines && !options->strict;
     if (options->post.ephemeral && options->post.key)
         return cli_misused(TOOL, "an ephemeral event is not stored and cannot have a key");
     return CLI_FINE;
 }
 
-static int input_failed(uint64_t line, int error)
+static int input_failed(int error)
 {
     if (error != -EMSGSIZE)
         return cli_fail(TOOL, "standard input: %s", strerror(-error));
-    if (line == 0)
-        return cli_fail(TOOL, "standard input is more than 16 MiB, too much for an event");
-    return cli_fail(TOOL, "line %llu is more than 16 MiB, too much for an event",
-                    (unsigned long long)line);
-}
-
-/* Tell why data cannot be published.  Takes the text. */
-static int data_refused(char *why)
-{
-    int status = cli_fail(TOOL, "%s", why);
-    free(why);
-    return status;
+    return cli_fail(TOOL, "standard input is more than 16 MiB, too much for an event");
 }
 
 /* All arguments are looked at before the first is sent. */
@@ -237,7 +237,7 @@ static int publish_arguments(struct cli_post *post, char **data, uint64_t data_n
     for (uint64_t i = 0; i < data_n; i++) {
         char *why = cli_post_check(post, i + 1, data[i], strlen(data[i]));
         if (why)
-            return data_refused(why);
+            return cli_post_refuse(post, why);
     }
     for (uint64_t i = 0; i < data_n && status == CLI_FINE; i++)
         status = cli_post_add(post, i + 1, data[i], strlen(data[i]));
@@ -258,12 +258,12 @@ static int publish_input(struct cli_post *post, struct cli_input *input)
     size_t text_n = 0;
     int ret = cli_input_read_all(input, &text, &text_n);
     if (ret < 0)
-        return input_failed(0, ret);
+        return input_failed(ret);
     if (text_n > 0 && text[text_n - 1] == '\n')
         text_n -= text_n > 1 && text[text_n - 2] == '\r' ? 2 : 1;
     char *why = cli_post_check(post, 1, text, text_n);
     if (why)
-        return data_refused(why);
+        return cli_post_refuse(post, why);
     int status = cli_post_add(post, 1, text, text_n);
     return status == CLI_FINE ? cli_post_flush(post) : status;
 }
@@ -277,37 +277,55 @@ static bool is_blank(const char *text, size_t text_n)
     return true;
 }
 
-/* One line.  What came before a bad one is published all the same. */
+/* A line that is no event.  What came before it is published all the same, and what comes after
+ * it unless --strict is given.  Takes the text. */
+static int refuse_line(struct cli_post *post, char *why)
+{
+    int status = post->options->goes_on ? CLI_FINE : cli_post_flush(post);
+    if (status == CLI_FINE)
+        return cli_post_refuse(post, why);
+    free(why);
+    return status;
+}
+
 static int publish_line(struct cli_post *post, uint64_t number, const char *line, size_t line_n)
 {
     if (post->options->json && is_blank(line, line_n))
         return CLI_FINE;
     char *why = cli_post_check(post, number, line, line_n);
-    if (!why)
-        return cli_post_add(post, number, line, line_n);
-    int status = cli_post_flush(post);
-    if (status == CLI_FINE)
-        return data_refused(why);
-    free(why);
-    return status;
+    return why ? refuse_line(post, why) : cli_post_add(post, number, line, line_n);
+}
+
+/* Take what one look at the input brought. */
+static int take_input(struct cli_post *post, int got, uint64_t *number, const char *line,
+                      size_t line_n)
+{
+    if (got == CLI_INPUT_LINE)
+        return publish_line(post, ++*number, line, line_n);
+    if (got == -EMSGSIZE)
+        return refuse_line(post, cli_format("line %llu is more than 16 MiB, too much for an event",
+                                            (unsigned long long)++*number));
+    return cli_post_flush(post);
 }
 
 static int publish_lines(struct cli_post *post, struct cli_input *input)
 {
-    const char *line;
-    size_t line_n;
+    const char *line = NULL;
+    size_t line_n = 0;
     uint64_t number = 0;
     int got, status = CLI_FINE;
     post->unit = "line";
     do {
         int quiet_ms = cli_post_is_empty(post) ? -1 : BATCH_QUIET_MS;
         got = cli_input_next_line(input, quiet_ms, &line, &line_n);
-        if (got == CLI_INPUT_LINE)
-            status = publish_line(post, ++number, line, line_n);
-        else
-            status = cli_post_flush(post);
-    } while (status == CLI_FINE && (got == CLI_INPUT_LINE || got == CLI_INPUT_QUIET));
-    return status == CLI_FINE && got < 0 ? input_failed(number + 1, got) : status;
+        status = take_input(post, got, &number, line, line_n);
+    } while (status == CLI_FINE && (got >= 0 || got == -EMSGSIZE) && got != CLI_INPUT_END);
+    if (status == CLI_FINE && got < 0)
+        status = input_failed(got);
+    if (!post->options->goes_on || post->refused_n == 0)
+        return status;
+    return cli_fail(TOOL, "%llu of %llu lines were refused", (unsigned long long)post->refused_n,
+                    (unsigned long long)number);
 }
 
 static int publish(const struct options *options, char **data, int data_n)

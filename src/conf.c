@@ -123,8 +123,9 @@ static int refuse_value(const char *source, const struct conf_row *row, const ch
         return conf_refuse(ret_error, -EINVAL, "%s: %s has an item of another form, expected %s",
                            source, row->name, describe(row, expected, sizeof expected));
     log_visible(shown, sizeof shown, value, strlen(value));
-    return conf_refuse(ret_error, -EINVAL, "%s: %s is \"%s\", expected %s", source, row->name,
-                       shown, describe(row, expected, sizeof expected));
+    return conf_refuse(ret_error, -EINVAL, "%s: %s is \"%s\", expected %s%s", source, row->name,
+                       shown, describe(row, expected, sizeof expected),
+                       row->type == CONF_DURATION ? ", such as 10s, without a space" : "");
 }
 
 static int set_number(struct conf *conf, const struct conf_row *row, const char *value)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The `bugle` command: its words, the flags of `serve`, and where settings come from. */
+/* The `bugle` command: its commands, the flags of `serve`, and where settings come from. */
 #include "config.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 #include "auth.h"
 #include "cli.h"
 #include "conf.h"
+#include "conf_value.h"
 #include "log.h"
 #include "server.h"
 #include "tls.h"
@@ -39,9 +41,26 @@ static const struct {
     {"--www", "server.www"},
 };
 
+static bool is_port(const char *text)
+{
+    uint64_t port;
+
+    return cli_parse_number(text, 1, UINT16_MAX, &port);
+}
+
+/* A port alone is what many other programs take. */
+static int refuse_port(const char *value, struct conf_error *ret_error)
+{
+    snprintf(ret_error->text, sizeof(ret_error->text),
+             "--listen %s lacks an address; use --listen 127.0.0.1:%s", value, value);
+    return -EINVAL;
+}
+
 static int apply_flag(struct conf *conf, const char *flag, const char *value,
                       struct conf_error *ret_error)
 {
+    if (strcmp(flag, "--listen") == 0 && is_port(value))
+        return refuse_port(value, ret_error);
     for (size_t i = 0; i < sizeof(short_ways) / sizeof(short_ways[0]); i++)
         if (strcmp(flag, short_ways[i].flag) == 0)
             return conf_set_as(conf, flag, short_ways[i].setting, value, ret_error);
@@ -93,11 +112,11 @@ static const char serve_help[] =
     "  --set SECTION.KEY=VALUE  any setting; repeatable\n"
     "  --takeover               take over from the gateway at server.handover, if there is one\n"
     "  --help-config            tell every setting, its default and its range\n"
-    "  --help                   tell this\n"
+    "  -h, --help               tell this\n"
     "\n"
     "Any setting can also come from the environment, as BUGLE_SECTION_KEY.\n";
 
-enum { OPT_CONFIG = 1, OPT_SETTING, OPT_TAKEOVER, OPT_HELP_CONFIG, OPT_HELP };
+enum { OPT_CONFIG = 1, OPT_SETTING, OPT_TAKEOVER, OPT_HELP_CONFIG };
 
 static const struct option serve_options[] = {
     {"config", required_argument, NULL, OPT_CONFIG},
@@ -108,7 +127,7 @@ static const struct option serve_options[] = {
     {"set", required_argument, NULL, OPT_SETTING},
     {"takeover", no_argument, NULL, OPT_TAKEOVER},
     {"help-config", no_argument, NULL, OPT_HELP_CONFIG},
-    {"help", no_argument, NULL, OPT_HELP},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -122,13 +141,28 @@ static void keep_setting(struct flags *flags, const char *name)
     cli_list_add(&flags->values, optarg);
 }
 
+/* What getopt_long() refused.  A port is an option of many other programs. */
+static int refuse_flag(int verdict, int argc, char **argv)
+{
+    static const char port[] = "--port";
+    const char *word = argv[optind - 1];
+
+    if (verdict != '?' || strncmp(word, port, sizeof(port) - 1) != 0)
+        return cli_bad_option(argv[0], verdict, argv);
+    const char *value = word[sizeof(port) - 1] == '=' ? word + sizeof(port)
+                        : optind < argc               ? argv[optind]
+                                                      : "";
+    return cli_misused(argv[0], "there is no option --port; use --listen 127.0.0.1:%s",
+                       is_port(value) ? value : "8080");
+}
+
 /* Returns -1 to go on, or the exit status. */
 static int read_flags(int argc, char **argv, const char *what, struct flags *flags)
 {
     int option, index;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", serve_options, &index)) != -1)
+    while ((option = getopt_long(argc, argv, ":h", serve_options, &index)) != -1)
         switch (option) {
         case OPT_CONFIG:
             flags->file = optarg;
@@ -142,11 +176,11 @@ static int read_flags(int argc, char **argv, const char *what, struct flags *fla
         case OPT_HELP_CONFIG:
             flags->help_config = true;
             break;
-        case OPT_HELP:
+        case 'h':
             printf(serve_help, argv[0], what);
             return CLI_FINE;
         default:
-            return cli_bad_option(argv[0], option, argv);
+            return refuse_flag(option, argc, argv);
         }
     if (optind < argc)
         return cli_misused(argv[0], "unexpected argument %s", argv[optind]);
@@ -238,13 +272,15 @@ static int check_config(int argc, char **argv)
     return status;
 }
 
-/* ---- words ---- */
+/* ---- commands ---- */
 
-static const struct word {
+static int help(int argc, char **argv);
+
+static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *sentence;
-} words[] = {
+} commands[] = {
     {"serve", serve, "run the gateway"},
     {"publish", cli_publish, "publish events from arguments or standard input"},
     {"subscribe", cli_subscribe, "print events as they come"},
@@ -253,18 +289,71 @@ static const struct word {
     {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
     {"token", cli_token, "make and look at tokens and keys"},
     {"check-config", check_config, "check settings and print what they come to"},
+    {"help", help, "tell the options of a command"},
 };
 
-#define WORDS_N (sizeof(words) / sizeof(words[0]))
+#define COMMAND_NEAR_ENOUGH 2
+#define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
 
 static void print_help(FILE *to)
 {
-    fputs("Usage: bugle WORD [OPTION]...\n"
+    fputs("Usage: bugle COMMAND [OPTION]...\n"
           "A gateway for Server-Sent Events, and its hand tools.\n\n",
           to);
-    for (size_t i = 0; i < WORDS_N; i++)
-        fprintf(to, "  %-13s %s\n", words[i].name, words[i].sentence);
-    fputs("\nEach word has --help.  `bugle --version` tells the version.\n", to);
+    for (size_t i = 0; i < COMMANDS_N; i++)
+        fprintf(to, "  %-13s %s\n", commands[i].name, commands[i].sentence);
+    fputs("\nRun `bugle COMMAND --help` for its options, `bugle --version` for the version.\n", to);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS_N; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* Letters that differ; the beginning of a command is as near as one. */
+static size_t command_distance(const char *name, const char *known)
+{
+    if (name[0] != '\0' && strncmp(name, known, strlen(name)) == 0)
+        return 1;
+    return conf_value_distance(name, known);
+}
+
+static int refuse_command(const char *name)
+{
+    const char *nearest = NULL;
+    size_t best = COMMAND_NEAR_ENOUGH + 1;
+
+    for (size_t i = 0; i < COMMANDS_N; i++) {
+        size_t distance = command_distance(name, commands[i].name);
+
+        if (distance < best) {
+            best = distance;
+            nearest = commands[i].name;
+        }
+    }
+    fputs("bugle: unknown command \"", stderr);
+    cli_put_visible(stderr, name, strlen(name), NULL);
+    if (nearest != NULL)
+        fprintf(stderr, "\"; did you mean %s?\n", nearest);
+    else
+        fputs("\"; see bugle --help\n", stderr);
+    return CLI_USAGE;
+}
+
+static int help(int argc, char **argv)
+{
+    char option[] = "--help";
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+
+    if (argc > 1 && command == NULL && argv[1][0] != '-')
+        return refuse_command(argv[1]);
+    if (command != NULL && command->run != help)
+        return command->run(2, (char *[]){argv[1], option, NULL});
+    print_help(stdout);
+    return CLI_FINE;
 }
 
 /* A parent may start us with standard descriptors closed; what we open next must not become one. */
@@ -286,7 +375,7 @@ int main(int argc, char **argv)
         print_help(stderr);
         return CLI_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
         return CLI_FINE;
     }
@@ -294,9 +383,6 @@ int main(int argc, char **argv)
         puts("bugle " PACKAGE_VERSION);
         return CLI_FINE;
     }
-    for (size_t i = 0; i < WORDS_N; i++)
-        if (strcmp(argv[1], words[i].name) == 0)
-            return words[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "bugle: there is no word \"%s\"; see bugle --help\n", argv[1]);
-    return CLI_USAGE;
+    const struct command *command = find_command(argv[1]);
+    return command != NULL ? command->run(argc - 1, argv + 1) : refuse_command(argv[1]);
 }

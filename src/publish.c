@@ -167,7 +167,7 @@ static bool begin_reading(struct request *request, struct work *work, struct rea
                            "The query has more than %d fields.", FIELDS_MAX);
     if (reading->is_json && reading->fields.n > 0)
         return problem_set(ret_problem, 422, "fields_in_query",
-                           "With a JSON body the fields belong into the JSON, not the query.");
+                           "With a JSON body the fields belong in the JSON, not the query.");
     return true;
 }
 

@@ -157,7 +157,9 @@ static int respond_wrong_method(struct request *request, const char *method, con
 
     if (strcmp(method, "OPTIONS") == 0)
         return respond_options(request, allow);
-    problem_set(&problem, 405, "method_not_allowed", "Only %s.", allow);
+    const char *last = strrchr(allow, ','); /* there are always two */
+    problem_set(&problem, 405, "method_not_allowed", "This path takes %.*s and%s.",
+                (int)(last - allow), allow, last + 1);
     problem.allow = allow;
     return respond_problem(request, &problem);
 }

@@ -508,7 +508,7 @@ def test_nobody_listens_at_first(run, opened):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 406, 410, 501])
 def test_a_refusal_is_final(subscribe, server, status):
-    tool = subscribe()
+    tool = subscribe("--token", "t")
     connection = server.accept()
     connection.request()
     connection.send(problem(status, title="No", detail="because\n\x1b[31m of this"))
@@ -762,30 +762,85 @@ def test_a_batch_is_bounded_in_bytes(publish, server, tmp_path):
     assert tool.finish() == ("", "")
 
 
-def test_lines_before_a_bad_one_are_published(publish, server):
+def test_lines_go_on_after_a_bad_one(publish, server):
     tool = publish("--lines", "--json", stdin=subprocess.PIPE)
+    tool.write(b'1\n \n{"a":2}\n{bad\n3\n')
+    connection = server.accept()
+    assert connection.request().json == [{"data": 1}, {"data": {"a": 2}}, {"data": 3}]
+    connection.answer_ids("e-1", "e-2", "e-3")
+    tool.close_input()
+    out, err = tool.finish(1)
+    assert out == "e-1\ne-2\ne-3\n"
+    told, counted = err.splitlines()
+    assert told.startswith("bugle publish: line 4: no JSON at line 1, column 4: ")
+    assert counted == "bugle publish: 1 of 5 lines were refused"
+
+
+def test_strict_lines_end_at_a_bad_one(publish, server):
+    tool = publish("--lines", "--strict", "--json", stdin=subprocess.PIPE)
     tool.write(b'1\n \n{"a":2}\n{bad\n3\n')
     connection = server.accept()
     assert connection.request().json == [{"data": 1}, {"data": {"a": 2}}]
     connection.answer_ids("e-1", "e-2")
     out, err = tool.finish(1)
-    assert out == "e-1\ne-2\n"
+    assert out == "e-1\ne-2\n" and err.count("\n") == 1
     assert err.startswith("bugle publish: line 4: no JSON at line 1, column 4: ")
 
 
-def test_a_refused_batch_is_named(publish, server):
-    tool = publish("--lines", "--batch", "2", stdin=subprocess.PIPE)
-    tool.write(b"a\nb\nc\nd\n")
+def test_a_line_that_is_too_long_is_left_out(publish, server, tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\n" + b"x" * (17 << 20) + b"\ntwo\n" + b"y" * (17 << 20))
+    with path.open("rb") as lines:
+        tool = publish("--lines", stdin=lines)
     connection = server.accept()
-    connection.request()
-    connection.answer_ids("e-1", "e-2")
-    connection.request()
-    connection.send(problem(422, title="Unprocessable Content", detail="the topic is empty",
-                            pointer="/0/topic"))
+    told = []
+    while len(told) < 2:
+        asked = connection.request().json
+        told += asked if isinstance(asked, list) else [asked]
+        connection.answer_ids(*(["e-1"] * (len(asked) if isinstance(asked, list) else 1)))
+    assert told == [{"data": "one"}, {"data": "two"}]
+    assert tool.finish(1)[1].splitlines() == [
+        "bugle publish: line 2 is more than 16 MiB, too much for an event",
+        "bugle publish: line 4 is more than 16 MiB, too much for an event",
+        "bugle publish: 2 of 4 lines were refused"]
+
+
+def test_the_good_ones_of_a_refused_batch_are_published(publish, server):
+    tool = publish("--lines", "--batch", "3", "--idempotency-key", "k", stdin=subprocess.PIPE)
+    tool.write(b"a\nb\nc\n")
+    connection = server.accept()
+    refusal = problem(422, title="Unprocessable Content", detail="no")
+    batch = connection.request().json
+    connection.send(refusal)
+    ids = {"a": "e-1", "c": "e-2"}
+    for event in batch:
+        assert connection.request().json == event
+        if event["data"] in ids:
+            connection.answer_ids(ids[event["data"]])
+        else:
+            connection.send(refusal)
+    tool.close_input()
     out, err = tool.finish(1)
     assert out == "e-1\ne-2\n"
-    assert err == (f"bugle publish: lines 3-4: {server.url} answered 422 Unprocessable Content: "
-                   "the topic is empty (at /0/topic)\n")
+    assert err == (f"bugle publish: line 2: {server.url} answered 422 Unprocessable Content: no\n"
+                   "bugle publish: 1 of 3 lines were refused\n")
+
+
+def test_a_refused_batch_is_named(publish, server):
+    """A refusal of who asks concerns every line, and so does any with --strict."""
+    for status, options in ((403, []), (422, ["--strict"])):
+        tool = publish("--lines", "--batch", "2", *options, stdin=subprocess.PIPE)
+        tool.write(b"a\nb\nc\nd\n")
+        connection = server.accept()
+        connection.request()
+        connection.answer_ids("e-1", "e-2")
+        connection.request()
+        connection.send(problem(status, title="No", detail="the topic is empty",
+                                pointer="/0/topic"))
+        out, err = tool.finish(1)
+        assert out == "e-1\ne-2\n"
+        assert err == (f"bugle publish: lines 3-4: {server.url} answered {status} No: "
+                       "the topic is empty (at /0/topic)\n")
 
 
 @pytest.mark.parametrize("reply, told", [
@@ -796,7 +851,7 @@ def test_a_refused_batch_is_named(publish, server):
     (answer(502, b"<html>long\nstory</html>", "text/html"), "502"),
     (answer(413, b"too large\nreally\x1b", "text/plain"), "413: too large"),
     (answer(307, b"", extra="Location: /there\r\n"), "307 and points to URL/there"),
-    (b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n", "401"),
+    (b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n", "401 (--token or BUGLE_TOKEN)"),
 ])
 def test_a_refusal_is_one_line(publish, server, reply, told):
     tool = publish("x")
@@ -943,6 +998,12 @@ def test_a_kept_connection_that_dies(publish, server, key):
     (["publish", "--retry", "-1", "x"], "--retry wants milliseconds, not '-1'"),
     (["publish", "--ttl", "1h", "x"], "--ttl wants seconds, not '1h'"),
     (["publish", "--lines", "x"], "--lines reads standard input; there can be no DATA with it"),
+    (["publish", "--strict", "x"], "--strict is for --lines; "),
+    (["publish", "--timeout", "0", "x"], "--timeout wants 1 to 3600 seconds, not '0'"),
+    (["subscribe", "--last-event-id", "i" * 129], "--last-event-id is longer than 128 bytes"),
+    (["serve", "--port", "9000"], "there is no option --port; use --listen 127.0.0.1:9000"),
+    (["serve", "--port=9000"], "there is no option --port; use --listen 127.0.0.1:9000"),
+    (["serve", "--port"], "there is no option --port; use --listen 127.0.0.1:8080"),
     (["publish", "--ephemeral", "--idempotency-key", "k", "x"],
      "an ephemeral event is not stored and cannot have a key"),
     (["publish", "--topic", b"\xff", "x"], "'<FF>' is not valid UTF-8"),
@@ -953,9 +1014,60 @@ def test_wrong_usage(run, words, told):
     assert err.startswith(f"bugle {words[0]}: {told}") and err.endswith(" (see --help)\n")
 
 
-@pytest.mark.parametrize("word", ["subscribe", "publish"])
-def test_help(run, word):
-    out, err = run(word, "--help").finish()
-    assert out.startswith(f"Usage: bugle {word} ") and err == ""
-    assert max(map(len, out.splitlines())) <= 80
-    assert run(word, "-h").finish() == (out, "")
+COMMANDS = ["serve", "publish", "subscribe", "bench", "backup", "epoch", "token", "check-config"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(run, command):
+    out, err = run(command, "--help").finish()
+    assert out.startswith(f"Usage: bugle {command} ") and err == ""
+    assert max(map(len, out.splitlines())) <= (80 if command in ("publish", "subscribe") else 95)
+    assert run(command, "-h").finish() == (out, "")
+    assert run("help", command).finish() == (out, "")
+
+
+def test_help_of_all(run):
+    out, err = run("--help").finish()
+    assert err == "" and all(f"\n  {command} " in out for command in COMMANDS)
+    for words in (["-h"], ["help"], ["help", "help"], ["help", "--help"]):
+        assert run(*words).finish() == (out, "")
+
+
+@pytest.mark.parametrize("words, told", [
+    (["server"], 'unknown command "server"; did you mean serve?'),
+    (["sub"], 'unknown command "sub"; did you mean subscribe?'),
+    (["help", "publsh"], 'unknown command "publsh"; did you mean publish?'),
+    (["nothing\x1b"], 'unknown command "nothing^["; see bugle --help'),
+    ([""], 'unknown command ""; see bugle --help'),
+])
+def test_unknown_commands(run, words, told):
+    assert run(*words).finish(2) == ("", f"bugle: {told}\n")
+
+
+def test_a_port_alone(run):
+    for words in (["serve", "--listen", "9000"], ["check-config", "--listen", "9000"]):
+        assert run(*words).finish(1)[1] == (
+            f"bugle {words[0]}: --listen 9000 lacks an address; use --listen 127.0.0.1:9000\n")
+
+
+def test_an_address_in_use(run, server):
+    _, err = run("serve", "--store", "memory:", "--listen", f"127.0.0.1:{server.port}").finish(1)
+    assert (f"cannot listen on 127.0.0.1:{server.port}: Address already in use; choose another "
+            "with --listen 127.0.0.1:") in err
+
+
+def test_a_token_that_is_missing(run, server):
+    for options, hint in (([], " (--token or BUGLE_TOKEN)"), (["--token", "x"], "")):
+        tool = run("publish", "--url", server.url, "x", *options)
+        connection = server.accept()
+        connection.request()
+        connection.send(problem(401, title="Unauthorized", detail="A token."))
+        assert tool.finish(1)[1] == (
+            f"bugle publish: {server.url} answered 401 Unauthorized: A token.{hint}\n")
+
+
+def test_https_where_http_is_spoken(run, server):
+    tool = run("publish", "--url", server.url.replace("http", "https"), "x")
+    connection = server.accept()
+    connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    assert tool.finish(1)[1].endswith(": it does not speak TLS; try http://\n")
