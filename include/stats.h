@@ -28,7 +28,7 @@
     row(PROXY_HEADERS_REFUSED, proxy_headers_refused, false,                                       \
         "sockets closed: no PROXY header, or of somebody not trusted")                             \
     row(ACCEPT_WAITS, accept_waits, false, "times accepting waited for limits.accept_rate")        \
-    row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused for want of descriptors")     \
+    row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused: no descriptors left")        \
     row(HEADS_REFUSED, heads_refused, false, "request heads refused as unsound")      \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
     row(TLS_HELLOS_REFUSED, tls_hellos_refused, false, "sockets of tls.listen that spoke no TLS")  \
@@ -40,7 +40,8 @@
         "sockets closed at tls.handshake_timeout")                                                 \
     row(TLS_CERTIFICATE_EXPIRES, tls_certificate_expires, true,                                    \
         "when the first certificate ends, in seconds since 1970")                                  \
-    row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false, "kept connections that rested too long") \
+    row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false,                                         \
+        "kept connections that rested too long")                                                   \
     row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
     row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
     row(BODIES_TOO_SLOW, bodies_too_slow, false, "requests whose body came too slowly")            \
@@ -63,9 +64,11 @@
     row(STREAMS_DRAINED, streams_drained, false, "streams ended by an orderly stop")               \
     row(STREAMS_REPLACED, streams_replaced, false, "streams ended by a later use of their ticket") \
     row(STREAMS_EXPIRED, streams_expired, false, "streams ended with their token")                 \
-    row(STREAMS_FAILED, streams_failed, false, "streams ended for want of memory")                 \
-    row(STREAMS_EVICTED_MEMORY, streams_evicted_memory, false, "streams evicted: memory was short") \
-    row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false, "of those refused, for memory")     \
+    row(STREAMS_FAILED, streams_failed, false, "streams ended: no memory was left")                \
+    row(STREAMS_EVICTED_MEMORY, streams_evicted_memory, false,                                     \
+        "streams evicted: memory was short")                                                       \
+    row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false,                                     \
+        "streams refused: memory was short")                                                       \
     row(REPLAYS_REFUSED_MEMORY, replays_refused_memory, false, "of these, to begin in the past")   \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
     row(EVENTS_REPEATED, events_repeated, false, "events not stored: their key came before")       \
@@ -73,7 +76,7 @@
     row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
-    row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of those shed, for memory")    \
+    row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of these, for memory")         \
     row(PUBLISHES_ASIDE, publishes_aside, false, "publish bodies read beside the loop")            \
     row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
@@ -103,8 +106,10 @@
     row(HISTORY_BYTES, history_bytes, true, "bytes of events in the history")                      \
     row(IDEMPOTENCY_KEYS, idempotency_keys, true, "idempotency keys that are remembered")          \
     row(KEYS_FORGOTTEN_EARLY, keys_forgotten_early, false, "keys forgotten within their window")   \
-    row(ANSWERS_REFUSED_MEMORY, answers_refused_memory, false, "listings, copies not made for it") \
-    row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false, "sockets refused for it")   \
+    row(ANSWERS_REFUSED_MEMORY, answers_refused_memory, false,                                     \
+        "listings, copies refused for memory")                                                     \
+    row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false,                             \
+        "sockets refused for memory")                                                              \
     row(MEMORY_LIMIT, memory_limit, true, "limits.memory, bytes")                                  \
     row(MEMORY_USED, memory_used, true, "of it, with the room set aside for rings and store")      \
     row(MEMORY_RESIDENT, memory_resident, true, "bytes of the process in memory, by the kernel")   \
@@ -114,12 +119,12 @@
     row(MEMORY_CONNECTIONS, memory_connections, true, "bytes counted for connections")             \
     row(MEMORY_TRIMS, memory_trims, false, "times that malloc() was made to give memory back")     \
     row(REQUESTS_UNAUTHORIZED, requests_unauthorized, false, "requests without good credentials")  \
-    row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused for want of a right")     \
+    row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused: a right was missing")    \
     row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
     row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
-    row(JWKS_FETCHED, jwks_fetched, true, "times that auth.jwks was read")                         \
-    row(JWKS_FAILED, jwks_failed, true, "times that auth.jwks could not be read")                  \
+    row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \
+    row(JWKS_FAILED, jwks_failed, false, "times that auth.jwks could not be read")                 \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

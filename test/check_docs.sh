@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The manual and the sample file say what the program says: every setting with its default and what
-# it takes, every option of every command, nothing that is not there.  TAP.
+# it takes, every option of every command, every path, code of an error and figure, and nothing that
+# is not there.  TAP.
 #
 #   BUGLE    the program (default: ./bugle)
 #   srcdir   the sources (default: the folder above this script)
@@ -63,7 +64,7 @@ without_www() {
 
 sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"
 cut -d' ' -f1 "$scratch/table" >"$scratch/names"
-echo "1..8"
+echo "1..11"
 
 if [ -s "$scratch/names" ]; then : >"$scratch/faults"; else echo "none" >"$scratch/faults"; fi
 report "the program has settings" "$scratch/faults"
@@ -126,7 +127,13 @@ for command in $commands; do
 done >"$scratch/faults"
 report "bugle.1 has every option of every command" "$scratch/faults"
 
-# Every code a problem can have is told: programs depend on them.
+# The lines of a section (.SH) of bugle-wire.7.
+wire_section() {
+    plain "$wire" | awk -v name="$1" '/^\.SH / { inside = substr($0, 5) == name } inside'
+}
+
+# Every code a problem can have is told: programs depend on them.  In the other direction counts what
+# stands in the headings of ERRORS.
 cat "$srcdir"/src/*.c | tr '\n' ' ' |
     grep -oE '(problem_set|respond_error|request_cut)\([^"]*[0-9]{3}, *"[a-z0-9_]+"' |
     sed 's/.*"\([a-z0-9_]*\)"/\1/' | sort -u >"$scratch/codes"
@@ -135,7 +142,56 @@ if [ ! -s "$scratch/codes" ]; then
     echo "no codes found in the sources"
 fi >"$scratch/faults"
 missing "$scratch/codes" "$scratch/documented" "code, not in bugle-wire.7" >>"$scratch/faults"
-report "bugle-wire.7 has every code of an error" "$scratch/faults"
+wire_section ERRORS | awk 'heading { print } { heading = /^\.TP/ }' |
+    sed -e 's/^\.[A-Z]* //' -e 's/" with .*//' | grep -oE '[a-z][a-z0-9_]+' >"$scratch/headings"
+cat "$srcdir"/src/*.c | grep -oE '"[a-z0-9_]+\\?"' | tr -d '\\"' >"$scratch/words"
+missing "$scratch/headings" "$scratch/words" "code, only in bugle-wire.7" >>"$scratch/faults"
+report "bugle-wire.7 has every code of an error, and no other" "$scratch/faults"
+
+# Every path with its method, from the table in routes.c.
+sed -nE 's|^ *\{"(/[a-z/]*)", "([A-Z]+)", [a-z_]+, .*|\2 \1|p' "$srcdir/src/routes.c" |
+    sed 's|\([a-z]\)/$|\1|' >"$scratch/routes"
+if [ ! -s "$scratch/routes" ]; then
+    echo "no routes found in the sources"
+fi >"$scratch/faults"
+echo "GET /" >>"$scratch/routes"
+plain "$wire" | sed 's/\\~/ /g' | grep -oE '(GET|POST|DELETE|PUT) /[a-z/]*' | sed 's|\([a-z]\)/$|\1|' \
+    >"$scratch/documented"
+missing "$scratch/routes" "$scratch/documented" "path, not in bugle-wire.7" >>"$scratch/faults"
+plain "$manual" | sed -n '/^\.SH HTTP/,/^\.SH EXIT/p' |
+    grep -oE '(GET|POST|DELETE|PUT) /[a-z/]*' >>"$scratch/documented"
+missing "$scratch/documented" "$scratch/routes" "path, only in a manual" >>"$scratch/faults"
+plain "$wire" | grep -oE '(^| )/(api/[a-z]+|metrics|events|ws|readyz|healthz)' | tr -d ' ' \
+    >"$scratch/documented"
+cut -d' ' -f2 "$scratch/routes" >"$scratch/paths"
+missing "$scratch/documented" "$scratch/paths" "path, only in bugle-wire.7" >>"$scratch/faults"
+report "bugle-wire.7 has every path, and no other" "$scratch/faults"
+
+# Every figure of stats.h, whether it counts up, and what it means.
+tr -d '\\\n' <"$srcdir/include/stats.h" |
+    grep -oE 'row\([A-Z0-9_]+, *[a-z0-9_]+, *(true|false), *"[^"]*"\)' |
+    sed -E -e 's/row\([A-Z0-9_]+, *([a-z0-9_]+), *(true|false), *"(.)(.*)"\)/\2 \1: \u\3\4./' \
+        -e 's/^true/gauge/' -e 's/^false/counter/' >"$scratch/figures"
+if [ ! -s "$scratch/figures" ]; then
+    echo "no figures found in the sources"
+fi >"$scratch/faults"
+wire_section FIGURES | awk '
+    /^\.SS Counters/ { kind = "counter" }
+    /^\.SS Gauges/ { kind = "gauge" }
+    text { print kind, name ": " $0; text = 0 }
+    /^\.B / && kind { name = $2; text = 1 }' >"$scratch/documented"
+missing "$scratch/figures" "$scratch/documented" "figure, not in bugle-wire.7" >>"$scratch/faults"
+missing "$scratch/documented" "$scratch/figures" "figure, only in bugle-wire.7" >>"$scratch/faults"
+report "bugle-wire.7 has every figure, its kind and its meaning, and no other" "$scratch/faults"
+
+# A setting that a manual or README names is one.
+sections=$(cut -d. -f1 "$scratch/names" | sort -u | paste -sd'|')
+for page in "$manual" "$settings" "$wire" "$srcdir/README" "$srcdir/contrib"/*; do
+    plain "$page" | grep -oE "(^|[ \"(\`=])($sections)\.[a-z_]+" | grep -oE "[a-z_]+\.[a-z_]+" |
+        grep -vE '\.(c|h|db|conf|service|socket|sock|py|html)$' >"$scratch/documented"
+    missing "$scratch/documented" "$scratch/names" "setting, only in ${page##*/}"
+done >"$scratch/faults"
+report "no manual names a setting that is not there" "$scratch/faults"
 
 if command -v man >"$scratch/where"; then
     for page in "$manual" "$settings" "$wire"; do
