@@ -305,9 +305,7 @@ void json_span_place(const char *text, size_t offset, size_t *ret_line, size_t *
 #define TREE_STRING_BYTES (32 + 16) /* and its text */
 #define TREE_COLON_BYTES (72 + 64)  /* and the name again */
 #define TREE_ROOT_BYTES 128
-/* The buffer of the token at hand is doubled until that fits, and it never shrinks. */
-#define TREE_TOKEN_TIMES 4
-#define TREE_TOKEN_MORE 8
+#define TREE_TOKEN_BYTES 16
 
 /* Just past a run of bytes that are neither white space nor have a meaning of their own. */
 static const char *skip_run(const char *at, const char *end)
@@ -316,6 +314,19 @@ static const char *skip_run(const char *at, const char *end)
         at++;
     while (at < end && !is_space(*at) && memchr("{}[],:\"", *at, 7) == NULL);
     return at;
+}
+
+/* The buffer of the token at hand is doubled until the longest fits, with the byte behind it and a
+ * NUL. */
+static size_t token_bytes(size_t longest_n)
+{
+    size_t bytes = TREE_TOKEN_BYTES, all = bytes;
+
+    while (bytes < longest_n + 2) {
+        bytes *= 2;
+        all += bytes;
+    }
+    return all;
 }
 
 size_t json_span_tree_bytes(struct json_span text)
@@ -353,5 +364,5 @@ size_t json_span_tree_bytes(struct json_span text)
         }
         longest_n = (size_t)(past - at) > longest_n ? (size_t)(past - at) : longest_n;
     }
-    return bytes + TREE_TOKEN_TIMES * (longest_n + TREE_TOKEN_MORE);
+    return bytes + token_bytes(longest_n);
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "json_span.h"
 
 #define FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
