@@ -17,7 +17,7 @@
 struct cli_http_target {
     const char *url; /* http://HOST:PORT, with a path where the gateway sits under one */
     const char *token;
-    const char *ca; /* file of certificates to trust; NULL: the system's */
+    const char *ca;          /* file of certificates to trust; NULL: the system's */
     struct cli_list headers; /* "Name: value" */
 };
 

@@ -56,7 +56,7 @@ struct cli_post {
     char *address; /* the members that all events share */
     uint64_t added_n;
     uint64_t refused_n; /* events that were told to be refused */
-    unsigned sent_n; /* times the request at hand went out */
+    unsigned sent_n;    /* times the request at hand went out */
 
     /* the batch */
     FILE *pending; /* '[' and its events, kept in `body` */

@@ -67,8 +67,8 @@ static bool no_right_to(struct problem *problem, const char *right, const char *
 
     no_right(problem, right);
     log_visible(shown, sizeof(shown), topic, topic_n);
-    snprintf(problem->detail, sizeof(problem->detail),
-             "This needs a %s right that covers \"%s\".", right, shown);
+    snprintf(problem->detail, sizeof(problem->detail), "This needs a %s right that covers \"%s\".",
+             right, shown);
     return false;
 }
 

@@ -234,8 +234,9 @@ static uint32_t number_at(const struct backup *backup, size_t at)
 /* Whether what came is the beginning of a store, and no more than all of it. */
 static bool is_store(const struct backup *backup)
 {
+    size_t magic_n = backup->bytes < sizeof MAGIC ? backup->bytes : sizeof MAGIC;
     if (backup->bytes < HEADER_BYTES)
-        return memcmp(backup->header, MAGIC, backup->bytes < sizeof MAGIC ? backup->bytes : sizeof MAGIC) == 0;
+        return memcmp(backup->header, MAGIC, magic_n) == 0;
     return memcmp(backup->header, MAGIC, sizeof MAGIC) == 0 &&
            number_at(backup, APPLICATION_AT) == HISTORY_SQLITE_APPLICATION_ID &&
            backup->bytes <= (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;

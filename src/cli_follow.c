@@ -29,6 +29,7 @@
 #define RETRY_MAX_MS 3600000
 #define STATE_SOON_MS 100
 #define STATE_LATER_MS 1000
+#define RESET_BYTES_MAX 4096 /* of its data, which is a small object */
 #define EVENT_BYTES_MAX ((size_t)16 << 20)
 #define NETWORK_BUFFER_BYTES (64L << 10)
 
@@ -85,7 +86,9 @@ static bool is_wanted(const struct cli_follow_options *options, const struct sse
 
 static void take_reset(struct follow *s, const struct sse_read_event *event)
 {
-    struct json_memory *data = cli_read_json(event->data, event->data_n, 0, NULL);
+    struct json_memory *data = event->data_n <= RESET_BYTES_MAX
+                                   ? cli_read_json(event->data, event->data_n, 0, NULL)
+                                   : NULL;
     const char *reason = data ? json_string_value(json_object_get(data->root, "reason")) : NULL;
     cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");

@@ -165,7 +165,8 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
     size_t bad;
     char *why = NULL;
     if (post->options->json) {
-        struct json_memory *json = cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
+        struct json_memory *json =
+            cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
         if (!json)
             why = cli_format("no JSON at line %d, column %d: %s", error.line, error.column,
                              error.text);
@@ -277,8 +278,8 @@ static char *describe(const struct cli_post *post, CURLcode code)
 static int give_up(const struct cli_post *post, const struct cli_post_part *part, CURLcode code)
 {
     bool is_unknown = code != CURLE_OK && post->sent_n > 0;
-    char *place = format_place(post, part->events[0].number,
-                               part->events[part->events_n - 1].number);
+    char *place =
+        format_place(post, part->events[0].number, part->events[part->events_n - 1].number);
     char *why = describe(post, code);
     int status = cli_fail(
         post->tool, "%s%s%s%s", place, why, is_unknown ? "; it may have been published or not" : "",

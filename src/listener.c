@@ -356,17 +356,15 @@ static int open_door(struct listener *listener, const char *item, bool tls)
     return 0;
 }
 
-/* Told of an address in use: another one near it.  Empty for other errors and for paths. */
-static const char *hint_at_another(const char *item, int error, char *to, size_t to_n)
+/* What to do about a plain address in use.  Nothing for other errors and for paths. */
+static void hint_at_another(const char *item, int error, char *to, size_t to_n)
 {
     const char *colon = strrchr(item, ':');
     long port = colon != NULL ? strtol(colon + 1, NULL, 10) : 0;
 
-    to[0] = '\0';
     if (error == EADDRINUSE && port > 0)
         snprintf(to, to_n, "; choose another with --listen %.*s:%ld", (int)(colon - item), item,
                  port < 65535 ? port + 1 : port - 1);
-    return to;
 }
 
 static int open_doors(struct listener *listener, const struct conf_list *items, bool tls,
@@ -377,10 +375,11 @@ static int open_doors(struct listener *listener, const struct conf_list *items, 
 
         if (result == 0)
             continue;
-        char hint[128];
+        char hint[128] = "";
+        if (!tls)
+            hint_at_another(items->items[i], -result, hint, sizeof(hint));
         snprintf(ret_error->text, sizeof(ret_error->text), "cannot listen on %s: %s%s",
-                 items->items[i], strerror(-result),
-                 hint_at_another(items->items[i], -result, hint, sizeof(hint)));
+                 items->items[i], strerror(-result), hint);
         return result;
     }
     return 0;

@@ -24,7 +24,8 @@ no_address='test_page.py or test_auth_browser.py or test_tls_browser.py or test_
 # line tools, `bugle bench`, mistakes in settings), and what one worker makes of one request without
 # asking another thread (forms of heads and of origins, tokens one at a time).  Failing allocations
 # end in paths of one thread, and the address sanitizer is what looks at those.
-no_thread="$no_address or test_bench.py or test_cli.py or test_config.py or test_token_tool.py
+no_thread="$no_address or test_bench.py or test_cli.py or test_config.py
+    or test_hostile_server.py or test_token_tool.py
     or test_heads.py or test_smuggling.py or test_origin.py or test_tokens.py or test_memory.py"
 
 logs=$(mktemp -d)

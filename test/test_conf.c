@@ -212,11 +212,14 @@ static void set_says_what_is_wrong(void **state)
         {"colour.sky=blue", "--set: there is no setting \"colour.sky\""},
         {"a\x1b[2J=1", "--set: there is no setting \"a\\x1b[2J\""},
         {"stream.heartbeat=2999ms",
-         "--set: stream.heartbeat is \"2999ms\", expected a duration from 3s to 60s, such as 10s, without a space"},
+         "--set: stream.heartbeat is \"2999ms\", expected a duration from 3s to 60s, such as "
+         "10s, without a space"},
         {"stream.heartbeat=60001ms",
-         "--set: stream.heartbeat is \"60001ms\", expected a duration from 3s to 60s, such as 10s, without a space"},
+         "--set: stream.heartbeat is \"60001ms\", expected a duration from 3s to 60s, such as "
+         "10s, without a space"},
         {"stream.heartbeat=",
-         "--set: stream.heartbeat is \"\", expected a duration from 3s to 60s, such as 10s, without a space"},
+         "--set: stream.heartbeat is \"\", expected a duration from 3s to 60s, such as "
+         "10s, without a space"},
         {"limits.body_bytes=65M",
          "--set: limits.body_bytes is \"65M\", expected a size from 1 to 64M"},
         {"server.workers=many",
@@ -439,7 +442,8 @@ static void the_environment_says_where_it_is_wrong(void **state)
         const char *expected;
     } rows[] = {
         {"BUGLE_STREAM_RETRY=soon",
-         "BUGLE_STREAM_RETRY: stream.retry is \"soon\", expected a duration from 1s to 3600s, such as 10s, without a space"},
+         "BUGLE_STREAM_RETRY: stream.retry is \"soon\", expected a duration from 1s to 3600s, such as "
+         "10s, without a space"},
         {"BUGLE_STREAM_RETRYS=3s",
          "BUGLE_STREAM_RETRYS: no setting has this variable; did you mean BUGLE_STREAM_RETRY?"},
         {"BUGLE_WORKERS=3",

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-
 #define FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
 /* Allocations that succeed before one fails; negative: all succeed.  The linker sends malloc() of
