@@ -150,6 +150,14 @@ class Bench:
         self.ask("POST", "/api/push?topic=large&ephemeral=true", [("Content-Type", "text/plain")],
                  b"x" * 60000)
 
+    def long_text(self):
+        """A string of JSON that grows the parser's buffer to 32 KiB; no plain body."""
+        body = wire.json.dumps({"topic": "large", "ephemeral": True, "data": "x" * 30000 + "\n"})
+        answer = self.ask("POST", "/api/push", [("Content-Type", "application/json")],
+                          body.encode())
+        if answer and answer[0] not in (201, 503):
+            self.fault(f"a sound publish was refused for good: {answer}")
+
     def stream(self, query):
         self.ask("GET", "/events?" + query, stream=True)
 
@@ -158,6 +166,7 @@ class Bench:
         "push_text": lambda self: self.push(text=True),
         "push_array": lambda self: self.push(20),
         "push_keys": lambda self: self.push(3, key=True),
+        "push_long": lambda self: self.long_text(),
         "push_ephemeral": lambda self: self.push(ephemeral=True),
         "push_large": large,
         "stream": lambda self: self.stream("topic=a"),
