@@ -29,7 +29,7 @@
 #define RETRY_MAX_MS 3600000
 #define STATE_SOON_MS 100
 #define STATE_LATER_MS 1000
-#define RESET_BYTES_MAX 4096 /* of its data, which is a small object */
+#define REASON_DATA_BYTES_MAX 4096 /* of a reset and its like, which are small objects */
 #define EVENT_BYTES_MAX ((size_t)16 << 20)
 #define NETWORK_BUFFER_BYTES (64L << 10)
 
@@ -84,12 +84,19 @@ static bool is_wanted(const struct cli_follow_options *options, const struct sse
     return options->events.items_n == 0;
 }
 
+/* The reason that the data of an event of the gateway's gives; NULL: none.  `*ret_data` has it,
+ * for json_memory_free(). */
+static const char *read_reason(const struct sse_read_event *event, struct json_memory **ret_data)
+{
+    bool is_small = event->data_n <= REASON_DATA_BYTES_MAX;
+    *ret_data = is_small ? cli_read_json(event->data, event->data_n, 0, NULL) : NULL;
+    return *ret_data ? json_string_value(json_object_get((*ret_data)->root, "reason")) : NULL;
+}
+
 static void take_reset(struct follow *s, const struct sse_read_event *event)
 {
-    struct json_memory *data = event->data_n <= RESET_BYTES_MAX
-                                   ? cli_read_json(event->data, event->data_n, 0, NULL)
-                                   : NULL;
-    const char *reason = data ? json_string_value(json_object_get(data->root, "reason")) : NULL;
+    struct json_memory *data;
+    const char *reason = read_reason(event, &data);
     cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");
     json_memory_free(data);
@@ -114,8 +121,8 @@ static const char *expired_words(const char *reason)
  * is the gateway's. */
 static bool take_expired(struct follow *s, const struct sse_read_event *event)
 {
-    json_t *data = json_loadb(event->data, event->data_n, 0, NULL);
-    const char *reason = json_string_value(json_object_get(data, "reason"));
+    struct json_memory *data;
+    const char *reason = read_reason(event, &data);
     const char *words = expired_words(reason);
     if (words && s->options->json)
         cli_show_event(&s->show, event);
@@ -123,7 +130,7 @@ static bool take_expired(struct follow *s, const struct sse_read_event *event)
         cli_show_note(&s->show, "%s", words);
     else if (words)
         end_with(s, END_FAILED, strdup(words));
-    json_decref(data);
+    json_memory_free(data);
     return words;
 }
 
