@@ -345,6 +345,8 @@ char *cli_http_trouble(const struct cli_http *http, CURLcode code)
         why = strerror((int)number);
     if (http->header_n > HEADER_BYTES_MAX)
         why = "its answer has more than 64 KiB of headers";
+    else if (code == CURLE_WRITE_ERROR && http->answer_n == ANSWER_BYTES_MAX)
+        why = "its answer has more than 1 MiB";
     if (code == CURLE_SSL_CONNECT_ERROR && strstr(why, "unexpected TLS packet"))
         why = "it does not speak TLS; try http://";
     const char *what = code == CURLE_COULDNT_CONNECT ? "cannot connect to " : "";
