@@ -27,18 +27,24 @@ struct query_names {
     struct message_name user; /* `bytes` NULL: nobody */
 };
 
-/* Read `topic` (or `topics`), as often as it is there, and `user`.  Returns false with a problem of
- * status 400. */
+/* Read `topic` (or `topics`), as often as it is there, and `user`, also as `topic[]` and so on.
+ * Returns false with a problem of status 400; two users that differ are one. */
 bool query_read_names(const struct request *request, struct query_names *ret_names,
                       struct problem *ret_problem);
 
 /* The filter that these names make.  Gives one reference; NULL when out of memory. */
 struct filter *query_make_filter(const struct query_names *names);
 
-/* Read where a stream is to begin: after the id in Last-Event-ID or in one of the parameters that
- * stand for it, else where `since` says, else with what comes next.  As query_read_names(). */
-bool query_read_start(const struct request *request, struct stream_start *ret_start,
-                      struct problem *ret_problem);
+/*
+ * Read where a stream is to begin: after the last event id, else where `since` says, else with what
+ * comes next.  As query_read_names().
+ *
+ * epoch, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
+ *                   stand for it, the latest that it has given counts, and if it has given none of
+ *                   them the first
+ */
+bool query_read_start(const struct request *request, const char *epoch, uint64_t committed,
+                      struct stream_start *ret_start, struct problem *ret_problem);
 
 /* Read `anonymous`: whether a stream may be nobody's; yes when it is not there.  As
  * query_read_names(). */

@@ -124,9 +124,10 @@ size_t request_header_count(const struct request *request, const char *name);
 const char *request_query(const struct request *request, const char *name, size_t *ret_n);
 
 /* Call `see` for every query parameter in order until it returns false.  `value` is "" and 0 long
- * for a parameter without one. */
+ * for a parameter without one.  Both are decoded and may contain NUL, and end in one. */
 void request_each_query(const struct request *request,
-                        bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
+                        bool (*see)(void *arg, const char *name, size_t name_n, const char *value,
+                                    size_t value_n),
                         void *arg);
 
 /* A body is to come: its absolute deadline begins.  Once a request. */

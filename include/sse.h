@@ -22,7 +22,6 @@
 #define SSE_NAME_BYTES_MAX 128
 #define SSE_RETRY_MIN_MS 1000
 #define SSE_RETRY_MAX_MS 3600000
-#define SSE_LAST_EVENT_ID_BYTES_MAX 128
 
 /* What one event says.  All pointers are borrowed for the call. */
 struct sse_fields {

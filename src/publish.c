@@ -98,10 +98,12 @@ struct reading {
     bool is_json;
 };
 
-static bool collect_field(void *arg, const char *name, const char *value, size_t value_n)
+static bool collect_field(void *arg, const char *name, size_t name_n, const char *value,
+                          size_t value_n)
 {
     struct fields *fields = arg;
 
+    (void)name_n;
     if (fields->n == FIELDS_MAX) {
         fields->too_many = true;
         return false;

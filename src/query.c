@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "conf.h"
+#include "parameters.h"
 #include "sse.h"
 #include "topic.h"
 
@@ -45,19 +46,28 @@ static bool set_user(struct reading *reading, const char *value, size_t value_n)
 {
     enum topic_error error = topic_check_user(value, value_n);
 
+    const struct message_name *before = &reading->names->user;
+
     if (error != TOPIC_OK)
         return refuse_name(reading, "user", error);
+    if (before->bytes != NULL &&
+        (before->bytes_n != value_n || memcmp(before->bytes, value, value_n) != 0)) {
+        reading->good = problem_set(reading->problem, 400, "repeated_parameter",
+                                    "The query names more than one user.");
+        return false;
+    }
     reading->names->user = (struct message_name){.bytes = value, .bytes_n = value_n};
     return true;
 }
 
-static bool see_parameter(void *arg, const char *name, const char *value, size_t value_n)
+static bool see_parameter(void *arg, const char *name, size_t name_n, const char *value,
+                          size_t value_n)
 {
     struct reading *reading = arg;
 
-    if (strcmp(name, "topic") == 0 || strcmp(name, "topics") == 0)
+    if (parameters_is(name, name_n, "topic") || parameters_is(name, name_n, "topics"))
         return add_topic(reading, value, value_n);
-    if (strcmp(name, "user") == 0)
+    if (parameters_is(name, name_n, "user"))
         return set_user(reading, value, value_n);
     return true;
 }
@@ -109,29 +119,73 @@ bool query_read_limit(const struct request *request, size_t fallback, size_t max
     return true;
 }
 
-static bool read_last_event_id(const struct request *request, struct stream_start *start,
-                               struct problem *ret_problem)
+/* Of several ids the one that counts. */
+struct last_id {
+    const char *epoch;
+    uint64_t committed;
+    const char *id; /* NULL: none yet */
+    size_t id_n;
+    bool is_given;     /* by this history */
+    uint64_t position; /* then */
+};
+
+static void weigh_id(struct last_id *last, const char *id, size_t id_n)
 {
-    static const char *const aliases[] = {"last_event_id", "lastEventId", "lastEventID"};
-    const char *id = request_header(request, "Last-Event-ID");
-    size_t id_n = id != NULL ? strlen(id) : 0;
+    const char *epoch;
+    uint64_t position = 0;
+    bool is_given = sse_parse_id(id, id_n, &epoch, &position) &&
+                    memcmp(epoch, last->epoch, SSE_EPOCH_BYTES) == 0 && position <= last->committed;
+
+    if (id_n == 0 || (last->id != NULL && !is_given) ||
+        (last->is_given && position <= last->position))
+        return;
+    last->id = id;
+    last->id_n = id_n;
+    last->is_given = is_given;
+    last->position = position;
+}
+
+static bool see_id(void *arg, const char *name, size_t name_n, const char *value, size_t value_n)
+{
+    if (parameters_is(name, name_n, "last_event_id") ||
+        parameters_is(name, name_n, "lastEventId") || parameters_is(name, name_n, "lastEventID"))
+        weigh_id(arg, value, value_n);
+    return true;
+}
+
+static bool read_last_event_id(const struct request *request, struct last_id *last,
+                               struct stream_start *start, struct problem *ret_problem)
+{
+    const char *header = request_header(request, "Last-Event-ID");
 
     if (request_header_count(request, "Last-Event-ID") > 1)
         return problem_set(ret_problem, 400, "invalid_position",
                            "There is more than one Last-Event-ID header.");
-    for (size_t i = 0; id_n == 0 && i < sizeof(aliases) / sizeof(aliases[0]); i++)
-        if ((id = request_query(request, aliases[i], &id_n)) == NULL)
-            id_n = 0;
-    if (id_n > SSE_LAST_EVENT_ID_BYTES_MAX)
-        return problem_set(ret_problem, 400, "invalid_position",
-                           "The last event id has more than %d bytes.",
-                           SSE_LAST_EVENT_ID_BYTES_MAX);
-    if (id_n > 0) {
+    if (header != NULL)
+        weigh_id(last, header, strlen(header));
+    request_each_query(request, see_id, last);
+    if (last->id != NULL) {
         start->from = STREAM_FROM_ID;
-        start->id = id;
-        start->id_n = id_n;
+        start->id = last->id;
+        start->id_n = last->id_n;
     }
     return true;
+}
+
+/* Ten digits are seconds of UNIX time, from 2001 to 2286. */
+static bool parse_moment_ms(const char *text, size_t text_n, int64_t *ret_ms)
+{
+    if (text_n != 10 || strspn(text, "0123456789") != 10 || text[0] == '0')
+        return false;
+    *ret_ms = 1000 * strtoll(text, NULL, 10);
+    return true;
+}
+
+/* What is ahead of the clock is now, and what is before 1970 is then. */
+static void start_at(struct stream_start *start, int64_t ms, int64_t now_ms)
+{
+    start->from = STREAM_FROM_TIME;
+    start->since_ms = ms < 0 ? 0 : ms < now_ms ? ms : now_ms;
 }
 
 static bool read_since(const struct request *request, struct stream_start *start,
@@ -139,6 +193,7 @@ static bool read_since(const struct request *request, struct stream_start *start
 {
     size_t since_n = 0;
     const char *since = request_query(request, "since", &since_n);
+    int64_t moment_ms, now_ms = clock_wall_ms();
     uint64_t duration_ms, position;
     const char *epoch;
 
@@ -156,22 +211,25 @@ static bool read_since(const struct request *request, struct stream_start *start
         start->from = STREAM_FROM_ID;
         start->id = since;
         start->id_n = since_n;
+    } else if (parse_moment_ms(since, since_n, &moment_ms)) {
+        start_at(start, moment_ms, now_ms);
     } else if (conf_parse_duration_ms(since, &duration_ms)) {
-        start->from = STREAM_FROM_TIME;
-        start->since_ms = clock_wall_ms() - (int64_t)duration_ms;
-        if (start->since_ms < 0)
-            start->since_ms = 0;
+        start_at(start, now_ms - (int64_t)duration_ms, now_ms);
     } else {
-        return problem_set(ret_problem, 400, "invalid_since",
-                           "since must be latest, earliest, a duration such as 10m, or an id.");
+        return problem_set(
+            ret_problem, 400, "invalid_since",
+            "since must be latest, earliest, a duration such as 10m, a moment in UNIX "
+            "seconds (10 digits), or an id.");
     }
     return true;
 }
 
-bool query_read_start(const struct request *request, struct stream_start *ret_start,
-                      struct problem *ret_problem)
+bool query_read_start(const struct request *request, const char *epoch, uint64_t committed,
+                      struct stream_start *ret_start, struct problem *ret_problem)
 {
+    struct last_id last = {.epoch = epoch, .committed = committed};
+
     *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
-    return read_last_event_id(request, ret_start, ret_problem) &&
+    return read_last_event_id(request, &last, ret_start, ret_problem) &&
            read_since(request, ret_start, ret_problem);
 }

@@ -249,7 +249,7 @@ const char *request_query(const struct request *request, const char *name, size_
 }
 
 struct each {
-    bool (*see)(void *arg, const char *name, const char *value, size_t value_n);
+    bool (*see)(void *arg, const char *name, size_t name_n, const char *value, size_t value_n);
     void *arg;
 };
 
@@ -259,14 +259,14 @@ static enum MHD_Result see_query(void *cls, enum MHD_ValueKind kind, const char 
     struct each *each = cls;
 
     (void)kind;
-    (void)key_n;
-    return each->see(each->arg, key, value != NULL ? value : "", value != NULL ? value_n : 0)
+    return each->see(each->arg, key, key_n, value != NULL ? value : "", value != NULL ? value_n : 0)
                ? MHD_YES
                : MHD_NO;
 }
 
 void request_each_query(const struct request *request,
-                        bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
+                        bool (*see)(void *arg, const char *name, size_t name_n, const char *value,
+                                    size_t value_n),
                         void *arg)
 {
     struct each each = {see, arg};

@@ -14,6 +14,7 @@
 #include "backup.h"
 #include "browse.h"
 #include "pages.h"
+#include "parameters.h"
 #include "publish.h"
 #include "respond.h"
 #include "service.h"
@@ -28,27 +29,29 @@ struct route {
     bool is_prefix;                        /* the rest of the path is the request's `tail` */
     bool takes_body;
     bool at_once; /* answered in the first call, which ends the connection after it */
+    const struct parameter *parameters; /* NULL: the handler looks by itself, or nobody does */
 };
 
 static int answer_page(struct request *request);
 
 static const struct route routes[] = {
-    {"/events", "GET", subscribe_handle, NULL, false, false, true},
-    {"/api/push", "POST", publish_handle, publish_begin, false, true, false},
-    {"/api/history", "GET", browse_handle, NULL, false, false, false},
-    {"/api/stats", "GET", admin_stats, NULL, false, false, false},
-    {"/api/streams", "GET", admin_list_streams, NULL, false, false, false},
-    {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false},
-    {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false},
-    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false},
-    {"/api/backup", "POST", backup_handle, NULL, false, false, false},
-    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false},
-    {"/healthz", "GET", admin_healthz, NULL, false, false, false},
-    {"/readyz", "GET", admin_readyz, NULL, false, false, false},
+    {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
+    {"/api/push", "POST", publish_handle, publish_begin, false, true, false, NULL},
+    {"/api/history", "GET", browse_handle, NULL, false, false, false, parameters_of_history},
+    {"/api/stats", "GET", admin_stats, NULL, false, false, false, parameters_none},
+    {"/api/streams", "GET", admin_list_streams, NULL, false, false, false, parameters_of_listing},
+    {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false, parameters_of_ending},
+    {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false, parameters_none},
+    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false,
+     parameters_of_evictions},
+    {"/api/backup", "POST", backup_handle, NULL, false, false, false, parameters_none},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false, parameters_none},
+    {"/healthz", "GET", admin_healthz, NULL, false, false, false, NULL},
+    {"/readyz", "GET", admin_readyz, NULL, false, false, false, NULL},
 };
 
 /* What is not in the table may be a file of server.www. */
-static const struct route page_route = {"/", "GET", answer_page, NULL, true, false, false};
+static const struct route page_route = {"/", "GET", answer_page, NULL, true, false, false, NULL};
 
 #define ROUTES_N (sizeof(routes) / sizeof(routes[0]))
 
@@ -207,6 +210,7 @@ static int respond_no_room(struct request *request)
 /* All that can be said before the body.  Returns -1 to go on. */
 static int check(struct request *request, const char *method)
 {
+    struct problem problem;
     int result;
 
     if (!host_is_served(request))
@@ -222,6 +226,9 @@ static int check(struct request *request, const char *method)
     result = access_check(request, method);
     if (result >= 0)
         return result;
+    if (request->route->parameters != NULL &&
+        !parameters_check(request, request->route->parameters, &problem))
+        return respond_problem(request, &problem);
     if (!body_fits(request))
         return respond_too_large(request);
     if (!memory_has_room(request))

@@ -67,7 +67,7 @@ static bool accepts_stream(const struct request *request)
 
 static void add_stream_headers(struct request *request, struct MHD_Response *response)
 {
-    MHD_add_response_header(response, "Content-Type", "text/event-stream");
+    MHD_add_response_header(response, "Content-Type", "text/event-stream; charset=utf-8");
     MHD_add_response_header(response, "Cache-Control", "no-store, no-cache, private, no-transform");
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
@@ -275,6 +275,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
 
 int subscribe_handle(struct request *request)
 {
+    const struct hub *hub = request->service->shared->hub;
     struct problem problem;
     struct query_names names;
     bool anonymous; /* access_check() has asked for it */
@@ -289,7 +290,8 @@ int subscribe_handle(struct request *request)
                              "This is an event stream: Accept must allow text/event-stream.");
     if (!query_read_anonymous(request, &anonymous, &problem) ||
         !query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
-        !query_read_start(request, &ask.start, &problem) ||
+        !query_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
+                          &problem) ||
         !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "conf.h"
+#include "parameters.h"
 #include "sse.h"
 #include "topic.h"
 
@@ -21,9 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FIELDS_MAX 100
 #define LIMIT_MAX 1000
 #define LIMIT_FALLBACK 77
+#define EPOCH "ntyu997oyw4m"
+#define COMMITTED 1000
 
 struct field {
     const char *name;
+    size_t name_n;
     const char *value;
     size_t value_n;
 };
@@ -36,6 +40,11 @@ static struct {
     struct field fields[FIELDS_MAX];
     size_t fields_n;
 } said;
+
+static bool is_text(const char *text, size_t text_n, const char *other)
+{
+    return text_n == strlen(other) && memcmp(text, other, text_n) == 0;
+}
 
 const char *request_header(const struct request *request, const char *name)
 {
@@ -55,7 +64,7 @@ const char *request_query(const struct request *request, const char *name, size_
 {
     (void)request;
     for (size_t i = 0; i < said.fields_n; i++) {
-        if (strcmp(said.fields[i].name, name) != 0)
+        if (!is_text(said.fields[i].name, said.fields[i].name_n, name))
             continue;
         if (ret_n != NULL)
             *ret_n = said.fields[i].value_n;
@@ -65,18 +74,20 @@ const char *request_query(const struct request *request, const char *name, size_
 }
 
 void request_each_query(const struct request *request,
-                        bool (*see)(void *arg, const char *name, const char *value, size_t value_n),
+                        bool (*see)(void *arg, const char *name, size_t name_n, const char *value,
+                                    size_t value_n),
                         void *arg)
 {
     (void)request;
     for (size_t i = 0; i < said.fields_n; i++)
-        if (!see(arg, said.fields[i].name, said.fields[i].value, said.fields[i].value_n))
+        if (!see(arg, said.fields[i].name, said.fields[i].name_n, said.fields[i].value,
+                 said.fields[i].value_n))
             return;
 }
 
 /* ---- reading the input ---- */
 
-/* Values may hold NUL, as decoded ones may; the text ends in one of ours. */
+/* Names and values may hold NUL, as decoded ones may; the text ends in one of ours. */
 static void add_field(char *text, size_t text_n)
 {
     char *equals = memchr(text, '=', text_n);
@@ -87,7 +98,9 @@ static void add_field(char *text, size_t text_n)
     text[text_n] = '\0';
     if (equals != NULL)
         *equals = '\0';
-    said.fields[said.fields_n++] = (struct field){text, value, (size_t)(text + text_n - value)};
+    size_t name_n = equals != NULL ? (size_t)(equals - text) : text_n;
+    said.fields[said.fields_n++] =
+        (struct field){text, name_n, value, (size_t)(text + text_n - value)};
 }
 
 static char *read_headers(char *at, char *end)
@@ -128,14 +141,37 @@ static void check_problem(const struct problem *problem)
     assert(strlen(problem->detail) < sizeof(problem->detail) && problem->detail[0] != '\0');
 }
 
+/* A name, with or without what makes it a list. */
+static bool is_named(const struct field *field, const char *name)
+{
+    size_t n = strlen(name);
+    const char *rest = field->name + n;
+
+    if (field->name_n < n || memcmp(field->name, name, n) != 0)
+        return false;
+    if (field->name_n == n)
+        return true;
+    if (*rest != '[')
+        return false;
+    rest += 1 + strspn(rest + 1, "0123456789");
+    return *rest == ']' && rest + 1 == field->name + field->name_n;
+}
+
 static bool is_topic_field(const struct field *field)
 {
-    return strcmp(field->name, "topic") == 0 || strcmp(field->name, "topics") == 0;
+    return is_named(field, "topic") || is_named(field, "topics");
+}
+
+static bool is_id_field(const struct field *field)
+{
+    return is_named(field, "last_event_id") || is_named(field, "lastEventId") ||
+           is_named(field, "lastEventID");
 }
 
 /* Names are taken when each of them is one and there are not too many. */
 static bool names_are_good(size_t *ret_topics_n)
 {
+    const struct field *user = NULL;
     size_t topics_n = 0;
 
     for (size_t i = 0; i < said.fields_n; i++) {
@@ -145,13 +181,25 @@ static bool names_are_good(size_t *ret_topics_n)
             topics_n++;
             if (topic_check_pattern(field->value, field->value_n) != TOPIC_OK)
                 return false;
-        } else if (strcmp(field->name, "user") == 0 &&
-                   topic_check_user(field->value, field->value_n) != TOPIC_OK) {
-            return false;
+        } else if (is_named(field, "user")) {
+            if (topic_check_user(field->value, field->value_n) != TOPIC_OK)
+                return false;
+            if (user != NULL && (user->value_n != field->value_n ||
+                                 memcmp(user->value, field->value, user->value_n) != 0))
+                return false;
+            user = field;
         }
     }
     *ret_topics_n = topics_n;
     return topics_n <= QUERY_TOPICS_MAX;
+}
+
+static bool has_user(void)
+{
+    for (size_t i = 0; i < said.fields_n; i++)
+        if (is_named(&said.fields[i], "user"))
+            return true;
+    return false;
 }
 
 static void check_names(void)
@@ -167,7 +215,7 @@ static void check_names(void)
         return;
     }
     assert(names.topics_n == topics_n);
-    assert((names.user.bytes != NULL) == (request_query(NULL, "user", NULL) != NULL));
+    assert((names.user.bytes != NULL) == has_user());
     struct filter *filter = query_make_filter(&names);
     assert(filter != NULL);
     filter_unref(filter);
@@ -191,27 +239,49 @@ static void check_limit(void)
     }
 }
 
-/* The id that counts: the header if it says anything, else the first parameter that does. */
-static const char *last_id(size_t *ret_n)
+struct id {
+    const char *text;
+    size_t text_n;
+};
+
+/* Whether the history of this test has given the id, and where. */
+static bool is_given(struct id id, uint64_t *ret_position)
 {
-    static const char *const aliases[] = {"last_event_id", "lastEventId", "lastEventID"};
+    const char *epoch;
 
-    *ret_n = said.last_event_id != NULL ? strlen(said.last_event_id) : 0;
-    if (*ret_n > 0)
-        return said.last_event_id;
-    for (size_t i = 0; i < 3; i++) {
-        const char *value = request_query(NULL, aliases[i], ret_n);
-
-        if (value != NULL && *ret_n > 0)
-            return value;
-    }
-    *ret_n = 0;
-    return NULL;
+    return sse_parse_id(id.text, id.text_n, &epoch, ret_position) &&
+           memcmp(epoch, EPOCH, SSE_EPOCH_BYTES) == 0 && *ret_position <= COMMITTED;
 }
 
-static bool is_text(const char *text, size_t text_n, const char *other)
+/* All ids that are there, the header's first. */
+static size_t list_ids(struct id ids[FIELDS_MAX + 1])
 {
-    return text_n == strlen(other) && memcmp(text, other, text_n) == 0;
+    size_t n = 0;
+
+    if (said.last_event_id != NULL && said.last_event_id[0] != '\0')
+        ids[n++] = (struct id){said.last_event_id, strlen(said.last_event_id)};
+    for (size_t i = 0; i < said.fields_n; i++)
+        if (is_id_field(&said.fields[i]) && said.fields[i].value_n > 0)
+            ids[n++] = (struct id){said.fields[i].value, said.fields[i].value_n};
+    return n;
+}
+
+/* The id that counts: the latest that was given, or else the first. */
+static struct id last_id(size_t *ret_n)
+{
+    struct id ids[FIELDS_MAX + 1];
+    struct id best = {NULL, 0};
+    uint64_t position, latest = 0;
+    bool found = false;
+
+    *ret_n = list_ids(ids);
+    for (size_t i = 0; i < *ret_n; i++)
+        if (is_given(ids[i], &position) && (!found || position > latest)) {
+            found = true;
+            latest = position;
+            best = ids[i];
+        }
+    return found || *ret_n == 0 ? best : ids[0];
 }
 
 static void check_since(const struct stream_start *start, const char *since, size_t since_n)
@@ -227,7 +297,9 @@ static void check_since(const struct stream_start *start, const char *since, siz
         assert(is_text(since, since_n, "earliest"));
         break;
     case STREAM_FROM_TIME:
-        assert(conf_parse_duration_ms(since, &ms) && strlen(since) == since_n);
+        assert(strlen(since) == since_n);
+        assert(conf_parse_duration_ms(since, &ms) ||
+               (since_n == 10 && strspn(since, "0123456789") == 10));
         assert(start->since_ms >= 0 && start->since_ms <= clock_wall_ms());
         break;
     case STREAM_FROM_ID:
@@ -241,20 +313,56 @@ static void check_start(void)
 {
     struct stream_start start;
     struct problem problem = {0};
-    size_t id_n, since_n = 0;
-    const char *id = last_id(&id_n);
+    size_t ids_n, since_n = 0;
+    const struct id last = last_id(&ids_n);
     const char *since = request_query(NULL, "since", &since_n);
 
-    if (!query_read_start(NULL, &start, &problem)) {
+    if (!query_read_start(NULL, EPOCH, COMMITTED, &start, &problem)) {
         check_problem(&problem);
-        assert(said.headers_n > 1 || id_n > SSE_LAST_EVENT_ID_BYTES_MAX || since != NULL);
+        assert(said.headers_n > 1 || (ids_n == 0 && since != NULL));
         return;
     }
-    assert(said.headers_n <= 1 && id_n <= SSE_LAST_EVENT_ID_BYTES_MAX);
-    if (id_n > 0)
-        assert(start.from == STREAM_FROM_ID && start.id == id && start.id_n == id_n);
+    assert(said.headers_n <= 1);
+    if (ids_n > 0)
+        assert(start.from == STREAM_FROM_ID && start.id == last.text && start.id_n == last.text_n);
     else
         check_since(&start, since, since_n);
+}
+
+/* ---- which parameters there are ---- */
+
+static bool is_known(const struct field *field)
+{
+    static const char *const once[] = {"since",  "heartbeat",    "ping",     "padding",
+                                       "ticket", "access_token", "anonymous"};
+    static const char *const others[] = {"_", "cb", "v"};
+
+    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+        if (is_text(field->name, field->name_n, once[i]))
+            return true;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (is_text(field->name, field->name_n, others[i]))
+            return true;
+    if (field->name_n == 0 && field->value_n == 0)
+        return true;
+    return is_topic_field(field) || is_id_field(field) || is_named(field, "user") ||
+           (field->name_n > 4 && memcmp(field->name, "utm_", 4) == 0);
+}
+
+/* Nothing that is not known is ignored, and nothing that is known is refused but for its number. */
+static void check_parameters(void)
+{
+    struct problem problem = {0};
+    bool all_known = true;
+
+    for (size_t i = 0; i < said.fields_n; i++)
+        all_known = all_known && is_known(&said.fields[i]);
+    if (parameters_check(NULL, parameters_of_events, &problem)) {
+        assert(all_known);
+        return;
+    }
+    check_problem(&problem);
+    assert(!all_known || strcmp(problem.code, "repeated_parameter") == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -269,6 +377,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_names();
     check_limit();
     check_start();
+    check_parameters();
     free(text);
     return 0;
 }

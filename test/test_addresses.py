@@ -38,7 +38,8 @@ def assert_shed(gateway, headers=(), target="/events?topic=a", code="too_many_st
     """At its limit an EventSource gets a 200, a long retry and the end, others a 429."""
     connection, head = ask(gateway, headers, target)
     with connection:
-        assert (head.status, head.get("Content-Type")) == (200, "text/event-stream"), head.raw
+        kind = head.get("Content-Type")
+        assert (head.status, kind) == (200, "text/event-stream; charset=utf-8"), head.raw
         body = connection.read_to_end()
         delay = re.search(rb"retry: ([0-9]+)\n", body)
         assert delay and 30000 <= int(delay[1]) <= 60000, body

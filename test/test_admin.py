@@ -159,6 +159,8 @@ def test_streams_of_a_user_are_ended_together(gateway):
 
 
 @pytest.mark.parametrize("target", ["/api/streams", "/api/streams?user=", "/api/streams?usr=u",
+                                    "/api/streams?user=u&topc=b", "/api/streams?user=u&user=v",
+                                    "/api/streams?user[]=u", "/api/streams?user%00=u",
                                     "/api/streams/", "/api/streams/x", "/api/streams/-1",
                                     "/api/streams/99999999999999999999", "/api/streams/1x"])
 def test_mistyped_delete_ends_nothing(gateway, target):
@@ -167,6 +169,18 @@ def test_mistyped_delete_ends_nothing(gateway, target):
     gateway.stream("a", user="u")
     gateway.request("DELETE", target).problem(400, 404, 405, 422)
     assert gateway.stat("streams_open") == 2
+
+
+@pytest.mark.parametrize("method, target", [
+    ("GET", "/api/streams?usr=u"), ("GET", "/api/streams?user=u&user=v"),
+    ("GET", "/api/evictions?user=u"), ("GET", "/api/evictions?limt=1"), ("GET", "/api/stats?x=1"),
+    ("DELETE", "/api/streams/0123456789abcdef?user=u"), ("POST", "/api/backup?name=x"),
+])
+def test_mistyped_question_is_told(gateway, method, target):
+    """A list that is longer than what was asked for looks like an answer."""
+    body = b"" if method == "POST" else None
+    problem = gateway.request(method, target, body=body).problem(400)
+    assert problem["code"] in ("unknown_parameter", "repeated_parameter"), problem
 
 
 # the page and everything else

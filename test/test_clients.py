@@ -424,7 +424,8 @@ def test_streams_that_do_not_fit_are_told_to_come_back_later(gateway_factory):
         connection.send(gateway.request_bytes(
             "GET", "/events?topic=a", [("Accept", "text/event-stream")]))
         head = connection.read_head()
-        assert (head.status, head.get("Content-Type")) == (200, "text/event-stream"), head.raw
+        kind = head.get("Content-Type")
+        assert (head.status, kind) == (200, "text/event-stream; charset=utf-8"), head.raw
         coding = wire.Dechunker()
         body = bytes(coding.feed(connection.read_to_end()))
         delay = re.fullmatch(rb"retry: ([0-9]+)\n\n", body)  # undici heeds none without the blank line

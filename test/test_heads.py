@@ -34,7 +34,7 @@ def headers_of(size):
 
 
 def fields_of(size):
-    return [], [("topic" if i < 60 else "other", f"t{i:03}") for i in range(min(size, 3900) // 11)]
+    return [], [("topic" if i < 60 else "cb", f"t{i:03}") for i in range(min(size, 3900) // 11)]
 
 
 @pytest.mark.parametrize("make", [cookie_of, cookies_of, small_cookies_of, header_of, headers_of,
@@ -132,7 +132,7 @@ def test_a_later_head_of_any_size_is_answered(gateway, make, path):
     the room it needs all the same.  None: a query that grows to what the largest URL may be."""
     statuses = []
     for size in range(STEP, 16384, 5 * STEP):
-        headers, query = make(size) if make else ([], [("other", "x" * size)])
+        headers, query = make(size) if make else ([], [("cb", "x" * size)])
         with gateway.raw(timeout=5) as connection:
             connection.send(gateway.request_bytes("GET", "/healthz"))
             assert connection.read_response().status == 200

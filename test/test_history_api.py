@@ -225,7 +225,7 @@ def test_topics_may_be_named_in_either_way(gateway):
     push_numbers(gateway, 1, topic="a")
     push_numbers(gateway, 1, 1, topic="b")
     push_numbers(gateway, 1, 2, topic="c")
-    response = gateway.request("GET", "/api/history?topics=a&topic=c&other=x")
+    response = gateway.request("GET", "/api/history?topics=a&topic=c&cb=x")
     assert data_of(part_of(response)) == ["0", "2"]
 
 

@@ -10,7 +10,7 @@ import pytest
 import wire
 
 HEADERS = {
-    "Content-Type": "text/event-stream",
+    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-cache, private, no-transform",
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
@@ -109,11 +109,55 @@ def test_other_methods_are_refused_and_told_which_are_not(gateway, method):
     assert "post" not in response.head.words("Allow"), response.head.raw
 
 
-def test_unknown_parameters_are_ignored(gateway):
+def test_parameters_that_others_add_are_ignored(gateway):
     """Cache busters and analytics add parameters of their own to every URL."""
-    stream = gateway.stream("news", _="1700000000", utm_source="x", lastevent="nothing")
+    stream = gateway.stream("news", _="1700000000", utm_source="x", cb="1", v="2")
     gateway.push({"topic": "news", "data": "here"})
     assert stream.next_event().data == "here"
+    assert gateway.request("GET", "/api/history?topic=news&_=1&").status == 200
+
+
+UNKNOWN = [
+    ("topcs=orders/42", "topic"), ("Topic=a", "topic"), ("channel=a", "topic"),
+    ("topic[x]=a", "topic"), ("usr=anna", "user"), ("users=anna", "user"), ("%54opic=a", "topic"),
+    ("topic%00=a", ""), ("=orders/42", ""), ("topic=a&user_id=anna", "user"), ("zzzzzzz", ""),
+]
+
+
+@pytest.mark.parametrize("query, meant", UNKNOWN)
+def test_mistyped_parameter_is_told_and_not_ignored(gateway, query, meant):
+    """Ignored, it would give everything to who asked for little."""
+    for path in ("/events", "/api/history"):
+        for method in ("GET", "HEAD"):
+            response = gateway.request_once(method, f"{path}?{query}")
+            assert response.status == 400, response
+        problem = gateway.request_once("GET", f"{path}?{query}").problem(400)
+        assert problem["code"] == "unknown_parameter", problem
+        assert not meant or f'did you mean "{meant}' in problem["detail"], problem
+    assert gateway.stat("streams_opened") == 0
+
+
+def test_parameters_that_stand_twice(gateway):
+    """Which of the two counts would be a guess."""
+    for query in ("user=anna&user=berta", "since=1h&since=2h", "user[]=anna&user=berta"):
+        problem = gateway.request_once("GET", f"/events?{query}").problem(400)
+        assert problem["code"] == "repeated_parameter", problem
+    assert gateway.stat("streams_opened") == 0
+
+
+@pytest.mark.parametrize("query", [
+    "topic[]=a&topic[]=b", "topic[0]=a&topic[1]=b", "topic%5B%5D=a&topics%5b0%5d=b",
+    "%74opic=a&topi%63=b", "topic[]=a&topic=b&user[]=anna&user=anna",
+])
+def test_lists_as_frameworks_write_them(gateway, query):
+    """PHP, jQuery and qs write a list with brackets; a name may be encoded as anything may."""
+    stream = gateway.keep(wire.open_stream(gateway.address, f"/events?{query}"))
+    for topic in "abc":
+        gateway.push({"topic": topic, "data": topic})
+    gateway.push({"data": "end"})
+    assert [event.data for event in stream.events_until("end")] == ["a", "b"]
+    listed = gateway.request("GET", f"/api/history?{query}").json()["events"]
+    assert [event["data"] for event in listed] == ["a", "b", "end"]
 
 
 # the fields of an event
@@ -252,7 +296,7 @@ def test_http_1_0_reader_gets_a_large_event_without_chunks(gateway):
     stream = gateway.stream("big", version="1.0")
     assert stream.head.get("Transfer-Encoding") is None, stream.head.raw
     assert stream.head.get("Content-Length") is None, stream.head.raw
-    assert stream.head.get("Content-Type") == "text/event-stream"
+    assert stream.head.get("Content-Type") == "text/event-stream; charset=utf-8"
     data = "".join(chr(97 + i % 26) for i in range(60 * 1024))
     event_id = gateway.push({"topic": "big", "data": data})["id"]
     small = gateway.push({"topic": "big", "data": "small"})["id"]
