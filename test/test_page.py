@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import threading
 import types
 
@@ -20,6 +21,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 import wire  # noqa: E402
+from tokens import SETTINGS  # noqa: E402
 
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
 CHROMEDRIVER = shutil.which(os.environ.get("CHROMEDRIVER", "chromedriver"))
@@ -334,6 +336,17 @@ def test_json_is_published_as_it_was_typed(page, gateway):
     assert "it'\\''s" in page.text("publish-curl")
 
 
+def test_the_curl_line_of_a_text_says_for_whom_it_is(page, gateway):
+    page.open()
+    page.publish("hello")
+    page.wait_event(mine=True, data="hello")
+    command = page.text("publish-curl")
+    assert command.endswith("/api/push?broadcast=true'"), command
+    subprocess.run(command, shell=True, check=True, capture_output=True, timeout=10)
+    page.wait_event(mine=False, data="hello")
+    assert len(page.events()) == 2
+
+
 def test_an_ephemeral_event_has_no_id(page, gateway):
     page.open()
     kept = gateway.push({"topic": "a", "data": "kept"})
@@ -539,6 +552,62 @@ def test_figures_of_the_gateway(page, gateway):
     page.wait_text("stat-published", "^0/s$")
     gateway.push({"topic": "a", "data": "x"})
     page.wait_text("stat-delivered", r"^0\.\d/s$")
+    assert page.text("stat-refused") == ""
+
+
+NOTE_CALLS = """
+{
+    const real = {setTimeout, fetch};
+    window.delays = [];
+    window.asked = [];
+    window.setTimeout = (call, ms, ...rest) => {
+        window.delays.push(ms);
+        return real.setTimeout.call(window, call, ms, ...rest);
+    };
+    window.fetch = (path, ...rest) => {
+        window.asked.push(path);
+        return real.fetch.call(window, path, ...rest);
+    };
+}
+"""
+STATS_EVERY_MS = 2000
+
+
+@pytest.fixture
+def shut_page(driver, gateway_factory):
+    """A page that may listen and may not read figures."""
+    gateway = gateway_factory(settings={**SETTINGS, "auth.anonymous": "**"})
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument",
+                                    {"source": NOTE_CALLS})
+    yield from use(driver, gateway)
+    driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_what_the_page_may_not_read_is_not_asked_again(shut_page):
+    """It would be refused every two seconds for as long as the page is open."""
+    shut_page.open()
+    shut_page.wait_text("stat-refused", "not for this page")
+    assert STATS_EVERY_MS not in shut_page.driver.execute_script("return window.delays")
+    assert shut_page.driver.execute_script("return window.asked") == ["/api/stats"]
+    assert shut_page.text("stat-streams") == "–"
+    shut_page.click("connect")
+    shut_page.wait_state("closed")
+    shut_page.click("connect")
+    shut_page.wait_state("open")
+    shut_page.wait(lambda: shut_page.driver.execute_script("return window.asked.length") == 2,
+                   "asked once more")
+
+
+def test_a_checkpoint_is_no_event(page, gateway):
+    """A page that has heard nothing yet says so, whatever the gateway says of places."""
+    gateway.push({"topic": "elsewhere", "data": "x"})
+    page.open("#topic=here")
+    page.wait(lambda: [row["name"] for row in page.rows()] == ["checkpoint"], "a checkpoint")
+    assert page.text("count") == "" and page.find("empty").is_displayed()
+    gateway.push({"topic": "here", "data": "x"})
+    page.wait_event(data="x")
+    assert page.text("count") == "1" and not page.find("empty").is_displayed()
+    assert page.text("received") == "1"
 
 
 def test_a_phone_does_not_scroll_sideways(page, gateway):
