@@ -59,8 +59,14 @@ struct publish_field {
 bool publish_body_json(const char *body, size_t body_n, const struct publish_limits *limits,
                        struct publish_body *ret_body, struct problem *ret_problem);
 
-/* Take the body as the data, byte for byte, and the fields from a query string.  Returns as
- * publish_body_json(); 400 when the body is not UTF-8. */
+/*
+ * Take the body as the data, byte for byte, and the fields from a query string.  That needs a topic
+ * or a user, or `broadcast=true`, so that no field that was left out or sent in another way makes
+ * an event for all.
+ *
+ * Returns as publish_body_json(); also 400 when the body is not UTF-8, and 415 when there is
+ * neither topic nor user and the body looks like JSON or a form (publish_kind.h).
+ */
 bool publish_body_text(const char *body, size_t body_n, const struct publish_field *fields,
                        size_t fields_n, const struct publish_limits *limits,
                        struct publish_body *ret_body, struct problem *ret_problem);

@@ -33,6 +33,7 @@ struct publish_draft {
     bool has_data;
     bool has_topics;
     bool has_users;
+    bool is_broadcast;       /* in a query: it was said that it is for all */
     const char *topic_field; /* in a query: the one way of writing it that was used */
     const char *user_field;
 };

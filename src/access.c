@@ -470,8 +470,14 @@ static void point_at(struct problem *problem, const struct publish_body *body, s
 static bool may_publish_one(const struct identity *identity, const struct message *message,
                             struct problem *ret_problem)
 {
-    if (message->topics_n == 0 && !rights_cover_all(&identity->publish))
-        return no_right_to(ret_problem, "publish", "**", 2);
+    if (message->topics_n == 0 && !rights_cover_all(&identity->publish)) {
+        no_right(ret_problem, "publish");
+        snprintf(ret_problem->detail, sizeof(ret_problem->detail),
+                 "The event has no topic%s: that needs the right to publish that covers \"**\".  "
+                 "Name a topic that the caller may publish to.",
+                 message->users_n > 0 ? "" : " and no user, so it is for every stream");
+        return false;
+    }
     for (size_t i = 0; i < message->topics_n; i++) {
         const struct message_name *topic = &message_topics(message)[i];
 
@@ -491,7 +497,10 @@ bool access_may_publish(const struct request *request, const struct publish_body
 
         if (may_publish_one(request->identity, message, ret_problem))
             continue;
-        point_at(ret_problem, body, i, message->topics_n > 1 ? "/topics" : "/topic");
+        point_at(ret_problem, body, i,
+                 message->topics_n == 0   ? ""
+                 : message->topics_n == 1 ? "/topic"
+                                          : "/topics");
         count_refusal(request, ret_problem);
         return false;
     }

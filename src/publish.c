@@ -14,6 +14,7 @@
 #include "history.h"
 #include "json_span.h"
 #include "publish_body.h"
+#include "publish_kind.h"
 #include "publish_plain.h"
 #include "respond.h"
 #include "service.h"
@@ -42,21 +43,6 @@ struct work {
 };
 
 /* ---- what kind of body ---- */
-
-/* The media type without its parameters. */
-static bool has_type(const char *header, const char *type)
-{
-    size_t n = strlen(type);
-
-    if (header == NULL || strncasecmp(header, type, n) != 0)
-        return false;
-    return header[n] == '\0' || header[n] == ';' || header[n] == ' ' || header[n] == '\t';
-}
-
-static bool is_json(const struct request *request)
-{
-    return has_type(request->fields[REQUEST_CONTENT_TYPE], "application/json");
-}
 
 static int respond_overload(struct request *request);
 
@@ -160,7 +146,7 @@ static bool begin_reading(struct request *request, struct work *work, struct rea
     };
     reading->fields.n = 0;
     reading->fields.too_many = false;
-    reading->is_json = is_json(request);
+    reading->is_json = publish_kind_is_json(request->fields[REQUEST_CONTENT_TYPE]);
     if (!read_key(request, work, &reading->limits, ret_problem))
         return false;
     request_each_query(request, collect_field, &reading->fields);

@@ -15,6 +15,7 @@
 #include "key_table.h"
 #include "log.h"
 #include "publish_draft.h"
+#include "publish_kind.h"
 #include "topic.h"
 #include "utf8.h"
 
@@ -287,6 +288,19 @@ static bool check_keys(struct publish_draft *draft, const struct publish_body *b
     return false;
 }
 
+static void refuse_json(struct problem *problem, const json_error_t *error)
+{
+    char why[160];
+
+    log_visible(why, sizeof(why), error->text, strlen(error->text));
+    if (json_error_code(error) == json_error_null_character)
+        problem_set(problem, 400, "invalid_json",
+                    "A string of the body has \\u0000, the NUL character, which is not taken in "
+                    "JSON.");
+    else
+        problem_set(problem, 400, "invalid_json", "The body is not valid JSON: %s.", why);
+}
+
 static bool parse(const char *text, size_t text_n, const struct publish_limits *limits,
                   struct json_memory **ret_parsed, struct problem *ret_problem)
 {
@@ -311,9 +325,7 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
         return true;
     if (result == -ENOMEM)
         return publish_draft_refuse_for_memory(ret_problem);
-    char why[160];
-    log_visible(why, sizeof(why), error.text, strlen(error.text));
-    problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON: %s.", why);
+    refuse_json(ret_problem, &error);
     ret_problem->line = error.line > 0 ? (size_t)error.line : 1;
     ret_problem->column = error.column > 0 ? (size_t)error.column : 1;
     return false;
@@ -433,13 +445,23 @@ static bool set_number(struct publish_draft *draft, const struct publish_field *
     return false;
 }
 
+static bool parse_switch(struct publish_draft *draft, const struct publish_field *field,
+                         bool *ret_on)
+{
+    *ret_on = strcmp(field->value, "true") == 0;
+    if (*ret_on || strcmp(field->value, "false") == 0)
+        return true;
+    publish_draft_refuse(draft, field->name, "This must be true or false");
+    return false;
+}
+
 static bool set_ephemeral(struct publish_draft *draft, const struct publish_field *field)
 {
-    if (strcmp(field->value, "true") != 0 && strcmp(field->value, "false") != 0) {
-        publish_draft_refuse(draft, field->name, "This must be true or false");
+    bool on;
+
+    if (!parse_switch(draft, field, &on))
         return false;
-    }
-    draft->message.kind = field->value[0] == 't' ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
+    draft->message.kind = on ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return true;
 }
 
@@ -461,6 +483,8 @@ static bool read_query_field(struct publish_draft *draft, const struct publish_f
         return set_number(draft, field, publish_draft_set_ttl);
     if (plain && strcmp(field->name, "ephemeral") == 0)
         return set_ephemeral(draft, field);
+    if (plain && strcmp(field->name, "broadcast") == 0)
+        return parse_switch(draft, field, &draft->is_broadcast);
     return read_unknown(draft, field->name);
 }
 
@@ -478,6 +502,42 @@ static bool is_repeated(const struct publish_field *fields, size_t index)
     return false;
 }
 
+/* What another type would have said. */
+static bool refuse_kind(struct publish_draft *draft, enum publish_kind kind)
+{
+    if (kind == PUBLISH_KIND_JSON)
+        return problem_set(draft->problem, 415, "looks_like_json",
+                           "The body looks like an event in JSON, but its Content-Type does not "
+                           "say so: send Content-Type: application/json.  To publish it as a text, "
+                           "name a topic or a user in the query.");
+    return problem_set(draft->problem, 415, "looks_like_form",
+                       "The body looks like a form, which is not taken: send the event as JSON "
+                       "with Content-Type: application/json, or the data alone with topic or user "
+                       "in the query.");
+}
+
+/* A text without a topic and a user goes to every stream, and so only when that is said. */
+static bool check_reach(struct publish_draft *draft, const char *body, size_t body_n)
+{
+    enum publish_kind kind;
+    bool is_aimed = draft->message.topics_n > 0 || draft->message.users_n > 0;
+
+    if (is_aimed && draft->is_broadcast) {
+        publish_draft_refuse(draft, "broadcast", "A broadcast has no topic and no user");
+        return false;
+    }
+    if (is_aimed)
+        return true;
+    kind = publish_kind_look(body, body_n);
+    if (kind != PUBLISH_KIND_TEXT)
+        return refuse_kind(draft, kind);
+    if (draft->is_broadcast)
+        return true;
+    return problem_set(draft->problem, 422, "no_recipients",
+                       "Name a topic or a user in the query, or say broadcast=true there: then the "
+                       "text goes to every stream.");
+}
+
 static bool read_text(struct publish_draft *draft, const char *body, size_t body_n,
                       const struct publish_field *fields, size_t fields_n)
 {
@@ -491,7 +551,7 @@ static bool read_text(struct publish_draft *draft, const char *body, size_t body
         if (!read_query_field(draft, &fields[i]))
             return false;
     }
-    return publish_draft_set_data(draft, body, body_n);
+    return check_reach(draft, body, body_n) && publish_draft_set_data(draft, body, body_n);
 }
 
 bool publish_body_text(const char *body, size_t body_n, const struct publish_field *fields,

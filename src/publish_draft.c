@@ -174,7 +174,7 @@ bool publish_draft_begin(struct publish_draft *draft)
 
     memset(&draft->message, 0, sizeof(draft->message));
     draft->message.kind = MESSAGE_STORED;
-    draft->has_data = draft->has_topics = draft->has_users = false;
+    draft->has_data = draft->has_topics = draft->has_users = draft->is_broadcast = false;
     draft->topic_field = draft->user_field = NULL;
     return limits->key == NULL || publish_draft_set_key(draft, limits->key, limits->key_n);
 }

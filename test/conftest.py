@@ -289,8 +289,11 @@ class Gateway:
         return response.json()
 
     def push_text(self, body, **query):
-        """Publish a text body, byte for byte, with its fields in the query.  Its JSON."""
+        """Publish a text body, byte for byte, with its fields in the query; to everybody if these
+        name nobody.  Its JSON."""
         body = body.encode() if isinstance(body, str) else body
+        if not query.keys() & {"topic", "topics", "user", "users"}:
+            query["broadcast"] = "true"
         return self.push(body, content_type="text/plain", query=query)
 
     # listening

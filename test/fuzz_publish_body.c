@@ -109,7 +109,8 @@ static void check_body(const struct publish_body *body)
 
 static void check_problem(const struct problem *problem)
 {
-    assert(problem->status == 400 || problem->status == 413 || problem->status == 422);
+    assert(problem->status == 400 || problem->status == 413 || problem->status == 415 ||
+           problem->status == 422);
     assert(problem->code && *problem->code && *problem->detail);
     assert(strlen(problem->detail) < sizeof(problem->detail));
     assert(strlen(problem->pointer) < sizeof(problem->pointer));
@@ -207,6 +208,40 @@ static size_t split_query(struct publish_field *fields, char *text)
     return fields_n;
 }
 
+/* The look at a body does not decode names. */
+static bool is_escaped(const char *data, size_t data_n)
+{
+    return memchr(data, '\\', data_n) != NULL;
+}
+
+static bool says_broadcast(const struct publish_field *fields, size_t fields_n)
+{
+    for (size_t i = 0; i < fields_n; i++)
+        if (strcmp(fields[i].name, "broadcast") == 0)
+            return strcmp(fields[i].value, "true") == 0;
+    return false;
+}
+
+/* A whole event in JSON that says for whom it is, told by the parser. */
+static bool is_aimed_json(const char *data, size_t data_n)
+{
+    json_t *root = json_loadb(data, data_n, PARSE_FLAGS, NULL);
+    bool aimed = json_object_get(root, "user") != NULL || json_object_get(root, "topic") != NULL;
+
+    json_decref(root);
+    return aimed;
+}
+
+/* What goes to everybody was meant to. */
+static void check_reach(const struct message *message, const struct publish_field *fields,
+                        size_t fields_n, const char *data, size_t data_n)
+{
+    bool is_aimed = message->topics_n > 0 || message->users_n > 0;
+
+    assert(is_aimed != says_broadcast(fields, fields_n));
+    assert(is_aimed || is_escaped(data, data_n) || !is_aimed_json(data, data_n));
+}
+
 static void fuzz_text(const char *text, size_t text_n)
 {
     const char *lf = memchr(text, '\n', text_n);
@@ -223,6 +258,7 @@ static void fuzz_text(const char *text, size_t text_n)
     if (publish_body_text(data, data_n, fields, fields_n, &limits, &body, &problem)) {
         check_body(&body);
         assert(!body.is_array && utf8_valid(data, data_n, NULL));
+        check_reach(body.messages[0], fields, fields_n, data, data_n);
         struct heard heard = hear(body.messages[0]);
         check_data_is(&heard, data, data_n);
         free(heard.data);

@@ -134,7 +134,12 @@ def test_publishing_needs_every_topic_covered(gateway, publish, topics, allowed)
 @guarded
 def test_an_event_for_users_alone_needs_everything(gateway):
     """It reaches whoever is named, whatever the topics."""
-    push(gateway, {"data": "x", "user": "anna"}, token(publish=["a/**"])).problem(403)
+    anna = {"data": "x", "user": "anna"}
+    problem = push(gateway, anna, token(publish=["a/**"])).problem(403)
+    assert "no topic" in problem["detail"] and "pointer" not in problem, problem
+    assert "every stream" not in problem["detail"], problem
+    problem = push(gateway, [{"data": "x"}], token(publish=["a/**"])).problem(403)
+    assert "every stream" in problem["detail"] and problem["pointer"] == "/0", problem
     push(gateway, {"data": "x", "user": "anna", "topic": "a/b"}, token(publish=["a/**"])).json()
     pushed(gateway, {"data": "x", "user": "anna"}, token(publish=["**"]))
 

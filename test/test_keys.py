@@ -77,10 +77,11 @@ def test_header_is_a_key_too(keeper, value):
     """The header as its draft has it, in quotes, and as most clients send it."""
     first = keeper.push({"data": "x", "idempotency_key": "k-1"})
     for body, kind in ((b'{"data":"x"}', "application/json"), (b"x", "text/plain")):
-        answer = keeper.request("POST", "/api/push", [("Content-Type", kind),
-                                                      ("Idempotency-Key", value)], body).json()
+        target = "/api/push" if kind == "application/json" else "/api/push?broadcast=true"
+        answer = keeper.request("POST", target, [("Content-Type", kind),
+                                                 ("Idempotency-Key", value)], body).json()
         assert (answer["id"], answer["duplicate"]) == (first["id"], True)
-    answer = keeper.request("POST", "/api/push?idempotency_key=k-1",
+    answer = keeper.request("POST", "/api/push?broadcast=true&idempotency_key=k-1",
                             [("Content-Type", "text/plain")], b"x").json()
     assert (answer["id"], answer["duplicate"]) == (first["id"], True)
 

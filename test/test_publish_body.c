@@ -252,6 +252,19 @@ static void an_array_of_one_is_an_array(void **state)
 
 /* ---- what is refused ---- */
 
+static void says_in_its_own_words_that_a_nul_is_not_taken(void **state)
+{
+    const char *json = "{\"data\":\n\"a\\u0000b\"}";
+    struct problem problem = read_bad(json, strlen(json));
+
+    (void)state;
+    assert_int_equal(problem.status, 400);
+    assert_string_equal(problem.code, "invalid_json");
+    assert_non_null(strstr(problem.detail, "\\u0000, the NUL character"));
+    assert_null(strstr(problem.detail, "JSON_ALLOW_NUL"));
+    assert_int_equal(problem.line, 2);
+}
+
 static void says_where_json_is_wrong(void **state)
 {
     static const struct {
@@ -664,6 +677,7 @@ static void a_digest_is_of_what_was_said(void **state)
 static void a_key_from_the_header_is_for_one_event(void **state)
 {
     static const struct publish_limits with_key = {1000, 64, "head", 4, NULL};
+    static const struct publish_field topic = {"topic", "a", 1};
     struct publish_body body;
     struct problem problem;
 
@@ -671,7 +685,7 @@ static void a_key_from_the_header_is_for_one_event(void **state)
     assert_true(publish_body_json("{\"data\":1}", 10, &with_key, &body, &problem));
     assert_key(body.messages[0], "head");
     publish_body_free(&body);
-    assert_true(publish_body_text("x", 1, NULL, 0, &with_key, &body, &problem));
+    assert_true(publish_body_text("x", 1, &topic, 1, &with_key, &body, &problem));
     assert_key(body.messages[0], "head");
     publish_body_free(&body);
     memset(&problem, 0, sizeof(problem));
@@ -689,19 +703,21 @@ static void takes_a_body_as_the_data(void **state)
         const char *topics, *users;
         int64_t ttl_ms;
     } cases[] = {
-        {"hello", "", "data: hello\n" ID_LINE "\n", "", "", 0},
-        {"{\"data\":1} ", "", "data: {\"data\":1} \n" ID_LINE "\n", "", "", 0},
-        {"a\r\nb", "", "data: a\ndata: b\n" ID_LINE "\n", "", "", 0},
+        {"hello", "broadcast=true", "data: hello\n" ID_LINE "\n", "", "", 0},
+        {"{\"data\":1} ", "topic=a", "data: {\"data\":1} \n" ID_LINE "\n", "a", "", 0},
+        {"{\"Data\":1}", "broadcast=true", "data: {\"Data\":1}\n" ID_LINE "\n", "", "", 0},
+        {"x", "broadcast=false&user=a", "data: x\n" ID_LINE "\n", "", "a", 0},
+        {"a\r\nb", "broadcast=true", "data: a\ndata: b\n" ID_LINE "\n", "", "", 0},
         {"x", "topic=news", "data: x\n" ID_LINE "\n", "news", "", 0},
         {"x", "topics=a&topics=b/c", "data: x\n" ID_LINE "\n", "a b/c", "", 0},
         {"x", "user=ada&topic=a&user=7", "data: x\n" ID_LINE "\n", "a", "ada 7", 0},
         {"x", "users=*", "data: x\n" ID_LINE "\n", "", "*", 0},
-        {"x", "event=placed&retry=1500&ttl=2.5",
-         "retry: 1500\nevent: placed\ndata: x\n" ID_LINE "\n", "", "", 2500},
-        {"x", "retry=1", "retry: 1000\ndata: x\n" ID_LINE "\n", "", "", 0},
-        {"x", "ephemeral=true", "data: x\n\n", "", "", 0},
-        {"x", "ephemeral=false", "data: x\n" ID_LINE "\n", "", "", 0},
-        {TEN(LETTERS), "", "data: " TEN(LETTERS) "\n" ID_LINE "\n", "", "", 0},
+        {"x", "topic=a&event=placed&retry=1500&ttl=2.5",
+         "retry: 1500\nevent: placed\ndata: x\n" ID_LINE "\n", "a", "", 2500},
+        {"x", "topic=a&retry=1", "retry: 1000\ndata: x\n" ID_LINE "\n", "a", "", 0},
+        {"x", "broadcast=true&ephemeral=true", "data: x\n\n", "", "", 0},
+        {"x", "ephemeral=false&topic=a", "data: x\n" ID_LINE "\n", "a", "", 0},
+        {TEN(LETTERS), "broadcast=true", "data: " TEN(LETTERS) "\n" ID_LINE "\n", "", "", 0},
     };
 
     (void)state;
@@ -732,10 +748,10 @@ static void a_body_may_be_empty_or_have_a_nul(void **state)
     struct problem problem;
 
     (void)state;
-    assert_true(read_text("", 0, "", &body, &problem));
+    assert_true(read_text("", 0, "broadcast=true", &body, &problem));
     assert_int_equal(body.messages_n, 1);
     publish_body_free(&body);
-    assert_true(read_text("a\0b", 3, "", &body, &problem));
+    assert_true(read_text("a\0b", 3, "broadcast=true", &body, &problem));
     assert_memory_equal(body.messages[0]->frame, "data: a\0b\n", 10);
     publish_body_free(&body);
 }
@@ -789,11 +805,19 @@ static void says_which_query_field_is_wrong(void **state)
         {"ephemeral=1", 422, "invalid_field", "/ephemeral"},
         {"ephemeral=True", 422, "invalid_field", "/ephemeral"},
         {"idempotency_key=", 422, "invalid_field", "/idempotency_key"},
-        {"idempotency_key=k&ephemeral=true", 422, "invalid_field", "/idempotency_key"},
+        {"topic=a&idempotency_key=k&ephemeral=true", 422, "invalid_field", "/idempotency_key"},
         {"idempotency_key=k&idempotency_key=k", 422, "invalid_field", "/idempotency_key"},
         {"data=x", 422, "invalid_field", "/data"},
         {"Topic=a", 422, "invalid_field", "/Topic"},
         {"a/b=1", 422, "invalid_field", "/a~1b"},
+        {"broadcast=", 422, "invalid_field", "/broadcast"},
+        {"broadcast=1", 422, "invalid_field", "/broadcast"},
+        {"broadcast=true&topic=a", 422, "invalid_field", "/broadcast"},
+        {"user=a&broadcast=true", 422, "invalid_field", "/broadcast"},
+        {"broadcast=true&broadcast=true", 422, "invalid_field", "/broadcast"},
+        {"", 422, "no_recipients", ""},
+        {"event=placed", 422, "no_recipients", ""},
+        {"broadcast=false", 422, "no_recipients", ""},
     };
 
     (void)state;
@@ -832,6 +856,36 @@ static void a_value_goes_on_behind_a_nul(void **state)
     }
 }
 
+/* A forgotten Content-Type must not make an event for one an event for all, and not even a word in
+ * the query says that it may. */
+static void refuses_what_looks_like_another_type(void **state)
+{
+    static const struct {
+        const char *body, *query, *code;
+    } cases[] = {
+        {"{\"topic\":\"a\",\"user\":\"anna\",\"data\":\"x\"}", "", "looks_like_json"},
+        {"{\"topic\":\"a\",\"user\":\"anna\",\"data\":\"x\"}", "broadcast=true", "looks_like_json"},
+        {"[{\"user\":\"anna\"}]", "event=e", "looks_like_json"},
+        {"topic=orders/42&data=x", "", "looks_like_form"},
+        {"topic=orders/42&data=x", "broadcast=true", "looks_like_form"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct publish_body body;
+        struct problem problem;
+
+        assert_false(
+            read_text(cases[i].body, strlen(cases[i].body), cases[i].query, &body, &problem));
+        assert_int_equal(problem.status, 415);
+        assert_string_equal(problem.code, cases[i].code);
+        assert_non_null(strstr(problem.detail, "Content-Type: application/json"));
+        assert_true(strlen(problem.detail) < sizeof(problem.detail) - 1);
+        assert_true(read_text(cases[i].body, strlen(cases[i].body), "topic=a", &body, &problem));
+        publish_body_free(&body);
+    }
+}
+
 static void text_has_so_many_bytes_and_no_more(void **state)
 {
     struct publish_body body;
@@ -853,6 +907,7 @@ int main(void)
         cmocka_unit_test(rounds_a_ttl_up_to_milliseconds),
         cmocka_unit_test(reads_an_array_in_its_order),
         cmocka_unit_test(an_array_of_one_is_an_array),
+        cmocka_unit_test(says_in_its_own_words_that_a_nul_is_not_taken),
         cmocka_unit_test(says_where_json_is_wrong),
         cmocka_unit_test(refuses_a_nul_byte_wherever_it_is),
         cmocka_unit_test(refuses_deep_nesting_before_parsing),
@@ -869,6 +924,7 @@ int main(void)
         cmocka_unit_test(refuses_text_that_is_no_utf8),
         cmocka_unit_test(says_which_query_field_is_wrong),
         cmocka_unit_test(a_value_goes_on_behind_a_nul),
+        cmocka_unit_test(refuses_what_looks_like_another_type),
         cmocka_unit_test(text_has_so_many_bytes_and_no_more),
     };
 

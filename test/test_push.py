@@ -229,13 +229,14 @@ def test_text_form_takes_several_topics_and_users(gateway):
 
 
 def test_text_form_of_json_is_data_like_any_other(gateway):
-    """Only application/json is read as JSON, with or without a charset and in any case."""
+    """What is sent as JSON is read as JSON, under all its names, and nothing else is."""
     stream = gateway.stream()
     body = b'{"data": 1}'
-    for kind in ("text/plain", "application/ld+json", "application/octet-stream"):
-        gateway.push(body, content_type=kind)
+    for kind in ("text/plain", "application/x-ndjson", "application/octet-stream", None):
+        gateway.push(body, content_type=kind, query={"topic": "a"})
         assert stream.next_event().data == '{"data": 1}', kind
-    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;x=y"):
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;x=y",
+                 "application/ld+json", "application/vnd.api+json; ext=x", "text/json"):
         gateway.push(body, content_type=kind)
         assert stream.next_event().data == "1", kind
 
@@ -258,8 +259,58 @@ def test_empty_text_body_is_empty_data(gateway):
 def test_text_form_refuses_what_json_would(gateway, query):
     """A mistyped parameter must not turn a message to one user into one to everybody."""
     stream = gateway.stream()
-    gateway.post(b"x", content_type="text/plain", query=query).problem(400, 422)
+    problem = gateway.post(b"x", content_type="text/plain", query=query).problem(400, 422)
+    assert problem["code"] != "no_recipients", problem
     assert_nothing_was_stored(gateway, stream, 0)
+
+
+SLIPS = [
+    (b'{"topic":"orders/42","user":"anna","data":"x"}', "looks_like_json"),
+    (b'\xef\xbb\xbf\r\n {"data":"x"}', "looks_like_json"),
+    (b'[{"user":"anna","data":"x"}]', "looks_like_json"),
+    (b'{"user":"anna","data":"x"}\n{"user":"berta","data":"y"}\n', "looks_like_json"),
+    (b'{"data":"' + b"x" * 20000 + b'","user":"anna"}', "looks_like_json"),
+    (b"topic=orders/42&user=anna&data=x", "looks_like_form"),
+]
+
+
+@pytest.mark.parametrize("kind", [
+    None, "text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded",
+    "application/octet-stream", "application/x-ndjson", "json",
+])
+def test_a_forgotten_content_type_is_no_broadcast(gateway, kind):
+    """`curl -d '{"user":"anna",…}'` and fetch() with a string: an event for one, as it stands
+    there, and never one for all, whether or not somebody says broadcast."""
+    stream = gateway.stream()
+    for body, code in SLIPS:
+        for query in ({}, {"event": "e"}, {"broadcast": "true"}):
+            problem = gateway.post(body, content_type=kind, query=query).problem(415)
+            assert problem["code"] == code and "application/json" in problem["detail"], problem
+    assert_nothing_was_stored(gateway, stream, 0)
+
+
+def test_two_content_types_are_none(gateway):
+    """The second may be the one that was meant."""
+    stream = gateway.stream()
+    body = b'{"user":"anna","data":"x"}'
+    kinds = [("Content-Type", "text/plain"), ("Content-Type", "application/json")]
+    gateway.request_once("POST", "/api/push?topic=a", kinds, body).problem(400)
+    assert_nothing_was_stored(gateway, stream, 0)
+
+
+def test_a_text_says_for_whom_it_is(gateway):
+    """A text without a topic and a user goes to every stream, and so only when that is said."""
+    stream = gateway.stream()
+    for query in ({}, {"event": "e"}, {"broadcast": "false"}, {"ephemeral": "true"}):
+        problem = gateway.post(b"x", content_type="text/plain", query=query).problem(422)
+        assert problem["code"] == "no_recipients" and "broadcast=true" in problem["detail"], problem
+    for query in ({"broadcast": "yes"}, {"broadcast": "true", "topic": "a"}):
+        problem = gateway.post(b"x", content_type="text/plain", query=query).problem(422)
+        assert problem["pointer"] == "/broadcast", problem
+    assert_nothing_was_stored(gateway, stream, 0)
+    gateway.push(b"to all", content_type=None, query={"broadcast": "true"})
+    gateway.push({"data": "to all in JSON"})
+    assert [event.data for event in stream.events(2)] == ["to all", "to all in JSON"]
 
 
 @pytest.mark.parametrize("query", [
@@ -270,7 +321,7 @@ def test_text_form_refuses_bytes_that_no_name_may_have(gateway, query):
     """What is no UTF-8, or is but cannot be seen, is no name."""
     stream = gateway.stream()
     response = gateway.request("POST", "/api/push?" + query, [("Content-Type", "text/plain")], b"x")
-    response.problem(400, 422)
+    assert response.problem(400, 422)["code"] != "no_recipients"
     assert_nothing_was_stored(gateway, stream, 0)
 
 
@@ -362,7 +413,7 @@ def test_invalid_utf8_in_a_text_body_is_refused(gateway):
     stream = gateway.stream()
     for bad in BAD_UTF8:
         for body in (bad, b"x" * 1000 + bad, bad + b"x"):
-            gateway.post(body, content_type="text/plain").problem(400, 422)
+            gateway.post(body, content_type="text/plain", query={"topic": "a"}).problem(400)
     assert_nothing_was_stored(gateway, stream, 0)
 
 
@@ -523,7 +574,7 @@ def test_event_larger_than_its_limit_is_refused(gateway):
     for body in ({"data": "x" * 70000}, {"data": ["x" * 70000]},
                  [{"data": 1}, {"data": "x" * 70000}]):
         gateway.post(body).problem(413, 422)
-    gateway.post(b"x" * 70000, content_type="text/plain").problem(413, 422)
+    gateway.post(b"x" * 70000, content_type="text/plain", query={"topic": "a"}).problem(413)
     gateway.push({"data": "end"})
     assert stream.events_until("end") == []
 
