@@ -34,6 +34,7 @@ struct conf {
         int forwarded_header;             /* enum conf_forwarded_header */
         struct conf_list proxy_protocol;  /* items of `listen` */
         struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
+        char *socket_mode;       /* of unix listeners, octal; empty: as the umask has it */
         char *handover;          /* socket for who takes over; empty: nobody can */
         uint64_t handover_timeout_ms;
     } server;
@@ -142,9 +143,17 @@ void conf_free(struct conf *conf);
  */
 int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_error);
 
-/* Apply every BUGLE_SECTION_KEY of the environment; a BUGLE_ name that no row has is an error,
- * except BUGLE_CONFIG, BUGLE_URL, BUGLE_TOKEN and BUGLE_CA.  Begins a source. */
+/*
+ * Apply every BUGLE_SECTION_KEY of the environment.  A BUGLE_ name that no row has is an error, but
+ * for BUGLE_CONFIG, BUGLE_URL, BUGLE_TOKEN and BUGLE_CA, and for names of others: those that
+ * Kubernetes and Docker set for a service called bugle (BUGLE_SERVICE_HOST, BUGLE_PORT_8080_TCP and so
+ * on), and those that begin like no section at all (BUGLE_VERSION).  Begins a source.
+ */
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
+
+/* Write the names of others' variables with our prefix, as many as fit, with commas between them.
+ * Returns how many there are. */
+size_t conf_foreign_variables(char *to, size_t to_n);
 
 /* Apply `section.key=value`, as --set gives it.  A list is replaced by the first value each
  * source gives and grown by the others of that source: call conf_begin_source() between. */

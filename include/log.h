@@ -3,7 +3,8 @@
  * The process's log: one event, one line on standard error, who, what and why with numbers and
  * units.  The only global of the program.  Whatever a peer sent is made visible before it is
  * written (control characters, line ends, escape sequences), so a peer cannot forge a line.
- * A function logs or returns an error, not both.  Any thread; a line is one write().
+ * A function logs or returns an error, not both.  Any thread; a line is one write(), which the
+ * gateway leaves to a thread of its own: nothing waits for whoever reads standard error.
  */
 #ifndef BUGLE_LOG_H
 #define BUGLE_LOG_H
@@ -49,6 +50,22 @@ struct log_valve {
     unsigned long skipped;
 };
 bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped);
+
+/*
+ * From here on no line waits for its reader: a thread writes them (log_writer.h).  Before, and in the
+ * command line's tools, a line is written by whoever logs it.  Returns 0 or -errno.
+ */
+int log_begin(void);
+
+/* The end of that: what is buffered is written as far as its reader takes it within a second.  An
+ * abort and other fatal signals do the same by themselves. */
+void log_end(void);
+
+/* _exit() with the last lines written as by log_end(). */
+_Noreturn void log_exit(int status);
+
+/* Lines that found no room, or could not be written.  Any thread. */
+unsigned long long log_dropped(void);
 
 /* Say that there is no memory for a few bytes without which what was promised cannot be kept, and
  * abort. */

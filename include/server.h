@@ -21,7 +21,7 @@ struct server_source {
 };
 
 /*
- * Serve until SIGTERM or SIGINT, then drain and return.
+ * Serve until SIGTERM or SIGINT, then drain and return.  After signals_begin().
  *
  * conf  taken
  *

@@ -66,6 +66,7 @@ struct service {
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */
+    struct log_valve ticket_valve; /* streams ended by a later use of their ticket */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };

@@ -125,6 +125,7 @@
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \
     row(JWKS_FAILED, jwks_failed, false, "times that auth.jwks could not be read")                 \
+    row(LOG_LINES_DROPPED, log_lines_dropped, false, "lines of the log that nobody read in time")  \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

@@ -15,6 +15,7 @@
 #ifndef BUGLE_TICKETS_H
 #define BUGLE_TICKETS_H
 
+#include "conf.h"
 #include "ticket.h"
 
 #define TICKETS_FIGHTS_MAX 5
@@ -59,7 +60,9 @@ void tickets_closed(struct tickets *tickets, const unsigned char *id, uint64_t s
 size_t tickets_count(struct tickets *tickets);
 
 /* The key of a store's tickets, from a file beside it that is made if it is not there; a random one
- * for a store without a file.  Returns 0 or -errno.  Blocks. */
-int tickets_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES]);
+ * for a store without a file.  A file that holds no key is set aside with a warning in the log, and
+ * replaced.  Returns 0, or -errno with what to do about it.  Blocks. */
+int tickets_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
+                     struct conf_error *ret_error);
 
 #endif

@@ -540,14 +540,23 @@ struct ending {
     uint64_t stream_id;
 };
 
+/* Whoever has a ticket can use it as fast as it likes. */
+static void tell_replaced(const struct ending *ending)
+{
+    unsigned long skipped;
+
+    if (log_valve_open(&ending->service->ticket_valve, &skipped))
+        log_info("stream %016llx ended: its ticket was used anew (%lu more like it)",
+                 (unsigned long long)ending->stream_id, skipped);
+}
+
 static void end_older(void *arg)
 {
     struct ending *ending = arg;
     struct stream *stream = streams_find(ending->service->streams, ending->stream_id);
 
     if (stream != NULL) {
-        log_info("stream %016llx ended: its ticket was used anew",
-                 (unsigned long long)ending->stream_id);
+        tell_replaced(ending);
         stream_end(stream, STREAM_END_REPLACED);
     }
     free(ending);

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
+#include <regex.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -212,23 +213,46 @@ static const char *name_of(const char *variable)
     return NULL;
 }
 
-/* The near name is looked for among names as settings have them: lower case, and whatever
- * stands first before a '_' may be the section. */
-static int refuse_variable(const char *variable, struct conf_error *ret_error)
+/* ---- variables that others set ---- */
+
+/* What Kubernetes and Docker's links set for a service called bugle, or bugle-something, behind
+ * BUGLE_: "SERVICE_HOST", "PORT_8080_TCP_ADDR", "NAME", and PORT with a URL. */
+#define SERVICE_FORM                                                                               \
+    "^([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|ENV_.*|NAME|"                         \
+    "PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z_]+)?)=|^([A-Z0-9_]+_)?PORT=[a-z]+://"
+
+static bool is_of_a_service(const char *tail)
 {
-    char shown[NAME_TEXT_MAX];
+    regex_t regex;
+
+    if (regcomp(&regex, SERVICE_FORM, REG_EXTENDED | REG_NOSUB) != 0)
+        return false;
+    bool fits = regexec(&regex, tail, 0, NULL, 0) == 0;
+    regfree(&regex);
+    return fits;
+}
+
+/* Whether the first word is so unlike every section that nobody mistyped a setting. */
+static bool is_of_no_section(const char *tail)
+{
+    char word[NAME_TEXT_MAX], nearest[NAME_TEXT_MAX];
+    size_t word_n = strcspn(tail, "_=");
+
+    snprintf(word, sizeof word, "%.*s", (int)word_n, tail);
+    for (char *at = word; *at; at++)
+        *at = (char)tolower((unsigned char)*at);
+    return nearest_section(word, nearest, sizeof nearest) * 2 >= strlen(nearest);
+}
+
+/* A name of settings, if it is one at all: lower case, and what stands first may be the section. */
+static const char *nearest_of(const char *variable)
+{
     char name[NAME_TEXT_MAX];
+
     snprintf(name, sizeof name, "%s", variable + strlen(VARIABLE_PREFIX));
     for (char *at = name; *at; at++)
         *at = (char)tolower((unsigned char)*at);
-    const char *nearest = conf_nearest(name);
-
-    log_visible(shown, sizeof shown, variable, strlen(variable));
-    if (!nearest)
-        return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable", shown);
-    variable_of(nearest, name, sizeof name);
-    return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable; did you mean %s?",
-                       shown, name);
+    return conf_nearest(name);
 }
 
 static bool is_other_variable(const char *variable)
@@ -239,20 +263,57 @@ static bool is_other_variable(const char *variable)
     return false;
 }
 
+static int refuse_variable(const char *variable, struct conf_error *ret_error)
+{
+    char shown[NAME_TEXT_MAX];
+    char name[NAME_TEXT_MAX];
+    const char *nearest = nearest_of(variable);
+
+    log_visible(shown, sizeof shown, variable, strlen(variable));
+    if (!nearest)
+        return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable", shown);
+    variable_of(nearest, name, sizeof name);
+    return conf_refuse(ret_error, -EINVAL, "%s: no setting has this variable; did you mean %s?",
+                       shown, name);
+}
+
+enum variable_kind {
+    VARIABLE_OTHER,   /* not ours, or of the tools */
+    VARIABLE_SETTING, /* its name is in `ret_name` */
+    VARIABLE_FOREIGN, /* of somebody else's with our prefix */
+    VARIABLE_WRONG,   /* a setting that does not exist */
+};
+
+/* Takes "NAME=VALUE", and gives the name in `variable`. */
+static enum variable_kind kind_of(const char *entry, char variable[NAME_TEXT_MAX],
+                                  const char **ret_name)
+{
+    size_t variable_n = strcspn(entry, "=");
+
+    if (strncmp(entry, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
+        return VARIABLE_OTHER;
+    snprintf(variable, NAME_TEXT_MAX, "%.*s", (int)variable_n, entry);
+    if (is_other_variable(variable) || entry[variable_n] == '\0')
+        return VARIABLE_OTHER;
+    *ret_name = name_of(variable);
+    if (*ret_name)
+        return VARIABLE_SETTING;
+    const char *tail = entry + strlen(VARIABLE_PREFIX);
+    bool foreign = is_of_a_service(tail) || (is_of_no_section(tail) && !nearest_of(variable));
+    return foreign ? VARIABLE_FOREIGN : VARIABLE_WRONG;
+}
+
 static int apply_variable(struct conf *conf, const char *entry, struct conf_error *ret_error)
 {
     char variable[NAME_TEXT_MAX];
-    size_t variable_n = strcspn(entry, "=");
-    if (strncmp(entry, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
-        return 0;
-    snprintf(variable, sizeof variable, "%.*s", (int)variable_n, entry);
-    if (is_other_variable(variable) || entry[variable_n] == '\0')
-        return 0;
+    const char *name;
+    enum variable_kind kind = kind_of(entry, variable, &name);
 
-    const char *name = name_of(variable);
-    if (!name)
+    if (kind == VARIABLE_WRONG)
         return refuse_variable(variable, ret_error);
-    return conf_set_as(conf, variable, name, entry + variable_n + 1, ret_error);
+    if (kind != VARIABLE_SETTING)
+        return 0;
+    return conf_set_as(conf, variable, name, strchr(entry, '=') + 1, ret_error);
 }
 
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error)
@@ -264,4 +325,21 @@ int conf_load_environment(struct conf *conf, struct conf_error *ret_error)
             return error;
     }
     return 0;
+}
+
+size_t conf_foreign_variables(char *to, size_t to_n)
+{
+    char variable[NAME_TEXT_MAX];
+    const char *name;
+    size_t n = 0, used = 0;
+
+    to[0] = '\0';
+    for (char **entry = environ; entry && *entry; entry++) {
+        if (kind_of(*entry, variable, &name) != VARIABLE_FOREIGN)
+            continue;
+        n++;
+        if (used + strlen(variable) + 3 < to_n)
+            used += (size_t)sprintf(to + used, "%s%s", used > 0 ? ", " : "", variable);
+    }
+    return n;
 }

@@ -31,6 +31,14 @@ static bool is_store(const char *value)
     return strncmp(value, "sqlite:", strlen("sqlite:")) == 0 && path[strspn(path, " ")] != '\0';
 }
 
+/* Nothing, or three octal digits behind a 0. */
+static bool is_socket_mode(const char *value)
+{
+    size_t n = strlen(value);
+
+    return n == 0 || (n == 4 && value[0] == '0' && strspn(value, "01234567") == n);
+}
+
 static bool is_handover(const char *value)
 {
     return value[0] == '\0' || value[0] == '/';
@@ -140,6 +148,9 @@ static const struct conf_row rows[] = {
     LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
          "items of server.listen", CONF_RESTART,
          "Where every connection begins with a PROXY header, of a trusted proxy."),
+    TEXT("server.socket_mode", server.socket_mode, "", is_socket_mode,
+         "octal, as 0660", CONF_RESTART,
+         "Permissions of unix sockets in listen; empty leaves them to the umask."),
     TEXT("server.handover", server.handover, "", is_handover, "a path that begins with /",
          CONF_RESTART,
          "Unix socket by which another gateway can take over; empty has none."),

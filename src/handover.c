@@ -37,6 +37,7 @@ struct handover {
     struct event *readable;
     struct event *timer; /* the step takes too long */
     int timeout_ms;
+    struct log_valve stranger_valve;
 
     enum step step;
     struct link *link; /* the other process; kept, closed, until the next one comes */
@@ -359,6 +360,14 @@ static void greet(struct handover *handover, struct link *link, pid_t pid)
         refuse(handover, "out of memory");
 }
 
+static void tell_stranger(struct handover *handover, uid_t uid)
+{
+    unsigned long skipped;
+
+    if (log_valve_open(&handover->stranger_valve, &skipped))
+        log_warning("user %u may not take over (%lu more like it)", uid, skipped);
+}
+
 static void on_arrival(evutil_socket_t listen_fd, short what, void *arg)
 {
     struct handover *handover = arg;
@@ -369,7 +378,7 @@ static void on_arrival(evutil_socket_t listen_fd, short what, void *arg)
     if (fd < 0)
         return;
     if (!may_come(fd, &peer)) {
-        log_warning("user %u may not take over", peer.uid);
+        tell_stranger(handover, peer.uid);
         close(fd);
         return;
     }

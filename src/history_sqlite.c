@@ -44,7 +44,7 @@ static bool is_full(struct history_sqlite *sqlite, int code)
     if ((code & 0xff) == SQLITE_FULL)
         return true;
     return (code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_SHMSIZE) &&
-           (error == ENOSPC || error == EDQUOT);
+           (error == ENOSPC || error == EDQUOT || error == EFBIG);
 }
 
 static int errno_of(struct history_sqlite *sqlite, int code)

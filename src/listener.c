@@ -219,6 +219,17 @@ static void set_options(const struct listener *listener, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+/* Before listen() nobody can connect, whatever the umask made of the file. */
+static int set_mode(const struct door *door, const struct sockaddr *address)
+{
+    const char *text = door->listener->conf->server.socket_mode;
+
+    if (address->sa_family != AF_UNIX || text[0] == '\0')
+        return 0;
+    return chmod(((const struct sockaddr_un *)(const void *)address)->sun_path,
+                 (mode_t)strtoul(text, NULL, 8));
+}
+
 /* Open the address, unless somebody else has and gave it to us. */
 static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
 {
@@ -226,7 +237,7 @@ static int open_socket(struct door *door, const struct sockaddr *address, sockle
                               &door->kept);
     if (door->fd >= 0) {
         set_options(door->listener, door->fd);
-        return 0;
+        return door->kept || set_mode(door, address) == 0 ? 0 : -errno;
     }
     door->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (door->fd < 0)
@@ -234,7 +245,8 @@ static int open_socket(struct door *door, const struct sockaddr *address, sockle
     set_options(door->listener, door->fd);
     if (address->sa_family == AF_INET6)
         setsockopt(door->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
-    if (bind(door->fd, address, address_n) != 0 || listen(door->fd, SOMAXCONN) != 0)
+    if (bind(door->fd, address, address_n) != 0 || set_mode(door, address) != 0 ||
+        listen(door->fd, SOMAXCONN) != 0)
         return -errno;
     return 0;
 }

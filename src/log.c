@@ -2,7 +2,7 @@
 /*
  * One event, one line on standard error: as text for a person, or as a JSON object for a
  * collector.  A line is put together on the stack and leaves in one write() of less than PIPE_BUF
- * bytes, so that lines of several threads do not mix even in a pipe.
+ * bytes, so that lines of several threads and processes do not mix even in a pipe.
  */
 #include "config.h"
 
@@ -20,12 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log_writer.h"
 #include "utf8.h"
 
 #define MESSAGE_BYTES_MAX 1024
 /* Escaped for JSON a message at most doubles; the rest is time and level. */
 #define LINE_BYTES_MAX (2 * MESSAGE_BYTES_MAX + 128)
 _Static_assert(LINE_BYTES_MAX <= PIPE_BUF, "a line must be one atomic write");
+_Static_assert(LINE_BYTES_MAX <= LOG_WRITER_LINE_MAX, "a line must fit into the buffer");
 
 #define VALVE_MS 1000
 
@@ -126,20 +128,6 @@ static size_t format_json(char *to, const char *time, const char *level, const c
     return used + (size_t)sprintf(to + used, "\"}\n");
 }
 
-/* A log that cannot be written is no reason to stop, and there is nowhere to say so. */
-static void write_all(const char *bytes, size_t bytes_n)
-{
-    while (bytes_n > 0) {
-        ssize_t n = write(STDERR_FILENO, bytes, bytes_n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        bytes += n;
-        bytes_n -= (size_t)n;
-    }
-}
-
 /* Where to cut so that no character is cut in two; `n` when the end is whole or no UTF-8. */
 static size_t whole_characters(const char *bytes, size_t n)
 {
@@ -153,17 +141,24 @@ static size_t whole_characters(const char *bytes, size_t n)
     return n;
 }
 
-static void write_line(enum log_level level, const char *message)
+static size_t format_line(char *to, enum log_level level, const char *message)
 {
     char time[64];
-    char line[LINE_BYTES_MAX];
-    size_t line_n;
+
     format_time(time, sizeof time);
     if (atomic_load_explicit(&log_format_now, memory_order_relaxed) == LOG_FORMAT_JSON)
-        line_n = format_json(line, time, level_names[level], message);
-    else
-        line_n = (size_t)sprintf(line, "%s %-5s %s\n", time, level_names[level], message);
-    write_all(line, line_n);
+        return format_json(to, time, level_names[level], message);
+    return (size_t)sprintf(to, "%s %-5s %s\n", time, level_names[level], message);
+}
+
+/* A log that cannot be written is no reason to stop, and there is nowhere to say so. */
+static void write_line(enum log_level level, const char *message)
+{
+    char line[LINE_BYTES_MAX];
+    size_t line_n = format_line(line, level, message);
+
+    if (!log_writer_take(line, line_n, level == LOG_LEVEL_ERROR))
+        log_writer_write(line, line_n);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -204,8 +199,48 @@ bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped)
     return true;
 }
 
+static size_t tell_dropped(char to[LOG_WRITER_LINE_MAX], uint64_t dropped_n)
+{
+    char message[MESSAGE_BYTES_MAX];
+
+    snprintf(message, sizeof message,
+             "%llu lines of the log were dropped: what reads standard error did not read",
+             (unsigned long long)dropped_n);
+    return format_line(to, LOG_LEVEL_WARNING, message);
+}
+
+int log_begin(void)
+{
+    return log_writer_begin(tell_dropped);
+}
+
+void log_end(void)
+{
+    log_writer_end();
+}
+
+unsigned long long log_dropped(void)
+{
+    return log_writer_dropped();
+}
+
+_Noreturn void log_exit(int status)
+{
+    log_writer_flush();
+    _exit(status);
+}
+
 _Noreturn void log_abort_without_memory(const char *where)
 {
     log_error("out of memory where there is no way back (%s): aborting", where);
+    abort();
+}
+
+/* What assert() calls (the C library's own would write to standard error by itself, and wait there
+ * for whoever does not read). */
+_Noreturn void __assert_fail(const char *assertion, const char *file, unsigned line,
+                             const char *function)
+{
+    log_error("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
     abort();
 }

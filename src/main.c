@@ -17,6 +17,7 @@
 #include "conf_value.h"
 #include "log.h"
 #include "server.h"
+#include "signals.h"
 #include "tls.h"
 
 /* ---- settings: defaults, file, environment, flags ---- */
@@ -237,9 +238,19 @@ static int run_server(int argc, char **argv, struct flags *flags, struct conf *c
     return status;
 }
 
+/* Set empty, as compose files and unit files do, it names none. */
+static const char *file_of_environment(void)
+{
+    const char *file = getenv("BUGLE_CONFIG");
+
+    return file != NULL && file[0] != '\0' ? file : NULL;
+}
+
 static int serve(int argc, char **argv)
 {
-    struct flags flags = {.file = getenv("BUGLE_CONFIG")};
+    struct flags flags = {.file = file_of_environment()};
+
+    signals_begin();
     int status = read_flags(argc, argv, "Run the gateway until SIGTERM or SIGINT.", &flags);
 
     if (status < 0 && flags.help_config) {
@@ -257,7 +268,7 @@ static int serve(int argc, char **argv)
 
 static int check_config(int argc, char **argv)
 {
-    struct flags flags = {.file = getenv("BUGLE_CONFIG")};
+    struct flags flags = {.file = file_of_environment()};
     int status = read_flags(argc, argv, "Check the settings and print what they come to.", &flags);
 
     if (status < 0) {

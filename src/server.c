@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "crew.h"
 #include "keys.h"
+#include "libraries.h"
 #include "listener.h"
 #include "log.h"
 #include "loop_memory.h"
@@ -29,6 +30,7 @@
 #include "publish.h"
 #include "routes.h"
 #include "server_internal.h"
+#include "signals.h"
 #include "store.h"
 #include "stream_token.h"
 #include "takeover.h"
@@ -189,7 +191,7 @@ static void on_stop(evutil_socket_t number, short what, void *arg)
     (void)what;
     if (server->shared.draining) {
         log_warning("a signal while draining: leaving at once");
-        _exit(server->status);
+        log_exit(server->status);
     }
     if (!server_stop_waits(server, (int)number))
         server_stop(server, strsignal((int)number));
@@ -362,6 +364,7 @@ static void on_memory_look(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     memory_tick(server->memory, &server->stats);
+    stats_set(&server->stats, STATS_LOG_LINES_DROPPED, (int64_t)log_dropped());
 }
 
 static int build_memory(struct server *server)
@@ -391,6 +394,8 @@ static int build_signals(struct server *server)
         void (*call)(evutil_socket_t number, short what, void *arg);
     } wanted[] = {{SIGTERM, on_stop},
                   {SIGINT, on_stop},
+                  {SIGQUIT, on_stop},
+                  {SIGXCPU, on_stop},
                   {SIGHUP, on_reload},
                   {SIGUSR2, on_upgrade},
                   {SIGCHLD, on_child}};
@@ -401,6 +406,7 @@ static int build_signals(struct server *server)
         if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
             return fail("signals");
     }
+    signals_ready();
     server->look_timer = evtimer_new(server->base, on_look, server);
     return server->look_timer != NULL ? 0 : fail("out of memory");
 }
@@ -449,12 +455,10 @@ static const char *page_folder(const struct conf *conf)
 static int build_tickets(struct server *server)
 {
     unsigned char key[TICKET_KEY_BYTES];
-    int error = tickets_read_key(server->conf->history.store, key);
+    struct conf_error error;
 
-    if (error != 0) {
-        log_error("cannot start: the key of tickets, beside the store: %s", strerror(-error));
-        return -1;
-    }
+    if (tickets_read_key(server->conf->history.store, key, &error) != 0)
+        return fail(error.text);
     server->shared.tickets = tickets_new(key, clock_wall_ms());
     explicit_bzero(key, sizeof(key));
     return server->shared.tickets != NULL ? 0 : fail("out of memory");
@@ -528,7 +532,7 @@ static int start_threads(struct server *server)
     if (result == 0)
         return 0;
     fail("threads");
-    _exit(1); /* those that did start still use all there is to free */
+    log_exit(1); /* those that did start still use all there is to free */
 }
 
 /* ---- ending ---- */
@@ -558,7 +562,7 @@ static void stop_threads(struct server *server)
     if (!wait_for_all(server, &server->closed_n, CLOSE_LOOK_MS)) {
         /* stopping a daemon now would abort the process with a core: leave it to the kernel */
         log_error("connections did not end in time: leaving without them");
-        _exit(server->status);
+        log_exit(server->status);
     }
     pager_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
@@ -634,9 +638,13 @@ static void free_server(struct server *server)
 
 static void announce(const struct server *server)
 {
-    char *store = store_text(server->conf->history.store);
+    char *store = store_text(server->conf->history.store), foreign[256];
+    size_t foreign_n = conf_foreign_variables(foreign, sizeof(foreign));
     const char *url;
 
+    if (foreign_n > 0)
+        log_warning("the environment has %zu variables that begin with BUGLE_ and are no settings: %s",
+                    foreign_n, foreign);
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
     if (pages_count(server->shared.pages) == 0)
@@ -665,11 +673,13 @@ int server_run(struct conf *conf, const struct server_source *source)
         conf_free(conf);
         return 1;
     }
-    signal(SIGPIPE, SIG_IGN);
     server->conf = conf;
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
-    if (build(server) == 0 && server_confirm(server) == 0 && start_threads(server) == 0) {
+    libraries_log();
+    if (log_begin() != 0)
+        fail("no thread for the log");
+    else if (build(server) == 0 && server_confirm(server) == 0 && start_threads(server) == 0) {
         server_begin(server);
         if (server->keys != NULL)
             keys_start(server->keys, server->conf);
@@ -683,5 +693,6 @@ int server_run(struct conf *conf, const struct server_source *source)
         status = server->status;
     }
     free_server(server);
+    log_end();
     return status;
 }

@@ -26,6 +26,7 @@
 #include "log.h"
 #include "relay.h"
 #include "server_internal.h"
+#include "signals.h"
 #include "store.h"
 #include "takeover.h"
 #include "watchdog.h"
@@ -287,9 +288,16 @@ static void spawn_heir(struct crew_task *task, bool stopping)
     struct spawning *spawning = (struct spawning *)task; /* its first member */
     const struct server_source *source = spawning->server->source;
 
-    spawning->error = stopping ? ESHUTDOWN
-                               : posix_spawn(&spawning->server->heir, source->program, NULL, NULL,
-                                             source->upgrade_words, environ);
+    posix_spawnattr_t attributes;
+
+    spawning->error = stopping ? ESHUTDOWN : posix_spawnattr_init(&attributes);
+    if (spawning->error == 0) {
+        spawning->error = signals_clean(&attributes);
+        if (spawning->error == 0)
+            spawning->error = posix_spawn(&spawning->server->heir, source->program, NULL,
+                                          &attributes, source->upgrade_words, environ);
+        posix_spawnattr_destroy(&attributes);
+    }
     sem_post(&spawning->done);
 }
 
@@ -349,7 +357,7 @@ bool server_stop_waits(struct server *server, int number)
         return false;
     if (server->stop_wanted != 0) {
         log_warning("a second signal: leaving at once");
-        _exit(0);
+        log_exit(0);
     }
     log_info("%s: the hand-over has to end first", strsignal(number));
     server->stop_wanted = number;

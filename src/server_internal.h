@@ -15,7 +15,7 @@
 #include "service.h"
 
 #define RELOADS_MAX 1000
-#define SERVER_SIGNALS 5
+#define SERVER_SIGNALS 7
 
 struct event;
 struct tls_set;

@@ -4,15 +4,15 @@
 #include "tickets.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
+#include "log.h"
+#include "state_file.h"
 #include "store.h"
 
 /* Without memory an entry is not added, and nothing else changes. */
@@ -219,43 +219,72 @@ static int draw(unsigned char *to)
     return gnutls_rnd(GNUTLS_RND_KEY, to, TICKET_KEY_BYTES) >= 0 ? 0 : -EIO;
 }
 
-static int make_file(const char *path, unsigned char *to)
+/* Zeros are what a file system may leave of a file after a power cut, and nobody draws them. */
+static bool is_key(const unsigned char *key)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int result = fd < 0 ? -errno : draw(to);
+    static const unsigned char zeros[TICKET_KEY_BYTES];
 
-    if (result == 0 && (write(fd, to, TICKET_KEY_BYTES) != TICKET_KEY_BYTES || fsync(fd) != 0)) {
-        result = errno != 0 ? -errno : -EIO;
-        unlink(path); /* half a key would be in the way */
-    }
-    if (fd >= 0)
-        close(fd);
-    return result;
+    return memcmp(key, zeros, TICKET_KEY_BYTES) != 0;
 }
 
-static int read_file(const char *path, unsigned char *to)
+static int read_key(const char *path, unsigned char *to)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = state_file_read(path, to, TICKET_KEY_BYTES);
 
-    if (fd < 0)
-        return errno == ENOENT ? make_file(path, to) : -errno;
-    ssize_t n = read(fd, to, TICKET_KEY_BYTES);
-    int result = n == TICKET_KEY_BYTES ? 0 : n < 0 ? -errno : -EINVAL;
-    close(fd);
-    return result;
+    return result == 0 && !is_key(to) ? -EBADMSG : result;
 }
 
-int tickets_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES])
+/* Another process may have made it meanwhile. */
+static int make_key(const char *path, unsigned char *to)
+{
+    int result = draw(to);
+
+    if (result == 0)
+        result = state_file_make(path, to, TICKET_KEY_BYTES);
+    return result == -EEXIST ? read_key(path, to) : result;
+}
+
+/* Tickets live for hours at most, and whoever has one can get another: no reason not to start. */
+static int replace_key(const char *path, unsigned char *to)
+{
+    int result = state_file_set_aside(path);
+
+    if (result != 0)
+        return result;
+    log_warning("%s holds no key of tickets (%d bytes): it is %s.bad now, there is a new key, and "
+                "tickets given out before are good for nothing",
+                path, TICKET_KEY_BYTES, path);
+    return make_key(path, to);
+}
+
+static int find_key(const char *path, unsigned char *to)
+{
+    int result = read_key(path, to);
+
+    if (result == -ENOENT)
+        return make_key(path, to);
+    return result == -EBADMSG ? replace_key(path, to) : result;
+}
+
+int tickets_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
+                     struct conf_error *ret_error)
 {
     char *path = store_path(store), *key_path = NULL;
     int result;
 
     if (path == NULL)
         return draw(to);
-    if (asprintf(&key_path, "%s.tickets", path) < 0)
-        result = -ENOMEM;
-    else
-        result = read_file(key_path, to);
+    if (asprintf(&key_path, "%s.tickets", path) < 0) {
+        key_path = NULL;
+        result = conf_refuse(ret_error, -ENOMEM, "out of memory");
+    } else {
+        result = find_key(key_path, to);
+        if (result != 0)
+            conf_refuse(ret_error, result,
+                        "the key of tickets in %s cannot be read or made: %s: give the gateway's "
+                        "user the right to, or remove the file, which ends tickets given out before",
+                        key_path, strerror(-result));
+    }
     free(path);
     free(key_path);
     return result;

@@ -452,9 +452,10 @@ static void the_environment_says_where_it_is_wrong(void **state)
          "BUGLE_log_level: no setting has this variable; did you mean BUGLE_LOG_LEVEL?"},
         {"BUGLE_SERVER.WORKERS=3",
          "BUGLE_SERVER.WORKERS: no setting has this variable; did you mean BUGLE_SERVER_WORKERS?"},
-        {"BUGLE_MOOD=fine", "BUGLE_MOOD: no setting has this variable"},
-        {"BUGLE_=", "BUGLE_: no setting has this variable"},
-        {"BUGLE_\n=", "BUGLE_\\x0a: no setting has this variable"},
+        {"BUGLE_SERVER_MOOD=fine", "BUGLE_SERVER_MOOD: no setting has this variable"},
+        {"BUGLE_SERVR_MOOD=fine", "BUGLE_SERVR_MOOD: no setting has this variable"},
+        {"BUGLE_SERVER_PORT=80", "BUGLE_SERVER_PORT: no setting has this variable"},
+        {"BUGLE_SERVER_\n\n\n\n\n=", "BUGLE_SERVER_\\x0a\\x0a\\x0a\\x0a\\x0a: no setting has this variable"},
     };
 
     (void)state;
@@ -465,6 +466,32 @@ static void the_environment_says_where_it_is_wrong(void **state)
         assert_int_equal(load_environment(conf, variables, &error), -EINVAL);
         assert_string_equal(error.text, rows[i].expected);
         conf_free(conf);
+    }
+}
+
+static void variables_of_others_are_no_mistake(void **state)
+{
+    static const char *const rows[] = {
+        "BUGLE_SERVICE_HOST=10.0.0.1", "BUGLE_SERVICE_PORT_HTTP=80", "BUGLE_PORT=tcp://10.0.0.1:80",
+        "BUGLE_PORT_8080_TCP_ADDR=10.0.0.1", "BUGLE_EAST_PORT=udp://10.0.0.1:80", "BUGLE_NAME=/a/b",
+        "BUGLE_ENV_STREAM_HEARTBEET=1", "BUGLE_VERSION=7", "BUGLE_MOOD=fine", "BUGLE_=",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        const char *variables[] = {rows[i], "BUGLE_STREAM_RETRY=7s", NULL};
+        struct conf *conf = new_conf();
+        struct conf_error error;
+        char names[64];
+
+        assert_int_equal(load_environment(conf, variables, &error), 0);
+        assert_int_equal(conf->stream.retry_ms, 7000);
+        conf_free(conf);
+        char **saved = environ;
+        environ = (char **)variables; /* which nobody writes to */
+        assert_int_equal(conf_foreign_variables(names, sizeof names), 1);
+        environ = saved;
+        assert_int_equal(strlen(names), strcspn(rows[i], "="));
     }
 }
 
@@ -736,6 +763,7 @@ int main(void)
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
         cmocka_unit_test(reads_the_environment),
         cmocka_unit_test(the_environment_says_where_it_is_wrong),
+        cmocka_unit_test(variables_of_others_are_no_mistake),
         cmocka_unit_test(later_sources_win),
         cmocka_unit_test(only_some_gateways_answer_to_any_name),
         cmocka_unit_test(secrets_are_not_printed),
