@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_read.h"
+#include "jwt_keys.h"
+
 struct auth {
     struct auth_set *set;
     struct token_cache *cache;
@@ -76,6 +79,43 @@ void auth_set_free(struct auth_set *set)
     jwt_keys_free(set->tokens);
     api_keys_free(set->api_keys);
     free(set);
+}
+
+/* A text of its own would begin with the '@' of a name, or end at a NUL: then it stays in its file. */
+static bool can_stand_inside(const char *text, size_t text_n)
+{
+    return text_n > 0 && text[0] != '@' && memchr(text, '\0', text_n) == NULL;
+}
+
+static int read_item(char **item)
+{
+    char *at = strstr(*item, ":@"), *text, *whole = NULL;
+    size_t text_n;
+
+    if (at == NULL || at != strchr(*item, ':') ||
+        file_read(at + 2, JWT_KEY_TEXT_MAX, &text, &text_n) != 0)
+        return 0;
+    if (can_stand_inside(text, text_n) &&
+        asprintf(&whole, "%.*s%s", (int)(at + 1 - *item), *item, text) < 0)
+        whole = NULL;
+    int result = whole != NULL || !can_stand_inside(text, text_n) ? 0 : -ENOMEM;
+    if (whole != NULL) {
+        whole[strlen(whole) - (text[text_n - 1] == '\n')] = '\0';
+        free(*item);
+        *item = whole;
+    }
+    explicit_bzero(text, text_n);
+    free(text);
+    return result;
+}
+
+int auth_read_files(struct conf *conf)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < conf->auth.jwt_key.items_n; i++)
+        result = read_item(&conf->auth.jwt_key.items[i]);
+    return result;
 }
 
 int auth_check_conf(const struct conf *conf, struct conf_error *ret_error)

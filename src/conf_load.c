@@ -14,10 +14,12 @@
 #include <regex.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conf_internal.h"
 #include "conf_value.h"
+#include "file_read.h"
 #include "log.h"
 
 #define VARIABLE_PREFIX "BUGLE_"
@@ -25,6 +27,7 @@
 #define SOURCE_TEXT_MAX 160
 /* libinih's own 200 is short for a list of origins. */
 #define LINE_ROOM 4096
+#define FILE_BYTES_MAX ((size_t)4 << 20)
 
 extern char **environ;
 
@@ -181,15 +184,23 @@ int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_e
     char shown[NAME_TEXT_MAX];
     struct loading loading = {.conf = conf, .path = shown, .ret_error = ret_error};
     log_visible(shown, sizeof shown, path, strlen(path));
-    loading.file = fopen(path, "re");
-    if (!loading.file) {
-        int error = -errno;
-        return conf_refuse(ret_error, error, "%s: cannot be opened: %m", shown);
+    char *text;
+    size_t text_n;
+    int error = file_read(path, FILE_BYTES_MAX, &text, &text_n);
+    if (error)
+        return conf_refuse(ret_error, error, "%s: cannot be read: %s", shown,
+                           file_read_text(error));
+    loading.file = fmemopen(text, text_n, "r");
+    if (loading.file) {
+        conf_begin_source(conf);
+        make_line_room();
+        error = finish(&loading, ini_parse_stream(read_line, &loading, handle_pair, &loading));
+        fclose(loading.file);
+    } else {
+        error = conf_refuse(ret_error, -ENOMEM, "%s: out of memory", shown);
     }
-    conf_begin_source(conf);
-    make_line_room();
-    int error = finish(&loading, ini_parse_stream(read_line, &loading, handle_pair, &loading));
-    fclose(loading.file);
+    explicit_bzero(text, text_n);
+    free(text);
     return error;
 }
 

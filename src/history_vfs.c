@@ -4,6 +4,7 @@
 #include "history_vfs.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 #define CONTENT_BYTES (HISTORY_VFS_PAGE_BYTES - HISTORY_VFS_SUM_BYTES)
 #define FCNTL_CHECK 0x6275676c /* an operation of our own */
 
-/* The main file of a connection; that of the VFS below stands behind it. */
+/* The main file of a connection, or its log, whose pages are never checked; that of the VFS below
+ * stands behind it. */
 struct file {
     sqlite3_file base;
     bool checks;
@@ -85,7 +87,10 @@ static int write_file(sqlite3_file *base, const void *from, int bytes_n, sqlite3
         memcpy(page + CONTENT_BYTES, &sum, sizeof(sum));
         from = page;
     }
-    return below(base)->pMethods->xWrite(below(base), from, bytes_n, offset);
+    errno = 0;
+    int code = below(base)->pMethods->xWrite(below(base), from, bytes_n, offset);
+    /* a limit on the sizes of files (setrlimit(2)) is as harmless as a full disk: nothing is torn */
+    return code == SQLITE_IOERR_WRITE && errno == EFBIG ? SQLITE_FULL : code;
 }
 
 /* ---- what is handed on ---- */
@@ -193,7 +198,7 @@ static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *base, in
     struct file *file = file_of(base);
 
     (void)self;
-    if ((flags & SQLITE_OPEN_MAIN_DB) == 0)
+    if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
         return vfs_below()->xOpen(vfs_below(), name, base, flags, ret_flags);
     memset(file, 0, sizeof(*file));
     int code = vfs_below()->xOpen(vfs_below(), name, below(base), flags, ret_flags);

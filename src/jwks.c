@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "file_read.h"
 #include "jwt_keys.h"
 #include "log.h"
 
@@ -76,16 +77,14 @@ static size_t count_header(char *bytes, size_t one, size_t bytes_n, void *arg)
 
 static const char *read_file(const char *path, struct fetched *fetched)
 {
-    FILE *file = fopen(path, "re");
+    char *text;
+    int result = file_read(path, TEXT_MAX, &text, &fetched->text_n);
 
-    if (file == NULL)
-        return strerrordesc_np(errno);
-    fetched->text_n = fread(fetched->text, 1, TEXT_MAX + 1, file);
-    bool failed = ferror(file);
-    fclose(file);
-    if (failed)
-        return "it cannot be read";
-    return fetched->text_n > TEXT_MAX ? "it has more than 64 KiB" : NULL;
+    if (result != 0)
+        return result == -EFBIG ? "it has more than 64 KiB" : file_read_text(result);
+    free(fetched->text);
+    fetched->text = text;
+    return NULL;
 }
 
 /* No redirects: the operator named the one place that is trusted. */

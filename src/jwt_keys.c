@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_read.h"
 #include "json_memory.h"
 
 #define RSA_BITS_MIN 2048
@@ -379,26 +380,20 @@ static int add_text(struct jwt_keys *keys, enum jwt_algorithm algorithm, const c
 static int add_file(struct jwt_keys *keys, enum jwt_algorithm algorithm, const char *path,
                     char *why)
 {
-    FILE *file = fopen(path, "re");
-    char *text = malloc(JWT_KEY_TEXT_MAX + 1);
-    int result;
+    char *text;
+    size_t text_n;
+    int result = file_read(path, JWT_KEY_TEXT_MAX, &text, &text_n);
 
-    if (file == NULL || text == NULL) {
-        result = text == NULL ? -ENOMEM : refuse(why, "its file: %s", strerror(errno));
-    } else {
-        size_t text_n = fread(text, 1, JWT_KEY_TEXT_MAX + 1, file);
-
-        if (ferror(file) || text_n > JWT_KEY_TEXT_MAX)
-            result = refuse(why, "its file cannot be read, or has more than 64 KiB");
-        else if (text_n > 0 && text[text_n - 1] == '\n')
-            result = add_text(keys, algorithm, text, text_n - 1, why);
-        else
-            result = add_text(keys, algorithm, text, text_n, why);
-    }
-    if (file != NULL)
-        fclose(file);
-    if (text != NULL)
-        explicit_bzero(text, JWT_KEY_TEXT_MAX + 1);
+    if (result == -ENOMEM)
+        return result;
+    if (result == -EFBIG)
+        return refuse(why, "its file has more than 64 KiB");
+    if (result != 0)
+        return refuse(why, "its file: %s", file_read_text(result));
+    if (text_n > 0 && text[text_n - 1] == '\n')
+        text_n--;
+    result = add_text(keys, algorithm, text, text_n, why);
+    explicit_bzero(text, text_n);
     free(text);
     return result;
 }

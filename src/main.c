@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "auth.h"
@@ -19,6 +21,8 @@
 #include "server.h"
 #include "signals.h"
 #include "tls.h"
+
+#define LOAD_SECONDS 10
 
 /* ---- settings: defaults, file, environment, flags ---- */
 
@@ -85,14 +89,13 @@ static struct conf *load(void *arg, struct conf_error *ret_error)
     const struct flags *flags = arg;
     struct conf *conf = conf_new();
 
-    if (conf == NULL) {
-        snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
+    snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
+    if (conf == NULL)
         return NULL;
-    }
     if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
         conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
-        conf_check(conf, ret_error) == 0 && auth_check_conf(conf, ret_error) == 0 &&
-        tls_check_conf(conf, ret_error) == 0)
+        conf_check(conf, ret_error) == 0 && auth_read_files(conf) == 0 &&
+        auth_check_conf(conf, ret_error) == 0 && tls_check_conf(conf, ret_error) == 0)
         return conf;
     conf_free(conf);
     return NULL;
@@ -194,14 +197,47 @@ static void clear_flags(struct flags *flags)
     cli_list_clear(&flags->values);
 }
 
+struct loading {
+    struct flags *flags;
+    struct conf *conf;
+    struct conf_error error;
+};
+
+static void *run_load(void *arg)
+{
+    struct loading *loading = arg;
+
+    loading->conf = load(loading->flags, &loading->error);
+    return NULL;
+}
+
+/* By a thread that can be left behind: on a mount that hangs nobody would learn why nothing begins. */
+static int load_in_time(struct loading *loading)
+{
+    struct timespec until;
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, run_load, loading) != 0) {
+        run_load(loading);
+        return 0;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOAD_SECONDS;
+    return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
+}
+
 static struct conf *load_or_tell(const char *word, struct flags *flags)
 {
-    struct conf_error error;
-    struct conf *conf = load(flags, &error);
+    struct loading loading = {.flags = flags};
 
-    if (conf == NULL)
-        cli_fail(word, "%s", error.text);
-    return conf;
+    if (load_in_time(&loading) != 0) {
+        cli_fail(word, "a file of settings, certificates or keys is not read after %d seconds: does "
+                       "its file system answer?", LOAD_SECONDS);
+        _exit(CLI_FAILED); /* the thread still uses all there is to free */
+    }
+    if (loading.conf == NULL)
+        cli_fail(word, "%s", loading.error.text);
+    return loading.conf;
 }
 
 /* The command line of a gateway that takes over from this one.  For free(); NULL when out of

@@ -197,18 +197,11 @@ static void on_stop(evutil_socket_t number, short what, void *arg)
         server_stop(server, strsignal((int)number));
 }
 
-/* A service manager is told that it happens (sd_notify(3)). */
 static void on_reload(evutil_socket_t number, short what, void *arg)
 {
-    struct server *server = arg;
-
     (void)number;
     (void)what;
-    if (server->shared.draining)
-        return;
-    activation_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
-    server_reload(server);
-    activation_notify("READY=1");
+    server_reload(arg);
 }
 
 static void on_upgrade(evutil_socket_t number, short what, void *arg)
@@ -508,6 +501,8 @@ static int build(struct server *server)
     if (build_services(server) != 0 || server_build_tls(server) != 0 || build_keys(server) != 0 ||
         build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
+    if (server_build_reload(server) != 0)
+        return fail("no memory or descriptors for reloads");
     if (server->listener == NULL && build_listener(server) != 0)
         return -1;
     if (server_build_handover(server) != 0)
@@ -605,6 +600,8 @@ static void free_services(struct server *server)
 
 static void free_server(struct server *server)
 {
+    if (!server_free_reload(server))
+        log_exit(server->status);
     keys_free(server->keys);
     server_free_tls(server);
     tickets_free(server->shared.tickets);

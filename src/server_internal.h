@@ -18,6 +18,7 @@
 #define SERVER_SIGNALS 7
 
 struct event;
+struct reload;
 struct tls_set;
 
 struct server {
@@ -35,6 +36,7 @@ struct server {
     struct pager *pager;
     struct crew *readers; /* of large publish bodies */
     struct listener *listener;
+    struct reload *reload;
     struct keys *keys; /* NULL without auth.mode=token */
     struct tls_set *tls; /* what handshakes use; NULL without tls.listen */
     struct arrivals arrivals;
@@ -81,18 +83,27 @@ void server_stop(struct server *server, const char *why);
 
 /* server_reload.c */
 
-/* SIGHUP: read the settings again.  What is wrong with them is told in the log, and then nothing
- * has changed. */
+/*
+ * SIGHUP: read the settings again, without waiting for that.  They hold as soon as they are read.  What
+ * is wrong with them is told in the log, and then nothing has changed; so it is when they are not read
+ * within 10 seconds.  Asked for during a reload, another one follows it.
+ */
 void server_reload(struct server *server);
+
+/* Returns 0, or -1 without memory or descriptors. */
+int server_build_reload(struct server *server);
+
+/* False when a thread still waits for a file: then the process cannot end but by log_exit(). */
+bool server_free_reload(struct server *server);
 
 /* server_tls.c */
 
 /* Read certificates and keys, and give them to the workers, which do not run yet. */
 int server_build_tls(struct server *server);
 
-/* Read what new settings name; returns NULL in `ret_set` without TLS.  -1 with a line in
- * `ret_error` when it cannot be used, and then nothing has changed. */
-int server_read_tls(struct server *server, const struct conf *conf, struct tls_set **ret_set,
+/* Read what settings name, to follow the set `before`, if there is one; returns NULL in `ret_set`
+ * without TLS.  -1 with a line in `ret_error` when it cannot be used.  Any thread; blocks. */
+int server_read_tls(const struct conf *conf, const struct tls_set *before, struct tls_set **ret_set,
                     struct conf_error *ret_error);
 
 /* From now on handshakes use the set, whose reference is the server's then.  Accepts NULL. */

@@ -20,7 +20,7 @@ int server_build_tls(struct server *server)
     struct conf_error error;
     struct tls_set *set;
 
-    if (server_read_tls(server, server->conf, &set, &error) != 0) {
+    if (server_read_tls(server->conf, NULL, &set, &error) != 0) {
         log_error("cannot start: %s", error.text);
         return -1;
     }
@@ -32,13 +32,13 @@ int server_build_tls(struct server *server)
     return 0;
 }
 
-int server_read_tls(struct server *server, const struct conf *conf, struct tls_set **ret_set,
+int server_read_tls(const struct conf *conf, const struct tls_set *before, struct tls_set **ret_set,
                     struct conf_error *ret_error)
 {
     *ret_set = NULL;
     if (conf->tls.listen.items_n == 0)
         return 0;
-    *ret_set = tls_set_new(conf, server->tls, ret_error);
+    *ret_set = tls_set_new(conf, before, ret_error);
     return *ret_set != NULL ? 0 : -1;
 }
 

@@ -14,8 +14,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "file_read.h"
 #include "log.h"
 
+#define FILE_BYTES_MAX ((size_t)1 << 20)
 #define RECORD_HEAD_BYTES 5
 /* A record of plain text, which a hello is, has no more. */
 #define RECORD_BYTES_MAX 16384
@@ -59,12 +61,14 @@ static void drop_text(gnutls_datum_t *text)
 static int read_text(const char *setting, const char *path, gnutls_datum_t *ret_text,
                      struct conf_error *ret_error)
 {
-    errno = 0;
-    int result = gnutls_load_file(path, ret_text);
+    char *text;
+    size_t text_n;
+    int result = file_read(path, FILE_BYTES_MAX, &text, &text_n);
 
-    if (result == GNUTLS_E_SUCCESS)
-        return 0;
-    return refuse(ret_error, setting, path, errno != 0 ? strerror(errno) : gnutls_strerror(result));
+    if (result != 0)
+        return refuse(ret_error, setting, path, file_read_text(result));
+    *ret_text = (gnutls_datum_t){.data = (unsigned char *)text, .size = (unsigned)text_n};
+    return 0;
 }
 
 static void free_list(gnutls_x509_crt_t *list, unsigned list_n)

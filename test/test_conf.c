@@ -395,7 +395,7 @@ static void a_file_that_cannot_be_read_is_named(void **state)
 
     (void)state;
     assert_int_equal(conf_load_file(conf, "./no-such-file", &error), -ENOENT);
-    assert_string_equal(error.text, "./no-such-file: cannot be opened: No such file or directory");
+    assert_string_equal(error.text, "./no-such-file: cannot be read: No such file or directory");
     assert_int_equal(conf_load_file(conf, ".", &error), -EISDIR);
     assert_string_equal(error.text, ".: cannot be read: Is a directory");
     conf_free(conf);
