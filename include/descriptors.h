@@ -40,6 +40,10 @@ size_t descriptors_raise(void);
 /* How many are in use now, at the least.  Main thread, at the start. */
 size_t descriptors_used(size_t limit);
 
+/* How many there must be for the gateway to serve at all: a few clients at a time, a backup and a
+ * reload.  `used` before it opens anything. */
+size_t descriptors_needed(size_t used, unsigned workers_n, size_t listeners_n);
+
 /* Part them.  With a limit of less than a few dozen beyond what is used, the parts shrink. */
 void descriptors_part(size_t limit, size_t used, unsigned workers_n,
                       struct descriptors *ret_descriptors);

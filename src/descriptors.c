@@ -13,6 +13,11 @@
 #define DESCRIPTORS_UNKNOWN 1024
 /* A backup takes four, a reload one. */
 #define OWN 16
+/* What is opened at the start: by the gateway, with a store, a hand-over and keys, and by a worker.
+ * And for a few clients, with their cells, and what is opened now and then. */
+#define FOR_GATEWAY 18
+#define FOR_WORKER 7
+#define FOR_FEW 16
 #define TIGHT_MIN 4
 #define TIGHT_MAX 64
 #define CROWD_MIN 8
@@ -39,6 +44,11 @@ size_t descriptors_used(size_t limit)
         return limit;
     close(fd);
     return (size_t)fd;
+}
+
+size_t descriptors_needed(size_t used, unsigned workers_n, size_t listeners_n)
+{
+    return used + FOR_GATEWAY + workers_n * FOR_WORKER + listeners_n + FOR_FEW;
 }
 
 static size_t clamp(size_t n, size_t min, size_t max)

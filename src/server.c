@@ -6,8 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <malloc.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +22,6 @@
 #include "listener.h"
 #include "log.h"
 #include "loop_memory.h"
-#include "machine.h"
 #include "memory.h"
 #include "pager.h"
 #include "publish.h"
@@ -43,10 +40,6 @@
 #define STORE_LOOK_MS 10
 #define STORE_WAIT_MS 2000
 #define CLOSE_LOOK_MS 2
-#define MEMORY_LOOK_MS 250
-/* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
- * Fixed, since it would rise to 32 MiB by itself, and bodies and large events would be kept. */
-#define MMAP_FROM_BYTES 65536
 /* Of limits.memory, what the keys of a store in memory may take; and one of them at most. */
 #define KEYS_SHARE 8
 #define KEY_BYTES 448
@@ -220,20 +213,6 @@ static void on_child(evutil_socket_t number, short what, void *arg)
 
 /* ---- building ---- */
 
-/* Streams stop short of the limit, so that publishing and looking after things still work. */
-static void part_descriptors(struct server *server, size_t limit)
-{
-    struct service_shared *shared = &server->shared;
-    size_t wanted = server->conf->limits.streams;
-
-    descriptors_part(limit, descriptors_used(limit), shared->services_n, &shared->descriptors);
-    shared->streams_max = shared->descriptors.streams_max;
-    if (wanted > 0 && wanted < shared->streams_max)
-        shared->streams_max = wanted;
-    for (unsigned i = 0; i < shared->services_n; i++)
-        cells_set_descriptors_end(shared->services[i].cells, shared->descriptors.cells_end);
-}
-
 static size_t keys_max(const struct conf *conf)
 {
     uint64_t fit = conf_memory_bytes(conf) / KEYS_SHARE / KEY_BYTES;
@@ -314,21 +293,9 @@ static int build_service(struct server *server, unsigned index)
     return service->gate != NULL ? 0 : fail("out of memory");
 }
 
-/* The cores this process may use, which a container or taskset makes fewer than there are. */
-static unsigned count_workers(const struct conf *conf)
-{
-    cpu_set_t cores;
-
-    if (conf->server.workers > 0)
-        return (unsigned)conf->server.workers;
-    if (sched_getaffinity(0, sizeof(cores), &cores) != 0)
-        return 1;
-    return (unsigned)CPU_COUNT(&cores);
-}
-
 static int build_services(struct server *server)
 {
-    unsigned services_n = count_workers(server->conf);
+    unsigned services_n = server_count_workers(server->conf);
 
     server->shared.services = calloc(services_n, sizeof(struct service));
     server->shared.evictions = evictions_new(server->conf->limits.evictions);
@@ -348,36 +315,6 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     (void)arg;
-}
-
-static void on_memory_look(evutil_socket_t fd, short what, void *arg)
-{
-    struct server *server = arg;
-
-    (void)fd;
-    (void)what;
-    memory_tick(server->memory, &server->stats);
-    stats_set(&server->stats, STATS_LOG_LINES_DROPPED, (int64_t)log_dropped());
-}
-
-static int build_memory(struct server *server)
-{
-    const struct conf *conf = server->conf;
-    uint64_t limit = conf_memory_bytes(conf), group = machine_cgroup_bytes("");
-    struct timeval look = {.tv_usec = MEMORY_LOOK_MS * 1000};
-
-    if (limit > group)
-        log_warning(
-            "limits.memory is more than the %llu bytes of the control group: the kernel may "
-            "kill the gateway before",
-            (unsigned long long)group);
-    mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
-    server->memory = memory_new(limit, conf_shared_bytes(conf));
-    server->memory_timer = event_new(server->base, -1, EV_PERSIST, on_memory_look, server);
-    if (server->memory == NULL || server->memory_timer == NULL ||
-        event_add(server->memory_timer, &look) != 0)
-        return fail("out of memory");
-    return 0;
 }
 
 static int build_signals(struct server *server)
@@ -474,6 +411,8 @@ static int build(struct server *server)
 
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
+    if (server_check_descriptors(server, descriptors) != 0)
+        return -1;
     loop_memory_begin();
     server->base = event_base_new();
     if (server->base == NULL)
@@ -481,7 +420,7 @@ static int build(struct server *server)
     server->shared.pages = pages_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
-    if (build_memory(server) != 0 || server_find_sockets(server) != 0)
+    if (server_build_memory(server) != 0 || server_find_sockets(server) != 0)
         return -1;
     if (server->takeover != NULL &&
         (build_listener(server) != 0 || server_wait_for_store(server) != 0))
@@ -494,7 +433,7 @@ static int build(struct server *server)
     if (server->shared.admission == NULL)
         return fail("out of memory");
     server->readers =
-        crew_new("bugle-reader", THREAD_BESIDE, 1 + count_workers(server->conf) / 4, 1);
+        crew_new("bugle-reader", THREAD_BESIDE, 1 + server_count_workers(server->conf) / 4, 1);
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;
@@ -508,7 +447,7 @@ static int build(struct server *server)
     if (server_build_handover(server) != 0)
         return -1;
     memory_tick(server->memory, &server->stats);
-    part_descriptors(server, descriptors); /* of those that are not in use by now */
+    server_part_descriptors(server, descriptors); /* of those that are not in use by now */
     return 0;
 }
 

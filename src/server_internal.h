@@ -81,6 +81,20 @@ void server_drain(struct server *server, int64_t until_ms);
 /* As at SIGTERM. */
 void server_stop(struct server *server, const char *why);
 
+/* server_resources.c */
+
+/* Refuse a limit on descriptors with which the gateway could start and not serve.  Returns 0 or -1. */
+int server_check_descriptors(const struct server *server, size_t limit);
+
+/* With everything built: streams stop short of the limit, so that publishing still works. */
+void server_part_descriptors(struct server *server, size_t limit);
+
+/* The cores this process may use, which a container or taskset makes fewer than there are. */
+unsigned server_count_workers(const struct conf *conf);
+
+/* Returns 0 or -1. */
+int server_build_memory(struct server *server);
+
 /* server_reload.c */
 
 /*

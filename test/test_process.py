@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What surrounds the process: whoever reads its log, signals, variables and files of others."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -173,6 +174,60 @@ def test_variables_of_others_are_told_and_ignored(gateway_factory):
 def test_a_mistyped_variable_is_a_mistake(bugle, variable, meant):
     done = bugle("check-config", env={variable: "80"})
     assert done.returncode == 1 and variable in done.stderr and meant in done.stderr, done
+
+
+# descriptors
+
+
+def test_too_few_descriptors_are_told_with_what_is_needed(gateway_factory):
+    """Instead of a gateway that says it is ready and cannot serve; and so many are enough."""
+    for few in (8, 20, 28, 40):
+        gateway = gateway_factory(start=False, nofile=few).start(ready=False)
+        assert gateway.wait() == 1
+        gateway.process = None
+        needed = int(re.search(f"RLIMIT_NOFILE.* is {few}, .* least ([0-9]+) are needed",
+                               gateway.log())[1])
+    gateway = gateway_factory(nofile=needed, store="")
+    gateway.push({"topic": "a", "data": "x"})
+    stream = gateway.stream("a", resume="0")
+    assert gateway.request("GET", "/api/history?topic=a").status == 200
+    assert gateway.request("POST", "/api/backup").status == 200
+    gateway.signal(signal.SIGHUP)
+    wire.wait_until(lambda: "settings reloaded" in gateway.log(), 5, "it has reloaded")
+    gateway.push({"topic": "a", "data": "y"})
+    stream.events(1)
+
+
+# memory
+
+
+def test_after_memory_was_out_everything_works_again(gateway_factory):
+    """No address space for a while (RLIMIT_AS), then enough again."""
+    gateway = gateway_factory(store="")
+    gateway.push({"topic": "a", "data": "x" * 1000})
+    used = int(pathlib.Path(f"/proc/{gateway.pid}/statm").read_text().split()[0])
+    before = resource.prlimit(gateway.pid, resource.RLIMIT_AS)
+    resource.prlimit(gateway.pid, resource.RLIMIT_AS,
+                     (used * resource.getpagesize(), before[1]))
+    work = [("POST", "/api/push?topic=a", b"x" * 60000), ("GET", "/api/history?topic=a", None),
+            ("POST", "/api/backup", None), ("GET", "/api/streams", None)]
+    streams = []
+    for i in range(30):
+        for method, target, body in work:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                gateway.request_once(
+                    method, target, [("Content-Type", "text/plain")] if body else [], body)
+        with contextlib.suppress(AssertionError, ConnectionError, TimeoutError):
+            streams.append(gateway.stream("a", resume="0"))
+    resource.prlimit(gateway.pid, resource.RLIMIT_AS, before)
+    for stream in streams:
+        stream.close()
+    wire.wait_until(lambda: gateway.request("GET", "/readyz").status == 200, 5, "it is ready")
+    for method, target, body in work:
+        status = gateway.request(
+            method, target, [("Content-Type", "text/plain")] if body else [], body).status
+        assert status in (200, 201), (method, target, status)
+    gateway.stream("a", resume="0")
 
 
 # files
