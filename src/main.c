@@ -221,9 +221,9 @@ static int load_in_time(struct loading *loading)
         run_load(loading);
         return 0;
     }
-    clock_gettime(CLOCK_MONOTONIC, &until);
+    clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += LOAD_SECONDS;
-    return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
+    return pthread_timedjoin_np(thread, NULL, &until);
 }
 
 static struct conf *load_or_tell(const char *word, struct flags *flags)

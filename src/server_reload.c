@@ -279,10 +279,9 @@ bool server_free_reload(struct server *server)
 
     if (reload == NULL)
         return true;
-    clock_gettime(CLOCK_MONOTONIC, &until);
+    clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += LAST_SECONDS;
-    if (reload->reads &&
-        pthread_clockjoin_np(reload->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    if (reload->reads && pthread_timedjoin_np(reload->thread, NULL, &until) != 0)
         return false;
     drop(reload);
     if (reload->bell != NULL)
