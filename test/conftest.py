@@ -218,6 +218,10 @@ class Gateway:
             return self.log_path.read_text(errors="replace")
         return ""
 
+    def wait_log(self, words, timeout=5):
+        """Wait until it has written these words: its log is written beside what it does."""
+        wire.wait_until(lambda: words in self.log(), timeout, f"the log has: {words}")
+
     # requests
 
     def raw(self, **options):

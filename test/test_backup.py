@@ -158,7 +158,7 @@ def test_gateway_on_a_copy_resets_old_ids(gateway_factory, store, folder, tmp_pa
     path.write_bytes(copy(gateway).body)
     assert gateway.stat("backups_made") == 1
     other = gateway_factory(store=f"sqlite:{path}")
-    assert "is a copy that a backup made" in other.log()
+    other.wait_log("is a copy that a backup made")
     new = other.push({"topic": "a", "data": "new"})["id"]
     assert new.split("-")[0] != ids[0].split("-")[0]
     assert position_of(new) == 6
@@ -187,7 +187,7 @@ def test_copy_takes_the_place_of_a_store_that_crashed(gateway_factory, store, fo
     gateway.start(ready=False)
     assert gateway.wait() == 1
     gateway.process = None
-    assert f"{folder}/h.db-wal belongs to another file: remove that" in gateway.log()
+    gateway.wait_log(f"{folder}/h.db-wal belongs to another file: remove that")
     (folder / "h.db-wal").unlink()
     gateway.start()
     reset = gateway.stream("a", resume=lost).next_event()

@@ -412,7 +412,7 @@ def test_new_process_takes_too_long(make, last):
     link = take_by_hand(gateway, last)
     while link.receive() is not None:
         pass
-    assert "longer than server.handover_timeout" in gateway.log()
+    gateway.wait_log("longer than server.handover_timeout")
     answers = publisher.answers
     wire.wait_until(lambda: publisher.answers > answers + 10, 10, "publishing goes on")
     link.close()
@@ -543,7 +543,7 @@ def test_old_process_dies_at_a_step(make, last):
             old.link.receive(OPENED)
         old.close()
         assert waiting.read_response().status == 200
-    assert "serving without it" in gateway.log()
+    gateway.wait_log("serving without it")
 
 
 def test_old_process_dies_before_it_offers(make):
@@ -551,7 +551,7 @@ def test_old_process_dies_before_it_offers(make):
     old = OldOne(gateway)
     old.close()
     assert gateway.wait() == 1
-    assert "left instead of handing over" in gateway.log()
+    gateway.wait_log("left instead of handing over")
     gateway.process = None
 
 
@@ -567,7 +567,7 @@ def test_old_process_refuses_at_a_step(make, step):
         old.link.receive(OPENED)
     old.link.send(REFUSED, text("not today"))
     assert gateway.wait() == 1
-    assert "refuses to hand over: not today" in gateway.log()
+    gateway.wait_log("refuses to hand over: not today")
     old.close()
     gateway.process = None
 
@@ -579,7 +579,7 @@ def test_nobody_to_take_over_from(make):
         left.bind(gateway.handover)
     gateway.command.append("--takeover")
     gateway.start()
-    assert "nobody is at" in gateway.log()
+    gateway.wait_log("nobody is at")
     assert os.stat(gateway.handover).st_mode & 0o777 == 0o600
 
 
@@ -760,5 +760,5 @@ def test_socket_that_the_settings_do_not_name_is_refused(make, manager):
     gateway = make(start=False)
     start_managed(gateway, manager, "127.0.0.1:0")
     assert gateway.wait() == 1
-    assert f"127.0.0.1:{manager.port} is not in server.listen" in gateway.log()
+    gateway.wait_log(f"127.0.0.1:{manager.port} is not in server.listen")
     gateway.process = None

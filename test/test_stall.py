@@ -97,7 +97,7 @@ def test_eviction_is_listed(gateway):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["at"]), entry
     assert begun - 1 < time.mktime(time.strptime(entry["at"][:19], "%Y-%m-%dT%H:%M:%S")) \
         - time.timezone
-    assert "evicted: stalled" in gateway.log()
+    gateway.wait_log("evicted: stalled")
 
 
 @pytest.mark.gateway(settings={**SETTINGS, "limits.evictions": 3}, workers=2)

@@ -155,7 +155,7 @@ def test_reserve_refuses_publishers_and_nobody_else(reserving):
     stats = gateway.stats()
     assert (stats["publishes_refused_disk"], stats["publishes_failed"]) == (2, 0)
     assert stats["events_published"] == 1
-    assert "history.disk_reserve is" in gateway.log()
+    gateway.wait_log("history.disk_reserve is")
 
     reserve("64K", gateway)
     later = gateway.push({"topic": "a", "data": "after"})["id"]

@@ -598,7 +598,7 @@ def test_reload_refuses_a_bad_pair(renewed, pairs):
             (good[0], b"nothing", "there is no private key in PEM form in it")]:
         rewrite(renewed.pair, certificate, key)
         reload(renewed, why)
-        assert "reload refused, the old settings stay" in renewed.plain.log()
+        renewed.plain.wait_log("reload refused, the old settings stay")
         assert ssl.get_server_certificate(renewed.address) == before
     renewed.pair.certificate.unlink()
     reload(renewed, f"{renewed.pair.certificate}: No such file or directory")
