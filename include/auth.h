@@ -35,9 +35,9 @@ struct auth_set *auth_set_new(const struct conf *conf, const char *jwks, size_t 
                               struct conf_error *ret_error);
 void auth_set_free(struct auth_set *set); /* accepts NULL */
 
-/* Put what stands in the files of auth.jwt_key in the place of their names, so that nobody reads them
- * again.  What cannot be read stays as it is, for auth_check_conf() to tell.  Returns 0 or -ENOMEM.
- * Reads files; blocks. */
+/* Put what stands in the files of auth.jwt_key in the place of their names, so that nobody reads
+ * them again.  What cannot be read stays as it is, for auth_check_conf() to tell.  Returns 0 or
+ * -ENOMEM. Reads files; blocks. */
 int auth_read_files(struct conf *conf);
 
 /* Whether these settings can be served with: for auth.mode=token, whether its keys can be read, and

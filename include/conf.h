@@ -146,8 +146,8 @@ int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_e
 /*
  * Apply every BUGLE_SECTION_KEY of the environment.  A BUGLE_ name that no row has is an error, but
  * for BUGLE_CONFIG, BUGLE_URL, BUGLE_TOKEN and BUGLE_CA, and for names of others: those that
- * Kubernetes and Docker set for a service called bugle (BUGLE_SERVICE_HOST, BUGLE_PORT_8080_TCP and so
- * on), and those that begin like no section at all (BUGLE_VERSION).  Begins a source.
+ * Kubernetes and Docker set for a service called bugle (BUGLE_SERVICE_HOST, BUGLE_PORT_8080_TCP and
+ * so on), and those that begin like no section at all (BUGLE_VERSION).  Begins a source.
  */
 int conf_load_environment(struct conf *conf, struct conf_error *ret_error);
 

@@ -52,8 +52,8 @@ struct log_valve {
 bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped);
 
 /*
- * From here on no line waits for its reader: a thread writes them (log_writer.h).  Before, and in the
- * command line's tools, a line is written by whoever logs it.  Returns 0 or -errno.
+ * From here on no line waits for its reader: a thread writes them (log_writer.h).  Before, and in
+ * the command line's tools, a line is written by whoever logs it.  Returns 0 or -errno.
  */
 int log_begin(void);
 

@@ -4,9 +4,9 @@
  *
  * Whatever reads standard error may stop reading: a collector that hangs, a terminal after Ctrl-S.
  * Then write() waits, and with it everything that has something to say.  So lines are put into a
- * bounded buffer, which takes no longer than copying them, and a thread of its own writes them, each
- * in one write().  Lines that find no room are dropped, counted, and told once half of the room is
- * free again.  The last quarter of the room is for urgent lines.
+ * bounded buffer, which takes no longer than copying them, and a thread of its own writes them,
+ * each in one write().  Lines that find no room are dropped, counted, and told once half of the
+ * room is free again.  The last quarter of the room is for urgent lines.
  *
  * One for the process, since there is one standard error.
  */
@@ -28,8 +28,8 @@ typedef size_t log_writer_tell(char to[LOG_WRITER_LINE_MAX], uint64_t dropped_n)
 /* Start the thread.  Returns 0 or -errno. */
 int log_writer_begin(log_writer_tell *tell);
 
-/* Take a line, or drop it.  Any thread; one lock, no system call but to wake the writer.  False when
- * no writer runs: the line is the caller's to write. */
+/* Take a line, or drop it.  Any thread; one lock, no system call but to wake the writer.  False
+ * when no writer runs: the line is the caller's to write. */
 bool log_writer_take(const char *line, size_t line_n, bool urgent);
 
 /* Wait until everything is written, LOG_WRITER_LAST_MS at most.  Returns whether it is.  Safe in a

@@ -8,8 +8,8 @@
  *   SIGCHLD                             that process ended
  *
  * All others that would end a process without a fault of its own are ignored: SIGPIPE and SIGXFSZ
- * (the call that failed says so: EPIPE, EFBIG), SIGALRM, SIGUSR1, SIGPWR, real-time signals and so on.
- * While the gateway starts SIGHUP and SIGUSR2 wait, and those that stop it end it at once.
+ * (the call that failed says so: EPIPE, EFBIG), SIGALRM, SIGUSR1, SIGPWR, real-time signals and so
+ * on. While the gateway starts SIGHUP and SIGUSR2 wait, and those that stop it end it at once.
  */
 #ifndef BUGLE_SIGNALS_H
 #define BUGLE_SIGNALS_H

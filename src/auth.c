@@ -81,7 +81,8 @@ void auth_set_free(struct auth_set *set)
     free(set);
 }
 
-/* A text of its own would begin with the '@' of a name, or end at a NUL: then it stays in its file. */
+/* A text of its own would begin with the '@' of a name, or end at a NUL: then it stays in its file.
+ */
 static bool can_stand_inside(const char *text, size_t text_n)
 {
     return text_n > 0 && text[0] != '@' && memchr(text, '\0', text_n) == NULL;

@@ -89,7 +89,8 @@ static int write_file(sqlite3_file *base, const void *from, int bytes_n, sqlite3
     }
     errno = 0;
     int code = below(base)->pMethods->xWrite(below(base), from, bytes_n, offset);
-    /* a limit on the sizes of files (setrlimit(2)) is as harmless as a full disk: nothing is torn */
+    /* a limit on the sizes of files (setrlimit(2)) is as harmless as a full disk: nothing is torn
+     */
     return code == SQLITE_IOERR_WRITE && errno == EFBIG ? SQLITE_FULL : code;
 }
 

@@ -27,8 +27,8 @@ static struct {
     bool stopping;
     uint64_t untold_n; /* lines dropped since the last line about that */
     _Atomic uint64_t dropped_n;
-    size_t head;          /* where the oldest line begins */
-    _Atomic size_t used;  /* written under the lock; a line counts until it is written */
+    size_t head;                 /* where the oldest line begins */
+    _Atomic size_t used;         /* written under the lock; a line counts until it is written */
     char ring[LOG_WRITER_BYTES]; /* lines, one behind the other, with their line ends */
 } writer = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 

@@ -211,7 +211,8 @@ static void *run_load(void *arg)
     return NULL;
 }
 
-/* By a thread that can be left behind: on a mount that hangs nobody would learn why nothing begins. */
+/* By a thread that can be left behind: on a mount that hangs nobody would learn why nothing begins.
+ */
 static int load_in_time(struct loading *loading)
 {
     struct timespec until;
@@ -231,8 +232,10 @@ static struct conf *load_or_tell(const char *word, struct flags *flags)
     struct loading loading = {.flags = flags};
 
     if (load_in_time(&loading) != 0) {
-        cli_fail(word, "a file of settings, certificates or keys is not read after %d seconds: does "
-                       "its file system answer?", LOAD_SECONDS);
+        cli_fail(word,
+                 "a file of settings, certificates or keys is not read after %d seconds: does "
+                 "its file system answer?",
+                 LOAD_SECONDS);
         _exit(CLI_FAILED); /* the thread still uses all there is to free */
     }
     if (loading.conf == NULL)

@@ -322,12 +322,8 @@ static int build_signals(struct server *server)
     static const struct {
         int number;
         void (*call)(evutil_socket_t number, short what, void *arg);
-    } wanted[] = {{SIGTERM, on_stop},
-                  {SIGINT, on_stop},
-                  {SIGQUIT, on_stop},
-                  {SIGXCPU, on_stop},
-                  {SIGHUP, on_reload},
-                  {SIGUSR2, on_upgrade},
+    } wanted[] = {{SIGTERM, on_stop}, {SIGINT, on_stop},   {SIGQUIT, on_stop},
+                  {SIGXCPU, on_stop}, {SIGHUP, on_reload}, {SIGUSR2, on_upgrade},
                   {SIGCHLD, on_child}};
 
     static_assert(sizeof(wanted) / sizeof(wanted[0]) == SERVER_SIGNALS, "one event a signal");
@@ -579,8 +575,9 @@ static void announce(const struct server *server)
     const char *url;
 
     if (foreign_n > 0)
-        log_warning("the environment has %zu variables that begin with BUGLE_ and are no settings: %s",
-                    foreign_n, foreign);
+        log_warning(
+            "the environment has %zu variables that begin with BUGLE_ and are no settings: %s",
+            foreign_n, foreign);
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
     if (pages_count(server->shared.pages) == 0)

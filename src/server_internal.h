@@ -83,7 +83,8 @@ void server_stop(struct server *server, const char *why);
 
 /* server_resources.c */
 
-/* Refuse a limit on descriptors with which the gateway could start and not serve.  Returns 0 or -1. */
+/* Refuse a limit on descriptors with which the gateway could start and not serve.  Returns 0 or
+ * -1. */
 int server_check_descriptors(const struct server *server, size_t limit);
 
 /* With everything built: streams stop short of the limit, so that publishing still works. */
@@ -98,9 +99,9 @@ int server_build_memory(struct server *server);
 /* server_reload.c */
 
 /*
- * SIGHUP: read the settings again, without waiting for that.  They hold as soon as they are read.  What
- * is wrong with them is told in the log, and then nothing has changed; so it is when they are not read
- * within 10 seconds.  Asked for during a reload, another one follows it.
+ * SIGHUP: read the settings again, without waiting for that.  They hold as soon as they are read.
+ * What is wrong with them is told in the log, and then nothing has changed; so it is when they are
+ * not read within 10 seconds.  Asked for during a reload, another one follows it.
  */
 void server_reload(struct server *server);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * New settings while the gateway serves: all of them, or none.  A thread of its own reads them and the
- * files that they name, since a mount that hangs would hold up the main thread, and with it everybody.
+ * New settings while the gateway serves: all of them, or none.  A thread of its own reads them and
+ * the files that they name, since a mount that hangs would hold up the main thread, and with it
+ * everybody.
  */
 #include "config.h"
 
@@ -90,8 +91,8 @@ static void tell_restarts(const struct conf *before, const struct conf *after)
 
 /* ---- reading, on a thread of its own ---- */
 
-/* What a reload reads, between the main thread and the one that reads.  Until that has rung the bell
- * all but `running` and `before` is its own. */
+/* What a reload reads, between the main thread and the one that reads.  Until that has rung the
+ * bell all but `running` and `before` is its own. */
 struct reload {
     const struct server_source *source;
     const struct conf *running;

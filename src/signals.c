@@ -67,7 +67,7 @@ int signals_clean(posix_spawnattr_t *attributes)
     if (error == 0)
         error = posix_spawnattr_setsigdefault(attributes, &all);
     if (error == 0)
-        error = posix_spawnattr_setflags(attributes,
-                                         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        error =
+            posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     return error;
 }

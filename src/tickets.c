@@ -280,10 +280,11 @@ int tickets_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
     } else {
         result = find_key(key_path, to);
         if (result != 0)
-            conf_refuse(ret_error, result,
-                        "the key of tickets in %s cannot be read or made: %s: give the gateway's "
-                        "user the right to, or remove the file, which ends tickets given out before",
-                        key_path, strerror(-result));
+            conf_refuse(
+                ret_error, result,
+                "the key of tickets in %s cannot be read or made: %s: give the gateway's "
+                "user the right to, or remove the file, which ends tickets given out before",
+                key_path, strerror(-result));
     }
     free(path);
     free(key_path);

@@ -441,9 +441,9 @@ static void the_environment_says_where_it_is_wrong(void **state)
         const char *variable;
         const char *expected;
     } rows[] = {
-        {"BUGLE_STREAM_RETRY=soon",
-         "BUGLE_STREAM_RETRY: stream.retry is \"soon\", expected a duration from 1s to 3600s, such as "
-         "10s, without a space"},
+        {"BUGLE_STREAM_RETRY=soon", "BUGLE_STREAM_RETRY: stream.retry is \"soon\", expected a "
+                                    "duration from 1s to 3600s, such as "
+                                    "10s, without a space"},
         {"BUGLE_STREAM_RETRYS=3s",
          "BUGLE_STREAM_RETRYS: no setting has this variable; did you mean BUGLE_STREAM_RETRY?"},
         {"BUGLE_WORKERS=3",
@@ -455,7 +455,8 @@ static void the_environment_says_where_it_is_wrong(void **state)
         {"BUGLE_SERVER_MOOD=fine", "BUGLE_SERVER_MOOD: no setting has this variable"},
         {"BUGLE_SERVR_MOOD=fine", "BUGLE_SERVR_MOOD: no setting has this variable"},
         {"BUGLE_SERVER_PORT=80", "BUGLE_SERVER_PORT: no setting has this variable"},
-        {"BUGLE_SERVER_\n\n\n\n\n=", "BUGLE_SERVER_\\x0a\\x0a\\x0a\\x0a\\x0a: no setting has this variable"},
+        {"BUGLE_SERVER_\n\n\n\n\n=",
+         "BUGLE_SERVER_\\x0a\\x0a\\x0a\\x0a\\x0a: no setting has this variable"},
     };
 
     (void)state;
@@ -472,9 +473,16 @@ static void the_environment_says_where_it_is_wrong(void **state)
 static void variables_of_others_are_no_mistake(void **state)
 {
     static const char *const rows[] = {
-        "BUGLE_SERVICE_HOST=10.0.0.1", "BUGLE_SERVICE_PORT_HTTP=80", "BUGLE_PORT=tcp://10.0.0.1:80",
-        "BUGLE_PORT_8080_TCP_ADDR=10.0.0.1", "BUGLE_EAST_PORT=udp://10.0.0.1:80", "BUGLE_NAME=/a/b",
-        "BUGLE_ENV_STREAM_HEARTBEET=1", "BUGLE_VERSION=7", "BUGLE_MOOD=fine", "BUGLE_=",
+        "BUGLE_SERVICE_HOST=10.0.0.1",
+        "BUGLE_SERVICE_PORT_HTTP=80",
+        "BUGLE_PORT=tcp://10.0.0.1:80",
+        "BUGLE_PORT_8080_TCP_ADDR=10.0.0.1",
+        "BUGLE_EAST_PORT=udp://10.0.0.1:80",
+        "BUGLE_NAME=/a/b",
+        "BUGLE_ENV_STREAM_HEARTBEET=1",
+        "BUGLE_VERSION=7",
+        "BUGLE_MOOD=fine",
+        "BUGLE_=",
     };
 
     (void)state;
