@@ -41,7 +41,8 @@ struct ticket_room {
     struct rights_pattern topics[TICKET_TOPICS_MAX];
 };
 
-/* Write a ticket whose names are within the limits.  Returns the length of the text. */
+/* Write a ticket.  Returns the length of the text, or 0 with nothing written when its names are
+ * more than TICKET_TOPICS_MAX and TICKET_NAMES_BYTES_MAX allow. */
 size_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
                    const unsigned char key[TICKET_KEY_BYTES]);
 

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "api_key.h"
 
+#include <assert.h>
 #include <gnutls/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ static void digest_of(unsigned char to[API_KEY_DIGEST_BYTES],
 {
     unsigned char input[API_KEY_SALT_BYTES + API_KEY_BYTES_MAX];
 
+    assert(text_n <= API_KEY_BYTES_MAX);
     memcpy(input, salt, API_KEY_SALT_BYTES);
     memcpy(input + API_KEY_SALT_BYTES, text, text_n);
     if (gnutls_hash_fast(GNUTLS_DIG_SHA256, input, API_KEY_SALT_BYTES + text_n, to) < 0)

@@ -284,6 +284,22 @@ static bool sum_lengths(const char *lengths, size_t names_n, size_t max, size_t 
     return true;
 }
 
+/* Whether the names are ones that a publisher could have given: all that handles them counts on
+ * it. */
+static bool names_are_sound(const struct message *message)
+{
+    for (size_t i = 0; i < (size_t)message->topics_n + message->users_n; i++) {
+        const struct message_name *name = &message->names[i];
+        enum topic_error error = i < message->topics_n
+                                     ? topic_check_name(name->bytes, name->bytes_n)
+                                     : topic_check_user(name->bytes, name->bytes_n);
+
+        if (error != TOPIC_OK)
+            return false;
+    }
+    return true;
+}
+
 static void restore_names(struct message *message, const char *lengths, const char *bytes)
 {
     size_t names_n = (size_t)message->topics_n + message->users_n;
@@ -332,5 +348,8 @@ struct message *message_read_image(const char *from, size_t image_n)
     message->ttl_ms = image.ttl_ms;
     restore_names(message, lengths, names);
     memcpy(message->frame, names + names_bytes_n, left - names_bytes_n);
-    return message;
+    if (names_are_sound(message))
+        return message;
+    message_unref(message);
+    return NULL;
 }

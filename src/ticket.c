@@ -3,7 +3,6 @@
 #include "config.h"
 #include "ticket.h"
 
-#include <assert.h>
 #include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,24 +12,39 @@
 #define NONCE_BYTES 12
 #define TAG_BYTES 16
 #define FORM 2 /* the first byte, for the day when there is another */
-#define PLAIN_BYTES_MAX (256 + TICKET_NAMES_BYTES_MAX)
+/* Of a ticket with as many names and bytes of names as one may have. */
+#define PLAIN_BYTES_MAX                                                                            \
+    (2 + TICKET_ID_BYTES + 4 * 8 + IDENTITY_MARK_BYTES + sizeof(struct identity_claims) + 2 +      \
+     2 * (1 + TICKET_TOPICS_MAX) + TICKET_NAMES_BYTES_MAX)
+#define SEALED_BYTES_MAX (NONCE_BYTES + PLAIN_BYTES_MAX + TAG_BYTES)
+_Static_assert((SEALED_BYTES_MAX * 4 + 2) / 3 < TICKET_TEXT_ROOM, "the longest text has room");
 
 /* ---- bytes ---- */
 
+struct writer {
+    unsigned char *at;
+    size_t room;
+    bool good; /* all that was put had room */
+};
+
 /* Fixed parts as they are in memory: who seals and who opens is the same program on one machine. */
-static unsigned char *put(unsigned char *to, const void *bytes, size_t bytes_n)
+static void put(struct writer *writer, const void *bytes, size_t bytes_n)
 {
-    if (bytes_n > 0)
-        memcpy(to, bytes, bytes_n);
-    return to + bytes_n;
+    if (writer->room < bytes_n)
+        writer->good = false;
+    if (!writer->good || bytes_n == 0)
+        return;
+    memcpy(writer->at, bytes, bytes_n);
+    writer->at += bytes_n;
+    writer->room -= bytes_n;
 }
 
-static unsigned char *put_name(unsigned char *to, const struct rights_pattern *name)
+static void put_name(struct writer *writer, const struct rights_pattern *name)
 {
     uint16_t n = (uint16_t)name->bytes_n;
 
-    to = put(to, &n, sizeof(n));
-    return put(to, name->bytes, n);
+    put(writer, &n, sizeof(n));
+    put(writer, name->bytes, n);
 }
 
 struct reader {
@@ -64,24 +78,37 @@ static void get_name(struct reader *reader, struct rights_pattern *ret_name)
     reader->left -= n;
 }
 
-static size_t write_plain(unsigned char *to, const struct ticket *ticket)
+static bool names_fit(const struct ticket *ticket)
 {
-    unsigned char form = FORM, topics_n = (unsigned char)ticket->topics.patterns_n, *end = to;
+    size_t bytes = ticket->user.bytes_n;
 
-    end = put(end, &form, 1);
-    end = put(end, ticket->id, TICKET_ID_BYTES);
-    end = put(end, &ticket->made_ms, sizeof(int64_t));
-    end = put(end, &ticket->first_until_ms, sizeof(int64_t));
-    end = put(end, &ticket->until_ms, sizeof(int64_t));
-    end = put(end, &ticket->position, sizeof(uint64_t));
-    end = put(end, ticket->voucher, IDENTITY_MARK_BYTES);
-    end = put(end, &ticket->claims, sizeof(ticket->claims));
-    end = put(end, &ticket->public_topics, sizeof(uint16_t));
-    end = put_name(end, &ticket->user);
-    end = put(end, &topics_n, 1);
+    if (ticket->topics.patterns_n > TICKET_TOPICS_MAX)
+        return false;
+    for (size_t i = 0; i < ticket->topics.patterns_n; i++)
+        bytes += ticket->topics.patterns[i].bytes_n;
+    return bytes <= TICKET_NAMES_BYTES_MAX;
+}
+
+/* Returns how many bytes it takes; 0 when it has no room. */
+static size_t write_plain(unsigned char to[PLAIN_BYTES_MAX], const struct ticket *ticket)
+{
+    struct writer writer = {to, PLAIN_BYTES_MAX, names_fit(ticket)};
+    unsigned char form = FORM, topics_n = (unsigned char)ticket->topics.patterns_n;
+
+    put(&writer, &form, 1);
+    put(&writer, ticket->id, TICKET_ID_BYTES);
+    put(&writer, &ticket->made_ms, sizeof(int64_t));
+    put(&writer, &ticket->first_until_ms, sizeof(int64_t));
+    put(&writer, &ticket->until_ms, sizeof(int64_t));
+    put(&writer, &ticket->position, sizeof(uint64_t));
+    put(&writer, ticket->voucher, IDENTITY_MARK_BYTES);
+    put(&writer, &ticket->claims, sizeof(ticket->claims));
+    put(&writer, &ticket->public_topics, sizeof(uint16_t));
+    put_name(&writer, &ticket->user);
+    put(&writer, &topics_n, 1);
     for (size_t i = 0; i < topics_n; i++)
-        end = put_name(end, &ticket->topics.patterns[i]);
-    return (size_t)(end - to);
+        put_name(&writer, &ticket->topics.patterns[i]);
+    return writer.good ? (size_t)(writer.at - to) : 0;
 }
 
 static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket_room *room,
@@ -124,11 +151,12 @@ static gnutls_aead_cipher_hd_t cipher_of(const unsigned char *key)
 size_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
                    const unsigned char key[TICKET_KEY_BYTES])
 {
-    unsigned char plain[PLAIN_BYTES_MAX], sealed[NONCE_BYTES + PLAIN_BYTES_MAX + TAG_BYTES];
+    unsigned char plain[PLAIN_BYTES_MAX], sealed[SEALED_BYTES_MAX];
     size_t plain_n = write_plain(plain, ticket), sealed_n = sizeof(sealed) - NONCE_BYTES;
-    gnutls_aead_cipher_hd_t cipher = cipher_of(key);
 
-    assert(ticket->topics.patterns_n <= TICKET_TOPICS_MAX && plain_n <= sizeof(plain));
+    if (plain_n == 0)
+        return 0;
+    gnutls_aead_cipher_hd_t cipher = cipher_of(key);
     if (gnutls_rnd(GNUTLS_RND_NONCE, sealed, NONCE_BYTES) < 0 ||
         gnutls_aead_cipher_encrypt(cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES, plain, plain_n,
                                    sealed + NONCE_BYTES, &sealed_n) < 0)

@@ -317,6 +317,27 @@ static void bears_images_that_are_none(void **state)
     message_unref(live);
 }
 
+/* Whoever handles names counts on their being what a publisher may give. */
+static void refuses_images_with_names_of_nobody(void **state)
+{
+    static char slashes[40], many[300];
+    const char *const names[] = {slashes, many, "a/*"};
+
+    (void)state;
+    memset(slashes, '/', sizeof(slashes) - 1);
+    memset(many, 'x', sizeof(many) - 1);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct message *live = make_message(.topics = names[i], .data = "d");
+        size_t image_n = message_image_bytes(live);
+        char *image = malloc(image_n);
+
+        message_write_image(image, live);
+        assert_null(message_read_image(image, image_n));
+        free(image);
+        message_unref(live);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +353,7 @@ int main(void)
         cmocka_unit_test(comes_back_from_what_a_store_keeps),
         cmocka_unit_test(comes_back_from_its_image),
         cmocka_unit_test(bears_images_that_are_none),
+        cmocka_unit_test(refuses_images_with_names_of_nobody),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -90,6 +90,32 @@ static void seals_the_largest(void **state)
     assert_int_equal(back.topics.patterns[15].bytes_n, 60);
 }
 
+/* One byte more than there is room for is not written, wherever it is. */
+static void seals_no_more_than_that(void **state)
+{
+    static char name[TICKET_NAMES_BYTES_MAX];
+    struct rights_pattern topics[TICKET_TOPICS_MAX + 1];
+    struct ticket ticket = some_ticket(topics, TICKET_TOPICS_MAX);
+    char text[TICKET_TEXT_ROOM];
+
+    (void)state;
+    memset(name, 'x', sizeof(name));
+    for (size_t i = 0; i <= TICKET_TOPICS_MAX; i++)
+        topics[i] = (struct rights_pattern){name, 64};
+    ticket.user = (struct rights_pattern){NULL, 0};
+    assert_int_not_equal(ticket_seal(text, &ticket, key), 0);
+    for (size_t user_n = 1; user_n <= 256; user_n += 51) {
+        ticket.user = (struct rights_pattern){name, user_n};
+        assert_int_equal(ticket_seal(text, &ticket, key), 0);
+    }
+    ticket.topics.patterns_n = 1;
+    topics[0].bytes_n = 65535;
+    assert_int_equal(ticket_seal(text, &ticket, key), 0);
+    topics[0].bytes_n = 1;
+    ticket.topics.patterns_n = TICKET_TOPICS_MAX + 1;
+    assert_int_equal(ticket_seal(text, &ticket, key), 0);
+}
+
 static void refuses_every_change(void **state)
 {
     static const struct rights_pattern topics[] = {{"a", 1}};
@@ -118,6 +144,7 @@ int main(void)
         cmocka_unit_test(opens_what_was_sealed),
         cmocka_unit_test(seals_nobody_and_nothing),
         cmocka_unit_test(seals_the_largest),
+        cmocka_unit_test(seals_no_more_than_that),
         cmocka_unit_test(refuses_every_change),
     };
 
