@@ -16,6 +16,7 @@
 
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192
+#define PKCS1_BYTES_MAX (2 * RSA_BITS_MAX / 8)
 #define ED448_SIGNATURE_BYTES 114
 #define ED25519_SIGNATURE_BYTES 64
 
@@ -207,6 +208,74 @@ static int add_public(struct jwt_keys *keys, enum jwt_algorithm algorithm, gnutl
     return result;
 }
 
+/* A number of bytes as DER has it (X.690 8.1.3), behind a tag.  Returns how many it takes. */
+static size_t put_length(unsigned char *to, unsigned char tag, size_t n)
+{
+    size_t digits_n = n < 128 ? 0 : n < 256 ? 1 : 2;
+
+    to[0] = tag;
+    to[1] = (unsigned char)(digits_n == 0 ? n : 0x80 + digits_n);
+    for (size_t i = 0; i < digits_n; i++)
+        to[2 + i] = (unsigned char)(n >> 8 * (digits_n - 1 - i));
+    return 2 + digits_n;
+}
+
+/* PKCS#1 (RFC 8017 A.1.1) is the number and exponent alone.  The library wants to be told that they
+ * are of RSA, and so they are put into a SubjectPublicKeyInfo (RFC 5280 section 4.1). */
+static int import_pkcs1(gnutls_pubkey_t public, const gnutls_datum_t *pem)
+{
+    static const unsigned char rsa[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
+                                        0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
+    unsigned char whole[PKCS1_BYTES_MAX + 32], bits[8];
+    gnutls_datum_t inner = {NULL, 0}, outer = {whole, 0};
+    int result = gnutls_pem_base64_decode2("RSA PUBLIC KEY", pem, &inner);
+
+    if (result < 0 || inner.size > PKCS1_BYTES_MAX) {
+        gnutls_free(inner.data);
+        return result < 0 ? result : GNUTLS_E_PARSING_ERROR;
+    }
+    size_t bits_n = put_length(bits, 0x03, inner.size + 1);
+    size_t n = put_length(whole, 0x30, sizeof(rsa) + bits_n + 1 + inner.size);
+    memcpy(whole + n, rsa, sizeof(rsa));
+    memcpy(whole + n + sizeof(rsa), bits, bits_n);
+    n += sizeof(rsa) + bits_n;
+    whole[n++] = 0; /* no bits unused */
+    memcpy(whole + n, inner.data, inner.size);
+    outer.size = (unsigned)(n + inner.size);
+    gnutls_free(inner.data);
+    return gnutls_pubkey_import(public, &outer, GNUTLS_X509_FMT_DER);
+}
+
+/* The first of a file.  The key counts and nothing else: nobody asks who signed the certificate, or
+ * until when it holds. */
+static int import_certificate(gnutls_pubkey_t public, const gnutls_datum_t *pem)
+{
+    gnutls_x509_crt_t certificate;
+    int result = gnutls_x509_crt_init(&certificate);
+
+    if (result < 0)
+        return result;
+    result = gnutls_x509_crt_import(certificate, pem, GNUTLS_X509_FMT_PEM);
+    if (result >= 0)
+        result = gnutls_pubkey_import_x509(public, certificate, 0);
+    gnutls_x509_crt_deinit(certificate);
+    return result;
+}
+
+static bool has_line(const gnutls_datum_t *pem, const char *line)
+{
+    return memmem(pem->data, pem->size, line, strlen(line)) != NULL;
+}
+
+static int import_pem(gnutls_pubkey_t public, const gnutls_datum_t *pem)
+{
+    if (has_line(pem, "-----BEGIN RSA PUBLIC KEY-----"))
+        return import_pkcs1(public, pem);
+    if (has_line(pem, "-----BEGIN CERTIFICATE-----"))
+        return import_certificate(public, pem);
+    return gnutls_pubkey_import(public, pem, GNUTLS_X509_FMT_PEM);
+}
+
 static int add_pem(struct jwt_keys *keys, enum jwt_algorithm algorithm, const char *text,
                    size_t text_n, char *why)
 {
@@ -217,9 +286,9 @@ static int add_pem(struct jwt_keys *keys, enum jwt_algorithm algorithm, const ch
         return refuse(why, "this is a private key; the gateway needs the public one");
     if (gnutls_pubkey_init(&public) < 0)
         return -ENOMEM;
-    if (gnutls_pubkey_import(public, &pem, GNUTLS_X509_FMT_PEM) < 0) {
+    if (import_pem(public, &pem) < 0) {
         gnutls_pubkey_deinit(public);
-        return refuse(why, "this is no public key in PEM");
+        return refuse(why, "this is neither a public key nor a certificate in PEM");
     }
     return add_public(keys, algorithm, public, NULL, why);
 }
