@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_guard.h"
 #include "json_memory.h"
 #include "json_span.h"
 #include "key_table.h"
@@ -307,17 +308,8 @@ static bool parse(const char *text, size_t text_n, const struct publish_limits *
     struct json_span span = {text, text_n};
     json_error_t error;
 
-    if (json_span_depth(span) > limits->json_depth_max)
-        return problem_set(ret_problem, 400, "json_too_deep",
-                           "The JSON is nested deeper than limits.json_depth allows (%zu).",
-                           limits->json_depth_max);
-    if (memchr(text, '\0', text_n) != NULL) {
-        /* the parser lets a NUL pass after some tokens */
-        problem_set(ret_problem, 400, "invalid_json", "The body has a NUL byte.");
-        json_span_place(text, (size_t)((const char *)memchr(text, '\0', text_n) - text),
-                        &ret_problem->line, &ret_problem->column);
+    if (!json_guard_check(span, limits->json_depth_max, ret_problem))
         return false;
-    }
     int result = json_memory_load(
         text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error,
         ret_parsed);

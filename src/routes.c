@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -27,7 +28,7 @@ struct route {
     int (*handle)(struct request *request);
     int (*begin)(struct request *request); /* before the body; -1: go on.  NULL: nothing to ask */
     bool is_prefix;                        /* the rest of the path is the request's `tail` */
-    bool takes_body;
+    size_t body_bytes;                     /* at most, within limits.body_bytes; 0: it takes none */
     bool at_once; /* answered in the first call, which ends the connection after it */
     const struct parameter *parameters; /* NULL: the handler looks by itself, or nobody does */
 };
@@ -36,7 +37,7 @@ static int answer_page(struct request *request);
 
 static const struct route routes[] = {
     {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
-    {"/api/push", "POST", publish_handle, publish_begin, false, true, false, NULL},
+    {"/api/push", "POST", publish_handle, publish_begin, false, SIZE_MAX, false, NULL},
     {"/api/history", "GET", browse_handle, NULL, false, false, false, parameters_of_history},
     {"/api/stats", "GET", admin_stats, NULL, false, false, false, parameters_none},
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false, parameters_of_listing},
@@ -45,7 +46,8 @@ static const struct route routes[] = {
     {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false,
      parameters_of_evictions},
     {"/api/backup", "POST", backup_handle, NULL, false, false, false, parameters_none},
-    {"/api/tickets", "POST", ticket_post_handle, NULL, false, true, false, parameters_none},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, TICKET_POST_BODY_BYTES, false,
+     parameters_none},
     {"/healthz", "GET", admin_healthz, NULL, false, false, false, NULL},
     {"/readyz", "GET", admin_readyz, NULL, false, false, false, NULL},
 };
@@ -136,8 +138,9 @@ static bool host_is_served(const struct request *request)
 
 static size_t body_max(const struct request *request)
 {
-    return request->route->takes_body ? worker_conf(request->service->worker)->limits.body_bytes
-                                      : 0;
+    size_t most = worker_conf(request->service->worker)->limits.body_bytes;
+
+    return request->route->body_bytes < most ? request->route->body_bytes : most;
 }
 
 static bool body_fits(const struct request *request)
@@ -147,11 +150,15 @@ static bool body_fits(const struct request *request)
 
 static int respond_too_large(struct request *request)
 {
-    if (!request->route->takes_body)
+    size_t most = body_max(request);
+
+    if (most == 0)
         return respond_error(request, 413, "body_not_taken", "This request takes no body.");
+    if (most == request->route->body_bytes)
+        return respond_error(request, 413, "body_too_large",
+                             "The body has more bytes than this request may have (%zu).", most);
     return respond_error(request, 413, "body_too_large",
-                         "The body has more bytes than limits.body_bytes allows (%zu).",
-                         body_max(request));
+                         "The body has more bytes than limits.body_bytes allows (%zu).", most);
 }
 
 static int respond_wrong_method(struct request *request, const char *method, const char *allow)
@@ -295,7 +302,9 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
     *upload_n = 0;
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
-                           "The body has more bytes than limits.body_bytes allows.");
+                           body_max(request) == request->route->body_bytes
+                               ? "The body has more bytes than this request may have."
+                               : "The body has more bytes than limits.body_bytes allows.");
     if (result == -ENOBUFS)
         return request_cut_busy(request);
     if (result != 0)

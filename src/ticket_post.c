@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <gnutls/crypto.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "access.h"
 #include "clock.h"
+#include "json_guard.h"
 #include "json_memory.h"
 #include "respond.h"
 #include "service.h"
@@ -31,8 +33,7 @@ struct ask {
 static bool refuse_field(struct problem *problem, const char *field, const char *what)
 {
     problem_set(problem, 422, "invalid_field", "The field \"%s\" %s.", field, what);
-    strcpy(problem->pointer, "/");
-    strcat(problem->pointer, field);
+    snprintf(problem->pointer, sizeof(problem->pointer), "/%s", field);
     return false;
 }
 
@@ -92,31 +93,32 @@ static bool read_fields(struct ask *ask, struct problem *ret_problem)
     return true;
 }
 
-static bool check_size(const struct ask *ask, struct problem *ret_problem)
+static struct json_span body_of(const struct request *request)
 {
-    size_t bytes = ask->user.bytes_n;
-
-    for (size_t i = 0; i < ask->topics_n; i++)
-        bytes += ask->topics[i].bytes_n;
-    if (bytes > TICKET_NAMES_BYTES_MAX)
-        return refuse_field(ret_problem, "topics", "makes more than 1024 bytes with the user");
-    if (ask->user.bytes == NULL && ask->topics_n == 0)
-        return refuse_field(ret_problem, "topics", "or \"user\" is required");
-    return true;
+    return (struct json_span){request->body != NULL ? request->body : "", request->body_n};
 }
 
 static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
 {
+    size_t depth_max = worker_conf(request->service->worker)->limits.json_depth;
+    struct json_span body = body_of(request);
+
+    if (!json_guard_check(body, depth_max, ret_problem))
+        return false;
     ask->ttl_s = TTL_DEFAULT_S;
-    int result = json_memory_load(request->body != NULL ? request->body : "", request->body_n,
-                                  JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
+    int result = json_memory_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL,
+                                  &ask->parsed);
     if (result == -ENOMEM)
         return problem_set(ret_problem, 503, "out_of_memory", "No ticket can be made now.");
     if (result < 0)
         return problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON.");
     if (!json_is_object(ask->parsed->root))
         return problem_set(ret_problem, 422, "not_an_object", "The body must be an object.");
-    return read_fields(ask, ret_problem) && check_size(ask, ret_problem);
+    if (!read_fields(ask, ret_problem))
+        return false;
+    if (ask->user.bytes == NULL && ask->topics_n == 0)
+        return refuse_field(ret_problem, "topics", "or \"user\" is required");
+    return true;
 }
 
 static int give(struct request *request, const struct ask *ask)
@@ -135,27 +137,27 @@ static int give(struct request *request, const struct ask *ask)
         .claims = identity->claims,
     };
     char text[TICKET_TEXT_ROOM];
+    struct problem problem;
 
     ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
     memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
-    ticket_seal(text, &ticket, tickets_key(shared->tickets));
+    if (ticket_seal(text, &ticket, tickets_key(shared->tickets)) == 0) {
+        refuse_field(&problem, "topics", "makes more than 1024 bytes with the user");
+        return respond_problem(request, &problem);
+    }
     stats_add(worker_stats(request->service->worker), STATS_TICKETS_MADE, 1);
     return respond_json(request, MHD_HTTP_CREATED,
                         json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
 }
 
-int ticket_post_handle(struct request *request)
+static int answer(struct request *request)
 {
     struct ask ask = {.parsed = NULL};
     struct problem problem;
     int result;
 
-    if (request->identity == NULL)
-        return respond_error(request, 409, "no_tickets",
-                             "Without auth.mode=token everybody may read, and there are no "
-                             "tickets.");
     if (!read_ask(request, &ask, &problem) ||
         !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
                          &problem))
@@ -163,5 +165,21 @@ int ticket_post_handle(struct request *request)
     else
         result = give(request, &ask);
     json_memory_free(ask.parsed);
+    return result;
+}
+
+int ticket_post_handle(struct request *request)
+{
+    struct memory *memory = worker_memory(request->service->worker);
+    size_t bytes = json_span_tree_bytes(body_of(request));
+
+    if (request->identity == NULL)
+        return respond_error(request, 409, "no_tickets",
+                             "Without auth.mode=token everybody may read, and there are no "
+                             "tickets.");
+    if (!memory_admit(memory, MEMORY_PARSING, bytes, memory_level_for(bytes)))
+        return respond_memory_short(request);
+    int result = answer(request);
+    memory_add(memory, MEMORY_PARSING, -(int64_t)bytes);
     return result;
 }
