@@ -54,10 +54,12 @@ bool access_may_give(const struct request *request, struct rights_pattern *user,
                      struct problem *ret_problem);
 
 /* Use the ticket that a stream comes with, if it does: before it is opened, once it is, and when it
- * is over.  access_use_ticket() ends an older stream of the same ticket; false with a problem. */
+ * is over.  access_use_ticket() ends an older stream of the same ticket; false with a problem.
+ * One of the next two follows when it was true. */
 bool access_use_ticket(struct request *request, const struct stream_start *start,
                        struct problem *ret_problem);
 void access_ticket_opened(const struct request *request);
+void access_ticket_failed(const struct request *request);
 void access_ticket_closed(const struct request *request);
 
 #endif

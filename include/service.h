@@ -36,7 +36,7 @@ struct service_shared {
     struct crew *readers; /* of large publish bodies, beside the loops */
     struct pages *pages;
     struct evictions *evictions;
-    struct tickets *tickets;
+    struct tickets *tickets; /* NULL without auth.mode=token */
     struct jwks *jwks;        /* NULL without auth.mode=token */
     struct service *services; /* one a worker */
     unsigned services_n;

@@ -121,6 +121,9 @@
     row(REQUESTS_UNAUTHORIZED, requests_unauthorized, false, "requests without good credentials")  \
     row(REQUESTS_FORBIDDEN, requests_forbidden, false, "requests refused: a right was missing")    \
     row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
+    row(TICKETS_USED, tickets_used, true, "used tickets that are remembered")                      \
+    row(TICKETS_FORGOTTEN, tickets_forgotten, false, "used tickets forgotten for newer ones")      \
+    row(TICKETS_REFUSED, tickets_refused, false, "first uses refused: their share is full")        \
     row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \

@@ -6,8 +6,20 @@
  * A ticket has one live stream.  Its first use must come within its ttl and needs no id.  Every
  * later one must show the id of an event that its stream could have sent last: from the place where
  * the stream began up to what was last sent on it, or, while it is still live, to the newest event.
- * The later use then takes over.  A ticket that two clients take from each other again and again
- * (TICKETS_FIGHTS_MAX times in a minute) is no good any more.
+ * The later use then takes over.  Within five seconds of the first use a later one needs no id
+ * either, if there is no live stream.  A ticket that two clients take from each other again and
+ * again (TICKETS_FIGHTS_MAX times in a minute, where those within 0.2 s are one) is no good any
+ * more.
+ *
+ * A use is granted in one step, and from then on counts as live until tickets_opened() and
+ * tickets_closed(), or tickets_failed(), so however many come at once there is one stream.
+ *
+ * What was used is remembered in shares: so many for one user, for one key that vouches, of which
+ * half may be nobody's, and in all.  Beyond its share the entry whose stream ended longest ago is
+ * forgotten: from the end of its ttl on a ticket without an entry is one that comes too late, so
+ * that makes none good again.  Only when there is none that may be forgotten, the new use is
+ * refused.  The largest share of a key pays for what is too much in all.  Costs: the logarithm of
+ * the entries, and for what is too much in all a look at each key.
  *
  * The table is lost in a restart.  Then a ticket that was made before it is taken within its ttl,
  * or after that with an id from after it was made.
@@ -27,7 +39,15 @@ enum tickets_verdict {
     TICKETS_LATE,    /* the first use came too late, or its time is over */
     TICKETS_USED,    /* it was used, and what was shown is no id that its stream could have sent */
     TICKETS_REVOKED, /* two fight over it */
-    TICKETS_FULL,    /* no room to note it */
+    TICKETS_USER_FULL, /* no room to note it: its user has too many that may not be forgotten */
+    TICKETS_KEY_FULL,  /* the same for the key that vouches for it */
+    TICKETS_FULL,      /* the same for all, and out of memory */
+};
+
+struct tickets_limits {
+    size_t all;
+    size_t per_user; /* 0: no limit */
+    size_t per_key;  /* 0: no limit */
 };
 
 /* A use that is asked for. */
@@ -36,7 +56,14 @@ struct tickets_use {
     bool has_id;        /* the client showed an id of this history */
     uint64_t position;  /* of that id */
     uint64_t committed; /* the newest position */
-    size_t tickets_max; /* that may be noted */
+    const struct tickets_limits *limits;
+};
+
+/* What comes with a verdict. */
+struct tickets_answer {
+    uint64_t older;       /* the live stream that must go, whose end the caller brings; 0: none */
+    int64_t wait_ms;      /* of a table that is full: when to try again */
+    unsigned forgotten_n; /* entries that went for this one */
 };
 
 /* key  TICKET_KEY_BYTES; copied.  NULL when out of memory. */
@@ -45,19 +72,22 @@ void tickets_free(struct tickets *tickets); /* accepts NULL */
 
 const unsigned char *tickets_key(const struct tickets *tickets);
 
-/* Ask for a use and note it.  `*ret_older` is the id of the live stream that it takes the place of,
- * 0 for none; the caller has that end. */
+/* Ask for a use and note it.  With TICKETS_GOOD the caller goes on to tickets_opened() or
+ * tickets_failed(). */
 enum tickets_verdict tickets_enter(struct tickets *tickets, const struct ticket *ticket,
-                                   const struct tickets_use *use, uint64_t *ret_older);
+                                   const struct tickets_use *use,
+                                   struct tickets_answer *ret_answer);
 
-/* The use became this stream, which began at this position; it ended, and this was the last
- * position sent. */
+/* The use became this stream, which began at this position; it became none; the stream ended, and
+ * this was the last position sent. */
 void tickets_opened(struct tickets *tickets, const unsigned char *id, uint64_t stream_id,
                     uint64_t position);
+void tickets_failed(struct tickets *tickets, const unsigned char *id, int64_t now_ms);
 void tickets_closed(struct tickets *tickets, const unsigned char *id, uint64_t stream_id,
-                    uint64_t position);
+                    uint64_t position, int64_t now_ms);
 
-size_t tickets_count(struct tickets *tickets);
+/* How many are remembered, when those that are over have been forgotten. */
+size_t tickets_count(struct tickets *tickets, int64_t now_ms);
 
 /* The key of a store's tickets, from a file beside it that is made if it is not there; a random one
  * for a store without a file.  A file that holds no key is set aside with a warning in the log, and

@@ -587,10 +587,8 @@ static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)
     case TICKETS_REVOKED:
         return bad_credentials(problem, "The ticket was taken over too often.");
     case TICKETS_FULL:
-        problem_set(problem, 503, "too_many_tickets",
-                    "More tickets are in use than limits.tickets allows.");
-        problem->retry_after_s = 30;
-        return false;
+        return problem_set(problem, 503, "too_many_tickets",
+                           "More tickets are in use than limits.tickets allows.");
     }
     return false;
 }
@@ -607,30 +605,56 @@ static bool read_position(const struct request *request, const struct stream_sta
 }
 
 bool access_use_ticket(struct request *request, const struct stream_start *start,
+    case TICKETS_USER_FULL:
+        return problem_set(problem, 429, "too_many_tickets_of_user",
+                           "This user has as many tickets in use as limits.tickets_per_user "
+                           "allows.");
+    case TICKETS_KEY_FULL:
+        return problem_set(problem, 429, "too_many_tickets_of_key",
+                           "The key that vouches for this ticket does so for as many in use as "
+                           "limits.tickets_per_key allows.");
                        struct problem *ret_problem)
 {
     struct service_shared *shared = request->service->shared;
     struct tickets_use use = {
         .now_ms = clock_wall_ms(),
         .committed = hub_committed(shared->hub),
-        .tickets_max = conf_of(request)->limits.tickets,
+        .limits = &limits,
     };
-    uint64_t older;
+    struct tickets_answer answer;
+static void count_use(const struct request *request, const struct problem *problem,
+                      const struct tickets_answer *answer)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_TICKETS_FORGOTTEN, answer->forgotten_n);
+    if (problem == NULL)
+        return;
+    if (problem->status == 401)
+        count_refusal(request, problem);
+    else
+        stats_add(stats, STATS_TICKETS_REFUSED, 1);
+}
+
 
     if (request->ticket == NULL)
         return true;
     use.has_id = read_position(request, start, &use.position);
-    enum tickets_verdict verdict = tickets_enter(shared->tickets, request->ticket, &use, &older);
-    if (older != 0)
-        send_ending(request, older);
-    if (refuse_use(ret_problem, verdict))
-        return true;
-    if (ret_problem->status == 401)
-        count_refusal(request, ret_problem);
-    return false;
+    enum tickets_verdict verdict = tickets_enter(shared->tickets, request->ticket, &use, &answer);
+    bool good = refuse_use(ret_problem, verdict);
+    if (answer.older != 0)
+        send_ending(request, answer.older);
+    count_use(request, good ? NULL : ret_problem, &answer);
+    if (!good && ret_problem->status != 401)
+        ret_problem->retry_after_s = (unsigned)((answer.wait_ms + 999) / 1000);
+    return good;
 }
 
 static struct stream_facts facts_of(const struct request *request)
+    const struct conf *conf = conf_of(request);
+    const struct tickets_limits limits = {.all = conf->limits.tickets,
+                                          .per_user = conf->limits.tickets_per_user,
+                                          .per_key = conf->limits.tickets_per_key};
 {
     struct stream_facts facts;
 
@@ -652,6 +676,12 @@ void access_ticket_closed(const struct request *request)
     if (request->ticket == NULL)
         return;
     struct stream_facts facts = facts_of(request);
-    tickets_closed(request->service->shared->tickets, request->ticket->id, facts.id,
-                   facts.position);
+    tickets_closed(request->service->shared->tickets, request->ticket->id, facts.id, facts.position,
+                   clock_wall_ms());
 }
+void access_ticket_failed(const struct request *request)
+{
+    if (request->ticket != NULL)
+        tickets_failed(request->service->shared->tickets, request->ticket->id, clock_wall_ms());
+}
+

@@ -539,13 +539,13 @@ static void free_server(struct server *server)
         log_exit(server->status);
     keys_free(server->keys);
     server_free_tls(server);
-    tickets_free(server->shared.tickets);
     listener_free(server->listener);
     inherited_clear(&server->inherited);
     pager_free(server->pager);
     crew_free(server->readers);
     free_farewells(server);
     free_services(server);
+    tickets_free(server->shared.tickets); /* the last streams have told what became of theirs */
     server_free_handover(server);
     admission_free(server->shared.admission);
     hub_free(server->hub);

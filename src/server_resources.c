@@ -7,10 +7,12 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "log.h"
 #include "machine.h"
 #include "memory.h"
 #include "server_internal.h"
+#include "tickets.h"
 
 #define MEMORY_LOOK_MS 250
 /* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
@@ -79,6 +81,9 @@ static void on_memory_look(evutil_socket_t fd, short what, void *arg)
     (void)what;
     memory_tick(server->memory, &server->stats);
     stats_set(&server->stats, STATS_LOG_LINES_DROPPED, (int64_t)log_dropped());
+    if (server->shared.tickets != NULL)
+        stats_set(&server->stats, STATS_TICKETS_USED,
+                  (int64_t)tickets_count(server->shared.tickets, clock_wall_ms()));
 }
 
 int server_build_memory(struct server *server)

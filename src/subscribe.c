@@ -20,6 +20,7 @@
 
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
+#define JITTER_MS 1000
 
 /* ---- manners ---- */
 
@@ -162,23 +163,32 @@ static int send_away(struct request *request, unsigned retry_ms)
     return MHD_NO;
 }
 
-int subscribe_refuse(struct request *request, unsigned status, const char *code, const char *detail)
+int subscribe_refuse(struct request *request, struct problem *problem)
 {
     unsigned retry_ms = stream_away_ms();
+
+    if (problem->retry_after_s > 0)
+        retry_ms = problem->retry_after_s * 1000 + arc4random_uniform(JITTER_MS);
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
+    if (!request->is_head &&
+        has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return send_away(request, retry_ms);
+    if (problem->retry_after_s == 0)
+        problem->retry_after_s = (retry_ms + 999) / 1000;
+    return respond_problem(request, problem);
+}
+
+static int refuse(struct request *request, unsigned status, const char *code, const char *detail)
+{
     struct problem problem;
 
-    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
-    if (has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
-        return send_away(request, retry_ms);
     problem_set(&problem, status, code, "%s", detail);
-    problem.retry_after_s = (retry_ms + 999) / 1000;
-    return respond_problem(request, &problem);
+    return subscribe_refuse(request, &problem);
 }
 
 static int respond_full(struct request *request)
 {
-    return subscribe_refuse(request, 503, "too_many_streams",
-                            "The gateway has no room for more streams.");
+    return refuse(request, 503, "too_many_streams", "The gateway has no room for more streams.");
 }
 
 /* At most one line a second: clients can provoke it. */
@@ -196,16 +206,16 @@ static int respond_address_full(struct request *request, const struct peer *clie
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
     log_limit(request, client, "limits.streams_per_address");
-    return subscribe_refuse(request, 429, "too_many_streams_of_address",
-                         "Clients at this address have as many streams as they may.");
+    return refuse(request, 429, "too_many_streams_of_address",
+                  "Clients at this address have as many streams as they may.");
 }
 
 static int respond_user_full(struct request *request, const struct peer *client)
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
     log_limit(request, client, "limits.streams_per_user");
-    return subscribe_refuse(request, 429, "too_many_streams_of_user",
-                         "This user has as many streams as one may.");
+    return refuse(request, 429, "too_many_streams_of_user",
+                  "This user has as many streams as one may.");
 }
 
 /* Count the stream in, unless there are too many in all. */
@@ -261,11 +271,13 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     }
     if (!access_use_ticket(request, &ask->start, &problem)) {
         leave_place(request);
-        return respond_problem(request, &problem);
+        return problem.status == 401 ? respond_problem(request, &problem)
+                                     : subscribe_refuse(request, &problem);
     }
     request->stream = stream_open(cell_host(request->cell), request->connection,
                                   request_fd(request), ask, &response);
     if (request->stream == NULL) {
+        access_ticket_failed(request);
         leave_place(request);
         return respond_full(request);
     }

@@ -2,12 +2,14 @@
 """Tickets: a short URL parameter for one EventSource, which cannot set headers."""
 
 import json
+import re
 import signal
 import time
 
 import pytest
 
 from tokens import ADMIN, SETTINGS, Key, bearer, stats, token
+from wire import request_bytes, wait_until
 
 guarded = pytest.mark.gateway(settings=SETTINGS, workers=3)
 
@@ -113,15 +115,125 @@ def test_the_newer_use_ends_the_older(gateway):
 
 @guarded
 def test_a_ticket_that_is_fought_over_is_revoked(gateway):
+    """More than five times in a minute, of which those that come at once are one."""
     ticket = ticket_of(gateway, {"user": "anna"})
     stream = gateway.stream(ticket=ticket)
     place = place_of(stream)
     for _ in range(5):
         stream, older = gateway.stream(ticket=ticket, resume=place), stream
         older.read_to_end()
+        time.sleep(0.2)
     refused(gateway, ticket, place)
     stream.read_to_end()
     refused(gateway, ticket, place)
+
+
+def live_streams(gateway):
+    return gateway.request("GET", "/api/streams", bearer(ADMIN)).json()["streams"]
+
+
+@guarded
+def test_uses_at_once_are_one_stream(gateway):
+    """Whatever they show, and whichever workers they come to."""
+    for round_ in range(4):
+        ticket = ticket_of(gateway, {"user": f"u{round_}"})
+        place = None
+        if round_ % 2 == 1:
+            with gateway.stream(ticket=ticket) as stream:
+                place = place_of(stream)
+            wait_until(lambda: not live_streams(gateway), what="the end of the first stream")
+        last = [("Last-Event-ID", place)] if place else []
+        wires = [gateway.raw() for _ in range(8)]
+        for wire in wires:
+            wire.send(request_bytes("GET", f"/events?ticket={ticket}", last))
+        heads = [wire.read_head() for wire in wires]
+        assert {head.status for head in heads} <= {200, 401}
+        wait_until(lambda: len(live_streams(gateway)) == 1, what="one stream")
+        for wire in wires:
+            wire.close()
+        wait_until(lambda: not live_streams(gateway), what="the end of all")
+
+
+@guarded
+def test_a_page_may_open_its_stream_twice(gateway):
+    """As a framework has it that mounts a component, takes it down and mounts it again."""
+    ticket = ticket_of(gateway, {"user": "anna"})
+    with gateway.stream(ticket=ticket):
+        refused(gateway, ticket)
+    wait_until(lambda: not live_streams(gateway), what="the end of the first stream")
+    stream = gateway.stream(ticket=ticket)
+    push(gateway, {"data": "x", "user": "anna"})
+    assert stream.next_event().data == "x"
+    refused(gateway, ticket)
+
+
+@pytest.mark.gateway(settings={**SETTINGS, "limits.tickets_per_user": 3}, workers=3)
+def test_a_user_fills_no_more_than_its_share(gateway):
+    anna = token("anna", subscribe=["a"])
+    wish = {"topics": ["a"], "ttl": 3600}
+    for _ in range(3):
+        gateway.stream(ticket=ticket_of(gateway, wish, anna)).close()
+    wait_until(lambda: not live_streams(gateway), what="the end of the streams")
+    more = ticket_of(gateway, wish, anna)
+    response = gateway.request_once("GET", f"/events?ticket={more}")
+    assert response.problem(429)["code"] == "too_many_tickets_of_user"
+    assert 500 < int(response.head.get("Retry-After")) <= 600  # the tickets end with the token
+    # an EventSource, for which every other answer is the end
+    with gateway.raw() as wire:
+        wire.send(request_bytes("GET", f"/events?ticket={more}", [("Accept", "text/event-stream")]))
+        assert wire.read_head().status == 200
+        delay = re.search(rb"retry: ([0-9]+)\n", wire.read_to_end())
+    assert 500000 < int(delay[1]) <= 601000
+    gateway.stream(ticket=ticket_of(gateway, wish, token("berta", subscribe=["a"])))
+    assert stats(gateway)["tickets_refused"] == 2
+    wait_until(lambda: stats(gateway)["tickets_used"] == 4, what="the count of used tickets")
+
+
+@pytest.mark.gateway(settings={**SETTINGS, "limits.tickets_per_user": 2}, workers=1)
+def test_used_tickets_are_forgotten_for_newer_ones(gateway):
+    """The one whose stream ended longest ago goes, and comes too late from then on."""
+    anna = token("anna", subscribe=["a"])
+    first = ticket_of(gateway, {"topics": ["a"], "ttl": 1}, anna)
+    with gateway.stream(ticket=first) as stream:
+        place = place_of(stream)
+    wait_until(lambda: not live_streams(gateway), what="the end of the first stream")
+    time.sleep(1)  # its ttl
+    for _ in range(2):
+        gateway.stream(ticket=ticket_of(gateway, {"topics": ["a"]}, anna))
+    assert stats(gateway)["tickets_forgotten"] == 1
+    refused(gateway, first, place)
+
+
+@guarded
+def test_a_long_user_makes_no_ticket_that_is_too_long(gateway):
+    """The user of the token counts, though the body does not name it."""
+    text = token("u" * 256, subscribe=["**"])
+    response = ask_for(gateway, {"topics": [f"{n:064}" for n in range(16)]}, text)
+    assert response.problem(422)["pointer"] == "/topics"
+    fits = {"topics": [f"{n:048}" for n in range(16)]}
+    stream = gateway.stream(ticket=ticket_of(gateway, fits, text))
+    push(gateway, {"data": "x", "user": "u" * 256, "topic": f"{3:048}"})
+    assert stream.next_event().data == "x"
+
+
+@guarded
+def test_the_body_of_a_wish_is_small(gateway):
+    largest = {"user": "\u00e9" * 128, "topics": ["\u00e9" * 24] * 16}
+    text = json.dumps(largest).replace("\u00e9", "\\u00e9")
+    assert gateway.request_once("POST", "/api/tickets", bearer(ADMIN),
+                                text.ljust(8192).encode()).status == 201
+    large = b" " * 8193
+    assert "8192" in gateway.request_once("POST", "/api/tickets", bearer(ADMIN),
+                                          large).problem(413)["detail"]
+    chunked = [*bearer(ADMIN), ("Transfer-Encoding", "chunked")]
+    with gateway.raw() as wire:
+        wire.send(request_bytes("POST", "/api/tickets", chunked) + b"2001\r\n" + large)
+        assert wire.read_response().problem(413)["code"] == "body_too_large"
+    deep = b"[" * 100 + b"]" * 100
+    response = gateway.request_once("POST", "/api/tickets", bearer(ADMIN), deep)
+    assert response.problem(400)["code"] == "json_too_deep"
+    response = gateway.request_once("POST", "/api/tickets", bearer(ADMIN), b'{"user":"a"}\0')
+    assert response.problem(400)["code"] == "invalid_json"
 
 
 @guarded
