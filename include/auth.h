@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a credential to an identity: API keys, signed tokens, and the cache before them.  One for
- * each worker, and with it a copy of all keys, so that nothing here is shared or locked.
+ * From a credential to an identity: API keys, signed tokens, and before them the cache of those
+ * that are good (token_cache.h) and the memory of those that are not (forged.h).  One for each
+ * worker, and with it a copy of all keys, so that nothing here is shared or locked.
  *
  * The keys come as a set, made on another thread from settings and what was fetched, and replaced
  * as a whole.
@@ -14,6 +15,7 @@
 #include "api_key.h"
 #include "conf.h"
 #include "jwt.h"
+#include "peer.h"
 #include "stats.h"
 #include "token_cache.h"
 
@@ -54,16 +56,27 @@ void auth_free(struct auth *auth); /* accepts NULL */
  * with other keys, or by other settings. */
 void auth_take(struct auth *auth, struct auth_set *set);
 
+/* A credential, who shows it, and when by both clocks. */
+struct auth_shown {
+    const char *text;
+    size_t text_n;
+    const struct peer *client;
+    int64_t wall_ms;
+    int64_t mono_ms;
+};
+
 /*
  * Whose credential this is.
  *
- * conf          auth.audience, auth.issuer, auth.cached_tokens
+ * conf          auth.audience, auth.issuer, auth.cached_tokens, limits.forged_tokens
  * ret_identity  given with JWT_OK: one reference
  *
- * A token past its `exp` is accepted for JWT_LEEWAY_MS more.
+ * A token past its `exp` is accepted for JWT_LEEWAY_MS more.  With JWT_PUT_OFF it was not looked
+ * at; the client may show it again in AUTH_RETRY_S.
  */
-enum jwt_error auth_identify(struct auth *auth, const struct conf *conf, const char *text,
-                             size_t text_n, int64_t now_ms, struct identity **ret_identity);
+#define AUTH_RETRY_S 1
+enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
+                             const struct auth_shown *shown, struct identity **ret_identity);
 
 /* Whether what vouched for an identity still does: its key is there, and a token with its claims is
  * one for auth.audience and auth.issuer.  Two hashes. */

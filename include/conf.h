@@ -80,6 +80,9 @@ struct conf {
         uint64_t queue_age_ms;
         uint64_t queue_wait_ms;
         uint64_t tickets;
+        uint64_t tickets_per_user; /* 0: any */
+        uint64_t tickets_per_key;  /* 0: any */
+        uint64_t forged_tokens;    /* a second, of an address; 0: any */
         uint64_t history_requests; /* GET /api/history under way */
         uint64_t evictions;        /* remembered */
     } limits;

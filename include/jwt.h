@@ -7,7 +7,8 @@
  * of a key of ours and `kid` may only choose among them; then the signature; and only then a byte
  * of the claims is looked at.  Keys or addresses of keys in a header are never looked at.
  *
- * Of the claims count `exp` and `nbf` (numbers of seconds from 0 on), `aud`, `iss`, `sub` (the
+ * Of the claims count `exp` and `nbf` (numbers of seconds from 0 on; one after the year 5000 is in
+ * milliseconds, and with it the token would never end), `aud`, `iss`, `sub` (the
  * user), `bugle` and `mercure` (the rights).
  *
  * Pure but for the clock that is given; as many threads as there are sets of keys.
@@ -28,14 +29,16 @@
 enum jwt_error {
     JWT_OK,
     JWT_MALFORMED,
-    JWT_HEADER,      /* `crit`, `b64`, another `typ` and so on */
-    JWT_SIGNATURE,   /* no key of ours made it, or `alg` is not that key's */
-    JWT_UNKNOWN_KEY, /* the same, and no key here has its `kid` */
+    JWT_HEADER,       /* `crit`, `b64`, another `typ` and so on */
+    JWT_SIGNATURE,    /* no key of ours made it, or `alg` is not that key's */
+    JWT_UNKNOWN_KEY,  /* the same, and no key here has its `kid` */
+    JWT_MILLISECONDS, /* a time is in milliseconds */
     JWT_EXPIRED,
     JWT_NOT_YET,
     JWT_AUDIENCE,
     JWT_ISSUER,
-    JWT_CLAIMS, /* a claim is not what it must be */
+    JWT_CLAIMS,  /* a claim is not what it must be */
+    JWT_PUT_OFF, /* auth.h: it was not looked at */
     JWT_NO_MEMORY,
 };
 
@@ -59,8 +62,8 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
                           const struct jwt_rules *rules, struct identity **ret_identity);
 
 /* One of the first two parts of a token, which is a JSON object without a name twice.  For
- * json_memory_free(); NULL if it is anything else, or longer than JWT_BYTES_MAX, or out of
- * memory. */
+ * json_memory_free(); NULL if it is anything else, longer than JWT_BYTES_MAX, nested deeper or of
+ * more values than a token has use for, or out of memory. */
 struct json_memory *jwt_read_object(const char *text, size_t text_n);
 
 /* Whether a text has the form of a token: three parts with dots between. */

@@ -125,6 +125,8 @@
     row(TICKETS_FORGOTTEN, tickets_forgotten, false, "used tickets forgotten for newer ones")      \
     row(TICKETS_REFUSED, tickets_refused, false, "first uses refused: their share is full")        \
     row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
+    row(TOKENS_FORGED, tokens_forged, false, "of them, no key of ours had made it")                \
+    row(TOKENS_PUT_OFF, tokens_put_off, false, "tokens not looked at: their address forges")       \
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \
     row(JWKS_FAILED, jwks_failed, false, "times that auth.jwks could not be read")                 \

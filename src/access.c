@@ -11,11 +11,13 @@
 
 #include "access_read.h"
 #include "auth.h"
+#include "client.h"
 #include "clock.h"
 #include "cookie.h"
 #include "log.h"
 #include "respond.h"
 #include "service.h"
+#include "subscribe.h"
 #include "ticket.h"
 #include "topic.h"
 
@@ -247,6 +249,14 @@ static bool identify_ticket(struct request *request, const struct credential *cr
     return true;
 }
 
+static bool put_off(struct problem *problem)
+{
+    problem_set(problem, 429, "too_many_forged_tokens", "The token %s; show it again.",
+                jwt_error_text(JWT_PUT_OFF));
+    problem->retry_after_s = AUTH_RETRY_S;
+    return false;
+}
+
 static bool identify(struct request *request, const struct credential *credential,
                      struct problem *ret_problem)
 {
@@ -254,11 +264,20 @@ static bool identify(struct request *request, const struct credential *credentia
     if (credential->way == IDENTITY_BY_TICKET)
         return identify_ticket(request, credential, ret_problem);
     char sentence[120];
-    enum jwt_error error = auth_identify(request->service->auth, conf_of(request), credential->text,
-                                         credential->text_n, clock_wall_ms(), &request->identity);
+    struct peer client;
+    struct auth_shown shown = {.text = credential->text,
+                               .text_n = credential->text_n,
+                               .client = &client,
+                               .wall_ms = clock_wall_ms(),
+                               .mono_ms = clock_mono_ms()};
 
+    client_of(request, &client);
+    enum jwt_error error =
+        auth_identify(request->service->auth, conf_of(request), &shown, &request->identity);
     if (error == JWT_OK)
         return true;
+    if (error == JWT_PUT_OFF)
+        return put_off(ret_problem);
     if (error == JWT_UNKNOWN_KEY && request->service->shared->jwks != NULL)
         jwks_wish(request->service->shared->jwks);
     if (error == JWT_NO_MEMORY)
@@ -340,10 +359,12 @@ static bool judge(struct request *request, const char *method, enum need need,
     return has_need(request, need, ret_problem);
 }
 
-static int refuse(struct request *request, const struct problem *problem)
+static int refuse(struct request *request, struct problem *problem)
 {
     struct stats *stats = worker_stats(request->service->worker);
 
+    if (problem->status == 429 && strcmp(request->path, "/events") == 0)
+        return subscribe_refuse(request, problem);
     if (problem->status == 401)
         stats_add(stats, STATS_REQUESTS_UNAUTHORIZED, 1);
     else if (problem->status == 403)
@@ -586,25 +607,6 @@ static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)
         return bad_credentials(problem, "The ticket is used, and the position is not its own.");
     case TICKETS_REVOKED:
         return bad_credentials(problem, "The ticket was taken over too often.");
-    case TICKETS_FULL:
-        return problem_set(problem, 503, "too_many_tickets",
-                           "More tickets are in use than limits.tickets allows.");
-    }
-    return false;
-}
-
-static bool read_position(const struct request *request, const struct stream_start *start,
-                          uint64_t *ret_position)
-{
-    const struct hub *hub = request->service->shared->hub;
-    const char *epoch;
-
-    return start->from == STREAM_FROM_ID &&
-           sse_parse_id(start->id, start->id_n, &epoch, ret_position) &&
-           memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) == 0;
-}
-
-bool access_use_ticket(struct request *request, const struct stream_start *start,
     case TICKETS_USER_FULL:
         return problem_set(problem, 429, "too_many_tickets_of_user",
                            "This user has as many tickets in use as limits.tickets_per_user "
@@ -613,15 +615,13 @@ bool access_use_ticket(struct request *request, const struct stream_start *start
         return problem_set(problem, 429, "too_many_tickets_of_key",
                            "The key that vouches for this ticket does so for as many in use as "
                            "limits.tickets_per_key allows.");
-                       struct problem *ret_problem)
-{
-    struct service_shared *shared = request->service->shared;
-    struct tickets_use use = {
-        .now_ms = clock_wall_ms(),
-        .committed = hub_committed(shared->hub),
-        .limits = &limits,
-    };
-    struct tickets_answer answer;
+    case TICKETS_FULL:
+        return problem_set(problem, 503, "too_many_tickets",
+                           "More tickets are in use than limits.tickets allows.");
+    }
+    return false;
+}
+
 static void count_use(const struct request *request, const struct problem *problem,
                       const struct tickets_answer *answer)
 {
@@ -636,6 +636,31 @@ static void count_use(const struct request *request, const struct problem *probl
         stats_add(stats, STATS_TICKETS_REFUSED, 1);
 }
 
+static bool read_position(const struct request *request, const struct stream_start *start,
+                          uint64_t *ret_position)
+{
+    const struct hub *hub = request->service->shared->hub;
+    const char *epoch;
+
+    return start->from == STREAM_FROM_ID &&
+           sse_parse_id(start->id, start->id_n, &epoch, ret_position) &&
+           memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) == 0;
+}
+
+bool access_use_ticket(struct request *request, const struct stream_start *start,
+                       struct problem *ret_problem)
+{
+    struct service_shared *shared = request->service->shared;
+    const struct conf *conf = conf_of(request);
+    const struct tickets_limits limits = {.all = conf->limits.tickets,
+                                          .per_user = conf->limits.tickets_per_user,
+                                          .per_key = conf->limits.tickets_per_key};
+    struct tickets_use use = {
+        .now_ms = clock_wall_ms(),
+        .committed = hub_committed(shared->hub),
+        .limits = &limits,
+    };
+    struct tickets_answer answer;
 
     if (request->ticket == NULL)
         return true;
@@ -651,10 +676,6 @@ static void count_use(const struct request *request, const struct problem *probl
 }
 
 static struct stream_facts facts_of(const struct request *request)
-    const struct conf *conf = conf_of(request);
-    const struct tickets_limits limits = {.all = conf->limits.tickets,
-                                          .per_user = conf->limits.tickets_per_user,
-                                          .per_key = conf->limits.tickets_per_key};
 {
     struct stream_facts facts;
 
@@ -671,6 +692,12 @@ void access_ticket_opened(const struct request *request)
                    facts.position);
 }
 
+void access_ticket_failed(const struct request *request)
+{
+    if (request->ticket != NULL)
+        tickets_failed(request->service->shared->tickets, request->ticket->id, clock_wall_ms());
+}
+
 void access_ticket_closed(const struct request *request)
 {
     if (request->ticket == NULL)
@@ -679,9 +706,3 @@ void access_ticket_closed(const struct request *request)
     tickets_closed(request->service->shared->tickets, request->ticket->id, facts.id, facts.position,
                    clock_wall_ms());
 }
-void access_ticket_failed(const struct request *request)
-{
-    if (request->ticket != NULL)
-        tickets_failed(request->service->shared->tickets, request->ticket->id, clock_wall_ms());
-}
-

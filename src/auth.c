@@ -9,11 +9,13 @@
 #include <string.h>
 
 #include "file_read.h"
+#include "forged.h"
 #include "jwt_keys.h"
 
 struct auth {
     struct auth_set *set;
     struct token_cache *cache;
+    struct forged *forged;
     struct stats *stats;
 };
 
@@ -148,9 +150,10 @@ struct auth *auth_new(struct stats *stats)
         return NULL;
     auth->stats = stats;
     auth->cache = token_cache_new(0);
-    if (auth->cache != NULL)
+    auth->forged = forged_new();
+    if (auth->cache != NULL && auth->forged != NULL)
         return auth;
-    free(auth);
+    auth_free(auth);
     return NULL;
 }
 
@@ -158,7 +161,9 @@ void auth_free(struct auth *auth)
 {
     if (auth == NULL)
         return;
-    token_cache_free(auth->cache);
+    if (auth->cache != NULL)
+        token_cache_free(auth->cache);
+    forged_free(auth->forged);
     auth_set_free(auth->set);
     free(auth);
 }
@@ -175,6 +180,7 @@ void auth_take(struct auth *auth, struct auth_set *set)
         auth->set = set;
     }
     token_cache_clear(auth->cache);
+    forged_forget_tokens(auth->forged);
     count_cached(auth);
 }
 
@@ -192,34 +198,64 @@ static enum jwt_error use_cached(struct auth *auth, const unsigned char *digest,
     return JWT_OK;
 }
 
-/* An API key is looked for first: that costs a hash, and a signature a hundred times as much. */
-static enum jwt_error verify(struct auth *auth, const struct conf *conf, const char *text,
-                             size_t text_n, int64_t now_ms, struct identity **ret_identity)
+/* Whether what is wrong now is wrong a minute later too, and it cost a signature to find out. */
+static bool is_for_good(enum jwt_error error)
 {
-    const struct jwt_rules rules = {
-        .audience = conf->auth.audience, .issuer = conf->auth.issuer, .now_ms = now_ms};
-
-    if (auth->set == NULL)
-        return JWT_UNKNOWN_KEY;
-    *ret_identity = api_keys_find(auth->set->api_keys, text, text_n);
-    if (*ret_identity != NULL)
-        return JWT_OK;
-    stats_add(auth->stats, STATS_TOKENS_VERIFIED, 1);
-    return jwt_verify(auth->set->tokens, text, text_n, &rules, ret_identity);
+    return error == JWT_SIGNATURE || error == JWT_MILLISECONDS || error == JWT_EXPIRED ||
+           error == JWT_AUDIENCE || error == JWT_ISSUER || error == JWT_CLAIMS;
 }
 
-enum jwt_error auth_identify(struct auth *auth, const struct conf *conf, const char *text,
-                             size_t text_n, int64_t now_ms, struct identity **ret_identity)
+/* A signature is looked at, if the client's address has not shown too many that were forged. */
+static enum jwt_error verify_token(struct auth *auth, const struct conf *conf,
+                                   const struct auth_shown *shown, const unsigned char *digest,
+                                   struct identity **ret_identity)
+{
+    const struct jwt_rules rules = {
+        .audience = conf->auth.audience, .issuer = conf->auth.issuer, .now_ms = shown->wall_ms};
+    uint64_t per_second = conf->limits.forged_tokens;
+    int64_t now_ms = shown->mono_ms;
+
+    if (jwt_is_formed(shown->text, shown->text_n) &&
+        !forged_may_look(auth->forged, digest, shown->client, per_second, now_ms)) {
+        stats_add(auth->stats, STATS_TOKENS_PUT_OFF, 1);
+        return JWT_PUT_OFF;
+    }
+    stats_add(auth->stats, STATS_TOKENS_VERIFIED, 1);
+    enum jwt_error error =
+        jwt_verify(auth->set->tokens, shown->text, shown->text_n, &rules, ret_identity);
+    stats_add(auth->stats, STATS_TOKENS_FORGED, error == JWT_SIGNATURE);
+    if (is_for_good(error))
+        forged_note(auth->forged, digest, shown->client, per_second, error, now_ms);
+    return error;
+}
+
+/* An API key is looked for first: that costs a hash, and a signature a hundred times as much. */
+static enum jwt_error verify(struct auth *auth, const struct conf *conf,
+                             const struct auth_shown *shown, const unsigned char *digest,
+                             struct identity **ret_identity)
+{
+    if (auth->set == NULL)
+        return JWT_UNKNOWN_KEY;
+    *ret_identity = api_keys_find(auth->set->api_keys, shown->text, shown->text_n);
+    if (*ret_identity != NULL)
+        return JWT_OK;
+    return verify_token(auth, conf, shown, digest, ret_identity);
+}
+
+enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
+                             const struct auth_shown *shown, struct identity **ret_identity)
 {
     unsigned char digest[TOKEN_CACHE_DIGEST_BYTES];
 
-    if (text_n == 0 || text_n > JWT_BYTES_MAX)
+    if (shown->text_n == 0 || shown->text_n > JWT_BYTES_MAX)
         return JWT_MALFORMED;
-    token_cache_digest(digest, text, text_n);
+    token_cache_digest(digest, shown->text, shown->text_n);
     struct identity *cached = token_cache_find(auth->cache, digest);
     if (cached != NULL)
-        return use_cached(auth, digest, cached, now_ms, ret_identity);
-    enum jwt_error error = verify(auth, conf, text, text_n, now_ms, ret_identity);
+        return use_cached(auth, digest, cached, shown->wall_ms, ret_identity);
+    enum jwt_error error = forged_find(auth->forged, digest, shown->mono_ms);
+    if (error == JWT_OK)
+        error = verify(auth, conf, shown, digest, ret_identity);
     if (error != JWT_OK)
         return error;
     token_cache_resize(auth->cache, conf->auth.cached_tokens);

@@ -11,11 +11,18 @@
 #include <strings.h>
 
 #include "base64url.h"
+#include "json_guard.h"
 #include "jwt_claims.h"
 
 #define HMAC_BYTES_MAX 64
 #define SIGNATURE_BYTES_MAX 1024
+/* Rights are three deep; other claims may be deeper.  As large a tree has no token that somebody
+ * made for use: it is all empty arrays. */
+#define DEPTH_MAX 32
+#define TREE_BYTES_MAX (256 * 1024)
 #define SECONDS_MAX 9007199254740992.0 /* 2^53 */
+/* As seconds this is the year 5138, as milliseconds 1973. */
+#define MILLISECONDS_FROM 1e11
 
 const char *jwt_error_text(enum jwt_error error)
 {
@@ -25,11 +32,14 @@ const char *jwt_error_text(enum jwt_error error)
         [JWT_HEADER] = "has a header that is not understood here",
         [JWT_SIGNATURE] = "was not signed with a key of this gateway",
         [JWT_UNKNOWN_KEY] = "was not signed with a key of this gateway",
+        [JWT_MILLISECONDS] =
+            "has an exp, nbf or iat in milliseconds: they are in seconds since 1970",
         [JWT_EXPIRED] = "has expired",
         [JWT_NOT_YET] = "is not valid yet",
         [JWT_AUDIENCE] = "is not for this gateway: see its aud, and auth.audience",
         [JWT_ISSUER] = "is not of the issuer that auth.issuer names",
         [JWT_CLAIMS] = "has a claim of the wrong form: see exp, nbf, sub, bugle and mercure",
+        [JWT_PUT_OFF] = "was not looked at: too many forged ones come from this address",
         [JWT_NO_MEMORY] = "could not be read for want of memory",
     };
 
@@ -76,7 +86,9 @@ struct json_memory *jwt_read_object(const char *text, size_t text_n)
     unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
     size_t bytes_n;
 
-    if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n))
+    if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n) ||
+        !json_guard_is_small((struct json_span){(const char *)bytes, bytes_n}, DEPTH_MAX,
+                             TREE_BYTES_MAX))
         return NULL;
     struct json_memory *object;
     if (json_memory_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object) < 0)
@@ -89,6 +101,20 @@ struct json_memory *jwt_read_object(const char *text, size_t text_n)
 
 /* ---- header ---- */
 
+/* A media type, in any case, of which "application/" may be left out (RFC 7515 section 4.1.9): of a
+ * token (RFC 7519 section 5.1), or of one that an OAuth server gave for access (RFC 9068). */
+static bool type_is_known(const json_t *typ)
+{
+    static const char prefix[] = "application/";
+    const char *type = json_is_string(typ) ? json_string_value(typ) : "";
+
+    if (strlen(type) != json_string_length(typ))
+        return false;
+    if (strncasecmp(type, prefix, strlen(prefix)) == 0)
+        type += strlen(prefix);
+    return strcasecmp(type, "JWT") == 0 || strcasecmp(type, "at+jwt") == 0;
+}
+
 /* Extensions that must be understood are not (RFC 7515 section 4.1.11), the payload must be what
  * was signed (RFC 7797), plain (no `zip`) and no token itself (`cty`). */
 static bool header_is_understood(const json_t *header)
@@ -99,8 +125,7 @@ static bool header_is_understood(const json_t *header)
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         if (json_object_get(header, refused[i]) != NULL)
             return false;
-    if (typ != NULL && (!json_is_string(typ) || json_string_length(typ) != 3 ||
-                        strcasecmp(json_string_value(typ), "JWT") != 0))
+    if (typ != NULL && !type_is_known(typ))
         return false;
     const json_t *kid = json_object_get(header, "kid");
     return kid == NULL || json_is_string(kid);
@@ -205,20 +230,33 @@ static const struct jwt_key *find_signer(const struct jwt_keys *keys, const stru
 /* ---- times and places ---- */
 
 /* A time in seconds, as milliseconds.  Fractions are allowed (RFC 7519 section 2). */
-static bool read_time(const json_t *claims, const char *name, int64_t absent, int64_t *ret_ms)
+static enum jwt_error read_time(const json_t *claims, const char *name, int64_t absent,
+                                int64_t *ret_ms)
 {
     const json_t *value = json_object_get(claims, name);
 
     *ret_ms = absent;
     if (value == NULL)
-        return true;
+        return JWT_OK;
     if (!json_is_number(value))
-        return false;
+        return JWT_CLAIMS;
     double seconds = json_number_value(value);
     if (!isfinite(seconds) || seconds < 0 || seconds >= SECONDS_MAX)
-        return false;
+        return JWT_CLAIMS;
+    if (seconds >= MILLISECONDS_FROM)
+        return JWT_MILLISECONDS;
     *ret_ms = (int64_t)(seconds * 1000);
-    return true;
+    return JWT_OK;
+}
+
+static enum jwt_error read_times(const json_t *claims, int64_t *ret_exp_ms, int64_t *ret_nbf_ms)
+{
+    int64_t iat_ms;
+    enum jwt_error error = read_time(claims, "exp", IDENTITY_FOREVER, ret_exp_ms);
+
+    if (error == JWT_OK)
+        error = read_time(claims, "nbf", 0, ret_nbf_ms);
+    return error == JWT_OK ? read_time(claims, "iat", 0, &iat_ms) : error;
 }
 
 static bool is_text(const json_t *value, const char *text)
@@ -243,11 +281,11 @@ static bool audience_fits(const json_t *claims, const char *audience)
 static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules *rules,
                                    int64_t *ret_exp_ms)
 {
-    int64_t nbf_ms, iat_ms;
+    int64_t nbf_ms;
+    enum jwt_error error = read_times(claims, ret_exp_ms, &nbf_ms);
 
-    if (!read_time(claims, "exp", IDENTITY_FOREVER, ret_exp_ms) ||
-        !read_time(claims, "nbf", 0, &nbf_ms) || !read_time(claims, "iat", 0, &iat_ms))
-        return JWT_CLAIMS;
+    if (error != JWT_OK)
+        return error;
     if (*ret_exp_ms != IDENTITY_FOREVER && rules->now_ms >= *ret_exp_ms + JWT_LEEWAY_MS)
         return JWT_EXPIRED;
     if (nbf_ms > rules->now_ms + JWT_LEEWAY_MS)

@@ -196,6 +196,10 @@ static void refuses_headers(void **state)
         {"{\"alg\":\"none\",\"alg\":\"HS256\"}", JWT_MALFORMED},
         {"{\"alg\":\"HS256\",\"typ\":\"JOSE\"}", JWT_HEADER},
         {"{\"alg\":\"HS256\",\"typ\":\"\"}", JWT_HEADER},
+        {"{\"alg\":\"HS256\",\"typ\":\"application/\"}", JWT_HEADER},
+        {"{\"alg\":\"HS256\",\"typ\":\"at+jwt2\"}", JWT_HEADER},
+        {"{\"alg\":\"HS256\",\"typ\":\"application/application/jwt\"}", JWT_HEADER},
+        {"{\"alg\":\"HS256\",\"typ\":\"logout+jwt\"}", JWT_HEADER},
         {"{\"alg\":\"HS256\",\"typ\":[\"JWT\"]}", JWT_HEADER},
         {"{\"alg\":\"HS256\",\"crit\":[\"exp\"]}", JWT_HEADER},
         {"{\"alg\":\"HS256\",\"crit\":[]}", JWT_HEADER},
@@ -229,6 +233,50 @@ static void check_text(const struct jwt_keys *keys, const char *text, enum jwt_e
     snprintf(token, sizeof(token), "%s", text);
     if (verify(keys) != error)
         fail_msg("\"%.60s\": %d", text, verify(keys));
+}
+
+static void takes_the_types_of_tokens(void **state)
+{
+    static const char *const types[] = {"JWT",
+                                        "jwt",
+                                        "at+jwt",
+                                        "AT+JWT",
+                                        "application/jwt",
+                                        "application/at+jwt",
+                                        "Application/AT+JWT"};
+    struct jwt_keys *keys = keys_of("HS256:" SECRET);
+    char header[80];
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(types); i++) {
+        snprintf(header, sizeof(header), "{\"alg\":\"HS256\",\"typ\":\"%s\"}", types[i]);
+        make_hs256(header, "{}");
+        if (verify(keys) != JWT_OK)
+            fail_msg("%s", types[i]);
+    }
+    jwt_keys_free(keys);
+}
+
+/* Nobody has made this for use: a parser would be kept busy with it before the signature. */
+static void refuses_trees_that_are_deep_or_wide(void **state)
+{
+    static char many[5900];
+    struct jwt_keys *keys = keys_of("HS256:" SECRET);
+    size_t n = (size_t)sprintf(many, "{\"alg\":\"HS256\",\"x\":[");
+
+    (void)state;
+    for (; n < 5000; n += 3)
+        memcpy(many + n, "[],", 3);
+    strcpy(many + n, "1]}");
+    make_hs256(many, "{}");
+    assert_int_equal(verify(keys), JWT_MALFORMED);
+    n = (size_t)sprintf(many, "{\"alg\":\"HS256\",\"x\":");
+    memset(many + n, '[', 40);
+    memset(many + n + 40, ']', 40);
+    strcpy(many + n + 80, "}");
+    make_hs256(many, "{}");
+    assert_int_equal(verify(keys), JWT_MALFORMED);
+    jwt_keys_free(keys);
 }
 
 static void refuses_other_forms(void **state)
@@ -308,6 +356,11 @@ static void judges_claims(void **state)
         {"{\"exp\":1e300}", JWT_CLAIMS},
         {"{\"exp\":99999999999999999999}", JWT_CLAIMS},
         {"{\"exp\":9007199254740993}", JWT_CLAIMS},
+        {"{\"exp\":99999999999}", JWT_OK},
+        {"{\"exp\":100000000000}", JWT_MILLISECONDS},
+        {"{\"exp\":1800000001000}", JWT_MILLISECONDS},
+        {"{\"exp\":1800000001,\"nbf\":1800000000000}", JWT_MILLISECONDS},
+        {"{\"exp\":1800000001,\"iat\":1800000000000}", JWT_MILLISECONDS},
         {"{\"exp\":1,\"exp\":1900000000}", JWT_CLAIMS},
         {"{\"exp\":1900000000,\"exp\":1}", JWT_CLAIMS},
         {"{\"nbf\":1800000030}", JWT_OK},
@@ -625,6 +678,8 @@ int main(void)
         cmocka_unit_test(accepts_public_keys),
         cmocka_unit_test(refuses_an_ecdsa_signature_of_nothing),
         cmocka_unit_test(refuses_headers),
+        cmocka_unit_test(takes_the_types_of_tokens),
+        cmocka_unit_test(refuses_trees_that_are_deep_or_wide),
         cmocka_unit_test(refuses_other_forms),
         cmocka_unit_test(refuses_what_is_too_long),
         cmocka_unit_test(judges_claims),

@@ -141,10 +141,8 @@ static void refuses_every_change(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_what_was_sealed),
-        cmocka_unit_test(seals_nobody_and_nothing),
-        cmocka_unit_test(seals_the_largest),
-        cmocka_unit_test(seals_no_more_than_that),
+        cmocka_unit_test(opens_what_was_sealed), cmocka_unit_test(seals_nobody_and_nothing),
+        cmocka_unit_test(seals_the_largest),     cmocka_unit_test(seals_no_more_than_that),
         cmocka_unit_test(refuses_every_change),
     };
 

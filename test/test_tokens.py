@@ -2,12 +2,15 @@
 """Signed tokens at the door of the real program: each good kind is let in, and of many bad ones
 none is (reliability: RFC 8725)."""
 
+import datetime
 import hmac
 import json
 import time
 
 import pytest
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tokens import (ADMIN, SECRET, SETTINGS, Key, as_json, b64, bearer, hash_of, stats,
@@ -31,7 +34,8 @@ def keys():
 def guarded(gateway_factory, keys, tmp_path):
     """A gateway that has one key of each kind."""
     items = ",".join(key.setting(tmp_path) for key in keys.values())
-    return gateway_factory(settings={"auth.mode": "token", "auth.jwt_key": items}, workers=1)
+    return gateway_factory(settings={"auth.mode": "token", "auth.jwt_key": items,
+                                     "limits.forged_tokens": 0}, workers=1)
 
 
 def test_every_algorithm_is_taken(guarded, keys):
@@ -47,6 +51,81 @@ def test_libraries_make_tokens_that_are_taken(guarded, keys):
     for name in ("HS256", "RS256", "ES256", "EdDSA"):
         key = keys[name].private_pem() if keys[name].private else SECRET
         assert ask(guarded, jwt.encode(claims, key, algorithm=name)).status == 200, name
+
+
+def self_signed(key):
+    """A certificate of a key, which ended long ago."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "issuer")])
+    start = datetime.datetime(2020, 1, 1)
+    return (x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+            .public_key(key.private.public_key()).not_valid_before(start)
+            .not_valid_after(start + datetime.timedelta(days=1))
+            .sign(key.private, hash_of(key.algorithm))
+            .public_bytes(serialization.Encoding.PEM))
+
+
+def test_keys_come_in_every_form_of_pem(gateway_factory, keys, tmp_path):
+    """As issuers publish them: PKCS#1 and certificates, of which the key alone counts."""
+    pkcs1 = keys["RS256"].private.public_key().public_bytes(serialization.Encoding.PEM,
+                                                            serialization.PublicFormat.PKCS1)
+    files = {"RS256": pkcs1, "ES384": self_signed(keys["ES384"]),
+             "RS512": b"text before it\n" + self_signed(keys["RS512"])}
+    for name, text in files.items():
+        (tmp_path / f"{name}.pem").write_bytes(text)
+    items = ",".join(f"{name}:@{tmp_path}/{name}.pem" for name in files)
+    gateway = gateway_factory(settings={"auth.mode": "token", "auth.jwt_key": items}, workers=1)
+    for name in files:
+        assert ask(gateway, keys[name].token(RIGHTS)).status == 200, name
+    assert ask(gateway, keys["ES256"].token(RIGHTS)).status == 401
+    assert ask(gateway, keys["RS384"].token(RIGHTS)).status == 401
+
+
+@pytest.mark.gateway(settings=SETTINGS, workers=1)
+def test_an_end_in_milliseconds_is_told(gateway):
+    """It would be a token for 50,000 years."""
+    response = ask(gateway, token(admin=True, ttl=None, exp=int(time.time() * 1000) + 60000))
+    assert "milliseconds" in response.problem(401)["detail"]
+    assert ask(gateway, Key("HS256").token(RIGHTS, {"alg": "HS256", "typ": "at+jwt"})).status == 200
+
+
+PROXIED = {**SETTINGS, "server.trusted_proxies": "127.0.0.1", "limits.forged_tokens": 20}
+
+
+@pytest.mark.gateway(settings=PROXIED, workers=1)
+def test_a_flood_of_forged_tokens_is_not_looked_at(gateway):
+    """Of one address.  Who is known there, and other addresses, notice nothing; a good token that
+    is new is put off once."""
+    def show(text, client):
+        return gateway.request_once("GET", "/api/stats",
+                                    [*bearer(text), ("X-Forwarded-For", client)])
+
+    forger = Key("HS256", "another secret of at least 32 bytes")
+    known, fresh = token("anna", admin=True), token("berta", admin=True)
+    assert show(known, "192.0.2.1").status == 200
+    before = stats(gateway)
+    for number in range(2, 100000):
+        if show(forger.token({"sub": str(number)}), "192.0.2.1").status == 429:
+            break
+    assert show(known, "192.0.2.1").status == 200
+    response = show(fresh, "192.0.2.1")
+    if response.status != 200:
+        assert response.problem(429)["code"] == "too_many_forged_tokens"
+        assert response.head.get("Retry-After") == "1"
+    assert show(token("carl", admin=True), "192.0.2.2").status == 200
+    time.sleep(0.6)
+    assert show(fresh, "192.0.2.1").status == 200
+    after = stats(gateway)
+    assert after["tokens_put_off"] > before["tokens_put_off"]
+    assert after["tokens_forged"] >= before["tokens_forged"] + 2
+
+
+@pytest.mark.gateway(settings=SETTINGS, workers=1)
+def test_a_bad_token_is_looked_at_once(gateway):
+    text = Key("HS256", "another secret of at least 32 bytes").token(RIGHTS)
+    before = stats(gateway)["tokens_verified"]
+    for _ in range(5):
+        ask(gateway, text).problem(401)
+    assert stats(gateway)["tokens_verified"] == before + 1
 
 
 def spoil(text, at):

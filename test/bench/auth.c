@@ -109,8 +109,13 @@ static int identify(void *arg)
 {
     struct whole *whole = arg;
     struct identity *identity = NULL;
-    int error = auth_identify(whole->auth, whole->conf, whole->text, strlen(whole->text), NOW_MS,
-                              &identity);
+    static const struct peer client;
+    const struct auth_shown shown = {.text = whole->text,
+                                     .text_n = strlen(whole->text),
+                                     .client = &client,
+                                     .wall_ms = NOW_MS,
+                                     .mono_ms = NOW_MS};
+    int error = auth_identify(whole->auth, whole->conf, &shown, &identity);
 
     identity_unref(identity);
     return error;
