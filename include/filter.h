@@ -25,6 +25,7 @@ struct filter_pattern {
 
 struct filter {
     _Atomic uint32_t refs;
+    uint32_t bytes;           /* of the whole allocation */
     struct message_name user; /* `bytes` NULL: nobody */
     size_t patterns_n;
     struct filter_pattern patterns[];

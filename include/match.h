@@ -2,10 +2,11 @@
 /*
  * From an event to the listeners it reaches, without looking at the others.
  *
- * Patterns form a tree by segment; one hash table holds all its edges.  An event visits the nodes
- * its topics lead to, following "*" and "**" beside the plain name at each step, and finds the
- * listeners there.  Events for users start from the users instead.  So the cost is the nodes that
- * an event visits plus the listeners it reaches, however many subscriptions there are.
+ * Patterns form a tree by segment (match_tree.h).  The topics of an event go down it, following "*"
+ * and "**" beside the plain name at each step, and find the listeners there.  So the cost is the
+ * nodes that an event visits, at most MATCH_VISITS_MAX a topic whatever was asked for, plus the
+ * listeners it reaches, however many subscriptions there are.  Of an event for users the topics mark
+ * what they come by, and the streams of the users look for the mark at each of their patterns.
  *
  * A match belongs to one worker: one thread, no lock.
  */
@@ -51,7 +52,8 @@ struct match *match_new(void);
 void match_free(struct match *match);
 
 /* Let the listener be found by what `filter` accepts.  Takes its own reference to the filter.
- * Returns 0 or -ENOMEM, and then nothing is left behind. */
+ * Returns 0; or -ENOMEM, or -E2BIG: its wildcards would need one more shape than there may be
+ * (match_tree.h).  Then nothing is left behind. */
 int match_add(struct match *match, struct match_listener *listener, struct filter *filter);
 
 /* Undo match_add(); drops the reference to the filter.  Harmless on a zeroed listener. */
@@ -71,7 +73,14 @@ size_t match_message(struct match *match, const struct message *message,
 size_t match_listeners(const struct match *match);
 size_t match_nodes(const struct match *match);
 
-/* How many nodes and listeners the last match_message() looked at. */
+/* What the last match_message() looked at: nodes, users, and patterns and listeners there. */
 size_t match_last_cost(const struct match *match);
+
+/* What all of it takes, the filters of the listeners included. */
+size_t match_bytes(const struct match *match);
+
+/* What the listener took that match_add() took last: its filter, its entries, and the nodes that
+ * were made for it. */
+size_t match_last_bytes(const struct match *match);
 
 #endif

@@ -50,12 +50,14 @@ struct filter *filter_new(const struct message_name *patterns, size_t patterns_n
 
     for (size_t i = 0; i < patterns_n; i++)
         bytes += patterns[i].bytes_n;
-    struct filter *filter = malloc(bytes + (user != NULL ? user->bytes_n : 0));
+    bytes += user != NULL ? user->bytes_n : 0;
+    struct filter *filter = malloc(bytes);
     if (filter == NULL)
         return NULL;
 
     char *room = (char *)(filter->patterns + patterns_n);
     atomic_init(&filter->refs, 1);
+    filter->bytes = (uint32_t)bytes;
     filter->patterns_n = 0;
     memset(&filter->user, 0, sizeof(filter->user));
     for (size_t i = 0; i < patterns_n; i++)

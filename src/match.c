@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "match_tree.h"
 #include "topic.h"
 
 /* Names come from outside, so the table's hash has a secret seed; and running out of memory is an
@@ -18,148 +19,41 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* Entries that hang together, in an array: an event goes through all of them, and a list of fifteen
- * thousand that are in no cache is waited for one by one. */
-struct entry_array {
-    struct match_entry **at;
-    uint32_t n;
-    uint32_t room;
-};
-
 LIST_HEAD(listener_list, match_listener);
-
-/* An edge of the tree and the node it leads to; the key is the parent's address and the segment. */
-struct match_node {
-    UT_hash_handle hh;
-    struct match_node *parent;
-    struct entry_array exact; /* patterns that end here */
-    struct entry_array rest;  /* patterns that go on with "**" */
-    size_t uses;              /* children and entries */
-    size_t key_n;
-    char key[];
-};
 
 struct match_user {
     UT_hash_handle hh;
     struct listener_list listeners;
+    uint64_t seen; /* the last event that named it */
     size_t name_n;
     char name[];
 };
 
 struct match {
-    struct match_node *nodes; /* hash table of all edges */
+    struct match_tree tree;
     struct match_user *users;
-    struct match_node *root;
     struct listener_list everyone;
-    struct entry_array all_topics; /* listeners without patterns */
+    struct match_entries all_topics; /* listeners without patterns */
     struct match_listener **found;
     size_t found_n;
     size_t found_room;
     size_t listeners_n;
+    size_t listeners_bytes; /* entries, users and filters */
     uint64_t serial;
     size_t cost;
+    size_t last_bytes;
 };
 
 #define ENTRIES_MIN 2
 /* How many are asked for ahead. */
 #define AHEAD 16
 
-#define KEY_BYTES_MAX (sizeof(struct match_node *) + TOPIC_BYTES_MAX)
-
-static size_t make_key(char *to, struct match_node *parent, const char *segment, size_t segment_n)
-{
-    memcpy(to, &parent, sizeof(parent));
-    memcpy(to + sizeof(parent), segment, segment_n);
-    return sizeof(parent) + segment_n;
-}
-
-static struct match_node *find_node(struct match *match, struct match_node *parent,
-                                    const char *segment, size_t segment_n)
-{
-    char key[KEY_BYTES_MAX];
-    size_t key_n = make_key(key, parent, segment, segment_n);
-    struct match_node *node;
-
-    HASH_FIND(hh, match->nodes, key, key_n, node);
-    return node;
-}
-
-static struct match_node *allocate_node(struct match_node *parent, const char *segment,
-                                        size_t segment_n)
-{
-    struct match_node *node = calloc(1, sizeof(*node) + sizeof(parent) + segment_n);
-
-    if (node == NULL)
-        return NULL;
-    node->parent = parent;
-    node->key_n = make_key(node->key, parent, segment, segment_n);
-    return node;
-}
-
-static struct match_node *add_node(struct match *match, struct match_node *parent,
-                                   const char *segment, size_t segment_n)
-{
-    struct match_node *node = allocate_node(parent, segment, segment_n);
-
-    if (node == NULL)
-        return NULL;
-    HASH_ADD_KEYPTR(hh, match->nodes, node->key, node->key_n, node);
-    if (node->hh.tbl == NULL) {
-        free(node);
-        return NULL;
-    }
-    parent->uses++;
-    return node;
-}
-
-static void free_node(struct match_node *node)
-{
-    assert(node->exact.n == 0 && node->rest.n == 0);
-    free(node->exact.at);
-    free(node->rest.at);
-    free(node);
-}
-
-/* Let go of a node that nothing uses, and of the parents that only led to it. */
-static void prune(struct match *match, struct match_node *node)
-{
-    while (node != match->root && node->uses == 0) {
-        struct match_node *parent = node->parent;
-
-        HASH_DELETE(hh, match->nodes, node);
-        free_node(node);
-        parent->uses--;
-        node = parent;
-    }
-}
-
 static bool is_rest(const char *pattern, const struct topic_segment *segment)
 {
     return segment->bytes_n == 2 && memcmp(pattern + segment->offset, "**", 2) == 0;
 }
 
-/* The node a pattern ends at, made if need be; NULL when out of memory. */
-static struct match_node *node_of(struct match *match, const char *pattern,
-                                  const struct topic_segment *segments, size_t segments_n)
-{
-    struct match_node *node = match->root;
-
-    for (size_t i = 0; i < segments_n; i++) {
-        const char *segment = pattern + segments[i].offset;
-        struct match_node *next = find_node(match, node, segment, segments[i].bytes_n);
-
-        if (next == NULL)
-            next = add_node(match, node, segment, segments[i].bytes_n);
-        if (next == NULL) {
-            prune(match, node);
-            return NULL;
-        }
-        node = next;
-    }
-    return node;
-}
-
-static struct entry_array *array_of(struct match *match, const struct match_entry *entry)
+static struct match_entries *array_of(struct match *match, const struct match_entry *entry)
 {
     if (entry->node == NULL)
         return &match->all_topics;
@@ -169,7 +63,7 @@ static struct entry_array *array_of(struct match *match, const struct match_entr
 /* To the array in which it belongs.  Returns 0 or -ENOMEM. */
 static int add_to_array(struct match *match, struct match_entry *entry)
 {
-    struct entry_array *array = array_of(match, entry);
+    struct match_entries *array = array_of(match, entry);
 
     if (array->n == array->room) {
         uint32_t room = array->room > 0 ? array->room * 2 : ENTRIES_MIN;
@@ -177,6 +71,7 @@ static int add_to_array(struct match *match, struct match_entry *entry)
 
         if (at == NULL)
             return -ENOMEM;
+        match->tree.bytes += (room - array->room) * sizeof(*at);
         array->at = at;
         array->room = room;
     }
@@ -186,25 +81,26 @@ static int add_to_array(struct match *match, struct match_entry *entry)
 }
 
 /* A crowd has left, and its place is to be of use to others; if that fails nothing is lost. */
-static void shrink(struct entry_array *array)
+static void shrink(struct match *match, struct match_entries *array)
 {
     struct match_entry **at = realloc(array->at, array->room / 2 * sizeof(*at));
 
     if (at == NULL)
         return;
     array->at = at;
+    match->tree.bytes -= (array->room - array->room / 2) * sizeof(*at);
     array->room /= 2;
 }
 
 static void remove_from_array(struct match *match, struct match_entry *entry)
 {
-    struct entry_array *array = array_of(match, entry);
+    struct match_entries *array = array_of(match, entry);
     struct match_entry *last = array->at[--array->n];
 
     array->at[entry->place] = last;
     last->place = entry->place;
     if (array->room > ENTRIES_MIN && array->n <= array->room / 4)
-        shrink(array);
+        shrink(match, array);
 }
 
 static int hang_entry(struct match *match, struct match_entry *entry, const char *pattern,
@@ -212,13 +108,15 @@ static int hang_entry(struct match *match, struct match_entry *entry, const char
 {
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
     size_t segments_n = topic_split(pattern, pattern_n, segments);
+    int result;
 
     entry->is_rest = is_rest(pattern, &segments[segments_n - 1]);
-    entry->node = node_of(match, pattern, segments, entry->is_rest ? segments_n - 1 : segments_n);
-    if (entry->node == NULL)
-        return -ENOMEM;
+    result =
+        match_tree_add(&match->tree, pattern, segments, segments_n - entry->is_rest, &entry->node);
+    if (result != 0)
+        return result;
     if (add_to_array(match, entry) != 0) {
-        prune(match, entry->node);
+        match_tree_prune(&match->tree, entry->node);
         return -ENOMEM;
     }
     entry->node->uses++;
@@ -231,7 +129,7 @@ static void unhang_entry(struct match *match, struct match_entry *entry)
     if (entry->node == NULL)
         return;
     entry->node->uses--;
-    prune(match, entry->node);
+    match_tree_prune(&match->tree, entry->node);
 }
 
 static int add_user(struct match *match, struct match_listener *listener)
@@ -241,7 +139,7 @@ static int add_user(struct match *match, struct match_listener *listener)
 
     if (name->bytes == NULL)
         return 0;
-    HASH_FIND(hh, match->users, name->bytes, name->bytes_n, user);
+    HASH_FIND_BYHASHVALUE(hh, match->users, name->bytes, name->bytes_n, (unsigned)name->hash, user);
     if (user == NULL) {
         user = calloc(1, sizeof(*user) + name->bytes_n);
         if (user == NULL)
@@ -289,13 +187,15 @@ static int add_entries(struct match *match, struct match_listener *listener)
     for (size_t i = 0; i < filter->patterns_n; i++) {
         const struct message_name *name = &filter->patterns[i].name;
 
-        if (hang_entry(match, &listener->entries[i], name->bytes, name->bytes_n) == 0)
+        int result = hang_entry(match, &listener->entries[i], name->bytes, name->bytes_n);
+
+        if (result == 0)
             continue;
         while (i-- > 0)
             unhang_entry(match, &listener->entries[i]);
         if (listener->entries != &listener->one)
             free(listener->entries);
-        return -ENOMEM;
+        return result;
     }
     return 0;
 }
@@ -324,14 +224,26 @@ static int make_room(struct match *match)
     return 0;
 }
 
+/* What a listener brings but for nodes: its filter, and a user though others may share it. */
+static size_t listener_bytes(const struct match_listener *listener)
+{
+    const struct filter *filter = listener->filter;
+    size_t bytes = filter->bytes;
+
+    if (filter->patterns_n > 1)
+        bytes += filter->patterns_n * sizeof(*listener->entries);
+    if (filter->user.bytes != NULL)
+        bytes += sizeof(struct match_user) + filter->user.bytes_n;
+    return bytes;
+}
+
 struct match *match_new(void)
 {
     struct match *match = calloc(1, sizeof(*match));
 
     if (match == NULL)
         return NULL;
-    match->root = allocate_node(NULL, "", 0);
-    if (match->root == NULL) {
+    if (match_tree_init(&match->tree) != 0) {
         free(match);
         return NULL;
     }
@@ -344,30 +256,45 @@ void match_free(struct match *match)
     if (match == NULL)
         return;
     assert(match->listeners_n == 0);
-    free_node(match->root);
+    match_tree_free(&match->tree);
     free(match->all_topics.at);
     free(match->found);
     free(match);
 }
 
-int match_add(struct match *match, struct match_listener *listener, struct filter *filter)
+/* Under the filter that it has. */
+static int list(struct match *match, struct match_listener *listener)
 {
-    if (make_room(match) != 0)
-        return -ENOMEM;
-    listener->filter = filter_ref(filter);
-    if (add_entries(match, listener) != 0)
-        goto fail;
+    int result = add_entries(match, listener);
+
+    if (result != 0)
+        return result;
     if (add_user(match, listener) != 0) {
         remove_entries(match, listener);
-        goto fail;
+        return -ENOMEM;
     }
     LIST_INSERT_HEAD(&match->everyone, listener, everyone);
     match->listeners_n++;
     return 0;
-fail:
-    filter_unref(filter);
-    memset(listener, 0, sizeof(*listener));
-    return -ENOMEM;
+}
+
+int match_add(struct match *match, struct match_listener *listener, struct filter *filter)
+{
+    size_t nodes_bytes = match->tree.nodes_bytes;
+    int result;
+
+    if (make_room(match) != 0)
+        return -ENOMEM;
+    listener->filter = filter_ref(filter);
+    result = list(match, listener);
+    if (result != 0) {
+        filter_unref(filter);
+        memset(listener, 0, sizeof(*listener));
+        return result;
+    }
+    match->listeners_bytes += listener_bytes(listener);
+    match->last_bytes = match->tree.nodes_bytes - nodes_bytes + listener_bytes(listener);
+    return 0;
 }
 
 void match_remove(struct match *match, struct match_listener *listener)
@@ -375,12 +302,15 @@ void match_remove(struct match *match, struct match_listener *listener)
     if (listener->filter == NULL)
         return;
     LIST_REMOVE(listener, everyone);
+    match->listeners_bytes -= listener_bytes(listener);
     remove_entries(match, listener);
     remove_user(match, listener);
     filter_unref(listener->filter);
     memset(listener, 0, sizeof(*listener));
     match->listeners_n--;
 }
+
+/* ---- events ---- */
 
 static void found(struct match *match, struct match_listener *listener)
 {
@@ -391,8 +321,22 @@ static void found(struct match *match, struct match_listener *listener)
     match->found[match->found_n++] = listener;
 }
 
-static void found_entries(struct match *match, const struct entry_array *entries)
+/* What an event does with the entries it comes by. */
+typedef void reach_call(struct match *match, struct match_entries *entries);
+
+/* Whether it has not come by them before. */
+static bool is_new(struct match *match, struct match_entries *entries)
 {
+    bool is_new = entries->n > 0 && entries->seen != match->serial;
+
+    entries->seen = match->serial;
+    return is_new;
+}
+
+static void find_all(struct match *match, struct match_entries *entries)
+{
+    if (!is_new(match, entries))
+        return;
     for (uint32_t i = 0; i < entries->n; i++) {
         if (i + AHEAD < entries->n)
             __builtin_prefetch(entries->at[i + AHEAD], 1);
@@ -400,59 +344,95 @@ static void found_entries(struct match *match, const struct entry_array *entries
     }
 }
 
+static void mark(struct match *match, struct match_entries *entries)
+{
+    entries->seen = match->serial;
+}
+
 /* What remains of a topic while it goes down the tree. */
 struct walk {
     struct match *match;
+    reach_call *reach;
     const char *topic;
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
+    uint64_t hashes[TOPIC_SEGMENTS_MAX];
     size_t segments_n;
 };
 
-/* As deep as a topic has segments; patterns have few wildcards, so few branches. */
-static void visit(struct walk *walk, struct match_node *node, size_t depth)
+/* As deep as a topic has segments, and at each depth once for each shape: see match_tree.h. */
+static void visit(struct walk *walk, struct match_node *node)
 {
     struct match *match = walk->match;
+    size_t depth = node->depth;
 
     match->cost++;
     if (depth == walk->segments_n) {
-        found_entries(match, &node->exact);
+        walk->reach(match, &node->exact);
         return;
     }
-    found_entries(match, &node->rest);
+    walk->reach(match, &node->rest);
     const struct topic_segment *segment = &walk->segments[depth];
-    struct match_node *next =
-        find_node(match, node, walk->topic + segment->offset, segment->bytes_n);
+    struct match_node *next = match_tree_child(&match->tree, node, walk->topic + segment->offset,
+                                               segment->bytes_n, walk->hashes[depth]);
     if (next != NULL)
-        visit(walk, next, depth + 1);
-    next = find_node(match, node, "*", 1);
-    if (next != NULL)
-        visit(walk, next, depth + 1);
+        visit(walk, next);
+    if (node->star != NULL)
+        visit(walk, node->star);
+}
+
+static void walk_topics(struct match *match, const struct message *message, reach_call *reach)
+{
+    for (size_t i = 0; i < message->topics_n; i++) {
+        const struct message_name *topic = &message_topics(message)[i];
+        struct walk walk;
+
+        walk.match = match;
+        walk.reach = reach;
+        walk.topic = topic->bytes;
+        walk.segments_n = topic_split(topic->bytes, topic->bytes_n, walk.segments);
+        for (size_t at = 0; at < walk.segments_n; at++)
+            walk.hashes[at] =
+                topic_hash(topic->bytes + walk.segments[at].offset, walk.segments[at].bytes_n);
+        visit(&walk, match->tree.root);
+    }
 }
 
 static void match_topics(struct match *match, const struct message *message)
 {
-    found_entries(match, &match->all_topics);
-    for (size_t i = 0; i < message->topics_n; i++) {
-        const struct message_name *topic = &message_topics(message)[i];
-        struct walk walk = {.match = match, .topic = topic->bytes};
-
-        walk.segments_n = topic_split(topic->bytes, topic->bytes_n, walk.segments);
-        visit(&walk, match->root, 0);
-    }
+    find_all(match, &match->all_topics);
+    walk_topics(match, message, find_all);
 }
 
+/* Whether the topics, which have marked what they came by, are for this listener. */
+static bool is_marked(struct match *match, const struct match_listener *listener)
+{
+    size_t entries_n = listener->filter->patterns_n;
+
+    for (size_t i = 0; i < entries_n; i++) {
+        match->cost++;
+        if (array_of(match, &listener->entries[i])->seen == match->serial)
+            return true;
+    }
+    return entries_n == 0;
+}
+
+/* The topics go down the tree once, however many streams these users have. */
 static void match_users(struct match *match, const struct message *message)
 {
+    walk_topics(match, message, mark);
     for (size_t i = 0; i < message->users_n; i++) {
         const struct message_name *name = &message_users(message)[i];
         struct match_listener *listener;
         struct match_user *user;
 
-        HASH_FIND(hh, match->users, name->bytes, name->bytes_n, user);
-        if (user == NULL)
+        match->cost++;
+        HASH_FIND_BYHASHVALUE(hh, match->users, name->bytes, name->bytes_n, (unsigned)name->hash,
+                              user);
+        if (user == NULL || user->seen == match->serial)
             continue;
+        user->seen = match->serial;
         LIST_FOREACH (listener, &user->listeners, same_user)
-            if (filter_accepts_topics(listener->filter, message))
+            if (message->topics_n == 0 || is_marked(match, listener))
                 found(match, listener);
     }
 }
@@ -483,10 +463,21 @@ size_t match_listeners(const struct match *match)
 
 size_t match_nodes(const struct match *match)
 {
-    return HASH_CNT(hh, match->nodes);
+    return match->tree.nodes_n;
 }
 
 size_t match_last_cost(const struct match *match)
 {
     return match->cost;
+}
+
+size_t match_bytes(const struct match *match)
+{
+    return sizeof(*match) + match->tree.bytes + match->listeners_bytes +
+           match->found_room * sizeof(struct match_listener *);
+}
+
+size_t match_last_bytes(const struct match *match)
+{
+    return match->last_bytes;
 }
