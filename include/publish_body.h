@@ -4,7 +4,8 @@
  * No sockets, no HTTP; any thread.
  *
  * All or nothing: either every event of the body is a message, or there is a problem and none is.
- * A mistyped field must never turn an event for few into one for all, so unknown members, empty
+ * Names that a list of topics or users has twice are dropped where they come again, so an event has
+ * each once.  A mistyped field must never turn an event for few into one for all, so unknown members, empty
  * lists, empty names and nulls are refused and not ignored.
  */
 #ifndef BUGLE_PUBLISH_BODY_H

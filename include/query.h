@@ -17,6 +17,8 @@
 #include "stream.h"
 
 #define QUERY_TOPICS_MAX 64
+/* Of all topics of a stream or a listing together. */
+#define QUERY_SEGMENTS_MAX 512
 /* With what a caller is given who asks for nothing in particular. */
 #define QUERY_TOPICS_ROOM (4 * QUERY_TOPICS_MAX)
 
@@ -31,6 +33,10 @@ struct query_names {
  * Returns false with a problem of status 400; two users that differ are one. */
 bool query_read_names(const struct request *request, struct query_names *ret_names,
                       struct problem *ret_problem);
+
+/* Whether their topics have no more than QUERY_SEGMENTS_MAX segments together, which bounds what a
+ * stream holds and what it takes to compare them.  As query_read_names(). */
+bool query_check_size(const struct query_names *names, struct problem *ret_problem);
 
 /* The filter that these names make.  Gives one reference; NULL when out of memory. */
 struct filter *query_make_filter(const struct query_names *names);

@@ -145,12 +145,14 @@ struct stream_ask {
  * Open a stream on a connection and make its response, without headers.
  *
  * fd            of the connection; libmicrohttpd's
+ * ret_stream    given
  * ret_response  given; to be queued by the caller, who also adds the headers
  *
- * Returns NULL when out of memory, and then nothing is left behind.
+ * Returns 0, or -ENOMEM, or -E2BIG as match_add(); then nothing is left behind.
  */
-struct stream *stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
-                           const struct stream_ask *ask, struct MHD_Response **ret_response);
+int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                const struct stream_ask *ask, struct stream **ret_stream,
+                struct MHD_Response **ret_response);
 
 /* The connection is over, however it came to that: free the stream.  Called when libmicrohttpd
  * says the request is completed, and only then. */

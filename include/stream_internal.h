@@ -97,7 +97,8 @@ struct stream {
     uint32_t partial_offset;
     uint32_t page_index;
     uint32_t promised;   /* bytes that its end will set free; see pressure.h */
-    uint32_t pool_bytes; /* 0: not known yet */
+    uint32_t asked_bytes; /* of what it asked for: see match_last_bytes() */
+    uint32_t pool_bytes;  /* 0: not known yet */
     char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
     struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
 

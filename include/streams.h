@@ -28,8 +28,9 @@ void streams_free(struct streams *streams); /* accepts NULL; every stream must b
 int streams_add_host(struct streams *streams, struct stream_host *host);
 void streams_remove_host(struct stream_host *host);
 
-/* Take over a batch: into the ring, and on to the idle streams it reaches. */
-void streams_batch(struct streams *streams, struct hub_batch *batch);
+/* Take over events of a batch: into the ring, and on to the idle streams they reach.  As the hook
+ * of worker.h. */
+size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t from, size_t *work);
 
 /* Heartbeats, checkpoints, stalled streams, and the next part of a drain. */
 void streams_tick(struct streams *streams, int64_t now_ms);

@@ -57,6 +57,9 @@ bool topic_is_pattern(const char *bytes, size_t bytes_n);
  * Returns how many there are, at least one. */
 size_t topic_split(const char *bytes, size_t bytes_n, struct topic_segment *ret_segments);
 
+/* How many segments a name or pattern has. */
+size_t topic_segments(const char *bytes, size_t bytes_n);
+
 /* Whether a checked pattern covers a checked topic.  Cost: one pass over both, no memory. */
 bool topic_match(const char *pattern, size_t pattern_n, const char *topic, size_t topic_n);
 

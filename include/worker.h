@@ -7,7 +7,8 @@
  * The worker knows neither HTTP nor streams; who builds on it leaves callbacks (worker_hooks) and
  * jobs (worker_job).
  *
- * The turn: libevent runs what is ready; then the inbox is served; then the outbox goes to the hub
+ * The turn: libevent runs what is ready; then the inbox is served, of a long one as much as
+ * WORKER_WORK_A_TURN allows, and answers and calls when its batches are done; then the outbox goes to the hub
  * in one piece, and what the hub has answered by then is served at once; then a slice of the jobs
  * of few streams; then the jobs of publishers' answers, all of them; then a slice of those of many
  * streams, a piece at a time; then, in slices too and when nothing live waits, new connections
@@ -47,10 +48,25 @@ struct worker_job {
     TAILQ_HEAD(worker_jobs, worker_job) * queue; /* the worker's own use; NULL: not queued */
 };
 
+/* What serving batches may take in one turn, counted in steps of about 20 ns: nodes and streams that
+ * are looked at.  Counted and not timed, since the clock would be read for each event. */
+#define WORKER_WORK_A_TURN ((size_t)100000)
+
 /* All on the worker's thread. */
 struct worker_hooks {
     void *arg;
-    void (*batch)(void *arg, struct hub_batch *batch); /* borrowed for the call */
+
+    /*
+     * Take over the events of a batch from the `from`th on, in their order: one at least, and as
+     * many as there is work left for.
+     *
+     * batch  borrowed for the call
+     * work   what is left for this turn, in steps; to be lowered by what was done
+     *
+     * Returns the first that was not taken; the next turn goes on with it.
+     */
+    size_t (*batch)(void *arg, struct hub_batch *batch, size_t from, size_t *work);
+
     void (*answer)(void *arg, struct hub_op *op);      /* the operation is its owner's again */
     void (*tick)(void *arg, int64_t now_ms);           /* about every 250 ms, monotonic clock */
 };

@@ -57,6 +57,7 @@ static bool read_question(const struct request *request, struct question *ret_qu
         return problem_set(ret_problem, 400, "invalid_position",
                            "after must be the id of an event, or the next of an earlier answer.");
     return query_read_names(request, &ret_question->names, ret_problem) &&
+           query_check_size(&ret_question->names, ret_problem) &&
            query_read_limit(request, LIMIT_DEFAULT, LIMIT_MAX, &ret_question->limit, ret_problem);
 }
 

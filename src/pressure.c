@@ -10,6 +10,9 @@
 /* A page that was not touched for so long is not being read right now. */
 #define PAGE_UNREAD_MS 250
 #define CLASSES 64
+/* A stream with this many bytes of patterns holds as much as the connection of an ordinary one.
+ * Those that ask for less are not ended for it: they are the many. */
+#define ASKED_BYTES_MUCH 16384
 
 /* How many bytes the streams hold, by the magnitude of what each of them holds. */
 struct tally {
@@ -57,15 +60,23 @@ static bool is_kept(const struct streams *streams, const struct message *message
     return message->position > bounds.trimmed;
 }
 
-/* What the end of a stream would set free, if those who share it end too. */
-static size_t held_by(const struct streams *streams, const struct stream *stream)
+/* What the end of a stream would set free of the event that it is in the middle of, if those who
+ * share it end too. */
+static size_t event_bytes(const struct streams *streams, const struct stream *stream)
 {
     const struct message *partial = stream->partial;
 
-    if (partial == NULL || partial->kind == MESSAGE_CONTROL || stream->end != STREAM_END_NONE ||
-        is_kept(streams, partial))
+    if (partial == NULL || partial->kind == MESSAGE_CONTROL || is_kept(streams, partial))
         return 0;
     return partial->bytes / atomic_load_explicit(&partial->refs, memory_order_relaxed);
+}
+
+/* What the end of a stream would set free: an event, and what it asked for if that is much. */
+static size_t held_by(const struct streams *streams, const struct stream *stream)
+{
+    size_t asked = stream->asked_bytes >= ASKED_BYTES_MUCH ? stream->asked_bytes : 0;
+
+    return stream->end == STREAM_END_NONE ? asked + event_bytes(streams, stream) : 0;
 }
 
 static unsigned magnitude(size_t bytes)

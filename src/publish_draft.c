@@ -3,6 +3,7 @@
 #include "config.h"
 #include "publish_draft.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "topic.h"
 
 #define TTL_SECONDS_MAX 3153600000.0 /* a hundred years */
+#define DOUBLES_PLACES 2048
 
 void publish_draft_refuse(struct publish_draft *draft, const char *field, const char *format, ...)
 {
@@ -179,6 +181,35 @@ bool publish_draft_begin(struct publish_draft *draft)
     return limits->key == NULL || publish_draft_set_key(draft, limits->key, limits->key_n);
 }
 
+static bool is_same(const struct message_name *a, const struct message_name *b)
+{
+    return a->bytes_n == b->bytes_n && memcmp(a->bytes, b->bytes, a->bytes_n) == 0;
+}
+
+/* Of the names that are the same the first stays, so the order does.  A table of places by hash,
+ * with room for twice as many as there may be. */
+static size_t drop_doubles(struct message_name *names, size_t names_n)
+{
+    static_assert(2 * PUBLISH_USERS_MAX <= DOUBLES_PLACES, "the table is at most half full");
+    uint16_t places[DOUBLES_PLACES];
+    size_t kept_n = 0;
+
+    if (names_n < 2)
+        return names_n;
+    memset(places, 0, sizeof(places));
+    for (size_t i = 0; i < names_n; i++) {
+        size_t place = topic_hash(names[i].bytes, names[i].bytes_n) % DOUBLES_PLACES;
+
+        while (places[place] != 0 && !is_same(&names[places[place] - 1], &names[i]))
+            place = (place + 1) % DOUBLES_PLACES;
+        if (places[place] != 0)
+            continue;
+        names[kept_n++] = names[i];
+        places[place] = (uint16_t)kept_n;
+    }
+    return kept_n;
+}
+
 /* A key is one publisher's: the same key of another is another key. */
 static void scope_key(struct publish_draft *draft)
 {
@@ -203,6 +234,8 @@ bool publish_draft_finish(struct publish_draft *draft, struct publish_body *body
                              "An ephemeral event is not stored, nor is its key");
         return false;
     }
+    draft->message.topics_n = drop_doubles(draft->topics, draft->message.topics_n);
+    draft->message.users_n = drop_doubles(draft->users, draft->message.users_n);
     scope_key(draft);
     struct message *message = message_new(&draft->message);
     if (message == NULL)

@@ -83,6 +83,20 @@ bool query_read_names(const struct request *request, struct query_names *ret_nam
     return reading.good;
 }
 
+bool query_check_size(const struct query_names *names, struct problem *ret_problem)
+{
+    size_t segments_n = 0;
+
+    for (size_t i = 0; i < names->topics_n; i++)
+        segments_n += topic_segments(names->topics[i].bytes, names->topics[i].bytes_n);
+    if (segments_n <= QUERY_SEGMENTS_MAX)
+        return true;
+    return problem_set(ret_problem, 400, "too_many_segments",
+                       "The topics have %zu segments together, and at most %d are taken: ask for "
+                       "fewer topics, or for a pattern that covers several.",
+                       segments_n, QUERY_SEGMENTS_MAX);
+}
+
 struct filter *query_make_filter(const struct query_names *names)
 {
     return filter_new(names->topics, names->topics_n,

@@ -58,11 +58,11 @@ void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg)
 
 /* ---- what a worker's thread does for the server ---- */
 
-static void on_batch(void *arg, struct hub_batch *batch)
+static size_t on_batch(void *arg, struct hub_batch *batch, size_t from, size_t *work)
 {
     struct service *service = arg;
 
-    streams_batch(service->streams, batch);
+    return streams_batch(service->streams, batch, from, work);
 }
 
 static void on_tick(void *arg, int64_t now_ms)

@@ -17,7 +17,6 @@
 /* libmicrohttpd reads into this buffer only for HTTP/1.0; for chunked answers it is not used, but
  * it is allocated with every response. */
 #define BLOCK_BYTES_HTTP_1_0 4096
-#define PATTERN_BYTES 384
 /* Whoever takes longer than this for what it is sent is slow. */
 #define KEEP_AFTER_MS 2000
 /* Of a connection of libmicrohttpd, of a response that is made by a callback, and of a chunk with
@@ -314,13 +313,34 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     return stream;
 }
 
-/* What the patterns beyond the first cost, in the filter and in the index; a connection is counted
- * with one of them. */
-static size_t asked_bytes(const struct stream *stream)
+/* Nodes are shared, and arrays grow for many: what all of the index takes is counted when it
+ * changes. */
+static void count_index(struct streams *streams, size_t before)
 {
-    size_t patterns_n = stream->listener.filter->patterns_n;
+    int64_t grown = (int64_t)match_bytes(streams->match) - (int64_t)before;
 
-    return patterns_n > 1 ? (patterns_n - 1) * PATTERN_BYTES : 0;
+    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, grown);
+}
+
+static int enter_index(struct stream *stream, struct filter *filter)
+{
+    struct streams *streams = stream->host->streams;
+    size_t before = match_bytes(streams->match);
+    int result = match_add(streams->match, &stream->listener, filter);
+
+    if (result == 0)
+        stream->asked_bytes = (uint32_t)match_last_bytes(streams->match);
+    count_index(streams, before);
+    return result;
+}
+
+static void leave_index(struct stream *stream)
+{
+    struct streams *streams = stream->host->streams;
+    size_t before = match_bytes(streams->match);
+
+    match_remove(streams->match, &stream->listener);
+    count_index(streams, before);
 }
 
 /* For one more stream. */
@@ -345,30 +365,34 @@ static void join_host(struct stream_host *host, struct stream *stream)
     due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
     due->told_position = UINT64_MAX;
     stalls_watch(stream, stream->started_ms);
-    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, (int64_t)asked_bytes(stream));
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
 
-struct stream *stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
-                           const struct stream_ask *ask, struct MHD_Response **ret_response)
+int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                const struct stream_ask *ask, struct stream **ret_stream,
+                struct MHD_Response **ret_response)
 {
     struct streams *streams = host->streams;
     struct stream *stream = allocate(host, ask);
     struct MHD_Response *response = NULL;
+    int result = -ENOMEM;
 
     if (stream == NULL)
-        return NULL;
+        return -ENOMEM;
     stream->connection = connection;
     stream->fd = fd;
     response = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
         stream, NULL);
-    if (response == NULL || make_room(host) != 0 ||
-        match_add(streams->match, &stream->listener, ask->filter) != 0)
+    if (response == NULL || make_room(host) != 0)
         goto fail;
-    if (streams_enter(streams, stream) != 0) {
-        match_remove(streams->match, &stream->listener);
+    result = enter_index(stream, ask->filter);
+    if (result != 0)
+        goto fail;
+    result = streams_enter(streams, stream);
+    if (result != 0) {
+        leave_index(stream);
         goto fail;
     }
     join_host(host, stream);
@@ -379,13 +403,14 @@ struct stream *stream_open(struct stream_host *host, struct MHD_Connection *conn
         stream_end(stream, STREAM_END_DRAINED);
     *ret_response = stream->response = response;
     stream->reader = (const char *)response;
-    return stream;
+    *ret_stream = stream;
+    return 0;
 fail:
     if (response != NULL)
         MHD_destroy_response(response);
     identity_unref(stream->grant.identity);
     free(stream);
-    return NULL;
+    return result;
 }
 
 /* ---- ending ---- */
@@ -499,8 +524,7 @@ void stream_closed(struct stream *stream)
     streams_leave(streams, stream);
     stats_add(streams->stats, end_counter(stream->end), 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
-    memory_add(memory, MEMORY_CONNECTIONS, -(int64_t)asked_bytes(stream));
-    match_remove(streams->match, &stream->listener);
+    leave_index(stream);
     message_unref(stream->partial);
     memory_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);

@@ -17,6 +17,8 @@
 #define FEW_MAX 64
 /* Streams that are asked for before an event is offered to them. */
 #define AHEAD 8
+/* An event into the ring, in steps of WORKER_WORK_A_TURN. */
+#define EVENT_WORK 16
 /* How often a host is looked at where a stream is busy, or knows a place that is no longer the last
  * one: what is due meanwhile is late by no more. */
 #define BEAT_LOOK_MS 5000
@@ -229,23 +231,32 @@ static struct stream *stream_of(struct match_listener *listener)
     return (struct stream *)((char *)listener - offsetof(struct stream, listener));
 }
 
-void streams_batch(struct streams *streams, struct hub_batch *batch)
+/* Returns how much work it was. */
+static size_t take_event(struct streams *streams, struct message *message)
 {
-    for (size_t i = 0; i < batch->events_n; i++) {
-        struct message *message = batch->events[i];
-        uint64_t sequence = ring_append(streams->ring, message);
-        struct match_listener **found;
-        size_t found_n = match_message(streams->match, message, &found);
-        enum worker_class class = found_n <= FEW_MAX ? WORKER_FEW : WORKER_MANY;
+    uint64_t sequence = ring_append(streams->ring, message);
+    struct match_listener **found;
+    size_t found_n = match_message(streams->match, message, &found);
+    enum worker_class class = found_n <= FEW_MAX ? WORKER_FEW : WORKER_MANY;
 
-        for (size_t j = 0; j < found_n; j++) {
-            if (j + AHEAD < found_n)
-                stream_fetch_for_offer(stream_of(found[j + AHEAD]));
-            stream_offer(stream_of(found[j]), sequence, message, class);
-        }
+    for (size_t j = 0; j < found_n; j++) {
+        if (j + AHEAD < found_n)
+            stream_fetch_for_offer(stream_of(found[j + AHEAD]));
+        stream_offer(stream_of(found[j]), sequence, message, class);
     }
+    return EVENT_WORK + match_last_cost(streams->match) + found_n;
+}
+
+size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t from, size_t *work)
+{
+    size_t done = 0;
+
+    while (from < batch->events_n && (done == 0 || done < *work))
+        done += take_event(streams, batch->events[from++]);
+    *work -= done < *work ? done : *work;
     /* what the ring has let go of is held by streams that stopped inside it */
     pressure_relieve(streams, worker_now_ms(streams->worker));
+    return from;
 }
 
 /* ---- pages ---- */

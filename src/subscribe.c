@@ -4,6 +4,7 @@
 #include "subscribe.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,6 +203,13 @@ static void log_limit(struct request *request, const struct peer *client, const 
                  limit, skipped);
 }
 
+static int respond_shapes_full(struct request *request)
+{
+    return refuse(request, 503, "too_many_shapes",
+                  "Streams ask for wildcards at too many different places of their topics. Up to 2 "
+                  "wildcards in up to 6 segments are always taken.");
+}
+
 static int respond_address_full(struct request *request, const struct peer *client)
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
@@ -274,12 +282,12 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         return problem.status == 401 ? respond_problem(request, &problem)
                                      : subscribe_refuse(request, &problem);
     }
-    request->stream = stream_open(cell_host(request->cell), request->connection,
-                                  request_fd(request), ask, &response);
-    if (request->stream == NULL) {
+    result = stream_open(cell_host(request->cell), request->connection, request_fd(request), ask,
+                         &request->stream, &response);
+    if (result != 0) {
         access_ticket_failed(request);
         leave_place(request);
-        return respond_full(request);
+        return result == -E2BIG ? respond_shapes_full(request) : respond_full(request);
     }
     access_ticket_opened(request);
     return queue(request, response);
@@ -302,6 +310,7 @@ int subscribe_handle(struct request *request)
                              "This is an event stream: Accept must allow text/event-stream.");
     if (!query_read_anonymous(request, &anonymous, &problem) ||
         !query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
+        !query_check_size(&names, &problem) ||
         !query_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
                           &problem) ||
         !read_heartbeat(request, &ask, &problem))

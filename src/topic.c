@@ -152,6 +152,11 @@ size_t topic_split(const char *bytes, size_t bytes_n, struct topic_segment *ret_
     return count;
 }
 
+size_t topic_segments(const char *bytes, size_t bytes_n)
+{
+    return count_byte(bytes, bytes_n, '/') + 1;
+}
+
 /* Bytes up to the next slash or the end. */
 static size_t segment_bytes(const char *at, const char *end)
 {

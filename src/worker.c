@@ -48,6 +48,8 @@ struct inbox {
     size_t calls_n, calls_room;
     struct hub_batch **batches;
     size_t batches_n, batches_room;
+    size_t served_n; /* batches that are done, */
+    size_t event;    /* and the first event of the next that is not */
     struct hub_ops answers;
     size_t bytes; /* of the batches */
 };
@@ -85,6 +87,7 @@ struct worker {
     struct inbox inbox;
     bool asleep;          /* it waits, or is about to: whoever leaves something rings */
     struct inbox serving; /* emptied by the worker; swapped with `inbox` */
+    size_t work;          /* left for the batches of this turn */
 
     struct hub_ops outbox;
     struct worker_jobs now;
@@ -186,14 +189,24 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
         ring_bell(worker);
 }
 
-static void serve_batches(struct worker *worker, struct inbox *inbox)
+/* Returns whether all are done: what is not goes on in the next turn, and nothing overtakes it. */
+static bool serve_batches(struct worker *worker, struct inbox *inbox)
 {
-    for (size_t i = 0; i < inbox->batches_n; i++) {
-        worker->hooks.batch(worker->hooks.arg, inbox->batches[i]);
-        hub_batch_unref(inbox->batches[i]);
+    while (inbox->served_n < inbox->batches_n && worker->work > 0) {
+        struct hub_batch *batch = inbox->batches[inbox->served_n];
+
+        inbox->event = worker->hooks.batch(worker->hooks.arg, batch, inbox->event, &worker->work);
+        if (inbox->event < batch->events_n)
+            break;
+        hub_batch_unref(batch);
+        inbox->served_n++;
+        inbox->event = 0;
     }
-    inbox->batches_n = 0;
+    if (inbox->served_n < inbox->batches_n)
+        return false;
+    inbox->batches_n = inbox->served_n = 0;
     inbox->bytes = 0;
+    return true;
 }
 
 static void serve_answers(struct worker *worker, struct inbox *inbox)
@@ -228,9 +241,17 @@ static void swap_inbox(struct worker *worker)
     }
 }
 
+/* Whether a turn has left something of an inbox to the next. */
+static bool is_behind(const struct worker *worker)
+{
+    return worker->serving.batches_n > 0;
+}
+
 /* Returns whether there is something to serve.  From here on nobody has to ring. */
 static bool take_inbox(struct worker *worker)
 {
+    if (is_behind(worker))
+        return true;
     pthread_mutex_lock(&worker->lock);
     worker->asleep = false;
     bool has_some = !inbox_empty(&worker->inbox);
@@ -246,7 +267,8 @@ static void serve_inbox(struct worker *worker)
         return;
     look_at_clock(worker);
     stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
-    serve_batches(worker, &worker->serving);
+    if (!serve_batches(worker, &worker->serving))
+        return;
     stats_set(&worker->stats, STATS_INBOX_BYTES, 0);
     serve_answers(worker, &worker->serving);
     serve_calls(&worker->serving);
@@ -444,6 +466,7 @@ static void submit(struct worker *worker)
  * wait. */
 static bool end_turn(struct worker *worker)
 {
+    worker->work = WORKER_WORK_A_TURN;
     serve_inbox(worker);
     submit(worker);
     flush(worker, &worker->paces[WORKER_FEW]);
@@ -454,7 +477,7 @@ static bool end_turn(struct worker *worker)
 
     int64_t now_ns = clock_mono_ns();
     int64_t due_ns = due_ns_up_to(worker, WORKER_REPLAY, now_ns);
-    if (due_ns == 0)
+    if (due_ns == 0 || is_behind(worker))
         return true;
     if (due_ns != INT64_MAX)
         set_alarm(worker, due_ns, now_ns);
@@ -597,7 +620,7 @@ void worker_stop(struct worker *worker)
 
 static void free_inbox(struct inbox *inbox)
 {
-    for (size_t i = 0; i < inbox->batches_n; i++)
+    for (size_t i = inbox->served_n; i < inbox->batches_n; i++)
         hub_batch_unref(inbox->batches[i]);
     free(inbox->batches);
     free(inbox->calls);

@@ -35,6 +35,8 @@ struct bench {
     size_t batches_n, events_n, answers_n, ticks_n;
     int64_t ticked_ms;
     size_t ticks_wanted;
+    size_t event_work; /* that an event is */
+    uint64_t position; /* of the last */
 };
 
 static void note(struct bench *bench, char letter)
@@ -43,13 +45,22 @@ static void note(struct bench *bench, char letter)
     bench->letters[bench->letters_n++] = letter;
 }
 
-static void on_batch(void *arg, struct hub_batch *batch)
+/* Without `event_work` a batch is no work at all; with it the events are taken one at a time as long
+ * as there is work left, in their order. */
+static size_t on_batch(void *arg, struct hub_batch *batch, size_t from, size_t *work)
 {
     struct bench *bench = arg;
 
+    assert(*work > 0 && from < batch->events_n);
     note(bench, 'B');
-    bench->batches_n++;
-    bench->events_n += batch->events_n;
+    bench->batches_n += from == 0;
+    do {
+        assert(batch->events[from]->position > bench->position);
+        bench->position = batch->events[from++]->position;
+        bench->events_n++;
+        *work -= bench->event_work < *work ? bench->event_work : *work;
+    } while (from < batch->events_n && *work > 0);
+    return from;
 }
 
 static void on_answer(void *arg, struct hub_op *op)
@@ -381,6 +392,42 @@ static void publishes_once_a_turn(void **state)
     assert_int_equal(bench->events_n, 10);
     assert_int_equal(stats_get(hub_stats(bench->hub), STATS_HUB_BATCHES), 1);
     free_publish(&publish);
+    tear_down(bench);
+}
+
+static void note_call(void *arg)
+{
+    note(arg, 'c');
+}
+
+/* A turn takes as much as it may and the next goes on with the same batch.  Its answers wait for its
+ * end, and nothing overtakes it. */
+static void goes_on_with_a_long_batch_in_the_next_turn(void **state)
+{
+    struct bench *bench = build();
+    struct publish first, second;
+
+    (void)state;
+    bench->event_work = WORKER_WORK_A_TURN / 3;
+    assert_int_equal(hub_start(bench->hub), 0);
+    make_publish(&first, bench, 10);
+    make_publish(&second, bench, 1);
+    publish_all(&first);
+    while (bench->events_n == 0)
+        worker_turn(bench->worker, false);
+    publish_all(&second);
+    post(bench, note_call, bench);
+    assert_int_equal(bench->events_n, 4);
+    while (bench->events_n < 10)
+        assert_true(worker_turn(bench->worker, true) || bench->events_n == 10);
+    while (bench->answers_n < 11)
+        worker_turn(bench->worker, false);
+    end(bench);
+    assert_memory_equal(bench->letters, "BBBAAAAAAAAAA", 13);
+    assert_non_null(strchr(bench->letters + 13, 'B'));
+    assert_non_null(strchr(bench->letters + 13, 'c'));
+    free_publish(&first);
+    free_publish(&second);
     tear_down(bench);
 }
 
@@ -739,11 +786,6 @@ static void a_dequeued_job_does_not_run(void **state)
     assert_null(later.job.queue);
 }
 
-static void note_call(void *arg)
-{
-    note(arg, 'c');
-}
-
 static void post_call(struct task *task)
 {
     post(task->bench, note_call, task->bench);
@@ -867,6 +909,7 @@ int main(void)
         cmocka_unit_test(ticks_with_a_clock_that_moves_on),
         cmocka_unit_test(counts_its_load_from_any_thread),
         cmocka_unit_test(publishes_once_a_turn),
+        cmocka_unit_test(goes_on_with_a_long_batch_in_the_next_turn),
         cmocka_unit_test(every_worker_gets_the_events_and_one_the_answer),
         cmocka_unit_test(what_a_flush_publishes_leaves_at_once),
         with_a_waiting_store(publishes_once_a_turn),

@@ -163,9 +163,9 @@ static void open_one(struct scene *scene, size_t index)
     struct stream_ask ask = {.filter = make_filter(pattern, NULL), .heartbeat_ms = 15000};
     scene->fds[index] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(scene->fds[index] >= 0);
-    scene->list[index] =
-        stream_open(&scene->host, connection, scene->fds[index], &ask, &connection->response);
-    assert(scene->list[index] != NULL);
+    if (stream_open(&scene->host, connection, scene->fds[index], &ask, &scene->list[index],
+                    &connection->response) != 0)
+        abort();
     filter_unref(ask.filter);
     read_out(connection);
 }
@@ -218,8 +218,9 @@ static void tear_down(struct scene *scene)
 __attribute__((noinline)) static void walk_path(struct scene *scene)
 {
     struct MHD_Connection *connection;
+    size_t work = SIZE_MAX;
 
-    streams_batch(scene->streams, scene->batch);
+    streams_batch(scene->streams, scene->batch, 0, &work);
     for (enum worker_class class = WORKER_FEW; class <= WORKER_MANY; class ++)
         while (scene->awake[class])
             scene->awake[class] = stream_host_resume(&scene->host, class, 64);
