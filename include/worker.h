@@ -50,7 +50,7 @@ struct worker_job {
 
 /* What serving batches may take in one turn, counted in steps of about 20 ns: nodes and streams that
  * are looked at.  Counted and not timed, since the clock would be read for each event. */
-#define WORKER_WORK_A_TURN ((size_t)100000)
+#define WORKER_WORK_A_TURN ((size_t)200000)
 
 /* All on the worker's thread. */
 struct worker_hooks {
