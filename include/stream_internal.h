@@ -155,6 +155,8 @@ struct streams {
     size_t rechecked_n;         /* slots that it has looked at */
     struct stream_token_judge judge;
     size_t pages_n;             /* asked for or held */
+    uint64_t looks_turn;        /* the worker's turn in which there are */
+    size_t looks_left;          /* so many comparisons left (stream_read.c) */
     int64_t relieved_ms;        /* pressure.h: the last look */
     struct log_valve relief_valve;
     size_t count;

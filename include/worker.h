@@ -7,11 +7,11 @@
  * The worker knows neither HTTP nor streams; who builds on it leaves callbacks (worker_hooks) and
  * jobs (worker_job).
  *
- * The turn: libevent runs what is ready; then the inbox is served, of a long one as much as
- * WORKER_WORK_A_TURN allows, and answers and calls when its batches are done; then the outbox goes to the hub
- * in one piece, and what the hub has answered by then is served at once; then a slice of the jobs
- * of few streams; then the jobs of publishers' answers, all of them; then a slice of those of many
- * streams, a piece at a time; then, in slices too and when nothing live waits, new connections
+ * The turn: libevent runs what is ready; then the inbox is served, the batches first, of many as
+ * much as WORKER_WORK_A_TURN allows and the rest in the turns that follow; then the outbox goes to
+ * the hub in one piece, and what the hub has answered by then is served at once; then a slice of the
+ * jobs of few streams; then the jobs of publishers' answers, all of them; then a slice of those of
+ * many streams, a piece at a time; then, in slices too and when nothing live waits, new connections
  * and streams that catch up with the past.
  */
 #ifndef BUGLE_WORKER_H
@@ -48,8 +48,8 @@ struct worker_job {
     TAILQ_HEAD(worker_jobs, worker_job) * queue; /* the worker's own use; NULL: not queued */
 };
 
-/* What serving batches may take in one turn, counted in steps of about 20 ns: nodes and streams that
- * are looked at.  Counted and not timed, since the clock would be read for each event. */
+/* What serving batches may take in one turn, in steps: nodes and streams that are looked at, 5 to 50
+ * ns each.  Counted and not timed, since the clock would be read for each event. */
 #define WORKER_WORK_A_TURN ((size_t)200000)
 
 /* All on the worker's thread. */
@@ -97,6 +97,9 @@ void worker_free(struct worker *worker); /* accepts NULL; stopped or never start
 /* Have `call(arg)` run on the worker's thread.  Any thread; one lock, and one write() when
  * the worker sleeps.  Returns 0, or -ENOMEM and the call is forgotten. */
 int worker_post(struct worker *worker, void (*call)(void *arg), void *arg);
+
+/* How many turns there have been.  Worker's thread. */
+uint64_t worker_turns(const struct worker *worker);
 
 /* Hand a publish to the hub at the end of this turn; hub_admit() said yes before.  The answer
  * comes through the hook.  Worker's thread. */

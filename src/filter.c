@@ -43,6 +43,21 @@ static char *add_pattern(struct filter *filter, const struct message_name *name,
     return end;
 }
 
+static size_t weigh(const struct filter *filter)
+{
+    size_t exact_n = 0, segments_n = 0;
+
+    for (size_t i = 0; i < filter->patterns_n; i++) {
+        const struct message_name *name = &filter->patterns[i].name;
+
+        if (filter->patterns[i].wildcard)
+            segments_n += topic_segments(name->bytes, name->bytes_n);
+        else
+            exact_n++;
+    }
+    return segments_n + exact_n / FILTER_HASHES_A_STEP;
+}
+
 struct filter *filter_new(const struct message_name *patterns, size_t patterns_n,
                           const struct message_name *user)
 {
@@ -62,6 +77,7 @@ struct filter *filter_new(const struct message_name *patterns, size_t patterns_n
     memset(&filter->user, 0, sizeof(filter->user));
     for (size_t i = 0; i < patterns_n; i++)
         room = add_pattern(filter, &patterns[i], room);
+    filter->weight = weigh(filter);
     if (user != NULL)
         copy_name(&filter->user, user, room);
     return filter;

@@ -18,7 +18,8 @@
  * fewer where the filter has much to compare.  Asking the clock for each would cost as much. */
 #define SCAN_EVENTS_MAX 2048
 #define SCAN_NS_MAX (5 * INT64_C(1000000))
-#define SCAN_CLOCK_EVERY 64
+#define SCAN_CLOCK_EVERY 512 /* steps: see filter_steps() */
+#define SCAN_EVENT_STEPS 8
 #define PAGE_EVENTS_MAX 512
 #define SLOTS_MIN 1024
 /* A writer that has claimed the store takes no longer than with so many keys, each of which may
@@ -208,10 +209,12 @@ static int64_t thread_ns(void)
     return clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-static bool is_late(size_t scanned, int64_t began_ns)
+static bool is_late(size_t *steps, int64_t began_ns)
 {
-    return scanned % SCAN_CLOCK_EVERY == SCAN_CLOCK_EVERY - 1 &&
-           thread_ns() - began_ns >= SCAN_NS_MAX;
+    if (*steps < SCAN_CLOCK_EVERY)
+        return false;
+    *steps = 0;
+    return thread_ns() - began_ns >= SCAN_NS_MAX;
 }
 
 /* Fill a page that has room for PAGE_EVENTS_MAX events. */
@@ -221,6 +224,7 @@ static void fill_page(struct history_memory *memory, const struct history_query 
     uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
     int64_t began_ns = thread_ns();
     bool late = false;
+    size_t steps = 0;
 
     for (size_t scanned = 0; page->upto < last && scanned < SCAN_EVENTS_MAX && !late; scanned++) {
         struct message *message = slot_of(memory, page->upto + 1)->message;
@@ -232,7 +236,8 @@ static void fill_page(struct history_memory *memory, const struct history_query 
         if (wanted && page->events_n == PAGE_EVENTS_MAX)
             return;
         page->upto++;
-        late = is_late(scanned, began_ns);
+        steps += SCAN_EVENT_STEPS + filter_steps(query->filter, message);
+        late = is_late(&steps, began_ns);
         if (!wanted)
             continue;
         page->events[page->events_n++] = message_ref(message);

@@ -23,6 +23,9 @@
 #define SLOTS_A_CALL 512
 #define SLOTS_NS_MAX INT64_C(1000000)
 #define SLOTS_CLOCK_EVERY 16
+/* What comparing them may take of a turn of the loop for all streams together: see filter_steps().
+ */
+#define LOOKS_A_TURN 200000
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define EXPIRED_DATA_BYTES 32
@@ -282,6 +285,26 @@ static bool is_over(const struct stream *stream, const struct message *message)
            (message->ttl_ms > 0 && message_expired(message, clock_wall_ms()));
 }
 
+/* Whether this turn may still compare the stream's patterns with the event: streams that asked for
+ * much must not hold up the loop together.  The last words of one are said in any case. */
+static bool may_look(const struct stream *stream, const struct message *message)
+{
+    struct streams *streams = stream->host->streams;
+    size_t steps = filter_steps(stream->listener.filter, message);
+    uint64_t turn;
+
+    if (steps == 0 || stream->state == STREAM_CLOSING)
+        return true;
+    turn = worker_turns(streams->worker);
+    if (streams->looks_turn != turn)
+        streams->looks_left = LOOKS_A_TURN;
+    streams->looks_turn = turn;
+    if (streams->looks_left == 0)
+        return false;
+    streams->looks_left -= steps < streams->looks_left ? steps : streams->looks_left;
+    return true;
+}
+
 static bool wants(const struct stream *stream, const struct message *message)
 {
     if (message->kind == MESSAGE_STORED && message->position <= stream->position)
@@ -313,6 +336,8 @@ static size_t take_ring(struct stream *stream, char *to, size_t room)
          stream->cursor++) {
         struct message *message = ring_at(ring, stream->cursor);
 
+        if (stream->cursor != stream->woken_by && !may_look(stream, message))
+            break;
         if (wants(stream, message)) {
             size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
 

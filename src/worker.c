@@ -87,7 +87,8 @@ struct worker {
     struct inbox inbox;
     bool asleep;          /* it waits, or is about to: whoever leaves something rings */
     struct inbox serving; /* emptied by the worker; swapped with `inbox` */
-    size_t work;          /* left for the batches of this turn */
+    uint64_t turns_n;
+    size_t work; /* left for the batches of this turn */
 
     struct hub_ops outbox;
     struct worker_jobs now;
@@ -509,6 +510,7 @@ bool worker_turn(struct worker *worker, bool wait)
 {
     bool sleeps = wait && fall_asleep(worker);
 
+    worker->turns_n++;
     event_base_loop(worker->base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
     return end_turn(worker);
 }
@@ -670,6 +672,11 @@ int64_t worker_now_ms(const struct worker *worker)
 void worker_look_at_clock(struct worker *worker)
 {
     look_at_clock(worker);
+}
+
+uint64_t worker_turns(const struct worker *worker)
+{
+    return worker->turns_n;
 }
 
 unsigned worker_index(const struct worker *worker)
