@@ -159,7 +159,7 @@ static void reads_addresses(void **state)
     } cases[] = {
         {"{\"data\":1,\"topic\":\"a\"}", "a", NULL},
         {"{\"data\":1,\"topics\":\"a/b\"}", "a/b", NULL},
-        {"{\"data\":1,\"topic\":[\"a\",\"b/c\",\"a\"]}", "a b/c a", NULL},
+        {"{\"data\":1,\"topic\":[\"b\",\"b/c\",\"a\"]}", "b b/c a", NULL},
         {"{\"topics\":[\"\\u00e9\"],\"data\":1}", "\xc3\xa9", NULL},
         {"{\"data\":1,\"topic\":\"https://example.org/a?b\"}", "https://example.org/a?b", NULL},
         {"{\"data\":1,\"topic\":\"$bugle\"}", "$bugle", NULL},
@@ -171,6 +171,9 @@ static void reads_addresses(void **state)
         {"{\"data\":1,\"user\":-7}", NULL, "-7"},
         {"{\"data\":1,\"users\":[ 1 , \"2\" ,12345678901234567890]}", NULL,
          "1 2 12345678901234567890"},
+        /* each once, at its first place */
+        {"{\"data\":1,\"topics\":[\"b\",\"a\",\"b\",\"c\",\"a\"]}", "b a c", NULL},
+        {"{\"data\":1,\"users\":[1,\"ada\",\"1\",\"bob\",\"ada\",1]}", NULL, "1 ada bob"},
         {"{\"data\":1,\"topic\":\"a\",\"user\":\"ada\"}", "a", "ada"},
         {"{\"data\":1,\"topic\":\"" TEN(LETTERS) TEN(LETTERS) "\"}", TEN(LETTERS) TEN(LETTERS),
          NULL},
@@ -550,9 +553,37 @@ static void lists_have_so_many_members_and_no_more(void **state)
     }
 }
 
+/* An event for a thousand users. */
+static char *make_event_for_many(void)
+{
+    char *text = malloc(8192), *end = stpcpy(text, "{\"data\":1,\"users\":[0");
+
+    for (int i = 1; i < PUBLISH_USERS_MAX; i++)
+        end += sprintf(end, ",%d", i);
+    strcpy(end, "]}");
+    return text;
+}
+
+static void a_thousand_users_are_told_apart(void **state)
+{
+    char *event = make_event_for_many();
+    struct publish_body body = read_good(event);
+
+    (void)state;
+    assert_int_equal(body.messages[0]->users_n, PUBLISH_USERS_MAX);
+    for (size_t i = 0; i < PUBLISH_USERS_MAX; i++) {
+        char name[8];
+
+        snprintf(name, sizeof(name), "%zu", i);
+        assert_name(&message_users(body.messages[0])[i], name);
+    }
+    publish_body_free(&body);
+    free(event);
+}
+
 static void a_request_has_so_many_recipients_and_no_more(void **state)
 {
-    char *event = make_list("{\"data\":1,\"users\":", "1", 1000, "}");
+    char *event = make_event_for_many();
     char *most = make_list("", event, 10, "");
     char *more = malloc(strlen(most) + 100);
     struct publish_body body = read_good(most);
@@ -915,6 +946,7 @@ int main(void)
         cmocka_unit_test(a_long_unknown_name_fits_the_answer),
         cmocka_unit_test(an_event_has_so_many_bytes_and_no_more),
         cmocka_unit_test(lists_have_so_many_members_and_no_more),
+        cmocka_unit_test(a_thousand_users_are_told_apart),
         cmocka_unit_test(a_request_has_so_many_recipients_and_no_more),
         cmocka_unit_test(takes_a_key_from_the_field),
         cmocka_unit_test(a_digest_is_of_what_was_said),
