@@ -82,6 +82,9 @@ bool memory_admit(struct memory *memory, enum memory_part part, size_t bytes,
 bool memory_would_admit(struct memory *memory, enum memory_part part, size_t bytes,
                         enum memory_level below);
 
+/* Something of so many bytes was refused for its level alone: have as much evicted as it needs. */
+void memory_want(struct memory *memory, size_t bytes);
+
 /* The level to ask for with so many bytes. */
 static inline enum memory_level memory_level_for(size_t bytes)
 {

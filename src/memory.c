@@ -166,6 +166,12 @@ bool memory_would_admit(struct memory *memory, enum memory_part part, size_t byt
     return memory == NULL || fits(memory, part, below, (int64_t)bytes, (int64_t)bytes);
 }
 
+void memory_want(struct memory *memory, size_t bytes)
+{
+    if (memory != NULL)
+        note_wanted(memory, (int64_t)bytes);
+}
+
 size_t memory_used(const struct memory *memory)
 {
     int64_t bytes = memory != NULL ? used(memory) : 0;

@@ -22,6 +22,8 @@
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
 #define JITTER_MS 1000
+/* What an ordinary stream takes with its connection. */
+#define STREAM_BYTES 16384
 
 /* ---- manners ---- */
 
@@ -117,6 +119,8 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
     if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
         return true;
     count_short(request, is_replay);
+    if (level >= MEMORY_SCARCE)
+        memory_want(worker_memory(service->worker), STREAM_BYTES);
     return false;
 }
 

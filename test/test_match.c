@@ -5,6 +5,7 @@
  */
 #include "match.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <cmocka.h>
 
 #include "make.h"
+#include "match_tree.h"
 
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -242,6 +244,194 @@ static void other_subscriptions_cost_nothing(void **state)
     free(all);
 }
 
+/* ---- what was made to cost much ---- */
+
+/* `segments_n` times "a", with `stars_n` wildcards somewhere among all but the last. */
+static const char *put_pattern(char *to, size_t segments_n, size_t stars_n, char last)
+{
+    for (size_t i = 0; i < segments_n; i++) {
+        to[2 * i] = 'a';
+        to[2 * i + 1] = '/';
+    }
+    for (size_t i = 0; i < stars_n; i++)
+        to[2 * ((size_t)random() % (segments_n - 1))] = '*';
+    to[2 * (segments_n - 1)] = last;
+    to[2 * segments_n - 1] = '\0';
+    return to;
+}
+
+static int try(struct match *match, struct match_listener *listener, const char *patterns)
+{
+    struct filter *filter = make_filter(patterns, NULL);
+    int result = match_add(match, listener, filter);
+
+    filter_unref(filter);
+    return result;
+}
+
+enum { HOSTILE = 2000 };
+
+/* Wildcards at random places of long patterns: all shapes are taken in the end. */
+static size_t take_all_shapes(struct match *match, struct match_listener *listeners)
+{
+    size_t refused_n = 0;
+    char pattern[64];
+
+    srandom(3);
+    for (size_t i = 0; i < HOSTILE; i++) {
+        int result = try(match, &listeners[i], put_pattern(pattern, 32, 4, 'z'));
+
+        assert_true(result == 0 || result == -E2BIG);
+        assert_true(result == 0 || listeners[i].filter == NULL);
+        refused_n += result != 0;
+    }
+    return refused_n;
+}
+
+static void a_topic_visits_no_more_nodes_than_there_are_shapes(void **state)
+{
+    struct match_listener *listeners = calloc(HOSTILE, sizeof(*listeners));
+    struct match *match = match_new();
+    char topic[64], many[16 * 64] = "", *end = many;
+
+    (void)state;
+    assert_in_range(take_all_shapes(match, listeners), 1, HOSTILE - 2);
+    assert_true(cost(match, put_pattern(topic, 32, 0, 'y'), NULL, 0) <= MATCH_VISITS_MAX);
+    for (char last = 'a'; last < 'a' + 16; last++)
+        end += sprintf(end, "%s ", put_pattern(topic, 32, 0, last));
+    assert_true(cost(match, many, NULL, 0) <= 16 * MATCH_VISITS_MAX);
+    for (size_t i = 0; i < HOSTILE; i++)
+        match_remove(match, &listeners[i]);
+    assert_int_equal(match_nodes(match), 0);
+    assert_in_range(take_all_shapes(match, listeners), 1, HOSTILE - 2);
+    for (size_t i = 0; i < HOSTILE; i++)
+        match_remove(match, &listeners[i]);
+    match_free(match);
+    free(listeners);
+}
+
+/* What is usual must not depend on what others ask for. */
+static void a_plain_pattern_is_taken_whatever_there_is(void **state)
+{
+    static const char *const plain[] = {
+        "*/*",
+        "a/*/c/*/**",
+        "a/b/c/d/*/f",
+        "*/a/a/a/a/*",
+        "*/b/c/d/e/**",
+        "**",
+        "*/*/a/a/a/a",
+        "a/a/a/a/*/*",
+        "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w/x/y/z/0/1/2/3/4/5",
+    };
+    struct match_listener *listeners = calloc(HOSTILE, sizeof(*listeners));
+    struct match_listener own[ROWS(plain)] = {0};
+    struct match *match = match_new();
+
+    (void)state;
+    take_all_shapes(match, listeners);
+    for (size_t i = 0; i < ROWS(plain); i++)
+        assert_int_equal(try(match, &own[i], plain[i]), 0);
+    assert_int_equal(count(match, "a/b/c/d/e/f", NULL), 4);
+    for (size_t i = 0; i < ROWS(plain); i++)
+        match_remove(match, &own[i]);
+    for (size_t i = 0; i < HOSTILE; i++)
+        match_remove(match, &listeners[i]);
+    match_free(match);
+    free(listeners);
+}
+
+/* A shape is free again when the last node that has it is gone, and not before. */
+static void shapes_come_back(void **state)
+{
+    struct match_listener twice[2] = {0}, *listeners = calloc(HOSTILE, sizeof(*listeners));
+    struct match *match = match_new();
+    static const char shape[] = "b/*/*/*/b";
+
+    (void)state;
+    add(match, &twice[0], shape, NULL);
+    add(match, &twice[1], "c/*/*/*/c", NULL);
+    take_all_shapes(match, listeners);
+    match_remove(match, &twice[0]);
+    assert_int_equal(try(match, &twice[0], "d/*/*/*/d"), 0);
+    match_remove(match, &twice[0]);
+    match_remove(match, &twice[1]);
+    for (size_t i = 0; i < HOSTILE; i++)
+        match_remove(match, &listeners[i]);
+    match_free(match);
+    free(listeners);
+}
+
+/* Streams of one user, each with many patterns, and an event that names the user again and again
+ * and has many topics: it goes down the tree once for each topic, and looks at each stream once. */
+static void looks_once_at_the_streams_of_a_user(void **state)
+{
+    enum { STREAMS = 16, PATTERNS = 48 };
+    struct match_listener listeners[STREAMS] = {0};
+    char patterns[PATTERNS * 8] = "", topics[16 * 8] = "", users[20 * 5] = "", *end = patterns;
+    struct match *match = match_new();
+
+    (void)state;
+    for (int i = 0; i < PATTERNS; i++)
+        end += sprintf(end, "p/%d/* ", i);
+    end = topics;
+    for (int i = 0; i < 16; i++)
+        end += sprintf(end, "t/%d ", i);
+    end = users;
+    for (int i = 0; i < 20; i++)
+        end = stpcpy(end, "ada ");
+    for (size_t i = 0; i < STREAMS; i++)
+        add(match, &listeners[i], patterns, "ada");
+    assert_true(cost(match, topics, users, 0) <= 16 * 2 + 20 + STREAMS * PATTERNS);
+    strcpy(topics, "p/47/x");
+    assert_true(cost(match, topics, users, STREAMS) <= 4 + 20 + STREAMS * (PATTERNS + 1));
+    for (size_t i = 0; i < STREAMS; i++)
+        match_remove(match, &listeners[i]);
+    match_free(match);
+}
+
+/* Many topics that come by the same crowd look at it once. */
+static void looks_once_at_a_crowd(void **state)
+{
+    struct match_listener crowd[100] = {0};
+    struct match *match = match_new();
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(crowd); i++)
+        add(match, &crowd[i], "a/**", NULL);
+    assert_true(cost(match, "a/b a/c a/d a/e a/f a/g", NULL, ROWS(crowd)) <= ROWS(crowd) + 12);
+    for (size_t i = 0; i < ROWS(crowd); i++)
+        match_remove(match, &crowd[i]);
+    match_free(match);
+}
+
+static void knows_what_it_takes(void **state)
+{
+    struct match_listener one = {0}, same = {0}, more[40] = {0};
+    struct match *match = match_new();
+    char pattern[64];
+    size_t empty, first;
+
+    (void)state;
+    add(match, &one, "a", NULL); /* arrays that stay */
+    match_remove(match, &one);
+    empty = match_bytes(match);
+    add(match, &one, put_pattern(pattern, 32, 0, 'a'), "ada");
+    first = match_last_bytes(match);
+    assert_in_range(first, 32 * sizeof(struct match_node), 32 * 2 * sizeof(struct match_node));
+    assert_true(match_bytes(match) >= empty + first);
+    add(match, &same, pattern, NULL);
+    assert_true(match_last_bytes(match) < first / 8);
+    for (size_t i = 0; i < ROWS(more); i++)
+        add(match, &more[i], pattern, NULL);
+    for (size_t i = 0; i < ROWS(more); i++)
+        match_remove(match, &more[i]);
+    match_remove(match, &one);
+    match_remove(match, &same);
+    assert_int_equal(match_bytes(match), empty);
+    match_free(match);
+}
+
 /* ---- random names out of a small alphabet, so that much collides ---- */
 
 static void put_segments(char **to, bool wildcards)
@@ -348,6 +538,12 @@ int main(void)
         cmocka_unit_test(keeps_only_the_nodes_in_use),
         cmocka_unit_test(a_user_is_gone_with_the_last_of_the_name),
         cmocka_unit_test(other_subscriptions_cost_nothing),
+        cmocka_unit_test(a_topic_visits_no_more_nodes_than_there_are_shapes),
+        cmocka_unit_test(a_plain_pattern_is_taken_whatever_there_is),
+        cmocka_unit_test(shapes_come_back),
+        cmocka_unit_test(looks_once_at_the_streams_of_a_user),
+        cmocka_unit_test(looks_once_at_a_crowd),
+        cmocka_unit_test(knows_what_it_takes),
         cmocka_unit_test(agrees_with_the_rule_under_churn),
     };
 

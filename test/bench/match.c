@@ -123,8 +123,8 @@ static struct message *make_body(const struct genes *genes)
                                   .users_n = genes->users_n};
 
     for (size_t i = 0; i < genes->topics_n; i++)
-        topics[i] = (struct message_name){.bytes = texts[i],
-                                          .bytes_n = spell(&genes->topics[i], texts[i])};
+        topics[i] =
+            (struct message_name){.bytes = texts[i], .bytes_n = spell(&genes->topics[i], texts[i])};
     for (size_t i = 0; i < genes->users_n; i++) {
         int n = snprintf(users[i], sizeof(users[i]), "user%zu", i);
 
