@@ -25,7 +25,10 @@
 #define SLOTS_CLOCK_EVERY 16
 /* What comparing them may take of a turn of the loop for all streams together: see filter_steps().
  */
-#define LOOKS_A_TURN 200000
+#define LOOKS_A_TURN 100000
+/* So many for one event are what is usual, and bounded by the clock: no stream waits because of
+ * others that ask for more. */
+#define LOOKS_FREE 32
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define EXPIRED_DATA_BYTES 32
@@ -293,7 +296,7 @@ static bool may_look(const struct stream *stream, const struct message *message)
     size_t steps = filter_steps(stream->listener.filter, message);
     uint64_t turn;
 
-    if (steps == 0 || stream->state == STREAM_CLOSING)
+    if (steps <= LOOKS_FREE || stream->state == STREAM_CLOSING)
         return true;
     turn = worker_turns(streams->worker);
     if (streams->looks_turn != turn)
