@@ -26,9 +26,11 @@
 /* What comparing them may take of a turn of the loop for all streams together: see filter_steps().
  */
 #define LOOKS_A_TURN 100000
-/* So many for one event are what is usual, and bounded by the clock: no stream waits because of
- * others that ask for more. */
-#define LOOKS_FREE 32
+/* And so many slots ahead that one call counts them, whether it has room for their events or not. */
+#define LOOKS_A_CALL 64
+/* Patterns of so many segments are what is usual, and bounded by the clock: no stream waits because
+ * of others that ask for more. */
+#define LOOKS_WEIGHT_FREE 16
 #define PADDING_BYTES 2048
 #define RESET_DATA_BYTES (64 + 2 * SSE_ID_BYTES)
 #define EXPIRED_DATA_BYTES 32
@@ -288,24 +290,28 @@ static bool is_over(const struct stream *stream, const struct message *message)
            (message->ttl_ms > 0 && message_expired(message, clock_wall_ms()));
 }
 
-/* Whether this turn may still compare the stream's patterns with the event: streams that asked for
- * much must not hold up the loop together.  The last words of one are said in any case. */
-static bool may_look(const struct stream *stream, const struct message *message)
+/* Up to which slot this turn may still compare the many patterns of a stream with the events: those
+ * that asked for much must not hold up the loop together.  The last words of one are said in any
+ * case. */
+static uint64_t may_look_up_to(const struct stream *stream, uint64_t head)
 {
+    const struct filter *filter = stream->listener.filter;
     struct streams *streams = stream->host->streams;
-    size_t steps = filter_steps(stream->listener.filter, message);
-    uint64_t turn;
+    uint64_t end = stream->cursor, turn;
 
-    if (steps <= LOOKS_FREE || stream->state == STREAM_CLOSING)
-        return true;
+    if (head - end <= 1 || filter->weight <= LOOKS_WEIGHT_FREE || stream->state == STREAM_CLOSING)
+        return head;
     turn = worker_turns(streams->worker);
     if (streams->looks_turn != turn)
         streams->looks_left = LOOKS_A_TURN;
     streams->looks_turn = turn;
-    if (streams->looks_left == 0)
-        return false;
-    streams->looks_left -= steps < streams->looks_left ? steps : streams->looks_left;
-    return true;
+    head = head - end < LOOKS_A_CALL ? head : end + LOOKS_A_CALL;
+    while (end < head && streams->looks_left > 0) {
+        size_t steps = filter_steps(filter, ring_at(streams->ring, end++));
+
+        streams->looks_left -= steps < streams->looks_left ? steps : streams->looks_left;
+    }
+    return end;
 }
 
 static bool wants(const struct stream *stream, const struct message *message)
@@ -335,12 +341,11 @@ static size_t take_ring(struct stream *stream, char *to, size_t room)
         until_ns = clock_mono_ns() + SLOTS_NS_MAX;
     if (head - stream->cursor > SLOTS_A_CALL)
         head = stream->cursor + SLOTS_A_CALL;
+    head = may_look_up_to(stream, head);
     for (; stream->cursor < head && stream->partial == NULL && !is_late(stream, until_ns);
          stream->cursor++) {
         struct message *message = ring_at(ring, stream->cursor);
 
-        if (stream->cursor != stream->woken_by && !may_look(stream, message))
-            break;
         if (wants(stream, message)) {
             size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
 
