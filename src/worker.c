@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "inbox.h"
 #include "log.h"
 #include "thread.h"
 
@@ -36,23 +37,6 @@
  * after it. */
 #define LATE_EVERY_NS 20000000
 #define LATE_SLICE_NS 300000
-
-struct call {
-    void (*call)(void *arg);
-    void *arg;
-};
-
-/* What other threads leave for the worker; swapped whole. */
-struct inbox {
-    struct call *calls;
-    size_t calls_n, calls_room;
-    struct hub_batch **batches;
-    size_t batches_n, batches_room;
-    size_t served_n; /* batches that are done, */
-    size_t event;    /* and the first event of the next that is not */
-    struct hub_ops answers;
-    size_t bytes; /* of the batches */
-};
 
 /* One class of the flush.  A flush takes what waits when it begins, in slices; what comes
  * meanwhile waits for the next.  Between two passes a quarter of what the first one took: a single
@@ -106,43 +90,6 @@ static int64_t look_at_clock(struct worker *worker)
 
 /* ---- inbox ---- */
 
-static bool inbox_empty(const struct inbox *inbox)
-{
-    return inbox->calls_n == 0 && inbox->batches_n == 0 && STAILQ_EMPTY(&inbox->answers);
-}
-
-static int grow(void **array, size_t *room, size_t item_bytes)
-{
-    size_t new_room = *room > 0 ? *room * 2 : 32;
-    void *grown = realloc(*array, new_room * item_bytes);
-
-    if (grown == NULL)
-        return -ENOMEM;
-    *array = grown;
-    *room = new_room;
-    return 0;
-}
-
-static int add_call(struct inbox *inbox, void (*call)(void *arg), void *arg)
-{
-    if (inbox->calls_n == inbox->calls_room &&
-        grow((void **)&inbox->calls, &inbox->calls_room, sizeof(*inbox->calls)) != 0)
-        return -ENOMEM;
-    inbox->calls[inbox->calls_n++] = (struct call){call, arg};
-    return 0;
-}
-
-static int add_batch(struct inbox *inbox, struct hub_batch *batch)
-{
-    if (inbox->batches_n == inbox->batches_room &&
-        grow((void **)&inbox->batches, &inbox->batches_room, sizeof(*inbox->batches)) != 0)
-        return -ENOMEM;
-    atomic_fetch_add_explicit(&batch->refs, 1, memory_order_relaxed);
-    inbox->batches[inbox->batches_n++] = batch;
-    inbox->bytes += batch->bytes;
-    return 0;
-}
-
 /* With the lock.  Returns whether to ring: once for each sleep, and never for one that is awake and
  * looks before it sleeps. */
 static bool take_sleep(struct worker *worker)
@@ -166,7 +113,7 @@ static void ring_bell(struct worker *worker)
 int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     pthread_mutex_lock(&worker->lock);
-    int result = add_call(&worker->inbox, call, arg);
+    int result = inbox_add_call(&worker->inbox, call, arg);
     bool rings = result == 0 && take_sleep(worker);
     pthread_mutex_unlock(&worker->lock);
     if (rings)
@@ -181,7 +128,7 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
     struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));
 
     pthread_mutex_lock(&worker->lock);
-    if (batch != NULL && add_batch(&worker->inbox, batch) != 0)
+    if (batch != NULL && inbox_add_batch(&worker->inbox, batch) != 0)
         log_abort_without_memory("inbox");
     STAILQ_CONCAT(&worker->inbox.answers, answers);
     bool rings = take_sleep(worker);
@@ -220,28 +167,6 @@ static void serve_answers(struct worker *worker, struct inbox *inbox)
     }
 }
 
-static void serve_calls(struct inbox *inbox)
-{
-    for (size_t i = 0; i < inbox->calls_n; i++)
-        inbox->calls[i].call(inbox->calls[i].arg);
-    inbox->calls_n = 0;
-}
-
-/* STAILQ heads point into themselves, so the answers are moved and not copied. */
-static void swap_inbox(struct worker *worker)
-{
-    struct inbox full = worker->inbox;
-
-    worker->inbox = worker->serving;
-    STAILQ_INIT(&worker->inbox.answers);
-    worker->serving = full;
-    STAILQ_INIT(&worker->serving.answers);
-    if (!STAILQ_EMPTY(&full.answers)) {
-        worker->serving.answers.stqh_first = full.answers.stqh_first;
-        worker->serving.answers.stqh_last = full.answers.stqh_last;
-    }
-}
-
 /* Whether a turn has left something of an inbox to the next. */
 static bool is_behind(const struct worker *worker)
 {
@@ -255,9 +180,9 @@ static bool take_inbox(struct worker *worker)
         return true;
     pthread_mutex_lock(&worker->lock);
     worker->asleep = false;
-    bool has_some = !inbox_empty(&worker->inbox);
+    bool has_some = !inbox_is_empty(&worker->inbox);
     if (has_some)
-        swap_inbox(worker);
+        inbox_swap(&worker->inbox, &worker->serving);
     pthread_mutex_unlock(&worker->lock);
     return has_some;
 }
@@ -272,14 +197,14 @@ static void serve_inbox(struct worker *worker)
         return;
     stats_set(&worker->stats, STATS_INBOX_BYTES, 0);
     serve_answers(worker, &worker->serving);
-    serve_calls(&worker->serving);
+    inbox_run_calls(&worker->serving);
 }
 
 /* Returns whether the worker may wait: nobody rang for what came since it last looked. */
 static bool fall_asleep(struct worker *worker)
 {
     pthread_mutex_lock(&worker->lock);
-    worker->asleep = inbox_empty(&worker->inbox);
+    worker->asleep = inbox_is_empty(&worker->inbox);
     bool asleep = worker->asleep;
     pthread_mutex_unlock(&worker->lock);
     return asleep;
@@ -571,8 +496,8 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
     worker->conf = conf;
     worker->hub = hub;
     STAILQ_INIT(&worker->outbox);
-    STAILQ_INIT(&worker->inbox.answers);
-    STAILQ_INIT(&worker->serving.answers);
+    inbox_init(&worker->inbox);
+    inbox_init(&worker->serving);
     TAILQ_INIT(&worker->now);
     for (size_t i = 0; i < WORKER_CLASSES; i++) {
         TAILQ_INIT(&worker->paces[i].waiting);
@@ -620,14 +545,6 @@ void worker_stop(struct worker *worker)
     worker->started = false;
 }
 
-static void free_inbox(struct inbox *inbox)
-{
-    for (size_t i = inbox->served_n; i < inbox->batches_n; i++)
-        hub_batch_unref(inbox->batches[i]);
-    free(inbox->batches);
-    free(inbox->calls);
-}
-
 static void free_event(struct event *event)
 {
     if (event != NULL)
@@ -652,8 +569,8 @@ void worker_free(struct worker *worker)
         event_base_free(worker->base);
     close_descriptor(worker->bell_fd);
     close_descriptor(worker->alarm_fd);
-    free_inbox(&worker->inbox);
-    free_inbox(&worker->serving);
+    inbox_free(&worker->inbox);
+    inbox_free(&worker->serving);
     pthread_mutex_destroy(&worker->lock);
     free(worker);
 }
