@@ -7,6 +7,8 @@
 #include "stream_internal.h"
 
 #define LOOK_EVERY_MS 10
+/* Where nobody holds anything it is put off: it goes through all streams. */
+#define LOOK_IN_VAIN_MS 100
 /* A page that was not touched for so long is not being read right now. */
 #define PAGE_UNREAD_MS 250
 #define CLASSES 64
@@ -120,13 +122,14 @@ static void evict(struct streams *streams, struct stream *stream, size_t bytes)
 }
 
 /* End streams that hold at least so much, those of larger magnitude first. */
-static size_t evict_from(struct streams *streams, unsigned least, size_t wanted)
+static size_t evict_from(struct streams *streams, const struct tally *tally, size_t wanted)
 {
+    unsigned least = least_magnitude(tally, wanted);
     size_t count = 0, found = 0;
 
     for (unsigned class = CLASSES; class > least && found < wanted; class --) {
         struct stream *stream;
-        size_t slot = 0;
+        size_t slot = tally->bytes[class - 1] > 0 ? 0 : streams->slots_n;
 
         while (found < wanted && (stream = next_stream(streams, &slot)) != NULL) {
             size_t bytes = held_by(streams, stream);
@@ -150,20 +153,23 @@ static void report(struct streams *streams, size_t evicted_n)
                     evicted_n, skipped);
 }
 
-static void evict_biggest(struct streams *streams)
+/* Returns how many. */
+static size_t evict_biggest(struct streams *streams)
 {
-    size_t wanted = memory_excess(memory_of(streams));
+    size_t wanted = memory_excess(memory_of(streams)), evicted_n;
     struct tally tally = {{0}};
 
     count_held(streams, &tally);
-    report(streams, evict_from(streams, least_magnitude(&tally, wanted), wanted));
+    evicted_n = evict_from(streams, &tally, wanted);
+    report(streams, evicted_n);
+    return evicted_n;
 }
 
 void pressure_relieve(struct streams *streams, int64_t now_ms)
 {
     if (memory_excess(memory_of(streams)) == 0 || now_ms - streams->relieved_ms < LOOK_EVERY_MS)
         return;
-    streams->relieved_ms = now_ms;
     drop_unread_pages(streams, now_ms);
-    evict_biggest(streams);
+    bool in_vain = evict_biggest(streams) == 0;
+    streams->relieved_ms = in_vain ? now_ms + LOOK_IN_VAIN_MS - LOOK_EVERY_MS : now_ms;
 }

@@ -15,6 +15,7 @@
 #include "client.h"
 #include "clock.h"
 #include "log.h"
+#include "pressure.h"
 #include "query.h"
 #include "respond.h"
 #include "service.h"
@@ -119,8 +120,10 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
     if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
         return true;
     count_short(request, is_replay);
-    if (level >= MEMORY_SCARCE)
+    if (level >= MEMORY_SCARCE) {
         memory_want(worker_memory(service->worker), STREAM_BYTES);
+        pressure_relieve(service->streams, worker_now_ms(service->worker));
+    }
     return false;
 }
 
