@@ -81,6 +81,7 @@ struct history_ops {
     void (*unclaim)(struct history *history);
     void (*settle)(struct history *history);
     bool (*trim)(struct history *history, int64_t now_ms);
+    void (*watch)(struct history *history); /* NULL where nothing can come between */
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
     void (*usage)(struct history *history, struct history_usage *ret_usage);
@@ -95,11 +96,23 @@ struct history_ops {
     void (*free)(struct history *history);
 };
 
+/* What keeps events from being stored. */
+enum history_trouble {
+    HISTORY_FINE,
+    HISTORY_NO_ROOM, /* beside the disk's reserve */
+    HISTORY_GONE,    /* the file is not in its place */
+    HISTORY_DAMAGED, /* where any event would be stored */
+    HISTORY_FAILED,  /* until a restart: nobody knows what reached the disk */
+};
+
 /* First member of every store. */
 struct history {
     const struct history_ops *ops;
     enum history_durability durability;
     _Atomic uint64_t disk_reserve; /* history_set_reserve() */
+    _Atomic enum history_trouble trouble;
+    _Atomic uint64_t free_bytes;  /* on the disk, and what a commit asked for, as of the last */
+    _Atomic uint64_t asked_bytes; /* look; 0: never looked */
     char epoch[SSE_EPOCH_BYTES + 1];
 };
 
@@ -117,8 +130,8 @@ struct history_limits {
  * events are as safe as `durability` says, and their idempotency keys with them.  All are
  * MESSAGE_STORED, and no two have the same key.  The store takes references of its own.
  *
- * Returns 0, -ENOMEM, -ENOSPC, or -errno of the store; then nothing was stored and nothing was
- * sealed. Thread: the hub's.
+ * Returns 0, -ENOMEM, -ENOSPC, -ESTALE (the store's file is not in its place), or -errno of the
+ * store; then nothing was stored and nothing was sealed.  Thread: the hub's.
  */
 int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms);
@@ -170,6 +183,13 @@ void history_settle(struct history *history);
  * last one.  Returns whether there is more to do at once.  Thread: the hub's, some times a second.
  */
 bool history_trim(struct history *history, int64_t now_ms);
+
+/* See whether events can still be stored, and say so in the log and in `trouble` when that has
+ * changed.  Cheap.  Thread: the hub's, four times a second; the main one before there is a hub. */
+void history_watch(struct history *history);
+
+/* What keeps events from being stored, as of the last append or look.  Any thread. */
+enum history_trouble history_trouble(const struct history *history);
 
 /* What can be read now.  Any thread; does not block on reads or writes of events. */
 void history_bounds(struct history *history, struct history_bounds *ret_bounds);

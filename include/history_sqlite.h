@@ -6,7 +6,12 @@
  * One connection writes, commits and checkpoints, on the hub's thread alone; SQLite before 3.51.3
  * can damage a file whose checkpoints and commits come from several.  Readers have connections of
  * their own that cannot write.  For the same reason no other program may write to a live file: a
- * lock beside it, in PATH.lock, keeps a second gateway out.
+ * lock beside it, in PATH.lock, and one of the file itself, which holds under any name of it, keep
+ * a second gateway out.
+ *
+ * Before each append, and by history_watch(), the store sees whether the path still names the file
+ * that it has open, and the same of the log.  When not, appends are refused with -ESTALE until it
+ * is back; reads and copies go on.
  *
  * Appends leave room on the disk (history_set_reserve()) and are refused with -ENOSPC before they
  * would use it up.  When it is full all the same, because others write too or the reserve is 0,
@@ -32,6 +37,12 @@
  */
 struct history *history_sqlite_open(const char *path, const struct history_limits *limits,
                                     struct conf_error *ret_error);
+
+/* The same, though the file says that it has a log and there is none: what was stored last is lost
+ * then, so a new epoch is to begin before anybody uses it. */
+struct history *history_sqlite_open_without_log(const char *path,
+                                                const struct history_limits *limits,
+                                                struct conf_error *ret_error);
 
 /* Have a store begin a new epoch, with the events it has.  Before anybody uses it.  Returns 0 or
  * -errno. */

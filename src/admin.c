@@ -38,11 +38,33 @@ static int respond_not_ready(struct request *request, const char *why)
     return respond_problem(request, &problem);
 }
 
+/* A gateway whose disk has no room serves streams, replay and ephemeral events all the same. */
+static int respond_ready(struct request *request, bool has_room)
+{
+    if (has_room)
+        return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:s, s:s}", "status", "ready", "publishing", "no_room"));
+}
+
 static int probe_answered(struct request *request)
 {
     if (publish_result(request) != 0)
         return respond_not_ready(request, "The dispatcher does not take events.");
-    return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
+    switch (history_trouble(hub_history(request->service->shared->hub))) {
+    case HISTORY_GONE:
+        return respond_not_ready(request,
+                                 "The file of the store was moved, removed or replaced.");
+    case HISTORY_DAMAGED:
+        return respond_not_ready(request, "The file of the store is damaged.");
+    case HISTORY_FAILED:
+        return respond_not_ready(request, "The store failed; it needs a restart.");
+    case HISTORY_NO_ROOM:
+        return respond_ready(request, false);
+    case HISTORY_FINE:
+        break;
+    }
+    return respond_ready(request, true);
 }
 
 /* A probe takes the way of a publish, through the dispatcher and back to this worker. */

@@ -133,7 +133,7 @@ static int renew(const char *path)
     int status = check_file(path);
     if (status != CLI_FINE)
         return status;
-    struct history *history = history_sqlite_open(path, &none, &error);
+    struct history *history = history_sqlite_open_without_log(path, &none, &error);
     if (!history)
         return cli_fail(TOOL, "%s", error.text);
     int result = history_sqlite_renew_epoch(history);

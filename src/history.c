@@ -63,6 +63,17 @@ bool history_trim(struct history *history, int64_t now_ms)
     return history->ops->trim(history, now_ms);
 }
 
+void history_watch(struct history *history)
+{
+    if (history->ops->watch != NULL)
+        history->ops->watch(history);
+}
+
+enum history_trouble history_trouble(const struct history *history)
+{
+    return history->trouble;
+}
+
 void history_bounds(struct history *history, struct history_bounds *ret_bounds)
 {
     history->ops->bounds(history, ret_bounds);

@@ -12,6 +12,9 @@
 #include "history_sqlite_internal.h"
 #include "log.h"
 
+/* Of the event that is tried and taken back. */
+#define TRIAL_BYTES 32768
+
 static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
@@ -31,6 +34,7 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_FIND_KEY] = "SELECT position, stored_ms, digest FROM keys WHERE key = ?1",
     [WRITE_OLDEST_KEYS] = "SELECT number, stored_ms FROM keys ORDER BY number LIMIT ?1",
     [WRITE_DROP_KEYS] = "DELETE FROM keys WHERE number < ?1",
+    [WRITE_TIE] = "INSERT OR REPLACE INTO meta VALUES('log', ?1)",
 };
 
 /* ---- errors ---- */
@@ -72,6 +76,7 @@ int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *
     if (!sqlite3_get_autocommit(sqlite->db))
         history_sqlite_run(sqlite, WRITE_ROLLBACK);
     sqlite->open_block = UINT64_MAX;
+    history_sqlite_tell_trouble(sqlite);
     return result;
 }
 
@@ -215,12 +220,62 @@ static int put_event(struct history_sqlite *sqlite, const struct message *messag
 static int put_events(struct history_sqlite *sqlite, struct message *const *events, size_t events_n,
                       int64_t now_ms, struct added *ret_added)
 {
-    int code = history_sqlite_run(sqlite, WRITE_BEGIN);
+    int code = history_sqlite_begin(sqlite);
 
     *ret_added = (struct added){0};
     for (size_t i = 0; code == SQLITE_OK && i < events_n; i++)
         code = put_event(sqlite, events[i], sqlite->newest + 1 + i, now_ms, ret_added);
-    return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
+    return code == SQLITE_OK ? history_sqlite_commit(sqlite) : code;
+}
+
+/* As large as to need pages of its own: where the free ones are noted counts too. */
+static int put_trial(struct history_sqlite *sqlite)
+{
+    static const struct message_name nameless = {.bytes = "", .bytes_n = 0};
+    static const char blank[TRIAL_BYTES];
+    uint64_t position = sqlite->newest + 1;
+    const struct history_row row = {
+        .position = position, .names = "", .body = blank, .body_n = sizeof(blank)};
+    sqlite3_stmt *key = sqlite->write[WRITE_KEY];
+    char random[16];
+
+    int code = put_row(sqlite, &row);
+    if (code == SQLITE_OK)
+        code = put_entry(sqlite, WRITE_TOPIC, &nameless, position);
+    if (code == SQLITE_OK)
+        code = put_entry(sqlite, WRITE_USER, &nameless, position);
+    if (code != SQLITE_OK)
+        return code;
+    sqlite3_randomness(sizeof(random), random);
+    sqlite3_bind_int64(key, 1, (int64_t)sqlite->next_key);
+    sqlite3_bind_int64(key, 2, (int64_t)position);
+    sqlite3_bind_int64(key, 3, 0);
+    history_sqlite_bind(key, 4, random, sizeof(random));
+    history_sqlite_bind(key, 5, random, sizeof(random));
+    code = history_sqlite_run(sqlite, WRITE_KEY);
+    sqlite3_clear_bindings(key);
+    return code;
+}
+
+int history_sqlite_try(struct history_sqlite *sqlite)
+{
+    int code = history_sqlite_run(sqlite, WRITE_BEGIN);
+
+    if (code == SQLITE_OK)
+        code = put_trial(sqlite);
+    if (!sqlite3_get_autocommit(sqlite->db))
+        history_sqlite_run(sqlite, WRITE_ROLLBACK);
+    return code;
+}
+
+/* What an append that failed says of those that come next. */
+static int fail(struct history_sqlite *sqlite, int code)
+{
+    int result = history_sqlite_give_up(sqlite, code, "storing events");
+
+    if (history_sqlite_is_damage(code) && !sqlite->damaged)
+        history_sqlite_find_damage(sqlite);
+    return result;
 }
 
 static int append(struct history *history, struct message *const *events, size_t events_n,
@@ -231,11 +286,13 @@ static int append(struct history *history, struct message *const *events, size_t
 
     if (sqlite->failed)
         return -EIO;
+    if (history_sqlite_is_gone(sqlite))
+        return -ESTALE;
     if (!history_sqlite_has_room(sqlite, events, events_n))
         return -ENOSPC;
     int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
-        return history_sqlite_give_up(sqlite, code, "storing events");
+        return fail(sqlite, code);
     for (size_t i = 0; i < events_n; i++)
         message_seal(events[i], history->epoch, sqlite->newest + 1 + i, now_ms);
     if (sqlite->events_n == 0)
@@ -275,21 +332,22 @@ static void usage(struct history *history, struct history_usage *ret_usage)
 
 /* ---- beginning and ending ---- */
 
-void history_sqlite_close_writer(struct history_sqlite *sqlite)
+void history_sqlite_close_writer(struct history_sqlite *sqlite, bool leaves_log)
 {
+    if (sqlite->is_set_up && !sqlite->failed && !sqlite->tie.closed && !leaves_log)
+        history_sqlite_seal(sqlite, true); /* if it fails, the log stays */
+    sqlite->is_set_up = false;
     for (size_t i = 0; i < WRITE_COUNT; i++) {
         sqlite3_finalize(sqlite->write[i]);
         sqlite->write[i] = NULL;
     }
     /* after an error of the disk, what was not acknowledged must not be moved into the file */
-    if (sqlite->db != NULL && sqlite->failed)
+    if (sqlite->db != NULL && (sqlite->failed || leaves_log))
         sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     int code = sqlite3_close(sqlite->db);
     assert(code == SQLITE_OK);
     sqlite->db = NULL;
-    if (sqlite->lock_fd >= 0)
-        close(sqlite->lock_fd);
-    sqlite->lock_fd = -1;
+    history_sqlite_unlock(sqlite);
 }
 
 static void free_store(struct history *history)
@@ -298,7 +356,9 @@ static void free_store(struct history *history)
 
     history_sqlite_free_readers(sqlite);
     history_sqlite_backup_end(history);
-    history_sqlite_close_writer(sqlite);
+    history_sqlite_close_writer(sqlite, false);
+    if (sqlite->file_fd >= 0)
+        close(sqlite->file_fd);
     free(sqlite->names);
     free(sqlite->path);
     free(sqlite);
@@ -310,6 +370,7 @@ static const struct history_ops sqlite_ops = {
     .find_key = history_sqlite_find_key,
     .settle = history_sqlite_settle,
     .trim = history_sqlite_trim,
+    .watch = history_sqlite_watch,
     .bounds = bounds,
     .find_time = history_sqlite_find_time,
     .usage = usage,
@@ -332,6 +393,7 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits)
     sqlite->base.durability = HISTORY_DISK;
     sqlite->limits = *limits;
     sqlite->lock_fd = -1;
+    sqlite->file_fd = -1;
     sqlite->open_block = UINT64_MAX;
     sqlite->first_key = sqlite->next_key = 1;
     sqlite->oldest_key_ms = INT64_MAX;

@@ -47,7 +47,8 @@ static const char settings[] = "PRAGMA trusted_schema = OFF;"
 /* What was copied says that it has a log beside it; the copy is to stand alone. */
 static const char finish_sql[] =
     "PRAGMA journal_mode = MEMORY;"
-    "INSERT OR REPLACE INTO meta VALUES('" HISTORY_SQLITE_COPIED "', unixepoch())";
+    "INSERT OR REPLACE INTO meta VALUES('" HISTORY_SQLITE_COPIED "', unixepoch()),"
+    "  ('log', " HISTORY_SQLITE_NEW_TIE ")";
 
 struct history_sqlite_backup {
     int fd;

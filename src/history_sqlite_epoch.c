@@ -12,10 +12,8 @@
 #include "history_sqlite_internal.h"
 #include "history_vfs.h"
 
-static const char renew_sql[] = "BEGIN IMMEDIATE;"
-                                "UPDATE meta SET value = '%s' WHERE name = 'epoch';"
-                                "DELETE FROM meta WHERE name = '" HISTORY_SQLITE_COPIED "';"
-                                "COMMIT";
+static const char renew_sql[] = "UPDATE meta SET value = '%s' WHERE name = 'epoch';"
+                                "DELETE FROM meta WHERE name = '" HISTORY_SQLITE_COPIED "'";
 
 /* ---- reading ---- */
 
@@ -57,7 +55,12 @@ int history_sqlite_renew_epoch(struct history *history)
     if (result != 0)
         return result;
     snprintf(sql, sizeof(sql), renew_sql, epoch);
-    if (sqlite3_exec(sqlite->db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+    int code = history_sqlite_begin(sqlite);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(sqlite->db, sql, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = history_sqlite_commit(sqlite);
+    if (code != SQLITE_OK) {
         if (!sqlite3_get_autocommit(sqlite->db))
             sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
         return -EIO;
@@ -90,26 +93,36 @@ static int refuse(struct conf_error *ret_error, const char *path, const char *wh
     return -1;
 }
 
-/* A file that nobody has open and that was closed in good order has no log, and then SQLite would
- * make one to read it; unless it is told that the file does not change. */
-static char *uri_of(const char *path)
+char *history_sqlite_uri(const char *path, bool immutable)
 {
-    char *uri = NULL, *log = NULL;
+    char *uri = NULL;
     size_t uri_n;
-    struct stat facts;
     FILE *to = open_memstream(&uri, &uri_n);
 
-    if (to == NULL || asprintf(&log, "%s-wal", path) < 0)
-        abort();
+    if (to == NULL)
+        return NULL;
     fputs("file:", to);
     for (const char *from = path; *from != '\0'; from++)
         if (strchr("%?#", *from) != NULL)
             fprintf(to, "%%%02X", (unsigned)(unsigned char)*from);
         else
             fputc(*from, to);
-    fprintf(to, "?mode=ro%s", stat(log, &facts) == 0 ? "" : "&immutable=1");
-    free(log);
+    fprintf(to, "?mode=ro%s", immutable ? "&immutable=1" : "");
     return fclose(to) == 0 ? uri : NULL;
+}
+
+/* A file that nobody has open and that was closed in good order has no log, and then SQLite would
+ * make one to read it; unless it is told that the file does not change. */
+static char *uri_of(const char *path)
+{
+    struct stat facts;
+    char *log;
+
+    if (asprintf(&log, "%s-wal", path) < 0)
+        return NULL;
+    bool has_log = stat(log, &facts) == 0;
+    free(log);
+    return history_sqlite_uri(path, !has_log);
 }
 
 static int read_from(sqlite3 *db, const char *path, char *ret_epoch, bool *ret_copied,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the store on disk share: history_sqlite_open.c opens and hands over,
  * history_sqlite.c appends,
- * _room.c asks the disk, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _readers.c
+ * _room.c asks the disk, _watch.c locks the file and sees that
+ * it stays in its place, _log.c ties the log to it, _keys.c knows idempotency keys, _trim.c forgets and checkpoints, _readers.c
  * has the connections for reading and _read.c reads, _backup.c copies, _epoch.c renews the epoch. */
 #ifndef BUGLE_HISTORY_SQLITE_INTERNAL_H
 #define BUGLE_HISTORY_SQLITE_INTERNAL_H
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "history_row.h"
 #include "history_sqlite.h"
@@ -46,6 +48,7 @@ enum history_sqlite_write {
     WRITE_FIND_KEY,
     WRITE_OLDEST_KEYS,
     WRITE_DROP_KEYS,
+    WRITE_TIE,
     WRITE_COUNT
 };
 
@@ -72,17 +75,43 @@ struct history_sqlite_reader {
 
 struct history_sqlite_backup;
 
+/* What the file or its log says of both; see history_sqlite_log.c.  Generation 0: nothing. */
+struct history_sqlite_tie {
+    uint64_t generation;
+    uint64_t base;
+    uint64_t seal; /* 0: none */
+    bool closed;
+};
+
+/* A new one, of a file that needs no log, as a value in SQL. */
+#define HISTORY_SQLITE_NEW_TIE                                                                     \
+    "lower(hex(randomblob(8))) || ' 0000000000000000 ' || lower(hex(randomblob(8))) || ' c'"
+
+/* The file, its log and what SQLite shares of it. */
+#define HISTORY_SQLITE_FILES 3
+
+struct history_sqlite_file {
+    dev_t device;
+    ino_t inode;
+};
+
 struct history_sqlite {
     struct history base;
     struct history_limits limits;
     char *path;
     int lock_fd;
+    int file_fd; /* from the first lock until the end; -1: none yet */
+    struct history_sqlite_file files[HISTORY_SQLITE_FILES]; /* as they were opened */
 
     /* the hub's thread */
     sqlite3 *db;
     sqlite3_stmt *write[WRITE_COUNT];
     bool failed;         /* no append any more */
-    bool lacks_room;     /* the last append was refused for the reserve */
+    bool lacks_room;     /* beside the reserve */
+    bool gone;           /* a file is not in its place */
+    bool damaged;        /* where any event would be stored */
+    bool is_set_up;      /* as a whole, since it was opened */
+    int64_t tried_ms;    /* when that was last looked for */
     bool cannot_trim;    /* the oldest rows are damaged in a way that even forgetting them fails */
     int64_t clock_ms;    /* the latest time that any event has */
     uint64_t total;      /* bytes of all events there ever were */
@@ -92,6 +121,13 @@ struct history_sqlite {
     uint64_t next_key;   /* the number that the next one gets */
     int64_t oldest_key_ms;
     uint64_t trimmed_at; /* the newest position when a step of trimming last ran */
+    struct history_sqlite_tie file_tie; /* of the file alone, as it was opened */
+    struct history_sqlite_tie tie;      /* as of the last commit */
+    struct history_sqlite_tie next_tie; /* of the transaction under way, when it `ties` */
+    bool ties;
+    bool seals;     /* and that one has a new seal */
+    bool sealed;    /* the last commit had */
+    bool log_begun; /* something was committed since the log was moved into the file as a whole */
     int wal_pages;
     int checkpoint_at; /* at so many pages */
     char *names;       /* room for the names of one event */
@@ -139,16 +175,24 @@ struct history_sqlite *history_sqlite_new(const struct history_limits *limits);
 /* Compile what is written with, once the tables are there.  Returns 0 or -1. */
 int history_sqlite_prepare(struct history_sqlite *sqlite);
 
-/* Close what is written with, then let go of the lock. */
-void history_sqlite_close_writer(struct history_sqlite *sqlite);
+/* Close what is written with, the log moved into the file or left as it is, then let go of the
+ * locks. */
+void history_sqlite_close_writer(struct history_sqlite *sqlite, bool leaves_log);
 
 /* Run a prepared statement that returns no rows.  Returns SQLITE_OK or an extended error code. */
 int history_sqlite_run(struct history_sqlite *sqlite, enum history_sqlite_write which);
+
+/* Do what storing an event does, and take it back: whether damage is in the way.  Returns an SQLite
+ * code. */
+int history_sqlite_try(struct history_sqlite *sqlite);
 
 /* Whether a commit of these fits beside the disk's reserve; says so in the log when not.  One
  * question to the file system. */
 bool history_sqlite_has_room(struct history_sqlite *sqlite, struct message *const *events,
                              size_t events_n);
+
+/* The same for no event in particular, for the log and readiness. */
+void history_sqlite_look_for_room(struct history_sqlite *sqlite);
 
 /* Undo a transaction that failed with this code, and what the code means for the store.  Returns
  * -ENOSPC, -ENOMEM or -EIO. */
@@ -188,7 +232,55 @@ void history_sqlite_remove_leavings(const struct history_sqlite *sqlite);
 /* If the file is a copy that a backup made, have it begin a new epoch.  Returns 0 or -1. */
 int history_sqlite_settle_copy(struct history_sqlite *sqlite);
 
+/* ---- whose the file is, and where ---- */
+
+/* Lock the file, under its name and as an inode, and see that it has one name.  Returns 0 or -1,
+ * and then nothing is locked. */
+int history_sqlite_lock(struct history_sqlite *sqlite, struct conf_error *ret_error);
+void history_sqlite_unlock(struct history_sqlite *sqlite);
+
+/* Note which files they are that were opened. */
+void history_sqlite_note_files(struct history_sqlite *sqlite);
+
+/* Whether one of them is not in its place any more.  Three questions to the file system. */
+bool history_sqlite_is_gone(struct history_sqlite *sqlite);
+
+/* Say in `trouble` what the fields come to. */
+void history_sqlite_tell_trouble(struct history_sqlite *sqlite);
+
+/* After damage: see whether any event can be stored. */
+void history_sqlite_find_damage(struct history_sqlite *sqlite);
+
+/* ---- the log ---- */
+
+/* A name for sqlite3_open_v2() with SQLITE_OPEN_URI; immutable: the file alone, without its log.
+ * For free(). */
+char *history_sqlite_uri(const char *path, bool immutable);
+
+/* Before the file is opened for writing, with the lock: refuse a log beside a file that has none,
+ * and a file whose log is missing unless it may be; and note what the file alone says.  Returns 0
+ * or -1. */
+int history_sqlite_look_at_log(struct history_sqlite *sqlite, bool may_lack_log,
+                               struct conf_error *ret_error);
+
+/* With the log: whether it belongs to that file.  Returns 0 or -1; nothing was changed. */
+int history_sqlite_check_log(struct history_sqlite *sqlite, struct conf_error *ret_error);
+int history_sqlite_read_tie(sqlite3 *db, struct history_sqlite_tie *ret_tie);
+
+/* Whether it is time to move the log into the file. */
+static inline bool history_sqlite_log_is_due(const struct history_sqlite *sqlite)
+{
+    return sqlite->wal_pages >= sqlite->checkpoint_at;
+}
+
+/* Each transaction of the writer begins and is committed by these; or it is a seal, which is to be
+ * the last before the log is moved into the file.  They return SQLite codes. */
+int history_sqlite_begin(struct history_sqlite *sqlite);
+int history_sqlite_commit(struct history_sqlite *sqlite);
+int history_sqlite_seal(struct history_sqlite *sqlite, bool closed);
+
 /* history_ops */
+void history_sqlite_watch(struct history *history);
 int history_sqlite_release(struct history *history);
 int history_sqlite_reclaim(struct history *history);
 void history_sqlite_follow(struct history *history, uint64_t newest);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,13 +45,13 @@ static const char schema[] =
     "CREATE TABLE keys(number INTEGER PRIMARY KEY, position INTEGER NOT NULL,"
     "  stored_ms INTEGER NOT NULL, digest BLOB NOT NULL, key BLOB NOT NULL UNIQUE);"
     "INSERT INTO meta VALUES('epoch', '%s');"
+    "INSERT INTO meta VALUES('log', " HISTORY_SQLITE_NEW_TIE ");"
     "PRAGMA application_id = %d;"
     "PRAGMA user_version = %d;"
     "COMMIT";
 
 static const char settings[] = "PRAGMA trusted_schema = OFF;"
                                "PRAGMA page_size = %d;"
-                               "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = FULL;"
                                "PRAGMA cell_size_check = ON;"
                                "PRAGMA temp_store = MEMORY;"
@@ -60,18 +59,29 @@ static const char settings[] = "PRAGMA trusted_schema = OFF;"
                                "PRAGMA mmap_size = 0;"
                                "PRAGMA journal_size_limit = 67108864";
 
+/* After the tables of a new file were made in place: a file never needs a log that it does not
+ * know. */
+static const char use_log[] = "PRAGMA journal_mode = WAL";
+
 /* ---- refusals ---- */
+
+static int refuse_code(int code, const char *path, struct conf_error *ret_error)
+{
+    if ((code & 0xff) == SQLITE_NOTADB)
+        return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
+    if (history_sqlite_is_damage(code))
+        return conf_refuse(ret_error, -1, DAMAGED, path);
+    if ((code & 0xff) == SQLITE_READONLY)
+        return conf_refuse(ret_error, -1, "%s cannot be written: it is read-only", path);
+    return conf_refuse(ret_error, -1, "%s cannot be opened: %s", path,
+                       sqlite3_errstr(code & 0xff));
+}
 
 static int refuse_as_sqlite(struct history_sqlite *sqlite, const char *path,
                             struct conf_error *ret_error)
 {
-    int code = sqlite->db != NULL ? sqlite3_errcode(sqlite->db) : SQLITE_NOMEM;
-
-    if (code == SQLITE_NOTADB)
-        return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
-    if (history_sqlite_is_damage(sqlite3_extended_errcode(sqlite->db)))
-        return conf_refuse(ret_error, -1, DAMAGED, path);
-    return conf_refuse(ret_error, -1, "%s cannot be opened: %s", path, sqlite3_errstr(code));
+    return refuse_code(sqlite->db != NULL ? sqlite3_extended_errcode(sqlite->db) : SQLITE_NOMEM,
+                       path, ret_error);
 }
 
 /* ---- the file ---- */
@@ -113,52 +123,6 @@ static int touch(const char *path, struct conf_error *ret_error)
     if (stat(path, &facts) != 0)
         return conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
     return S_ISREG(facts.st_mode) ? 0 : conf_refuse(ret_error, -1, "%s is no file", path);
-}
-
-static int lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
-{
-    char *path;
-
-    if (asprintf(&path, "%s.lock", sqlite->path) < 0)
-        return conf_refuse(ret_error, -1, "out of memory");
-    sqlite->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int result = 0;
-    if (sqlite->lock_fd < 0)
-        result = conf_refuse(ret_error, -1, "%s cannot be opened: %s", path, strerror(errno));
-    else if (flock(sqlite->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        result = errno == EWOULDBLOCK
-                     ? conf_refuse(ret_error, -1, "%s is in use by another process", sqlite->path)
-                     : conf_refuse(ret_error, -1, "%s cannot be locked: %s", path, strerror(errno));
-    free(path);
-    return result;
-}
-
-/* Where the header says how the file is written; 1: in place, without a log. */
-#define HEADER_WRITTEN_AT 18
-#define HEADER_IN_PLACE 1
-
-/* A copy has no log.  If there is one beside it, it is left from the file that the copy replaced,
- * and SQLite would play it into the copy. */
-static int refuse_log_of_another(struct history_sqlite *sqlite, struct conf_error *ret_error)
-{
-    unsigned char written = 0;
-    struct stat facts;
-    char *log;
-
-    int fd = open(sqlite->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || asprintf(&log, "%s-wal", sqlite->path) < 0)
-        return conf_refuse(ret_error, -1, "%s: %s", sqlite->path, strerror(errno));
-    bool is_copy = pread(fd, &written, 1, HEADER_WRITTEN_AT) == 1 && written == HEADER_IN_PLACE;
-    close(fd);
-    int result = 0;
-    if (is_copy && stat(log, &facts) == 0 && facts.st_size > 0)
-        result =
-            conf_refuse(ret_error, -1,
-                        "%s is a copy, and %s belongs to another file: remove that, or put it back "
-                        "beside its own",
-                        sqlite->path, log);
-    free(log);
-    return result;
 }
 
 /* Whether the file is a history that this version knows, or none yet; changes nothing. */
@@ -340,38 +304,80 @@ static int note_wal(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* With the lock held: what only the owner of the file may do. */
-static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_error *ret_error)
+/* Ready means that a commit would succeed, so see that one does: first what damage could be in the
+ * way of, then the log and its sync.  A full disk keeps nobody from reading. */
+static int try_to_commit(struct history_sqlite *sqlite, const char *path,
+                         struct conf_error *ret_error)
 {
-    char sql[sizeof(settings) + 16];
-    bool empty = false;
+    int code = history_sqlite_try(sqlite);
 
+    if (code == SQLITE_OK)
+        code = history_sqlite_seal(sqlite, false);
+    if (code == SQLITE_OK)
+        return 0;
+    if (history_sqlite_give_up(sqlite, code, "trying to store") == -ENOSPC)
+        return 0;
+    return refuse_code(code, path, ret_error);
+}
+
+static int open_writer(struct history_sqlite *sqlite, const char *path,
+                       struct conf_error *ret_error)
+{
     if (sqlite3_open_v2(sqlite->path, &sqlite->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
                         history_vfs()) != SQLITE_OK)
         return refuse_as_sqlite(sqlite, path, ret_error);
+    /* a log that is refused must not be moved into the file by closing it again */
+    sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_extended_result_codes(sqlite->db, 1);
     sqlite3_busy_timeout(sqlite->db, BUSY_MS);
-    if (identify(sqlite, path, &empty, ret_error) != 0)
-        return -1;
+    return 0;
+}
+
+/* Bring the file into use, or make its tables first. */
+static int use_file(struct history_sqlite *sqlite, const char *path, bool empty,
+                    struct conf_error *ret_error)
+{
+    char sql[sizeof(settings) + 16];
+
     if (empty)
         history_vfs_reserve(sqlite->db);
     history_vfs_check(sqlite->db);
     sqlite3_db_release_memory(sqlite->db); /* the first page was read when nothing was checked */
+    if (!empty && history_sqlite_check_log(sqlite, ret_error) != 0)
+        return -1;
     snprintf(sql, sizeof(sql), settings, HISTORY_VFS_PAGE_BYTES);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);
     if (empty && make_schema(sqlite, path, ret_error) != 0)
         return -1;
-    if (history_sqlite_settle_copy(sqlite) != 0)
+    if (empty && history_sqlite_read_tie(sqlite->db, &sqlite->tie) != SQLITE_OK)
         return refuse_as_sqlite(sqlite, path, ret_error);
-    if (read_state(sqlite) != 0 || history_sqlite_prepare(sqlite) != 0)
+    return run_sql(sqlite, use_log) ? 0 : refuse_as_sqlite(sqlite, path, ret_error);
+}
+
+/* With the lock held: what only the owner of the file may do. */
+static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_error *ret_error)
+{
+    bool empty = false;
+
+    if (open_writer(sqlite, path, ret_error) != 0 ||
+        identify(sqlite, path, &empty, ret_error) != 0 ||
+        use_file(sqlite, path, empty, ret_error) != 0)
+        return -1;
+    if (history_sqlite_prepare(sqlite) != 0 || history_sqlite_settle_copy(sqlite) != 0 ||
+        read_state(sqlite) != 0)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_wal_hook(sqlite->db, note_wal, sqlite);
+    if (try_to_commit(sqlite, path, ret_error) != 0)
+        return -1;
+    sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    history_sqlite_note_files(sqlite);
+    sqlite->is_set_up = true;
     return 0;
 }
 
-struct history *history_sqlite_open(const char *path, const struct history_limits *limits,
-                                    struct conf_error *ret_error)
+static struct history *open_store(const char *path, const struct history_limits *limits,
+                                  bool may_lack_log, struct conf_error *ret_error)
 {
     struct history_sqlite *sqlite;
 
@@ -383,18 +389,31 @@ struct history *history_sqlite_open(const char *path, const struct history_limit
         return NULL;
     }
     sqlite->path = realpath(path, NULL);
-    int result = sqlite->path != NULL ? lock(sqlite, ret_error)
+    int result = sqlite->path != NULL ? history_sqlite_lock(sqlite, ret_error)
                                       : conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
     if (result == 0)
         history_sqlite_remove_leavings(sqlite);
     if (result == 0)
-        result = refuse_log_of_another(sqlite, ret_error);
+        result = history_sqlite_look_at_log(sqlite, may_lack_log, ret_error);
     if (result == 0)
         result = set_up(sqlite, path, ret_error);
     if (result == 0)
         return &sqlite->base;
     history_free(&sqlite->base);
     return NULL;
+}
+
+struct history *history_sqlite_open(const char *path, const struct history_limits *limits,
+                                    struct conf_error *ret_error)
+{
+    return open_store(path, limits, false, ret_error);
+}
+
+struct history *history_sqlite_open_without_log(const char *path,
+                                                const struct history_limits *limits,
+                                                struct conf_error *ret_error)
+{
+    return open_store(path, limits, true, ret_error);
 }
 
 /* ---- a hand-over ---- */
@@ -404,8 +423,7 @@ int history_sqlite_release(struct history *history)
     struct history_sqlite *sqlite = history_sqlite_of(history);
 
     /* whoever is next goes on with the log as it is: publishers wait for this */
-    sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    history_sqlite_close_writer(sqlite);
+    history_sqlite_close_writer(sqlite, true);
     sqlite->open_block = UINT64_MAX;
     sqlite->wal_pages = 0;
     sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
@@ -417,13 +435,12 @@ int history_sqlite_release(struct history *history)
 static int lock_soon(struct history_sqlite *sqlite, struct conf_error *ret_error)
 {
     struct timespec pause = {.tv_nsec = RELOCK_EVERY_MS * 1000000L};
-    int result = lock(sqlite, ret_error);
+    int result = history_sqlite_lock(sqlite, ret_error);
 
     for (int waited_ms = 0; result != 0 && waited_ms < RELOCK_MAX_MS;
          waited_ms += RELOCK_EVERY_MS) {
         nanosleep(&pause, NULL);
-        close(sqlite->lock_fd);
-        result = lock(sqlite, ret_error);
+        result = history_sqlite_lock(sqlite, ret_error);
     }
     return result;
 }
@@ -435,6 +452,7 @@ int history_sqlite_reclaim(struct history *history)
     struct conf_error error;
 
     int result = lock_soon(sqlite, &error);
+    sqlite->file_tie = (struct history_sqlite_tie){0}; /* the other process has looked at the log */
     if (result == 0)
         result = set_up(sqlite, sqlite->path, &error);
     /* what somebody else has stored is in no ring here: going on would pass it over in silence */
@@ -444,10 +462,12 @@ int history_sqlite_reclaim(struct history *history)
     if (result == 0) {
         sqlite->failed = false;
         sqlite->away = false;
+        history_sqlite_tell_trouble(sqlite);
         return 0;
     }
     log_error("the store cannot be had back: %s", error.text);
     sqlite->failed = true;
+    history_sqlite_tell_trouble(sqlite);
     return -EIO;
 }
 

@@ -36,31 +36,49 @@ static uint64_t free_bytes(const struct history_sqlite *sqlite)
     return (uint64_t)facts.f_bavail * facts.f_frsize;
 }
 
-/* Once a second while publishers are refused, and once when they no longer are. */
-static void tell(struct history_sqlite *sqlite, bool has_room, uint64_t room, uint64_t reserve)
+/* When there is no more, once a second while publishers are refused, and when there is again. */
+static void tell(struct history_sqlite *sqlite, bool has_room, uint64_t room, uint64_t asked,
+                 bool refuses)
 {
+    uint64_t reserve = sqlite->base.disk_reserve;
     bool had_room = !sqlite->lacks_room;
     unsigned long skipped;
 
     sqlite->lacks_room = !has_room;
+    sqlite->base.free_bytes = room;
+    sqlite->base.asked_bytes = asked;
     if (has_room && !had_room)
         log_info("%s: there is room on the disk again: publishing goes on", sqlite->path);
-    else if (!has_room && log_valve_open(&sqlite->valve, &skipped))
-        log_error("%s: %llu KiB are free on the disk and history.disk_reserve is %llu KiB: "
-                  "publishing waits for room (%lu more like it)",
-                  sqlite->path, (unsigned long long)room / 1024, (unsigned long long)reserve / 1024,
-                  skipped);
+    else if (!has_room && (had_room || refuses) && log_valve_open(&sqlite->valve, &skipped))
+        log_warning("%s: the disk has %llu KiB free, %llu KiB are kept free (history.disk_reserve) "
+                    "and a commit asks for %llu KiB: publishes are answered 507 until there is "
+                    "room; free some, or set a smaller history.disk_reserve (%lu more like it)",
+                    sqlite->path, (unsigned long long)room / 1024,
+                    (unsigned long long)reserve / 1024, (unsigned long long)(asked + 1023) / 1024,
+                    skipped);
+    if (has_room != had_room)
+        history_sqlite_tell_trouble(sqlite);
 }
 
-bool history_sqlite_has_room(struct history_sqlite *sqlite, struct message *const *events,
-                             size_t events_n)
+static bool look(struct history_sqlite *sqlite, uint64_t asked, bool refuses)
 {
     uint64_t reserve = sqlite->base.disk_reserve, room = UINT64_MAX;
 
     if (reserve > 0)
         room = free_bytes(sqlite);
     /* the reserve is far below 2^64 */
-    bool has_room = room == UINT64_MAX || room >= reserve + bytes_for(events, events_n);
-    tell(sqlite, has_room, room, reserve);
+    bool has_room = room == UINT64_MAX || room >= reserve + asked;
+    tell(sqlite, has_room, room, asked, refuses);
     return has_room;
+}
+
+bool history_sqlite_has_room(struct history_sqlite *sqlite, struct message *const *events,
+                             size_t events_n)
+{
+    return look(sqlite, bytes_for(events, events_n), true);
+}
+
+void history_sqlite_look_for_room(struct history_sqlite *sqlite)
+{
+    look(sqlite, bytes_for(NULL, 0), false);
 }

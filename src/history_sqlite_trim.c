@@ -27,13 +27,19 @@ void history_sqlite_settle(struct history *history)
     int mode =
         sqlite->wal_pages > WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
 
-    if (sqlite->failed || sqlite->wal_pages < sqlite->checkpoint_at ||
-        !history_sqlite_bar_reads(sqlite))
+    int log_n = 0, moved_n = 0;
+
+    if (sqlite->failed || !history_sqlite_log_is_due(sqlite) || !history_sqlite_bar_reads(sqlite))
         return;
+    int code = sqlite->sealed ? SQLITE_OK : history_sqlite_seal(sqlite, false);
     sqlite->checkpoint_at = sqlite->wal_pages + HISTORY_SQLITE_CHECKPOINT_PAGES;
-    int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
+    /* a full disk has no room for a seal, and yet the log is to be moved */
+    if (code == SQLITE_OK || history_sqlite_give_up(sqlite, code, "sealing the log") == -ENOSPC)
+        code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, &log_n, &moved_n);
     history_sqlite_admit_reads(sqlite);
-    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
+    if (code == SQLITE_OK && sqlite->sealed && log_n == moved_n)
+        sqlite->log_begun = false;
+    else if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
         history_sqlite_give_up(sqlite, code, "moving the log into the file");
 }
 
@@ -157,13 +163,13 @@ static int drop_events(struct history_sqlite *sqlite, struct step *step, int64_t
 
 static int drop(struct history_sqlite *sqlite, struct step *step, int64_t now_ms)
 {
-    int code = history_sqlite_run(sqlite, WRITE_BEGIN);
+    int code = history_sqlite_begin(sqlite);
 
     if (code == SQLITE_OK)
         code = drop_events(sqlite, step, now_ms);
     if (code == SQLITE_OK)
         code = history_sqlite_drop_keys(sqlite, step->events_max, now_ms, &step->keys);
-    return code == SQLITE_OK ? history_sqlite_run(sqlite, WRITE_COMMIT) : code;
+    return code == SQLITE_OK ? history_sqlite_commit(sqlite) : code;
 }
 
 static void take_step(struct history_sqlite *sqlite, const struct step *step)

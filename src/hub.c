@@ -327,6 +327,7 @@ static bool keep_house(struct hub *hub, bool more)
     if (!more && now_ms - hub->kept_house_ms < HOUSEKEEPING_MS)
         return false;
     hub->kept_house_ms = now_ms;
+    history_watch(hub->history);
     more = history_trim(hub->history, clock_wall_ms());
     measure(hub);
     return more;

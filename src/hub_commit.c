@@ -154,8 +154,8 @@ static void report_failure(struct hub *hub, int result)
 {
     unsigned long skipped;
 
-    /* the store itself says when it has no room, and when it has some again */
-    if (result != -ENOSPC && log_valve_open(&hub->failure_valve, &skipped))
+    /* the store itself says when it has no room or is not in its place, and when that is over */
+    if (result != -ENOSPC && result != -ESTALE && log_valve_open(&hub->failure_valve, &skipped))
         log_error("publishing failed: the store said error %d (%lu more like it)", -result,
                   skipped);
 }

@@ -232,6 +232,22 @@ static int respond_short(struct request *request)
     return respond_memory_short(request);
 }
 
+/* Who may publish is no stranger: the figures help whoever is called for it. */
+static void set_no_room(struct problem *problem, const struct history *history)
+{
+    if (history_trouble(history) != HISTORY_NO_ROOM)
+        problem_set(problem, 507, "disk_reserve",
+                    "The disk of the store is full; nothing was stored.");
+    else
+        problem_set(problem, 507, "disk_reserve",
+                    "The disk of the store has %llu KiB free; history.disk_reserve keeps %llu KiB "
+                    "of it free, and the commit asked for %llu KiB.  Nothing was stored; make room "
+                    "on the disk, or set a smaller history.disk_reserve.",
+                    (unsigned long long)history->free_bytes / 1024,
+                    (unsigned long long)history->disk_reserve / 1024,
+                    (unsigned long long)(history->asked_bytes + 1023) / 1024);
+}
+
 static int respond_failure(struct request *request, int error)
 {
     struct problem problem;
@@ -239,9 +255,11 @@ static int respond_failure(struct request *request, int error)
     stats_add(worker_stats(request->service->worker),
               error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
     if (error == -ENOSPC)
-        problem_set(&problem, 507, "disk_reserve",
-                    "The disk of the store has no room beside history.disk_reserve; nothing was "
-                    "stored.");
+        set_no_room(&problem, hub_history(request->service->shared->hub));
+    else if (error == -ESTALE)
+        problem_set(&problem, 503, "store_gone",
+                    "The file of the store was moved, removed or replaced, so nothing was stored; "
+                    "its operator has to put it back or start the gateway again.");
     else if (error == -ESHUTDOWN)
         problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
     else if (error == -ECONNRESET)

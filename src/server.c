@@ -259,6 +259,7 @@ static int build_store(struct server *server)
     if (server->history == NULL)
         return fail(error.text);
     history_set_reserve(server->history, conf->history.disk_reserve);
+    history_watch(server->history); /* a disk without room is told at the start */
     server->hub = hub_new(server->history, &hub_limits);
     if (server->hub == NULL)
         return fail("out of memory");
