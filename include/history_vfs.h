@@ -12,6 +12,8 @@
 
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define HISTORY_VFS_PAGE_BYTES 4096
 #define HISTORY_VFS_SUM_BYTES 8
@@ -27,6 +29,20 @@ const char *history_vfs(void);
  */
 int history_vfs_check(sqlite3 *db);
 int history_vfs_reserve(sqlite3 *db);
+
+/*
+ * Note the pages that this connection reads from its main file and that are nothing but zeros, for
+ * whoever knows which may be: one that was never written, free ever since, or one that was lost.
+ *
+ * holes  `pages` is for free(); borrowed until the next call, with NULL for no more
+ */
+struct history_vfs_holes {
+    uint32_t *pages; /* from 1; one may be there several times */
+    size_t pages_n;
+    size_t room;
+};
+
+int history_vfs_note_holes(sqlite3 *db, struct history_vfs_holes *holes);
 
 /* Whether the file keeps the bytes free. */
 bool history_vfs_is_reserved(sqlite3 *db);

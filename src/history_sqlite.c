@@ -39,9 +39,7 @@ static const char *const write_sql[WRITE_COUNT] = {
 
 /* ---- errors ---- */
 
-/* A full disk is the one error after which trying again is sound: SQLite has taken the transaction
- * back, and nothing that was acknowledged depends on what could not be written. */
-static bool is_full(struct history_sqlite *sqlite, int code)
+bool history_sqlite_is_full(struct history_sqlite *sqlite, int code)
 {
     int error = sqlite3_system_errno(sqlite->db);
 
@@ -53,7 +51,7 @@ static bool is_full(struct history_sqlite *sqlite, int code)
 
 static int errno_of(struct history_sqlite *sqlite, int code)
 {
-    if (is_full(sqlite, code))
+    if (history_sqlite_is_full(sqlite, code))
         return -ENOSPC;
     return (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM ? -ENOMEM : -EIO;
 }

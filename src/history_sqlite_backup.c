@@ -9,6 +9,7 @@
  */
 #include "config.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ struct history_sqlite_backup {
     sqlite3 *db; /* the copy */
     sqlite3_backup *job;
     int64_t begun_ms;
+    struct history_vfs_holes holes; /* pages of the store that were nothing but zeros */
 };
 
 /* ---- the file ---- */
@@ -157,6 +159,8 @@ void history_sqlite_backup_end(struct history *history)
         return;
     sqlite3_backup_finish(backup->job);
     sqlite3_close(backup->db);
+    history_vfs_note_holes(sqlite->db, NULL);
+    free(backup->holes.pages);
     history_sqlite_remove_leavings(sqlite);
     if (backup->fd >= 0)
         history_backup_close(backup->fd);
@@ -179,6 +183,9 @@ static int begin_at(struct history_sqlite *sqlite, const char *path)
     int code = open_copy(backup, path);
     if (code != SQLITE_OK)
         return fail(sqlite, code, errno);
+    /* so that all pages are read again, and holes among them noted */
+    sqlite3_db_release_memory(sqlite->db);
+    history_vfs_note_holes(sqlite->db, &backup->holes);
     backup->job = sqlite3_backup_init(backup->db, "main", sqlite->db, "main");
     return backup->job != NULL ? 0 : fail(sqlite, sqlite3_errcode(backup->db), 0);
 }
@@ -221,6 +228,92 @@ static int copy_pages(struct history_sqlite_backup *backup)
     return (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED ? SQLITE_OK : code;
 }
 
+/* ---- holes ---- */
+
+/*
+ * A page of zeros has no checksum, and in the copy it would get one.  It is sound only where the
+ * file says that nothing is in it: when it stands in the list of free pages.  The list is a chain
+ * of pages that each begin with the next one and a count, and name so many free pages; the file's
+ * header names the first (https://www.sqlite.org/fileformat2.html, 1.5).
+ */
+#define HEADER_FIRST_FREE_AT 32
+#define LIST_NAMES_MAX ((HISTORY_VFS_PAGE_BYTES - HISTORY_VFS_SUM_BYTES) / 4 - 2)
+
+static bool read_page(const struct history_sqlite_backup *backup, uint32_t number, uint32_t *to)
+{
+    off_t at = (off_t)(number - 1) * HISTORY_VFS_PAGE_BYTES;
+
+    return number > 0 && pread(backup->fd, to, HISTORY_VFS_PAGE_BYTES, at) == HISTORY_VFS_PAGE_BYTES;
+}
+
+/* But for its checksum.  What was a hole early in the copying can be in use now. */
+static bool is_blank(const struct history_sqlite_backup *backup, uint32_t number)
+{
+    uint32_t page[HISTORY_VFS_PAGE_BYTES / 4];
+    bool blank = read_page(backup, number, page);
+
+    for (size_t i = 0; blank && i < (HISTORY_VFS_PAGE_BYTES - HISTORY_VFS_SUM_BYTES) / 4; i++)
+        blank = page[i] == 0;
+    return blank;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+
+    return one < other ? -1 : one > other;
+}
+
+/* Keep those that are still holes in the copy, in order and once each. */
+static void sift(struct history_sqlite_backup *backup)
+{
+    struct history_vfs_holes *holes = &backup->holes;
+    size_t kept_n = 0;
+
+    qsort(holes->pages, holes->pages_n, sizeof(holes->pages[0]), compare_numbers);
+    for (size_t i = 0; i < holes->pages_n; i++)
+        if ((kept_n == 0 || holes->pages[kept_n - 1] != holes->pages[i]) &&
+            is_blank(backup, holes->pages[i]))
+            holes->pages[kept_n++] = holes->pages[i];
+    holes->pages_n = kept_n;
+}
+
+/* How many of the holes the list of free pages names.  A list that is no list names no more. */
+static size_t count_free(const struct history_sqlite_backup *backup)
+{
+    const struct history_vfs_holes *holes = &backup->holes;
+    uint32_t page[HISTORY_VFS_PAGE_BYTES / 4];
+    struct stat facts;
+    size_t free_n = 0;
+
+    if (fstat(backup->fd, &facts) != 0 || !read_page(backup, 1, page))
+        return 0;
+    size_t pages_n = (size_t)facts.st_size / HISTORY_VFS_PAGE_BYTES; /* a chain in a ring ends */
+    uint32_t next = be32toh(page[HEADER_FIRST_FREE_AT / 4]);
+    for (size_t i = 0; i < pages_n && read_page(backup, next, page); i++) {
+        uint32_t names_n = be32toh(page[1]);
+
+        next = be32toh(page[0]);
+        for (uint32_t n = 0; n < names_n && n < LIST_NAMES_MAX; n++) {
+            uint32_t number = be32toh(page[2 + n]);
+
+            free_n += bsearch(&number, holes->pages, holes->pages_n, sizeof(number),
+                              compare_numbers) != NULL;
+        }
+    }
+    return free_n;
+}
+
+static int check_holes(struct history_sqlite_backup *backup)
+{
+    if (backup->holes.pages_n == 0)
+        return SQLITE_OK;
+    sift(backup);
+    return count_free(backup) == backup->holes.pages_n ? SQLITE_OK : SQLITE_IOERR_DATA;
+}
+
+/* ---- the end ---- */
+
 static bool stands_alone(const struct history_sqlite_backup *backup)
 {
     unsigned char written[2];
@@ -235,6 +328,8 @@ static int finish(struct history_sqlite_backup *backup)
     int code = sqlite3_backup_finish(backup->job);
 
     backup->job = NULL;
+    if (code == SQLITE_OK)
+        code = check_holes(backup);
     if (code == SQLITE_OK)
         code = sqlite3_exec(backup->db, finish_sql, NULL, NULL, NULL);
     if (code != SQLITE_OK)

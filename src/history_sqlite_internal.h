@@ -194,6 +194,10 @@ bool history_sqlite_has_room(struct history_sqlite *sqlite, struct message *cons
 /* The same for no event in particular, for the log and readiness. */
 void history_sqlite_look_for_room(struct history_sqlite *sqlite);
 
+/* A full disk is the one error after which trying again is sound: SQLite has taken the transaction
+ * back, and nothing that was acknowledged depends on what could not be written. */
+bool history_sqlite_is_full(struct history_sqlite *sqlite, int code);
+
 /* Undo a transaction that failed with this code, and what the code means for the store.  Returns
  * -ENOSPC, -ENOMEM or -EIO. */
 int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *what);

@@ -315,9 +315,14 @@ static int try_to_commit(struct history_sqlite *sqlite, const char *path,
         code = history_sqlite_seal(sqlite, false);
     if (code == SQLITE_OK)
         return 0;
-    if (history_sqlite_give_up(sqlite, code, "trying to store") == -ENOSPC)
+    if (history_sqlite_is_full(sqlite, code)) {
+        history_sqlite_give_up(sqlite, code, "trying to store");
         return 0;
-    return refuse_code(code, path, ret_error);
+    }
+    if (history_sqlite_is_damage(code) || (code & 0xff) == SQLITE_READONLY)
+        return refuse_code(code, path, ret_error);
+    return conf_refuse(ret_error, -1, "%s cannot be written: %s", path,
+                       sqlite3_errstr(code & 0xff));
 }
 
 static int open_writer(struct history_sqlite *sqlite, const char *path,

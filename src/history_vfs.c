@@ -7,19 +7,22 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define CONTENT_BYTES (HISTORY_VFS_PAGE_BYTES - HISTORY_VFS_SUM_BYTES)
-#define FCNTL_CHECK 0x6275676c /* an operation of our own */
+#define FCNTL_CHECK 0x6275676c /* operations of our own */
+#define FCNTL_HOLES 0x6275676d
 
 /* The main file of a connection, or its log, whose pages are never checked; that of the VFS below
  * stands behind it. */
 struct file {
     sqlite3_file base;
     bool checks;
+    struct history_vfs_holes *holes; /* to note them in; NULL: nobody asks */
     _Alignas(8) char below[]; /* as SQLite aligns its files */
 };
 
@@ -55,17 +58,35 @@ static uint64_t sum_of(const char *page, sqlite3_int64 offset)
     return htole64(XXH3_64bits_withSeed(page, CONTENT_BYTES, (uint64_t)offset + 1));
 }
 
-/* A page that was never written is a hole in the file. */
+/* A page that was never written is a hole in the file.  So is one that the disk has lost, and of a
+ * page by itself nobody can tell; SQLite takes no such page for one of a tree. */
 static bool is_hole(const char *page)
 {
     return page[0] == 0 && memcmp(page, page + 1, HISTORY_VFS_PAGE_BYTES - 1) == 0;
 }
 
+static int note_hole(struct history_vfs_holes *holes, sqlite3_int64 offset)
+{
+    if (holes->pages_n == holes->room) {
+        size_t room = holes->room > 0 ? 2 * holes->room : 16;
+        uint32_t *pages = realloc(holes->pages, room * sizeof(pages[0]));
+
+        if (pages == NULL)
+            return SQLITE_IOERR_NOMEM;
+        holes->pages = pages;
+        holes->room = room;
+    }
+    holes->pages[holes->pages_n++] = (uint32_t)(offset / HISTORY_VFS_PAGE_BYTES + 1);
+    return SQLITE_OK;
+}
+
 static int read_file(sqlite3_file *base, void *to, int bytes_n, sqlite3_int64 offset)
 {
     int code = below(base)->pMethods->xRead(below(base), to, bytes_n, offset);
+    struct history_vfs_holes *holes = file_of(base)->holes;
     const char *page = to;
     uint64_t sum;
+    int noted = SQLITE_OK;
 
     /* a page that the end of the file cuts is no error for SQLite, which takes zeros for the rest
      */
@@ -73,7 +94,13 @@ static int read_file(sqlite3_file *base, void *to, int bytes_n, sqlite3_int64 of
         !is_page(file_of(base), bytes_n, offset))
         return code;
     memcpy(&sum, page + CONTENT_BYTES, sizeof(sum));
-    return sum == sum_of(page, offset) || is_hole(page) ? code : SQLITE_IOERR_DATA;
+    if (sum == sum_of(page, offset))
+        return code;
+    if (!is_hole(page))
+        return SQLITE_IOERR_DATA;
+    if (holes != NULL)
+        noted = note_hole(holes, offset);
+    return noted == SQLITE_OK ? code : noted;
 }
 
 static int write_file(sqlite3_file *base, const void *from, int bytes_n, sqlite3_int64 offset)
@@ -135,6 +162,10 @@ static int control_file(sqlite3_file *base, int operation, void *arg)
 {
     if (operation == FCNTL_CHECK) {
         file_of(base)->checks = true;
+        return SQLITE_OK;
+    }
+    if (operation == FCNTL_HOLES) {
+        file_of(base)->holes = arg;
         return SQLITE_OK;
     }
     return below(base)->pMethods->xFileControl(below(base), operation, arg);
@@ -287,6 +318,11 @@ const char *history_vfs(void)
 int history_vfs_check(sqlite3 *db)
 {
     return sqlite3_file_control(db, "main", FCNTL_CHECK, NULL);
+}
+
+int history_vfs_note_holes(sqlite3 *db, struct history_vfs_holes *holes)
+{
+    return sqlite3_file_control(db, "main", FCNTL_HOLES, holes);
 }
 
 int history_vfs_reserve(sqlite3 *db)

@@ -387,6 +387,46 @@ static void a_damaged_page_of_a_copy_is_told(void **state)
     assert_is_prefix(500);
 }
 
+/* Each page in turn becomes zeros: a copy tells, or it is sound and has all. */
+static void no_copy_hides_a_page_that_was_lost(void **state)
+{
+    static const char blank[HISTORY_VFS_PAGE_BYTES];
+    struct history_limits limits = {FOR_EVER, 150, LOTS, INT64_MAX / 2, SIZE_MAX};
+    struct history *history = scratch_open(scratch.path, &limits);
+    unsigned copies_n = 0, told_n = 0;
+    char page[HISTORY_VFS_PAGE_BYTES];
+    struct conf_error error;
+    struct stat facts;
+
+    (void)state;
+    add(history, 200);
+    history_trim(history, 1000); /* so that some pages are free */
+    history_free(history);
+    for (off_t at = 0; stat(scratch.path, &facts) == 0 && at < facts.st_size; at += sizeof(page)) {
+        struct history_backup backup;
+        int fd = open(scratch.path, O_RDWR);
+
+        assert_int_equal(pread(fd, page, sizeof(page), at), sizeof(page));
+        assert_int_equal(pwrite(fd, blank, sizeof(page), at), sizeof(page));
+        history = scratch_try(scratch.path, &limits, &error);
+        if (history != NULL && history_backup_begin(history) == 0 &&
+            finish(history, &backup) == 0) {
+            assert_int_equal(ask(copy_path, "SELECT count(*) FROM events"), 150);
+            assert_int_equal(ask(copy_path, "SELECT count(*) FROM pragma_integrity_check"
+                                            " WHERE integrity_check = 'ok'"), 1);
+            copies_n++;
+        } else {
+            told_n++;
+        }
+        history_free(history);
+        assert_int_equal(pwrite(fd, page, sizeof(page), at), sizeof(page));
+        close(fd);
+        history_free(scratch_open(scratch.path, &limits));
+    }
+    assert_true(copies_n > 5); /* pages that are free */
+    assert_true(told_n > 50);
+}
+
 static void a_renewed_epoch_stays(void **state)
 {
     struct history *history = open_store();
@@ -613,6 +653,7 @@ int main(void)
         TEST(a_copy_begins_a_new_epoch_once),
         TEST(the_log_of_another_file_beside_a_copy_is_refused),
         TEST(a_damaged_page_of_a_copy_is_told),
+        TEST(no_copy_hides_a_page_that_was_lost),
         TEST(a_renewed_epoch_stays),
         TEST(the_epoch_is_read_beside_the_writer_and_changes_nothing),
         TEST(a_copy_that_fails_does_no_harm),
