@@ -325,6 +325,15 @@ static int try_to_commit(struct history_sqlite *sqlite, const char *path,
                        sqlite3_errstr(code & 0xff));
 }
 
+/* The file itself is to say that it has a log from now on, so the log is moved into it once. */
+static int note_opened(struct history_sqlite *sqlite, const char *path,
+                       struct conf_error *ret_error)
+{
+    sqlite->checkpoint_at = 0;
+    history_sqlite_settle(&sqlite->base);
+    return !sqlite->failed ? 0 : conf_refuse(ret_error, -1, "%s cannot be written", path);
+}
+
 static int open_writer(struct history_sqlite *sqlite, const char *path,
                        struct conf_error *ret_error)
 {
@@ -357,6 +366,8 @@ static int use_file(struct history_sqlite *sqlite, const char *path, bool empty,
         return -1;
     if (empty && history_sqlite_read_tie(sqlite->db, &sqlite->tie) != SQLITE_OK)
         return refuse_as_sqlite(sqlite, path, ret_error);
+    if (empty)
+        sqlite->file_tie = sqlite->tie;
     return run_sql(sqlite, use_log) ? 0 : refuse_as_sqlite(sqlite, path, ret_error);
 }
 
@@ -373,7 +384,8 @@ static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_e
         read_state(sqlite) != 0)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_wal_hook(sqlite->db, note_wal, sqlite);
-    if (try_to_commit(sqlite, path, ret_error) != 0)
+    if (try_to_commit(sqlite, path, ret_error) != 0 ||
+        (sqlite->file_tie.closed && note_opened(sqlite, path, ret_error) != 0))
         return -1;
     sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     history_sqlite_note_files(sqlite);

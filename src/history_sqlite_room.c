@@ -50,9 +50,9 @@ static void tell(struct history_sqlite *sqlite, bool has_room, uint64_t room, ui
     if (has_room && !had_room)
         log_info("%s: there is room on the disk again: publishing goes on", sqlite->path);
     else if (!has_room && (had_room || refuses) && log_valve_open(&sqlite->valve, &skipped))
-        log_warning("%s: the disk has %llu KiB free, %llu KiB are kept free (history.disk_reserve) "
-                    "and a commit asks for %llu KiB: publishes are answered 507 until there is "
-                    "room; free some, or set a smaller history.disk_reserve (%lu more like it)",
+        log_warning("%s: %llu KiB are free on the disk, history.disk_reserve is %llu KiB, and the "
+                    "next commit takes up to %llu KiB: publishes are answered 507 until there is "
+                    "room; free some, or set a smaller reserve (%lu more like it)",
                     sqlite->path, (unsigned long long)room / 1024,
                     (unsigned long long)reserve / 1024, (unsigned long long)(asked + 1023) / 1024,
                     skipped);

@@ -240,9 +240,9 @@ static void set_no_room(struct problem *problem, const struct history *history)
                     "The disk of the store is full; nothing was stored.");
     else
         problem_set(problem, 507, "disk_reserve",
-                    "The disk of the store has %llu KiB free; history.disk_reserve keeps %llu KiB "
-                    "of it free, and the commit asked for %llu KiB.  Nothing was stored; make room "
-                    "on the disk, or set a smaller history.disk_reserve.",
+                    "Nothing was stored: %llu KiB are free on the disk of the store, "
+                    "history.disk_reserve is %llu KiB, and the commit takes up to %llu KiB.  Make "
+                    "room on that disk, or set a smaller history.disk_reserve.",
                     (unsigned long long)history->free_bytes / 1024,
                     (unsigned long long)history->disk_reserve / 1024,
                     (unsigned long long)(history->asked_bytes + 1023) / 1024);

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shutil
 import sqlite3
 import subprocess
 
@@ -184,7 +186,72 @@ def test_full_disk_refuses_publishers_and_keeps_streams(gateway_factory, small_d
     assert [event.id for event in replay] == acknowledged
 
 
+def test_no_room_from_the_start(gateway_factory, store):
+    """Told in the log, by /readyz and by each 507, with the figures and the setting."""
+    gateway = gateway_factory(store=store, settings={"history.disk_reserve": "1048576G"})
+    assert "history.disk_reserve is" in gateway.log()
+    assert gateway.request("GET", "/readyz").json() == {
+        "status": "ready", "publishing": "no_room"}
+    problem = gateway.post({"topic": "a", "data": "x"}).problem(507)
+    assert problem["code"] == "disk_reserve"
+    assert re.search(r"[0-9]+ KiB are free .* history.disk_reserve is [0-9]+ KiB, .* takes up to"
+                     r" [0-9]+ KiB", problem["detail"]), problem
+
+
 # the file
+
+
+def wait_until_ready(gateway, status):
+    wire.wait_until(lambda: gateway.request("GET", "/readyz").status == status, 5,
+                    f"/readyz is {status}")
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_file_that_is_moved_away_stops_publishing(gateway_factory, store, tmp_path, ending):
+    gateway = gateway_factory(store=store)
+    gateway.push({"topic": "a", "data": "1"})
+    stream = gateway.stream("a")
+    path = tmp_path / f"h.db{ending}"
+    path.rename(tmp_path / "away")
+    problem = gateway.post({"topic": "a", "data": "lost"}).problem(503)
+    assert problem["code"] == "store_gone"
+    wait_until_ready(gateway, 503)
+    assert f"h.db{ending} was removed or moved away" in gateway.log()
+    gateway.push({"topic": "a", "data": "light", "ephemeral": True})
+    assert stream.next_event().data == "light"
+    assert gateway.stream("a", since="earliest").next_event().data == "1"
+    (tmp_path / "away").rename(path)
+    wait_until_ready(gateway, 200)
+    gateway.push({"topic": "a", "data": "2"})
+    assert stream.next_event().data == "2"
+
+
+def test_file_cannot_be_had_twice_under_two_names(gateway_factory, store, tmp_path, bugle):
+    gateway = gateway_factory(store=store)
+    os.link(tmp_path / "h.db", tmp_path / "link.db")
+    result = bugle("serve", "--listen", "127.0.0.1:0", "--store", f"sqlite:{tmp_path}/link.db")
+    assert result.returncode == 1
+    assert "in use by another process" in result.stderr
+    gateway.push({"data": "x"})
+
+
+def test_log_of_another_file_is_refused(gateway_factory, tmp_path, bugle):
+    """Two stores that were killed, and the log of one beside the file of the other."""
+    for name in ("one", "other"):
+        gateway = gateway_factory(store=f"sqlite:{tmp_path}/{name}.db")
+        gateway.push([{"topic": name, "data": name}])
+        gateway.kill()
+    shutil.copy(tmp_path / "one.db-wal", tmp_path / "kept")
+    shutil.copy(tmp_path / "other.db-wal", tmp_path / "one.db-wal")
+    serve = ("serve", "--listen", "127.0.0.1:0", "--store", f"sqlite:{tmp_path}/one.db")
+    result = bugle(*serve)
+    assert result.returncode == 1 and "does not belong to" in result.stderr, result
+    (tmp_path / "one.db-wal").unlink()
+    result = bugle(*serve)
+    assert result.returncode == 1 and "is missing" in result.stderr, result
+    shutil.copy(tmp_path / "kept", tmp_path / "one.db-wal")
+    gateway = gateway_factory(store=f"sqlite:{tmp_path}/one.db")
+    assert gateway.stream("*", since="earliest").next_event().data == "one"
 
 
 def test_file_can_be_opened_by_anybody(gateway_factory, store, tmp_path):

@@ -206,6 +206,23 @@ static void a_newer_log_beside_an_older_file_is_refused(void **state)
     history_free(history);
 }
 
+/* The log of the first events too, of a file that was closed before. */
+static void a_missing_log_is_told_from_the_start(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        struct history *history = scratch_open(scratch.path, NULL);
+
+        commit(history);
+        image(scratch.path, named("image"));
+        history_free(history);
+        assert_int_equal(unlink(named("image-wal")), 0);
+        assert_refused(named("image"), "is missing");
+        forget(named("image"));
+    }
+    assert_int_equal(newest_in(scratch.path), 3 * COMMIT_EVENTS);
+}
+
 static void a_missing_log_is_told(void **state)
 {
     struct history *history = scratch_open(scratch.path, NULL);
@@ -280,6 +297,7 @@ int main(void)
         TEST(the_log_of_another_store_is_refused),
         TEST(a_newer_log_beside_an_older_file_is_refused),
         TEST(a_missing_log_is_told),
+        TEST(a_missing_log_is_told_from_the_start),
         TEST(a_log_without_its_file_is_kept),
         TEST(a_file_that_says_nothing_takes_its_log),
     };
