@@ -101,7 +101,7 @@ enum history_trouble {
     HISTORY_FINE,
     HISTORY_NO_ROOM, /* beside the disk's reserve */
     HISTORY_GONE,    /* the file is not in its place */
-    HISTORY_DAMAGED, /* where any event would be stored */
+    HISTORY_DAMAGED, /* where the next event would be stored */
     HISTORY_FAILED,  /* until a restart: nobody knows what reached the disk */
 };
 

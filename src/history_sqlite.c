@@ -12,7 +12,7 @@
 #include "history_sqlite_internal.h"
 #include "log.h"
 
-/* Of the event that is tried and taken back. */
+/* The event that is tried and taken back. */
 #define TRIAL_BYTES 32768
 
 static const char *const write_sql[WRITE_COUNT] = {
@@ -74,6 +74,8 @@ int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *
     if (!sqlite3_get_autocommit(sqlite->db))
         history_sqlite_run(sqlite, WRITE_ROLLBACK);
     sqlite->open_block = UINT64_MAX;
+    if (history_sqlite_is_damage(code) && sqlite->is_set_up)
+        history_sqlite_find_damage(sqlite);
     history_sqlite_tell_trouble(sqlite);
     return result;
 }
@@ -226,33 +228,48 @@ static int put_events(struct history_sqlite *sqlite, struct message *const *even
     return code == SQLITE_OK ? history_sqlite_commit(sqlite) : code;
 }
 
-/* As large as to need pages of its own: where the free ones are noted counts too. */
+static int put_entries_as_before(struct history_sqlite *sqlite, sqlite3_stmt *newest,
+                                 uint64_t position)
+{
+    const void *names = sqlite3_column_blob(newest, 0);
+    size_t names_n = (size_t)sqlite3_column_bytes(newest, 0), count = 0;
+    int code = SQLITE_OK;
+
+    if (!history_row_count_names(names, names_n, &count) || count > names_n)
+        return SQLITE_OK; /* damage among the events, which is passed over */
+    struct message *message = malloc(sizeof(*message) + count * sizeof(struct message_name));
+    if (message == NULL)
+        return SQLITE_NOMEM;
+    if (history_row_get_names(names, names_n, message))
+        code = put_entries(sqlite, message, position);
+    free(message);
+    return code;
+}
+
+/* As if the newest event came again, the way of most: next to its topics, users and key.  And so
+ * large that it needs pages of its own, since where the free ones are noted counts too. */
 static int put_trial(struct history_sqlite *sqlite)
 {
-    static const struct message_name nameless = {.bytes = "", .bytes_n = 0};
+    static const char key_sql[] =
+        "INSERT INTO keys SELECT number + 1, position, 0, digest, CAST(key || x'00' AS BLOB)"
+        " FROM keys ORDER BY number DESC LIMIT 1";
+    static const char names_sql[] = "SELECT names FROM events ORDER BY position DESC LIMIT 1";
+    static const struct message nameless;
     static const char blank[TRIAL_BYTES];
-    uint64_t position = sqlite->newest + 1;
     const struct history_row row = {
-        .position = position, .names = "", .body = blank, .body_n = sizeof(blank)};
-    sqlite3_stmt *key = sqlite->write[WRITE_KEY];
-    char random[16];
+        .position = sqlite->newest + 1, .names = "", .body = blank, .body_n = sizeof(blank)};
+    sqlite3_stmt *newest = NULL;
 
-    int code = put_row(sqlite, &row);
+    int code = sqlite3_prepare_v2(sqlite->db, names_sql, -1, &newest, NULL);
+    if (code == SQLITE_OK && sqlite3_step(newest) == SQLITE_ROW)
+        code = put_entries_as_before(sqlite, newest, row.position);
+    sqlite3_finalize(newest);
     if (code == SQLITE_OK)
-        code = put_entry(sqlite, WRITE_TOPIC, &nameless, position);
+        code = put_row(sqlite, &row);
+    sqlite->open_block = UINT64_MAX;
     if (code == SQLITE_OK)
-        code = put_entry(sqlite, WRITE_USER, &nameless, position);
-    if (code != SQLITE_OK)
-        return code;
-    sqlite3_randomness(sizeof(random), random);
-    sqlite3_bind_int64(key, 1, (int64_t)sqlite->next_key);
-    sqlite3_bind_int64(key, 2, (int64_t)position);
-    sqlite3_bind_int64(key, 3, 0);
-    history_sqlite_bind(key, 4, random, sizeof(random));
-    history_sqlite_bind(key, 5, random, sizeof(random));
-    code = history_sqlite_run(sqlite, WRITE_KEY);
-    sqlite3_clear_bindings(key);
-    return code;
+        code = put_entries(sqlite, &nameless, row.position);
+    return code == SQLITE_OK ? sqlite3_exec(sqlite->db, key_sql, NULL, NULL, NULL) : code;
 }
 
 int history_sqlite_try(struct history_sqlite *sqlite)
@@ -263,17 +280,8 @@ int history_sqlite_try(struct history_sqlite *sqlite)
         code = put_trial(sqlite);
     if (!sqlite3_get_autocommit(sqlite->db))
         history_sqlite_run(sqlite, WRITE_ROLLBACK);
+    sqlite->open_block = UINT64_MAX;
     return code;
-}
-
-/* What an append that failed says of those that come next. */
-static int fail(struct history_sqlite *sqlite, int code)
-{
-    int result = history_sqlite_give_up(sqlite, code, "storing events");
-
-    if (history_sqlite_is_damage(code) && !sqlite->damaged)
-        history_sqlite_find_damage(sqlite);
-    return result;
 }
 
 static int append(struct history *history, struct message *const *events, size_t events_n,
@@ -290,7 +298,7 @@ static int append(struct history *history, struct message *const *events, size_t
         return -ENOSPC;
     int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
-        return fail(sqlite, code);
+        return history_sqlite_give_up(sqlite, code, "storing events");
     for (size_t i = 0; i < events_n; i++)
         message_seal(events[i], history->epoch, sqlite->newest + 1 + i, now_ms);
     if (sqlite->events_n == 0)

@@ -109,7 +109,7 @@ struct history_sqlite {
     bool failed;         /* no append any more */
     bool lacks_room;     /* beside the reserve */
     bool gone;           /* a file is not in its place */
-    bool damaged;        /* where any event would be stored */
+    bool damaged;        /* where the next event would be stored */
     bool is_set_up;      /* as a whole, since it was opened */
     int64_t tried_ms;    /* when that was last looked for */
     bool cannot_trim;    /* the oldest rows are damaged in a way that even forgetting them fails */
@@ -252,7 +252,7 @@ bool history_sqlite_is_gone(struct history_sqlite *sqlite);
 /* Say in `trouble` what the fields come to. */
 void history_sqlite_tell_trouble(struct history_sqlite *sqlite);
 
-/* After damage: see whether any event can be stored. */
+/* After damage: see whether an event like the newest can be stored; once a second at most. */
 void history_sqlite_find_damage(struct history_sqlite *sqlite);
 
 /* ---- the log ---- */

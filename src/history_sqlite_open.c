@@ -331,7 +331,10 @@ static int note_opened(struct history_sqlite *sqlite, const char *path,
 {
     sqlite->checkpoint_at = 0;
     history_sqlite_settle(&sqlite->base);
-    return !sqlite->failed ? 0 : conf_refuse(ret_error, -1, "%s cannot be written", path);
+    if (!sqlite->failed)
+        return 0;
+    return conf_refuse(ret_error, -1, "%s cannot be written: %s", path,
+                       sqlite3_errstr(SQLITE_IOERR));
 }
 
 static int open_writer(struct history_sqlite *sqlite, const char *path,

@@ -189,13 +189,14 @@ void history_sqlite_tell_trouble(struct history_sqlite *sqlite)
     sqlite->base.trouble = trouble;
 }
 
-/* After an event met damage: whether any other would as well. */
 void history_sqlite_find_damage(struct history_sqlite *sqlite)
 {
-    int code = history_sqlite_try(sqlite);
-    bool damaged = history_sqlite_is_damage(code);
+    int64_t now_ms = clock_mono_ms();
 
-    sqlite->tried_ms = clock_mono_ms();
+    if (sqlite->tried_ms != 0 && now_ms - sqlite->tried_ms < TRY_AGAIN_MS)
+        return;
+    bool damaged = history_sqlite_is_damage(history_sqlite_try(sqlite));
+    sqlite->tried_ms = now_ms;
     if (damaged && !sqlite->damaged)
         log_error("%s is damaged where events are stored: nothing can be published; restore a copy "
                   "(`bugle backup`), or move the file away to begin anew",
@@ -210,6 +211,6 @@ void history_sqlite_watch(struct history *history)
 
     history_sqlite_is_gone(sqlite);
     history_sqlite_look_for_room(sqlite);
-    if (sqlite->damaged && !sqlite->failed && clock_mono_ms() - sqlite->tried_ms >= TRY_AGAIN_MS)
+    if (sqlite->damaged && !sqlite->failed)
         history_sqlite_find_damage(sqlite);
 }

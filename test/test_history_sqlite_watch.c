@@ -281,7 +281,7 @@ static void damage_that_comes_later_is_a_trouble_while_it_is_there(void **state)
     sqlite->damaged = true; /* as append() leaves it */
     history_sqlite_tell_trouble(sqlite);
     assert_int_equal(history_trouble(history), HISTORY_DAMAGED);
-    sqlite->tried_ms = -10000;
+    sqlite->tried_ms = 0;
     history_watch(history);
     assert_int_equal(history_trouble(history), HISTORY_FINE);
     assert_goes_on(history, 2);
