@@ -9,8 +9,8 @@
  * lock beside it, in PATH.lock, and one of the file itself, which holds under any name of it, keep
  * a second gateway out.
  *
- * Before each append, and by history_watch(), the store sees whether the path still names the file
- * that it has open, and the same of the log.  When not, appends are refused with -ESTALE until it
+ * Before each append the store sees whether the path still names the file that it has open, and by
+ * history_watch() the same of the log.  When not, appends are refused with -ESTALE until it
  * is back; reads and copies go on.
  *
  * Appends leave room on the disk (history_set_reserve()) and are refused with -ENOSPC before they

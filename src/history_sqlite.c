@@ -292,7 +292,7 @@ static int append(struct history *history, struct message *const *events, size_t
 
     if (sqlite->failed)
         return -EIO;
-    if (history_sqlite_is_gone(sqlite))
+    if (history_sqlite_is_gone(sqlite, true))
         return -ESTALE;
     if (!history_sqlite_has_room(sqlite, events, events_n))
         return -ENOSPC;

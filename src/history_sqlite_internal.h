@@ -246,8 +246,9 @@ void history_sqlite_unlock(struct history_sqlite *sqlite);
 /* Note which files they are that were opened. */
 void history_sqlite_note_files(struct history_sqlite *sqlite);
 
-/* Whether one of them is not in its place any more.  Three questions to the file system. */
-bool history_sqlite_is_gone(struct history_sqlite *sqlite);
+/* Whether one of them is not in its place any more; quick: of the file alone as long as none was
+ * missed.  A question to the file system for each. */
+bool history_sqlite_is_gone(struct history_sqlite *sqlite, bool quick);
 
 /* Say in `trouble` what the fields come to. */
 void history_sqlite_tell_trouble(struct history_sqlite *sqlite);

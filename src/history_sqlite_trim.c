@@ -3,7 +3,6 @@
  * that hold up no publisher for long.  See history_sqlite.h. */
 #include "config.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "history_row.h"
@@ -26,17 +25,19 @@ void history_sqlite_settle(struct history *history)
     struct history_sqlite *sqlite = history_sqlite_of(history);
     int mode =
         sqlite->wal_pages > WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
-
-    int log_n = 0, moved_n = 0;
+    int log_n = 0, moved_n = 0, code = SQLITE_OK;
 
     if (sqlite->failed || !history_sqlite_log_is_due(sqlite) || !history_sqlite_bar_reads(sqlite))
         return;
-    int code = sqlite->sealed ? SQLITE_OK : history_sqlite_seal(sqlite, false);
+    if (!sqlite->sealed && (code = history_sqlite_seal(sqlite, false)) != SQLITE_OK)
+        history_sqlite_give_up(sqlite, code, "sealing the log");
     sqlite->checkpoint_at = sqlite->wal_pages + HISTORY_SQLITE_CHECKPOINT_PAGES;
     /* a full disk has no room for a seal, and yet the log is to be moved */
-    if (code == SQLITE_OK || history_sqlite_give_up(sqlite, code, "sealing the log") == -ENOSPC)
+    if (!sqlite->failed)
         code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, &log_n, &moved_n);
     history_sqlite_admit_reads(sqlite);
+    if (sqlite->failed)
+        return;
     if (code == SQLITE_OK && sqlite->sealed && log_n == moved_n)
         sqlite->log_begun = false;
     else if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)

@@ -107,6 +107,8 @@ static bool look(const struct history_sqlite *sqlite, size_t which, struct stat 
 {
     char *path;
 
+    if (which == 0)
+        return stat(sqlite->path, ret_facts) == 0;
     if (asprintf(&path, "%s%s", sqlite->path, endings[which]) < 0)
         return false;
     bool there = stat(path, ret_facts) == 0;
@@ -159,8 +161,10 @@ static void tell(const struct history_sqlite *sqlite, size_t lost)
                                              : "was removed or moved away");
 }
 
-bool history_sqlite_is_gone(struct history_sqlite *sqlite)
+bool history_sqlite_is_gone(struct history_sqlite *sqlite, bool quick)
 {
+    if (quick && !sqlite->gone && is_in_place(sqlite, 0))
+        return false;
     size_t lost = find_lost(sqlite);
     bool gone = lost < HISTORY_SQLITE_FILES;
 
@@ -209,7 +213,7 @@ void history_sqlite_watch(struct history *history)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
 
-    history_sqlite_is_gone(sqlite);
+    history_sqlite_is_gone(sqlite, false);
     history_sqlite_look_for_room(sqlite);
     if (sqlite->damaged && !sqlite->failed)
         history_sqlite_find_damage(sqlite);

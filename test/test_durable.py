@@ -213,6 +213,8 @@ def test_file_that_is_moved_away_stops_publishing(gateway_factory, store, tmp_pa
     stream = gateway.stream("a")
     path = tmp_path / f"h.db{ending}"
     path.rename(tmp_path / "away")
+    if ending:
+        wait_until_ready(gateway, 503)
     problem = gateway.post({"topic": "a", "data": "lost"}).problem(503)
     assert problem["code"] == "store_gone"
     wait_until_ready(gateway, 503)
