@@ -228,6 +228,7 @@ static int put_events(struct history_sqlite *sqlite, struct message *const *even
     return code == SQLITE_OK ? history_sqlite_commit(sqlite) : code;
 }
 
+/* The entries of the event of a row, for another position. */
 static int put_entries_as_before(struct history_sqlite *sqlite, sqlite3_stmt *newest,
                                  uint64_t position)
 {
@@ -251,7 +252,7 @@ static int put_entries_as_before(struct history_sqlite *sqlite, sqlite3_stmt *ne
 static int put_trial(struct history_sqlite *sqlite)
 {
     static const char key_sql[] =
-        "INSERT INTO keys SELECT number + 1, position, 0, digest, CAST(key || x'00' AS BLOB)"
+        "INSERT OR REPLACE INTO keys SELECT number + 1, position, 0, digest, CAST(key || x'00' AS BLOB)"
         " FROM keys ORDER BY number DESC LIMIT 1";
     static const char names_sql[] = "SELECT names FROM events ORDER BY position DESC LIMIT 1";
     static const struct message nameless;
@@ -340,6 +341,8 @@ static void usage(struct history *history, struct history_usage *ret_usage)
 
 void history_sqlite_close_writer(struct history_sqlite *sqlite, bool leaves_log)
 {
+    int keeps_log = 1;
+
     if (sqlite->is_set_up && !sqlite->failed && !sqlite->tie.closed && !leaves_log)
         history_sqlite_seal(sqlite, true); /* if it fails, the log stays */
     sqlite->is_set_up = false;
@@ -347,6 +350,8 @@ void history_sqlite_close_writer(struct history_sqlite *sqlite, bool leaves_log)
         sqlite3_finalize(sqlite->write[i]);
         sqlite->write[i] = NULL;
     }
+    if (sqlite->db != NULL && sqlite->gone) /* what now has the name of the log may be another's */
+        sqlite3_file_control(sqlite->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keeps_log);
     /* after an error of the disk, what was not acknowledged must not be moved into the file */
     if (sqlite->db != NULL && (sqlite->failed || leaves_log))
         sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

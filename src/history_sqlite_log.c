@@ -138,7 +138,12 @@ int history_sqlite_check_log(struct history_sqlite *sqlite, struct conf_error *r
     const struct history_sqlite_tie *file = &sqlite->file_tie;
     struct history_sqlite_tie both;
 
-    if (history_sqlite_read_tie(sqlite->db, &both) != SQLITE_OK || !belongs(file, &both))
+    if (history_sqlite_read_tie(sqlite->db, &both) != SQLITE_OK)
+        return conf_refuse(ret_error, -1,
+                           "%s is damaged, or its log is not its own: put a sound copy in its "
+                           "place, or the log that it was written with",
+                           sqlite->path);
+    if (!belongs(file, &both))
         return conf_refuse(ret_error, -1,
                            "the log %s-wal does not belong to %s as it is, but to another file or "
                            "another state of it: put back the one that it was written with, or "

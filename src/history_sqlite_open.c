@@ -448,6 +448,7 @@ int history_sqlite_release(struct history *history)
     sqlite->wal_pages = 0;
     sqlite->checkpoint_at = HISTORY_SQLITE_CHECKPOINT_PAGES;
     sqlite->away = true;
+    sqlite->base.trouble = HISTORY_FINE; /* what there is now is the other's */
     return 0;
 }
 

@@ -121,7 +121,7 @@ void history_sqlite_note_files(struct history_sqlite *sqlite)
     for (size_t i = 0; i < HISTORY_SQLITE_FILES; i++) {
         struct stat facts = {0};
 
-        look(sqlite, i, &facts); /* one that is not there is no file's number, and so not in place */
+        look(sqlite, i, &facts); /* 0 where SQLite does without such a file */
         sqlite->files[i] =
             (struct history_sqlite_file){.device = facts.st_dev, .inode = facts.st_ino};
     }
@@ -129,12 +129,14 @@ void history_sqlite_note_files(struct history_sqlite *sqlite)
 
 static bool is_in_place(const struct history_sqlite *sqlite, size_t which)
 {
+    const struct history_sqlite_file *file = &sqlite->files[which];
     struct stat facts;
 
-    return !look(sqlite, which, &facts)
-               ? errno == ENOMEM /* nobody knows */
-               : facts.st_dev == sqlite->files[which].device &&
-                     facts.st_ino == sqlite->files[which].inode;
+    if (file->inode == 0)
+        return true;
+    if (!look(sqlite, which, &facts))
+        return errno == ENOMEM; /* nobody knows */
+    return facts.st_dev == file->device && facts.st_ino == file->inode;
 }
 
 /* Which of the files is not in place; HISTORY_SQLITE_FILES: all are. */

@@ -143,6 +143,7 @@ static void the_log_is_watched_too(void **state)
 {
     static const char *const endings[] = {"-wal", "-shm"};
     struct history *history = scratch_open(scratch.path, NULL);
+    struct stat facts;
 
     (void)state;
     assert_goes_on(history, 1);
@@ -153,7 +154,16 @@ static void the_log_is_watched_too(void **state)
         assert_goes_on(history, 2 + i);
     }
     assert_int_equal(unlink(beside("-wal")), 0);
+    FILE *other = fopen(beside("-wal"), "w");
+    fputs("other", other);
+    fclose(other);
     assert_stands(history);
+    history_free(history); /* moves the log into the file, and leaves what has its name */
+    assert_int_equal(stat(beside("-wal"), &facts), 0);
+    assert_int_equal(facts.st_size, 5);
+    assert_int_equal(unlink(beside("-wal")), 0);
+    history = scratch_open(scratch.path, NULL);
+    assert_goes_on(history, 4);
     history_free(history);
 }
 
