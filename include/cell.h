@@ -66,10 +66,15 @@ struct cell_handler {
     void (*closed)(void *arg, const struct sockaddr *address);
 };
 
-/* A suspended request that will be answered.  Embedded by its owner. */
+/* A suspended request that will be answered.  Embedded by its owner, zeroed to begin with. */
 struct cell_waiter {
     STAILQ_ENTRY(cell_waiter) link;
     struct MHD_Connection *connection;
+    enum {
+        CELL_GOES_ON,  /* the library has it */
+        CELL_WAITS,    /* from cell_suspend() to cell_answer() */
+        CELL_ANSWERED, /* the library has not been told yet */
+    } state;
 };
 
 /* The other side of a connection that is kept: who checks its heads.  Embedded by its owner. */
@@ -176,6 +181,10 @@ void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Conn
 
 /* Resume it at the end of this turn.  Once for each cell_suspend(). */
 void cell_answer(struct cell *cell, struct cell_waiter *waiter);
+
+/* Its connection has ended, answered or not: no cell_answer() any more, and the waiter is its
+ * owner's again.  From within the handler's `completed`. */
+void cell_forget(struct cell *cell, struct cell_waiter *waiter);
 
 /*
  * Where the library keeps a connection whose request is being answered, all of it: the head, its

@@ -5,8 +5,15 @@
  *   first call   request_new(); the route may refuse at once, before any body is read
  *   body         gathered up to the route's bound
  *   last call    the route's handler: answers, or opens a stream, or suspends
- *   (again)      after cell_answer(), the function that the handler left in `resumed`
- *   completed    request_free()
+ *   (again)      after request_wake(), the function that the handler left in `resumed`
+ *   completed    request_complete()
+ *
+ * That is the order in which the library means to call.  It also calls in the body phase with
+ * nothing, where a byte is behind a head with an Expect and without a body; again in the same run,
+ * before a request that is to wait is suspended; and it may end a connection at any time.  What
+ * such a call finds is `request_waits()`, or a piece of a body that is empty, and it does nothing.
+ * A request whose connection ends while it waits stays until request_wake(), for whoever makes its
+ * answer.
  *
  * Worker's thread throughout.
  */
@@ -79,7 +86,7 @@ struct request {
     bool http_1_0;
 
     struct cell_waiter waiter;
-    bool suspended;
+    bool deserted; /* its connection ended while it waited */
     int (*resumed)(struct request *request); /* MHD_YES or MHD_NO */
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
@@ -94,7 +101,9 @@ LIST_HEAD(request_list, request);
 struct request *request_new(struct service *service, struct cell *cell,
                             struct MHD_Connection *connection, const char *method,
                             const char *version);
-void request_free(struct request *request);
+
+/* The library is done with it.  It is freed now, or by request_wake() if it waits for that. */
+void request_complete(struct request *request);
 
 /*
  * Whether this is the request that the gate saw, told apart by what parts it from the next one.
@@ -147,12 +156,16 @@ void request_drop_body(struct request *request);
  * allows it; if not, it is counted as refused. */
 bool request_admit_answer(struct request *request, size_t bytes);
 
-/* Suspend until request_wake(); then `resumed` is called.  Returns MHD_YES, for the handler to
- * return. */
+/* Suspend until request_wake(); then `resumed` is called, unless the connection has ended, and with
+ * it the request is gone when request_wake() returns.  Returns MHD_YES, for the handler to return.
+ */
 int request_suspend(struct request *request, int (*resumed)(struct request *request));
 void request_wake(struct request *request);
 
-/* The socket; -1 when libmicrohttpd does not say. */
+/* Whether it is suspended, or will be as soon as the library lets it. */
+bool request_waits(const struct request *request);
+
+/* The socket; -1 when libmicrohttpd does not say, or has closed it. */
 int request_fd(const struct request *request);
 
 /* Write a finished answer by hand and drop the connection: for the middle of a body, where

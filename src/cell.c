@@ -123,6 +123,7 @@ static void resume_answered(struct cell *cell)
     while ((waiter = STAILQ_FIRST(&cell->answered)) != NULL) {
         STAILQ_REMOVE_HEAD(&cell->answered, link);
         cell->cells->suspended_n--;
+        waiter->state = CELL_GOES_ON;
         MHD_resume_connection(waiter->connection);
     }
 }
@@ -551,12 +552,15 @@ size_t cells_suspended(const struct cells *cells)
  * resumed the library tries to: a recv() in vain, which then makes it enter the connection into its
  * epoll set, from which the rest after the request takes it again.  Once the handler has returned
  * it counts as one that waits for an answer.  In the run in which a request began nothing can end
- * it between the two; in a later one an error of the socket might. */
+ * it between the two; in a later one an error of the socket might.  But until that run is over the
+ * library may call the handler again, which has to see that it waits. */
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
 {
     struct cell_seat *seat = cell_seat_of(connection);
 
+    assert(waiter->state == CELL_GOES_ON);
     waiter->connection = connection;
+    waiter->state = CELL_WAITS;
     cell->cells->suspended_n++;
     if (seat != NULL && seat->tls == NULL && seat->begun_in == cell->runs_n)
         cell_wait_after_run(seat);
@@ -564,8 +568,22 @@ void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Conn
         MHD_suspend_connection(connection);
 }
 
+void cell_forget(struct cell *cell, struct cell_waiter *waiter)
+{
+    struct cell_seat *seat = cell_seat_of(waiter->connection);
+
+    if (waiter->state == CELL_ANSWERED)
+        STAILQ_REMOVE(&cell->answered, waiter, cell_waiter, link);
+    waiter->state = CELL_GOES_ON;
+    cell->cells->suspended_n--;
+    if (seat != NULL)
+        cell_stay_after_run(seat);
+}
+
 void cell_answer(struct cell *cell, struct cell_waiter *waiter)
 {
+    assert(waiter->state == CELL_WAITS);
+    waiter->state = CELL_ANSWERED;
     STAILQ_INSERT_TAIL(&cell->answered, waiter, link);
     worker_enqueue(cell->cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
 }

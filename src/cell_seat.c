@@ -91,6 +91,7 @@ static void rest(struct cell_seat *seat)
 {
     leave_list(seat);
     seat->rests = true;
+    seat->waiter.state = CELL_WAITS;
     seat->cell->cells->suspended_n++;
     MHD_suspend_connection(seat->waiter.connection);
     seat->guest->rests(seat->guest);

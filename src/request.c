@@ -186,13 +186,8 @@ bool request_admit_answer(struct request *request, size_t bytes)
     return false;
 }
 
-void request_free(struct request *request)
+static void free_request(struct request *request)
 {
-    assert(!request->suspended);
-    request_end_body(request);
-    end_answer(request);
-    if (request->lingers)
-        linger(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
     if (request->answer != NULL)
@@ -203,6 +198,21 @@ void request_free(struct request *request)
     request_drop_body(request);
     memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);
     free(request);
+}
+
+void request_complete(struct request *request)
+{
+    request_end_body(request);
+    end_answer(request);
+    if (request->lingers)
+        linger(request);
+    request->deserted = request->waiter.state == CELL_WAITS;
+    if (request_waits(request))
+        cell_forget(request->cell, &request->waiter);
+    request->connection = NULL;
+    request->session = NULL;
+    if (!request->deserted)
+        free_request(request);
 }
 
 const char *request_header(const struct request *request, const char *name)
@@ -315,22 +325,29 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
 int request_suspend(struct request *request, int (*resumed)(struct request *request))
 {
     request->resumed = resumed;
-    request->suspended = true;
     cell_suspend(request->cell, &request->waiter, request->connection);
     return MHD_YES;
 }
 
 void request_wake(struct request *request)
 {
-    assert(request->suspended);
-    request->suspended = false;
-    cell_answer(request->cell, &request->waiter);
+    if (request->deserted)
+        free_request(request);
+    else
+        cell_answer(request->cell, &request->waiter);
+}
+
+bool request_waits(const struct request *request)
+{
+    return request->waiter.state != CELL_GOES_ON;
 }
 
 int request_fd(const struct request *request)
 {
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        request->connection != NULL
+            ? MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+            : NULL;
 
     return info != NULL ? info->connect_fd : -1;
 }

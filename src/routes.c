@@ -136,11 +136,13 @@ static bool host_is_served(const struct request *request)
     return origin_host_is_served(host, &loopback) || conf_serves_any_host(conf);
 }
 
+/* Before a route is chosen, none. */
 static size_t body_max(const struct request *request)
 {
     size_t most = worker_conf(request->service->worker)->limits.body_bytes;
+    size_t routes = request->route != NULL ? request->route->body_bytes : 0;
 
-    return request->route->body_bytes < most ? request->route->body_bytes : most;
+    return routes < most ? routes : most;
 }
 
 static bool body_fits(const struct request *request)
@@ -297,12 +299,15 @@ static int first_call(struct request *request, const char *method, const char *v
 
 static int take_piece(struct request *request, const char *upload, size_t *upload_n)
 {
+    if (*upload_n == 0)
+        return MHD_YES; /* here the library takes no answer: the last call is still to come */
     int result = request_take_body(request, upload, *upload_n, body_max(request));
 
     *upload_n = 0;
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
-                           body_max(request) == request->route->body_bytes
+                           body_max(request) <
+                                   worker_conf(request->service->worker)->limits.body_bytes
                                ? "The body has more bytes than this request may have."
                                : "The body has more bytes than limits.body_bytes allows.");
     if (result == -ENOBUFS)
@@ -338,7 +343,9 @@ static int on_request(struct cell *cell, struct MHD_Connection *connection, cons
         request->path = path_of(url);
         return first_call(request, method, version);
     }
-    if (*upload_n > 0)
+    if (request_waits(request))
+        return MHD_YES;
+    if (upload != NULL)
         return take_piece(request, upload, upload_n);
     if (request->resumed != NULL)
         return request->resumed(request);
@@ -355,7 +362,7 @@ static void on_completed(struct cell *cell, struct MHD_Connection *connection, v
         return;
     if (request->stream != NULL)
         subscribe_completed(request);
-    request_free(request);
+    request_complete(request);
     *context = NULL;
 }
 
