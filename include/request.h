@@ -58,8 +58,9 @@ struct request {
     const char *method;                 /* libmicrohttpd's, where it has read the head */
     const char *path;                   /* decoded, libmicrohttpd's */
     const char *tail;                   /* what follows a route's prefix */
-    const char *fields[REQUEST_FIELDS]; /* the first of each, libmicrohttpd's; NULL: none */
+    const char *fields[REQUEST_FIELDS]; /* the first of each, trimmed; NULL: none */
     size_t fields_n;                    /* of all headers, also others */
+    struct trimmed *trimmed;            /* values that had blanks behind them */
     uint64_t content_length;            /* the header's; 0: none, UINT64_MAX: beyond all bounds */
     enum origin_verdict origin_verdict;
     const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
@@ -122,8 +123,14 @@ enum request_sight request_identify(struct request *request, const char *method)
  * the handler is to return.  Implemented in request_head.c. */
 int request_check_head(struct request *request, const char *method, const char *version);
 
-/* The one header of this name, NULL when there is none.  For those of `fields`, look there. */
+/* The value of the first header of this name, NULL when there is none.  For those of `fields`, look
+ * there.  This, `fields` and request_each_header() are the only ways to read a header: the value is
+ * without the blanks around it, which are no part of it (RFC 9110 section 5.5). */
 const char *request_header(const struct request *request, const char *name);
+
+/* Call `see` for the value of each header of this name, in order. */
+void request_each_header(const struct request *request, const char *name,
+                         void (*see)(void *arg, const char *value), void *arg);
 
 /* How often a header stands in the request. */
 size_t request_header_count(const struct request *request, const char *name);

@@ -5,7 +5,6 @@
 
 #include <microhttpd.h>
 #include <string.h>
-#include <strings.h>
 
 #include "forwarded.h"
 #include "service.h"
@@ -13,18 +12,13 @@
 struct walk {
     struct forwarded forwarded;
     enum forwarded_form form;
-    const char *name;
 };
 
-static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *key,
-                                  const char *value)
+static void see_header(void *arg, const char *value)
 {
-    struct walk *walk = cls;
+    struct walk *walk = arg;
 
-    (void)kind;
-    if (value != NULL && strcasecmp(key, walk->name) == 0)
-        forwarded_add(&walk->forwarded, walk->form, value, strlen(value));
-    return MHD_YES;
+    forwarded_add(&walk->forwarded, walk->form, value, strlen(value));
 }
 
 static bool trusts(void *arg, const struct peer *peer)
@@ -47,13 +41,13 @@ void client_of(const struct request *request, struct peer *ret_client)
     bool is_rfc_7239 = conf->server.forwarded_header == CONF_FORWARDED;
     struct walk walk = {
         .form = is_rfc_7239 ? FORWARDED_RFC_7239 : FORWARDED_X_FORWARDED_FOR,
-        .name = is_rfc_7239 ? "Forwarded" : "X-Forwarded-For",
     };
     struct peer peer;
 
     peer_of(request, &peer);
     forwarded_begin(&walk.forwarded, &peer, trusts, service->shared->admission);
     if (walk.forwarded.believes)
-        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, see_header, &walk);
+        request_each_header(request, is_rfc_7239 ? "Forwarded" : "X-Forwarded-For", see_header,
+                            &walk);
     *ret_client = *forwarded_client(&walk.forwarded);
 }

@@ -55,6 +55,7 @@ struct reader {
     struct http_head head;
     struct part authority; /* of an absolute target */
     unsigned seen;         /* a bit for each row of `known` */
+    bool blank_behind;     /* the value that is looked at */
 };
 
 static enum http_head_verdict refuse(struct reader *reader, unsigned status, const char *why)
@@ -317,16 +318,17 @@ static const struct {
     size_t name_n;
     const char *twice; /* why a second one is refused; NULL when it is not */
     enum http_head_verdict (*check)(struct reader *reader, struct part value);
+    bool is_librarys; /* it acts on the value as it finds it, and 0.9.75 with the blanks behind */
 } known[] = {
-    {ONCE("Host"), on_host}, /* first: HOST_BIT */
-    {ONCE("Content-Length"), on_content_length},
-    {ONCE("Transfer-Encoding"), on_transfer_encoding},
-    {ONCE("Authorization"), NULL},
-    {ONCE("Last-Event-ID"), NULL},
-    {ONCE("Content-Type"), NULL},
-    {ONCE("Origin"), NULL},
-    {ONCE("Expect"), NULL},
-    {NAME("Cookie"), NULL, on_cookie},
+    {ONCE("Host"), on_host, false}, /* first: HOST_BIT */
+    {ONCE("Content-Length"), on_content_length, true},
+    {ONCE("Transfer-Encoding"), on_transfer_encoding, true},
+    {ONCE("Authorization"), NULL, false},
+    {ONCE("Last-Event-ID"), NULL, false},
+    {ONCE("Content-Type"), NULL, false},
+    {ONCE("Origin"), NULL, false},
+    {ONCE("Expect"), NULL, true},
+    {NAME("Cookie"), NULL, on_cookie, false},
 };
 
 #define HOST_BIT 1u
@@ -341,6 +343,9 @@ static enum http_head_verdict on_header(struct reader *reader, struct part name,
         if (known[i].twice && (reader->seen & bit))
             return refuse_400(reader, known[i].twice);
         reader->seen |= bit;
+        if (known[i].is_librarys && reader->blank_behind)
+            return refuse_400(reader, "has a blank behind its Content-Length, Transfer-Encoding or "
+                                      "Expect");
         return known[i].check ? known[i].check(reader, value) : HTTP_HEAD_GOOD;
     }
     return HTTP_HEAD_GOOD;
@@ -378,6 +383,7 @@ static enum http_head_verdict read_value(struct reader *reader, struct part *ret
 
     if (verdict != HTTP_HEAD_GOOD)
         return verdict;
+    reader->blank_behind = value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]);
     while (value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]))
         value.bytes_n--;
     while (value.bytes_n > 0 && is_blank(value.at[0])) {

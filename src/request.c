@@ -40,37 +40,92 @@ static const struct {
     [REQUEST_IDEMPOTENCY_KEY] = {FIELD("Idempotency-Key")},
 };
 
+/* ---- headers ---- */
+
+/* A value as RFC 9110 section 5.5 has it.  libmicrohttpd passes over blanks before a value, and
+ * before 1.0 leaves those behind it.  Hardly anybody sends them, so they are worth a copy. */
+struct trimmed {
+    struct trimmed *next;
+    const char *value; /* libmicrohttpd's */
+    char text[];
+};
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Returns false when out of memory. */
+static bool trim(struct request *request, const char *value, size_t value_n)
+{
+    size_t n = value_n;
+
+    while (n > 0 && is_blank(value[n - 1]))
+        n--;
+    if (n == value_n)
+        return true;
+    struct trimmed *trimmed = malloc(sizeof(*trimmed) + n + 1);
+    if (trimmed == NULL)
+        return false;
+    memcpy(trimmed->text, value, n);
+    trimmed->text[n] = '\0';
+    trimmed->value = value;
+    trimmed->next = request->trimmed;
+    request->trimmed = trimmed;
+    return true;
+}
+
+static void free_trimmed(struct request *request)
+{
+    while (request->trimmed != NULL) {
+        struct trimmed *next = request->trimmed->next;
+
+        free(request->trimmed);
+        request->trimmed = next;
+    }
+}
+
+/* What stands for a value of the library's. */
+static const char *trimmed_of(const struct request *request, const char *value)
+{
+    for (const struct trimmed *at = request->trimmed; at != NULL; at = at->next)
+        if (at->value == value)
+            return at->text;
+    return value;
+}
+
 static enum MHD_Result note_field(void *cls, enum MHD_ValueKind kind, const char *name,
                                   size_t name_n, const char *value, size_t value_n)
 {
     struct request *request = cls;
 
     (void)kind;
-    (void)value_n;
+    if (value == NULL || !trim(request, value, value_n))
+        return MHD_NO;
     request->fields_n++;
     for (size_t i = 0; i < REQUEST_FIELDS; i++)
         if (names[i].name_n == name_n && strcasecmp(names[i].name, name) == 0) {
             if (request->fields[i] == NULL)
-                request->fields[i] = value;
+                request->fields[i] = trimmed_of(request, value);
             break;
         }
     return MHD_YES;
 }
 
-static void note_fields(struct request *request)
+/* Returns false when out of memory. */
+static bool note_fields(struct request *request)
 {
-    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, note_field, request);
+    int headers_n =
+        MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, note_field, request);
     const char *length = request->fields[REQUEST_CONTENT_LENGTH];
+
     request->content_length = length != NULL ? strtoull(length, NULL, 10) : 0;
+    return (size_t)headers_n == request->fields_n;
 }
 
 static bool announces_body(const struct request *request)
 {
-    const char *length = request->fields[REQUEST_CONTENT_LENGTH];
-
-    if (request->fields[REQUEST_TRANSFER_ENCODING] != NULL)
-        return true;
-    return length != NULL && strcmp(length, "0") != 0;
+    return request->fields[REQUEST_TRANSFER_ENCODING] != NULL || request->content_length > 0;
 }
 
 /* A page of the gateway's own is as good as a listed one. */
@@ -98,7 +153,11 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
     request->session = cell_session(connection);
-    note_fields(request);
+    if (!note_fields(request)) {
+        free_trimmed(request);
+        free(request);
+        return NULL;
+    }
     request->has_body = announces_body(request);
     request->origin = request->fields[REQUEST_ORIGIN];
     request->origin_verdict = judge_origin(request);
@@ -194,6 +253,7 @@ static void free_request(struct request *request)
         answers_give_back(&request->service->answers, request->answer);
     identity_unref(request->identity);
     free(request->ticket);
+    free_trimmed(request);
     request->service->requests_n--;
     request_drop_body(request);
     memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);
@@ -217,32 +277,52 @@ void request_complete(struct request *request)
 
 const char *request_header(const struct request *request, const char *name)
 {
-    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+    const char *value =
+        MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+
+    return trimmed_of(request, value);
 }
 
-struct count {
+struct each_header {
+    const struct request *request;
     const char *name;
-    size_t n;
+    void (*see)(void *arg, const char *value);
+    void *arg;
 };
 
-static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key,
-                                    const char *value)
+static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
 {
-    struct count *count = cls;
+    struct each_header *each = cls;
 
     (void)kind;
-    (void)value;
-    if (strcasecmp(key, count->name) == 0)
-        count->n++;
+    if (value != NULL && strcasecmp(name, each->name) == 0)
+        each->see(each->arg, trimmed_of(each->request, value));
     return MHD_YES;
+}
+
+void request_each_header(const struct request *request, const char *name,
+                         void (*see)(void *arg, const char *value), void *arg)
+{
+    struct each_header each = {request, name, see, arg};
+
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, see_header, &each);
+}
+
+static void count_header(void *arg, const char *value)
+{
+    size_t *n = arg;
+
+    (void)value;
+    (*n)++;
 }
 
 size_t request_header_count(const struct request *request, const char *name)
 {
-    struct count count = {name, 0};
+    size_t n = 0;
 
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &count);
-    return count.n;
+    request_each_header(request, name, count_header, &n);
+    return n;
 }
 
 const char *request_query(const struct request *request, const char *name, size_t *ret_n)
