@@ -27,6 +27,7 @@ struct visitor {
     bool arrived;     /* in the list of those that nobody has looked at */
     bool proxied;     /* a PROXY header is to come first */
     bool stirred;     /* something came while a cell worked */
+    bool ended;       /* its peer sends no more */
     bool tls;         /* then the head waited for at the door is the client's hello */
     bool said_hello;  /* in the list of those whose handshake may begin */
     bool greeted;     /* the handshake is done */

@@ -493,9 +493,10 @@ static bool look(struct visitor *visitor, bool may_grow)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct visitor *visitor = arg;
-    bool may_grow = (what & EV_CLOSED) == 0;
 
     (void)fd;
+    visitor->ended |= (what & EV_CLOSED) != 0;
+    bool may_grow = !visitor->ended;
     if (visitor->place == SHAKING)
         gate_shake_on(visitor);
     else if (visitor->place == INSIDE)
@@ -516,7 +517,8 @@ void gate_watch(struct visitor *visitor)
         gate_drop(visitor);
 }
 
-/* A new watch reports what is there already. */
+/* A new watch reports what is there already.  An old one has told of the peer's end only once, with
+ * the bytes before it. */
 static void on_rest(struct cell_guest *guest)
 {
     struct visitor *visitor = (struct visitor *)(void *)guest;
@@ -532,8 +534,8 @@ static void on_rest(struct cell_guest *guest)
         cell_go_on(guest);
     else if (!visitor->watched)
         gate_watch(visitor);
-    else if (visitor->stirred)
-        look(visitor, true);
+    else if (visitor->stirred || visitor->ended)
+        look(visitor, !visitor->ended);
 }
 
 static void on_gone(struct cell_guest *guest)

@@ -42,6 +42,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* After each input the fuzzer looks for what nobody points at, while the gateway's threads go on
+ * and move pointers. */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return 1;
+}
+
 /* ---- the gateway ---- */
 
 static char folder[64];
@@ -525,14 +533,22 @@ static bool read_answer(struct wire *wire, bool is_head, struct answer *ret_answ
 
 /* ---- cases ---- */
 
-/* What comes when nothing more is sent: it must be whole. */
-static void read_rest(struct wire *wire, bool is_head)
+/* What comes when nothing more is sent: it must be whole.  `is_head` is of the next answer, and
+ * `then` of all that follow. */
+static void read_rest(struct wire *wire, bool is_head, bool then)
 {
     struct answer answer;
 
     shutdown(wire->fd, SHUT_WR);
     while (read_answer(wire, is_head, &answer) && !answer.ends)
-        ;
+        is_head = then;
+}
+
+static void read_to_end(struct wire *wire)
+{
+    shutdown(wire->fd, SHUT_WR);
+    while (read_more(wire) && strstr(wire->came, "text/event-stream") == NULL)
+        wire->came_n = wire->came_n > 4096 ? 0 : wire->came_n;
 }
 
 /* Returns whether the connection is there for another request. */
@@ -545,7 +561,7 @@ static bool ask(struct wire *wire, struct input *input, size_t piece_n, bool *re
     write_all(wire, &text, piece_n);
     *ret_is_plain = wanted.is_plain;
     if (!wanted.is_whole) {
-        read_rest(wire, wanted.is_head);
+        read_rest(wire, wanted.is_head, false);
         return false;
     }
     if (!read_answer(wire, wanted.is_head, &answer))
@@ -565,18 +581,32 @@ static void ask_twice(struct wire *wire, struct input *input, size_t piece_n)
         return;
     }
     struct text text = {.n = 0};
-    struct wanted wanted = add_request(&text, input);
+    add_request(&text, input);
     write_all(wire, &text, piece_n);
-    read_rest(wire, wanted.is_head);
+    read_to_end(wire);
 }
 
+/* What the answers belong to is anybody's guess. */
 static void send_raw(struct wire *wire, const struct input *input, size_t piece_n)
 {
     struct text text = {.n = 0};
 
     add(&text, input->at, (size_t)(input->end - input->at));
     write_all(wire, &text, piece_n);
-    read_rest(wire, strstr(text.bytes, "HEAD ") != NULL);
+    read_to_end(wire);
+}
+
+static void ask_at_once(struct wire *wire, struct input *input, size_t piece_n)
+{
+    struct text text = {.n = 0};
+    struct wanted first = add_request(&text, input);
+    struct wanted second = add_request(&text, input);
+
+    write_all(wire, &text, piece_n);
+    if (first.is_plain && first.is_whole)
+        read_rest(wire, first.is_head, second.is_head);
+    else
+        read_to_end(wire);
 }
 
 enum { TLS = 1, TWICE = 2, AT_ONCE = 4, RAW = 8, KINDS = 16 };
@@ -586,13 +616,13 @@ static unsigned kind_of(struct input *input)
     const char *only = getenv("BUGLE_FUZZ");
     unsigned kind = take(input, KINDS);
 
-    if (only != NULL)
-        kind &= ~(unsigned)(TLS | TWICE);
-    if (only != NULL && strcmp(only, "tls") == 0)
-        kind |= TLS;
-    if (only != NULL && strcmp(only, "kept") == 0)
-        kind = TWICE;
-    return kind;
+    if (only == NULL)
+        return kind;
+    if (strcmp(only, "tls") == 0)
+        return kind | TLS;
+    if (strcmp(only, "kept") == 0)
+        return (kind & TLS) | TWICE;
+    return kind & ~(unsigned)(TLS | TWICE);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -604,17 +634,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     start();
     struct wire *wire = open_wire(kind & TLS);
-    struct text both = {.n = 0};
     bool is_plain;
 
     if (kind & RAW) {
         send_raw(wire, &input, piece_n);
     } else if (kind & AT_ONCE) {
-        bool is_head = add_request(&both, &input).is_head;
-
-        is_head |= add_request(&both, &input).is_head;
-        write_all(wire, &both, piece_n);
-        read_rest(wire, is_head);
+        ask_at_once(wire, &input, piece_n);
     } else if (kind & TWICE) {
         ask_twice(wire, &input, piece_n);
     } else {
