@@ -61,7 +61,9 @@ struct cell_handler {
     int (*request)(struct cell *cell, struct MHD_Connection *connection, const char *url,
                    const char *method, const char *version, const char *upload, size_t *upload_n,
                    void **context); /* MHD_YES or MHD_NO */
-    void (*completed)(struct cell *cell, struct MHD_Connection *connection, void **context);
+    /* The request is over; `connected` tells whether its connection is still there to be spoken on,
+     * which is closed as soon as this returns if it is not. */
+    void (*completed)(struct cell *cell, void **context, bool connected);
     /* A connection that cells_add() was given, with this address, is over. */
     void (*closed)(void *arg, const struct sockaddr *address);
 };

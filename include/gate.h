@@ -22,6 +22,7 @@
 
 #include "admission.h"
 #include "cell.h"
+#include "conf.h"
 #include "linger.h"
 #include "worker.h"
 
@@ -30,6 +31,10 @@ struct gate;
 /* Borrows all it is given.  NULL when out of memory. */
 struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
                       struct admission *admission);
+
+/* The origins of the gateway's own page, whose pages may read what the gate answers; borrowed. */
+void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins);
+
 /* Closes what waits.  Its cells must have no connections any more.  Accepts NULL. */
 void gate_free(struct gate *gate);
 

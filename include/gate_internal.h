@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the gate share: gate.c, gate_proxy.c and gate_tls.c. */
+/* What the files of the gate share: gate.c, gate_proxy.c, gate_room.c and gate_tls.c. */
 #ifndef BUGLE_GATE_INTERNAL_H
 #define BUGLE_GATE_INTERNAL_H
 
@@ -55,7 +55,7 @@ struct gate {
     size_t inside_n;
     struct visitors heads; /* the oldest first */
     struct visitors resting;
-    struct visitors greeting; /* in the order in which they came */
+    struct visitors greeting;      /* in the order in which they came */
     TAILQ_HEAD(, visitor) arrived; /* of those at the door, whom to look at for the first time */
     struct worker_job job;
     TAILQ_HEAD(, visitor) hellos; /* whose handshake may begin */
@@ -64,6 +64,8 @@ struct gate {
     bool closing;
     struct log_valve valve;
     struct log_valve proxy_valve;
+    const struct conf_list *own_origins; /* NULL: none */
+    size_t peeked_n;                     /* in `peek`, of the visitor that is looked at */
     size_t peek_bytes;
     char peek[];
 };
@@ -71,8 +73,16 @@ struct gate {
 /* A visitor changes its place, and counts there. */
 void gate_move_to(struct visitor *visitor, enum place place);
 
-/* Answer with a status and "The request `why`.", and close.  `why` is static text of ours. */
+/* Peek at what has arrived, into the gate's buffer; as recv() returns it. */
+ssize_t gate_peek(struct visitor *visitor);
+
+/* Answer with a status and "The request `why`.", and close.  `why` is static text of ours.  What
+ * was peeked at last tells which page it may be for. */
 void gate_refuse(struct visitor *visitor, unsigned status, const char *why);
+
+/* Look at what has arrived.  Returns whether the visitor goes on waiting; if not it is inside or
+ * gone. */
+bool gate_look(struct visitor *visitor, bool may_grow);
 
 /* Events of its socket from now on, and what is there already; no more of them.  Without memory it
  * is dropped. */

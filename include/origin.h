@@ -27,6 +27,29 @@ enum origin_verdict {
  * list    auth.origins */
 enum origin_verdict origin_check(const char *origin, const struct conf_list *list);
 
+/* The same by two lists: a page of the gateway's own is as good as a listed one. */
+enum origin_verdict origin_judge(const char *origin, const struct conf_list *own,
+                                 const struct conf_list *list);
+
+/* What an answer that is written by hand says to a page. */
+#define ORIGIN_LINES_BYTES 512
+
+/*
+ * Write the CORS headers for a page that may read the answer (Fetch, "CORS protocol"), as whole
+ * lines and NUL.
+ *
+ * With `origin` NULL caches are told that one would matter, and no more; so with one that has no room
+ * here.  `has_cookie` tells whether pages may send their credentials.
+ */
+void origin_write_lines(char to[ORIGIN_LINES_BYTES], const char *origin, bool has_cookie);
+
+#define ORIGIN_BYTES_MAX 256
+
+/* Find the Origin in a head that nobody has read as one, since it is wrong or not complete.  `text`
+ * need not be a head at all.  Returns `to`, or NULL when there is none that is shorter than the
+ * room. */
+const char *origin_find(const char *text, size_t text_n, char to[ORIGIN_BYTES_MAX]);
+
 /*
  * Whether the gateway answers to this name.
  *

@@ -87,7 +87,7 @@ struct request {
     bool http_1_0;
 
     struct cell_waiter waiter;
-    bool deserted; /* its connection ended while it waited */
+    bool deserted;                           /* its connection ended while it waited */
     int (*resumed)(struct request *request); /* MHD_YES or MHD_NO */
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);

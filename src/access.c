@@ -138,14 +138,9 @@ static struct credential from_query(struct request *request)
     return credential;
 }
 
-static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                  size_t name_n, const char *value, size_t value_n)
+static void see_cookies(void *arg, const char *value)
 {
-    (void)kind;
-    (void)name_n;
-    if (strcasecmp(name, MHD_HTTP_HEADER_COOKIE) == 0 && value != NULL)
-        cookie_look(cls, value, value_n);
-    return MHD_YES;
+    cookie_look(arg, value, strlen(value));
 }
 
 /* Two cookies of one name come from two places, and nobody says which is which. */
@@ -157,7 +152,7 @@ static struct credential from_cookie(const struct request *request)
 
     if (cookie.name[0] == '\0')
         return credential;
-    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, see_header, &cookie);
+    request_each_header(request, MHD_HTTP_HEADER_COOKIE, see_cookies, &cookie);
     credential.text = cookie.value;
     credential.text_n = cookie.value_n;
     if (cookie.n > 1)

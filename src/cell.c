@@ -82,7 +82,8 @@ static void arm_timer(struct cell *cell)
     }
     struct timeval wait = {.tv_sec = (time_t)(timeout_ms / 1000),
                            .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
-    evtimer_add(cell->timer, &wait);
+    if (evtimer_add(cell->timer, &wait) != 0)
+        event_active(cell->timer, EV_TIMEOUT, 0); /* the loop has no memory for it */
 }
 
 /* Returns whether the daemon has more to do at once. */
@@ -221,9 +222,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                   size_t *upload_n, void **context)
 {
     struct cell *cell = cls;
+    int result = cell->cells->handler.request(cell, connection, url, method, version, upload,
+                                              upload_n, context);
 
-    return (enum MHD_Result)cell->cells->handler.request(cell, connection, url, method, version,
-                                                         upload, upload_n, context);
+    cell_tie_of(connection)->context = *context;
+    return (enum MHD_Result)result;
 }
 
 /* Whether the connection is kept shows only when the run is over: if not it is closed by then. */
@@ -233,7 +236,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     struct cell *cell = cls;
     struct cell_seat *seat = cell_seat_of(connection);
 
-    cell->cells->handler.completed(cell, connection, context);
+    cell->cells->handler.completed(cell, context, true);
+    cell_tie_of(connection)->context = NULL;
     if (seat == NULL || seat->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
     cell_rest_after_run(seat);
@@ -286,11 +290,12 @@ static void on_started(struct cell *cell, struct MHD_Connection *connection, voi
     cell->started++;
     count_connection(cell, 1);
     *socket_context = cell->arriving;
-    if (cell->arriving == NULL)
+    struct cell_seat *seat = cell_seat_of(connection);
+    if (seat == NULL)
         return;
-    cell->arriving->waiter.connection = connection;
+    seat->waiter.connection = connection;
     if (cell->kind == CELL_TLS)
-        cell_tls_begin(cell->arriving);
+        cell_tls_begin(seat);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
@@ -303,8 +308,11 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         on_started(cell, connection, socket_context);
         return;
     }
+    struct cell_tie *tie = *socket_context;
     count_connection(cell, -1);
-    if (*socket_context != NULL && !cell_leave_seat(*socket_context))
+    if (tie->context != NULL)
+        cell->cells->handler.completed(cell, &tie->context, false);
+    if (!cell_leave_seat(tie))
         return;
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     count_off(cell->cells, info != NULL ? info->client_addr : NULL);
@@ -351,8 +359,7 @@ static int start(struct cell *cell)
     cell->timer = evtimer_new(base, on_ready, cell);
     if (cell->readable == NULL || cell->timer == NULL)
         return -ENOMEM;
-    event_add(cell->readable, NULL);
-    return 0;
+    return event_add(cell->readable, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 static void free_cell(struct cell *cell)
@@ -473,16 +480,22 @@ void cells_free(struct cells *cells)
     free(cells);
 }
 
+/* A connection that could not be added: its descriptor is closed, and on_connection() was not told.
+ * The address may be the guest's, which is gone when it has left its seat. */
+static void count_off_lost(struct cell *cell, const struct sockaddr *address)
+{
+    count_off(cell->cells, address);
+    cell_leave_seat(cell->arriving);
+}
+
 static int add_connection(struct cell *cell, int fd, const struct sockaddr *address,
                           socklen_t address_n)
 {
     unsigned started = cell->started;
     int result = MHD_add_connection(cell->daemon, fd, address, address_n) == MHD_YES ? 0 : -ENOMEM;
 
-    /* it closed the descriptor, and told on_connection() only if it had got that far */
-    if (result != 0 && started == cell->started &&
-        (cell->arriving == NULL || cell_leave_seat(cell->arriving)))
-        count_off(cell->cells, address);
+    if (result != 0 && started == cell->started)
+        count_off_lost(cell, address);
     cell->arriving = NULL;
     return result;
 }
@@ -495,6 +508,8 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
 
     if (result == 0 && guest != NULL)
         result = cell_take_seat(cell, guest);
+    else if (result == 0)
+        cell_take_tie(cell);
     if (result != 0) {
         close(fd);
         count_off(cells, address);

@@ -12,8 +12,17 @@
 #include "cell.h"
 #include "tls.h"
 
+/* What the library keeps for us with a connection.  0.9.75 ends one that it cannot enter into its
+ * epoll set without telling that the request is over, and then the cell does. */
+struct cell_tie {
+    void *context; /* of the request under way; NULL: none */
+    bool is_seat;  /* the first member of one; else it is one of its cell's `ties` */
+    bool is_taken; /* of those */
+};
+
 /* A kept connection as its cell sees it. */
 struct cell_seat {
+    struct cell_tie tie;
     struct cell_waiter waiter; /* while it rests */
     struct cell *cell;
     struct cell_guest *guest; /* NULL: it has left */
@@ -44,8 +53,9 @@ struct cell {
     unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
-    TAILQ_HEAD(, cell_seat) pausing; /* since the daemon was run: to be suspended after it */
-    struct cell_seat *arriving;      /* of the connection that is being added */
+    TAILQ_HEAD(, cell_seat) pausing;        /* since the daemon was run: to be suspended after it */
+    struct cell_tie ties[CELL_STREAMS_MAX]; /* of connections for streams, which have no seat */
+    struct cell_tie *arriving;              /* of the connection that is being added */
     TAILQ_ENTRY(cell) link;
 };
 
@@ -70,11 +80,16 @@ unsigned cell_room(enum cell_kind kind);
 /* The seat of a connection; NULL: it has none. */
 struct cell_seat *cell_seat_of(struct MHD_Connection *connection);
 
-/* A seat for the connection that is about to be added.  Returns 0 or -ENOMEM. */
+/* A seat, or only a tie, for the connection that is about to be added.  The former returns 0 or
+ * -ENOMEM. */
 int cell_take_seat(struct cell *cell, struct cell_guest *guest);
+void cell_take_tie(struct cell *cell);
 
 /* The connection is over.  Returns whether its descriptor goes with it. */
-bool cell_leave_seat(struct cell_seat *seat);
+bool cell_leave_seat(struct cell_tie *tie);
+
+/* Of a connection that was added. */
+struct cell_tie *cell_tie_of(struct MHD_Connection *connection);
 
 /* The guest is its owner's again.  Accepts NULL. */
 void cell_tell_gone(struct cell_guest *guest);

@@ -9,12 +9,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+struct cell_tie *cell_tie_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static struct cell_seat *seat_of(struct cell_tie *tie)
+{
+    return tie->is_seat ? (struct cell_seat *)(void *)tie : NULL;
+}
+
 struct cell_seat *cell_seat_of(struct MHD_Connection *connection)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-    return info != NULL ? info->socket_context : NULL;
+    return seat_of(cell_tie_of(connection));
 }
 
 static void enter_list(struct cell_seat *seat, bool finished)
@@ -36,19 +43,30 @@ void cell_stay_after_run(struct cell_seat *seat)
         leave_list(seat);
 }
 
+void cell_take_tie(struct cell *cell)
+{
+    struct cell_tie *tie = cell->ties;
+
+    while (tie->is_taken)
+        tie++;
+    tie->is_taken = true;
+    cell->arriving = tie;
+}
+
 int cell_take_seat(struct cell *cell, struct cell_guest *guest)
 {
     struct cell_seat *seat = calloc(1, sizeof(*seat));
 
     if (seat == NULL)
         return -ENOMEM;
+    seat->tie.is_seat = true;
+    cell->arriving = &seat->tie;
     seat->cell = cell;
     seat->guest = guest;
     seat->expected = true;
     if (cell->kind == CELL_TLS)
         seat->tls = tls_set_ref(cell->cells->tls);
     guest->seat = seat;
-    cell->arriving = seat;
     return 0;
 }
 
@@ -60,10 +78,16 @@ void cell_tell_gone(struct cell_guest *guest)
     guest->gone(guest);
 }
 
-bool cell_leave_seat(struct cell_seat *seat)
+bool cell_leave_seat(struct cell_tie *tie)
 {
-    bool is_taken_back = seat->is_taken_back;
+    struct cell_seat *seat = seat_of(tie);
+    bool is_taken_back = seat != NULL && seat->is_taken_back;
 
+    tie->context = NULL;
+    if (seat == NULL) {
+        tie->is_taken = false;
+        return true;
+    }
     cell_stay_after_run(seat);
     cell_tell_gone(seat->guest);
     tls_set_unref(seat->tls);

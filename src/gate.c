@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "http_head.h"
 #include "log.h"
+#include "origin.h"
 #include "problem.h"
 #include "proxy_protocol.h"
 
@@ -63,6 +64,11 @@ struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_
     TAILQ_INIT(&gate->arrived);
     gate_init_tls(gate);
     return gate;
+}
+
+void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins)
+{
+    gate->own_origins = own_origins;
 }
 
 /* ---- where a visitor is ---- */
@@ -241,13 +247,37 @@ static void say_last(struct visitor *visitor, const char *answer, size_t n)
         close(fd);
 }
 
+ssize_t gate_peek(struct visitor *visitor)
+{
+    struct gate *gate = visitor->gate;
+    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+
+    gate->peeked_n = n > 0 ? (size_t)n : 0;
+    return n;
+}
+
+/* A page may read why it was refused. */
+static void write_lines(const struct gate *gate, char to[ORIGIN_LINES_BYTES])
+{
+    static const struct conf_list none;
+    const struct conf *conf = worker_conf(gate->worker);
+    const struct conf_list *own = gate->own_origins != NULL ? gate->own_origins : &none;
+    char room[ORIGIN_BYTES_MAX];
+    const char *origin = origin_find(gate->peek, gate->peeked_n, room);
+
+    if (origin_judge(origin, own, &conf->auth.origins) != ORIGIN_LISTED)
+        origin = NULL;
+    origin_write_lines(to, origin, conf->auth.cookie[0] != '\0');
+}
+
 void gate_refuse(struct visitor *visitor, unsigned status, const char *why)
 {
     struct stats *stats = worker_stats(visitor->gate->worker);
-    char detail[160], answer[PROBLEM_HTTP_BYTES];
+    char detail[160], answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     snprintf(detail, sizeof(detail), "The request %s.", why);
-    size_t n = problem_write_http(answer, status, "bad_request", detail);
+    write_lines(visitor->gate, lines);
+    size_t n = problem_write_http(answer, status, "bad_request", detail, lines);
     stats_add(stats, STATS_RESPONSES_4XX, status < 500);
     stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
     say_last(visitor, answer, n);
@@ -418,10 +448,12 @@ static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
 static void turn_away(struct visitor *visitor)
 {
     struct stats *stats = worker_stats(visitor->gate->worker);
-    char answer[PROBLEM_HTTP_BYTES];
+    char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
+
+    write_lines(visitor->gate, lines);
     size_t n = problem_write_busy(answer, "memory_short",
                                   "The gateway has no memory for this now; nothing was done.",
-                                  1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+                                  lines, 1 + arc4random_uniform(RETRY_AFTER_MAX_S));
 
     stats_add(stats, STATS_RESPONSES_5XX, 1);
     stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
@@ -457,9 +489,7 @@ static bool has_news(const struct visitor *visitor, size_t arrived_n)
     return memchr(gate->peek + from, '\n', arrived_n - from) != NULL;
 }
 
-/* Look at what has arrived.  Returns whether the visitor goes on waiting; if not it is inside or
- * gone. */
-static bool look(struct visitor *visitor, bool may_grow)
+bool gate_look(struct visitor *visitor, bool may_grow)
 {
     struct gate *gate = visitor->gate;
     struct http_head_limits limits = limits_of(gate);
@@ -467,7 +497,7 @@ static bool look(struct visitor *visitor, bool may_grow)
 
     if (visitor->tls)
         return gate_look_at_tls(visitor, may_grow);
-    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = gate_peek(visitor);
 
     visitor->stirred = false;
     if (n <= 0)
@@ -502,7 +532,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     else if (visitor->place == INSIDE)
         visitor->stirred = true; /* a piece of a body, mostly */
     else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
-        look(visitor, may_grow);
+        gate_look(visitor, may_grow);
 }
 
 /* Most heads are there whole when the socket is, and many connections are used once: only the
@@ -535,7 +565,7 @@ static void on_rest(struct cell_guest *guest)
     else if (!visitor->watched)
         gate_watch(visitor);
     else if (visitor->stirred || visitor->ended)
-        look(visitor, !visitor->ended);
+        gate_look(visitor, !visitor->ended);
 }
 
 static void on_gone(struct cell_guest *guest)
@@ -584,7 +614,7 @@ static bool look_at_arrived(struct worker_job *job)
     for (int i = 0; i < ARRIVALS_A_JOB && (visitor = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
         TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
         visitor->arrived = false;
-        if (visitor->proxied || look(visitor, true))
+        if (visitor->proxied || gate_look(visitor, true))
             gate_watch(visitor);
     }
     return !TAILQ_EMPTY(&gate->arrived);
@@ -616,8 +646,7 @@ void gate_take_tls(struct gate *gate, int fd, const struct sockaddr *address, so
 static void time_out(struct visitor *visitor)
 {
     struct gate *gate = visitor->gate;
-    bool said_something =
-        recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT) > 0;
+    bool said_something = gate_peek(visitor) > 0;
 
     stats_add(worker_stats(gate->worker), STATS_HEADS_TIMED_OUT, 1);
     if (visitor->proxied) {
@@ -642,53 +671,6 @@ void gate_tick(struct gate *gate, int64_t now_ms)
         stats_add(worker_stats(gate->worker), STATS_KEEPALIVES_TIMED_OUT, 1);
         gate_drop(visitor);
     }
-}
-
-/* ---- making room ---- */
-
-/* Those that nobody has looked at came last, and may have said all there is to say. */
-static int64_t since_ms(const struct visitor *first)
-{
-    return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
-}
-
-/* The first of the list, if it is idle for longer. */
-static struct visitor *longer(struct visitor *idle, struct visitor *first)
-{
-    return since_ms(first) < since_ms(idle) ? first : idle;
-}
-
-/* NULL: nobody. */
-static struct visitor *idle_longest(const struct gate *gate)
-{
-    struct visitor *idle = longer(NULL, TAILQ_FIRST(&gate->resting));
-
-    return longer(longer(idle, TAILQ_FIRST(&gate->heads)), TAILQ_FIRST(&gate->greeting));
-}
-
-int64_t gate_since_ms(const struct gate *gate)
-{
-    return since_ms(idle_longest(gate));
-}
-
-/* A request of one that rests may have come just now: then it is none to close. */
-static bool is_silent(struct visitor *visitor)
-{
-    char byte;
-
-    return recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
-}
-
-void gate_crowd_out(struct gate *gate)
-{
-    struct visitor *visitor = idle_longest(gate);
-
-    if (visitor->place == RESTING && !is_silent(visitor)) {
-        look(visitor, true);
-        return;
-    }
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_CROWDED_OUT, 1);
-    gate_drop(visitor);
 }
 
 size_t gate_count(const struct gate *gate)

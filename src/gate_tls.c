@@ -47,8 +47,10 @@ static void greet_next_turn(struct gate *gate)
 {
     struct timeval now = {0};
 
-    if (!evtimer_pending(&gate->greet_timer, NULL) && gate->greet_job.queue == NULL)
-        evtimer_add(&gate->greet_timer, &now);
+    if (evtimer_pending(&gate->greet_timer, NULL) || gate->greet_job.queue != NULL)
+        return;
+    if (evtimer_add(&gate->greet_timer, &now) != 0)
+        worker_enqueue(gate->worker, &gate->greet_job, WORKER_NEW);
 }
 
 /* ---- the hello ---- */
@@ -77,7 +79,7 @@ static bool take_hello(struct visitor *visitor)
 static bool look_at_hello(struct visitor *visitor, bool may_grow)
 {
     struct gate *gate = visitor->gate;
-    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = gate_peek(visitor);
 
     if (n <= 0)
         return gate_see_nothing(visitor, n, may_grow);

@@ -99,13 +99,17 @@ void linger_take(struct linger_pool *linger, int fd)
         close_at_once(linger, fd);
         return;
     }
-    shutdown(fd, SHUT_WR);
     socket->linger = linger;
     socket->fd = fd;
     socket->until_ms = clock_mono_ms() + LINGER_MS;
     event_assign(&socket->readable, worker_base(linger->worker), fd, EV_READ | EV_PERSIST,
                  on_readable, socket);
-    event_add(&socket->readable, NULL);
+    if (event_add(&socket->readable, NULL) != 0) {
+        free(socket);
+        close_at_once(linger, fd);
+        return;
+    }
+    shutdown(fd, SHUT_WR);
     TAILQ_INSERT_TAIL(&linger->sockets, socket, link);
     linger->count++;
 }

@@ -62,33 +62,37 @@ struct listener {
 
 /* ---- accepting ---- */
 
-static void set_accepting(struct listener *listener, bool accepting)
+static void stop_accepting(struct listener *listener)
 {
     for (size_t i = 0; i < listener->doors_n; i++) {
-        struct event *event = listener->doors[i].event;
-
-        if (event == NULL) /* a door that is closed while the last ones are drained */
-            continue;
-        if (accepting)
-            event_add(event, NULL);
-        else
-            event_del(event);
+        if (listener->doors[i].event != NULL) /* else closed while the last ones are drained */
+            event_del(listener->doors[i].event);
     }
 }
 
-static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+/* Returns false when the kernel or the loop has no memory for it now. */
+static bool start_accepting(struct listener *listener)
 {
-    (void)fd;
-    (void)what;
-    set_accepting(arg, true);
+    bool all = true;
+
+    for (size_t i = 0; i < listener->doors_n; i++) {
+        struct event *event = listener->doors[i].event;
+
+        all = (event == NULL || event_add(event, NULL) == 0) && all;
+    }
+    return all;
 }
 
+static void on_pause_over(evutil_socket_t fd, short what, void *arg);
+
+/* A loop without memory for a timer goes on at once. */
 static void pause_for(struct listener *listener, int64_t ms)
 {
     struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-    set_accepting(listener, false);
-    evtimer_add(listener->pause_timer, &wait);
+    stop_accepting(listener);
+    if (evtimer_add(listener->pause_timer, &wait) != 0)
+        event_active(listener->pause_timer, EV_TIMEOUT, 0);
 }
 
 /* Without a free descriptor the loop would spin on a listener that stays readable. */
@@ -99,6 +103,14 @@ static void pause_accepting(struct listener *listener)
                                                                  : PAUSE_MAX_MS;
     stats_add(listener->stats, STATS_ACCEPT_PAUSES, 1);
     pause_for(listener, listener->pause_ms);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    if (!start_accepting(arg))
+        pause_accepting(arg);
 }
 
 static int open_spare(void)
@@ -362,10 +374,7 @@ static int open_door(struct listener *listener, const char *item, bool tls)
     if (result != 0)
         return result;
     door->event = event_new(listener->base, door->fd, EV_READ | EV_PERSIST, on_connection, door);
-    if (door->event == NULL)
-        return -ENOMEM;
-    event_add(door->event, NULL);
-    return 0;
+    return door->event != NULL && event_add(door->event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 /* What to do about a plain address in use.  Nothing for other errors and for paths. */
@@ -415,8 +424,10 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
     listener->inherited = inherited;
     listener->spare_fd = open_spare();
     listener->pause_timer = evtimer_new(base, on_pause_over, listener);
-    if (open_doors(listener, &conf->server.listen, false, ret_error) == 0 &&
-        open_doors(listener, &conf->tls.listen, true, ret_error) == 0)
+    if (listener->pause_timer == NULL)
+        snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
+    else if (open_doors(listener, &conf->server.listen, false, ret_error) == 0 &&
+             open_doors(listener, &conf->tls.listen, true, ret_error) == 0)
         return listener;
     listener_free(listener);
     return NULL;
@@ -459,13 +470,13 @@ void listener_leave(struct listener *listener)
 
 void listener_pause(struct listener *listener)
 {
-    set_accepting(listener, false);
+    stop_accepting(listener);
     evtimer_del(listener->pause_timer);
 }
 
 void listener_resume(struct listener *listener)
 {
-    set_accepting(listener, true);
+    on_pause_over(-1, EV_TIMEOUT, listener);
 }
 
 const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,

@@ -4,6 +4,7 @@
 #include "origin.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -102,4 +103,57 @@ enum origin_verdict origin_check(const char *origin, const struct conf_list *lis
             return ORIGIN_LISTED;
     }
     return ORIGIN_FOREIGN;
+}
+
+enum origin_verdict origin_judge(const char *origin, const struct conf_list *own,
+                                 const struct conf_list *list)
+{
+    enum origin_verdict verdict = origin_check(origin, own);
+
+    return verdict == ORIGIN_LISTED ? verdict : origin_check(origin, list);
+}
+
+void origin_write_lines(char to[ORIGIN_LINES_BYTES], const char *origin, bool has_cookie)
+{
+    static const char credentials[] = "Access-Control-Allow-Credentials: true\r\n";
+
+    strcpy(to, "Vary: Origin\r\n");
+    if (origin == NULL || strlen(origin) >= ORIGIN_BYTES_MAX)
+        return;
+    snprintf(to, ORIGIN_LINES_BYTES,
+             "Vary: Origin\r\nAccess-Control-Allow-Origin: %s\r\n%s"
+             "Access-Control-Expose-Headers: Retry-After\r\n",
+             origin, has_cookie ? credentials : "");
+}
+
+static const char *line_behind(const char *text, const char *end)
+{
+    const char *line_end = memchr(text, '\n', (size_t)(end - text));
+
+    return line_end != NULL ? line_end + 1 : end;
+}
+
+const char *origin_find(const char *text, size_t text_n, char to[ORIGIN_BYTES_MAX])
+{
+    static const char name[] = "Origin:";
+    const char *end = text + text_n, *line = line_behind(text, end), *next;
+
+    for (; line < end; line = next) {
+        next = line_behind(line, end);
+        if (next[-1] != '\n' || (size_t)(next - line) < sizeof(name) ||
+            strncasecmp(line, name, sizeof(name) - 1) != 0)
+            continue;
+        const char *value = line + sizeof(name) - 1, *value_end = next - 1;
+        while (value < value_end && strchr(" \t", *value) != NULL)
+            value++;
+        while (value < value_end && strchr(" \t\r", value_end[-1]) != NULL)
+            value_end--;
+        size_t n = (size_t)(value_end - value);
+        if (n == 0 || n >= ORIGIN_BYTES_MAX)
+            return NULL;
+        memcpy(to, value, n);
+        to[n] = '\0';
+        return to;
+    }
+    return NULL;
 }

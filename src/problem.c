@@ -56,11 +56,11 @@ const char *problem_title(unsigned status)
     return "Error";
 }
 
-/* `header` is a whole line or empty. */
+/* `header` is a whole line or empty, and `lines` any number. */
 static size_t write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                         const char *detail, const char *header)
+                         const char *detail, const char *lines, const char *header)
 {
-    char body[PROBLEM_HTTP_BYTES / 2];
+    char body[512];
     const char *title = problem_title(status);
     int body_n = snprintf(body, sizeof(body),
                           "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
@@ -69,24 +69,24 @@ static size_t write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const cha
     int n =
         snprintf(to, PROBLEM_HTTP_BYTES,
                  "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
-                 "Content-Length: %d\r\nCache-Control: no-store\r\n%sConnection: close\r\n\r\n%s",
-                 status, title, body_n, header, body);
+                 "Content-Length: %d\r\nCache-Control: no-store\r\n%s%sConnection: close\r\n\r\n%s",
+                 status, title, body_n, lines, header, body);
 
     assert(body_n < (int)sizeof(body) && n < PROBLEM_HTTP_BYTES);
     return (size_t)n;
 }
 
 size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                          const char *detail)
+                          const char *detail, const char *lines)
 {
-    return write_http(to, status, code, detail, "");
+    return write_http(to, status, code, detail, lines, "");
 }
 
 size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
-                          unsigned retry_after_s)
+                          const char *lines, unsigned retry_after_s)
 {
     char header[40];
 
     snprintf(header, sizeof(header), "Retry-After: %u\r\n", retry_after_s);
-    return write_http(to, 503, code, detail, header);
+    return write_http(to, 503, code, detail, lines, header);
 }

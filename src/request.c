@@ -128,16 +128,6 @@ static bool announces_body(const struct request *request)
     return request->fields[REQUEST_TRANSFER_ENCODING] != NULL || request->content_length > 0;
 }
 
-/* A page of the gateway's own is as good as a listed one. */
-static enum origin_verdict judge_origin(const struct request *request)
-{
-    const struct service *service = request->service;
-
-    if (origin_check(request->origin, &service->shared->own_origins) == ORIGIN_LISTED)
-        return ORIGIN_LISTED;
-    return origin_check(request->origin, &worker_conf(service->worker)->auth.origins);
-}
-
 struct request *request_new(struct service *service, struct cell *cell,
                             struct MHD_Connection *connection, const char *method,
                             const char *version)
@@ -160,7 +150,8 @@ struct request *request_new(struct service *service, struct cell *cell,
     }
     request->has_body = announces_body(request);
     request->origin = request->fields[REQUEST_ORIGIN];
-    request->origin_verdict = judge_origin(request);
+    request->origin_verdict = origin_judge(request->origin, &service->shared->own_origins,
+                                           &worker_conf(service->worker)->auth.origins);
     service->requests_n++;
     stats_add(worker_stats(service->worker), STATS_REQUESTS, 1);
     return request;
@@ -277,8 +268,7 @@ void request_complete(struct request *request)
 
 const char *request_header(const struct request *request, const char *name)
 {
-    const char *value =
-        MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+    const char *value = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 
     return trimmed_of(request, value);
 }
@@ -441,14 +431,22 @@ static bool send_by_hand(struct request *request, const char *answer, size_t n)
     return send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
 }
 
+static void write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
+{
+    origin_write_lines(to, request->origin_verdict == ORIGIN_LISTED ? request->origin : NULL,
+                       worker_conf(request->service->worker)->auth.cookie[0] != '\0');
+}
+
 static void write_by_hand(struct request *request, unsigned status, const char *code,
                           const char *detail)
 {
-    char answer[PROBLEM_HTTP_BYTES];
-    size_t n = problem_write_http(answer, status, code, detail);
+    char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
+    write_lines(request, lines);
+    size_t n = problem_write_http(answer, status, code, detail, lines);
     if (send_by_hand(request, answer, n))
-        stats_add(worker_stats(request->service->worker), STATS_RESPONSES_4XX, 1);
+        stats_add(worker_stats(request->service->worker),
+                  status >= 500 ? STATS_RESPONSES_5XX : STATS_RESPONSES_4XX, 1);
 }
 
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail)
@@ -464,11 +462,13 @@ int request_cut_busy(struct request *request)
     struct stats *stats = worker_stats(request->service->worker);
     unsigned retry_after_s =
         RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
-    char answer[PROBLEM_HTTP_BYTES];
+    char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
+
+    write_lines(request, lines);
     size_t n = problem_write_busy(answer, "memory_short",
                                   "The gateway has no memory for this body now; nothing of this "
                                   "request was stored.",
-                                  retry_after_s);
+                                  lines, retry_after_s);
 
     if (send_by_hand(request, answer, n))
         stats_add(stats, STATS_RESPONSES_5XX, 1);

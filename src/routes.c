@@ -77,12 +77,17 @@ static const struct route *find(const char *path, const char *method)
     for (size_t i = 0; i < ROUTES_N; i++)
         if (path_fits(&routes[i], path) && method_fits(&routes[i], method))
             return &routes[i];
-    return NULL;
+    return strcmp(path, page_route.path) == 0 && method_fits(&page_route, method) ? &page_route
+                                                                                  : NULL;
 }
 
-/* "GET, HEAD, OPTIONS" and so on; NULL when the table knows no such path. */
+/* "GET, HEAD, OPTIONS" and so on; NULL when the table knows no such path.  "*" is the server as a
+ * whole (RFC 9110 section 9.3.7), and only OPTIONS comes with it. */
 static const char *allowed_at(const char *path)
 {
+    if (strcmp(path, "*") == 0)
+        return "GET, HEAD, POST, DELETE, OPTIONS";
+
     bool get = find(path, "GET") != NULL;
     bool post = find(path, "POST") != NULL;
     bool delete = find(path, "DELETE") != NULL;
@@ -352,16 +357,16 @@ static int on_request(struct cell *cell, struct MHD_Connection *connection, cons
     return last_call(request, method);
 }
 
-static void on_completed(struct cell *cell, struct MHD_Connection *connection, void **context)
+static void on_completed(struct cell *cell, void **context, bool connected)
 {
     struct request *request = *context;
 
     (void)cell;
-    (void)connection;
     if (request == NULL)
         return;
     if (request->stream != NULL)
         subscribe_completed(request);
+    request->lingers &= connected;
     request_complete(request);
     *context = NULL;
 }

@@ -291,7 +291,10 @@ static int build_service(struct server *server, unsigned index)
     if (service->cells == NULL)
         return fail("out of memory");
     service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
-    return service->gate != NULL ? 0 : fail("out of memory");
+    if (service->gate == NULL)
+        return fail("out of memory");
+    gate_set_own_origins(service->gate, &server->shared.own_origins);
+    return 0;
 }
 
 static int build_services(struct server *server)

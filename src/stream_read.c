@@ -577,7 +577,8 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
     struct stream *stream = cls;
 
     (void)offset;
-    assert(!stream->suspended && stream->rest_n == 0);
+    if (stream->suspended || stream->rest_n > 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR; /* a library that asks whom it is not to ask */
     stream_note_room(stream, buf, max);
     stream->has_pages = true;
     if (stream->response != NULL)

@@ -479,10 +479,10 @@ static int build_events(struct worker *worker)
     worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker);
     if (worker->bell == NULL || worker->alarm == NULL || worker->tick == NULL)
         return -ENOMEM;
-    event_add(worker->bell, NULL);
-    event_add(worker->alarm, NULL);
-    event_add(worker->tick, &tick);
-    return 0;
+    return event_add(worker->bell, NULL) == 0 && event_add(worker->alarm, NULL) == 0 &&
+                   event_add(worker->tick, &tick) == 0
+               ? 0
+               : -ENOMEM;
 }
 
 struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *hub)

@@ -259,26 +259,52 @@ static void add_text(struct text *text, const char *words)
 }
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT"};
-static const char *const paths[] = {
-    "/readyz", "/healthz", "/events", "/events?topic=a", "/api/push?topic=a", "/api/push",
-    "/api/history", "/api/history?topic=a&limit=3", "/api/stats", "/api/streams",
-    "/api/streams?topic=a", "/api/streams/7", "/api/evictions", "/api/backup", "/api/tickets", "/",
-    "/nothing", "*", "http://a/readyz"};
-static const char *const expects[] = {"", "", "Expect: 100-continue\r\n", "Expect: 100-Continue\r\n",
-                                      "Expect: 100-continue \r\n", "Expect: x\r\n"};
+static const char *const paths[] = {"/readyz",
+                                    "/healthz",
+                                    "/events",
+                                    "/events?topic=a",
+                                    "/api/push?topic=a",
+                                    "/api/push",
+                                    "/api/history",
+                                    "/api/history?topic=a&limit=3",
+                                    "/api/stats",
+                                    "/api/streams",
+                                    "/api/streams?topic=a",
+                                    "/api/streams/7",
+                                    "/api/evictions",
+                                    "/api/backup",
+                                    "/api/tickets",
+                                    "/",
+                                    "/nothing",
+                                    "*",
+                                    "http://a/readyz"};
+static const char *const expects[] = {"",
+                                      "",
+                                      "Expect: 100-continue\r\n",
+                                      "Expect: 100-Continue\r\n",
+                                      "Expect: 100-continue \r\n",
+                                      "Expect: x\r\n"};
 static const char *const connections[] = {"", "", "Connection: keep-alive\r\n",
                                           "Connection: close\r\n", "Connection: close \t\r\n"};
-static const char *const others[] = {
-    "", "", "Content-Type: application/json\r\n", "Content-Type: text/plain \r\n",
-    "Content-Type: application/x-www-form-urlencoded\r\n", "Origin: https://page.example\r\n",
-    "Origin: https://page.example \r\n", "Origin: https://other.example\r\n",
-    "Authorization: Bearer x \r\n", "Last-Event-ID: x-1 \r\n", "Idempotency-Key: k\t\r\n",
-    "Cookie: a=b \r\n", "Accept: text/event-stream\r\n", "Content-Encoding: gzip\r\n",
-    "X-Forwarded-For: 10.0.0.1 \r\n"};
+static const char *const others[] = {"",
+                                     "",
+                                     "Content-Type: application/json\r\n",
+                                     "Content-Type: text/plain \r\n",
+                                     "Content-Type: application/x-www-form-urlencoded\r\n",
+                                     "Origin: https://page.example\r\n",
+                                     "Origin: https://page.example \r\n",
+                                     "Origin: https://other.example\r\n",
+                                     "Authorization: Bearer x \r\n",
+                                     "Last-Event-ID: x-1 \r\n",
+                                     "Idempotency-Key: k\t\r\n",
+                                     "Cookie: a=b \r\n",
+                                     "Accept: text/event-stream\r\n",
+                                     "Content-Encoding: gzip\r\n",
+                                     "X-Forwarded-For: 10.0.0.1 \r\n"};
 static const struct {
     const char *bytes;
     size_t n;
-} behind[] = {{"", 0},    {"", 0},    {"", 0},  {"z", 1},           {"\r\n", 2},
+} behind[] = {{"", 0},   {"", 0},    {"", 0}, {"z", 1},        {"\r\n", 2},
               {"\r", 1}, {"GET", 3}, {"", 1}, {"0\r\n\r\n", 5}};
 static const char bodies[] = "{\"topic\":\"a\",\"data\":\"x\"}";
 
@@ -320,8 +346,8 @@ static bool add_framed(struct text *text, struct input *input, const char *body,
     enum framing framing = (enum framing)take(input, FRAMINGS);
     static const char *const ends[FRAMINGS] = {
         [CHUNKED] = "0\r\n\r\n", [TRAILERS] = "0;x=y\r\nA: b\r\nC: d \r\n\r\n",
-        [BROKEN] = "g\r\nx\r\n", [UNENDED] = "0\r\n", [BOTH] = "0\r\n\r\n",
-        [BLANK_CODING] = "0\r\n\r\n"};
+        [BROKEN] = "g\r\nx\r\n", [UNENDED] = "0\r\n",
+        [BOTH] = "0\r\n\r\n",    [BLANK_CODING] = "0\r\n\r\n"};
     static const size_t more[FRAMINGS] = {[LESS] = 3, [BEYOND] = 10000000};
     char line[64];
 
@@ -426,11 +452,16 @@ static void close_wire(struct wire *wire)
     free(wire);
 }
 
+/* The fuzzer's alarm interrupts calls of a socket that has a time limit. */
 static bool write_some(struct wire *wire, const char *bytes, size_t n)
 {
-    if (wire->session != NULL)
-        return gnutls_record_send(wire->session, bytes, n) == (ssize_t)n;
-    return send(wire->fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n;
+    ssize_t sent;
+
+    do
+        sent = wire->session != NULL ? gnutls_record_send(wire->session, bytes, n)
+                                     : send(wire->fd, bytes, n, MSG_NOSIGNAL);
+    while (wire->session != NULL ? sent == GNUTLS_E_INTERRUPTED : sent < 0 && errno == EINTR);
+    return sent == (ssize_t)n;
 }
 
 /* Whoever has answered may have closed. */
@@ -450,8 +481,11 @@ static void write_all(struct wire *wire, const struct text *text, size_t piece_n
 static ssize_t read_some(struct wire *wire, char *to, size_t n)
 {
     if (wire->session == NULL) {
-        ssize_t got = recv(wire->fd, to, n, 0);
+        ssize_t got;
 
+        do
+            got = recv(wire->fd, to, n, 0);
+        while (got < 0 && errno == EINTR);
         return got < 0 && errno == ECONNRESET ? recv(wire->fd, to, n, 0) : got;
     }
     for (;;) {

@@ -18,6 +18,10 @@ PATHS = ["/readyz", "/healthz", "/events", "/api/push", "/api/history", "/api/st
 METHODS = ["GET", "HEAD", "POST", "DELETE"]
 LENGTHS = ["", "Content-Length: 0\r\n", "Content-Length: 00\r\n"]
 CASES = list(itertools.product(METHODS, PATHS, LENGTHS))
+# inside TLS, where each takes 40 ms: those that wait for their answer
+WAITING = [("GET", "/readyz"), ("HEAD", "/readyz"), ("POST", "/api/push"), ("GET", "/api/history"),
+           ("GET", "/api/streams"), ("DELETE", "/api/streams?user=u"), ("POST", "/api/backup")]
+WAITING_CASES = [(*case, length) for case in WAITING for length in LENGTHS]
 
 
 def answer_to(connection, method, path, length):
@@ -36,8 +40,6 @@ def answer_to(connection, method, path, length):
             body_n = 0 if method == "HEAD" or is_stream else int(head.get("Content-Length") or 0)
             if len(rest) >= body_n:
                 return head.status
-        # else the kernel takes 40 ms to acknowledge the 100, and the answer waits for that
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         piece = connection.recv(65536)
         assert piece, f"{method} {path} {length!r} was closed after {came!r}"
         came += piece
@@ -59,7 +61,7 @@ def test_every_route_answers_a_byte_behind_an_expect(secure, gateway_factory, tm
     context = test_tls.context_of(pair)
     address = ("127.0.0.1", port) if secure else gateway.address
     wrong = []
-    for case in CASES:
+    for case in WAITING_CASES if secure else CASES:
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(socket.create_connection(address, wire.seconds(5)))
             if secure:

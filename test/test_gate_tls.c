@@ -88,6 +88,8 @@ struct bench {
     size_t visitors_n;
 };
 
+static char no_cookie[] = "";
+
 static void no_tick(void *arg, int64_t now_ms)
 {
     (void)arg;
@@ -101,6 +103,7 @@ static struct bench *build(void)
     struct worker_hooks hooks = {.tick = no_tick};
     struct bench *bench = calloc(1, sizeof(*bench));
 
+    bench->conf.auth.cookie = no_cookie;
     bench->conf.limits.header_bytes = 16384;
     bench->conf.limits.header_count = 64;
     bench->conf.limits.url_bytes = 4096;

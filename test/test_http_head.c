@@ -218,6 +218,12 @@ static void refuses_smuggling_and_other_nonsense(void **state)
         {400, "\r\n\r\nGET / HTTP/1.1\r\n" H END},
         {400, "\nGET / HTTP/1.1\r\n" H END},
         {400, "\rGET / HTTP/1.1\r\n" H END},
+        /* blanks that the library does not pass over */
+        {400, POST "Content-Length: 1 \r\n" END},
+        {400, POST "Content-Length:\t1 \t\r\n" END},
+        {400, POST "Transfer-Encoding: chunked \r\n" END},
+        {400, POST "Transfer-Encoding: chunked\t\r\n" END},
+        {400, POST "Content-Length: 1\r\nExpect: 100-continue \r\n" END},
         /* other protocols */
         {400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
         {400, "SSH-2.0-OpenSSH_9.2\r\n"},
@@ -370,7 +376,7 @@ static void accepts_plain_requests(void **state)
          .headers_n = 2,
          .has_content_length = true,
          .content_length = INT64_MAX},
-        {.text = POST "transfer-encoding: \tChunked \r\n" END "0\r\n\r\n",
+        {.text = POST "transfer-encoding: \tChunked\r\n" END "0\r\n\r\n",
          .method = HTTP_POST,
          .path = "/api/push",
          .headers_n = 2,

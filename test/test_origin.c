@@ -189,6 +189,62 @@ static void serves_by_name(void **state)
             fail_msg("%s", cases[i].host != NULL ? cases[i].host : "no Host");
 }
 
+/* Whatever the bytes are, the value of a whole line or nothing. */
+static void finds_an_origin_in_what_is_no_head(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *origin; /* NULL: none */
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\n\r\n", "http://a"},
+        {"GET / HTTP/9\r\norigin:\t http://a \t\r\nx", "http://a"},
+        {"\n\nOrigin:http://a\nOrigin: http://b\n", "http://a"},
+        {"GET / HTTP/1.1\r\nOrigin: http://a", NULL},
+        {"GET / HTTP/1.1\r\nOrigin: \r\n", NULL},
+        {"GET / HTTP/1.1\r\nOrigin:\n", NULL},
+        {"GET / HTTP/1.1\r\nX-Origin: http://a\r\n", NULL},
+        {"Origin: http://a\r\n", NULL}, /* the request line */
+        {"", NULL},
+        {"\n", NULL},
+    };
+    char room[ORIGIN_BYTES_MAX], text[ORIGIN_BYTES_MAX + 20];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *found = origin_find(cases[i].text, strlen(cases[i].text), room);
+
+        if (cases[i].origin == NULL)
+            assert_null(found);
+        else
+            assert_string_equal(found, cases[i].origin);
+    }
+    memset(text, 'x', sizeof(text));
+    memcpy(text, "\nOrigin:", 8);
+    text[8 + ORIGIN_BYTES_MAX] = '\n';
+    assert_null(origin_find(text, 9 + ORIGIN_BYTES_MAX, room));
+    text[7 + ORIGIN_BYTES_MAX] = '\n';
+    assert_int_equal(strlen(origin_find(text, 8 + ORIGIN_BYTES_MAX, room)), ORIGIN_BYTES_MAX - 1);
+}
+
+static void writes_lines_that_have_room(void **state)
+{
+    char lines[ORIGIN_LINES_BYTES], origin[ORIGIN_BYTES_MAX + 1] = "";
+
+    (void)state;
+    origin_write_lines(lines, NULL, true);
+    assert_string_equal(lines, "Vary: Origin\r\n");
+    origin_write_lines(lines, "http://a", false);
+    assert_string_equal(lines, "Vary: Origin\r\nAccess-Control-Allow-Origin: http://a\r\n"
+                               "Access-Control-Expose-Headers: Retry-After\r\n");
+    memset(origin, 'x', ORIGIN_BYTES_MAX - 1);
+    origin_write_lines(lines, origin, true);
+    assert_non_null(strstr(lines, "Allow-Credentials: true\r\n"));
+    assert_string_equal(lines + strlen(lines) - 13, "Retry-After\r\n");
+    origin[ORIGIN_BYTES_MAX - 1] = 'x';
+    origin_write_lines(lines, origin, true);
+    assert_string_equal(lines, "Vary: Origin\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +253,8 @@ int main(void)
         cmocka_unit_test(knows_loopback_origins_of_any_port),
         cmocka_unit_test(any_item_of_the_list_will_do),
         cmocka_unit_test(an_empty_list_knows_nobody),
+        cmocka_unit_test(finds_an_origin_in_what_is_no_head),
+        cmocka_unit_test(writes_lines_that_have_room),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -189,3 +189,51 @@ def test_answers_to_listed_pages_and_to_others_do_not_mix(gateway):
         assert answer.head.all("Cache-Control") == ["no-store"]
     ids = {gateway.push({"topic": "a", "data": "x"})["id"] for _ in range(10)}
     assert len(ids) == 10
+
+
+# answers that no handler makes
+
+
+LONG = "x" * 5000
+UNREAD = {
+    400: b"GET /healthz HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\nBad Header: x\r\n\r\n",
+    414: b"GET /" + LONG.encode() + b" HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\n\r\n",
+    431: b"GET / HTTP/1.1\r\nOrigin: %s\r\n" + b"X: y\r\n" * 80 + b"\r\n",
+    501: b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nOrigin: %s \r\n\r\n",
+    505: b"GET / HTTP/2.0\r\nOrigin: %s\r\n\r\n",
+}
+
+
+def answer_to(gateway, request):
+    with gateway.raw() as connection:
+        connection.send(request)
+        return connection.read_response()
+
+
+@pytest.mark.gateway(settings={"limits.body_bytes": "1K"})
+def test_a_page_may_read_what_is_refused_before_it_is_read(gateway):
+    """A listed page sees why; to any other nothing is told by name."""
+    own = gateway.url.encode()
+    for status, request in UNREAD.items():
+        response = answer_to(gateway, request % own)
+        response.problem(status)
+        assert response.head.get("Access-Control-Allow-Origin") == gateway.url
+        assert response.head.get("Vary") == "Origin"
+        for origin in (b"http://evil.example", b"http://localhost\t.evil.example", b""):
+            response = answer_to(gateway, request % origin)
+            response.problem(status)
+            assert response.head.get("Access-Control-Allow-Origin") is None
+    chunk = b"POST /api/push HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\n" \
+            b"Transfer-Encoding: chunked\r\n\r\n500\r\n" + b"x" * 0x500
+    response = answer_to(gateway, (chunk % own).replace(b"Host: a", b"Host: localhost"))
+    response.problem(413)
+    assert response.head.get("Access-Control-Allow-Origin") == gateway.url
+
+
+def test_options_of_the_whole_server(gateway):
+    for target, allow in (("*", "GET, HEAD, POST, DELETE, OPTIONS"), ("/", "GET, HEAD, OPTIONS")):
+        response = gateway.request_once("OPTIONS", target)
+        assert response.status == 204
+        assert response.head.get("Allow") == allow
+    assert gateway.request_once("POST", "/", [], b"").status == 405
+    assert gateway.request_once("OPTIONS", "/nothing").status == 404
