@@ -145,9 +145,9 @@ static bool host_is_served(const struct request *request)
 static size_t body_max(const struct request *request)
 {
     size_t most = worker_conf(request->service->worker)->limits.body_bytes;
-    size_t routes = request->route != NULL ? request->route->body_bytes : 0;
+    size_t own = request->route != NULL ? request->route->body_bytes : 0;
 
-    return routes < most ? routes : most;
+    return own < most ? own : most;
 }
 
 static bool body_fits(const struct request *request)
