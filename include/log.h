@@ -52,6 +52,12 @@ struct log_valve {
 bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped);
 
 /*
+ * The end of such a line: " (3 more like it)", and nothing when none was skipped.  Returns `to`.
+ */
+enum { LOG_SKIPPED_BYTES = 40 };
+char *log_skipped(char to[LOG_SKIPPED_BYTES], unsigned long skipped);
+
+/*
  * From here on no line waits for its reader: a thread writes them (log_writer.h).  Before, and in
  * the command line's tools, a line is written by whoever logs it.  Returns 0 or -errno.
  */

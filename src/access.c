@@ -559,11 +559,12 @@ struct ending {
 /* Whoever has a ticket can use it as fast as it likes. */
 static void tell_replaced(const struct ending *ending)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (log_valve_open(&ending->service->ticket_valve, &skipped))
-        log_info("stream %016llx ended: its ticket was used anew (%lu more like it)",
-                 (unsigned long long)ending->stream_id, skipped);
+        log_info("stream %016llx ended: its ticket was used anew%s",
+                 (unsigned long long)ending->stream_id, log_skipped(more, skipped));
 }
 
 static void end_older(void *arg)

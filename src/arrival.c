@@ -84,12 +84,13 @@ static bool refuse(struct arrivals *arrivals, enum stats_id counter, const struc
                    const char *why)
 {
     char text[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     stats_add(arrivals->stats, counter, 1);
     if (log_valve_open(&arrivals->valve, &skipped))
-        log_warning("a connection from %s was closed: %s (%lu more like it)", peer_text(peer, text),
-                    why, skipped);
+        log_warning("a connection from %s was closed: %s%s", peer_text(peer, text), why,
+                    log_skipped(more, skipped));
     return false;
 }
 
@@ -177,6 +178,7 @@ static enum listener_room find_room(struct arrivals *arrivals, int fd)
     int counted = count_in_use(arrivals->shared);
     int numbered = fd - count_own_part(arrivals->shared);
     int in_use = numbered > counted ? numbered : counted;
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     arrivals->uncounted = in_use - counted;
@@ -188,8 +190,8 @@ static enum listener_room find_room(struct arrivals *arrivals, int fd)
         return LISTENER_ROOM;
     ask_for_room(arrivals->shared);
     if (log_valve_open(&arrivals->crowd_valve, &skipped))
-        log_warning("out of descriptors: idle connections are closed for new ones (%lu more)",
-                    skipped);
+        log_warning("out of descriptors: idle connections are closed for new ones%s",
+                    log_skipped(more, skipped));
     if (in_use < descriptors->tight_from)
         return LISTENER_ROOM;
     return in_use < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;

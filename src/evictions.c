@@ -94,13 +94,14 @@ static void tell(const struct eviction *eviction, unsigned long skipped)
 {
     const struct stream_facts *facts = &eviction->facts;
     char peer[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
 
     log_info("stream %016llx of %s evicted: %s; %llu events sent, %llu behind, %llu bytes "
-             "unacknowledged, %lld ms old (%lu others since the last such line)",
+             "unacknowledged, %lld ms old%s",
              (unsigned long long)facts->id, peer_text(&facts->peer, peer),
              stream_end_text(eviction->why), (unsigned long long)facts->events_sent,
              (unsigned long long)facts->lag_events, (unsigned long long)facts->unacknowledged_bytes,
-             (long long)facts->age_ms, skipped);
+             (long long)facts->age_ms, log_skipped(more, skipped));
 }
 
 void evictions_note(struct evictions *evictions, const struct stream_facts *facts,

@@ -335,10 +335,11 @@ static bool is_for_requests(enum cell_kind kind)
 
 void gate_tell_lost(struct gate *gate, int error)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (log_valve_open(&gate->valve, &skipped))
-        log_warning("a connection was closed: %s (%lu more like it)", strerror(-error), skipped);
+        log_warning("a connection was closed: %s%s", strerror(-error), log_skipped(more, skipped));
 }
 
 /* A stream takes all that is left of its connection, so nobody has to wait for its end. */

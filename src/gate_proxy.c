@@ -11,12 +11,13 @@
 void gate_refuse_proxy(struct visitor *visitor, const char *why)
 {
     struct gate *gate = visitor->gate;
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     stats_add(worker_stats(gate->worker), STATS_PROXY_HEADERS_REFUSED, 1);
     if (log_valve_open(&gate->proxy_valve, &skipped))
-        log_warning("a connection of a trusted proxy was closed: %s (%lu more like it)", why,
-                    skipped);
+        log_warning("a connection of a trusted proxy was closed: %s%s", why,
+                    log_skipped(more, skipped));
     gate_drop(visitor);
 }
 
@@ -25,6 +26,7 @@ static bool name_client(struct visitor *visitor, const struct peer *client)
 {
     struct gate *gate = visitor->gate;
     char text[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (admission_add_connection(gate->admission, client,
@@ -34,9 +36,8 @@ static bool name_client(struct visitor *visitor, const struct peer *client)
     }
     stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
     if (log_valve_open(&gate->proxy_valve, &skipped))
-        log_warning("a connection from %s was closed: limits.connections_per_address (%lu more "
-                    "like it)",
-                    peer_text(client, text), skipped);
+        log_warning("a connection from %s was closed: limits.connections_per_address%s",
+                    peer_text(client, text), log_skipped(more, skipped));
     gate_drop(visitor);
     return false;
 }

@@ -362,10 +362,11 @@ static void greet(struct handover *handover, struct link *link, pid_t pid)
 
 static void tell_stranger(struct handover *handover, uid_t uid)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (log_valve_open(&handover->stranger_valve, &skipped))
-        log_warning("user %u may not take over (%lu more like it)", uid, skipped);
+        log_warning("user %u may not take over%s", uid, log_skipped(more, skipped));
 }
 
 static void on_arrival(evutil_socket_t listen_fd, short what, void *arg)

@@ -59,6 +59,7 @@ static int errno_of(struct history_sqlite *sqlite, int code)
 int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *what)
 {
     int result = errno_of(sqlite, code);
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if ((code & 0xff) == SQLITE_IOERR && !history_sqlite_is_damage(code) && result == -EIO &&
@@ -68,8 +69,8 @@ int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *
                   "the disk; reading goes on",
                   sqlite->path, what, sqlite3_errmsg(sqlite->db));
     } else if (log_valve_open(&sqlite->valve, &skipped)) {
-        log_error("%s: %s: %s (%lu more like it)", sqlite->path, what, sqlite3_errmsg(sqlite->db),
-                  skipped);
+        log_error("%s: %s: %s%s", sqlite->path, what, sqlite3_errmsg(sqlite->db),
+                  log_skipped(more, skipped));
     }
     if (!sqlite3_get_autocommit(sqlite->db))
         history_sqlite_run(sqlite, WRITE_ROLLBACK);
@@ -251,9 +252,9 @@ static int put_entries_as_before(struct history_sqlite *sqlite, sqlite3_stmt *ne
  * large that it needs pages of its own, since where the free ones are noted counts too. */
 static int put_trial(struct history_sqlite *sqlite)
 {
-    static const char key_sql[] =
-        "INSERT OR REPLACE INTO keys SELECT number + 1, position, 0, digest, CAST(key || x'00' AS BLOB)"
-        " FROM keys ORDER BY number DESC LIMIT 1";
+    static const char key_sql[] = "INSERT OR REPLACE INTO keys SELECT number + 1, position, 0, "
+                                  "digest, CAST(key || x'00' AS BLOB)"
+                                  " FROM keys ORDER BY number DESC LIMIT 1";
     static const char names_sql[] = "SELECT names FROM events ORDER BY position DESC LIMIT 1";
     static const struct message nameless;
     static const char blank[TRIAL_BYTES];

@@ -42,6 +42,7 @@ static void tell(struct history_sqlite *sqlite, bool has_room, uint64_t room, ui
 {
     uint64_t reserve = sqlite->base.disk_reserve;
     bool had_room = !sqlite->lacks_room;
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     sqlite->lacks_room = !has_room;
@@ -52,10 +53,10 @@ static void tell(struct history_sqlite *sqlite, bool has_room, uint64_t room, ui
     else if (!has_room && (had_room || refuses) && log_valve_open(&sqlite->valve, &skipped))
         log_warning("%s: %llu KiB are free on the disk, history.disk_reserve is %llu KiB, and the "
                     "next commit takes up to %llu KiB: publishes are answered 507 until there is "
-                    "room; free some, or set a smaller reserve (%lu more like it)",
+                    "room; free some, or set a smaller reserve%s",
                     sqlite->path, (unsigned long long)room / 1024,
                     (unsigned long long)reserve / 1024, (unsigned long long)(asked + 1023) / 1024,
-                    skipped);
+                    log_skipped(more, skipped));
     if (has_room != had_room)
         history_sqlite_tell_trouble(sqlite);
 }

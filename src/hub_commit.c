@@ -152,12 +152,13 @@ static int commit(struct hub *hub, struct hub_turn *turn, int64_t now_ms)
 
 static void report_failure(struct hub *hub, int result)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     /* the store itself says when it has no room or is not in its place, and when that is over */
     if (result != -ENOSPC && result != -ESTALE && log_valve_open(&hub->failure_valve, &skipped))
-        log_error("publishing failed: the store said error %d (%lu more like it)", -result,
-                  skipped);
+        log_error("publishing failed: the store said error %d%s", -result,
+                  log_skipped(more, skipped));
 }
 
 /* One row of all events in the order of their operations, ephemeral ones sealed in their place. */

@@ -121,6 +121,7 @@ static int open_spare(void)
 /* One who waits is told at once, instead of hanging until its own timeout. */
 static void shed_one(struct listener *listener, int door_fd)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (listener->spare_fd >= 0) {
@@ -133,7 +134,7 @@ static void shed_one(struct listener *listener, int door_fd)
     }
     listener->spare_fd = open_spare();
     if (log_valve_open(&listener->valve, &skipped))
-        log_warning("out of descriptors: accepting pauses (%lu times more)", skipped);
+        log_warning("out of descriptors: accepting pauses%s", log_skipped(more, skipped));
 }
 
 static bool is_passing(int error)
@@ -153,9 +154,8 @@ static bool accept_one(struct door *door)
     if (fd >= 0) {
         listener->pause_ms = 0;
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
-        enum listener_room room =
-            listener->sink.take(listener->sink.arg, fd, (struct sockaddr *)(void *)&address,
-                                address_n, door->layers);
+        enum listener_room room = listener->sink.take(
+            listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n, door->layers);
         if (room > listener->room)
             listener->room = room;
         return true;
@@ -245,8 +245,8 @@ static int set_mode(const struct door *door, const struct sockaddr *address)
 /* Open the address, unless somebody else has and gave it to us. */
 static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
 {
-    door->fd = inherited_take(door->listener->inherited, door->name, address, address_n,
-                              &door->kept);
+    door->fd =
+        inherited_take(door->listener->inherited, door->name, address, address_n, &door->kept);
     if (door->fd >= 0) {
         set_options(door->listener, door->fd);
         return door->kept || set_mode(door, address) == 0 ? 0 : -errno;

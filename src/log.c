@@ -199,6 +199,14 @@ bool log_valve_open(struct log_valve *valve, unsigned long *ret_skipped)
     return true;
 }
 
+char *log_skipped(char to[LOG_SKIPPED_BYTES], unsigned long skipped)
+{
+    to[0] = '\0';
+    if (skipped > 0)
+        snprintf(to, LOG_SKIPPED_BYTES, " (%lu more like it)", skipped);
+    return to;
+}
+
 static size_t tell_dropped(char to[LOG_WRITER_LINE_MAX], uint64_t dropped_n)
 {
     char message[MESSAGE_BYTES_MAX];

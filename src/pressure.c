@@ -146,11 +146,12 @@ static size_t evict_from(struct streams *streams, const struct tally *tally, siz
 
 static void report(struct streams *streams, size_t evicted_n)
 {
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (evicted_n > 0 && log_valve_open(&streams->relief_valve, &skipped))
-        log_warning("memory is short: evicted the %zu streams that held most (%lu more times)",
-                    evicted_n, skipped);
+        log_warning("memory is short: evicted the %zu streams that held most%s", evicted_n,
+                    log_skipped(more, skipped));
 }
 
 /* Returns how many. */

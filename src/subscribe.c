@@ -203,11 +203,12 @@ static int respond_full(struct request *request)
 static void log_limit(struct request *request, const struct peer *client, const char *limit)
 {
     char text[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (log_valve_open(&request->service->limit_valve, &skipped))
-        log_info("a stream of %s was refused: %s (%lu more like it)", peer_text(client, text),
-                 limit, skipped);
+        log_info("a stream of %s was refused: %s%s", peer_text(client, text), limit,
+                 log_skipped(more, skipped));
 }
 
 static int respond_shapes_full(struct request *request)

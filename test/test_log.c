@@ -304,6 +304,17 @@ static void a_valve_opens_once_a_second_and_counts(void **state)
     assert_int_equal(skipped, 1);
 }
 
+static void lines_that_were_skipped_are_told_if_there_are_any(void **state)
+{
+    char more[LOG_SKIPPED_BYTES];
+
+    (void)state;
+    assert_string_equal(log_skipped(more, 0), "");
+    assert_string_equal(log_skipped(more, 3), " (3 more like it)");
+    assert_string_equal(log_skipped(more, 18446744073709551615UL),
+                        " (18446744073709551615 more like it)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +329,7 @@ int main(void)
         cmocka_unit_test(visible_bytes_can_be_told_from_escapes),
         cmocka_unit_test(visible_is_cut_between_characters),
         cmocka_unit_test(a_valve_opens_once_a_second_and_counts),
+        cmocka_unit_test(lines_that_were_skipped_are_told_if_there_are_any),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
