@@ -110,7 +110,7 @@
         "listings, copies refused for memory")                                                     \
     row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false,                             \
         "sockets refused for memory")                                                              \
-    row(MEMORY_LIMIT, memory_limit, true, "limits.memory, bytes")                                  \
+    row(MEMORY_LIMIT, memory_limit, true, "what limits.memory allows, bytes")                        \
     row(MEMORY_USED, memory_used, true, "of it, with the room set aside for rings and store")      \
     row(MEMORY_RESIDENT, memory_resident, true, "bytes of the process in memory, by the kernel")   \
     row(MEMORY_EVENTS, memory_events, true, "bytes of events, whoever holds them, each once")      \
