@@ -15,6 +15,7 @@
 
 #include "conf.h"
 #include "history_sqlite.h"
+#include "store.h"
 
 #define TOOL "epoch"
 #define ON_DISK "sqlite:"
@@ -156,8 +157,9 @@ int cli_epoch(int argc, char **argv)
     struct conf *conf = cli_need(conf_new());
     status = load_store(conf, &options);
     if (status == CLI_FINE) {
-        const char *path = conf->history.store + strlen(ON_DISK);
+        char *path = cli_need(store_path(conf->history.store));
         status = options.is_new ? renew(path) : show(path);
+        free(path);
     }
     conf_free(conf);
     return status;

@@ -463,6 +463,13 @@ def test_epoch_is_told_and_renewed(gateway_factory, store, folder, bugle):
     assert [event.data for event in events] == ["0", "1", "2", "x"]
 
 
+def test_epoch_of_the_default_store_is_told(gateway_factory, folder, bugle):
+    gateway = gateway_factory(store=f"sqlite:{folder}/history.db")
+    id = gateway.push({"data": "x"})["id"]
+    done = bugle("epoch", env={"STATE_DIRECTORY": str(folder)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{id.split('-')[0]}\n", "")
+
+
 def test_epoch_is_told_after_a_crash(gateway_factory, store, bugle):
     gateway = gateway_factory(store=store)
     id = gateway.push({"topic": "a", "data": "x"})["id"]
