@@ -53,7 +53,7 @@ missing() {
 
 # A manual page as plain text would have it: without the macros' quoting and escapes.
 plain() {
-    sed -e 's/\\-/-/g' -e 's/\\(aq/'"'"'/g' -e 's/\\f[A-Z]//g' "$1"
+    sed -e 's/\\://g' -e 's/\\-/-/g' -e 's/\\(aq/'"'"'/g' -e 's/\\f[A-Z]//g' "$1"
 }
 
 # "section.key = default" of every setting; the default of server.www depends on the installation,
