@@ -9,6 +9,9 @@
 #   build-address  clang, address and undefined-behaviour sanitizers: unit tests, and the scenarios
 #                  that take the program along paths of its own
 #   build-thread   gcc, thread sanitizer: unit tests, and the scenarios in which threads meet
+#
+# and, in a root of the other supported release of Debian, what its libraries can break:
+# test/on_debian.sh, which needs root and namespaces.  Tests marked `long` run with gcc only.
 
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -65,7 +68,7 @@ scenarios() {
     local folder=$1 log=$logs/scenarios
     say "scenarios in $folder${BUGLE_TEST_STORE:+, store $BUGLE_TEST_STORE}"
     make -C "$folder" --no-print-directory -s check-scenarios PYTEST_ARGS="${2:-}" \
-        PYTEST_JOBS="${3:-4}" 2>&1 |
+        PYTEST_JOBS=8 2>&1 |
         tee "$log" | grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$'
     local good bad
     good=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
@@ -108,13 +111,30 @@ wait_ahead
 if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
     units build-address
     build_ahead build-thread --enable-werror --enable-sanitizer=thread
-    BUGLE_TEST_SLOW=2 scenarios build-address "-k 'not ($(one_line "$no_address"))'" 4
+    BUGLE_TEST_SLOW=2 scenarios build-address "-m 'not long' -k 'not ($(one_line "$no_address"))'"
 fi
 wait_ahead
 if try_build build-thread --enable-werror --enable-sanitizer=thread; then
     units build-thread
-    BUGLE_TEST_SLOW=2 scenarios build-thread "-k 'not ($(one_line "$no_thread"))'" 4
+    BUGLE_TEST_SLOW=2 scenarios build-thread "-m 'not long' -k 'not ($(one_line "$no_thread"))'"
 fi
+
+# Nothing is missing from the other passes where this one cannot be made.
+other_release() {
+    local log=$logs/release other=trixie
+    [ "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" != trixie ] || other=bookworm
+    if ! unshare --mount --pid --fork true 2>/dev/null; then
+        say "not tested on Debian $other: that needs root and namespaces"
+        return
+    fi
+    say "on Debian $other"
+    test/on_debian.sh "$other" quick 2>&1 | tee "$log"
+    local sum
+    sum=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1)
+    [ -n "$sum" ] || sum="0 passed, 1 failed"
+    count $(sed -E 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/' <<<"$sum")
+}
+other_release
 
 echo
 echo "$passed passed, $failed failed"

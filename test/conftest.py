@@ -46,6 +46,8 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "gateway(settings, workers, ...): arguments of gateway_factory for `gateway`"
     )
+    config.addinivalue_line(
+        "markers", "long: takes ten seconds, and once is enough: not with a sanitizer in CI")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # a shell ignores this signal in what it runs in the background, and programs inherit that

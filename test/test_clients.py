@@ -129,6 +129,7 @@ def test_client_that_never_reads_is_evicted(gateway):
         assert stream.end in ("reset", "closed"), stream.end
 
 
+@pytest.mark.long
 @pytest.mark.gateway(settings={**STALL, "stream.stall_timeout": "6s"})
 def test_client_that_reads_slowly_is_not_evicted(gateway):
     """Slow is not dead: whoever takes some bytes within the time keeps the stream, however far

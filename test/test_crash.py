@@ -30,6 +30,7 @@ def assert_passes(name, **options):
     return done.stdout
 
 
+@pytest.mark.long
 def test_nothing_acknowledged_is_lost_when_the_gateway_is_killed():
     """`kill -9` under load, again and again, with clients of three kinds that come again."""
     slow = {"no_browser": True, "pause_ms": 200} if wire.SLOW > 1 else {}
@@ -38,6 +39,7 @@ def test_nothing_acknowledged_is_lost_when_the_gateway_is_killed():
     assert "0 lost, 0 doubled, 0 reordered, 0 invented, 0 reset, 0 refused" in said
 
 
+@pytest.mark.long
 def test_errors_of_the_disk_are_never_acknowledged():
     said = assert_passes("disk", syncs=wire.fewer(6, 4), full=wire.fewer(2))
     if "not run" in said:

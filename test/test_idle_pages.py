@@ -41,7 +41,7 @@ class Pages:
 @pytest.fixture(params=["plain", pytest.param("untouchable", marks=untouchable)])
 def watched(request, gateway_factory, tmp_path):
     """A gateway, and what it gave back: None where nobody looks."""
-    settings = {"stream.stall_timeout": "5s"}
+    settings = {"stream.stall_timeout": f"{wire.seconds(1):g}s"}
     if request.param == "plain":
         return gateway_factory(workers=1, settings=settings), None
     pages = Pages(tmp_path / "pages")

@@ -34,6 +34,7 @@ def assert_passes(name, **options):
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["sqlite:FOLDER/h.db", "memory:"], ids=["sqlite", "memory"])
 def test_memory_stays_below_its_limit(store):
     """Streams that stall inside large events, replays, and slow bodies, beside healthy streams."""

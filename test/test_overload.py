@@ -124,6 +124,7 @@ def test_a_stop_finds_bodies_that_are_being_read(gateway):
     assert {each.status for each in answers} <= {201, 503}, answers
 
 
+@pytest.mark.long
 def test_a_crowd_and_a_few_have_all_that_is_theirs(tmp_path):
     _, beside, crowd = overload.run_fair(tmp_path, wire.fewer(300, 60), 1, 0.1, pinned=False)
     for result in (*beside, crowd):

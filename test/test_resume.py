@@ -432,6 +432,7 @@ def test_ephemeral_event_during_the_last_of_a_replay_is_live(gateway):
     assert data_of(stream.events(2)) == [large, "now"]
 
 
+@pytest.mark.long
 def test_quiet_stream_gets_a_checkpoint_while_others_publish(gateway):
     """A stream whose topic is silent for a day would come back with a position that is long
     gone.  So it is told a newer one now and then, at least every 30 s."""

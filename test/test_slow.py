@@ -19,6 +19,7 @@ from conftest import program_path
 DRIP = pathlib.Path(__file__).resolve().parent / "load" / "drip.py"
 
 
+@pytest.mark.long
 def test_slow_heads_bodies_and_noise_by_the_hundred():
     """The program of `make driptest`, with fewer."""
     done = subprocess.run(

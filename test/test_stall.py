@@ -45,6 +45,7 @@ def push_bulk(gateway, topic, count, size=5000):
 # the shows, short
 
 
+@pytest.mark.long
 def test_stalled_clients_beside_healthy_ones():
     """Evicted no sooner than the time after they last took something; the healthy lose nothing."""
     assert_passes("stalled", "--stalled", wire.fewer(300, 50), "--healthy", wire.fewer(30, 10),
@@ -52,11 +53,13 @@ def test_stalled_clients_beside_healthy_ones():
                   "--slack", wire.seconds(4))
 
 
+@pytest.mark.long
 def test_stopped_clients_go_on():
     assert_passes("stopped", "--clients", wire.fewer(100, 30), "--stop", 2, "--stall-timeout", 8,
                   "--rate", 100)
 
 
+@pytest.mark.long
 def test_slow_clients_keep_everything():
     """At 300 bytes a second libmicrohttpd sends something every 27 s, and the kernel takes as long
     for a segment: neither may count that as nothing for 14 s."""
@@ -64,6 +67,7 @@ def test_slow_clients_keep_everything():
                   "--stall-timeout", 4)
 
 
+@pytest.mark.long
 def test_vanished_clients_are_reaped():
     assert_passes("vanished", "--clients", wire.fewer(200, 40), "--heartbeat", 3,
                   "--vanish-timeout", 2, "--idle", 1, "--slack", wire.seconds(4))
@@ -100,6 +104,7 @@ def test_eviction_is_listed(gateway):
     gateway.wait_log("evicted: stalled")
 
 
+@pytest.mark.long
 @pytest.mark.gateway(settings={**SETTINGS, "limits.evictions": 3}, workers=2)
 def test_latest_evictions_are_kept(gateway):
     """Newest first, so many and no more; the total counts all."""
