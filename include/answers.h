@@ -33,6 +33,7 @@ struct answer {
 struct answers {
     SLIST_HEAD(, answer) spare;
     size_t spare_n;
+    bool reuses; /* the owner's: the library lets their bytes be written again (mhd_quirks.h) */
 };
 
 /* Make or find an answer of these bytes, at most ANSWER_BYTES_MAX.  Taken for one request, until

@@ -50,6 +50,7 @@ enum cell_kind {
 };
 
 struct MHD_Connection;
+struct mhd_quirks;
 struct tls_set;
 struct gnutls_session_int;
 struct cell;
@@ -95,9 +96,9 @@ struct cell_guest {
     struct cell_seat *seat; /* the cell's; NULL: in no cell */
 };
 
-/* No cells yet.  Borrows all it is given.  NULL when out of memory. */
+/* No cells yet.  Borrows what it is given but `quirks`.  NULL when out of memory. */
 struct cells *cells_new(struct worker *worker, struct streams *streams,
-                        const struct cell_handler *handler);
+                        const struct cell_handler *handler, const struct mhd_quirks *quirks);
 
 /* Stop every daemon; no connection may be suspended any more.  Accepts NULL. */
 void cells_free(struct cells *cells);
@@ -195,7 +196,8 @@ void cell_forget(struct cell *cell, struct cell_waiter *waiter);
  * method  of its request, as the library gives it: it stands where the head does
  * ret_n   0: it begins at or before the result, and ends at or behind the room for chunks
  *
- * Returns NULL for a small pool, which has no whole page to speak of.
+ * Returns NULL for a small pool, which has no whole page to speak of, and where this version of the
+ * library keeps pools elsewhere.
  */
 char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n);
 

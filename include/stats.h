@@ -42,6 +42,8 @@
         "when the first certificate ends, in seconds since 1970")                                  \
     row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false,                                         \
         "kept connections that rested too long")                                                   \
+    row(CONNECTIONS_UNKNOWN, connections_unknown, false,                                           \
+        "connections closed: the HTTP library told of them too late")                              \
     row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
     row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
     row(BODIES_TOO_SLOW, bodies_too_slow, false, "requests whose body came too slowly")            \

@@ -99,7 +99,7 @@ struct stream_host {
     struct streams *streams;
     void (*wake)(struct stream_host *host, enum worker_class class);
     unsigned backstop_s; /* the library's own timeout, 0: none */
-    bool is_plain;       /* its sockets take what is sent as it is: not inside TLS */
+    bool sends_past;     /* what is not inside TLS may go past the library */
     bool wants_run;      /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;

@@ -17,12 +17,13 @@ static void free_answer(struct answer *answer)
     free(answer);
 }
 
-static struct answer *new_answer(size_t bytes_n)
+static struct answer *new_answer(const char *bytes, size_t bytes_n)
 {
     struct answer *answer = malloc(sizeof(*answer));
 
     if (answer == NULL)
         return NULL;
+    memcpy(answer->bytes, bytes, bytes_n);
     answer->response =
         MHD_create_response_from_buffer(bytes_n, answer->bytes, MHD_RESPMEM_PERSISTENT);
     answer->is_new = true;
@@ -55,15 +56,14 @@ struct answer *answers_take(struct answers *answers, const char *bytes, size_t b
         answer = NULL;
     }
     if (answer == NULL)
-        answer = new_answer(bytes_n);
-    if (answer != NULL)
-        memcpy(answer->bytes, bytes, bytes_n);
+        return new_answer(bytes, bytes_n);
+    memcpy(answer->bytes, bytes, bytes_n);
     return answer;
 }
 
 void answers_give_back(struct answers *answers, struct answer *answer)
 {
-    if (answers->spare_n == SPARE_MAX) {
+    if (!answers->reuses || answers->spare_n == SPARE_MAX) {
         free_answer(answer);
         return;
     }

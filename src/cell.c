@@ -20,15 +20,6 @@
 #define PIECE_MAX 32
 /* Streams of one cell that are given their next page before other cells have theirs. */
 #define REPLAY_MAX 16
-/* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
- * a body.  All of a stream's small one is resident, so it is no larger than the largest head for it
- * (gate.c) and a chunk of 1 KiB need; the large one is the last size the library takes from malloc.
- * Those of requests are zeroed by the library for each: 64 publishers fill the second cache with
- * pools of twice the size. */
-#define POOL_STREAM_BYTES 3584
-#define POOL_API_BYTES 4096
-#define POOL_API_MEDIUM_BYTES 8192
-#define POOL_LARGE_BYTES 32768
 /* What a connection costs beside its pool: the library's struct and response, and ours. */
 #define CONNECTION_STREAM_BYTES 2560
 #define CONNECTION_API_BYTES 1536
@@ -52,20 +43,15 @@ static bool is_large(enum cell_kind kind)
     return kind == CELL_STREAM_LARGE || kind == CELL_API_LARGE || kind == CELL_TLS;
 }
 
-/* A pool begins with what is read first, which is the request line, or with the one empty line that
- * the gate lets stand before it (http_head.h); and malloc() aligns it.  Inside TLS there may be any
- * number of those. */
 char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n)
 {
-    uintptr_t at = (uintptr_t)method;
-
     *ret_n = 0;
-    if (!is_large(cell->kind))
+    if (!is_large(cell->kind) || !cell->cells->quirks.knows_pools)
         return NULL;
-    if (cell->kind == CELL_TLS)
-        return (char *)at;
-    *ret_n = POOL_LARGE_BYTES;
-    return (char *)(at & ~(alignof(max_align_t) - 1));
+    if (cell->kind == CELL_TLS) /* any number of empty lines may stand before the request line */
+        return (char *)(uintptr_t)method;
+    *ret_n = MHD_POOL_LARGE_BYTES;
+    return mhd_pool_of(method);
 }
 
 /* ---- running ---- */
@@ -125,7 +111,7 @@ static void resume_answered(struct cell *cell)
         STAILQ_REMOVE_HEAD(&cell->answered, link);
         cell->cells->suspended_n--;
         waiter->state = CELL_GOES_ON;
-        MHD_resume_connection(waiter->connection);
+        mhd_resume(waiter->connection);
     }
 }
 
@@ -222,10 +208,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                   size_t *upload_n, void **context)
 {
     struct cell *cell = cls;
+    struct cell_tie *tie = cell_tie_of(connection);
+
+    if (tie == NULL)
+        return MHD_NO; /* it ends the connection */
     int result = cell->cells->handler.request(cell, connection, url, method, version, upload,
                                               upload_n, context);
-
-    cell_tie_of(connection)->context = *context;
+    tie->context = *context;
     return (enum MHD_Result)result;
 }
 
@@ -234,10 +223,13 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
                          enum MHD_RequestTerminationCode code)
 {
     struct cell *cell = cls;
-    struct cell_seat *seat = cell_seat_of(connection);
+    struct cell_tie *tie = cell_tie_of(connection);
 
+    if (tie == NULL)
+        return;
     cell->cells->handler.completed(cell, context, true);
-    cell_tie_of(connection)->context = NULL;
+    tie->context = NULL;
+    struct cell_seat *seat = cell_seat_of(connection);
     if (seat == NULL || seat->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
     cell_rest_after_run(seat);
@@ -253,10 +245,10 @@ static struct cell_list *list_of(struct cell *cell)
 static size_t pool_bytes_of(enum cell_kind kind)
 {
     if (is_large(kind))
-        return POOL_LARGE_BYTES;
+        return MHD_POOL_LARGE_BYTES;
     if (is_for_streams(kind))
-        return POOL_STREAM_BYTES;
-    return kind == CELL_API ? POOL_API_BYTES : POOL_API_MEDIUM_BYTES;
+        return MHD_POOL_STREAM_BYTES;
+    return kind == CELL_API ? MHD_POOL_API_BYTES : MHD_POOL_API_MEDIUM_BYTES;
 }
 
 static size_t connection_bytes(enum cell_kind kind)
@@ -285,11 +277,28 @@ static void count_off(struct cells *cells, const struct sockaddr *address)
     cells->handler.closed(cells->handler.arg, address);
 }
 
+/* The library tells of it at another time than when it was added, and nobody knows whose it is: it
+ * is never served. */
+static void refuse_unknown(struct cell *cell)
+{
+    unsigned long skipped;
+
+    stats_add(worker_stats(cell->cells->worker), STATS_CONNECTIONS_UNKNOWN, 1);
+    if (log_valve_open(&cell->cells->valve, &skipped))
+        log_warning("a connection that the HTTP library had not told of in time is closed (%lu "
+                    "more like it)",
+                    skipped);
+}
+
 static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
 {
     cell->started++;
     count_connection(cell, 1);
     *socket_context = cell->arriving;
+    if (cell->arriving == NULL) {
+        refuse_unknown(cell);
+        return;
+    }
     struct cell_seat *seat = cell_seat_of(connection);
     if (seat == NULL)
         return;
@@ -310,6 +319,8 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     }
     struct cell_tie *tie = *socket_context;
     count_connection(cell, -1);
+    if (tie == NULL) /* counted off when it was added */
+        return;
     if (tie->context != NULL)
         cell->cells->handler.completed(cell, &tie->context, false);
     if (!cell_leave_seat(tie))
@@ -323,25 +334,22 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
     const struct conf *conf = worker_conf(cell->cells->worker);
-    bool is_stream = is_for_streams(cell->kind);
     uint64_t timeout_ms = conf->stream.stall_timeout_ms;
-    if (!is_stream && timeout_ms < conf->limits.body_timeout_ms)
+    if (!is_for_streams(cell->kind) && timeout_ms < conf->limits.body_timeout_ms)
         timeout_ms = conf->limits.body_timeout_ms;
-    unsigned timeout_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
+    cell->host.backstop_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
 
-    cell->host.backstop_s = timeout_s;
-    size_t pool_bytes = pool_bytes_of(cell->kind);
+    struct mhd_daemon_conf daemon = {.arg = cell,
+                                     .request = on_request,
+                                     .completed = on_completed,
+                                     .connected = on_connection,
+                                     .connections_max = cell_room(cell->kind),
+                                     .timeout_s = cell->host.backstop_s,
+                                     .pool_bytes = pool_bytes_of(cell->kind),
+                                     .tls = cell->kind == CELL_TLS,
+                                     .target = cell_tls_on_target};
 
-    if (cell->kind == CELL_TLS)
-        return cell_tls_start(cell, pool_bytes, timeout_s, on_request, on_completed, on_connection);
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
-                                MHD_USE_NO_LISTEN_SOCKET,
-                            0, NULL, NULL, on_request, cell,                    /**/
-                            MHD_OPTION_CONNECTION_LIMIT, cell_room(cell->kind), /**/
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,     /**/
-                            MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,           /**/
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, cell,    /**/
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, cell, MHD_OPTION_END);
+    return mhd_start(&daemon);
 }
 
 static int start(struct cell *cell)
@@ -396,7 +404,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
-    cell->host.is_plain = kind != CELL_TLS;
+    cell->host.sends_past = kind != CELL_TLS && cells->quirks.sends_past;
     if (streams_add_host(cells->streams, &cell->host) != 0) {
         free(cell);
         return -ENOMEM;
@@ -432,7 +440,7 @@ static int open_ended(void)
 }
 
 struct cells *cells_new(struct worker *worker, struct streams *streams,
-                        const struct cell_handler *handler)
+                        const struct cell_handler *handler, const struct mhd_quirks *quirks)
 {
     struct cells *cells = calloc(1, sizeof(*cells));
 
@@ -446,6 +454,7 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
     cells->worker = worker;
     cells->streams = streams;
     cells->handler = *handler;
+    cells->quirks = *quirks;
     cells->descriptors_end = INT_MAX;
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
         TAILQ_INIT(&cells->open[kind]);
@@ -480,7 +489,7 @@ void cells_free(struct cells *cells)
     free(cells);
 }
 
-/* A connection that could not be added: its descriptor is closed, and on_connection() was not told.
+/* A connection that could not be added, or that on_connection() was not told of when it was.
  * The address may be the guest's, which is gone when it has left its seat. */
 static void count_off_lost(struct cell *cell, const struct sockaddr *address)
 {
@@ -494,7 +503,7 @@ static int add_connection(struct cell *cell, int fd, const struct sockaddr *addr
     unsigned started = cell->started;
     int result = MHD_add_connection(cell->daemon, fd, address, address_n) == MHD_YES ? 0 : -ENOMEM;
 
-    if (result != 0 && started == cell->started)
+    if (started == cell->started)
         count_off_lost(cell, address);
     cell->arriving = NULL;
     return result;
@@ -580,7 +589,7 @@ void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Conn
     if (seat != NULL && seat->tls == NULL && seat->begun_in == cell->runs_n)
         cell_wait_after_run(seat);
     else
-        MHD_suspend_connection(connection);
+        mhd_suspend(connection);
 }
 
 void cell_forget(struct cell *cell, struct cell_waiter *waiter)

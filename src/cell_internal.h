@@ -10,6 +10,8 @@
 #include <sys/queue.h>
 
 #include "cell.h"
+#include "log.h"
+#include "mhd_quirks.h"
 #include "tls.h"
 
 /* What the library keeps for us with a connection.  0.9.75 ends one that it cannot enter into its
@@ -69,6 +71,8 @@ struct cells {
     size_t suspended_n;
     struct tls_set *tls; /* for handshakes from now on; a reference, NULL: no TLS */
     int descriptors_end;
+    struct mhd_quirks quirks;
+    struct log_valve valve;
     int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
 };
 
@@ -88,7 +92,7 @@ void cell_take_tie(struct cell *cell);
 /* The connection is over.  Returns whether its descriptor goes with it. */
 bool cell_leave_seat(struct cell_tie *tie);
 
-/* Of a connection that was added. */
+/* Of a connection that was added; NULL: the library told of it too late. */
 struct cell_tie *cell_tie_of(struct MHD_Connection *connection);
 
 /* The guest is its owner's again.  Accepts NULL. */
@@ -108,14 +112,11 @@ void cell_pause_after_run(struct cell *cell);
 
 /* ---- cell_tls.c ---- */
 
-/* A daemon for TLS connections, which takes what each handshake needs from the cell's seats.
- * Options as for one without TLS.  NULL as MHD_start_daemon() has it. */
-struct MHD_Daemon *cell_tls_start(struct cell *cell, size_t pool_bytes, unsigned timeout_s,
-                                  MHD_AccessHandlerCallback request,
-                                  MHD_RequestCompletedCallback completed,
-                                  MHD_NotifyConnectionCallback connected);
+/* What the client asked for, as it came; what comes later is taken apart and unescaped in its place.
+ */
+void *cell_tls_on_target(void *cls, const char *target, struct MHD_Connection *connection);
 
-/* A connection of such a daemon has begun. */
+/* A TLS connection has begun. */
 void cell_tls_begin(struct cell_seat *seat);
 
 #endif

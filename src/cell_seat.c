@@ -4,10 +4,7 @@
 #include "cell_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct cell_tie *cell_tie_of(struct MHD_Connection *connection)
 {
@@ -21,7 +18,9 @@ static struct cell_seat *seat_of(struct cell_tie *tie)
 
 struct cell_seat *cell_seat_of(struct MHD_Connection *connection)
 {
-    return seat_of(cell_tie_of(connection));
+    struct cell_tie *tie = cell_tie_of(connection);
+
+    return tie != NULL ? seat_of(tie) : NULL;
 }
 
 static void enter_list(struct cell_seat *seat, bool finished)
@@ -96,19 +95,10 @@ bool cell_leave_seat(struct cell_tie *tie)
     return !is_taken_back;
 }
 
-/* The walk through the library that resumes it may be still to come. */
-static bool is_suspended(const struct cell_seat *seat)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
-
-    return info->suspended != MHD_NO;
-}
-
 static void wait(struct cell_seat *seat)
 {
     leave_list(seat);
-    MHD_suspend_connection(seat->waiter.connection);
+    mhd_suspend(seat->waiter.connection);
 }
 
 static void rest(struct cell_seat *seat)
@@ -117,7 +107,7 @@ static void rest(struct cell_seat *seat)
     seat->rests = true;
     seat->waiter.state = CELL_WAITS;
     seat->cell->cells->suspended_n++;
-    MHD_suspend_connection(seat->waiter.connection);
+    mhd_suspend(seat->waiter.connection);
     seat->guest->rests(seat->guest);
 }
 
@@ -131,7 +121,7 @@ void cell_pause_after_run(struct cell *cell)
 
         if (!seat->finished)
             wait(seat);
-        else if (!is_suspended(seat))
+        else if (!mhd_is_suspended(seat->waiter.connection)) /* or its resumption is to come */
             rest(seat);
         seat = next;
     }
@@ -167,31 +157,13 @@ void cell_let_end(struct cell_guest *guest)
         go_on(guest->seat, false);
 }
 
-static int descriptor_of(const struct cell_seat *seat)
-{
-    return MHD_get_connection_info(seat->waiter.connection, MHD_CONNECTION_INFO_CONNECTION_FD)
-        ->connect_fd;
-}
-
-/* The library cannot be asked to part with a descriptor.  But a suspended connection is in no
- * epoll set, so under its number there can be another socket, one that has ended, when it looks
- * again. */
 int cell_take_back(struct cell_guest *guest)
 {
     struct cell_seat *seat = guest->seat;
-    int fd = descriptor_of(seat);
-    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    struct cells *cells = seat->cell->cells;
+    int taken =
+        mhd_take_descriptor(seat->waiter.connection, cells->ended_fd, cells->descriptors_end);
 
-    if (taken >= seat->cell->cells->descriptors_end) {
-        close(taken);
-        taken = -1;
-    }
-    if (taken >= 0 && dup3(seat->cell->cells->ended_fd, fd, O_CLOEXEC) < 0) {
-        close(taken);
-        taken = -1;
-    }
-    if (taken < 0)
-        shutdown(fd, SHUT_RDWR);
     seat->guest = NULL;
     seat->is_taken_back = taken >= 0;
     guest->seat = NULL;

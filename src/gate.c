@@ -16,17 +16,11 @@
 #include "clock.h"
 #include "http_head.h"
 #include "log.h"
+#include "mhd_quirks.h"
 #include "origin.h"
 #include "problem.h"
 #include "proxy_protocol.h"
 
-/* What the library makes of a head in the connection's pool: the head itself, Cookie values once
- * more, and a record for each header, query field and cookie (doc/design: memory of a stream).
- * Up to here a small pool still has room for chunks; beyond the other even a large one has none,
- * and the library would let the client wait for an answer that never comes. */
-#define RECORD_BYTES 64
-#define SMALL_NEEDS_BYTES 2200
-#define LARGE_NEEDS_BYTES (32768 - 1024)
 /* Arrivals that are looked at in one go.  They and the first requests of those that are sound take
  * about half a millisecond. */
 #define ARRIVALS_A_JOB 16
@@ -301,12 +295,12 @@ static size_t needs_of(const struct http_head *head)
 {
     size_t records = head->headers_n + count_query_fields(head) + head->cookies_n;
 
-    return head->head_bytes + head->cookie_bytes + records * RECORD_BYTES;
+    return mhd_head_needs(head->head_bytes, head->cookie_bytes, records);
 }
 
 bool gate_has_room_for(const struct http_head *head)
 {
-    return needs_of(head) <= LARGE_NEEDS_BYTES;
+    return needs_of(head) <= MHD_NEEDS_LARGE_BYTES;
 }
 
 /* A larger pool for a larger body is for speed only, and not while memory is short. */
@@ -321,7 +315,7 @@ static enum cell_kind kind_for_body(const struct http_head *head, enum memory_le
 
 static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
 {
-    bool large = needs_of(head) > SMALL_NEEDS_BYTES;
+    bool large = needs_of(head) > MHD_NEEDS_SMALL_BYTES;
 
     if (is_stream_path(head))
         return large ? CELL_STREAM_LARGE : CELL_STREAM;

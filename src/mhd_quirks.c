@@ -20,6 +20,8 @@
 #define DISCIPLINE_STRICT 1
 #define ONE_THREAD_FLAG (1U << 19)
 #define ONE_THREAD_SINCE 0x00097707
+/* Blanks behind a value are no part of it, and NUL in a head is refused. */
+#define TRIMS_SINCE 0x01000000
 /* A record for a header, query field or cookie: 56 bytes in 0.9.75, 64 in 1.0.1. */
 #define RECORD_BYTES 64
 
@@ -162,16 +164,18 @@ struct again {
 };
 
 /* The library reads in one buffer.  Between two lines it leaves as many bytes as the line end has.
- * From 1.0 on it refuses NUL that was sent, so one there is its own, for blanks that it cut off. */
-static bool is_line_end(const struct again *again, const char *to)
+ * From 1.0 on it refuses NUL that was sent, so one there is its own, for the first of the blanks
+ * that it cut off: they are put back.  Returns whether nothing else was there. */
+static bool end_line(struct again *again, const char *to)
 {
-    const char *from = again->end;
+    const char *at = again->end;
 
-    if ((uintptr_t)to < (uintptr_t)from + 2)
+    if ((uintptr_t)to < (uintptr_t)at + 2)
         return false;
-    while (again->trims && to - from > 2 && (*from == '\0' || *from == ' ' || *from == '\t'))
-        from++;
-    return to == from + 2;
+    for (; again->trims && to - at > 2 && (*at == '\0' || *at == ' ' || *at == '\t'); at++)
+        fputc(' ', again->to);
+    fputs("\r\n", again->to);
+    return to == at + 2;
 }
 
 static bool are_blanks(const char *from, const char *to)
@@ -182,40 +186,34 @@ static bool are_blanks(const char *from, const char *to)
 }
 
 /* A line that is folded is joined to the name of the one before, and both are moved. */
-static bool stands_plainly(const struct again *again, const char *name, size_t name_n,
-                           const char *value)
-{
-    return is_line_end(again, name) && (uintptr_t)value > (uintptr_t)name + name_n &&
-           are_blanks(name + name_n + 1, value);
-}
-
 static enum MHD_Result write_field(void *cls, enum MHD_ValueKind kind, const char *name,
                                    size_t name_n, const char *value, size_t value_n)
 {
     struct again *again = cls;
 
     (void)kind;
-    if (value == NULL || !stands_plainly(again, name, name_n, value)) {
+    if (value == NULL || !end_line(again, name) ||
+        (uintptr_t)value <= (uintptr_t)name + name_n || !are_blanks(name + name_n + 1, value)) {
         again->is_plain = false;
         return MHD_NO;
     }
     fwrite(name, 1, name_n, again->to);
     fputs(": ", again->to);
     fwrite(value, 1, value_n, again->to);
-    fputs("\r\n", again->to);
     again->end = value + value_n;
     return MHD_YES;
 }
 
 /* Method, target and version stand side by side, and the head ends with an empty line. */
-static bool is_whole(struct MHD_Connection *connection, const struct again *again,
-                     const char *method, const char *target, const char *version)
+static bool end_head(struct MHD_Connection *connection, struct again *again, const char *method,
+                     const char *target, const char *version)
 {
-    size_t head_n =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+    size_t head_n = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+                        ->header_size;
+    bool is_whole = again->is_plain && end_line(again, method + head_n - 2);
 
-    return again->is_plain && method + strlen(method) + 1 + strlen(target) + 1 == version &&
-           is_line_end(again, method + head_n - 2);
+    fputs("\r\n", again->to);
+    return is_whole && method + strlen(method) + 1 + strlen(target) + 1 == version;
 }
 
 char *mhd_write_head_again(struct MHD_Connection *connection, const char *method,
@@ -226,15 +224,14 @@ char *mhd_write_head_again(struct MHD_Connection *connection, const char *method
     struct again again = {.to = open_memstream(&text, ret_n),
                           .end = version + strlen(version),
                           .is_plain = true,
-                          .trims = mhd_version() >= 0x01000000};
+                          .trims = mhd_version() >= TRIMS_SINCE};
 
     *ret_is_plain = false;
     if (again.to == NULL)
         return NULL;
-    fprintf(again.to, "%s %s %s\r\n", method, target, version);
+    fprintf(again.to, "%s %s %s", method, target, version);
     MHD_get_connection_values_n(connection, MHD_HEADER_KIND, write_field, &again);
-    fputs("\r\n", again.to);
-    *ret_is_plain = is_whole(connection, &again, method, target, version);
+    *ret_is_plain = end_head(connection, &again, method, target, version);
     if (fclose(again.to) == 0)
         return text;
     free(text);

@@ -287,7 +287,8 @@ static int build_service(struct server *server, unsigned index)
     service->linger = linger_new(service->worker);
     if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
-    service->cells = cells_new(service->worker, service->streams, &handler);
+    service->answers.reuses = server->quirks.reuses_buffers;
+    service->cells = cells_new(service->worker, service->streams, &handler, &server->quirks);
     if (service->cells == NULL)
         return fail("out of memory");
     service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
@@ -601,6 +602,18 @@ static void close_ears(void)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
+/* Before there are threads, since it forks. */
+static int try_library(struct server *server)
+{
+    char why[256];
+
+    if (mhd_probe(server->conf->tls.listen.items_n > 0, &server->quirks, why, sizeof(why)) != 0)
+        return fail(why);
+    if (server->quirks.without[0] != '\0')
+        log_warning("libmicrohttpd %s: %s", server->quirks.version, server->quirks.without);
+    return 0;
+}
+
 int server_run(struct conf *conf, const struct server_source *source)
 {
     struct server *server = calloc(1, sizeof(*server));
@@ -614,7 +627,9 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     libraries_log();
-    if (log_begin() != 0)
+    if (try_library(server) != 0)
+        ; /* it has said why */
+    else if (log_begin() != 0)
         fail("no thread for the log");
     else if (build(server) == 0 && server_confirm(server) == 0 && start_threads(server) == 0) {
         server_begin(server);

@@ -11,6 +11,7 @@
 
 #include "arrival.h"
 #include "inherited.h"
+#include "mhd_quirks.h"
 #include "server.h"
 #include "service.h"
 
@@ -31,6 +32,7 @@ struct server {
     struct event *look_timer;
     struct event *memory_timer;
     struct memory *memory;
+    struct mhd_quirks quirks; /* of the HTTP library that is loaded */
     struct history *history;
     struct hub *hub;
     struct pager *pager;

@@ -584,7 +584,7 @@ static void fetch_for_library(const struct stream *stream)
 static void fetch_first(const struct stream_host *host, enum worker_class class, size_t max)
 {
     const struct ready_queue *ready = &host->ready[class - WORKER_FEW];
-    bool by_library = !host->is_plain || class == WORKER_REPLAY;
+    bool by_library = !host->sends_past || class == WORKER_REPLAY;
     size_t end = by_library ? STREAM_WARM_END : STREAM_HOT_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 

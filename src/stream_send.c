@@ -34,7 +34,7 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
     stream->room = room;
     stream->room_bytes = (uint32_t)(room_bytes < most ? room_bytes : most);
     stream->sends_chunks =
-        in_chunks && stream->is_watched && stream->host->is_plain && room_bytes >= CHUNK_DATA_MIN;
+        in_chunks && stream->is_watched && stream->host->sends_past && room_bytes >= CHUNK_DATA_MIN;
 }
 
 bool stream_sends_itself(const struct stream *stream)

@@ -13,7 +13,7 @@
 
 static void test_one_that_is_given_back_is_used_again(void **state)
 {
-    struct answers answers = {0};
+    struct answers answers = {.reuses = true};
     struct answer *first = answers_take(&answers, "one", 3);
 
     (void)state;
@@ -32,7 +32,7 @@ static void test_one_that_is_given_back_is_used_again(void **state)
 
 static void test_one_that_is_taken_is_nobody_elses(void **state)
 {
-    struct answers answers = {0};
+    struct answers answers = {.reuses = true};
     struct answer *first = answers_take(&answers, "one", 3);
     struct answer *second = answers_take(&answers, "two", 3);
 
@@ -46,7 +46,7 @@ static void test_one_that_is_taken_is_nobody_elses(void **state)
 
 static void test_one_of_another_length_is_new(void **state)
 {
-    struct answers answers = {0};
+    struct answers answers = {.reuses = true};
     struct answer *answer = answers_take(&answers, "three", 5);
 
     (void)state;
@@ -62,7 +62,7 @@ static void test_one_of_another_length_is_new(void **state)
 
 static void test_not_all_are_kept(void **state)
 {
-    struct answers answers = {0};
+    struct answers answers = {.reuses = true};
     struct answer *taken[1000];
 
     (void)state;

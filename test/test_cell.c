@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "history_memory.h"
+#include "mhd_quirks.h"
 
 #define PORT 4711
 
@@ -86,7 +87,8 @@ static int build(void **state)
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     worker_set_hooks(bench->worker, &hooks);
     bench->streams = streams_new(bench->worker, NULL, NULL);
-    bench->cells = cells_new(bench->worker, bench->streams, &handler);
+    struct mhd_quirks quirks = {.sends_past = true, .reuses_buffers = true, .knows_pools = true};
+    bench->cells = cells_new(bench->worker, bench->streams, &handler, &quirks);
     *state = bench;
     return bench->cells != NULL ? 0 : -1;
 }

@@ -187,7 +187,7 @@ static struct scene *build(const struct load *load)
     scene->streams = streams_new(scene->worker, NULL, NULL);
     assert(scene->streams != NULL);
     scene->host.wake = wake;
-    scene->host.is_plain = !load->by_library;
+    scene->host.sends_past = !load->by_library;
     if (streams_add_host(scene->streams, &scene->host) != 0)
         abort();
     for (size_t i = 0; i < STREAMS; i++)
