@@ -429,7 +429,9 @@ def test_nothing_is_smuggled_in(secure):
         assert len(attempt.successes()) <= 1, (attempt.label, attempt.says())
         if attempt.wanted in (test_smuggling.REFUSED, test_smuggling.CODING):
             assert attempt.successes() == [], (attempt.label, attempt.says())
-            assert attempt.statuses(), (attempt.label, attempt.says())
+            # 1.0.1 closes without a word what has no version of HTTP
+            assert attempt.statuses() or attempt.name in ("a TLS hello", "PROXY protocol"), (
+                attempt.label, attempt.says())
             assert attempt.ended, f"{attempt.label}: open"
 
 
