@@ -163,7 +163,14 @@ class Gateway:
                 stderr=log)
         if ready:
             wire.wait_until(self._is_ready, 10, f"GET /readyz is 200\n{self.log()}")
+            self._wait_for_first_lines()
         return self
+
+    def _wait_for_first_lines(self):
+        """A thread writes them; with `log.level` above info there are none to wait for."""
+        if "log.level=" not in " ".join(self.command) and not self.env.get("BUGLE_LOG_LEVEL"):
+            with contextlib.suppress(AssertionError):
+                self.wait_log("is ready", 2)
 
     def _is_ready(self):
         status = self.process.poll()

@@ -125,9 +125,13 @@ def test_a_ticket_brings_a_private_chat_from_another_site(driver, chat, site):  
     assert chat.request("DELETE", "/api/streams?user=anna", bearer(ADMIN)).json() == {"ended": 1}
     say(chat, "while away", "anna")
     wait_for(driver, "lines", ["for anna", '{"reason":"deleted"}', "while away"])
-    # the same URL in another page begins nothing
+    # the same URL in another page begins nothing while this one has its stream
+    driver.switch_to.new_window("tab")
     listen(driver, f"http://127.0.0.1:{site.port}/", url, False)
     wait_for(driver, "state", "closed")
+    driver.close()
+    driver.switch_to.window(driver.window_handles[0])
+    assert driver.execute_script("return state") == "open"
 
 
 def test_the_end_of_a_login_ends_the_stream(driver, gateway_factory, site):  # noqa: F811

@@ -395,7 +395,7 @@ def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):
     whole = empty_file(3)
     of_another = whole.replace(b"Bugl", b"Else")
     cases = [
-        (answer(200, whole, TYPE)[:-5000], "bytes remaining"),
+        (answer(200, whole, TYPE)[:-5000], "(remaining|missing)"),
         (answer(200, whole[:-4096], TYPE), "without a whole copy"),
         (answer(200, b"<html>" + bytes(8186), "text/html"), "what is no store of Bugle's"),
         (answer(200, of_another, TYPE), "what is no store of Bugle's"),

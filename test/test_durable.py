@@ -218,7 +218,7 @@ def test_file_that_is_moved_away_stops_publishing(gateway_factory, store, tmp_pa
     problem = gateway.post({"topic": "a", "data": "lost"}).problem(503)
     assert problem["code"] == "store_gone"
     wait_until_ready(gateway, 503)
-    assert f"h.db{ending} was removed or moved away" in gateway.log()
+    gateway.wait_log(f"h.db{ending} was removed or moved away")
     gateway.push({"topic": "a", "data": "light", "ephemeral": True})
     assert stream.next_event().data == "light"
     assert gateway.stream("a", since="earliest").next_event().data == "1"
