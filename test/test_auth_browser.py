@@ -140,7 +140,7 @@ def test_the_end_of_a_login_ends_the_stream(driver, gateway_factory, site):  # n
     gateway = gateway_factory(settings={
         **SETTINGS, "auth.cookie": "bugle", "stream.retry": "1s", "auth.anonymous": "public/**",
         "auth.origins": f"http://localhost:{site.port}"})
-    site.cookie = token("anna", subscribe=["chat/*"], ttl=3)
+    site.cookie = token("anna", subscribe=["chat/*"], ttl=8)
     listen(driver, f"http://localhost:{site.port}/",
            f"http://localhost:{gateway.port}/events?anonymous=no", True)
     wait_for(driver, "state", "open")
