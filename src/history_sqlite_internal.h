@@ -101,7 +101,8 @@ struct history_sqlite {
     char *path;
     int lock_fd;
     int file_fd; /* from the first lock until the end; -1: none yet */
-    struct history_sqlite_file files[HISTORY_SQLITE_FILES]; /* as they were opened */
+    /* as they were opened; written by the hub's thread, with the lock over readers */
+    struct history_sqlite_file files[HISTORY_SQLITE_FILES];
 
     /* the hub's thread */
     sqlite3 *db;
@@ -148,6 +149,8 @@ struct history_sqlite {
     pthread_mutex_t readers_lock; /* over all of these */
     pthread_cond_t readers_turn;  /* the last one has gone, or others may come again */
     SLIST_HEAD(, history_sqlite_reader) readers; /* that nobody uses now */
+    size_t readers_n; /* opened */
+    size_t waiting_n; /* for one that is given back, as none can be opened */
     size_t reading_n;
     int64_t barred_until_ns; /* no read begins before; 0: any may */
 };
@@ -246,7 +249,10 @@ void history_sqlite_unlock(struct history_sqlite *sqlite);
 /* Note which files they are that were opened. */
 void history_sqlite_note_files(struct history_sqlite *sqlite);
 
-/* Whether one of them is not in its place any more; quick: of the file alone as long as none was
+/* Whether they are in their places.  A question to the file system for each; any thread. */
+bool history_sqlite_is_in_place(struct history_sqlite *sqlite);
+
+/* The same for the hub, which tells it; quick: of the file alone as long as none was
  * missed.  A question to the file system for each. */
 bool history_sqlite_is_gone(struct history_sqlite *sqlite, bool quick);
 
@@ -304,6 +310,10 @@ uint64_t history_sqlite_find_time(struct history *history, int64_t since_ms);
 
 void history_sqlite_init_readers(struct history_sqlite *sqlite);
 void history_sqlite_free_readers(struct history_sqlite *sqlite);
+
+/* Have one ready, so that reads go on when the file is moved away before the first of them.  Without
+ * memory or descriptors for it there is none. */
+void history_sqlite_add_reader(struct history_sqlite *sqlite);
 
 /* Begin a transaction on a connection that nobody else uses until history_sqlite_end_read().  Waits
  * while reads are barred, 50 ms at most.  Any thread.  Returns 0, -ENOMEM or -EIO. */

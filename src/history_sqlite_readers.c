@@ -88,20 +88,38 @@ static int open_reader(const struct history_sqlite *sqlite, struct history_sqlit
     return code;
 }
 
-static int new_reader(const struct history_sqlite *sqlite,
-                      struct history_sqlite_reader **ret_reader)
+/* SQLite opens by name, so see that the names are those of the store: before, since it would make a
+ * log that is missing, and after, since what it has opened then stays. */
+static int new_reader(struct history_sqlite *sqlite, struct history_sqlite_reader **ret_reader)
 {
+    if (!history_sqlite_is_in_place(sqlite))
+        return -ESTALE;
     struct history_sqlite_reader *reader = calloc(1, sizeof(*reader));
-
     if (reader == NULL)
         return -ENOMEM;
     int code = open_reader(sqlite, reader);
-    if (code != SQLITE_OK) {
+    bool in_place = history_sqlite_is_in_place(sqlite);
+    if (code != SQLITE_OK || !in_place) {
         free_reader(reader);
-        return (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
+        return !in_place ? -ESTALE : (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
     }
     *ret_reader = reader;
     return 0;
+}
+
+void history_sqlite_add_reader(struct history_sqlite *sqlite)
+{
+    struct history_sqlite_reader *reader;
+
+    pthread_mutex_lock(&sqlite->readers_lock);
+    bool has_one = sqlite->readers_n > 0;
+    pthread_mutex_unlock(&sqlite->readers_lock);
+    if (has_one || new_reader(sqlite, &reader) != 0)
+        return;
+    pthread_mutex_lock(&sqlite->readers_lock);
+    SLIST_INSERT_HEAD(&sqlite->readers, reader, link);
+    sqlite->readers_n++;
+    pthread_mutex_unlock(&sqlite->readers_lock);
 }
 
 void history_sqlite_init_readers(struct history_sqlite *sqlite)
@@ -161,16 +179,46 @@ static void leave(struct history_sqlite *sqlite, struct history_sqlite_reader *r
     pthread_mutex_lock(&sqlite->readers_lock);
     if (reader != NULL)
         SLIST_INSERT_HEAD(&sqlite->readers, reader, link);
-    if (--sqlite->reading_n == 0 && sqlite->barred_until_ns != 0)
+    sqlite->reading_n--;
+    if (sqlite->waiting_n > 0 || (sqlite->reading_n == 0 && sqlite->barred_until_ns != 0))
         pthread_cond_broadcast(&sqlite->readers_turn);
     pthread_mutex_unlock(&sqlite->readers_lock);
+}
+
+/* While the file is not in its place, those that were opened before are all there are. */
+static int wait_for_reader(struct history_sqlite *sqlite, struct history_sqlite_reader **ret_reader)
+{
+    pthread_mutex_lock(&sqlite->readers_lock);
+    sqlite->waiting_n++;
+    while (sqlite->readers_n > 0 && SLIST_EMPTY(&sqlite->readers))
+        pthread_cond_wait(&sqlite->readers_turn, &sqlite->readers_lock);
+    sqlite->waiting_n--;
+    *ret_reader = SLIST_FIRST(&sqlite->readers);
+    if (*ret_reader != NULL)
+        SLIST_REMOVE_HEAD(&sqlite->readers, link);
+    pthread_mutex_unlock(&sqlite->readers_lock);
+    return *ret_reader != NULL ? 0 : -EIO;
+}
+
+static int open_or_wait(struct history_sqlite *sqlite, struct history_sqlite_reader **ret_reader)
+{
+    int result = new_reader(sqlite, ret_reader);
+
+    if (result == -ESTALE)
+        return wait_for_reader(sqlite, ret_reader);
+    if (result != 0)
+        return result;
+    pthread_mutex_lock(&sqlite->readers_lock);
+    sqlite->readers_n++;
+    pthread_mutex_unlock(&sqlite->readers_lock);
+    return 0;
 }
 
 int history_sqlite_begin_read(struct history_sqlite *sqlite,
                               struct history_sqlite_reader **ret_reader)
 {
     struct history_sqlite_reader *reader = enter(sqlite);
-    int result = reader != NULL ? 0 : new_reader(sqlite, &reader);
+    int result = reader != NULL ? 0 : open_or_wait(sqlite, &reader);
 
     if (result == 0) {
         result = sqlite3_step(reader->statements[READ_BEGIN]) == SQLITE_DONE ? 0 : -EIO;

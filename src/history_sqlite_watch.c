@@ -122,31 +122,40 @@ void history_sqlite_note_files(struct history_sqlite *sqlite)
         struct stat facts = {0};
 
         look(sqlite, i, &facts); /* 0 where SQLite does without such a file */
+        pthread_mutex_lock(&sqlite->readers_lock);
         sqlite->files[i] =
             (struct history_sqlite_file){.device = facts.st_dev, .inode = facts.st_ino};
+        pthread_mutex_unlock(&sqlite->readers_lock);
     }
 }
 
-static bool is_in_place(const struct history_sqlite *sqlite, size_t which)
+static bool is_in_place(struct history_sqlite *sqlite, size_t which)
 {
-    const struct history_sqlite_file *file = &sqlite->files[which];
     struct stat facts;
 
-    if (file->inode == 0)
+    pthread_mutex_lock(&sqlite->readers_lock);
+    struct history_sqlite_file file = sqlite->files[which];
+    pthread_mutex_unlock(&sqlite->readers_lock);
+    if (file.inode == 0)
         return true;
     if (!look(sqlite, which, &facts))
         return errno == ENOMEM; /* nobody knows */
-    return facts.st_dev == file->device && facts.st_ino == file->inode;
+    return facts.st_dev == file.device && facts.st_ino == file.inode;
 }
 
 /* Which of the files is not in place; HISTORY_SQLITE_FILES: all are. */
-static size_t find_lost(const struct history_sqlite *sqlite)
+static size_t find_lost(struct history_sqlite *sqlite)
 {
     size_t which = 0;
 
     while (which < HISTORY_SQLITE_FILES && is_in_place(sqlite, which))
         which++;
     return which;
+}
+
+bool history_sqlite_is_in_place(struct history_sqlite *sqlite)
+{
+    return find_lost(sqlite) == HISTORY_SQLITE_FILES;
 }
 
 static void tell(const struct history_sqlite *sqlite, size_t lost)

@@ -228,6 +228,31 @@ def test_file_that_is_moved_away_stops_publishing(gateway_factory, store, tmp_pa
     assert stream.next_event().data == "2"
 
 
+@pytest.mark.parametrize("other", [True, False], ids=["replaced", "removed"])
+def test_reading_goes_on_in_the_file_that_was_opened(gateway_factory, store, tmp_path, other):
+    """Although nobody has read before, and never in what is found under its name."""
+    kept, strange = [f"{tmp_path}/{name}.db" for name in ("h", "other")]
+    for path in (kept, strange):
+        gateway = gateway_factory(store=f"sqlite:{path}")
+        gateway.push([{"topic": "a", "data": path} for _ in range(5)])
+        gateway.stop()
+    gateway = gateway_factory(store=store)
+    for ending in ("", "-wal", "-shm"):
+        os.rename(kept + ending, f"{tmp_path}/away{ending}")
+    if other:
+        shutil.copy(strange, kept)
+    page = gateway.request("GET", "/api/history?topic=a").json()
+    assert [event["data"] for event in page["events"]] == 5 * [kept]
+    assert gateway.stream("a", since="earliest").next_event().data == kept
+    assert gateway.post({"data": "x"}).problem(503)["code"] == "store_gone"
+    for ending in ("", "-wal", "-shm"):
+        os.rename(f"{tmp_path}/away{ending}", kept + ending)
+    wait_until_ready(gateway, 200)
+    gateway.push({"topic": "a", "data": kept})
+    page = gateway.request("GET", "/api/history?topic=a").json()
+    assert [event["data"] for event in page["events"]] == 6 * [kept]
+
+
 def test_file_cannot_be_had_twice_under_two_names(gateway_factory, store, tmp_path, bugle):
     gateway = gateway_factory(store=store)
     os.link(tmp_path / "h.db", tmp_path / "link.db")

@@ -117,15 +117,37 @@ static void who_asks_late_waits_for_the_reads(void **state)
     history_sqlite_end_read(sqlite, reader);
 }
 
+static void who_finds_the_file_gone_waits_for_a_connection(void **state)
+{
+    struct history_sqlite *sqlite = *state;
+    struct history_sqlite_reader *reader = begin(sqlite);
+    struct latecomer latecomer = {.sqlite = sqlite};
+    char *path = sqlite->path, nowhere[] = "/nowhere/at/all";
+    pthread_t thread;
+
+    sqlite->path = nowhere;
+    assert_int_equal(pthread_create(&thread, NULL, read_late, &latecomer), 0);
+    usleep(20000); /* it would have begun by now, did it open one */
+    int64_t ended_ns = clock_mono_ns();
+    history_sqlite_end_read(sqlite, reader);
+    pthread_join(thread, NULL);
+    sqlite->path = path;
+    assert_true(latecomer.began_ns >= ended_ns);
+    assert_int_equal(sqlite->readers_n, 1);
+}
+
 static void a_read_that_fails_to_begin_is_not_counted(void **state)
 {
     struct history_sqlite *sqlite = *state;
-    struct history_sqlite_reader *reader;
+    struct history_sqlite_reader *one = begin(sqlite), *reader;
     char *path = sqlite->path, nowhere[] = "/nowhere/at/all";
 
     sqlite->path = nowhere;
+    sqlite->readers_n = 0;
     assert_int_equal(history_sqlite_begin_read(sqlite, &reader), -EIO);
+    sqlite->readers_n = 1;
     sqlite->path = path;
+    history_sqlite_end_read(sqlite, one);
     assert_true(history_sqlite_bar_reads(sqlite));
     history_sqlite_admit_reads(sqlite);
 }
@@ -139,6 +161,7 @@ int main(void)
         TEST(a_read_waits_until_it_is_admitted),
         TEST(a_bar_that_nobody_lifts_ends_by_itself),
         TEST(who_asks_late_waits_for_the_reads),
+        TEST(who_finds_the_file_gone_waits_for_a_connection),
         TEST(a_read_that_fails_to_begin_is_not_counted),
     };
 
