@@ -133,11 +133,11 @@ static void *run(void *arg)
 /* ---- fatal signals ---- */
 
 /* The writer goes on while this thread waits here.  Then the signal comes again, with what it does
- * by default. */
+ * by default: a fault by itself, but not what another process or abort() sent. */
 static void on_fatal(int number)
 {
-    (void)number;
     log_writer_flush();
+    raise(number);
 }
 
 /* Those that somebody else handles, a sanitizer for one, stay theirs. */

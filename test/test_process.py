@@ -115,6 +115,14 @@ def test_signals_that_stop_in_good_order(gateway, number):
     assert gateway.wait() == 0
 
 
+def test_an_abort_that_is_sent_ends_it(gateway_factory):
+    """What a service manager sends when its watchdog has waited in vain."""
+    gateway = gateway_factory()
+    gateway.signal(signal.SIGABRT)
+    assert gateway.wait() == -signal.SIGABRT
+    gateway.process = None
+
+
 def test_a_reload_asked_for_too_early_waits(gateway_factory):
     """From its first moment on: a supervisor that reloads what it has just started."""
     gateway = gateway_factory(start=False)
