@@ -99,10 +99,11 @@ struct history_ops {
 /* What keeps events from being stored. */
 enum history_trouble {
     HISTORY_FINE,
-    HISTORY_NO_ROOM, /* beside the disk's reserve */
-    HISTORY_GONE,    /* the file is not in its place */
-    HISTORY_DAMAGED, /* where the next event would be stored */
-    HISTORY_FAILED,  /* until a restart: nobody knows what reached the disk */
+    HISTORY_NO_ROOM,   /* beside the disk's reserve */
+    HISTORY_NO_MEMORY, /* for the last commit */
+    HISTORY_GONE,      /* the file is not in its place */
+    HISTORY_DAMAGED,   /* where the next event would be stored */
+    HISTORY_FAILED,    /* until a restart: nobody knows what reached the disk */
 };
 
 /* First member of every store. */

@@ -57,6 +57,8 @@ static int probe_answered(struct request *request)
                                  "The file of the store was moved, removed or replaced.");
     case HISTORY_DAMAGED:
         return respond_not_ready(request, "The file of the store is damaged.");
+    case HISTORY_NO_MEMORY:
+        return respond_not_ready(request, "The store is out of memory.");
     case HISTORY_FAILED:
         return respond_not_ready(request, "The store failed; it needs a restart.");
     case HISTORY_NO_ROOM:

@@ -75,6 +75,8 @@ int history_sqlite_give_up(struct history_sqlite *sqlite, int code, const char *
     if (!sqlite3_get_autocommit(sqlite->db))
         history_sqlite_run(sqlite, WRITE_ROLLBACK);
     sqlite->open_block = UINT64_MAX;
+    if (result == -ENOMEM)
+        history_sqlite_note_memory(sqlite, false);
     if (history_sqlite_is_damage(code) && sqlite->is_set_up)
         history_sqlite_find_damage(sqlite);
     history_sqlite_tell_trouble(sqlite);
@@ -301,6 +303,7 @@ static int append(struct history *history, struct message *const *events, size_t
     int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
         return history_sqlite_give_up(sqlite, code, "storing events");
+    history_sqlite_note_memory(sqlite, true);
     for (size_t i = 0; i < events_n; i++)
         message_seal(events[i], history->epoch, sqlite->newest + 1 + i, now_ms);
     if (sqlite->events_n == 0)

@@ -109,6 +109,7 @@ struct history_sqlite {
     sqlite3_stmt *write[WRITE_COUNT];
     bool failed;         /* no append any more */
     bool lacks_room;     /* beside the reserve */
+    bool lacks_memory;   /* the last commit failed for it */
     bool gone;           /* a file is not in its place */
     bool damaged;        /* where the next event would be stored */
     bool is_set_up;      /* as a whole, since it was opened */
@@ -258,6 +259,9 @@ bool history_sqlite_is_gone(struct history_sqlite *sqlite, bool quick);
 
 /* Say in `trouble` what the fields come to. */
 void history_sqlite_tell_trouble(struct history_sqlite *sqlite);
+
+/* Whether there is memory for a commit; when not, have SQLite give up its cache. */
+void history_sqlite_note_memory(struct history_sqlite *sqlite, bool has_memory);
 
 /* After damage: see whether an event like the newest can be stored; once a second at most. */
 void history_sqlite_find_damage(struct history_sqlite *sqlite);

@@ -199,9 +199,22 @@ void history_sqlite_tell_trouble(struct history_sqlite *sqlite)
         trouble = HISTORY_GONE;
     else if (sqlite->damaged)
         trouble = HISTORY_DAMAGED;
+    else if (sqlite->lacks_memory)
+        trouble = HISTORY_NO_MEMORY;
     else if (sqlite->lacks_room)
         trouble = HISTORY_NO_ROOM;
     sqlite->base.trouble = trouble;
+}
+
+void history_sqlite_note_memory(struct history_sqlite *sqlite, bool has_memory)
+{
+    /* SQLite keeps what it has in its cache, and asks for more */
+    if (!has_memory)
+        sqlite3_db_release_memory(sqlite->db);
+    if (sqlite->lacks_memory == !has_memory)
+        return;
+    sqlite->lacks_memory = !has_memory;
+    history_sqlite_tell_trouble(sqlite);
 }
 
 void history_sqlite_find_damage(struct history_sqlite *sqlite)
@@ -228,4 +241,6 @@ void history_sqlite_watch(struct history *history)
     history_sqlite_look_for_room(sqlite);
     if (sqlite->damaged && !sqlite->failed)
         history_sqlite_find_damage(sqlite);
+    if (sqlite->lacks_memory && !sqlite->failed && history_sqlite_try(sqlite) == SQLITE_OK)
+        history_sqlite_note_memory(sqlite, true);
 }

@@ -238,6 +238,24 @@ static void a_failed_sync_is_a_trouble_that_stays(void **state)
     history_free(history);
 }
 
+static void without_memory_is_a_trouble_until_there_is_some(void **state)
+{
+    (void)state;
+    vfs_shim_watch(scratch.path);
+    struct history *history = scratch_open(scratch.path, NULL);
+    for (int by_itself = 0; by_itself < 2; by_itself++) {
+        vfs_shim_fail(VFS_SHIM_WRITE, 1, 1, SQLITE_IOERR_NOMEM);
+        assert_int_equal(add(history), -ENOMEM);
+        assert_int_equal(history_trouble(history), HISTORY_NO_MEMORY);
+        if (by_itself)
+            history_watch(history);
+        else
+            assert_int_equal(add(history), 0);
+        assert_int_equal(history_trouble(history), HISTORY_FINE);
+    }
+    history_free(history);
+}
+
 /* Each page in turn, all of its bits: whoever starts can store an event. */
 static void damage_where_any_event_goes_is_found_at_the_start(void **state)
 {
@@ -311,6 +329,7 @@ int main(void)
         TEST(a_start_tries_a_commit_and_leaves_nothing_of_it),
         TEST(a_start_whose_sync_fails_is_refused),
         TEST(a_failed_sync_is_a_trouble_that_stays),
+        TEST(without_memory_is_a_trouble_until_there_is_some),
         TEST(damage_where_any_event_goes_is_found_at_the_start),
         TEST(damage_that_comes_later_is_a_trouble_while_it_is_there),
     };
