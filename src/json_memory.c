@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "json_span.h"
+#include "log.h"
 
 #define ALIGNMENT 16
 
@@ -23,22 +23,12 @@ struct json_memory_block {
  * are made by hand come from malloc(). */
 static _Thread_local struct json_memory *parsing;
 
-/* The library would write beyond its blocks, so nothing can go on. */
-static _Noreturn void end_process(void)
-{
-    static const char line[] = "bugle: out of memory inside the JSON parser\n";
-    ssize_t n = write(STDERR_FILENO, line, sizeof(line) - 1);
-
-    (void)n;
-    _exit(EXIT_FAILURE);
-}
-
 static void *take_uncounted(size_t bytes)
 {
     struct json_memory_block *block = malloc(sizeof(*block) + bytes);
 
-    if (block == NULL)
-        end_process();
+    if (block == NULL) /* the library would write beyond its blocks */
+        log_abort_without_memory("the JSON parser");
     block->next = parsing->more;
     parsing->more = block;
     return block->bytes;
