@@ -11,7 +11,8 @@
  *
  * Before each append the store sees whether the path still names the file that it has open, and by
  * history_watch() the same of the log.  When not, appends are refused with -ESTALE until it
- * is back; reads and copies go on.
+ * is back; reads and copies go on.  A file or log that history_watch() finds shorter than what was
+ * written is an error of the disk.
  *
  * Appends leave room on the disk (history_set_reserve()) and are refused with -ENOSPC before they
  * would use it up.  When it is full all the same, because others write too or the reserve is 0,

@@ -131,6 +131,7 @@ struct history_sqlite {
     bool sealed;    /* the last commit had */
     bool log_begun; /* something was committed since the log was moved into the file as a whole */
     int wal_pages;
+    int64_t file_bytes; /* of the file, when the log was last moved into it */
     int checkpoint_at; /* at so many pages */
     char *names;       /* room for the names of one event */
     size_t names_room;
@@ -249,6 +250,9 @@ void history_sqlite_unlock(struct history_sqlite *sqlite);
 
 /* Note which files they are that were opened. */
 void history_sqlite_note_files(struct history_sqlite *sqlite);
+
+/* Note how long the file is; it only grows, and then. */
+void history_sqlite_note_size(struct history_sqlite *sqlite);
 
 /* Whether they are in their places.  A question to the file system for each; any thread. */
 bool history_sqlite_is_in_place(struct history_sqlite *sqlite);

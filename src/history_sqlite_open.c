@@ -392,6 +392,7 @@ static int set_up(struct history_sqlite *sqlite, const char *path, struct conf_e
         return -1;
     sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     history_sqlite_note_files(sqlite);
+    history_sqlite_note_size(sqlite);
     history_sqlite_add_reader(sqlite);
     sqlite->is_set_up = true;
     return 0;

@@ -38,6 +38,7 @@ void history_sqlite_settle(struct history *history)
     history_sqlite_admit_reads(sqlite);
     if (sqlite->failed)
         return;
+    history_sqlite_note_size(sqlite);
     if (code == SQLITE_OK && sqlite->sealed && log_n == moved_n)
         sqlite->log_begun = false;
     else if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)

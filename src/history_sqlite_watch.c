@@ -4,8 +4,8 @@
  * history_sqlite.h.
  *
  * Two locks.  That of PATH.lock is taken first and is there before the file is.  That of the file
- * itself goes by inode, so it holds under any other name of the file too: a hard link, a bind mount,
- * or when PATH.lock was removed.  It is flock(), which knows nothing of the locks of SQLite.
+ * itself goes by inode, so it holds under any other name of the file too: a hard link, a bind
+ * mount, or when PATH.lock was removed.  It is flock(), which knows nothing of the locks of SQLite.
  *
  * The descriptor that has it stays open until the store is freed, also when the lock is let go of:
  * closing any descriptor of a file takes the locks of SQLite on that file from the whole process.
@@ -23,8 +23,13 @@
 
 #include "clock.h"
 #include "history_sqlite_internal.h"
+#include "history_vfs.h"
 
 #define TRY_AGAIN_MS 1000
+
+/* Of the format of the log. */
+#define LOG_HEADER_BYTES 32
+#define LOG_FRAME_BYTES 24
 
 /* ---- locks ---- */
 
@@ -127,6 +132,31 @@ void history_sqlite_note_files(struct history_sqlite *sqlite)
             (struct history_sqlite_file){.device = facts.st_dev, .inode = facts.st_ino};
         pthread_mutex_unlock(&sqlite->readers_lock);
     }
+}
+
+void history_sqlite_note_size(struct history_sqlite *sqlite)
+{
+    struct stat facts;
+
+    sqlite->file_bytes = fstat(sqlite->file_fd, &facts) == 0 ? (int64_t)facts.st_size : 0;
+}
+
+/* What `>` of a shell does, or a rotation of logs: SQLite itself goes on for long. */
+static void look_for_cut(struct history_sqlite *sqlite)
+{
+    int64_t log_bytes =
+        LOG_HEADER_BYTES + (int64_t)sqlite->wal_pages * (LOG_FRAME_BYTES + HISTORY_VFS_PAGE_BYTES);
+    struct stat facts;
+    bool file_is_cut = fstat(sqlite->file_fd, &facts) == 0 && facts.st_size < sqlite->file_bytes;
+
+    if (!file_is_cut &&
+        (sqlite->wal_pages == 0 || !look(sqlite, 1, &facts) || facts.st_size >= log_bytes))
+        return;
+    sqlite->failed = true;
+    log_error("%s%s was cut short: publishing stops until a restart, and what was stored may be "
+              "lost; put a sound copy in its place",
+              sqlite->path, file_is_cut ? "" : "-wal");
+    history_sqlite_tell_trouble(sqlite);
 }
 
 static bool is_in_place(struct history_sqlite *sqlite, size_t which)
@@ -237,7 +267,8 @@ void history_sqlite_watch(struct history *history)
 {
     struct history_sqlite *sqlite = history_sqlite_of(history);
 
-    history_sqlite_is_gone(sqlite, false);
+    if (!history_sqlite_is_gone(sqlite, false) && !sqlite->failed)
+        look_for_cut(sqlite);
     history_sqlite_look_for_room(sqlite);
     if (sqlite->damaged && !sqlite->failed)
         history_sqlite_find_damage(sqlite);

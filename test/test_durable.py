@@ -253,6 +253,16 @@ def test_reading_goes_on_in_the_file_that_was_opened(gateway_factory, store, tmp
     assert [event["data"] for event in page["events"]] == 6 * [kept]
 
 
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_file_that_is_cut_short_stops_publishing(gateway_factory, store, tmp_path, ending):
+    gateway = gateway_factory(store=store)
+    gateway.push({"topic": "a", "data": "x" * 20000})
+    os.truncate(tmp_path / f"h.db{ending}", 4096)
+    wait_until_ready(gateway, 503)
+    assert gateway.post({"data": "lost"}).problem(503)["code"] == "store_failed"
+    gateway.wait_log(f"h.db{ending} was cut short")
+
+
 def test_file_cannot_be_had_twice_under_two_names(gateway_factory, store, tmp_path, bugle):
     gateway = gateway_factory(store=store)
     os.link(tmp_path / "h.db", tmp_path / "link.db")
