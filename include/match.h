@@ -20,6 +20,7 @@
 
 #include "message.h"
 #include "filter.h"
+#include "match_share.h"
 
 struct match;
 struct match_node;
@@ -52,12 +53,19 @@ struct match *match_new(void);
 void match_free(struct match *match);
 
 /* Let the listener be found by what `filter` accepts.  Takes its own reference to the filter.
- * Returns 0; or -ENOMEM, or -E2BIG: its wildcards would need one more shape than there may be
- * (match_tree.h).  Then nothing is left behind. */
-int match_add(struct match *match, struct match_listener *listener, struct filter *filter);
+ *
+ * owners  whose share its rare shapes count against (match_share.h), and each may be NULL; NULL for
+ *         nobody's
+ *
+ * Returns 0; or -ENOMEM; or -E2BIG: its wildcards would need one more shape than there may be
+ * (match_tree.h); or -EDQUOT: than one of its owners may have.  Then nothing is left behind. */
+int match_add(struct match *match, struct match_listener *listener, struct filter *filter,
+              const void *const *owners);
 
-/* Undo match_add(); drops the reference to the filter.  Harmless on a zeroed listener. */
-void match_remove(struct match *match, struct match_listener *listener);
+/* Undo match_add(), with the same owners; drops the reference to the filter.  Harmless on a zeroed
+ * listener. */
+void match_remove(struct match *match, struct match_listener *listener,
+                  const void *const *owners);
 
 /*
  * Find every listener the event reaches, each once, in no order.

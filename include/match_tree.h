@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tree of topic patterns by segment: match.c hangs listeners on its nodes.
+ * The topic patterns: match.c hangs listeners on their nodes.
  *
  * A topic goes down from the root, at each node to the child of that name and to the child `*`.
- * With free choice of the places of 4 wildcards in 32 segments it could visit 270,000 nodes.  What
- * bounds it is the shape of a node: how deep it is, and at which of its segments stands a `*`.  At
- * one depth a topic reaches at most one node of each shape, so it visits no more nodes than there
- * are shapes.  Of these are always taken
+ * With free choice of the places of 4 wildcards in 32 segments it could visit 270,000 nodes.  So
+ * the tree has only patterns of such shapes as are usual.  A shape is how many segments there are,
+ * and which of them are `*`; a `**` at the end does not belong to it.  At one depth a topic reaches
+ * at most one node of each shape, and usual are
  *
  *     without a wildcard                                       one for each of 32 depths
  *     of up to MATCH_PLAIN_WILDCARDS in MATCH_PLAIN_SEGMENTS   56
  *
- * and of all others MATCH_RARE_SHAPES at a time.
+ * Any other pattern is one node below the root, found by the hash of the segments that are no `*`.
+ * A topic looks once for each shape that these have, of which there are MATCH_RARE_SHAPES at a time.
  *
  * One thread, no lock.
  */
@@ -27,7 +28,9 @@
 #define MATCH_PLAIN_WILDCARDS 2
 #define MATCH_PLAIN_SEGMENTS 6
 #define MATCH_RARE_SHAPES 128
-/* Nodes that a topic can visit: those shapes, and the root. */
+/* The `shape` of a node that is in the tree. */
+#define MATCH_PLAIN UINT8_MAX
+/* Nodes and shapes that a topic can look at: those, and the root. */
 #define MATCH_VISITS_MAX (1 + TOPIC_SEGMENTS_MAX + 56 + MATCH_RARE_SHAPES)
 
 struct match_entry;
@@ -50,14 +53,14 @@ struct match_node {
     uint64_t hash;              /* of all segments down to here */
     uint32_t uses;              /* children and entries */
     uint32_t named_n;           /* children but for `*` */
-    uint32_t stars;             /* bit n: its segment n is `*` */
+    uint32_t stars;             /* of a rare pattern, bit n: its segment n is `*` */
     uint8_t depth;
-    uint8_t shape; /* in the tree's `shapes`; UINT8_MAX: always taken */
+    uint8_t shape; /* of a rare pattern, in the tree's `shapes`; or MATCH_PLAIN */
     uint16_t segment_n;
-    char segment[];
+    char segment[]; /* of a rare pattern all of them */
 };
 
-/* A shape that is counted, and how many nodes have it; a free place has none. */
+/* A shape of rare patterns, and how many nodes have it; a free place has none. */
 struct match_shape {
     uint32_t stars;
     uint32_t depth;
@@ -71,7 +74,14 @@ struct match_tree {
     size_t nodes_n;     /* without the root */
     size_t nodes_bytes; /* of the nodes themselves */
     size_t bytes;       /* and of buckets and arrays, where who fills an array counts its growth */
+    size_t shapes_n; /* behind the last place that is taken */
     struct match_shape shapes[MATCH_RARE_SHAPES];
+};
+
+/* Hashes of a topic's segments at their places, and of all before each place. */
+struct match_sums {
+    uint64_t place[TOPIC_SEGMENTS_MAX];
+    uint64_t upto[TOPIC_SEGMENTS_MAX + 1];
 };
 
 /* Returns 0 or -ENOMEM. */
@@ -98,5 +108,14 @@ void match_tree_prune(struct match_tree *tree, struct match_node *node);
 /* The child for a segment that has this topic_hash(); not for `*`.  NULL: there is none. */
 struct match_node *match_tree_child(const struct match_tree *tree, const struct match_node *node,
                                     const char *segment, size_t segment_n, uint64_t hash);
+
+/* For match_tree_rare(), from the topic_hash() of each segment. */
+void match_tree_sum(struct match_sums *sums, const uint64_t *hashes, size_t segments_n);
+
+/* The pattern of a shape that is taken, and no deeper than the topic, whose segments the topic
+ * begins with.  NULL: there is none. */
+struct match_node *match_tree_rare(const struct match_tree *tree, size_t shape, const char *topic,
+                                   const struct topic_segment *segments,
+                                   const struct match_sums *sums);
 
 #endif

@@ -35,6 +35,7 @@
 
 #include "filter.h"
 #include "identity.h"
+#include "match_share.h"
 #include "peer.h"
 #include "ready_queue.h"
 #include "worker.h"
@@ -128,6 +129,7 @@ struct stream_grant {
 struct stream_ask {
     struct filter *filter;     /* borrowed; the stream takes its own reference */
     struct stream_grant grant; /* the same */
+    const void *owners[MATCH_OWNERS]; /* as of match_add(); good until the stream is closed */
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;
@@ -148,7 +150,7 @@ struct stream_ask {
  * ret_stream    given
  * ret_response  given; to be queued by the caller, who also adds the headers
  *
- * Returns 0, or -ENOMEM, or -E2BIG as match_add(); then nothing is left behind.
+ * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as match_add(); then nothing is left behind.
  */
 int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
                 const struct stream_ask *ask, struct stream **ret_stream,

@@ -107,6 +107,7 @@ struct stream {
     uint64_t id;
     int64_t started_ms;
     struct peer peer;
+    const void *owners[MATCH_OWNERS]; /* of its rare shapes */
 };
 
 /* Those lines. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "match_share.h"
 #include "match_tree.h"
 #include "topic.h"
 
@@ -31,6 +32,7 @@ struct match_user {
 
 struct match {
     struct match_tree tree;
+    struct match_shares shares;
     struct match_user *users;
     struct listener_list everyone;
     struct match_entries all_topics; /* listeners without patterns */
@@ -103,31 +105,53 @@ static void remove_from_array(struct match *match, struct match_entry *entry)
         shrink(match, array);
 }
 
-static int hang_entry(struct match *match, struct match_entry *entry, const char *pattern,
-                      size_t pattern_n)
+static int take_share(struct match *match, const struct match_node *node,
+                      const void *const *owners)
+{
+    if (node->shape == MATCH_PLAIN || owners == NULL)
+        return 0;
+    return match_share_take(&match->shares, owners, node->shape);
+}
+
+static void leave_share(struct match *match, const struct match_node *node,
+                        const void *const *owners)
+{
+    if (node->shape != MATCH_PLAIN && owners != NULL)
+        match_share_leave(&match->shares, owners, node->shape);
+}
+
+static int hang_entry(struct match *match, struct match_entry *entry,
+                      const struct message_name *name, const void *const *owners)
 {
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
-    size_t segments_n = topic_split(pattern, pattern_n, segments);
+    size_t segments_n = topic_split(name->bytes, name->bytes_n, segments);
     int result;
 
-    entry->is_rest = is_rest(pattern, &segments[segments_n - 1]);
-    result =
-        match_tree_add(&match->tree, pattern, segments, segments_n - entry->is_rest, &entry->node);
+    entry->is_rest = is_rest(name->bytes, &segments[segments_n - 1]);
+    result = match_tree_add(&match->tree, name->bytes, segments, segments_n - entry->is_rest,
+                            &entry->node);
     if (result != 0)
         return result;
-    if (add_to_array(match, entry) != 0) {
+    result = take_share(match, entry->node, owners);
+    if (result == 0 && add_to_array(match, entry) != 0) {
+        leave_share(match, entry->node, owners);
+        result = -ENOMEM;
+    }
+    if (result != 0) {
         match_tree_prune(&match->tree, entry->node);
-        return -ENOMEM;
+        return result;
     }
     entry->node->uses++;
     return 0;
 }
 
-static void unhang_entry(struct match *match, struct match_entry *entry)
+static void unhang_entry(struct match *match, struct match_entry *entry,
+                         const void *const *owners)
 {
     remove_from_array(match, entry);
     if (entry->node == NULL)
         return;
+    leave_share(match, entry->node, owners);
     entry->node->uses--;
     match_tree_prune(&match->tree, entry->node);
 }
@@ -170,7 +194,8 @@ static void remove_user(struct match *match, struct match_listener *listener)
     }
 }
 
-static int add_entries(struct match *match, struct match_listener *listener)
+static int add_entries(struct match *match, struct match_listener *listener,
+                       const void *const *owners)
 {
     const struct filter *filter = listener->filter;
     size_t entries_n = filter->patterns_n > 0 ? filter->patterns_n : 1;
@@ -185,14 +210,12 @@ static int add_entries(struct match *match, struct match_listener *listener)
     if (filter->patterns_n == 0)
         return add_to_array(match, &listener->one);
     for (size_t i = 0; i < filter->patterns_n; i++) {
-        const struct message_name *name = &filter->patterns[i].name;
-
-        int result = hang_entry(match, &listener->entries[i], name->bytes, name->bytes_n);
+        int result = hang_entry(match, &listener->entries[i], &filter->patterns[i].name, owners);
 
         if (result == 0)
             continue;
         while (i-- > 0)
-            unhang_entry(match, &listener->entries[i]);
+            unhang_entry(match, &listener->entries[i], owners);
         if (listener->entries != &listener->one)
             free(listener->entries);
         return result;
@@ -200,12 +223,13 @@ static int add_entries(struct match *match, struct match_listener *listener)
     return 0;
 }
 
-static void remove_entries(struct match *match, struct match_listener *listener)
+static void remove_entries(struct match *match, struct match_listener *listener,
+                           const void *const *owners)
 {
     size_t entries_n = listener->filter->patterns_n > 0 ? listener->filter->patterns_n : 1;
 
     for (size_t i = 0; i < entries_n; i++)
-        unhang_entry(match, &listener->entries[i]);
+        unhang_entry(match, &listener->entries[i], owners);
     if (listener->entries != &listener->one)
         free(listener->entries);
 }
@@ -263,14 +287,14 @@ void match_free(struct match *match)
 }
 
 /* Under the filter that it has. */
-static int list(struct match *match, struct match_listener *listener)
+static int list(struct match *match, struct match_listener *listener, const void *const *owners)
 {
-    int result = add_entries(match, listener);
+    int result = add_entries(match, listener, owners);
 
     if (result != 0)
         return result;
     if (add_user(match, listener) != 0) {
-        remove_entries(match, listener);
+        remove_entries(match, listener, owners);
         return -ENOMEM;
     }
     LIST_INSERT_HEAD(&match->everyone, listener, everyone);
@@ -278,7 +302,8 @@ static int list(struct match *match, struct match_listener *listener)
     return 0;
 }
 
-int match_add(struct match *match, struct match_listener *listener, struct filter *filter)
+int match_add(struct match *match, struct match_listener *listener, struct filter *filter,
+              const void *const *owners)
 {
     size_t nodes_bytes = match->tree.nodes_bytes;
     int result;
@@ -286,7 +311,7 @@ int match_add(struct match *match, struct match_listener *listener, struct filte
     if (make_room(match) != 0)
         return -ENOMEM;
     listener->filter = filter_ref(filter);
-    result = list(match, listener);
+    result = list(match, listener, owners);
     if (result != 0) {
         filter_unref(filter);
         memset(listener, 0, sizeof(*listener));
@@ -297,13 +322,13 @@ int match_add(struct match *match, struct match_listener *listener, struct filte
     return 0;
 }
 
-void match_remove(struct match *match, struct match_listener *listener)
+void match_remove(struct match *match, struct match_listener *listener, const void *const *owners)
 {
     if (listener->filter == NULL)
         return;
     LIST_REMOVE(listener, everyone);
     match->listeners_bytes -= listener_bytes(listener);
-    remove_entries(match, listener);
+    remove_entries(match, listener, owners);
     remove_user(match, listener);
     filter_unref(listener->filter);
     memset(listener, 0, sizeof(*listener));
@@ -359,7 +384,7 @@ struct walk {
     size_t segments_n;
 };
 
-/* As deep as a topic has segments, and at each depth once for each shape: see match_tree.h. */
+/* As deep as a topic has segments, and at each depth once for each usual shape. */
 static void visit(struct walk *walk, struct match_node *node)
 {
     struct match *match = walk->match;
@@ -380,6 +405,28 @@ static void visit(struct walk *walk, struct match_node *node)
         visit(walk, node->star);
 }
 
+/* The patterns that are not in the tree. */
+static void visit_rare(struct walk *walk)
+{
+    struct match *match = walk->match;
+    const struct match_tree *tree = &match->tree;
+    struct match_sums sums;
+
+    if (tree->shapes_n == 0)
+        return;
+    match->cost += tree->shapes_n;
+    match_tree_sum(&sums, walk->hashes, walk->segments_n);
+    for (size_t i = 0; i < tree->shapes_n; i++) {
+        const struct match_shape *shape = &tree->shapes[i];
+
+        if (shape->nodes_n == 0 || shape->depth > walk->segments_n)
+            continue;
+        struct match_node *node = match_tree_rare(tree, i, walk->topic, walk->segments, &sums);
+        if (node != NULL)
+            walk->reach(match, shape->depth == walk->segments_n ? &node->exact : &node->rest);
+    }
+}
+
 static void walk_topics(struct match *match, const struct message *message, reach_call *reach)
 {
     for (size_t i = 0; i < message->topics_n; i++) {
@@ -394,6 +441,7 @@ static void walk_topics(struct match *match, const struct message *message, reac
             walk.hashes[at] =
                 topic_hash(topic->bytes + walk.segments[at].offset, walk.segments[at].bytes_n);
         visit(&walk, match->tree.root);
+        visit_rare(&walk);
     }
 }
 
@@ -473,7 +521,7 @@ size_t match_last_cost(const struct match *match)
 
 size_t match_bytes(const struct match *match)
 {
-    return sizeof(*match) + match->tree.bytes + match->listeners_bytes +
+    return sizeof(*match) + match->tree.bytes + match->shares.bytes + match->listeners_bytes +
            match->found_room * sizeof(struct match_listener *);
 }
 

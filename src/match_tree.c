@@ -9,9 +9,8 @@
 #include <string.h>
 
 #define BUCKETS_MIN 64
-#define SHAPE_PLAIN UINT8_MAX
 
-static_assert(MATCH_RARE_SHAPES < SHAPE_PLAIN, "a node has its shape in a byte");
+static_assert(MATCH_RARE_SHAPES < MATCH_PLAIN, "a node has its shape in a byte");
 
 /* ---- shapes ---- */
 
@@ -21,7 +20,7 @@ static bool is_plain(uint32_t stars, uint32_t depth)
            (depth <= MATCH_PLAIN_SEGMENTS && __builtin_popcount(stars) <= MATCH_PLAIN_WILDCARDS);
 }
 
-/* The place of a shape, or else a free one; NULL: all are taken by others. */
+/* The place of a shape, or else the first free one; NULL: all are taken by others. */
 static struct match_shape *find_shape(struct match_tree *tree, uint32_t stars, uint32_t depth)
 {
     struct match_shape *unused = NULL;
@@ -30,7 +29,7 @@ static struct match_shape *find_shape(struct match_tree *tree, uint32_t stars, u
         struct match_shape *shape = &tree->shapes[i];
 
         if (shape->nodes_n == 0)
-            unused = shape;
+            unused = unused != NULL ? unused : shape;
         else if (shape->stars == stars && shape->depth == depth)
             return shape;
     }
@@ -39,25 +38,26 @@ static struct match_shape *find_shape(struct match_tree *tree, uint32_t stars, u
 
 static int take_shape(struct match_tree *tree, struct match_node *node)
 {
-    struct match_shape *shape;
+    struct match_shape *shape = find_shape(tree, node->stars, node->depth);
 
-    node->shape = SHAPE_PLAIN;
-    if (is_plain(node->stars, node->depth))
-        return 0;
-    shape = find_shape(tree, node->stars, node->depth);
     if (shape == NULL)
         return -E2BIG;
     shape->stars = node->stars;
     shape->depth = node->depth;
     shape->nodes_n++;
     node->shape = (uint8_t)(shape - tree->shapes);
+    if (node->shape >= tree->shapes_n)
+        tree->shapes_n = node->shape + 1U;
     return 0;
 }
 
 static void leave_shape(struct match_tree *tree, const struct match_node *node)
 {
-    if (node->shape != SHAPE_PLAIN)
-        tree->shapes[node->shape].nodes_n--;
+    if (node->shape == MATCH_PLAIN)
+        return;
+    tree->shapes[node->shape].nodes_n--;
+    while (tree->shapes_n > 0 && tree->shapes[tree->shapes_n - 1].nodes_n == 0)
+        tree->shapes_n--;
 }
 
 /* ---- nodes ---- */
@@ -173,19 +173,13 @@ static int add_child(struct match_tree *tree, struct match_node *parent, const c
                      size_t segment_n, uint64_t hash, struct match_node **ret_node)
 {
     struct match_node *node = allocate(segment, segment_n);
-    int result;
 
     if (node == NULL)
         return -ENOMEM;
     node->parent = parent;
     node->hash = hash_below(parent, hash);
-    node->stars = parent->stars | (uint32_t)is_star(segment, segment_n) << parent->depth;
+    node->shape = MATCH_PLAIN;
     node->depth = (uint8_t)(parent->depth + 1);
-    result = take_shape(tree, node);
-    if (result != 0) {
-        free(node);
-        return result;
-    }
     enter(tree, node);
     *ret_node = node;
     return 0;
@@ -202,9 +196,9 @@ static int find_or_add(struct match_tree *tree, struct match_node *parent, const
     return *ret_node != NULL ? 0 : add_child(tree, parent, segment, segment_n, hash, ret_node);
 }
 
-int match_tree_add(struct match_tree *tree, const char *pattern,
-                   const struct topic_segment *segments, size_t segments_n,
-                   struct match_node **ret_node)
+static int add_plain(struct match_tree *tree, const char *pattern,
+                     const struct topic_segment *segments, size_t segments_n,
+                     struct match_node **ret_node)
 {
     struct match_node *node = tree->root;
 
@@ -221,6 +215,122 @@ int match_tree_add(struct match_tree *tree, const char *pattern,
     }
     *ret_node = node;
     return 0;
+}
+
+/* ---- rare patterns ---- */
+
+void match_tree_sum(struct match_sums *sums, const uint64_t *hashes, size_t segments_n)
+{
+    sums->upto[0] = 0;
+    for (size_t i = 0; i < segments_n; i++) {
+        uint64_t mixed = (hashes[i] + i) * UINT64_C(0xD6E8FEB86659FD93);
+
+        sums->place[i] = mixed ^ mixed >> 32;
+        sums->upto[i + 1] = sums->upto[i] + sums->place[i];
+    }
+}
+
+/* Of the segments that are no `*`, so that a topic has the hash of each pattern that it matches. */
+static uint64_t hash_of_shape(const struct match_sums *sums, uint32_t stars, uint32_t depth)
+{
+    uint64_t sum = sums->upto[depth];
+
+    for (uint32_t left = stars; left != 0; left &= left - 1)
+        sum -= sums->place[__builtin_ctz(left)];
+    sum = (sum ^ stars ^ (uint64_t)depth << 32) * UINT64_C(0x9E3779B97F4A7C15);
+    return sum ^ sum >> 32;
+}
+
+/* Whether a topic begins with the segments of a rare pattern: what is between two `*` is compared
+ * at once. */
+static bool begins_with(const struct match_node *node, const char *topic,
+                        const struct topic_segment *segments)
+{
+    const char *pattern = node->segment, *end = pattern + node->segment_n;
+    size_t at = 0, topic_n = segments[node->depth - 1].offset + segments[node->depth - 1].bytes_n;
+
+    for (uint32_t left = node->stars; left != 0; left &= left - 1) {
+        const struct topic_segment *star = &segments[__builtin_ctz(left)];
+        size_t bytes_n = star->offset - at;
+
+        if ((size_t)(end - pattern) <= bytes_n || memcmp(pattern, topic + at, bytes_n) != 0)
+            return false;
+        pattern += bytes_n + 1; /* and the `*` */
+        at = star->offset + star->bytes_n;
+    }
+    return (size_t)(end - pattern) == topic_n - at && memcmp(pattern, topic + at, topic_n - at) == 0;
+}
+
+struct match_node *match_tree_rare(const struct match_tree *tree, size_t shape, const char *topic,
+                                   const struct topic_segment *segments,
+                                   const struct match_sums *sums)
+{
+    uint32_t stars = tree->shapes[shape].stars, depth = tree->shapes[shape].depth;
+    uint64_t hash = hash_of_shape(sums, stars, depth);
+    struct match_node *node;
+
+    for (node = *bucket_of(tree, hash); node != NULL; node = node->next)
+        if (node->hash == hash && node->shape == shape && begins_with(node, topic, segments))
+            return node;
+    return NULL;
+}
+
+static struct match_node *find_rare(const struct match_tree *tree, uint64_t hash,
+                                    const char *pattern, size_t pattern_n)
+{
+    struct match_node *node;
+
+    for (node = *bucket_of(tree, hash); node != NULL; node = node->next)
+        if (node->hash == hash && node->shape != MATCH_PLAIN && node->segment_n == pattern_n &&
+            memcmp(node->segment, pattern, pattern_n) == 0)
+            return node;
+    return NULL;
+}
+
+static int add_rare(struct match_tree *tree, const struct match_node *like, const char *pattern,
+                    size_t pattern_n, struct match_node **ret_node)
+{
+    struct match_node *node = find_rare(tree, like->hash, pattern, pattern_n);
+    int result;
+
+    *ret_node = node;
+    if (node != NULL)
+        return 0;
+    node = allocate(pattern, pattern_n);
+    if (node == NULL)
+        return -ENOMEM;
+    node->parent = tree->root;
+    node->hash = like->hash;
+    node->stars = like->stars;
+    node->depth = like->depth;
+    result = take_shape(tree, node);
+    if (result != 0) {
+        free(node);
+        return result;
+    }
+    enter(tree, node);
+    *ret_node = node;
+    return 0;
+}
+
+int match_tree_add(struct match_tree *tree, const char *pattern,
+                   const struct topic_segment *segments, size_t segments_n,
+                   struct match_node **ret_node)
+{
+    uint64_t hashes[TOPIC_SEGMENTS_MAX];
+    struct match_node like = {.depth = (uint8_t)segments_n};
+    struct match_sums sums;
+
+    for (size_t i = 0; i < segments_n; i++)
+        like.stars |= (uint32_t)is_star(pattern + segments[i].offset, segments[i].bytes_n) << i;
+    if (is_plain(like.stars, like.depth))
+        return add_plain(tree, pattern, segments, segments_n, ret_node);
+    for (size_t i = 0; i < segments_n; i++)
+        hashes[i] = topic_hash(pattern + segments[i].offset, segments[i].bytes_n);
+    match_tree_sum(&sums, hashes, segments_n);
+    like.hash = hash_of_shape(&sums, like.stars, like.depth);
+    return add_rare(tree, &like, pattern,
+                    segments[segments_n - 1].offset + segments[segments_n - 1].bytes_n, ret_node);
 }
 
 static void free_node(struct match_node *node)

@@ -308,6 +308,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     }
     stream->peer = ask->peer;
     stream->grant = ask->grant;
+    memcpy(stream->owners, ask->owners, sizeof(ask->owners));
     identity_ref(stream->grant.identity);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
     return stream;
@@ -326,7 +327,7 @@ static int enter_index(struct stream *stream, struct filter *filter)
 {
     struct streams *streams = stream->host->streams;
     size_t before = match_bytes(streams->match);
-    int result = match_add(streams->match, &stream->listener, filter);
+    int result = match_add(streams->match, &stream->listener, filter, stream->owners);
 
     if (result == 0)
         stream->asked_bytes = (uint32_t)match_last_bytes(streams->match);
@@ -339,7 +340,7 @@ static void leave_index(struct stream *stream)
     struct streams *streams = stream->host->streams;
     size_t before = match_bytes(streams->match);
 
-    match_remove(streams->match, &stream->listener);
+    match_remove(streams->match, &stream->listener, stream->owners);
     count_index(streams, before);
 }
 

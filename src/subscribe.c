@@ -218,6 +218,14 @@ static int respond_shapes_full(struct request *request)
                   "wildcards in up to 6 segments are always taken.");
 }
 
+static int respond_share_full(struct request *request)
+{
+    return refuse(request, 429, "too_many_shapes_of_one",
+                  "The streams of this address, or of this user, ask for wildcards at as many "
+                  "different places of their topics as they may. Up to 2 wildcards in up to 6 "
+                  "segments are always taken.");
+}
+
 static int respond_address_full(struct request *request, const struct peer *client)
 {
     stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
@@ -271,6 +279,13 @@ static int take_seat(struct request *request, const struct stream_ask *ask)
     return MHD_NO;
 }
 
+static int respond_failed(struct request *request, int result)
+{
+    if (result == -E2BIG)
+        return respond_shapes_full(request);
+    return result == -EDQUOT ? respond_share_full(request) : respond_full(request);
+}
+
 static int open_stream(struct request *request, struct stream_ask *ask)
 {
     struct MHD_Response *response;
@@ -290,12 +305,14 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         return problem.status == 401 ? respond_problem(request, &problem)
                                      : subscribe_refuse(request, &problem);
     }
+    ask->owners[0] = request->seat.address;
+    ask->owners[1] = request->seat.user;
     result = stream_open(cell_host(request->cell), request->connection, request_fd(request), ask,
                          &request->stream, &response);
     if (result != 0) {
         access_ticket_failed(request);
         leave_place(request);
-        return result == -E2BIG ? respond_shapes_full(request) : respond_full(request);
+        return respond_failed(request, result);
     }
     access_ticket_opened(request);
     return queue(request, response);

@@ -23,7 +23,7 @@ static void add(struct match *match, struct match_listener *listener, const char
 {
     struct filter *filter = make_filter(patterns, user);
 
-    assert_int_equal(match_add(match, listener, filter), 0);
+    assert_int_equal(match_add(match, listener, filter, NULL), 0);
     filter_unref(filter);
 }
 
@@ -46,6 +46,8 @@ static void finds_whom_the_event_is_for(void **state)
         {NULL, "ada"},     {"*/b", NULL},   {"a/b a/* **", NULL}, {"a//b", NULL},  {"a/*/c", NULL},
         {"a/*/**", "ada"}, {"*", NULL},     {"*/*", NULL},        {"/", NULL},     {"*/", NULL},
         {"c d e", "eve"},  {"a/b/c", NULL}, {"a", NULL},          {"*/**", "ada"},
+        {"*/*/*", NULL},   {"*/*/*/**", 0}, {"a/*/c/d/e/f/g", 0}, {"*/b/c/d/e/f/**", NULL},
+        {"*/*/*/d", NULL}, {"*/b/*/*", 0},  {"a/*/c/d/e/f/x", 0}, {"a/*/c/d/e/f/g/**", "ada"},
     };
     static const struct {
         const char *topics, *users;
@@ -54,6 +56,7 @@ static void finds_whom_the_event_is_for(void **state)
         {"/", NULL},   {"a/", NULL},    {"c e", NULL},     {"a/b c", NULL}, {"z", NULL},
         {NULL, "ada"}, {NULL, "zoe"},   {NULL, "ada bob"}, {"a/b", "ada"},  {"a/b a/c", "bob ada"},
         {"c", "ada"},  {"a b c", NULL}, {"a/b/c/d", NULL}, {"b/b", "eve"},  {"d", "eve ada"},
+        {"a/b/c/d/e/f/g", NULL}, {"a/b/c/d/e/f/g/h", "ada"}, {"a/b/d/c b/a/c/d", NULL},
     };
     struct match_listener all[ROWS(listeners)] = {0};
     struct match *match = match_new();
@@ -73,7 +76,7 @@ static void finds_whom_the_event_is_for(void **state)
         message_unref(message);
     }
     for (size_t i = 0; i < ROWS(listeners); i++)
-        match_remove(match, &all[i]);
+        match_remove(match, &all[i], NULL);
     assert_int_equal(match_nodes(match), 0);
     match_free(match);
 }
@@ -102,8 +105,8 @@ static void finds_each_once_however_many_match(void **state)
         assert_int_equal(count(match, "a b", "ada ada"), 2);
         assert_int_equal(count(match, NULL, NULL), 2);
     }
-    match_remove(match, &one);
-    match_remove(match, &many);
+    match_remove(match, &one, NULL);
+    match_remove(match, &many, NULL);
     match_free(match);
 }
 
@@ -127,10 +130,10 @@ static void takes_its_own_reference_to_the_filter(void **state)
     struct match *match = match_new();
 
     (void)state;
-    assert_int_equal(match_add(match, &listener, filter), 0);
+    assert_int_equal(match_add(match, &listener, filter, NULL), 0);
     assert_int_equal(filter->refs, 2);
     assert_ptr_equal(listener.filter, filter);
-    match_remove(match, &listener);
+    match_remove(match, &listener, NULL);
     assert_int_equal(filter->refs, 1);
     assert_null(listener.filter);
     filter_unref(filter);
@@ -143,16 +146,16 @@ static void removing_is_harmless_on_a_zeroed_listener_and_twice(void **state)
     struct match *match = match_new();
 
     (void)state;
-    match_remove(match, &never);
+    match_remove(match, &never, NULL);
     add(match, &listener, "a", NULL);
     assert_int_equal(match_listeners(match), 1);
-    match_remove(match, &listener);
-    match_remove(match, &listener);
+    match_remove(match, &listener, NULL);
+    match_remove(match, &listener, NULL);
     assert_int_equal(match_listeners(match), 0);
     add(match, &listener, "b", NULL);
     assert_int_equal(count(match, "a", NULL), 0);
     assert_int_equal(count(match, "b", NULL), 1);
-    match_remove(match, &listener);
+    match_remove(match, &listener, NULL);
     match_free(match);
 }
 
@@ -169,13 +172,13 @@ static void keeps_only_the_nodes_in_use(void **state)
     assert_int_equal(match_nodes(match), 4);
     add(match, &rest, "a/b/c/**", NULL);
     assert_int_equal(match_nodes(match), 4);
-    match_remove(match, &deep);
+    match_remove(match, &deep, NULL);
     assert_int_equal(match_nodes(match), 3);
     assert_int_equal(count(match, "a/b/c/d", NULL), 1);
-    match_remove(match, &rest);
+    match_remove(match, &rest, NULL);
     assert_int_equal(match_nodes(match), 2);
     assert_int_equal(count(match, "a/b", NULL), 1);
-    match_remove(match, &short_one);
+    match_remove(match, &short_one, NULL);
     assert_int_equal(match_nodes(match), 0);
     match_free(match);
 }
@@ -189,13 +192,13 @@ static void a_user_is_gone_with_the_last_of_the_name(void **state)
     add(match, &first, NULL, "ada");
     add(match, &second, NULL, "ada");
     assert_int_equal(count(match, NULL, "ada"), 2);
-    match_remove(match, &first);
+    match_remove(match, &first, NULL);
     assert_int_equal(count(match, NULL, "ada"), 1);
-    match_remove(match, &second);
+    match_remove(match, &second, NULL);
     assert_int_equal(count(match, NULL, "ada"), 0);
     add(match, &first, NULL, "ada");
     assert_int_equal(count(match, NULL, "ada"), 1);
-    match_remove(match, &first);
+    match_remove(match, &first, NULL);
     match_free(match);
 }
 
@@ -237,7 +240,7 @@ static void other_subscriptions_cost_nothing(void **state)
     assert_true(cost(match, "nobody/asked", NULL, 0) <= 8);
     assert_true(cost(match, NULL, "nobody", 0) <= 8);
     for (size_t i = 0; i <= MANY; i++)
-        match_remove(match, &all[i]);
+        match_remove(match, &all[i], NULL);
     assert_int_equal(match_nodes(match), 0);
     assert_int_equal(match_listeners(match), 0);
     match_free(match);
@@ -260,13 +263,19 @@ static const char *put_pattern(char *to, size_t segments_n, size_t stars_n, char
     return to;
 }
 
-static int try(struct match *match, struct match_listener *listener, const char *patterns)
+static int try_as(struct match *match, struct match_listener *listener, const char *patterns,
+                  const void *const *owners)
 {
     struct filter *filter = make_filter(patterns, NULL);
-    int result = match_add(match, listener, filter);
+    int result = match_add(match, listener, filter, owners);
 
     filter_unref(filter);
     return result;
+}
+
+static int try(struct match *match, struct match_listener *listener, const char *patterns)
+{
+    return try_as(match, listener, patterns, NULL);
 }
 
 enum { HOSTILE = 2000 };
@@ -301,11 +310,11 @@ static void a_topic_visits_no_more_nodes_than_there_are_shapes(void **state)
         end += sprintf(end, "%s ", put_pattern(topic, 32, 0, last));
     assert_true(cost(match, many, NULL, 0) <= 16 * MATCH_VISITS_MAX);
     for (size_t i = 0; i < HOSTILE; i++)
-        match_remove(match, &listeners[i]);
+        match_remove(match, &listeners[i], NULL);
     assert_int_equal(match_nodes(match), 0);
     assert_in_range(take_all_shapes(match, listeners), 1, HOSTILE - 2);
     for (size_t i = 0; i < HOSTILE; i++)
-        match_remove(match, &listeners[i]);
+        match_remove(match, &listeners[i], NULL);
     match_free(match);
     free(listeners);
 }
@@ -334,9 +343,9 @@ static void a_plain_pattern_is_taken_whatever_there_is(void **state)
         assert_int_equal(try(match, &own[i], plain[i]), 0);
     assert_int_equal(count(match, "a/b/c/d/e/f", NULL), 4);
     for (size_t i = 0; i < ROWS(plain); i++)
-        match_remove(match, &own[i]);
+        match_remove(match, &own[i], NULL);
     for (size_t i = 0; i < HOSTILE; i++)
-        match_remove(match, &listeners[i]);
+        match_remove(match, &listeners[i], NULL);
     match_free(match);
     free(listeners);
 }
@@ -352,12 +361,47 @@ static void shapes_come_back(void **state)
     add(match, &twice[0], shape, NULL);
     add(match, &twice[1], "c/*/*/*/c", NULL);
     take_all_shapes(match, listeners);
-    match_remove(match, &twice[0]);
+    match_remove(match, &twice[0], NULL);
     assert_int_equal(try(match, &twice[0], "d/*/*/*/d"), 0);
-    match_remove(match, &twice[0]);
-    match_remove(match, &twice[1]);
+    match_remove(match, &twice[0], NULL);
+    match_remove(match, &twice[1], NULL);
     for (size_t i = 0; i < HOSTILE; i++)
-        match_remove(match, &listeners[i]);
+        match_remove(match, &listeners[i], NULL);
+    match_free(match);
+    free(listeners);
+}
+
+/* One owner has no more than its share, whatever it asks for, and others have theirs. */
+static void an_owner_has_a_share_of_the_shapes(void **state)
+{
+    struct match_listener *listeners = calloc(HOSTILE, sizeof(*listeners)), other = {0};
+    struct match *match = match_new();
+    const void *const owners[][MATCH_OWNERS] = {
+        {&listeners, NULL}, {NULL, &listeners}, {&other, &listeners}, {&other, NULL}};
+    size_t taken_n = 0;
+    char pattern[64];
+
+    (void)state;
+    srandom(3);
+    for (size_t i = 0; i < HOSTILE; i++) {
+        int result =
+            try_as(match, &listeners[i], put_pattern(pattern, 32, 4, 'z'), owners[i % 2]);
+
+        assert_true(result == 0 || result == -EDQUOT);
+        assert_true(result == 0 || listeners[i].filter == NULL);
+        taken_n += result == 0;
+    }
+    assert_in_range(taken_n, MATCH_SHARE_SHAPES, MATCH_RARE_SHAPES / 4);
+    /* each of its owners must have room */
+    assert_int_equal(try_as(match, &other, "o/*/*/*/o", owners[2]), -EDQUOT);
+    assert_int_equal(try_as(match, &other, "o/*/*/*/o", owners[3]), 0);
+    assert_int_equal(count(match, "o/a/b/c/o", NULL), 1);
+    match_remove(match, &other, owners[3]);
+    for (size_t i = 0; i < HOSTILE; i++)
+        match_remove(match, &listeners[i], owners[i % 2]);
+    assert_int_equal(try_as(match, &other, "o/*/*/*/o p/*/*/*/*", owners[2]), 0);
+    match_remove(match, &other, owners[2]);
+    assert_int_equal(match_nodes(match), 0);
     match_free(match);
     free(listeners);
 }
@@ -386,7 +430,7 @@ static void looks_once_at_the_streams_of_a_user(void **state)
     strcpy(topics, "p/47/x");
     assert_true(cost(match, topics, users, STREAMS) <= 4 + 20 + STREAMS * (PATTERNS + 1));
     for (size_t i = 0; i < STREAMS; i++)
-        match_remove(match, &listeners[i]);
+        match_remove(match, &listeners[i], NULL);
     match_free(match);
 }
 
@@ -401,7 +445,7 @@ static void looks_once_at_a_crowd(void **state)
         add(match, &crowd[i], "a/**", NULL);
     assert_true(cost(match, "a/b a/c a/d a/e a/f a/g", NULL, ROWS(crowd)) <= ROWS(crowd) + 12);
     for (size_t i = 0; i < ROWS(crowd); i++)
-        match_remove(match, &crowd[i]);
+        match_remove(match, &crowd[i], NULL);
     match_free(match);
 }
 
@@ -414,7 +458,7 @@ static void knows_what_it_takes(void **state)
 
     (void)state;
     add(match, &one, "a", NULL); /* arrays that stay */
-    match_remove(match, &one);
+    match_remove(match, &one, NULL);
     empty = match_bytes(match);
     add(match, &one, put_pattern(pattern, 32, 0, 'a'), "ada");
     first = match_last_bytes(match);
@@ -425,9 +469,9 @@ static void knows_what_it_takes(void **state)
     for (size_t i = 0; i < ROWS(more); i++)
         add(match, &more[i], pattern, NULL);
     for (size_t i = 0; i < ROWS(more); i++)
-        match_remove(match, &more[i]);
-    match_remove(match, &one);
-    match_remove(match, &same);
+        match_remove(match, &more[i], NULL);
+    match_remove(match, &one, NULL);
+    match_remove(match, &same, NULL);
     assert_int_equal(match_bytes(match), empty);
     match_free(match);
 }
@@ -496,7 +540,7 @@ static void agrees_with_the_rule_under_churn(void **state)
 
         held -= listener->filter != NULL;
         if (listener->filter != NULL) {
-            match_remove(match, listener);
+            match_remove(match, listener, NULL);
         } else if (random() % 4 > 0) {
             add(match, listener, random_topics(text, true), random_user());
             held++;
@@ -520,7 +564,7 @@ static void agrees_with_the_rule_under_churn(void **state)
     }
     assert_true(found_in_all > ROUNDS);
     for (size_t i = 0; i < LISTENERS; i++)
-        match_remove(match, &all[i]);
+        match_remove(match, &all[i], NULL);
     assert_int_equal(match_nodes(match), 0);
     assert_int_equal(match_listeners(match), 0);
     match_free(match);
@@ -541,6 +585,7 @@ int main(void)
         cmocka_unit_test(a_topic_visits_no_more_nodes_than_there_are_shapes),
         cmocka_unit_test(a_plain_pattern_is_taken_whatever_there_is),
         cmocka_unit_test(shapes_come_back),
+        cmocka_unit_test(an_owner_has_a_share_of_the_shapes),
         cmocka_unit_test(looks_once_at_the_streams_of_a_user),
         cmocka_unit_test(looks_once_at_a_crowd),
         cmocka_unit_test(knows_what_it_takes),

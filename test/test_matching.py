@@ -69,6 +69,23 @@ def test_too_many_shapes_are_refused_and_plain_patterns_never(gateway_factory):
     gateway.stream_many([refused])
 
 
+def test_one_user_has_a_share_of_the_shapes_and_others_have_theirs(gateway_factory):
+    gateway = gateway_factory(workers=1)
+    rng = random.Random(5)
+    statuses = []
+    for _ in range(40):
+        query = [("user", "mallory")] + [("topic", wild(rng)) for _ in range(3)]
+        connection = wire.Wire(gateway.address)
+        gateway.keep(connection)
+        connection.send(gateway.request_bytes("GET", wire.target_of("/events", query)))
+        statuses.append(connection.read_head().status)
+    assert statuses == [200] * 5 + [429] * 35
+    problem = gateway.request("GET", wire.target_of("/events", query)).problem(429)
+    assert problem["code"] == "too_many_shapes_of_one"
+    for user in ("ada", "bob", "eve"):
+        gateway.stream_many([[("user", user)] + [("topic", wild(rng)) for _ in range(16)]])
+
+
 def test_what_is_costly_to_match_takes_turns_and_loses_nothing(gateway_factory):
     """Three streams make every event dear; the one that listens gets all of them in their order,
     and whoever published finds the events behind the answer."""

@@ -107,7 +107,7 @@ static bool enter(struct scene *scene, size_t index)
     int result = -1;
 
     if (filter != NULL)
-        result = match_add(scene->match, &scene->listeners[index], filter);
+        result = match_add(scene->match, &scene->listeners[index], filter, NULL);
     filter_unref(filter);
     return result == 0;
 }
@@ -277,7 +277,7 @@ static int64_t climb(struct scene *scene, int64_t steps)
         if (pick(64) == 0)
             genes->users_n = pick(2) * (1 + pick(PUBLISH_USERS_MAX));
     } else {
-        match_remove(scene->match, &scene->listeners[index]);
+        match_remove(scene->match, &scene->listeners[index], NULL);
         change_wish(genes, &genes->wishes[index]);
     }
     bool is_good = is_event || enter(scene, index);
@@ -286,7 +286,7 @@ static int64_t climb(struct scene *scene, int64_t steps)
     message_unref(message);
     if (now < steps) {
         if (!is_event)
-            match_remove(scene->match, &scene->listeners[index]);
+            match_remove(scene->match, &scene->listeners[index], NULL);
         *genes = *before;
         if (!is_event && !enter(scene, index))
             abort(); /* it was there */
@@ -404,7 +404,7 @@ static struct scene *build(void (*make)(struct genes *genes))
 static void tear_down(struct scene *scene)
 {
     for (size_t i = 0; i < STREAMS; i++)
-        match_remove(scene->match, &scene->listeners[i]);
+        match_remove(scene->match, &scene->listeners[i], NULL);
     match_free(scene->match);
     free(scene);
 }
