@@ -67,6 +67,8 @@ struct service {
     struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */
     struct log_valve ticket_valve; /* streams ended by a later use of their ticket */
+    uint64_t read_turn;            /* the worker's turn in which bodies were read last, */
+    size_t read_bytes;             /* and how much */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };

@@ -503,10 +503,10 @@ static bool may_publish_one(const struct identity *identity, const struct messag
     return true;
 }
 
-bool access_may_publish(const struct request *request, const struct publish_body *body,
-                        struct problem *ret_problem)
+bool access_may_publish(const struct request *request, const struct conf *conf,
+                        const struct publish_body *body, struct problem *ret_problem)
 {
-    if (!is_on(request))
+    if (conf->auth.mode != CONF_AUTH_TOKEN)
         return true;
     for (size_t i = 0; i < body->messages_n; i++) {
         const struct message *message = body->messages[i];
@@ -517,7 +517,6 @@ bool access_may_publish(const struct request *request, const struct publish_body
                  message->topics_n == 0   ? ""
                  : message->topics_n == 1 ? "/topic"
                                           : "/topics");
-        count_refusal(request, ret_problem);
         return false;
     }
     return true;
