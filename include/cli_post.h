@@ -54,7 +54,6 @@ struct cli_post {
     const char *unit; /* what events are counted in, for messages; NULL: there is only one */
     struct cli_http http;
     char *address; /* the members that all events share */
-    uint64_t added_n;
     uint64_t refused_n; /* events that were told to be refused */
     unsigned sent_n;    /* times the request at hand went out */
 

@@ -191,13 +191,14 @@ static void put_string(FILE *to, const char *text, size_t text_n)
     json_decref(string);
 }
 
-/* The key of the event at hand: the one given, or one of a row. */
-static void put_key(const struct cli_post *post, FILE *to)
+/* The key of an event: the one given, or one of a row, which a line keeps whatever becomes of the
+ * others: after a refused one is mended all lines may be published again. */
+static void put_key(const struct cli_post *post, uint64_t number, FILE *to)
 {
     if (!post->options->key)
         return;
     char *key = post->unit
-                    ? cli_format("%s-%llu", post->options->key, (unsigned long long)post->added_n)
+                    ? cli_format("%s-%llu", post->options->key, (unsigned long long)number)
                     : cli_format("%s", post->options->key);
     fputs("\"idempotency_key\":", to);
     put_string(to, key, strlen(key));
@@ -215,12 +216,11 @@ int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_
             return status;
     }
     FILE *to = post->pending;
-    post->added_n++;
     if (post->pending_n > 0)
         putc(',', to);
     post->events[post->pending_n++] = (struct cli_post_event){(size_t)ftello(to), number};
     fprintf(to, "{%s", post->address);
-    put_key(post, to);
+    put_key(post, number, to);
     fputs("\"data\":", to);
     if (post->options->json)
         fwrite(data, 1, data_n, to);

@@ -776,6 +776,18 @@ def test_lines_go_on_after_a_bad_one(publish, server):
     assert counted == "bugle publish: 1 of 5 lines were refused"
 
 
+def test_a_line_has_its_key_whatever_becomes_of_others(publish, server):
+    """A refused line is mended, and all are published again: none takes the key of another."""
+    tool = publish("--lines", "--json", "--idempotency-key", "k", stdin=subprocess.PIPE)
+    tool.write(b'1\n\n{bad\n3\n')
+    connection = server.accept()
+    assert connection.request().json == [{"idempotency_key": "k-1", "data": 1},
+                                         {"idempotency_key": "k-4", "data": 3}]
+    connection.answer_ids("e-1", "e-2")
+    tool.close_input()
+    tool.finish(1)
+
+
 def test_strict_lines_end_at_a_bad_one(publish, server):
     tool = publish("--lines", "--strict", "--json", stdin=subprocess.PIPE)
     tool.write(b'1\n \n{"a":2}\n{bad\n3\n')
