@@ -132,6 +132,20 @@ def test_publishing_needs_every_topic_covered(gateway, publish, topics, allowed)
 
 
 @guarded
+def test_many_rights_are_looked_at_beside_the_loop(gateway):
+    """What a body costs is its bytes and what the caller's rights add."""
+    deep = "/".join("a" * 31)
+    event = {"topics": [f"{deep}/{i}" for i in range(16)], "data": "x" * 1000}
+    few, many = [f"{deep}/*"], [f"{deep}/{i}" for i in range(64)]
+    for publish, aside, topics in ((few, 0, []), (many, 1, []), (many, 2, [f"{deep}/no"])):
+        event["topics"] = event["topics"][len(topics):] + topics
+        response = push(gateway, event, token(publish=publish))
+        assert response.status == (403 if topics else 201), response
+        assert stats(gateway)["publishes_aside"] == aside
+    assert stats(gateway)["requests_forbidden"] == 1
+
+
+@guarded
 def test_an_event_for_users_alone_needs_everything(gateway):
     """It reaches whoever is named, whatever the topics."""
     anna = {"data": "x", "user": "anna"}

@@ -3,6 +3,8 @@
 (API section 3)."""
 
 import json
+import os
+import signal
 import threading
 
 import pytest
@@ -739,3 +741,23 @@ def test_refusal_shows_what_was_sent_only_in_a_safe_form(gateway):
         response = gateway.post({"data": 1, name: 1})
         response.problem(422)
         assert json.loads(response.body)["status"] == 422
+
+
+@pytest.mark.gateway(workers=1)
+def test_bodies_that_come_at_once_are_read_beside_the_loop(gateway):
+    """Each is small, all of them in one turn would keep the loop."""
+    body = json.dumps([{"topic": "many", "data": "\u00e4" * 20}] * 25).encode()
+    assert 3000 < len(body) < 4096, len(body)
+    publishers = [wire.Wire(gateway.address) for _ in range(100)]
+    for publisher in publishers:  # the first request of a connection waits for its turn
+        publisher.send(gateway.request_bytes("GET", "/readyz"))
+        assert publisher.read_response().status == 200
+    os.kill(gateway.pid, signal.SIGSTOP)
+    for publisher in publishers:
+        publisher.send(gateway.request_bytes(
+            "POST", "/api/push", [("Content-Type", "application/json")], body))
+    os.kill(gateway.pid, signal.SIGCONT)
+    for publisher in publishers:
+        assert publisher.read_response().status in (201, 503)
+        publisher.close()
+    assert gateway.stat("publishes_aside") > 0
