@@ -291,15 +291,14 @@ static bool is_over(const struct stream *stream, const struct message *message)
 }
 
 /* Up to which slot this turn may still compare the many patterns of a stream with the events: those
- * that asked for much must not hold up the loop together.  The last words of one are said in any
- * case. */
+ * that asked for much must not hold up the loop together. */
 static uint64_t may_look_up_to(const struct stream *stream, uint64_t head)
 {
     const struct filter *filter = stream->listener.filter;
     struct streams *streams = stream->host->streams;
     uint64_t end = stream->cursor, turn;
 
-    if (head - end <= 1 || filter->weight <= LOOKS_WEIGHT_FREE || stream->state == STREAM_CLOSING)
+    if (head - end <= 1 || filter->weight <= LOOKS_WEIGHT_FREE)
         return head;
     turn = worker_turns(streams->worker);
     if (streams->looks_turn != turn)
@@ -462,15 +461,21 @@ static ssize_t account(struct stream *stream, size_t n, bool beats)
     return (ssize_t)n;
 }
 
-/* An orderly end: what is committed and at hand goes out, then the farewell, and nothing after. */
+/* An orderly end: what is committed and at hand goes out, then the farewell, and nothing after.  One
+ * that seeks through the past for longer than a call may take comes back for the rest. */
 static size_t fill_last(struct stream *stream, char *to, size_t room)
 {
     size_t n = 0;
 
     if (!stream->said_farewell) {
-        do
+        int64_t until_ns = clock_mono_ns() + SLOTS_NS_MAX;
+        uint64_t began;
+
+        do {
+            began = stream->cursor;
             n = fill(stream, to, room);
-        while (n == 0 && has_more(stream));
+        } while (n == 0 && has_more(stream) && stream->cursor != began &&
+                 clock_mono_ns() < until_ns);
         if (n > 0)
             return n;
         stream->said_farewell = true;

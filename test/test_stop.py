@@ -259,3 +259,22 @@ def test_publishes_at_the_very_end_are_answered_or_cut(gateway):
                 connection.send(request)
         assert gateway.wait() == 0, gateway.log()
     assert "did not end in time" not in gateway.log()
+
+
+@pytest.mark.gateway(workers=1, settings={"drain.window": "500ms"})
+def test_streams_that_seek_through_the_past_do_not_hold_up_the_end(gateway):
+    """Each has much to compare with all of the ring, and nothing to be found there."""
+    topics = ["/".join(["a"] * 31 + [str(i)]) for i in range(16)]
+    for _ in range(4):
+        gateway.push([{"topics": topics, "data": "x"}] * 800)
+    query = [("since", "earliest")] + [("topic", "/".join(["*"] + ["a"] * 29 + [str(i), "**"]))
+                                       for i in range(16)]
+    streams = []
+    for _ in range(100):
+        streams.append(wire.Wire(gateway.address))
+        streams[-1].send(gateway.request_bytes("GET", wire.target_of("/events", query)))
+    for stream in streams:
+        assert stream.read_head().status == 200
+    gateway.signal()
+    assert gateway.wait() == 0
+    assert "did not end in time" not in gateway.log()
