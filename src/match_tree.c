@@ -258,7 +258,8 @@ static bool begins_with(const struct match_node *node, const char *topic,
         pattern += bytes_n + 1; /* and the `*` */
         at = star->offset + star->bytes_n;
     }
-    return (size_t)(end - pattern) == topic_n - at && memcmp(pattern, topic + at, topic_n - at) == 0;
+    return (size_t)(end - pattern) == topic_n - at &&
+           memcmp(pattern, topic + at, topic_n - at) == 0;
 }
 
 struct match_node *match_tree_rare(const struct match_tree *tree, size_t shape, const char *topic,

@@ -26,8 +26,8 @@
  * 0.3 ms, it is done beside the loop, whose streams would wait for it, and for all the others that
  * came in the same turn. */
 #define ASIDE_BYTES 4096
-/* And holding topics against the patterns that a caller may publish to up to 2 ns a byte and pattern:
- * so many of these cost as much as reading. */
+/* And holding topics against the patterns that a caller may publish to takes up to 2 ns a byte and
+ * pattern: so many of these cost as much as reading. */
 #define ASIDE_PATTERNS 32
 /* What one turn of the loop reads, 3 to 9 ms: a client may have many bodies arrive in one turn. */
 #define READ_BYTES_A_TURN ((size_t)128 << 10)
