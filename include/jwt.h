@@ -61,10 +61,10 @@ struct jwt_rules {
 enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t token_n,
                           const struct jwt_rules *rules, struct identity **ret_identity);
 
-/* One of the first two parts of a token, which is a JSON object without a name twice.  For
- * json_memory_free(); NULL if it is anything else, longer than JWT_BYTES_MAX, nested deeper or of
- * more values than a token has use for, or out of memory. */
-struct json_memory *jwt_read_object(const char *text, size_t text_n);
+/* One of the first two parts of a token, which is a JSON object without a name twice.  Gives it for
+ * json_memory_free(), or NULL with JWT_NO_MEMORY, or with JWT_MALFORMED if it is anything else,
+ * longer than JWT_BYTES_MAX, nested deeper or of more values than a token has use for. */
+enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_memory **ret_object);
 
 /* Whether a text has the form of a token: three parts with dots between. */
 bool jwt_is_formed(const char *text, size_t text_n);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "identity.h"
 #include "topic.h"
@@ -41,13 +42,14 @@ struct ticket_room {
     struct rights_pattern topics[TICKET_TOPICS_MAX];
 };
 
-/* Write a ticket.  Returns the length of the text, or 0 with nothing written when its names are
- * more than TICKET_TOPICS_MAX and TICKET_NAMES_BYTES_MAX allow. */
-size_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
+/* Write a ticket.  Returns the length of the text; 0 with nothing written when its names are more
+ * than TICKET_TOPICS_MAX and TICKET_NAMES_BYTES_MAX allow; -ENOMEM. */
+ssize_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
                    const unsigned char key[TICKET_KEY_BYTES]);
 
-/* Read one; false for whatever was not sealed with this key.  The ticket's names are in `room`. */
-bool ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_KEY_BYTES],
-                 struct ticket_room *room, struct ticket *ret_ticket);
+/* Read one.  Returns 0; -EBADMSG for whatever was not sealed with this key; -ENOMEM.  The ticket's
+ * names are in `room`. */
+int ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_KEY_BYTES],
+                struct ticket_room *room, struct ticket *ret_ticket);
 
 #endif

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "access.h"
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,10 +233,12 @@ static bool identify_ticket(struct request *request, const struct credential *cr
     const struct tickets *tickets = request->service->shared->tickets;
     struct ticket_room room;
     struct ticket ticket;
+    int result =
+        ticket_open(credential->text, credential->text_n, tickets_key(tickets), &room, &ticket);
 
-    if (!ticket_open(credential->text, credential->text_n, tickets_key(tickets), &room, &ticket))
+    if (result == -EBADMSG)
         return bad_credentials(ret_problem, "The ticket is none of this gateway.");
-    if (!take_ticket(request, &ticket))
+    if (result != 0 || !take_ticket(request, &ticket))
         return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
     if (!auth_vouches(request->service->auth, conf_of(request), request->identity))
         return bad_credentials(ret_problem, "The key that vouched for the ticket is gone.");
@@ -358,7 +361,7 @@ static int refuse(struct request *request, struct problem *problem)
 {
     struct stats *stats = worker_stats(request->service->worker);
 
-    if (problem->status == 429 && strcmp(request->path, "/events") == 0)
+    if ((problem->status == 429 || problem->status == 503) && strcmp(request->path, "/events") == 0)
         return subscribe_refuse(request, problem);
     if (problem->status == 401)
         stats_add(stats, STATS_REQUESTS_UNAUTHORIZED, 1);
@@ -584,11 +587,11 @@ static void send_ending(const struct request *request, uint64_t stream_id)
     struct ending *ending = malloc(sizeof(*ending));
 
     if (ending == NULL)
-        abort(); /* a few bytes, without which one ticket would have two streams */
+        log_abort_without_memory("tickets"); /* else one ticket would have two streams */
     ending->service = &shared->services[streams_worker_of(stream_id)];
     ending->stream_id = stream_id;
     if (worker_post(ending->service->worker, end_older, ending) != 0)
-        abort();
+        log_abort_without_memory("tickets");
 }
 
 static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)

@@ -202,10 +202,11 @@ static void print_time(const json_t *claims, const char *name, const char *sente
 static int print_parts(const char *text)
 {
     size_t header_n = strcspn(text, "."), rest_n = strlen(text) - header_n;
-    struct json_memory *header = jwt_read_object(text, header_n), *claims = NULL;
+    struct json_memory *header, *claims = NULL;
 
+    jwt_read_object(text, header_n, &header);
     if (rest_n > 1)
-        claims = jwt_read_object(text + header_n + 1, strcspn(text + header_n + 1, "."));
+        jwt_read_object(text + header_n + 1, strcspn(text + header_n + 1, "."), &claims);
     if (header != NULL && claims != NULL) {
         print_json("header", header->root);
         print_json("claims", claims->root);

@@ -7,16 +7,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHA256_BYTES 32
+#include "log.h"
 
-void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
+#define SHA256_BYTES 32
+/* More than the names and claims of any token. */
+#define JOINED_BYTES_MAX 8192
+
+/* What is hashed: each piece behind its length.  Returns 0 when that is too long. */
+static size_t join(unsigned char to[JOINED_BYTES_MAX], const struct identity_piece *pieces,
                    size_t pieces_n)
 {
-    unsigned char digest[SHA256_BYTES];
+    size_t joined_n = 0;
+
+    for (size_t i = 0; i < pieces_n; i++) {
+        uint64_t n = pieces[i].bytes_n;
+
+        if (n > JOINED_BYTES_MAX || joined_n + sizeof(n) + n > JOINED_BYTES_MAX)
+            return 0;
+        memcpy(to + joined_n, &n, sizeof(n));
+        if (n > 0)
+            memcpy(to + joined_n + sizeof(n), pieces[i].bytes, n);
+        joined_n += sizeof(n) + n;
+    }
+    return joined_n;
+}
+
+/* The same in parts, for which the library needs memory: only keys in the settings are as long. */
+static void hash_parts(unsigned char to[SHA256_BYTES], const struct identity_piece *pieces,
+                       size_t pieces_n)
+{
     gnutls_hash_hd_t hash;
 
     if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
-        abort(); /* a few bytes of memory, without which nothing can be told apart */
+        log_abort_without_memory("keys");
     for (size_t i = 0; i < pieces_n; i++) {
         uint64_t n = pieces[i].bytes_n;
 
@@ -24,7 +47,20 @@ void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_
         if (n > 0)
             gnutls_hash(hash, pieces[i].bytes, pieces[i].bytes_n);
     }
-    gnutls_hash_deinit(hash, digest);
+    gnutls_hash_deinit(hash, to);
+}
+
+void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
+                   size_t pieces_n)
+{
+    unsigned char joined[JOINED_BYTES_MAX], digest[SHA256_BYTES];
+    size_t joined_n = join(joined, pieces, pieces_n);
+
+    if (joined_n == 0)
+        hash_parts(digest, pieces, pieces_n);
+    else if (gnutls_hash_fast(GNUTLS_DIG_SHA256, joined, joined_n, digest) < 0)
+        abort(); /* a hash that is not there: nothing could be told apart */
+    explicit_bzero(joined, joined_n); /* keys may be in it */
     memcpy(to, digest, IDENTITY_MARK_BYTES);
 }
 

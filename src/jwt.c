@@ -4,6 +4,7 @@
 #include "config.h"
 #include "jwt.h"
 
+#include <errno.h>
 #include <gnutls/crypto.h>
 #include <jansson.h>
 #include <math.h>
@@ -81,22 +82,27 @@ bool jwt_is_formed(const char *text, size_t text_n)
     return split(text, text_n, &parts);
 }
 
-struct json_memory *jwt_read_object(const char *text, size_t text_n)
+enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_memory **ret_object)
 {
     unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
     size_t bytes_n;
 
+    *ret_object = NULL;
     if (text_n > JWT_BYTES_MAX || !base64url_decode(text, text_n, bytes, &bytes_n) ||
         !json_guard_is_small((struct json_span){(const char *)bytes, bytes_n}, DEPTH_MAX,
                              TREE_BYTES_MAX))
-        return NULL;
+        return JWT_MALFORMED;
     struct json_memory *object;
-    if (json_memory_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object) < 0)
-        return NULL;
-    if (json_is_object(object->root))
-        return object;
+    int result =
+        json_memory_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object);
+    if (result < 0)
+        return result == -ENOMEM ? JWT_NO_MEMORY : JWT_MALFORMED;
+    if (json_is_object(object->root)) {
+        *ret_object = object;
+        return JWT_OK;
+    }
     json_memory_free(object);
-    return NULL;
+    return JWT_MALFORMED;
 }
 
 /* ---- header ---- */
@@ -141,48 +147,54 @@ static bool read_algorithm(const json_t *header, enum jwt_algorithm *ret_algorit
 
 /* ---- signature ---- */
 
-static bool check_hmac(const struct jwt_key *key, const char *text, size_t text_n,
-                       const unsigned char *signature)
+/* These return 0 or more for a good signature, or an error of GnuTLS. */
+
+static int check_hmac(const struct jwt_key *key, const char *text, size_t text_n,
+                      const unsigned char *signature)
 {
     static const gnutls_mac_algorithm_t macs[] = {[JWT_HS256] = GNUTLS_MAC_SHA256,
                                                   [JWT_HS384] = GNUTLS_MAC_SHA384,
                                                   [JWT_HS512] = GNUTLS_MAC_SHA512};
     unsigned char mac[HMAC_BYTES_MAX];
 
-    if (gnutls_hmac_fast(macs[key->algorithm], key->secret, key->secret_n, text, text_n, mac) < 0)
-        return false;
-    return gnutls_memcmp(mac, signature, key->signature_n) == 0;
+    int result =
+        gnutls_hmac_fast(macs[key->algorithm], key->secret, key->secret_n, text, text_n, mac);
+
+    if (result < 0)
+        return result;
+    return gnutls_memcmp(mac, signature, key->signature_n) == 0 ? 0 : GNUTLS_E_PK_SIG_VERIFY_FAILED;
 }
 
-static bool verify_public(const struct jwt_key *key, const char *text, size_t text_n,
-                          const gnutls_datum_t *signature)
+static int verify_public(const struct jwt_key *key, const char *text, size_t text_n,
+                         const gnutls_datum_t *signature)
 {
     gnutls_datum_t data = {(unsigned char *)(uintptr_t)text, (unsigned)text_n};
 
-    return gnutls_pubkey_verify_data2(key->public, key->sign, 0, &data, signature) >= 0;
+    return gnutls_pubkey_verify_data2(key->public, key->sign, 0, &data, signature);
 }
 
 /* A token has r and s one after the other (RFC 7518 section 3.4), GnuTLS wants them in DER. */
-static bool check_ecdsa(const struct jwt_key *key, const char *text, size_t text_n,
-                        unsigned char *signature)
+static int check_ecdsa(const struct jwt_key *key, const char *text, size_t text_n,
+                       unsigned char *signature)
 {
     unsigned half = (unsigned)(key->signature_n / 2);
     gnutls_datum_t r = {signature, half}, s = {signature + half, half}, der;
+    int result = gnutls_encode_rs_value(&der, &r, &s);
 
-    if (gnutls_encode_rs_value(&der, &r, &s) < 0)
-        return false;
-    bool good = verify_public(key, text, text_n, &der);
+    if (result < 0)
+        return result;
+    result = verify_public(key, text, text_n, &der);
     gnutls_free(der.data);
-    return good;
+    return result;
 }
 
-static bool check_signature(const struct jwt_key *key, const char *text, size_t text_n,
-                            unsigned char *signature, size_t signature_n)
+static int check_signature(const struct jwt_key *key, const char *text, size_t text_n,
+                           unsigned char *signature, size_t signature_n)
 {
     gnutls_datum_t whole = {signature, (unsigned)signature_n};
 
     if (signature_n != key->signature_n)
-        return false;
+        return GNUTLS_E_PK_SIG_VERIFY_FAILED;
     if (key->secret != NULL)
         return check_hmac(key, text, text_n, signature);
     if (key->algorithm >= JWT_ES256 && key->algorithm <= JWT_ES512)
@@ -218,8 +230,13 @@ static const struct jwt_key *find_signer(const struct jwt_keys *keys, const stru
 
         if (key->algorithm != algorithm || !kid_fits(key, kid))
             continue;
-        if (check_signature(key, parts->header, parts->signed_n, signature, signature_n))
+        int result = check_signature(key, parts->header, parts->signed_n, signature, signature_n);
+        if (result >= 0)
             return key;
+        if (result == GNUTLS_E_MEMORY_ERROR) {
+            *ret_error = JWT_NO_MEMORY;
+            return NULL;
+        }
         fitting_n++;
     }
     if (fitting_n == 0)
@@ -302,12 +319,13 @@ static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules 
 static enum jwt_error verify_claims(const struct jwt_key *key, const struct parts *parts,
                                     const struct jwt_rules *rules, struct identity **ret_identity)
 {
-    struct json_memory *claims = jwt_read_object(parts->claims, parts->claims_n);
+    struct json_memory *claims;
+    enum jwt_error error = jwt_read_object(parts->claims, parts->claims_n, &claims);
     int64_t exp_ms;
 
-    if (claims == NULL)
-        return JWT_CLAIMS;
-    enum jwt_error error = check_claims(claims->root, rules, &exp_ms);
+    if (error != JWT_OK)
+        return error == JWT_MALFORMED ? JWT_CLAIMS : error;
+    error = check_claims(claims->root, rules, &exp_ms);
     if (error == JWT_OK)
         error = jwt_claims_identity(claims->root, exp_ms, key->mark, rules->audience, ret_identity);
     json_memory_free(claims);
@@ -322,9 +340,10 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
 
     if (token_n > JWT_BYTES_MAX || !split(token, token_n, &parts))
         return JWT_MALFORMED;
-    struct json_memory *header = jwt_read_object(parts.header, parts.header_n);
-    if (header == NULL)
-        return JWT_MALFORMED;
+    struct json_memory *header;
+    error = jwt_read_object(parts.header, parts.header_n, &header);
+    if (error != JWT_OK)
+        return error;
     const struct jwt_key *key = NULL;
     if (header_is_understood(header->root))
         key = find_signer(keys, &parts, header->root, &error);

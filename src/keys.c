@@ -62,7 +62,7 @@ static void hand_over(struct service *service, struct auth_set *set)
     if (handover != NULL)
         *handover = (struct handover){service, set};
     if (handover == NULL || worker_post(service->worker, take_set, handover) != 0)
-        abort(); /* a few bytes, without which a key that was removed would stay good */
+        log_abort_without_memory("keys"); /* a key that was removed would stay good */
 }
 
 /* A set for each worker, or none at all.  Settings were checked when they were loaded, but a file
@@ -93,7 +93,7 @@ static void distribute(struct keys *keys)
     struct auth_set **sets = calloc(n, sizeof(struct auth_set *));
 
     if (sets == NULL)
-        abort(); /* see hand_over() */
+        log_abort_without_memory("keys");
     bool are_made = make_sets(keys, sets);
     for (unsigned i = 0; i < n; i++)
         hand_over(&keys->shared->services[i], are_made ? sets[i] : NULL);

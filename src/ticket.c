@@ -3,6 +3,7 @@
 #include "config.h"
 #include "ticket.h"
 
+#include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,46 +139,56 @@ static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket
 
 /* ---- the seal ---- */
 
-static gnutls_aead_cipher_hd_t cipher_of(const unsigned char *key)
+/* What of the library's errors is no memory; all others of a cipher tell of a wrong text. */
+static int result_of(int error)
 {
-    gnutls_datum_t datum = {(unsigned char *)(uintptr_t)key, TICKET_KEY_BYTES};
-    gnutls_aead_cipher_hd_t cipher;
-
-    if (gnutls_aead_cipher_init(&cipher, GNUTLS_CIPHER_AES_256_GCM, &datum) < 0)
-        abort(); /* no memory for a cipher: a ticket could neither be made nor refused */
-    return cipher;
+    if (error >= 0)
+        return 0;
+    return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
 }
 
-size_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
-                   const unsigned char key[TICKET_KEY_BYTES])
+static int start_cipher(const unsigned char *key, gnutls_aead_cipher_hd_t *ret_cipher)
+{
+    gnutls_datum_t datum = {(unsigned char *)(uintptr_t)key, TICKET_KEY_BYTES};
+
+    return gnutls_aead_cipher_init(ret_cipher, GNUTLS_CIPHER_AES_256_GCM, &datum) < 0 ? -ENOMEM : 0;
+}
+
+ssize_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
+                    const unsigned char key[TICKET_KEY_BYTES])
 {
     unsigned char plain[PLAIN_BYTES_MAX], sealed[SEALED_BYTES_MAX];
     size_t plain_n = write_plain(plain, ticket), sealed_n = sizeof(sealed) - NONCE_BYTES;
+    gnutls_aead_cipher_hd_t cipher;
 
     if (plain_n == 0)
         return 0;
-    gnutls_aead_cipher_hd_t cipher = cipher_of(key);
-    if (gnutls_rnd(GNUTLS_RND_NONCE, sealed, NONCE_BYTES) < 0 ||
-        gnutls_aead_cipher_encrypt(cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES, plain, plain_n,
-                                   sealed + NONCE_BYTES, &sealed_n) < 0)
-        abort();
+    if (start_cipher(key, &cipher) != 0)
+        return -ENOMEM;
+    bool good = gnutls_rnd(GNUTLS_RND_NONCE, sealed, NONCE_BYTES) >= 0 &&
+                gnutls_aead_cipher_encrypt(cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES, plain,
+                                           plain_n, sealed + NONCE_BYTES, &sealed_n) >= 0;
     gnutls_aead_cipher_deinit(cipher);
-    return base64url_encode(to, sealed, NONCE_BYTES + sealed_n);
+    return good ? (ssize_t)base64url_encode(to, sealed, NONCE_BYTES + sealed_n) : -ENOMEM;
 }
 
-bool ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_KEY_BYTES],
-                 struct ticket_room *room, struct ticket *ret_ticket)
+int ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_KEY_BYTES],
+                struct ticket_room *room, struct ticket *ret_ticket)
 {
     unsigned char sealed[BASE64URL_BYTES_ROOM(TICKET_TEXT_ROOM)];
     size_t sealed_n, plain_n = sizeof(room->bytes);
+    gnutls_aead_cipher_hd_t cipher;
 
     if (text_n >= TICKET_TEXT_ROOM || !base64url_decode(text, text_n, sealed, &sealed_n) ||
         sealed_n <= NONCE_BYTES + TAG_BYTES)
-        return false;
-    gnutls_aead_cipher_hd_t cipher = cipher_of(key);
-    bool good = gnutls_aead_cipher_decrypt(cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES,
-                                           sealed + NONCE_BYTES, sealed_n - NONCE_BYTES,
-                                           room->bytes, &plain_n) >= 0;
+        return -EBADMSG;
+    if (start_cipher(key, &cipher) != 0)
+        return -ENOMEM;
+    int result = result_of(gnutls_aead_cipher_decrypt(
+        cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES, sealed + NONCE_BYTES,
+        sealed_n - NONCE_BYTES, room->bytes, &plain_n));
     gnutls_aead_cipher_deinit(cipher);
-    return good && read_plain(room->bytes, plain_n, room, ret_ticket);
+    if (result == 0 && !read_plain(room->bytes, plain_n, room, ret_ticket))
+        result = -EBADMSG;
+    return result;
 }

@@ -106,8 +106,8 @@ static bool read_ask(const struct request *request, struct ask *ask, struct prob
     if (!json_guard_check(body, depth_max, ret_problem))
         return false;
     ask->ttl_s = TTL_DEFAULT_S;
-    int result = json_memory_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL,
-                                  &ask->parsed);
+    int result =
+        json_memory_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
     if (result == -ENOMEM)
         return problem_set(ret_problem, 503, "out_of_memory", "No ticket can be made now.");
     if (result < 0)
@@ -143,7 +143,10 @@ static int give(struct request *request, const struct ask *ask)
     memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
-    if (ticket_seal(text, &ticket, tickets_key(shared->tickets)) == 0) {
+    ssize_t text_n = ticket_seal(text, &ticket, tickets_key(shared->tickets));
+    if (text_n < 0)
+        return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
+    if (text_n == 0) {
         refuse_field(&problem, "topics", "makes more than 1024 bytes with the user");
         return respond_problem(request, &problem);
     }

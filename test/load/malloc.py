@@ -28,6 +28,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import tokens  # noqa: E402
 import wire  # noqa: E402
 from conftest import Gateway  # noqa: E402
 
@@ -56,6 +57,14 @@ class Shim:
     def fail_after(self, n):
         self.map[:8] = struct.pack("l", n)
 
+    @contextlib.contextmanager
+    def at_rest(self):
+        """What happens meanwhile goes well."""
+        before = self.map[:8]
+        self.stop()
+        yield
+        self.map[:8] = before
+
     def stop(self):
         """Returns whether the allocation has failed."""
         (left,) = struct.unpack("l", self.map[:8])
@@ -66,8 +75,8 @@ class Shim:
 class Bench:
     def __init__(self, folder, store):
         self.shim = Shim(folder)
-        self.gateway = Gateway(folder, {"history.max_events": "1000000"}, store=store,
-                               env=self.shim.env())
+        self.gateway = Gateway(folder, {"history.max_events": "1000000", **tokens.SETTINGS},
+                               store=store, env=self.shim.env())
         self.in_memory = store == "memory:"
         self.gateway.start()
         self.sent = 0
@@ -83,6 +92,8 @@ class Bench:
     def ask(self, method, target, headers=(), body=None, stream=False):
         """One request on a connection of its own.  The status and the body, or None without a whole
         answer; a connection that stays open without one is a fault."""
+        if not any(name == "Authorization" for name, _ in headers) and "ticket=" not in target:
+            headers = [*headers, *tokens.bearer(tokens.ADMIN)]
         data = self.gateway.request_bytes(method, target, headers, body)
         with socket.socket() as one:
             one.settimeout(ANSWER_S)
@@ -161,6 +172,29 @@ class Bench:
     def stream(self, query):
         self.ask("GET", "/events?" + query, stream=True)
 
+    def token(self):
+        """One that the gateway has not seen."""
+        self.sent += 1
+        fresh = tokens.token(f"u{self.sent}", admin=True)
+        answer = self.ask("GET", "/api/evictions", tokens.bearer(fresh))
+        if answer and answer[0] not in (200, 503):
+            self.fault(f"a sound token was refused for good: {answer}")
+
+    def make_ticket(self):
+        self.sent += 1
+        answer = self.ask("POST", "/api/tickets", [("Content-Type", "application/json")],
+                          b'{"user":"u%d","topics":["a"]}' % self.sent)
+        if answer and answer[0] not in (201, 503):
+            self.fault(f"a sound ticket was refused for good: {answer}")
+        return wire.json.loads(answer[1])["ticket"] if answer and answer[0] == 201 else None
+
+    def use_ticket(self):
+        with self.shim.at_rest():
+            ticket = self.make_ticket()
+        answer = self.ask("GET", f"/events?ticket={ticket}", stream=True)
+        if answer and answer[0] not in (200, 503):
+            self.fault(f"a sound ticket was refused for good: {answer}")
+
     KINDS = {
         "push": lambda self: self.push(),
         "push_text": lambda self: self.push(text=True),
@@ -184,6 +218,9 @@ class Bench:
         "page": lambda self: self.ask("GET", "/"),
         "options": lambda self: self.ask("OPTIONS", "/api/push"),
         "nothing": lambda self: self.ask("GET", "/nothing"),
+        "token": token,
+        "ticket": lambda self: self.make_ticket(),
+        "ticket_stream": use_ticket,
         "bad_json": lambda self: self.ask(
             "POST", "/api/push", [("Content-Type", "application/json")], b"[1,"),
     }
@@ -238,7 +275,7 @@ class Bench:
         found, after = {}, None
         while True:
             target = "/api/history?limit=1000" + (f"&after={after}" if after else "")
-            listing = self.gateway.request("GET", target).json()
+            listing = self.gateway.request("GET", target, tokens.bearer(tokens.ADMIN)).json()
             for event in listing["events"]:
                 if event["topics"] == ["a"]:
                     found[event["id"]] = event["data"]
