@@ -17,6 +17,7 @@ import time
 import pytest
 
 import test_tls
+import tokens
 import wire
 from conftest import build_shim, free_port
 
@@ -24,6 +25,7 @@ LONG = "BUGLE_TEST_CALLS" in os.environ
 CALLS = 400 if LONG else 14
 ROUNDS = 40
 SIZES = range(76, 196, 6) if LONG else [80, 140, 146]
+SIZES_OF_SIGNATURES = range(140, 196) if LONG else [147, 150, 155, 158, 159]
 MEBIBYTE = 1 << 20
 
 PUSH = b'{"topic":"a","data":"x"}'
@@ -132,6 +134,30 @@ def test_the_gateway_runs_short_of_address_space(gateway_factory):
         gateway.command = ["prlimit", f"--as={size * MEBIBYTE}", *gateway.command]
         gateway.start(ready=False)
         squeeze(gateway)
+
+
+@pytest.mark.skipif(wire.SLOW > 1, reason="a sanitizer takes all the address space there is")
+def test_signatures_in_a_short_address_space(gateway_factory, tmp_path):
+    """What computes them does not survive an allocation that fails."""
+    key = tokens.Key("ES256")
+    shown = [tokens.bearer(tokens.token(f"u{n}", subscribe=["a"], key=key)) for n in range(150)]
+    settings = {"auth.mode": "token", "auth.jwt_key": key.setting(tmp_path)}
+    for size in SIZES_OF_SIGNATURES:
+        gateway = gateway_factory(workers=2, store="memory:", start=False, settings=settings)
+        gateway.command = ["prlimit", f"--as={size * MEBIBYTE}", *gateway.command]
+        gateway.start(ready=False)
+        wire.wait_until(lambda: is_listening(gateway), 10)
+        streams = []
+        for headers in shown:
+            with contextlib.suppress(OSError):
+                streams.append(socket.create_connection(gateway.address, 5))
+                streams[-1].sendall(gateway.request_bytes("GET", "/events?topic=a", headers))
+                streams[-1].recv(1)
+        for one in streams:
+            one.close()
+        assert gateway.process.poll() in (None, 1), f"{size} MiB:\n{gateway.log()}"
+        if gateway.process.poll() == 1:
+            gateway.process = None
 
 
 def is_listening(gateway):
