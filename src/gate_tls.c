@@ -16,6 +16,9 @@
 #include "tls.h"
 
 #define HANDSHAKES_A_TURN 2
+/* A session, its connection and what computes the handshake: GMP ends the process, and GnuTLS may
+ * crash, when one of their allocations fails. */
+#define HANDSHAKE_BYTES 196608
 
 static bool greet_some(struct worker_job *job);
 
@@ -145,7 +148,8 @@ static bool greet_some(struct worker_job *job)
     for (int i = 0; i < HANDSHAKES_A_TURN && (visitor = TAILQ_FIRST(&gate->hellos)) != NULL; i++) {
         TAILQ_REMOVE(&gate->hellos, visitor, in_arrived);
         visitor->said_hello = false;
-        if (memory_level(worker_memory(gate->worker)) >= MEMORY_FULL)
+        if (memory_level(worker_memory(gate->worker)) >= MEMORY_FULL ||
+            !memory_is_at_hand(HANDSHAKE_BYTES))
             turn_away(visitor);
         else
             greet(visitor);

@@ -8,17 +8,19 @@
 #include <gnutls/crypto.h>
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base64url.h"
 #include "json_guard.h"
 #include "jwt_claims.h"
+#include "memory.h"
 
 #define HMAC_BYTES_MAX 64
 #define SIGNATURE_BYTES_MAX 1024
-#define WORK_BYTES 49152 /* less than what malloc() maps and unmaps by itself */
+/* What computes a signature ends the process, or takes a good one for a bad one, when one of its
+ * allocations fails (GnuTLS 3.7, GMP 6.2).  So it is not asked before as much is there. */
+#define WORK_BYTES 49152
 /* Rights are three deep; other claims may be deeper.  As large a tree has no token that somebody
  * made for use: it is all empty arrays. */
 #define DEPTH_MAX 32
@@ -167,20 +169,6 @@ static int check_hmac(const struct jwt_key *key, const char *text, size_t text_n
     return gnutls_memcmp(mac, signature, key->signature_n) == 0 ? 0 : GNUTLS_E_PK_SIG_VERIFY_FAILED;
 }
 
-/* What computes a signature ends the process, or takes a good one for a bad one, when one of its
- * allocations fails (GnuTLS 3.7, GMP 6.2).  So it is not asked before as much was there as it
- * takes. free() leaves that to the next allocations of the thread. */
-static bool has_memory(void)
-{
-    volatile char *room = malloc(WORK_BYTES);
-
-    if (room == NULL)
-        return false;
-    room[0] = 1; /* or the compiler would leave it all out */
-    free((void *)(uintptr_t)room);
-    return true;
-}
-
 static int verify_public(const struct jwt_key *key, const char *text, size_t text_n,
                          const gnutls_datum_t *signature)
 {
@@ -213,7 +201,7 @@ static int check_signature(const struct jwt_key *key, const char *text, size_t t
         return GNUTLS_E_PK_SIG_VERIFY_FAILED;
     if (key->secret != NULL)
         return check_hmac(key, text, text_n, signature);
-    if (!has_memory())
+    if (!memory_is_at_hand(WORK_BYTES))
         return GNUTLS_E_MEMORY_ERROR;
     if (key->algorithm >= JWT_ES256 && key->algorithm <= JWT_ES512)
         return check_ecdsa(key, text, text_n, signature);

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "memory.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdalign.h>
@@ -12,6 +13,7 @@
 
 #include "clock.h"
 
+#define PIECE_BYTES 49152 /* see memory_is_at_hand() */
 #define NEAR_PERCENT 90
 #define SCARCE_PERCENT 95
 /* Evicting goes on until so much less than SCARCE is used, or it would begin anew at once. */
@@ -284,6 +286,24 @@ static void trim(struct memory *memory, struct stats *stats, int64_t now_ms)
     memory->trimmed_overhead = look(memory);
     memory->trimmed_ms = now_ms;
     stats_add(stats, STATS_MEMORY_TRIMS, 1);
+}
+
+/* Pieces are smaller than what malloc() maps and unmaps by itself. */
+bool memory_is_at_hand(size_t bytes)
+{
+    char *volatile pieces[MEMORY_AT_HAND_MAX / PIECE_BYTES]; /* or the compiler leaves it all out */
+    size_t n = 0;
+    bool is_there = true;
+
+    assert(bytes <= MEMORY_AT_HAND_MAX);
+    while (is_there && n * PIECE_BYTES < bytes) {
+        pieces[n] = malloc(PIECE_BYTES);
+        is_there = pieces[n] != NULL;
+        n += is_there;
+    }
+    while (n > 0)
+        free(pieces[--n]);
+    return is_there;
 }
 
 void memory_tick(struct memory *memory, struct stats *stats)
