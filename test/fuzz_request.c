@@ -415,7 +415,7 @@ struct wire {
 
 static void open_session(struct wire *wire)
 {
-    gnutls_init(&wire->session, GNUTLS_CLIENT);
+    gnutls_init(&wire->session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);
     gnutls_set_default_priority(wire->session);
     gnutls_credentials_set(wire->session, GNUTLS_CRD_CERTIFICATE, credentials);
     gnutls_transport_set_int(wire->session, wire->fd);
