@@ -244,10 +244,18 @@ static int64_t read_resident(const struct memory *memory)
     return resident * sysconf(_SC_PAGESIZE);
 }
 
+/* What is counted before it is taken.  Taken for resident it would hide as much of what is: when the
+ * count is off again, so much more would be let in until the next look. */
+static int64_t reserved(const struct memory *memory)
+{
+    return part_bytes(memory, MEMORY_PAGES) + part_bytes(memory, MEMORY_PARSING);
+}
+
 /* Counted bytes that were never touched, as in a pool half used, are no reason to promise more. */
 static int64_t look(struct memory *memory)
 {
-    int64_t resident = read_resident(memory), overhead = resident - counted(memory);
+    int64_t resident = read_resident(memory);
+    int64_t overhead = resident - (counted(memory) - reserved(memory));
 
     if (resident < 0)
         return atomic_load_explicit(&memory->overhead, memory_order_relaxed);

@@ -204,6 +204,28 @@ static void a_tick_finds_what_nobody_counted(void **state)
 
 /* malloc() is asked to give back once the last of many has gone, and not for a few, nor while they
  * are still going, nor twice. */
+/* Pages and trees are counted before they are taken, and a tick may fall between. */
+static void a_reservation_does_not_hide_what_is_resident(void **state)
+{
+    static const enum memory_part parts[] = {MEMORY_PAGES, MEMORY_PARSING};
+    struct stats *stats = calloc(1, sizeof(*stats));
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        struct memory *memory = new_memory(0);
+        memory_tick(memory, stats);
+        size_t resident = memory_used(memory);
+
+        memory_add(memory, parts[i], (int64_t)(50 * PERCENT));
+        memory_tick(memory, stats);
+        assert_true(memory_used(memory) >= 50 * PERCENT + resident / 2);
+        memory_add(memory, parts[i], -(int64_t)(50 * PERCENT));
+        assert_true(memory_used(memory) >= resident / 2);
+        memory_free(memory);
+    }
+    free(stats);
+}
+
 static void what_a_crowd_leaves_is_given_back_when_it_has_gone(void **state)
 {
     struct memory *memory = new_memory(0);
@@ -299,6 +321,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_is_made_room_for),
         cmocka_unit_test(rations_shrink_but_never_to_nothing),
         cmocka_unit_test(a_tick_finds_what_nobody_counted),
+        cmocka_unit_test(a_reservation_does_not_hide_what_is_resident),
         cmocka_unit_test(what_a_crowd_leaves_is_given_back_when_it_has_gone),
         cmocka_unit_test(without_an_account_everything_is_allowed),
         cmocka_unit_test(what_malloc_has_not_is_not_at_hand),
