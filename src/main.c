@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,6 +202,7 @@ struct loading {
     struct flags *flags;
     struct conf *conf;
     struct conf_error error;
+    sem_t done;
 };
 
 static void *run_load(void *arg)
@@ -208,23 +210,28 @@ static void *run_load(void *arg)
     struct loading *loading = arg;
 
     loading->conf = load(loading->flags, &loading->error);
+    sem_post(&loading->done);
     return NULL;
 }
 
 /* By a thread that can be left behind: on a mount that hangs nobody would learn why nothing begins.
- */
+ * The wall clock may be set meanwhile, as it is when a machine starts. */
 static int load_in_time(struct loading *loading)
 {
     struct timespec until;
     pthread_t thread;
 
+    sem_init(&loading->done, 0, 0);
     if (pthread_create(&thread, NULL, run_load, loading) != 0) {
         run_load(loading);
         return 0;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += LOAD_SECONDS;
-    return pthread_timedjoin_np(thread, NULL, &until);
+    while (sem_clockwait(&loading->done, CLOCK_MONOTONIC, &until) != 0)
+        if (errno != EINTR)
+            return -errno;
+    return -pthread_join(thread, NULL);
 }
 
 static struct conf *load_or_tell(const char *word, struct flags *flags)

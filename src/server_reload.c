@@ -6,14 +6,15 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "activation.h"
@@ -29,7 +30,7 @@
 
 #define READ_SECONDS 10
 #define READ_TEXT "10 seconds"
-#define LAST_SECONDS 1
+#define LAST_MS 1000
 
 /* New settings, on their way to a worker. */
 struct handover {
@@ -273,16 +274,25 @@ int server_build_reload(struct server *server)
     return 0;
 }
 
+/* Whether the thread has ended; its last act is the bell. */
+static bool has_ended(struct reload *reload)
+{
+    struct pollfd bell = {.fd = reload->bell_fd, .events = POLLIN};
+    int rings;
+
+    do
+        rings = poll(&bell, 1, LAST_MS);
+    while (rings < 0 && errno == EINTR);
+    return rings > 0 && pthread_join(reload->thread, NULL) == 0;
+}
+
 bool server_free_reload(struct server *server)
 {
     struct reload *reload = server->reload;
-    struct timespec until;
 
     if (reload == NULL)
         return true;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LAST_SECONDS;
-    if (reload->reads && pthread_timedjoin_np(reload->thread, NULL, &until) != 0)
+    if (reload->reads && !has_ended(reload))
         return false;
     drop(reload);
     if (reload->bell != NULL)

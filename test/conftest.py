@@ -101,6 +101,7 @@ def usual_durability():
     return "memory" if usual_store("").startswith("memory") else "disk"
 
 
+READY_LINE = " is ready: "
 GIVEN = collections.deque(maxlen=100)  # so that who asks twice before listening gets two
 
 
@@ -155,22 +156,23 @@ class Gateway:
         return self.process.pid
 
     def start(self, ready=True):
-        """Start, on the same port as before, and wait until it is ready."""
+        """Start, on the same port as before, and wait until it is ready and has said so: what it
+        writes at the start is in its log then."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
+        times = self.log().count(READY_LINE)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log)
         if ready:
             wire.wait_until(self._is_ready, 10, f"GET /readyz is 200\n{self.log()}")
-            self._wait_for_first_lines()
+            self._wait_for_first_lines(times)
         return self
 
-    def _wait_for_first_lines(self):
+    def _wait_for_first_lines(self, times):
         """A thread writes them; with `log.level` above info there are none to wait for."""
         if "log.level=" not in " ".join(self.command) and not self.env.get("BUGLE_LOG_LEVEL"):
-            with contextlib.suppress(AssertionError):
-                self.wait_log("is ready", 2)
+            wire.wait_until(lambda: self.log().count(READY_LINE) > times, 5, "it says so")
 
     def _is_ready(self):
         status = self.process.poll()

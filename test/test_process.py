@@ -209,6 +209,7 @@ def test_too_few_descriptors_are_told_with_what_is_needed(gateway_factory):
 # memory
 
 
+@pytest.mark.skipif(wire.SLOW > 1, reason="a sanitizer takes all the address space there is")
 def test_after_memory_was_out_everything_works_again(gateway_factory):
     """No address space for a while (RLIMIT_AS), then enough again."""
     gateway = gateway_factory(store="")
