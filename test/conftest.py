@@ -120,6 +120,15 @@ def free_port(host="127.0.0.1"):
     raise AssertionError("no free port")
 
 
+def open_fifo(path):
+    """Open it for writing once somebody reads it."""
+    def try_it():
+        with contextlib.suppress(OSError):
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+    return open(wire.wait_until(try_it, 10, f"{path} is read"), "w")
+
+
 class Gateway:
     """A running `bugle serve`, and the requests that tests make of it.  It has the folder for itself
     and its state.  A setting that is None is left to the program, and so is a store that is ""."""

@@ -74,7 +74,12 @@ def fill(gateway, events_n=200):
 
 
 def copy(gateway):
-    response = gateway.request_once("POST", "/api/backup")
+    """The gateway may not be done with the one before, though its client has it all."""
+    def ask():
+        response = gateway.request_once("POST", "/api/backup")
+        return response if response.status != 503 else None
+
+    response = wire.wait_until(ask, 5, "the copy before this one is over")
     assert response.status == 200, response
     return response
 

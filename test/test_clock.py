@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A wall clock that is set while the gateway runs: forward a day, back an hour."""
 
-import contextlib
 import os
 
 import pytest
@@ -145,12 +144,6 @@ def test_restart_with_the_clock_set_back_goes_on(gateway_factory, shim, tmp_path
     wire.check_id(ids[1])
 
 
-def open_for_writing(fifo):
-    """None until somebody reads it."""
-    with contextlib.suppress(OSError):
-        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-
-
 def test_waiting_for_files_does_not_look_at_the_wall_clock(gateway_factory, shim, tmp_path):
     """Which is often set while a machine starts.  The settings come a little late here."""
     clock = Clock(tmp_path / "clock")
@@ -160,8 +153,7 @@ def test_waiting_for_files_does_not_look_at_the_wall_clock(gateway_factory, shim
     gateway = gateway_factory(
         start=False, args=["--config", str(path)],
         env={"LD_PRELOAD": str(shim), "CLOCK_SHIM_FILE": str(clock.path)}).start(ready=False)
-    fd = wire.wait_until(lambda: open_for_writing(path), 5, "it reads its settings")
-    with open(fd, "w") as settings:
+    with conftest.open_fifo(path) as settings:
         settings.write("[stream]\nretry = 7s\n")
     gateway.wait_log(conftest.READY_LINE, 10)
     push(gateway, "it serves")

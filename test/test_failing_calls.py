@@ -51,13 +51,17 @@ class Shim:
                     + ":verify_asan_link_order=0"}
 
     def fail_after(self, n):
+        self.map[16:17] = b"\0"
         self.map[:8] = struct.pack("l", n)
 
     def stop(self):
         """The name of the call that has failed, or None."""
         (left,) = struct.unpack("l", self.map[:8])
         self.map[:8] = struct.pack("l", -1)
-        return self.map[16:64].split(b"\0")[0].decode() if left < 0 else None
+        if left >= 0:
+            return None
+        wire.wait_until(lambda: self.map[16] != 0, 5, "it tells which")
+        return self.map[16:64].split(b"\0")[0].decode()
 
 
 @pytest.fixture

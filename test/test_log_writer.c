@@ -30,7 +30,7 @@ static int begin(void **state)
 
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    alarm(60); /* a line that waits would wait for ever */
+    alarm(20); /* a line that waits would wait for ever */
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     if (pipe(pair) != 0)
         return -1;

@@ -108,14 +108,14 @@ def test_eviction_is_listed(gateway):
 @pytest.mark.gateway(settings={**SETTINGS, "limits.evictions": 3}, workers=2)
 def test_latest_evictions_are_kept(gateway):
     """Newest first, so many and no more; the total counts all."""
-    for user in "abcde":
+    for user in "abcd":
         gateway.stream("bulk", user=user, receive_buffer=4096)
         push_bulk(gateway, "bulk", 30)
-        wire.wait_until(lambda: evictions(gateway)["total"] == "abcde".index(user) + 1, 12,
+        wire.wait_until(lambda: evictions(gateway)["total"] == "abcd".index(user) + 1, 12,
                         f"{user} is evicted")
     found = evictions(gateway)
-    assert [entry["user"] for entry in found["evictions"]] == ["e", "d", "c"]
-    assert [entry["user"] for entry in evictions(gateway, {"limit": 2})["evictions"]] == ["e", "d"]
+    assert [entry["user"] for entry in found["evictions"]] == ["d", "c", "b"]
+    assert [entry["user"] for entry in evictions(gateway, {"limit": 2})["evictions"]] == ["d", "c"]
     gateway.request("GET", "/api/evictions?limit=0").problem(400)
     gateway.request("POST", "/api/evictions", body=b"").problem(405)
 
