@@ -13,9 +13,11 @@
 #include <stdint.h>
 
 #include "filter.h"
+#include "inbox.h"
 #include "request.h"
 
 struct gather {
+    struct inbox_note note; /* that all have answered */
     struct request *request;
     int (*resumed)(struct request *request);
     void (*ask)(struct gather *gather, struct service *service, unsigned index); /* any worker */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What other threads leave for a worker: calls, batches of events, answers of the hub.  Two of them
+ * What other threads leave for a worker: calls, notes, batches of events, answers of the hub.  Two of them
  * are swapped, so that one fills while the other is served.
  *
  * Whoever has the worker's lock, or the only one who knows of it.
@@ -10,10 +10,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 #include "hub.h"
 
 struct inbox_call {
+    void (*call)(void *arg);
+    void *arg;
+};
+
+/* A call that needs no memory when it is left.  Embedded by its owner, who leaves it at most once
+ * until it has run. */
+struct inbox_note {
+    STAILQ_ENTRY(inbox_note) link;
     void (*call)(void *arg);
     void *arg;
 };
@@ -26,6 +35,7 @@ struct inbox {
     size_t served_n; /* batches that are done, */
     size_t event;    /* and the first event of the next that is not */
     struct hub_ops answers;
+    STAILQ_HEAD(, inbox_note) notes;
     size_t bytes; /* of the batches */
 };
 
@@ -40,10 +50,12 @@ bool inbox_is_empty(const struct inbox *inbox);
 int inbox_add_call(struct inbox *inbox, void (*call)(void *arg), void *arg);
 int inbox_add_batch(struct inbox *inbox, struct hub_batch *batch);
 
+void inbox_add_note(struct inbox *inbox, struct inbox_note *note);
+
 /* Exchange one that has filled for one that is all served. */
 void inbox_swap(struct inbox *filled, struct inbox *served);
 
-/* Run all calls, in the order they were left. */
+/* Run all calls and then all notes, each in the order they were left. */
 void inbox_run_calls(struct inbox *inbox);
 
 #endif

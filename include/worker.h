@@ -23,6 +23,7 @@
 
 #include "conf.h"
 #include "hub.h"
+#include "inbox.h"
 #include "memory.h"
 #include "stats.h"
 
@@ -97,6 +98,11 @@ void worker_free(struct worker *worker); /* accepts NULL; stopped or never start
 /* Have `call(arg)` run on the worker's thread.  Any thread; one lock, and one write() when
  * the worker sleeps.  Returns 0, or -ENOMEM and the call is forgotten. */
 int worker_post(struct worker *worker, void (*call)(void *arg), void *arg);
+
+/* The same without memory, so that it cannot fail: for what another thread brings back to somebody
+ * who waits for it.  Borrows the note until the call begins. */
+void worker_post_note(struct worker *worker, struct inbox_note *note, void (*call)(void *arg),
+                      void *arg);
 
 /* How many turns there have been.  Worker's thread. */
 uint64_t worker_turns(const struct worker *worker);

@@ -23,6 +23,7 @@
 /* From the handler to the end of the answer. */
 struct work {
     struct hub_backup backup;
+    struct inbox_note note; /* that it has been answered */
     struct request *request;
     struct event *watch; /* of the client, while the copy is made */
     bool is_sent;        /* or is on its way: no stop waits for the request */
@@ -140,8 +141,7 @@ static void on_answer(struct hub_backup *backup)
 {
     struct work *work = (struct work *)((char *)backup - offsetof(struct work, backup));
 
-    if (worker_post(work->request->service->worker, answered, work) != 0)
-        log_abort_without_memory("backup"); /* the request would hang for ever */
+    worker_post_note(work->request->service->worker, &work->note, answered, work);
 }
 
 /* A client that shut down its sending half is taken for one that left: it cannot be told from one,

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "listing.h"
+#include "page_ask.h"
 #include "pager.h"
 #include "query.h"
 #include "log.h"
@@ -151,16 +152,17 @@ static void page_read(struct pager_request *page)
 {
     struct work *work = page->arg;
 
-    if (worker_post(work->request->service->worker, take_page, page) != 0)
-        log_abort_without_memory("listing"); /* the request would wait for ever */
+    worker_post_note(work->request->service->worker, &((struct page_ask *)(void *)page)->note,
+                     take_page, page);
 }
 
 static int ask_page(struct work *work)
 {
-    struct pager_request *page = calloc(1, sizeof(*page));
+    struct page_ask *ask = calloc(1, sizeof(*ask));
 
-    if (page == NULL)
+    if (ask == NULL)
         return -ENOMEM;
+    struct pager_request *page = &ask->request;
     page->done = page_read;
     page->arg = work;
     page->queue = PAGER_LISTINGS;

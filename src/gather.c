@@ -53,8 +53,7 @@ static void run_errand(void *arg)
     gather->ask(gather, &gather->request->service->shared->services[index], index);
     if (atomic_fetch_sub(&gather->left, 1) != 1)
         return;
-    if (worker_post(gather->request->service->worker, all_answered, gather) != 0)
-        log_abort_without_memory("question");
+    worker_post_note(gather->request->service->worker, &gather->note, all_answered, gather);
 }
 
 static int respond(struct request *request)

@@ -12,6 +12,7 @@ void inbox_init(struct inbox *inbox)
 {
     memset(inbox, 0, sizeof(*inbox));
     STAILQ_INIT(&inbox->answers);
+    STAILQ_INIT(&inbox->notes);
 }
 
 void inbox_free(struct inbox *inbox)
@@ -24,7 +25,8 @@ void inbox_free(struct inbox *inbox)
 
 bool inbox_is_empty(const struct inbox *inbox)
 {
-    return inbox->calls_n == 0 && inbox->batches_n == 0 && STAILQ_EMPTY(&inbox->answers);
+    return inbox->calls_n == 0 && inbox->batches_n == 0 && STAILQ_EMPTY(&inbox->answers) &&
+           STAILQ_EMPTY(&inbox->notes);
 }
 
 static int grow(void **array, size_t *room, size_t item_bytes)
@@ -59,7 +61,12 @@ int inbox_add_batch(struct inbox *inbox, struct hub_batch *batch)
     return 0;
 }
 
-/* STAILQ heads point into themselves, so the answers are moved and not copied. */
+void inbox_add_note(struct inbox *inbox, struct inbox_note *note)
+{
+    STAILQ_INSERT_TAIL(&inbox->notes, note, link);
+}
+
+/* STAILQ heads point into themselves, so what is in them is moved and not copied. */
 void inbox_swap(struct inbox *filled, struct inbox *served)
 {
     struct inbox full = *filled;
@@ -72,11 +79,24 @@ void inbox_swap(struct inbox *filled, struct inbox *served)
         served->answers.stqh_first = full.answers.stqh_first;
         served->answers.stqh_last = full.answers.stqh_last;
     }
+    STAILQ_INIT(&filled->notes);
+    STAILQ_INIT(&served->notes);
+    if (!STAILQ_EMPTY(&full.notes)) {
+        served->notes.stqh_first = full.notes.stqh_first;
+        served->notes.stqh_last = full.notes.stqh_last;
+    }
 }
 
+/* A note may be left again from within its call. */
 void inbox_run_calls(struct inbox *inbox)
 {
+    struct inbox_note *note;
+
     for (size_t i = 0; i < inbox->calls_n; i++)
         inbox->calls[i].call(inbox->calls[i].arg);
     inbox->calls_n = 0;
+    while ((note = STAILQ_FIRST(&inbox->notes)) != NULL) {
+        STAILQ_REMOVE_HEAD(&inbox->notes, link);
+        note->call(note->arg);
+    }
 }

@@ -467,6 +467,7 @@ static int submit(struct work *work)
 /* The request is suspended all the while, so nothing of it goes away. */
 struct aside {
     struct crew_task task;
+    struct inbox_note note;
     struct work *work;
     struct reading reading;
     const struct conf *conf; /* of when the body came */
@@ -500,7 +501,7 @@ static void take_back(void *arg)
     request_wake(work->request);
 }
 
-/* On a thread of the crew.  The request is lost if its worker cannot be told. */
+/* On a thread of the crew. */
 static void run_aside(struct crew_task *task, bool stopping)
 {
     struct aside *aside = (struct aside *)((char *)task - offsetof(struct aside, task));
@@ -512,8 +513,7 @@ static void run_aside(struct crew_task *task, bool stopping)
                       read_body(work->request, &aside->reading, &work->body, &aside->problem));
     aside->good = aside->good && access_may_publish(work->request, aside->conf, &work->body,
                                                     &aside->problem);
-    if (worker_post(work->request->service->worker, take_back, aside) != 0)
-        abort();
+    worker_post_note(work->request->service->worker, &aside->note, take_back, aside);
 }
 
 static int respond_no_room(struct request *request)

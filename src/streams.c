@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "page_ask.h"
 #include "pressure.h"
 #include "stream_internal.h"
 
@@ -296,8 +297,8 @@ static void page_read(struct pager_request *request)
 {
     struct streams *streams = request->arg;
 
-    if (worker_post(streams->worker, page_arrived, request) != 0)
-        log_abort_without_memory("page");
+    worker_post_note(streams->worker, &((struct page_ask *)(void *)request)->note, page_arrived,
+                     request);
 }
 
 /* At most a page's bytes, or an event that is larger than a page. */
@@ -311,12 +312,13 @@ static size_t page_bytes_max(const struct streams *streams)
 /* Ask for a page, for which `reserved` bytes are counted already; if it fails, they are off. */
 static int send_request(struct streams *streams, struct stream *stream, size_t reserved)
 {
-    struct pager_request *request = calloc(1, sizeof(*request));
+    struct page_ask *ask = calloc(1, sizeof(*ask));
 
-    if (request == NULL) {
+    if (ask == NULL) {
         memory_add(worker_memory(streams->worker), MEMORY_PAGES, -(int64_t)reserved);
         return -ENOMEM;
     }
+    struct pager_request *request = &ask->request;
     request->done = page_read;
     request->arg = streams;
     request->stream_id = stream->id;

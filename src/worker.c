@@ -121,6 +121,19 @@ int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
     return result;
 }
 
+void worker_post_note(struct worker *worker, struct inbox_note *note, void (*call)(void *arg),
+                      void *arg)
+{
+    note->call = call;
+    note->arg = arg;
+    pthread_mutex_lock(&worker->lock);
+    inbox_add_note(&worker->inbox, note);
+    bool rings = take_sleep(worker);
+    pthread_mutex_unlock(&worker->lock);
+    if (rings)
+        ring_bell(worker);
+}
+
 /* In the hub's turn, on any thread.  Without memory for the pointer the streams of this worker
  * would miss events that were acknowledged, so there is no going on. */
 static void deliver(struct hub_listener *listener, struct hub_batch *batch, struct hub_ops *answers)

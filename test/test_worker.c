@@ -211,9 +211,11 @@ struct poster {
     struct bench *bench;
     pthread_t runs_on;
     size_t ran_n;
+    bool by_note;
     struct mark {
         struct poster *poster;
         size_t number;
+        struct inbox_note note;
     } marks[POSTS];
 };
 
@@ -231,8 +233,13 @@ static void *post_marks(void *arg)
     struct poster *poster = arg;
 
     for (size_t i = 0; i < POSTS; i++) {
-        poster->marks[i] = (struct mark){poster, i};
-        post(poster->bench, run_mark, &poster->marks[i]);
+        struct mark *mark = &poster->marks[i];
+
+        *mark = (struct mark){.poster = poster, .number = i};
+        if (poster->by_note)
+            worker_post_note(poster->bench->worker, &mark->note, run_mark, mark);
+        else
+            post(poster->bench, run_mark, mark);
     }
     return NULL;
 }
@@ -246,6 +253,7 @@ static void runs_what_many_threads_post(void **state)
     (void)state;
     for (size_t i = 0; i < POSTERS; i++) {
         posters[i].bench = bench;
+        posters[i].by_note = i % 2 == 1;
         assert_int_equal(pthread_create(&threads[i], NULL, post_marks, &posters[i]), 0);
     }
     for (size_t i = 0; i < POSTERS; i++)
