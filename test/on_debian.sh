@@ -133,7 +133,7 @@ inside() {
     case $what in
     quick) quick ;;
     run) run ;;
-    check) ./bootstrap check ;;
+    check) BUGLE_ONE_RELEASE=1 ./bootstrap check ;;
     shell) exec /bin/bash ;;
     esac
 }
