@@ -66,6 +66,8 @@ struct stream {
     bool has_pages : 1;    /* the library has written there since */
     bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_send.c) */
     bool is_watched : 1;   /* in `departures` */
+    bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
+    bool rest_is_frame : 1;
     bool http_1_0 : 1;
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
@@ -77,7 +79,7 @@ struct stream {
     struct history_page *page;
     int fd;
     uint32_t room_bytes; /* of `room` */
-    uint32_t rest_n;     /* bytes in `room` of a chunk that was sent in part; 0: none */
+    uint32_t rest_n;     /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
     uint32_t heartbeat_ms;
 
     int64_t read_ms; /* when it last was asked for what goes out next */
@@ -188,9 +190,13 @@ ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
  *
  * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing:
  * then the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd
- * is to end the connection.
+ * is to end the connection.  Of a stream that sends by itself `sends_frame` tells whether, behind
+ * those bytes, the frame in `partial` is to go out, which had no room.
  */
 ssize_t stream_next(struct stream *stream, char *buf, size_t max);
+
+/* `partial` is sent. */
+void stream_frame_is_out(struct stream *stream);
 
 /* Whether the next call would do no more than move the stream to IDLE. */
 bool stream_has_said_all(const struct stream *stream);
@@ -204,9 +210,9 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
 /* Whether what a ready stream has to say can be sent past libmicrohttpd. */
 bool stream_sends_itself(const struct stream *stream);
 
-/* Send it, in a few chunks.  Returns whether that was all, or the socket is full; if not the
- * connection is to be resumed.  A system call for each chunk. */
-bool stream_send(struct stream *stream);
+/* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
+ * of which one is as large as an event, if the socket takes that much. */
+void stream_send(struct stream *stream);
 
 /* The socket has room: send what is left of a chunk, if there is any, and then go on. */
 void stream_send_rest(struct stream *stream);

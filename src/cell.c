@@ -172,8 +172,10 @@ static bool run_replay(struct worker_job *job)
     struct cell *cell = cell_of_job(job, WORKER_REPLAY);
     bool more = stream_host_resume(&cell->host, WORKER_REPLAY, REPLAY_MAX);
 
-    if (run_passes(cell, 1))
+    if (cell->host.wants_run && run_passes(cell, 1)) {
+        cell->host.wants_run = true;
         return true;
+    }
     arm_timer(cell);
     return more;
 }
@@ -194,6 +196,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (cell->host.behind_n > 0) {
+        cell->host.wants_run = true;
         wake(&cell->host, WORKER_REPLAY);
         return;
     }

@@ -128,7 +128,9 @@ void stalls_tick(struct stalls *stalls, int64_t now_ms)
 /* A page that the client does not take is only in the way. */
 static void drop_unread_page(struct stream *stream, int64_t now_ms)
 {
-    if (stream->page == NULL || stream->suspended || now_ms - stream->read_ms < PAGE_UNREAD_MAX_MS)
+    bool waits = !stream->suspended || stream->rest_n > 0;
+
+    if (stream->page == NULL || !waits || now_ms - stream->read_ms < PAGE_UNREAD_MAX_MS)
         return;
     stats_add(stream->host->streams->stats, STATS_PAGES_DROPPED, 1);
     stream_drop_page(stream);

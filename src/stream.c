@@ -112,7 +112,7 @@ static void make_ready(struct stream *stream, enum worker_class class)
 
 void stream_go_on(struct stream *stream)
 {
-    stream->class = WORKER_MANY;
+    stream->class = stream->is_behind ? WORKER_REPLAY : WORKER_MANY;
     if (stream->state == STREAM_CLOSING)
         enter_ready(stream);
     else
@@ -585,8 +585,7 @@ static void fetch_for_library(const struct stream *stream)
 static void fetch_first(const struct stream_host *host, enum worker_class class, size_t max)
 {
     const struct ready_queue *ready = &host->ready[class - WORKER_FEW];
-    bool by_library = !host->sends_past || class == WORKER_REPLAY;
-    size_t end = by_library ? STREAM_WARM_END : STREAM_HOT_END;
+    size_t end = host->sends_past ? STREAM_HOT_END : STREAM_WARM_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
     for (uint32_t i = 0; i < n; i++)
@@ -616,7 +615,9 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
         struct stream *stream = ready_queue_at(ready, 0);
 
         assert(stream->suspended);
-        if (!stream_sends_itself(stream) || !stream_send(stream))
+        if (stream_sends_itself(stream))
+            stream_send(stream);
+        else
             resume(stream);
     }
     return ready->n > 0;

@@ -189,6 +189,15 @@ static struct message *make_control(struct stream *stream, enum stream_pending w
 
 /* ---- copying ---- */
 
+/* Nothing is left of the frame under way. */
+void stream_frame_is_out(struct stream *stream)
+{
+    message_unref(stream->partial);
+    stream->partial = NULL;
+    stream->partial_offset = 0;
+    stream->sends_frame = false;
+}
+
 /* Send what is left of the frame under way. */
 static size_t copy_partial(struct stream *stream, char *to, size_t room)
 {
@@ -198,21 +207,27 @@ static size_t copy_partial(struct stream *stream, char *to, size_t room)
 
     memcpy(to, partial->frame + stream->partial_offset, n);
     stream->partial_offset += (uint32_t)n;
-    if (n == left) {
-        message_unref(partial);
-        stream->partial = NULL;
-        stream->partial_offset = 0;
-    }
+    if (n == left)
+        stream_frame_is_out(stream);
     return n;
 }
 
-/* Start a frame that is whole in the room, or the only thing in it.  Returns the bytes copied,
- * 0 when it has to wait for the next chunk. */
-static size_t copy_frame(struct stream *stream, struct message *message, char *to, size_t room,
-                         bool only)
+/* A frame larger than the room: one that sends by itself does so from where it stands. */
+static size_t begin_partial(struct stream *stream, struct message *message, char *to, size_t room)
 {
-    if (message->frame_n > room && !only)
-        return 0;
+    stream->partial = message_ref(message);
+    stream->partial_offset = 0;
+    stream->sends_frame = stream->sends_chunks && stream->suspended;
+    return stream->sends_frame ? 0 : copy_partial(stream, to, room);
+}
+
+/* Take a frame that is whole in the room, or the only one in it.  Returns whether it is taken; if
+ * not it has to wait for the next chunk.  `*n` bytes are in `to` already, of `room`. */
+static bool take_frame(struct stream *stream, struct message *message, char *to, size_t room,
+                       size_t *n)
+{
+    if (message->frame_n > room - *n && *n > 0)
+        return false;
     if (message->kind != MESSAGE_CONTROL) {
         stream->events_sent++;
         stats_add(stream->host->streams->stats, STATS_EVENTS_DELIVERED, 1);
@@ -221,13 +236,13 @@ static size_t copy_frame(struct stream *stream, struct message *message, char *t
         stream->told_position = message->position;
         stream->told_ms = stream->read_ms;
     }
-    if (message->frame_n <= room) {
-        memcpy(to, message->frame, message->frame_n);
-        return message->frame_n;
+    if (message->frame_n <= room - *n) {
+        memcpy(to + *n, message->frame, message->frame_n);
+        *n += message->frame_n;
+    } else {
+        *n = begin_partial(stream, message, to, room);
     }
-    stream->partial = message_ref(message);
-    stream->partial_offset = 0;
-    return copy_partial(stream, to, room);
+    return true;
 }
 
 static size_t take_control(struct stream *stream, char *to, size_t room)
@@ -262,11 +277,9 @@ static size_t take_page(struct stream *stream, char *to, size_t room)
 
     while (stream->page_index < page->events_n && stream->partial == NULL) {
         struct message *message = page->events[stream->page_index];
-        size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
 
-        if (copied == 0)
+        if (!take_frame(stream, message, to, room, &n))
             return n;
-        n += copied;
         pass(stream, message);
         stream->page_index++;
     }
@@ -345,13 +358,8 @@ static size_t take_ring(struct stream *stream, char *to, size_t room)
          stream->cursor++) {
         struct message *message = ring_at(ring, stream->cursor);
 
-        if (wants(stream, message)) {
-            size_t copied = copy_frame(stream, message, to + n, room - n, n == 0);
-
-            if (copied == 0)
-                break;
-            n += copied;
-        }
+        if (wants(stream, message) && !take_frame(stream, message, to, room, &n))
+            break;
         pass(stream, message);
     }
     return n;
@@ -566,12 +574,15 @@ ssize_t stream_next(struct stream *stream, char *buf, size_t max)
         return read_closing(stream, buf, max);
     bool beats = beats_only(stream);
     size_t n = fill(stream, buf, max);
-    if (n == 0 && needs_place(stream)) {
+    if (n == 0 && !stream->sends_frame && needs_place(stream)) {
         stream->pending |= STREAM_CHECKPOINT;
         n = take_control(stream, buf, max);
     }
-    if (n > 0)
-        return account(stream, n, beats);
+    size_t frame_n = stream->sends_frame ? stream->partial->frame_n : 0;
+    if (n + frame_n > 0) {
+        account(stream, n + frame_n, beats);
+        return (ssize_t)n;
+    }
     if (stream->state == STREAM_CLOSING)
         return read_closing(stream, buf, max);
     return rest(stream, buf, max);

@@ -14,16 +14,19 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "stream_internal.h"
 
-/* The length in hexadecimal digits, and two line ends. */
+/* The length in hexadecimal digits with a line end behind it: of a chunk that is put together, and
+ * of any. */
 #define LENGTH_BYTES 6
+#define LENGTH_BYTES_MAX 10
 #define END_BYTES 2
 #define CHUNK_DATA_MAX 32768
 /* With less room than this the library may as well do it. */
 #define CHUNK_DATA_MIN 128
-/* As many as the library sends in one run of its daemon; then it goes on. */
+/* Of one stream, before others have their turn. */
 #define CHUNKS_MAX 4
 
 void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
@@ -39,8 +42,7 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
 
 bool stream_sends_itself(const struct stream *stream)
 {
-    return stream->sends_chunks && stream->state == STREAM_READY && stream->partial == NULL &&
-           stream->page == NULL && !stream->is_behind;
+    return stream->sends_chunks && stream->state == STREAM_READY;
 }
 
 /* ---- a chunk ---- */
@@ -70,53 +72,114 @@ static ssize_t put_out(struct stream *stream, const char *bytes, size_t bytes_n)
     return sent;
 }
 
-/* Nothing may be sent before the rest of this chunk.  It stands meanwhile where the library has its
- * chunks written, which is in nobody's use as long as the connection is suspended. */
+/* The frame under way as one chunk: its length, what is left of the frame where the event has it, a
+ * line end.  `from` bytes of that are out already. */
+static ssize_t put_frame_out(struct stream *stream, size_t from, size_t *ret_chunk_n)
+{
+    char length[LENGTH_BYTES_MAX];
+    size_t data_n = stream->partial->frame_n - stream->partial_offset;
+    char *begin = put_length(length + sizeof(length), data_n);
+    struct iovec parts[] = {
+        {begin, (size_t)(length + sizeof(length) - begin)},
+        {stream->partial->frame + stream->partial_offset, data_n},
+        {(char[]){'\r', '\n'}, END_BYTES},
+    };
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+    ssize_t sent;
+
+    *ret_chunk_n = parts[0].iov_len + data_n + END_BYTES;
+    while (from >= message.msg_iov->iov_len) {
+        from -= message.msg_iov->iov_len;
+        message.msg_iov++;
+        message.msg_iovlen--;
+    }
+    message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + from;
+    message.msg_iov->iov_len -= from;
+    do
+        sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return 0;
+    return sent;
+}
+
+/* Nothing may be sent before the rest of this chunk. */
+static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t chunk_n)
+{
+    stream->rest_is_frame = is_frame;
+    stream->rest_offset = (uint32_t)sent;
+    stream->rest_n = (uint32_t)(chunk_n - sent);
+    stream_leave_ready(stream); /* one that ends meanwhile, for want of memory */
+    departures_await_room(&stream->host->streams->departures, stream, true);
+}
+
+/* It stands meanwhile where the library has its chunks written, which is in nobody's use as long as
+ * the connection is suspended. */
 static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
 {
     assert(bytes_n <= stream->room_bytes);
     memcpy(stream->room, bytes, bytes_n);
-    stream->rest_offset = 0;
-    stream->rest_n = (uint32_t)bytes_n;
-    stream->sends_chunks = false; /* the library goes on until all is sent */
-    stream_leave_ready(stream);   /* one that ends meanwhile, for want of memory */
-    departures_await_room(&stream->host->streams->departures, stream, true);
+    await_room(stream, false, 0, bytes_n);
 }
 
-static void send_chunk(struct stream *stream)
+static void send_frame(struct stream *stream)
 {
-    char chunk[LENGTH_BYTES + CHUNK_DATA_MAX + END_BYTES];
-    char *data = chunk + LENGTH_BYTES;
-    ssize_t data_n = stream_next(stream, data, stream->room_bytes - LENGTH_BYTES - END_BYTES);
+    size_t chunk_n;
+    ssize_t sent = put_frame_out(stream, 0, &chunk_n);
 
-    if (data_n <= 0)
-        return;
-    char *begin = put_length(data, (size_t)data_n);
-    memcpy(data + data_n, "\r\n", END_BYTES);
+    if (sent < 0)
+        stream_end(stream, STREAM_END_LEFT);
+    else if ((size_t)sent < chunk_n)
+        await_room(stream, true, (size_t)sent, chunk_n);
+    else
+        stream_frame_is_out(stream);
+}
+
+static void send_copied(struct stream *stream, char *data, size_t data_n)
+{
+    char *begin = put_length(data, data_n);
     size_t chunk_n = (size_t)(data + data_n + END_BYTES - begin);
+
+    memcpy(data + data_n, "\r\n", END_BYTES);
     ssize_t sent = put_out(stream, begin, chunk_n);
     if (sent < 0)
         stream_end(stream, STREAM_END_LEFT);
     else if ((size_t)sent < chunk_n)
         keep_rest(stream, begin + sent, chunk_n - (size_t)sent);
-    else if (stream_has_said_all(stream))
-        stream_move(stream, STREAM_IDLE);
 }
 
 static bool goes_on(const struct stream *stream)
 {
-    return stream->state == STREAM_DRAINING && stream->rest_n == 0 && stream->partial == NULL;
+    return stream->state == STREAM_DRAINING && stream->rest_n == 0;
 }
 
-bool stream_send(struct stream *stream)
+/* What is put together, and behind it a frame that has no room there. */
+static void send_next(struct stream *stream)
+{
+    char chunk[LENGTH_BYTES + CHUNK_DATA_MAX + END_BYTES];
+    char *data = chunk + LENGTH_BYTES;
+    ssize_t data_n = 0;
+
+    if (!stream->sends_frame)
+        data_n = stream_next(stream, data, stream->room_bytes - LENGTH_BYTES - END_BYTES);
+    if (data_n > 0)
+        send_copied(stream, data, (size_t)data_n);
+    if (goes_on(stream) && stream->sends_frame)
+        send_frame(stream);
+    if (goes_on(stream) && stream_has_said_all(stream))
+        stream_move(stream, STREAM_IDLE);
+}
+
+void stream_send(struct stream *stream)
 {
     assert(stream->suspended && stream->rest_n == 0);
     stream_move(stream, STREAM_DRAINING);
     for (int i = 0; i < CHUNKS_MAX && goes_on(stream); i++)
-        send_chunk(stream);
-    if (stream->state == STREAM_IDLE)
+        send_next(stream);
+    if (goes_on(stream))
+        stream_go_on(stream);
+    else if (stream->state == STREAM_IDLE)
         stream_give_pages_back(stream);
-    return stream->state != STREAM_DRAINING || stream->rest_n > 0;
 }
 
 /* ---- the rest of one ---- */
@@ -133,7 +196,10 @@ void stream_send_rest(struct stream *stream)
 {
     if (stream->rest_n == 0)
         return;
-    ssize_t sent = put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
+    size_t chunk_n;
+    ssize_t sent = stream->rest_is_frame
+                       ? put_frame_out(stream, stream->rest_offset, &chunk_n)
+                       : put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
 
     if (sent < 0) {
         stream_end(stream, STREAM_END_LEFT);
@@ -145,5 +211,7 @@ void stream_send_rest(struct stream *stream)
         return;
     }
     stream_drop_rest(stream);
+    if (stream->rest_is_frame)
+        stream_frame_is_out(stream);
     stream_go_on(stream);
 }
