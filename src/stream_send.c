@@ -192,26 +192,37 @@ void stream_drop_rest(struct stream *stream)
     departures_await_room(&stream->host->streams->departures, stream, false);
 }
 
-void stream_send_rest(struct stream *stream)
+static void end_rest(struct stream *stream)
 {
-    if (stream->rest_n == 0)
-        return;
-    size_t chunk_n;
-    ssize_t sent = stream->rest_is_frame
-                       ? put_frame_out(stream, stream->rest_offset, &chunk_n)
-                       : put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
-
-    if (sent < 0) {
-        stream_end(stream, STREAM_END_LEFT);
-        return;
-    }
-    stream->rest_offset += (uint32_t)sent;
-    if ((uint32_t)sent < stream->rest_n) {
-        stream->rest_n -= (uint32_t)sent;
-        return;
-    }
     stream_drop_rest(stream);
     if (stream->rest_is_frame)
         stream_frame_is_out(stream);
     stream_go_on(stream);
+}
+
+static ssize_t put_rest_out(struct stream *stream)
+{
+    size_t chunk_n;
+
+    if (stream->rest_is_frame)
+        return put_frame_out(stream, stream->rest_offset, &chunk_n);
+    return put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
+}
+
+/* Until the socket takes no more: only then the set reports that it has room again. */
+void stream_send_rest(struct stream *stream)
+{
+    while (stream->rest_n > 0) {
+        ssize_t sent = put_rest_out(stream);
+
+        if (sent < 0)
+            stream_end(stream, STREAM_END_LEFT);
+        if (sent <= 0)
+            return;
+        stream->rest_offset += (uint32_t)sent;
+        if ((uint32_t)sent == stream->rest_n)
+            end_rest(stream);
+        else
+            stream->rest_n -= (uint32_t)sent;
+    }
 }

@@ -4,6 +4,7 @@ later, whole and before anything else, whatever happens meanwhile; and who has n
 
 import pytest
 
+import conftest
 import wire
 
 SETTINGS = {"stream.stall_timeout": "60s", "stream.heartbeat": "60s"}
@@ -37,7 +38,7 @@ def assert_next(stream, numbers, size):
         assert stream.next_event().data == data_of(i, size)
 
 
-@pytest.mark.parametrize("size", [20, 700, 1400])
+@pytest.mark.parametrize("size", [20, 700, 1400, 5000, 60_000])
 def test_what_did_not_fit_comes_first_and_whole(gateway, size):
     """More than once: behind it the library goes on, and then the stream by itself again."""
     stream = gateway.stream("a", receive_buffer=4096)
@@ -119,3 +120,51 @@ def test_who_is_turned_away_is_closed_behind_a_slow_one(gateway_factory):
             "GET", "/events?topic=a", [("Accept", "text/event-stream")]))
         assert connection.read_head().status == 200
         assert b"retry: " in connection.read_to_end()
+
+
+@pytest.fixture(scope="module")
+def part_shim(tmp_path_factory):
+    return conftest.build_shim(tmp_path_factory.mktemp("shim"), "part_shim")
+
+
+@pytest.mark.skipif(wire.SLOW > 1, reason="a sanitizer wants to be loaded first")
+@pytest.mark.parametrize("most", [1, 3, 40, 5000])
+def test_a_socket_that_takes_parts_gets_every_byte_once(gateway_factory, part_shim, most):
+    """Frames of every size around the room for a chunk, and several at once."""
+    gateway = gateway_factory(workers=1, settings=SETTINGS, env={
+        "LD_PRELOAD": str(part_shim), "PART_SHIM_BYTES": str(most)})
+    stream = gateway.stream("a")
+    sizes = [6, 100, *range(2000, 3600, 37), 4096, 10_000, 65_536] if most > 1 else [6, 3000, 5000]
+    for i, size in enumerate(sizes):
+        push_one(gateway, "a", i, size)
+    gateway.push([{"topic": "a", "data": data_of(i, size)} for i, size in enumerate(sizes)])
+    for _ in range(2):
+        for i, size in enumerate(sizes):
+            assert stream.next_event().data == data_of(i, size)
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_replay_is_sent_whole_whatever_the_client_takes(gateway, size):
+    for i in range(200):
+        push_one(gateway, "a", i, size)
+    stream = gateway.stream("a", since="earliest", receive_buffer=4096)
+    assert_next(stream, range(200), size)
+    push_one(gateway, "a", 200, size)
+    assert_next(stream, [200], size)
+
+
+def test_an_end_in_order_comes_behind_a_large_one(gateway):
+    stream = gateway.stream("a", receive_buffer=4096, user="u")
+    count = fill_socket(gateway, "a", 60_000)
+    assert gateway.request("DELETE", "/api/streams?user=u").json() == {"ended": 1}
+    got = [event.data for event in stream.read_to_end()]
+    assert stream.end == "final chunk"
+    assert got == [data_of(i, 60_000) for i in range(len(got))], "in order and whole"
+    assert 0 < len(got) <= count
+
+
+def test_a_client_that_half_closed_gets_the_rest_of_a_large_one(gateway):
+    stream = gateway.stream("a", receive_buffer=4096)
+    count = fill_socket(gateway, "a", 60_000)
+    stream.wire.socket.shutdown(1)
+    assert_next(stream, range(count), 60_000)
