@@ -10,6 +10,7 @@
 #include "departures.h"
 #include "history.h"
 #include "evictions.h"
+#include "jitter.h"
 #include "log.h"
 #include "match.h"
 #include "progress.h"
@@ -147,6 +148,7 @@ struct streams {
     struct ring *ring;
     struct match *match;
     struct message *beat;          /* one frame for all heartbeats that are no events */
+    struct jitter jitter;
     struct stream_host_due *hosts; /* each at its place */
     size_t hosts_n;
     size_t hosts_room;

@@ -14,21 +14,16 @@
 /* What one turn of the loop takes; the rest comes in the next one, after the others. */
 #define EDGES_A_TURN 64
 
-/* A FIN alone cannot tell a client that left from one that only closed its sending half: a byte
- * sent to it tells. */
-static void look(struct stream *stream)
+/* The edge tells what the peer did, so the socket is not asked again.  A FIN alone cannot tell a
+ * client that left from one that only closed its sending half: a byte sent to it tells. */
+static void look(struct stream *stream, uint32_t events)
 {
-    switch (peer_probe(stream->fd)) {
-    case PEER_THERE:
-        return;
-    case PEER_GONE:
+    if (events & (EPOLLERR | EPOLLHUP)) {
         stream_end(stream, STREAM_END_LEFT);
-        return;
-    case PEER_HALF_CLOSED:
+    } else if (events & EPOLLRDHUP) {
         if (!stream->half_closed)
             stream_say(stream, STREAM_BEAT);
         stream->half_closed = true;
-        return;
     }
 }
 
@@ -44,7 +39,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         if (edges[i].events & EPOLLOUT)
             stream_send_rest(edges[i].data.ptr);
         if (edges[i].events & ~(uint32_t)EPOLLOUT)
-            look(edges[i].data.ptr);
+            look(edges[i].data.ptr, edges[i].events);
     }
 }
 

@@ -465,8 +465,8 @@ static void note_eviction(const struct stream *stream, enum stream_end end)
 void stream_end(struct stream *stream, enum stream_end end)
 {
     if (stream->end != STREAM_END_NONE) {
-        /* a farewell that finds no reader becomes a cut */
-        if (is_cut(end))
+        /* a farewell that finds no reader becomes a cut; the cut itself is an edge too */
+        if (is_cut(end) && !is_cut(stream->end))
             cut(stream);
         return;
     }

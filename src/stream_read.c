@@ -48,7 +48,8 @@ static unsigned jittered_retry_ms(const struct stream *stream)
 {
     uint64_t centre_ms = worker_conf(stream->host->streams->worker)->stream.retry_ms;
     uint64_t low_ms = centre_ms * 2 / 3;
-    uint64_t retry_ms = low_ms + arc4random_uniform((uint32_t)(centre_ms * 2 - low_ms + 1));
+    uint64_t retry_ms =
+        low_ms + jitter_below(&stream->host->streams->jitter, (uint32_t)(centre_ms * 2 - low_ms + 1));
 
     if (retry_ms < SSE_RETRY_MIN_MS)
         return SSE_RETRY_MIN_MS;
@@ -560,6 +561,14 @@ static bool needs_place(const struct stream *stream)
            stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
 }
 
+/* What a stream says at first goes in one chunk with its place, unless events come first. */
+static bool is_beginning(const struct stream *stream)
+{
+    return stream->told_position == UINT64_MAX && stream->events_sent == 0 &&
+           stream->partial == NULL && stream->page == NULL &&
+           stream->cursor != STREAM_CURSOR_NONE && !has_more(stream);
+}
+
 bool stream_has_said_all(const struct stream *stream)
 {
     return stream->state == STREAM_DRAINING && stream->pending == 0 && stream->partial == NULL &&
@@ -574,9 +583,9 @@ ssize_t stream_next(struct stream *stream, char *buf, size_t max)
         return read_closing(stream, buf, max);
     bool beats = beats_only(stream);
     size_t n = fill(stream, buf, max);
-    if (n == 0 && !stream->sends_frame && needs_place(stream)) {
+    if ((n == 0 || is_beginning(stream)) && !stream->sends_frame && needs_place(stream)) {
         stream->pending |= STREAM_CHECKPOINT;
-        n = take_control(stream, buf, max);
+        n += take_control(stream, buf + n, max - n);
     }
     size_t frame_n = stream->sends_frame ? stream->partial->frame_n : 0;
     if (n + frame_n > 0) {

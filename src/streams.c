@@ -41,6 +41,7 @@ struct streams *streams_new(struct worker *worker, struct pager *pager, struct e
     streams->pager = pager;
     streams->evictions = evictions;
     streams->stats = worker_stats(worker);
+    jitter_begin(&streams->jitter);
     stalls_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
     streams->ring =
