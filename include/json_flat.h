@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON that is plainly one flat object: what nearly every publisher sends, read without a tree.
+ * JSON that is plainly flat objects: what nearly every publisher sends, read without a tree.
  *
  * A JSON library makes a node of each value and a copy of each string, which costs more than all
  * else that a small publish does.  Where an object holds nothing but whole strings and words that
@@ -45,6 +45,17 @@ struct json_flat_member {
  */
 bool json_flat_read(struct json_span text, struct json_flat_member *members, size_t members_max,
                     size_t *ret_n);
+
+/*
+ * The same for an object that is followed by something else, as in an array: `*text` is then what
+ * comes behind it and behind white space.  What was taken so far does not count if one of an
+ * array's objects is not plain.
+ */
+bool json_flat_next(struct json_span *text, struct json_flat_member *members, size_t members_max,
+                    size_t *ret_n);
+
+/* Take one byte of the grammar, such as a comma, and the white space around it. */
+bool json_flat_take(struct json_span *text, char byte);
 
 /* Whether a name, or the value of a string, is this text. */
 bool json_flat_is(struct json_span span, const char *text);

@@ -72,6 +72,10 @@ bool publish_body_text(const char *body, size_t body_n, const struct publish_fie
                        size_t fields_n, const struct publish_limits *limits,
                        struct publish_body *ret_body, struct problem *ret_problem);
 
+/* Where in an array a key stands for the second time; `messages_n`: nowhere.  Returns false when out
+ * of memory. */
+bool publish_body_find_second_key(const struct publish_body *body, size_t *ret_index);
+
 void publish_body_free(struct publish_body *body);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The body that nearly all publishers send, one flat object of strings, without a JSON library's
- * tree: a tenth of the work.  Any thread.
+ * The body that nearly all publishers send, one flat object of strings or an array of such, without
+ * a JSON library's tree: a tenth of the work.  Any thread.
  */
 #ifndef BUGLE_PUBLISH_PLAIN_H
 #define BUGLE_PUBLISH_PLAIN_H
@@ -12,7 +12,7 @@
 #include "publish_body.h"
 
 /*
- * Read a body that is plainly (json_flat.h) one good event.
+ * Read a body that is plainly (json_flat.h) one good event, or an array of good events.
  *
  * body      borrowed
  * ret_body  set when it was taken

@@ -137,10 +137,10 @@ static bool is_named_before(const struct json_flat_member *members, size_t index
     return false;
 }
 
-bool json_flat_read(struct json_span text, struct json_flat_member *members, size_t members_max,
+bool json_flat_next(struct json_span *text, struct json_flat_member *members, size_t members_max,
                     size_t *ret_n)
 {
-    struct reader reader = {text.at, text.at + text.bytes_n};
+    struct reader reader = {text->at, text->at + text->bytes_n};
     size_t n = 0;
 
     if (!take(&reader, '{'))
@@ -151,10 +151,27 @@ bool json_flat_read(struct json_span text, struct json_flat_member *members, siz
             return false;
         n++;
     } while (take(&reader, ','));
-    if (!take(&reader, '}') || reader.at != reader.end)
+    if (!take(&reader, '}'))
         return false;
     *ret_n = n;
+    *text = (struct json_span){reader.at, (size_t)(reader.end - reader.at)};
     return true;
+}
+
+bool json_flat_take(struct json_span *text, char byte)
+{
+    struct reader reader = {text->at, text->at + text->bytes_n};
+
+    if (!take(&reader, byte))
+        return false;
+    *text = (struct json_span){reader.at, (size_t)(reader.end - reader.at)};
+    return true;
+}
+
+bool json_flat_read(struct json_span text, struct json_flat_member *members, size_t members_max,
+                    size_t *ret_n)
+{
+    return json_flat_next(&text, members, members_max, ret_n) && text.bytes_n == 0;
 }
 
 bool json_flat_is(struct json_span span, const char *text)

@@ -253,8 +253,7 @@ static bool read_array(struct publish_draft *draft, json_t *array, struct json_s
     return true;
 }
 
-/* Where in the array a key stands for the second time; `messages_n`: nowhere. */
-static bool find_second_key(const struct publish_body *body, size_t *ret_index)
+bool publish_body_find_second_key(const struct publish_body *body, size_t *ret_index)
 {
     struct key_table *keys = key_table_new();
     bool good = keys != NULL;
@@ -280,7 +279,7 @@ static bool check_keys(struct publish_draft *draft, const struct publish_body *b
 
     if (!body->has_keys)
         return true;
-    if (!find_second_key(body, &second))
+    if (!publish_body_find_second_key(body, &second))
         return publish_draft_refuse_for_memory(draft->problem);
     if (second == body->messages_n)
         return true;

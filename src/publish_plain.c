@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One flat object as an event.  See publish_plain.h. */
+/* Flat objects as events.  See publish_plain.h. */
 #include "config.h"
 #include "publish_plain.h"
 
@@ -92,25 +92,67 @@ static bool read_members(struct publish_draft *draft, const struct json_flat_mem
     return publish_draft_finish(draft, body);
 }
 
+static bool read_object(struct json_span *text, struct plain *plain, struct publish_body *body)
+{
+    struct json_flat_member members[MEMBERS_MAX];
+    size_t members_n;
+
+    return json_flat_next(text, members, MEMBERS_MAX, &members_n) &&
+           read_members(&plain->draft, members, members_n, body);
+}
+
+/* Room for one more message. */
+static bool make_room(struct publish_body *body, size_t *room)
+{
+    if (body->messages_n < *room)
+        return true;
+    size_t wanted = *room > 0 ? *room * 4 : 1;
+    struct message **grown = realloc(body->messages, wanted * sizeof(*grown));
+
+    if (grown == NULL)
+        return false;
+    body->messages = grown;
+    *room = wanted;
+    return true;
+}
+
+/* A user each is within the limit of recipients. */
+static bool read_array(struct json_span *text, struct plain *plain, struct publish_body *body)
+{
+    size_t room = 0, second;
+
+    if (plain->draft.limits->key != NULL)
+        return false;
+    body->is_array = true;
+    do
+        if (body->messages_n == PUBLISH_EVENTS_MAX || !make_room(body, &room) ||
+            !read_object(text, plain, body))
+            return false;
+    while (json_flat_take(text, ','));
+    if (!json_flat_take(text, ']'))
+        return false;
+    return !body->has_keys ||
+           (publish_body_find_second_key(body, &second) && second == body->messages_n);
+}
+
 bool publish_plain(const char *body, size_t body_n, const struct publish_limits *limits,
                    struct publish_body *ret_body)
 {
-    struct json_flat_member members[MEMBERS_MAX];
+    struct json_span text = {body, body_n};
     struct publish_body made = {0};
     struct plain plain;
-    size_t members_n;
+    size_t room = 0;
+    bool is_array = limits->json_depth_max > 1 && json_flat_take(&text, '[');
 
-    if (limits->json_depth_max == 0 ||
-        !json_flat_read((struct json_span){body, body_n}, members, MEMBERS_MAX, &members_n))
-        return false;
-    made.messages = malloc(sizeof(struct message *));
-    if (made.messages == NULL)
+    if (limits->json_depth_max == 0)
         return false;
     begin(&plain, limits);
-    if (!read_members(&plain.draft, members, members_n, &made)) {
-        publish_body_free(&made);
-        return false;
+    bool good = is_array ? read_array(&text, &plain, &made)
+                         : make_room(&made, &room) && read_object(&text, &plain, &made);
+    if (good && text.bytes_n == 0) {
+        *ret_body = made;
+        return true;
     }
-    *ret_body = made;
-    return true;
+    publish_body_free(&made);
+    return false;
 }

@@ -55,13 +55,13 @@ static bool compare(const char *json, size_t json_n, const struct publish_limits
         if (!publish_body_json(copy, json_n, use, &body, &problem))
             fail_msg("%.*s: %u %s %s", (int)json_n, json, problem.status, problem.code,
                      problem.detail);
-        assert_int_equal(plain.messages_n, 1);
-        assert_int_equal(body.messages_n, 1);
+        assert_int_equal(plain.messages_n, body.messages_n);
         assert_int_equal(plain.bytes, body.bytes);
         assert_int_equal(plain.has_keys, body.has_keys);
-        assert_false(plain.is_array || body.is_array);
+        assert_int_equal(plain.is_array, body.is_array);
         memset(copy, '#', json_n);
-        assert_same_message(plain.messages[0], body.messages[0]);
+        for (size_t i = 0; i < plain.messages_n; i++)
+            assert_same_message(plain.messages[i], body.messages[i]);
         publish_body_free(&plain);
         publish_body_free(&body);
     }
@@ -80,6 +80,9 @@ static const char *const good[] = {
     "{\"retry\":0,\"data\":false,\"user\":\"u\",\"topic\":\"t\",\"event\":\"e\",\"ttl\":1}",
     "{\"data\":0,\"user\":\"u\",\"idempotency_key\":\"k\",\"ephemeral\":false}",
     "{\"data\":\"12345678901234567890123456789012345678901234567890123456789\"}",
+    "[{\"data\":\"x\"}]",
+    " [ {\"data\":\"x\",\"topic\":\"a\"} ,\n{\"data\":\"y\",\"user\":7},{\"data\":\"z\"} ]\n",
+    "[{\"data\":\"x\",\"idempotency_key\":\"k\"},{\"data\":\"y\",\"idempotency_key\":\"l\"}]",
 };
 
 /* Good or not: the library says so. */
@@ -115,7 +118,17 @@ static const char *const others[] = {
     "{\"data\":\"x\",\"idempotency_key\":1}",
     "{\"data\":\"x\",\"idempotency_key\":\"k\",\"ephemeral\":true}",
     "{\"data\":\"x\",\"data\":\"y\"}",
-    "[{\"data\":\"x\"}]",
+    "[]",
+    "[{\"data\":\"x\"}",
+    "[{\"data\":\"x\"}]]",
+    "[{\"data\":\"x\"},]",
+    "[{\"data\":\"x\"} {\"data\":\"x\"}]",
+    "[[{\"data\":\"x\"}]]",
+    "[{\"data\":\"x\"},1]",
+    "[{\"data\":\"x\"},{}]",
+    "[{\"data\":\"x\"},{\"data\":\"x\",\"topic\":\"\"}]",
+    "[{\"data\":\"x\",\"idempotency_key\":\"k\"},{\"data\":\"y\",\"idempotency_key\":\"k\"}]",
+    "[{\"data\":\"x\"}]{\"data\":\"x\"}",
     "{\"data\":\"1234567890123456789012345678901234567890123456789012345678901\"}",
 };
 
@@ -161,7 +174,7 @@ static size_t disturb(char *to, const char *from, unsigned *seed)
     size_t n = strlen(from);
 
     memcpy(to, from, n);
-    for (int changes = rand_r(seed) % 3; changes >= 0; changes--) {
+    for (int changes = rand_r(seed) % 3; changes >= 0 && n > 0; changes--) {
         size_t at = (size_t)rand_r(seed) % n;
         char byte = bytes[(size_t)rand_r(seed) % sizeof(bytes)];
 
