@@ -12,7 +12,8 @@
  *             a head can be judged from what the library made of it
  *             TLS has a session at once, whose database pointer is free
  *             the largest head that the gate lets pass leaves room for an answer
- *     speed   a chunk may be sent past the library while the connection is suspended
+ *     speed   a chunk may be sent past the library while the connection is suspended, and so may a
+ *             whole answer, from the handler that suspends it to its next call
  *             the bytes of a response may be written again before it is queued again
  *     memory  a connection's pool begins where its request line stands
  *
@@ -42,7 +43,7 @@ struct gnutls_session_int;
 /* What was found out about the library that is loaded. */
 struct mhd_quirks {
     char version[16];    /* such as "1.0.1" */
-    bool sends_past;     /* a suspended stream may send chunks by itself */
+    bool sends_past;     /* a suspended stream may send chunks, and its whole answer, by itself */
     bool reuses_buffers; /* the bytes of a response may be written again */
     bool knows_pools;    /* where a connection's pool begins */
     char without[160];   /* which of these are missing and why; "" when none is */

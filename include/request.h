@@ -172,6 +172,9 @@ void request_wake(struct request *request);
 /* Whether it is suspended, or will be as soon as the library lets it. */
 bool request_waits(const struct request *request);
 
+/* The lines of a head, for an answer that is written by hand, about origins (origin.h). */
+void request_write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES]);
+
 /* The socket; -1 when libmicrohttpd does not say, or has closed it. */
 int request_fd(const struct request *request);
 

@@ -18,9 +18,10 @@
  *
  * stream_move() is the only function that moves a stream between states.
  *
- * A stream whose socket has room sends its chunks by itself, past libmicrohttpd, which keeps the
- * connection suspended meanwhile (stream_send.c); what does not fit, what catches up, what is
- * inside TLS or without chunks, the first words and the last are the library's.
+ * A stream sends by itself, past libmicrohttpd, which keeps the connection suspended from its
+ * request to its end (stream_send.c): the head of the answer and its beginning in one segment, then
+ * chunks, then the last words.  What is inside TLS, without chunks, or behind a head that was large
+ * has an answer of the library's, and at most sends its chunks by itself.
  *
  * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
  * and wakes its host, which does so at the end of the turn.
@@ -144,17 +145,31 @@ struct stream_ask {
 };
 
 /*
- * Open a stream on a connection and make its response, without headers.
+ * Open a stream on a connection.
  *
  * fd            of the connection; libmicrohttpd's
  * ret_stream    given
- * ret_response  given; to be queued by the caller, who also adds the headers
+ * ret_response  given; to be queued by the caller, who also adds the headers; NULL: the stream
+ *               answers by itself, and the caller goes on with stream_begin()
  *
  * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as match_add(); then nothing is left behind.
  */
 int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
                 const struct stream_ask *ask, struct stream **ret_stream,
                 struct MHD_Response **ret_response);
+
+/*
+ * In the library's handler of the request, of a stream that answers by itself: suspend the
+ * connection and send the head with the first chunk, in one system call.
+ *
+ * head_n  at most STREAM_HEAD_BYTES
+ *
+ * When the library calls the handler again the stream is over, unless stream_waits(), and the
+ * handler is to have the connection closed.
+ */
+#define STREAM_HEAD_BYTES 1024
+void stream_begin(struct stream *stream, const char *head, size_t head_n);
+bool stream_waits(const struct stream *stream);
 
 /* The connection is over, however it came to that: free the stream.  Called when libmicrohttpd
  * says the request is completed, and only then. */

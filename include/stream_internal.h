@@ -70,6 +70,9 @@ struct stream {
     bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
     bool rest_is_frame : 1;
     bool http_1_0 : 1;
+    bool answers_itself : 1; /* its whole answer is sent past the library */
+    bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
+    bool said_end : 1;       /* of an answer of its own: the last chunk */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
@@ -209,11 +212,12 @@ bool stream_has_said_all(const struct stream *stream);
  * it, and whether later ones need the library at all. */
 void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
 
-/* Whether what a ready stream has to say can be sent past libmicrohttpd. */
+/* Whether what a stream in its host's queue has to say can be sent past libmicrohttpd. */
 bool stream_sends_itself(const struct stream *stream);
 
 /* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
- * of which one is as large as an event, if the socket takes that much. */
+ * of which one is as large as an event, if the socket takes that much.  Behind the last words of an
+ * answer of its own the library is left to end the connection. */
 void stream_send(struct stream *stream);
 
 /* The socket has room: send what is left of a chunk, if there is any, and then go on. */
@@ -221,6 +225,9 @@ void stream_send_rest(struct stream *stream);
 
 /* Forget what is left of a chunk: the connection is over. */
 void stream_drop_rest(struct stream *stream);
+
+/* Have the library go on with the connection, in the next run of its daemon (stream.c). */
+void stream_resume(struct stream *stream);
 
 /* ---- stream_rest.c: what a stream keeps of its connection ---- */
 

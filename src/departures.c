@@ -19,6 +19,7 @@
 static void look(struct stream *stream, uint32_t events)
 {
     if (events & (EPOLLERR | EPOLLHUP)) {
+        stream->is_gone = (events & EPOLLHUP) != 0;
         stream_end(stream, STREAM_END_LEFT);
     } else if (events & EPOLLRDHUP) {
         if (!stream->half_closed)

@@ -431,7 +431,7 @@ static bool send_by_hand(struct request *request, const char *answer, size_t n)
     return send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
 }
 
-static void write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
+void request_write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
 {
     origin_write_lines(to, request->origin_verdict == ORIGIN_LISTED ? request->origin : NULL,
                        worker_conf(request->service->worker)->auth.cookie[0] != '\0');
@@ -442,7 +442,7 @@ static void write_by_hand(struct request *request, unsigned status, const char *
 {
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    write_lines(request, lines);
+    request_write_lines(request, lines);
     size_t n = problem_write_http(answer, status, code, detail, lines);
     if (send_by_hand(request, answer, n))
         stats_add(worker_stats(request->service->worker),
@@ -464,7 +464,7 @@ int request_cut_busy(struct request *request)
         RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    write_lines(request, lines);
+    request_write_lines(request, lines);
     size_t n = problem_write_busy(answer, "memory_short",
                                   "The gateway has no memory for this body now; nothing of this "
                                   "request was stored.",

@@ -11,7 +11,7 @@
 
 #define QUARTER_MS 250
 /* A portion of looks; an eviction, with all that the kernel frees, costs as much as twenty. */
-#define PORTION_NS 500000
+#define PORTION_NS 60000
 #define CLOCK_EVERY 8
 #define PAGE_UNREAD_MAX_MS 1000
 

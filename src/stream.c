@@ -370,6 +370,21 @@ static void join_host(struct stream_host *host, struct stream *stream)
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
 
+/* What is worth giving back of a large pool would be read by the library until its handler has
+ * returned, so there the answer is the library's. */
+static bool may_answer_itself(const struct stream *stream)
+{
+    return stream->host->sends_past && stream->is_watched && !stream->http_1_0 &&
+           stream->pool == NULL;
+}
+
+static struct MHD_Response *make_response(struct stream *stream)
+{
+    return MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, stream->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
+        stream, NULL);
+}
+
 int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
                 const struct stream_ask *ask, struct stream **ret_stream,
                 struct MHD_Response **ret_response)
@@ -383,10 +398,11 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
         return -ENOMEM;
     stream->connection = connection;
     stream->fd = fd;
-    response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
-        stream, NULL);
-    if (response == NULL || make_room(host) != 0)
+    stream->is_watched = departures_watch(&streams->departures, stream);
+    stream->answers_itself = may_answer_itself(stream);
+    if (!stream->answers_itself)
+        response = make_response(stream);
+    if ((response == NULL && !stream->answers_itself) || make_room(host) != 0)
         goto fail;
     result = enter_index(stream, ask->filter);
     if (result != 0)
@@ -399,7 +415,6 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     join_host(host, stream);
     find_start(stream, &ask->start);
     stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
-    stream->is_watched = departures_watch(&streams->departures, stream);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
     *ret_response = stream->response = response;
@@ -407,6 +422,7 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     *ret_stream = stream;
     return 0;
 fail:
+    departures_forget(&streams->departures, stream);
     if (response != NULL)
         MHD_destroy_response(response);
     identity_unref(stream->grant.identity);
@@ -448,7 +464,8 @@ static void cut(struct stream *stream)
 {
     bool waits = stream->rest_n > 0;
 
-    peer_abort(stream->fd);
+    if (!stream->is_gone)
+        peer_abort(stream->fd);
     stream_drop_rest(stream);
     if (waits && stream->state == STREAM_CLOSING)
         stream_go_on(stream);
@@ -519,6 +536,8 @@ void stream_closed(struct stream *stream)
 
     departures_forget(&streams->departures, stream);
     stream_leave_ready(stream);
+    if (stream->answers_itself)
+        free(stream->room);
     stalls_forget(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
@@ -595,7 +614,7 @@ static void fetch_first(const struct stream_host *host, enum worker_class class,
             fetch_for_library(ready_queue_at(ready, i));
 }
 
-static void resume(struct stream *stream)
+void stream_resume(struct stream *stream)
 {
     if (stream->state == STREAM_READY)
         stream_move(stream, STREAM_DRAINING);
@@ -618,7 +637,7 @@ bool stream_host_resume(struct stream_host *host, enum worker_class class, size_
         if (stream_sends_itself(stream))
             stream_send(stream);
         else
-            resume(stream);
+            stream_resume(stream);
     }
     return ready->n > 0;
 }

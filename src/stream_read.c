@@ -218,7 +218,8 @@ static size_t begin_partial(struct stream *stream, struct message *message, char
 {
     stream->partial = message_ref(message);
     stream->partial_offset = 0;
-    stream->sends_frame = stream->sends_chunks && stream->suspended;
+    stream->sends_frame =
+        stream->sends_chunks && stream->suspended && stream->state != STREAM_CLOSING;
     return stream->sends_frame ? 0 : copy_partial(stream, to, room);
 }
 

@@ -7,11 +7,18 @@
  * a line end behind them (RFC 9112, 7.1), and hand that to one send().  Doing so here leaves out
  * that it resumes the connection, walks to it, and suspends it again.  The library finds nothing
  * changed when it has the connection next: for it no time has passed.
+ *
+ * A stream that answers by itself is suspended in the handler of its request and has no response
+ * at all: the library would make one of a dozen allocations and send it in two system calls, the
+ * head before the first chunk.  It has the connection back when all is said, and calls the handler
+ * again, which has it closed.
  */
 #include "config.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -26,6 +33,10 @@
 #define CHUNK_DATA_MAX 32768
 /* With less room than this the library may as well do it. */
 #define CHUNK_DATA_MIN 128
+/* Of data that is put together, where the library has no room that bounds it. */
+#define OWN_ROOM_BYTES 3072
+/* RFC 9112, 7.1: the end of the body, without trailers. */
+#define LAST_CHUNK "0\r\n\r\n"
 /* Of one stream, before others have their turn. */
 #define CHUNKS_MAX 4
 
@@ -42,7 +53,7 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
 
 bool stream_sends_itself(const struct stream *stream)
 {
-    return stream->sends_chunks && stream->state == STREAM_READY;
+    return stream->sends_chunks && (stream->state == STREAM_READY || stream->answers_itself);
 }
 
 /* ---- a chunk ---- */
@@ -114,10 +125,17 @@ static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t
 }
 
 /* It stands meanwhile where the library has its chunks written, which is in nobody's use as long as
- * the connection is suspended. */
+ * the connection is suspended.  Without such a place it is allocated; a client of whom that cannot
+ * be had loses its connection, and comes back to its place. */
 static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
 {
-    assert(bytes_n <= stream->room_bytes);
+    if (stream->answers_itself)
+        stream->room = malloc(bytes_n);
+    if (stream->room == NULL) {
+        stream_end(stream, STREAM_END_LEFT);
+        return;
+    }
+    assert(stream->answers_itself || bytes_n <= stream->room_bytes);
     memcpy(stream->room, bytes, bytes_n);
     await_room(stream, false, 0, bytes_n);
 }
@@ -135,22 +153,33 @@ static void send_frame(struct stream *stream)
         stream_frame_is_out(stream);
 }
 
+static void send_all(struct stream *stream, const char *bytes, size_t bytes_n)
+{
+    ssize_t sent = put_out(stream, bytes, bytes_n);
+
+    if (sent < 0)
+        stream_end(stream, STREAM_END_LEFT);
+    else if ((size_t)sent < bytes_n)
+        keep_rest(stream, bytes + sent, bytes_n - (size_t)sent);
+}
+
 static void send_copied(struct stream *stream, char *data, size_t data_n)
 {
     char *begin = put_length(data, data_n);
-    size_t chunk_n = (size_t)(data + data_n + END_BYTES - begin);
 
     memcpy(data + data_n, "\r\n", END_BYTES);
-    ssize_t sent = put_out(stream, begin, chunk_n);
-    if (sent < 0)
-        stream_end(stream, STREAM_END_LEFT);
-    else if ((size_t)sent < chunk_n)
-        keep_rest(stream, begin + sent, chunk_n - (size_t)sent);
+    send_all(stream, begin, (size_t)(data + data_n + END_BYTES - begin));
 }
 
 static bool goes_on(const struct stream *stream)
 {
     return stream->state == STREAM_DRAINING && stream->rest_n == 0;
+}
+
+static void rest_if_said(struct stream *stream)
+{
+    if (goes_on(stream) && stream_has_said_all(stream))
+        stream_move(stream, STREAM_IDLE);
 }
 
 /* What is put together, and behind it a frame that has no room there. */
@@ -166,13 +195,45 @@ static void send_next(struct stream *stream)
         send_copied(stream, data, (size_t)data_n);
     if (goes_on(stream) && stream->sends_frame)
         send_frame(stream);
-    if (goes_on(stream) && stream_has_said_all(stream))
-        stream_move(stream, STREAM_IDLE);
+    rest_if_said(stream);
+}
+
+static void send_last_chunk(struct stream *stream)
+{
+    stream->said_end = true;
+    send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
+}
+
+/* Behind the last words the library has the connection again, and its handler ends it. */
+static void send_last(struct stream *stream)
+{
+    char chunk[LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
+    ssize_t data_n = 1;
+
+    stream_leave_ready(stream);
+    for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->rest_n == 0; i++) {
+        data_n = stream->said_end ? MHD_CONTENT_READER_END_WITH_ERROR
+                                  : stream_next(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
+        if (data_n > 0)
+            send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
+    }
+    if (data_n == MHD_CONTENT_READER_END_OF_STREAM)
+        send_last_chunk(stream);
+    if (stream->rest_n > 0)
+        return;
+    if (data_n > 0)
+        stream_go_on(stream);
+    else
+        stream_resume(stream);
 }
 
 void stream_send(struct stream *stream)
 {
     assert(stream->suspended && stream->rest_n == 0);
+    if (stream->state == STREAM_CLOSING) {
+        send_last(stream);
+        return;
+    }
     stream_move(stream, STREAM_DRAINING);
     for (int i = 0; i < CHUNKS_MAX && goes_on(stream); i++)
         send_next(stream);
@@ -182,6 +243,45 @@ void stream_send(struct stream *stream)
         stream_give_pages_back(stream);
 }
 
+/* ---- an answer of its own ---- */
+
+/* The first words follow the head without a gap. */
+static void send_beginning(struct stream *stream, const char *head, size_t head_n)
+{
+    char bytes[STREAM_HEAD_BYTES + LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
+    char *data = bytes + STREAM_HEAD_BYTES + LENGTH_BYTES;
+    char *begin = data, *end = data;
+    ssize_t data_n = stream_next(stream, data, OWN_ROOM_BYTES);
+
+    if (data_n > 0) {
+        begin = put_length(data, (size_t)data_n);
+        end = (char *)memcpy(data + data_n, "\r\n", END_BYTES) + END_BYTES;
+    }
+    begin = memcpy(begin - head_n, head, head_n);
+    send_all(stream, begin, (size_t)(end - begin));
+}
+
+void stream_begin(struct stream *stream, const char *head, size_t head_n)
+{
+    assert(stream->answers_itself && head_n <= STREAM_HEAD_BYTES);
+    MHD_suspend_connection(stream->connection);
+    stream->suspended = stream->sends_chunks = true;
+    stream->room_bytes = OWN_ROOM_BYTES + LENGTH_BYTES + END_BYTES;
+    if (stream->state == STREAM_DRAINING)
+        send_beginning(stream, head, head_n);
+    else
+        send_all(stream, head, head_n);
+    rest_if_said(stream);
+    if (stream->rest_n == 0 && !stream->in_ready &&
+        (stream->state == STREAM_DRAINING || stream->state == STREAM_CLOSING))
+        stream_go_on(stream);
+}
+
+bool stream_waits(const struct stream *stream)
+{
+    return stream->suspended;
+}
+
 /* ---- the rest of one ---- */
 
 void stream_drop_rest(struct stream *stream)
@@ -189,6 +289,10 @@ void stream_drop_rest(struct stream *stream)
     if (stream->rest_n == 0)
         return;
     stream->rest_n = 0;
+    if (stream->answers_itself) {
+        free(stream->room);
+        stream->room = NULL;
+    }
     departures_await_room(&stream->host->streams->departures, stream, false);
 }
 

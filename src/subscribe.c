@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "access.h"
 #include "client.h"
@@ -70,13 +71,21 @@ static bool accepts_stream(const struct request *request)
 
 /* ---- answers ---- */
 
+static const struct {
+    const char *name, *value;
+} headers[] = {
+    {"Content-Type", "text/event-stream; charset=utf-8"},
+    {"Cache-Control", "no-store, no-cache, private, no-transform"},
+    {"X-Accel-Buffering", "no"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Connection", "close"},
+};
+#define HEADERS (sizeof(headers) / sizeof(headers[0]))
+
 static void add_stream_headers(struct request *request, struct MHD_Response *response)
 {
-    MHD_add_response_header(response, "Content-Type", "text/event-stream; charset=utf-8");
-    MHD_add_response_header(response, "Cache-Control", "no-store, no-cache, private, no-transform");
-    MHD_add_response_header(response, "X-Accel-Buffering", "no");
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Connection", "close");
+    for (size_t i = 0; i < HEADERS; i++)
+        MHD_add_response_header(response, headers[i].name, headers[i].value);
     respond_add_cors(request, response);
 }
 
@@ -87,6 +96,53 @@ static int queue(struct request *request, struct MHD_Response *response)
     MHD_destroy_response(response);
     request->answered = true;
     return result;
+}
+
+/* RFC 9110, 5.6.7.  strftime() would write names as the locale has them. */
+static char *put_date(char *to)
+{
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = (time_t)(clock_wall_ms() / 1000);
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    return to + sprintf(to, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday],
+                        tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+                        tm.tm_sec);
+}
+
+/* What the library would send, and respond_add_cors() add. */
+static size_t write_head(const struct request *request, char to[STREAM_HEAD_BYTES])
+{
+    char lines[ORIGIN_LINES_BYTES];
+    char *at = put_date(stpcpy(to, "HTTP/1.1 200 OK\r\n"));
+
+    for (size_t i = 0; i < HEADERS; i++)
+        at = stpcpy(stpcpy(stpcpy(stpcpy(at, headers[i].name), ": "), headers[i].value), "\r\n");
+    at = stpcpy(at, "Transfer-Encoding: chunked\r\n");
+    request_write_lines(request, lines);
+    at = stpcpy(at, lines);
+    if (request->has_secret_url)
+        at = stpcpy(at, "Referrer-Policy: no-referrer\r\n");
+    return (size_t)(stpcpy(at, "\r\n") - to);
+}
+
+/* The last call of the library, which is to close the connection. */
+static int end(struct request *request)
+{
+    return stream_waits(request->stream) ? MHD_YES : MHD_NO;
+}
+
+static int begin(struct request *request)
+{
+    char head[STREAM_HEAD_BYTES];
+
+    request->answered = true;
+    request->resumed = end;
+    stream_begin(request->stream, head, write_head(request, head));
+    return MHD_YES;
 }
 
 /* The library would end a chunked answer to HEAD with a chunk that does not belong there, so this
@@ -315,7 +371,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         return respond_failed(request, result);
     }
     access_ticket_opened(request);
-    return queue(request, response);
+    return response != NULL ? queue(request, response) : begin(request);
 }
 
 int subscribe_handle(struct request *request)

@@ -22,7 +22,7 @@
 
 #define TICK_MS 250
 /* Jobs of a late class are begun for so long. */
-#define SLICE_NS 1000000
+#define SLICE_NS 150000
 /* And jobs of a live one.  It is less than most pieces of a broadcast take, so what comes
  * meanwhile, be it an event for few or the publish of one, waits for a piece and no more.  A turn
  * between two pieces costs a hundredth of a piece. */

@@ -9,6 +9,7 @@
  *     room      no room for an answer behind a large head
  *     session   the session's database pointer is in use
  *     chunks    chunks are asked for in changing places
+ *     speaks    a request that was suspended without a response is answered
  *     copies    the bytes of a response are copied when it is made
  *     pool      pools begin elsewhere
  *     crashes   a resume ends the process
@@ -39,6 +40,9 @@ static bool is_otherwise_in(const char *what)
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+/* The connection that has been given a response last. */
+static struct MHD_Connection *answered;
+
 /* ---- late ---- */
 
 static struct {
@@ -51,6 +55,7 @@ static struct {
 enum MHD_Result MHD_add_connection(struct MHD_Daemon *daemon, MHD_socket fd,
                                    const struct sockaddr *address, socklen_t address_n)
 {
+    answered = NULL;
     if (!is_otherwise_in("late"))
         return REAL(MHD_add_connection)(daemon, fd, address, address_n);
     late.daemon = daemon;
@@ -70,6 +75,20 @@ enum MHD_Result MHD_run(struct MHD_Daemon *daemon)
     return REAL(MHD_run)(daemon);
 }
 
+/* ---- speaks ---- */
+
+/* While it is tried, which is over a socket pair; publishers wait without a response too. */
+static void speak(struct MHD_Connection *connection)
+{
+    static const char text[] = "HTTP/1.1 500 Internal Server Error\r\n\r\n";
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct sockaddr_storage address = {0};
+
+    getsockname(fd, (struct sockaddr *)(void *)&address, &(socklen_t){sizeof(address)});
+    if (connection != answered && address.ss_family == AF_UNIX)
+        send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+}
+
 /* ---- reads, crashes, hangs ---- */
 
 void MHD_suspend_connection(struct MHD_Connection *connection)
@@ -84,6 +103,8 @@ void MHD_resume_connection(struct MHD_Connection *connection)
         abort();
     while (is_otherwise_in("hangs"))
         pause();
+    if (is_otherwise_in("speaks"))
+        speak(connection);
     if (!is_otherwise_in("reads"))
         REAL(MHD_resume_connection)(connection);
 }
@@ -126,6 +147,7 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *connection, unsigned s
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
+    answered = connection;
     if (is_otherwise_in("room") && info->header_size > LARGE_HEAD_BYTES)
         return MHD_NO;
     return REAL(MHD_queue_response)(connection, status, response);

@@ -20,6 +20,7 @@ NEEDED = {
 }
 SPARED = {
     "chunks": "streams do not send by themselves",
+    "speaks": "sends something else behind an answer that was sent past it",
     "copies": "answers are made anew each time",
     "pool": "idle streams with large heads keep their memory",
 }

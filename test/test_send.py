@@ -133,7 +133,7 @@ def test_a_socket_that_takes_parts_gets_every_byte_once(gateway_factory, part_sh
     """Frames of every size around the room for a chunk, and several at once."""
     gateway = gateway_factory(workers=1, settings=SETTINGS, env={
         "LD_PRELOAD": str(part_shim), "PART_SHIM_BYTES": str(most)})
-    stream = gateway.stream("a")
+    stream = gateway.stream("a", user="u")
     sizes = [6, 100, *range(2000, 3600, 37), 4096, 10_000, 65_536] if most > 1 else [6, 3000, 5000]
     for i, size in enumerate(sizes):
         push_one(gateway, "a", i, size)
@@ -141,6 +141,9 @@ def test_a_socket_that_takes_parts_gets_every_byte_once(gateway_factory, part_sh
     for _ in range(2):
         for i, size in enumerate(sizes):
             assert stream.next_event().data == data_of(i, size)
+    assert gateway.request("DELETE", "/api/streams?user=u").json() == {"ended": 1}
+    assert stream.read_to_end() == []
+    assert stream.end == "final chunk"
 
 
 @pytest.mark.parametrize("size", [100, 5000])

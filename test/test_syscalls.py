@@ -98,6 +98,18 @@ def test_a_delivery_goes_past_the_library(gateway, trace):
     assert names["epoll_wait"] + names["epoll_ctl"] <= rounds * 20, names
 
 
+@pytest.mark.gateway(workers=1)
+def test_a_stream_begins_with_one_send(gateway, trace):
+    """The head of the answer, its first words and the place, by which clients are let go on."""
+    calls = []
+    with trace(gateway.pid, calls):
+        streams = gateway.stream_many([{"topic": "a"}] * 30)
+        sockets = descriptors_of(gateway, streams)
+    sends = collections.Counter(call for call in calls if call[1] in sockets)
+    assert len(sends) == 30, sends
+    assert set(sends.values()) == {1}, sends
+
+
 CROWD, FEW = 600, 10
 
 
