@@ -35,6 +35,7 @@
 #define STREAMS 1000
 #define ROOM 1500 /* for a chunk, as in the pool of a small cell */
 #define RING_EVENTS 256
+#define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define WARM_UP (RING_EVENTS + 64) /* events: the ring is full and has all its slots */
 #define DATA                                                                                       \
     "data as large as what the measurements publish, which is a hundred bytes of it, "             \
@@ -178,7 +179,10 @@ static void open_one(struct scene *scene, size_t index)
                     &connection->response) != 0)
         abort();
     filter_unref(ask.filter);
-    read_out(connection);
+    if (connection->response != NULL)
+        read_out(connection);
+    else
+        stream_begin(scene->list[index], HEAD, sizeof(HEAD) - 1);
 }
 
 static struct scene *build(const struct load *load)
