@@ -215,6 +215,10 @@ void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
 /* Whether what a stream in its host's queue has to say can be sent past libmicrohttpd. */
 bool stream_sends_itself(const struct stream *stream);
 
+/* Whether a new stream needs no response of the library's.  What is worth giving back of a large
+ * pool would be read by the library until its handler has returned, so there it does. */
+bool stream_may_answer_itself(const struct stream *stream);
+
 /* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
  * of which one is as large as an event, if the socket takes that much.  Behind the last words of an
  * answer of its own the library is left to end the connection. */

@@ -370,21 +370,6 @@ static void join_host(struct stream_host *host, struct stream *stream)
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
 
-/* What is worth giving back of a large pool would be read by the library until its handler has
- * returned, so there the answer is the library's. */
-static bool may_answer_itself(const struct stream *stream)
-{
-    return stream->host->sends_past && stream->is_watched && !stream->http_1_0 &&
-           stream->pool == NULL;
-}
-
-static struct MHD_Response *make_response(struct stream *stream)
-{
-    return MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, stream->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES, stream_read,
-        stream, NULL);
-}
-
 int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
                 const struct stream_ask *ask, struct stream **ret_stream,
                 struct MHD_Response **ret_response)
@@ -399,9 +384,11 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     stream->connection = connection;
     stream->fd = fd;
     stream->is_watched = departures_watch(&streams->departures, stream);
-    stream->answers_itself = may_answer_itself(stream);
+    stream->answers_itself = stream_may_answer_itself(stream);
     if (!stream->answers_itself)
-        response = make_response(stream);
+        response = MHD_create_response_from_callback(
+            MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES,
+            stream_read, stream, NULL);
     if ((response == NULL && !stream->answers_itself) || make_room(host) != 0)
         goto fail;
     result = enter_index(stream, ask->filter);

@@ -245,6 +245,12 @@ void stream_send(struct stream *stream)
 
 /* ---- an answer of its own ---- */
 
+bool stream_may_answer_itself(const struct stream *stream)
+{
+    return stream->host->sends_past && stream->is_watched && !stream->http_1_0 &&
+           stream->pool == NULL;
+}
+
 /* The first words follow the head without a gap. */
 static void send_beginning(struct stream *stream, const char *head, size_t head_n)
 {
