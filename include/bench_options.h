@@ -34,6 +34,7 @@ struct bench_options {
     double warmup;
     double settle; /* seconds of quiet once all streams stand */
     double drain;  /* seconds without a delivery after which the missing are lost */
+    double close;  /* seconds that the closing of all streams is watched; 0: it is not */
     bool random;
     bool idle;
     bool publish_only;

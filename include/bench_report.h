@@ -30,6 +30,7 @@ struct bench_result {
     uint64_t connect_ns; /* until the last stream stood */
     const char *streams_trouble;
     const char *publish_trouble;
+    const struct bench_latency *first_bytes;
     const struct bench_latency *delivery;
     const struct bench_latency *acknowledgement;
     const struct bench_latency *lag;
@@ -39,6 +40,10 @@ struct bench_result {
     uint64_t memory_before; /* private bytes: without streams, with them, after the events */
     uint64_t memory_standing;
     uint64_t memory_after;
+    uint64_t cpu_before_ns; /* of the server: without streams, and when all of them stood */
+    uint64_t cpu_standing_ns;
+    uint64_t cpu_closing_ns; /* around the closing of all streams; the same if it was left out */
+    uint64_t cpu_closed_ns;
 };
 
 /* Whether every stream stood to the end, every event was acknowledged, and every delivery came

@@ -43,8 +43,12 @@ int bench_streams_new(struct bench_streams **ret_streams, const struct bench_opt
                       int epoll, uint32_t run);
 void bench_streams_free(struct bench_streams *streams);
 
-/* Start as many of the outstanding connections as may be under way. */
-void bench_streams_connect(struct bench_streams *streams);
+/*
+ * Start some of the outstanding connections, as far as they may be under way.  However many may
+ * be, answers are read between a few starts and the next, so that a storm is not seen through the
+ * tool's own delay.  Returns whether more of them may start at once.
+ */
+bool bench_streams_connect(struct bench_streams *streams);
 
 /* Whether every stream stands or has failed. */
 bool bench_streams_settled(const struct bench_streams *streams);
@@ -61,11 +65,17 @@ void bench_streams_measure(struct bench_streams *streams, uint64_t from_ns);
 const struct bench_streams_counts *bench_streams_counts(const struct bench_streams *streams);
 const struct bench_latency *bench_streams_latency(const struct bench_streams *streams);
 
+/* How long each stream waited from the beginning of its connection for the head of the answer. */
+const struct bench_latency *bench_streams_first_bytes(const struct bench_streams *streams);
+
 /* Why the first failed stream failed, or the first ended one ended; "" when none did. */
 const char *bench_streams_trouble(const struct bench_streams *streams);
 
 /* How many streams listen to a topic and have not failed. */
 uint32_t bench_streams_listening(const struct bench_streams *streams, uint32_t topic);
+
+/* Close all that stand.  They stay in the counts: the server has not ended them. */
+void bench_streams_close(struct bench_streams *streams);
 
 /* Deliveries that should have come and have not.  `issued` and `refused` tell by topic how many
  * events were published and which of them without an acknowledgement. */

@@ -33,6 +33,8 @@ static const char usage[] =
     "  --source-addresses A     connect from A addresses, 127.0.0.2 and up, in turn; for more\n"
     "                           than 28,000 streams\n"
     "  --settle S               seconds of quiet once all streams stand (1)\n"
+    "  --close S                at the end close all streams at once and watch the server for S\n"
+    "                           seconds: what does closing cost? (0: leave it out)\n"
     "\n"
     "Events:\n"
     "  --rate R|max             events a second (50), latency counted from when each was due;\n"
@@ -51,7 +53,8 @@ static const char usage[] =
     "Reporting:\n"
     "  --server-pid PID[,PID]   report the CPU and private memory of these processes\n"
     "  --json                   report as JSON\n"
-    "  --progress               a line a second even when standard error is no terminal\n"
+    "  --progress               a line a second and a phase even when standard error is no\n"
+    "                           terminal\n"
     "  -h, --help\n"
     "\n"
     "Exit status: 0 every event came once and in order, 1 something failed, 2 wrong usage.\n";
@@ -67,6 +70,7 @@ enum option_code {
     OPTION_CONNECTING,
     OPTION_SOURCE_ADDRESSES,
     OPTION_SETTLE,
+    OPTION_CLOSE,
     OPTION_RATE,
     OPTION_SECONDS,
     OPTION_EVENTS,
@@ -94,6 +98,7 @@ static const struct option long_options[] = {
     {"connecting", required_argument, NULL, OPTION_CONNECTING},
     {"source-addresses", required_argument, NULL, OPTION_SOURCE_ADDRESSES},
     {"settle", required_argument, NULL, OPTION_SETTLE},
+    {"close", required_argument, NULL, OPTION_CLOSE},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
     {"events", required_argument, NULL, OPTION_EVENTS},
@@ -190,6 +195,8 @@ static bool take(struct bench_options *options, int code, const char *argument)
         return read_count32(argument, 1, 65000, &options->source_addresses);
     case OPTION_SETTLE:
         return read_real(argument, 0, 3600, &options->settle);
+    case OPTION_CLOSE:
+        return read_real(argument, 0, 3600, &options->close);
     case OPTION_RATE:
         return read_rate(argument, &options->rate);
     case OPTION_SECONDS:

@@ -13,6 +13,7 @@ struct derived {
     double seconds;
     double deliveries;
     double events;
+    double bytes;
     double server_us; /* CPU */
     double own_percent;
 };
@@ -29,6 +30,7 @@ static struct derived derive(const struct bench_result *result)
         .seconds = (double)(end->at_ns - begin->at_ns) / (double)BENCH_SECOND_NS,
         .deliveries = (double)(end->deliveries - begin->deliveries),
         .events = (double)(end->acknowledged - begin->acknowledged),
+        .bytes = (double)(end->bytes - begin->bytes),
         .server_us = (double)(end->server_cpu_ns - begin->server_cpu_ns) / 1e3,
         .own_percent = 100 * ratio((double)(end->own_cpu_ns - begin->own_cpu_ns),
                                    (double)(end->at_ns - begin->at_ns)),
@@ -43,6 +45,22 @@ static double memory_a_stream(const struct bench_result *result)
         return 0;
     return ratio((double)(result->memory_standing - result->memory_before),
                  result->streams.standing + result->streams.ended);
+}
+
+/* Microseconds of the server's CPU that each of the streams took between two moments. */
+static double cpu_us_a_stream(const struct bench_result *result, uint64_t from_ns, uint64_t to_ns)
+{
+    return ratio((double)(to_ns - from_ns) / 1e3, result->streams.standing + result->streams.ended);
+}
+
+static double cpu_us_a_connect(const struct bench_result *result)
+{
+    return cpu_us_a_stream(result, result->cpu_before_ns, result->cpu_standing_ns);
+}
+
+static double cpu_us_a_close(const struct bench_result *result)
+{
+    return cpu_us_a_stream(result, result->cpu_closing_ns, result->cpu_closed_ns);
 }
 
 bool bench_report_is_good(const struct bench_result *result)
@@ -127,7 +145,15 @@ static void put_server(FILE *to, const struct bench_result *result, const struct
         fprintf(to, ", %.2f us CPU a delivery", derived->server_us / derived->deliveries);
     if (derived->events > 0)
         fprintf(to, ", %.1f us an event", derived->server_us / derived->events);
+    if (derived->deliveries > 0)
+        fprintf(to, ", %.2f GB a second of CPU", ratio(derived->bytes, derived->server_us) / 1e3);
     fputc('\n', to);
+    if (result->options->streams)
+        fprintf(to, "%-12s%.1f us CPU to connect a stream", "", cpu_us_a_connect(result));
+    if (result->options->streams && result->options->close > 0)
+        fprintf(to, ", %.1f us to close one", cpu_us_a_close(result));
+    if (result->options->streams)
+        fputc('\n', to);
     fprintf(to, "%-12s%.2f MiB private before the streams, %.2f with them, %.2f at the end", "",
             (double)result->memory_before / 1048576, (double)result->memory_standing / 1048576,
             (double)result->memory_after / 1048576);
@@ -146,6 +172,7 @@ void bench_report_text(FILE *to, const struct bench_result *result)
         put_publish(to, result, &derived);
     if (streams && events)
         put_deliveries(to, result, &derived);
+    put_latency(to, "first bytes", result->first_bytes);
     put_latency(to, "latency", result->delivery);
     put_latency(to, "answers", result->acknowledgement);
     put_latency(to, "sent late", result->lag);
@@ -212,6 +239,11 @@ static void json_server(FILE *to, const struct bench_result *result, const struc
             ratio(derived->server_us, derived->deliveries),
             ratio(derived->server_us, derived->events));
     fprintf(to,
+            "    \"cpu_us_per_connect\": %.3f, \"cpu_us_per_close\": %.3f, "
+            "\"bytes_per_cpu_s\": %.0f,\n",
+            cpu_us_a_connect(result), cpu_us_a_close(result),
+            ratio(derived->bytes, derived->server_us) * 1e6);
+    fprintf(to,
             "    \"private_before\": %" PRIu64 ", \"private_standing\": %" PRIu64
             ", \"private_after\": %" PRIu64 ", \"private_per_stream\": %.1f},\n",
             result->memory_before, result->memory_standing, result->memory_after,
@@ -223,6 +255,7 @@ void bench_report_json(FILE *to, const struct bench_result *result)
     const struct derived derived = derive(result);
     fputs("{\n", to);
     json_counts(to, result);
+    json_latency(to, "first_bytes", result->first_bytes);
     json_latency(to, "latency", result->delivery);
     json_latency(to, "answers", result->acknowledgement);
     json_latency(to, "sent_late", result->lag);

@@ -41,6 +41,7 @@ enum phase {
     PHASE_MEASURE,
     PHASE_DRAIN,
     PHASE_LINGER,
+    PHASE_CLOSE,
     PHASE_OVER,
 };
 
@@ -56,9 +57,12 @@ struct bench_run {
     uint64_t measure_ns;     /* begin of the measured window */
     bool connected;          /* at least a stream, and a connection to publish over */
     bool interrupted;        /* before there was anything to report */
+    bool starting;           /* more connections may start at once */
     uint64_t armed_ns;       /* what the timer is set to */
     uint64_t awake_until_ns; /* no sleep before this */
     uint64_t progress_ns;    /* when the next line of progress is due */
+    uint64_t shown_ns;       /* of the last line: when, and what it told */
+    enum phase shown_phase;
     uint64_t seen;           /* deliveries or answers when it was last looked whether any came */
     uint64_t shown_received;
     uint64_t shown_acknowledged;
@@ -91,12 +95,17 @@ static void look_at_memory(struct bench_run *run, uint64_t *ret_bytes)
         run->result.has_server = false;
 }
 
+static void look_at_cpu(struct bench_run *run, uint64_t *ret_ns)
+{
+    if (run->result.has_server &&
+        bench_process_cpu(run->options->pids, run->options->pids_n, ret_ns) != 0)
+        run->result.has_server = false;
+}
+
 static void look_at_usage(struct bench_run *run, struct bench_usage *ret_usage)
 {
     const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
-    if (run->result.has_server &&
-        bench_process_cpu(run->options->pids, run->options->pids_n, &ret_usage->server_cpu_ns) != 0)
-        run->result.has_server = false;
+    look_at_cpu(run, &ret_usage->server_cpu_ns);
     ret_usage->own_cpu_ns = own_cpu();
     ret_usage->at_ns = bench_now();
     ret_usage->deliveries = streams->received;
@@ -120,6 +129,16 @@ static void start_events(struct bench_run *run)
         return;
     bench_publish_measure(run->publish, run->measure_ns);
     bench_publish_start(run->publish, from_ns);
+}
+
+/* Look at the server, close all streams if that is asked for, and leave it time to be done. */
+static void close_streams(struct bench_run *run)
+{
+    look_at_memory(run, &run->result.memory_after);
+    look_at_cpu(run, &run->result.cpu_closing_ns);
+    if (run->options->close > 0)
+        bench_streams_close(run->streams);
+    run->deadline_ns = bench_now() + seconds(run->options->close);
 }
 
 /* When the window ended: with the last delivery or answer, not with the wait for more. */
@@ -150,6 +169,7 @@ static void enter(struct bench_run *run, enum phase phase)
         return;
     case PHASE_WARM_UP:
         look_at_memory(run, &run->result.memory_standing);
+        look_at_cpu(run, &run->result.cpu_standing_ns);
         start_events(run);
         return;
     case PHASE_MEASURE:
@@ -167,8 +187,11 @@ static void enter(struct bench_run *run, enum phase phase)
         run->result.end.at_ns = last_moment(run);
         run->deadline_ns = run->now_ns + (run->publish ? LINGER_NS : 0);
         return;
+    case PHASE_CLOSE:
+        close_streams(run);
+        return;
     case PHASE_OVER:
-        look_at_memory(run, &run->result.memory_after);
+        look_at_cpu(run, &run->result.cpu_closed_ns);
         return;
     }
 }
@@ -177,13 +200,15 @@ static void connect_more(struct bench_run *run)
 {
     const struct bench_streams_counts *counts = bench_streams_counts(run->streams);
     uint64_t done = (uint64_t)counts->standing + counts->failed + counts->ended;
-    bench_streams_connect(run->streams);
+    run->starting = bench_streams_connect(run->streams);
     if (done != run->seen)
         enter(run, PHASE_CONNECT); /* one more: wait on */
     run->seen = done;
     bool late = run->now_ns >= run->deadline_ns;
-    if (late)
+    if (late) {
         bench_streams_give_up(run->streams);
+        run->starting = false;
+    }
     bool publisher_settled = !run->publish || bench_publish_settled(run->publish);
     if (!late && !(bench_streams_settled(run->streams) && publisher_settled))
         return;
@@ -253,6 +278,10 @@ static void step(struct bench_run *run)
         return;
     case PHASE_LINGER:
         if (run->now_ns >= run->deadline_ns)
+            enter(run, PHASE_CLOSE);
+        return;
+    case PHASE_CLOSE:
+        if (run->now_ns >= run->deadline_ns)
             enter(run, PHASE_OVER);
         return;
     case PHASE_OVER:
@@ -269,7 +298,7 @@ static void interrupt(struct bench_run *run)
     if (run->interrupted) {
         enter(run, PHASE_OVER);
     } else if (run->phase > PHASE_MEASURE || !run->publish) {
-        enter(run, run->phase < PHASE_LINGER ? PHASE_LINGER : PHASE_OVER);
+        enter(run, run->phase < PHASE_LINGER ? PHASE_LINGER : run->phase + 1);
     } else {
         bench_publish_stop(run->publish, run->now_ns);
         enter(run, PHASE_DRAIN);
@@ -314,27 +343,34 @@ static void show_progress(struct bench_run *run)
     static const char *const names[] = {
         [PHASE_CONNECT] = "connecting", [PHASE_SETTLE] = "settling", [PHASE_WARM_UP] = "warming up",
         [PHASE_MEASURE] = "measuring",  [PHASE_DRAIN] = "draining",  [PHASE_LINGER] = "ending",
-        [PHASE_OVER] = "over",
+        [PHASE_CLOSE] = "closing",  [PHASE_OVER] = "over",
     };
     const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
     uint64_t acknowledged = run->publish ? bench_publish_counts(run->publish)->acknowledged : 0;
+    double since_s = (double)(run->now_ns - run->shown_ns + 1) / (double)BENCH_SECOND_NS;
     fprintf(stderr,
-            "%4.0f s  %-10s  %u streams  %" PRIu64 " events (%" PRIu64 "/s)  %" PRIu64
-            " deliveries (%" PRIu64 "/s)  p99 %.3f ms\n",
+            "%4.0f s  %-10s  %u streams  %" PRIu64 " events (%.0f/s)  %" PRIu64
+            " deliveries (%.0f/s)  p99 %.3f ms\n",
             (double)(run->now_ns - run->begun_ns) / (double)BENCH_SECOND_NS, names[run->phase],
-            streams->standing, acknowledged, acknowledged - run->shown_acknowledged,
-            streams->received, streams->received - run->shown_received,
+            streams->standing, acknowledged,
+            (double)(acknowledged - run->shown_acknowledged) / since_s, streams->received,
+            (double)(streams->received - run->shown_received) / since_s,
             (double)bench_latency_percentile(bench_streams_latency(run->streams), 99) / 1e6);
     run->shown_acknowledged = acknowledged;
     run->shown_received = streams->received;
+    run->shown_ns = run->now_ns;
+    run->shown_phase = run->phase;
 }
 
+/* A line a second, and one at the moment when another phase begins: scripts wait for it. */
 static void progress(struct bench_run *run)
 {
-    if (run->now_ns < run->progress_ns)
+    bool due = run->now_ns >= run->progress_ns;
+    if (!run->options->progress || (!due && run->phase == run->shown_phase))
         return;
     show_progress(run);
-    run->progress_ns += BENCH_SECOND_NS;
+    if (due)
+        run->progress_ns += BENCH_SECOND_NS;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -374,7 +410,8 @@ static int loop(struct bench_run *run)
 {
     struct epoll_event entries[ENTRIES];
     while (run->phase != PHASE_OVER) {
-        bool spinning = run->now_ns >= wake_ns(run) || run->now_ns < run->awake_until_ns;
+        bool spinning = run->starting || run->now_ns >= wake_ns(run) ||
+                        run->now_ns < run->awake_until_ns;
         if (!spinning)
             arm(run);
         int entries_n = epoll_wait(run->epoll, entries, ENTRIES, spinning ? 0 : -1);
@@ -441,6 +478,7 @@ static int set_up(struct bench_run *run)
         rc = open_loop(run);
     run->result.has_server = run->options->pids_n > 0;
     look_at_memory(run, &run->result.memory_before);
+    look_at_cpu(run, &run->result.cpu_before_ns);
     if (run->options->pids_n && !run->result.has_server) {
         cli_fail("bench", "the server's process cannot be looked at");
         return -EINVAL;
@@ -470,6 +508,7 @@ static int report(struct bench_run *run)
     result->options = run->options;
     result->streams = *bench_streams_counts(run->streams);
     result->streams_trouble = bench_streams_trouble(run->streams);
+    result->first_bytes = bench_streams_first_bytes(run->streams);
     result->delivery = bench_streams_latency(run->streams);
     result->publish_trouble = "";
     result->acknowledgement = result->lag = &none;
@@ -504,11 +543,11 @@ int bench_run(const struct bench_options *options)
     if (rc == -EINVAL || rc == -EMFILE)
         goto out;
     if (rc == 0) {
-        run.now_ns = run.begun_ns = bench_now();
+        run.now_ns = run.begun_ns = run.shown_ns = bench_now();
         run.armed_ns = BENCH_NEVER;
         run.progress_ns = options->progress ? run.begun_ns + BENCH_SECOND_NS : BENCH_NEVER;
         enter(&run, PHASE_CONNECT);
-        bench_streams_connect(run.streams);
+        run.starting = bench_streams_connect(run.streams);
         rc = loop(&run);
     }
     if (rc != 0)

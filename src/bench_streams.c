@@ -21,6 +21,7 @@
 
 #define READ_BYTES 65536
 #define REQUEST_BYTES 16384
+#define STARTS_MAX 32 /* before answers are read again */
 
 enum state { STATE_NEW, STATE_CONNECTING, STATE_ASKED, STATE_STANDING, STATE_OVER };
 
@@ -30,6 +31,7 @@ struct stream {
     bool stood;
     uint32_t topic;
     uint32_t answered; /* the largest such number in the stamps that came */
+    uint64_t begun_ns; /* when the connection was begun */
     struct bench_sequence came;
     struct bench_http http;
     struct bench_sse sse;
@@ -47,6 +49,7 @@ struct bench_streams {
     uint64_t measure_from_ns;
     struct bench_streams_counts counts;
     struct bench_latency latency;
+    struct bench_latency first_bytes;
     char trouble[128];
     uint32_t *listening; /* by topic */
     struct stream *list;
@@ -163,6 +166,7 @@ static void start(struct bench_streams *streams, uint32_t index)
 {
     struct stream *st = &streams->list[index];
     struct sockaddr_storage source;
+    st->begun_ns = bench_now();
     int fd =
         bench_connect(streams->epoll, bench_key(BENCH_KIND_STREAM, index), &streams->url.address,
                       streams->url.address_n, source_of(streams, index, &source));
@@ -175,11 +179,17 @@ static void start(struct bench_streams *streams, uint32_t index)
         fd == -EADDRNOTAVAIL ? "no free port (see --source-addresses)" : strerror(-fd));
 }
 
-void bench_streams_connect(struct bench_streams *streams)
+static bool may_start(const struct bench_streams *streams)
 {
-    while (streams->started < streams->options->streams &&
-           streams->under_way < streams->options->connecting)
+    return streams->started < streams->options->streams &&
+           streams->under_way < streams->options->connecting;
+}
+
+bool bench_streams_connect(struct bench_streams *streams)
+{
+    for (int i = 0; i < STARTS_MAX && may_start(streams); i++)
         start(streams, streams->started++);
+    return may_start(streams);
 }
 
 bool bench_streams_settled(const struct bench_streams *streams)
@@ -301,6 +311,7 @@ static bool still_good(struct bench_streams *streams, struct stream *st)
             return false;
         }
         move(streams, st, STATE_STANDING);
+        bench_latency_record(&streams->first_bytes, streams->now_ns - st->begun_ns);
     }
     if (st->http.state == BENCH_HTTP_DONE) {
         end(streams, st, "ended by the server with the final chunk");
@@ -353,6 +364,20 @@ const struct bench_streams_counts *bench_streams_counts(const struct bench_strea
 const struct bench_latency *bench_streams_latency(const struct bench_streams *streams)
 {
     return &streams->latency;
+}
+
+const struct bench_latency *bench_streams_first_bytes(const struct bench_streams *streams)
+{
+    return &streams->first_bytes;
+}
+
+void bench_streams_close(struct bench_streams *streams)
+{
+    for (uint32_t i = 0; i < streams->options->streams; i++) {
+        if (streams->list[i].fd >= 0)
+            close(streams->list[i].fd);
+        streams->list[i].fd = -1;
+    }
 }
 
 const char *bench_streams_trouble(const struct bench_streams *streams)

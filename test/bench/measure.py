@@ -8,6 +8,7 @@ import json
 import pathlib
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from urgent import first_to_run  # noqa: E402
 
 SEARCH_STEPS = 5
 PRIVATE_RATE = 50
+LIVE_RATE = 400
 TURN_SECONDS = 1
 HELD_SECONDS = 600
 
@@ -53,8 +55,8 @@ class Bench:
 
     @contextlib.contextmanager
     def holding(self):
-        """Hold the streams within the context.  Gives what lets go of them and tells whether all of
-        them stood until then."""
+        """Have it measure within the context.  Gives what ends it and brings its report, None when
+        it ended before or anything went wrong."""
         process = self.start()
         with process:
             try:
@@ -67,7 +69,7 @@ class Bench:
         held = process.poll() is None
         process.send_signal(signal.SIGINT)  # it reports then; nothing, to one that is over
         report = self.parsed(process.communicate()[0])
-        return held and report is not None and report["good"]
+        return report if held and report and report["good"] else None
 
     def begins(self, process):
         """Read up to the beginning of the measured window, or to the end if there is none."""
@@ -133,6 +135,21 @@ def private(server, load_cpu, options, load):
     return {**found[0], "crowd": crowd}
 
 
+def storm(server, load_cpu, options, load):
+    """A second tool publishes to a stream of its own for as long as the first one connects, and
+    goes before it on their core."""
+    found = []
+    ours = ["--streams", 1, "--rate", LIVE_RATE, "--settle", 0.5, "--warmup", 0, "--seconds",
+            HELD_SECONDS]
+    live = Bench(server, load_cpu, ours, extra="7", first=first_to_run())
+    with live.holding() as let_go:
+        result = Bench(server, load_cpu, options).run(
+            lambda: found.append(let_go()))
+    if not (result and found and found[0]):
+        return None
+    return {**result, "live": found[0]}
+
+
 def spread(server, _load_cpu, options, load):
     """A broadcast, and while it goes on the gateway is asked which streams it has: the highest
     byte of a stream's id is its worker.  The load runs on all cores that the server has: on one of
@@ -187,11 +204,41 @@ class Contender:
             "cpu_us_per_delivery": per_event / self.part.reach}}
 
 
+class Visited:
+    """A server to which streams come and go while others stand beside it."""
+
+    def __init__(self, server, load_cpu, options):
+        self.server, self.load_cpu, self.options = server, load_cpu, options
+        self.reports = []
+
+    def stand(self, stack):
+        self.server.start()
+        stack.callback(self.server.stop)
+
+    def take_turn(self):
+        report = Bench(self.server, self.load_cpu, self.options).run()
+        if report and report["good"]:
+            self.reports.append(report["server"])
+        return bool(report and report["good"])
+
+    def let_go(self):
+        """Nothing is held."""
+        return True
+
+    def result(self):
+        names = ("cpu_us_per_connect", "cpu_us_per_close")
+        return {"turns": len(self.reports), "server": {
+            name: statistics.mean(report[name] for report in self.reports) for name in names}}
+
+
+TURNS = {"turns": Contender, "pages": Visited}
+
+
 def measure_in_turns(row, servers, load_cpu, load):
     """The JSON of each server by name, none when one failed.  What slows the machine for a second
     slows them all."""
     began = time.monotonic()
-    all_of_them = [Contender(server, load_cpu, row.options(load)[server.name])
+    all_of_them = [TURNS[row.kind](server, load_cpu, row.options(load)[server.name])
                    for server in servers]
     with contextlib.ExitStack() as stack:
         for contender in all_of_them:
@@ -207,7 +254,8 @@ def measure_in_turns(row, servers, load_cpu, load):
             for contender in all_of_them if good}
 
 
-KINDS = {"plain": plain, "fastest": fastest, "private": private, "spread": spread}
+KINDS = {"plain": plain, "fastest": fastest, "private": private, "storm": storm,
+         "spread": spread}
 
 
 def measure(row, server, load_cpu, load):

@@ -41,6 +41,11 @@ EVENT = Figure("CPU an event, us", ("server", "cpu_us_per_event"), 1)
 LOST = Figure("deliveries lost", ("deliveries", "lost"), compared=False)
 DELIVERED = Figure("deliveries/s", ("window", "deliveries_per_s"), best="most")
 PUBLISHED = Figure("events/s", ("window", "events_per_s"), best="most")
+THROUGHPUT = Figure("GB a second of CPU", ("server", "bytes_per_cpu_s"), 2, 1e-9, best="most")
+CONNECT = Figure("CPU a connection until its first bytes, us", ("server", "cpu_us_per_connect"), 1)
+CLOSE = Figure("CPU a close, us", ("server", "cpu_us_per_close"), 1)
+FIRST_BYTES = Figure("wait for the first bytes p99, ms", ("first_bytes", "p99_us"), 1, 1e-3)
+LIVE = Figure("latency p99 of live events, ms", ("live", "latency", "p99_us"), 3, 1e-3)
 BUSY = Figure("CPU, % of a core", ("server", "cpu_percent"), 2)
 MEMORY = Figure("private memory a stream, KiB", ("server", "private_per_stream"), 2, 1 / 1024)
 
@@ -51,8 +56,8 @@ class Row:
     title: str  # {some}, {many} and {half} are filled in
     servers: tuple
     figures: tuple
-    options: object  # Load -> options of `bugle bench`, or for "turns" a Part for each server
-    kind: str = "plain"  # or "fastest", "private", "spread", "turns": see measure.py
+    options: object  # Load -> options of `bugle bench`; for "turns" and "pages" by server
+    kind: str = "plain"  # or "fastest", "private", "storm", "spread", "turns", "pages": measure.py
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +84,7 @@ TO_ANY = ("--random", "--rate", 500)
 
 
 def targeted(streams):
-    return crowd(streams, *TO_ANY, "--warmup", 2)
+    return crowd(streams, *TO_ANY, "--settle", 5, "--warmup", 2)
 
 
 def targeted_part(streams):
@@ -88,6 +93,21 @@ def targeted_part(streams):
 
 def broadcast_part(streams):
     return Part(("--streams", streams), ("--rate", 50), streams)
+
+
+def large(load, size, rate):
+    """Less often than small events: nchan is to keep up."""
+    return ("--streams", load.some, "--size", size, "--rate", rate, "--warmup", 1)
+
+
+def pages(load):
+    """The waits are for a server to be done with what the load tool has done."""
+    return ("--streams", load.some, "--idle", "--settle", 0.2, "--seconds", 0.05, "--close", 0.4)
+
+
+def storm(load):
+    return ("--streams", load.many, "--connecting", load.many, "--idle", "--settle", 0,
+            "--seconds", 0.5)
 
 
 def cookie(size):
@@ -105,6 +125,10 @@ ROWS = {row.name: row for row in (
     row("crowd", "{many} streams, one topic, 5 events/s", PEERS,
         (DELIVERY, *LATENCY, LOST),
         lambda load: ("--streams", load.many, "--rate", 5, "--warmup", 1)),
+    row("large", "{some} streams, one topic, 20 events/s of 10 KB", PEERS,
+        (DELIVERY, THROUGHPUT, LATENCY[1], LOST), lambda load: large(load, 10000, 20)),
+    row("huge", "{some} streams, one topic, 4 events/s of 60 KB", PEERS,
+        (DELIVERY, THROUGHPUT, LATENCY[1], LOST), lambda load: large(load, 60000, 4)),
     row("targeted", "{many} streams, a topic each, 500 events/s", STORES,
         (EVENT, *LATENCY, LOST), lambda load: targeted(load.many)),
     row("half", "{half} streams, a topic each, 500 events/s", STORES,
@@ -122,6 +146,13 @@ ROWS = {row.name: row for row in (
     row("publish", "64 connections publish single events, each answered with an id", STORES,
         (PUBLISHED, EVENT, Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 64)),
+    row("batches", "8 connections publish 100 events a request", ("bugle", "sqlite", "floor"),
+        (PUBLISHED, dataclasses.replace(EVENT, digits=2),
+         Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
+        lambda load: ("--publish-only", "--rate", "max", "--connections", 8, "--batch", 100)),
+    row("pages", "{some} streams that come and go, all servers at once, in turns", PEERS,
+        (CONNECT, CLOSE), lambda load: dict.fromkeys(PEERS, pages(load)), "pages"),
+    row("storm", "{many} streams that come at once", PEERS, (FIRST_BYTES, LIVE), storm, "storm"),
     row("workers", "{some} streams, one topic, 50 events/s, server and load on both cores",
         ("one-worker", "two-workers"),
         (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
@@ -165,7 +196,11 @@ BOUNDS = (
     Bound("fastest", DELIVERED, 1500000),
     Bound("crowd", LATENCY[1], 1 / 3, to="nchan"),
     Bound("crowd", DELIVERY, 1.15, to="floor"),
+    Bound("large", DELIVERY, 1.25, to="floor"),
+    Bound("large", DELIVERY, 0.7, to="nchan"),
+    Bound("huge", THROUGHPUT, 1.5),
     Bound("targeted", EVENT, 1.2, to="nchan"),
+    Bound("targeted", LATENCY[1], 1, to="nchan"),
     Bound("targeted", LATENCY[0], 0.25),
     Bound("targeted", LATENCY[0], 1.2, server="sqlite"),
     Bound("targeted", EVENT, 1.1, to_row="half"),
@@ -176,6 +211,12 @@ BOUNDS = (
     Bound("cookies", MEMORY, 7),
     Bound("publish", PUBLISHED, 0.7, to="nchan"),
     Bound("publish", PUBLISHED, 20000, server="sqlite"),
+    Bound("batches", PUBLISHED, 1000000),
+    Bound("batches", PUBLISHED, 220000, server="sqlite"),
+    Bound("pages", CONNECT, 1.25, to="nchan"),
+    Bound("pages", CLOSE, 1.3, to="nchan"),
+    Bound("storm", FIRST_BYTES, 250),
+    Bound("storm", LIVE, 1),
     Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("private", LATENCY[1], 10),

@@ -32,7 +32,7 @@ import tempfile
 
 import chart
 import table
-from measure import measure, measure_in_turns, raise_descriptors
+from measure import TURNS, measure, measure_in_turns, raise_descriptors
 from rows import ROWS, Load
 from servers import Failed, Tools, make_servers
 
@@ -122,7 +122,7 @@ def tell(text, end="\n"):
 
 def measured(row, servers, args, load):
     """Each server of a row with its JSON, or None."""
-    if row.kind == "turns":
+    if row.kind in TURNS:
         results = measure_in_turns(row, servers, args.load_cpu, load)
         yield from ((server, results.get(server.name)) for server in servers)
         return

@@ -18,9 +18,9 @@ START_SECONDS = 20
 STOP_SECONDS = 20
 NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 
-# Heartbeats, history and the largest head as the gateway has them by default; no access log, and
-# connections that are kept as long as their clients want, so that nginx is not measured doing
-# something else.
+# Heartbeats, history and the largest head as the gateway has them by default; no access log,
+# connections that are kept as long as their clients want, and bodies in memory instead of a file,
+# so that nginx is not measured doing something else.
 NGINX_CONF = """\
 load_module {module};
 {user}
@@ -34,6 +34,7 @@ http {{
     access_log off;
     keepalive_requests 1000000000;
     large_client_header_buffers 4 16k;
+    client_body_buffer_size 128k;
     client_body_temp_path {work}/body;
     proxy_temp_path {work}/proxy;
     fastcgi_temp_path {work}/fastcgi;
