@@ -369,13 +369,40 @@ def test_idle(stub, bench):
     assert not stub.requests
 
 
+def test_what_connecting_and_closing_take(stub, bench):
+    """Streams that the tool itself closes have not ended early."""
+    status, report = bench(stub.url, "--close", 0.1, "--connecting", 2, "--server-pid", os.getpid())
+    assert status == 0
+    expect(report)
+    assert report["streams"]["ended"] == 0 and report["streams"]["standing"] == STREAMS
+    assert report["first_bytes"]["count"] == STREAMS and report["first_bytes"]["p50_us"] > 0
+    assert report["server"]["cpu_us_per_connect"] > 0 and report["server"]["bytes_per_cpu_s"] > 0
+    assert bench(stub.url, "--server-pid", os.getpid())[1]["server"]["cpu_us_per_close"] == 0
+
+
+def test_more_streams_than_are_started_at_a_time(stub, bench):
+    status, report = bench(stub.url, "--connecting", 100, streams=70, events=2)
+    assert status == 0
+    expect(report, expected=140)
+
+
+def test_a_line_of_progress_begins_each_phase(stub, bugle):
+    result = bugle(
+        "bench", "--stream-url", stub.url + "/events?topic={topic}", "--publish-url", stub.url,
+        "--streams", 1, "--events", 1, "--settle", 0, "--close", 0.01, "--progress")
+    assert result.returncode == 0, result.stderr
+    phases = [line.split()[2] for line in result.stderr.splitlines()]
+    assert "closing" in phases and phases.index("measuring") < phases.index("ending")
+
+
 def test_text_report(stub, bugle):
     result = bugle(
         "bench", "--stream-url", stub.url + "/events?topic={topic}", "--publish-url", stub.url,
         "--streams", 2, "--events", 5, "--settle", 0, "--server-pid", os.getpid(), "--progress")
     assert result.returncode == 0, result.stderr
     assert "10 expected, 10 received, 0 lost, 0 duplicated, 0 out of order" in result.stdout
-    for word in ("p50", "p90", "p99", "p99.9", "max", "us CPU a delivery", "KiB a stream"):
+    for word in ("p50", "p90", "p99", "p99.9", "max", "us CPU a delivery", "KiB a stream",
+                 "first bytes", "us CPU to connect a stream", "GB a second of CPU"):
         assert word in result.stdout
 
 

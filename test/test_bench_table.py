@@ -33,10 +33,13 @@ def report(factor):
         "answers": {"p99_us": 1500 * factor},
         "deliveries": {"expected": 100, "lost": 0},
         "window": {"events_per_s": 50000 * factor, "deliveries_per_s": 2000000 * factor},
-        "server": {"cpu_us_per_delivery": 3 * factor, "cpu_us_per_event": 80 * factor,
+        "server": {"cpu_us_per_connect": 30 * factor, "cpu_us_per_close": 20 * factor,
+                   "bytes_per_cpu_s": 2e9 / factor, "cpu_us_per_delivery": 3 * factor, "cpu_us_per_event": 80 * factor,
                    "cpu_percent": 1.25 * factor, "private_per_stream": 5120 * factor},
         "spread": {"percent": 50.0},
         "unbridled": {"lost_percent": 0.0},
+        "first_bytes": {"count": 100, "p99_us": 60000 * factor},
+        "live": {"latency": {"count": 100, "p99_us": 500 * factor}},
     }
 
 
@@ -71,6 +74,8 @@ def test_a_line_has_medians_and_ratios():
         "80.0", "160.0", "320.0", "400.0", "40.0", "0.25", "2.00"]
     assert cells(text, "private memory a stream, KiB", "15,000 idle streams with a h")[0] == "5.00"
     assert "7,500 streams, a topic each" in text
+    assert cells(text, "GB a second of CPU", "1,000 streams, one topic, 4 events/s of 60")[0] == "2.00"
+    assert cells(text, "live latency p99, ms", "15,000 streams come at once")[0] == "0.500"
 
 
 def test_a_median_is_not_a_mean():
@@ -220,7 +225,7 @@ def test_every_row_names_known_servers():
     for row in ROWS.values():
         assert set(row.servers) <= set(known)
         options = row.options(run.QUICK)
-        if row.kind == "turns":
+        if row.kind in measure.TURNS:
             assert set(options) == set(row.servers)
             continue
         assert row.kind in measure.KINDS
@@ -311,6 +316,69 @@ def in_turns():
     return measure.measure_in_turns(ROWS["doubled"], [Idle("all"), Idle("half")], "1", run.QUICK)
 
 
+class Visits:
+    """Stands for the load tool whose streams come and go: the first turn of a server is dear."""
+
+    seen = []
+    bad = None
+
+    def __init__(self, server, load_cpu, options):
+        self.name, self.options = server.name, list(map(str, options))
+
+    def run(self):
+        assert "--close" in self.options and "--idle" in self.options
+        first = self.name not in Visits.seen
+        Visits.seen.append(self.name)
+        us = 30 if first else 20
+        return {"good": len(Visits.seen) != Visits.bad,
+                "server": {"cpu_us_per_connect": us, "cpu_us_per_close": us / 2}}
+
+
+@pytest.mark.parametrize("bad", [None, 3])
+def test_streams_come_and_go_in_turns(standing, bad):
+    standing.setattr(measure, "Bench", Visits)
+    standing.setattr(Visits, "seen", [])
+    standing.setattr(Visits, "bad", bad)
+    servers = [Idle("bugle"), Idle("nchan")]
+    results = measure.measure_in_turns(ROWS["pages"], servers, "1", run.QUICK)
+    assert Standing.seen == [("start", "bugle"), ("start", "nchan"), ("stop", "nchan"),
+                             ("stop", "bugle")]
+    assert Visits.seen[:3] == ["bugle", "nchan", "nchan"]
+    if bad:
+        assert results == {}
+        return
+    assert Visits.seen.count("bugle") == Visits.seen.count("nchan") == 4
+    for result in results.values():
+        assert result["server"] == {"cpu_us_per_connect": 22.5, "cpu_us_per_close": 11.25}
+
+
+class Storming:
+    """Stands for the load tool, once with the live events and once with the storm."""
+
+    live = {"good": True, "latency": {"p99_us": 400}}
+
+    def __init__(self, server, load_cpu, options, extra="", first=()):
+        self.live_one = extra == "7"
+
+    @contextlib.contextmanager
+    def holding(self):
+        assert self.live_one
+        yield lambda: Storming.live
+
+    def run(self, measuring):
+        assert not self.live_one
+        measuring()
+        return {"good": True, "first_bytes": {"p99_us": 9}}
+
+
+def test_live_events_are_measured_for_as_long_as_a_storm(monkeypatch):
+    monkeypatch.setattr(measure, "Bench", Storming)
+    result = measure.storm(None, "1", [], run.QUICK)
+    assert result["live"]["latency"]["p99_us"] == 400 and result["first_bytes"]["p99_us"] == 9
+    monkeypatch.setattr(Storming, "live", None)
+    assert measure.storm(None, "1", [], run.QUICK) is None
+
+
 @pytest.mark.usefixtures("standing")
 def test_servers_that_stand_at_once_take_turns():
     results = in_turns()
@@ -364,7 +432,7 @@ def test_streams_are_held_until_let_go(program, good):
     with bench.holding() as let_go:
         if "pause" not in program:
             bench.process.wait()
-        assert let_go() == good
+        assert bool(let_go()) == good
 
 
 @pytest.mark.parametrize("cpus, load", [("0", "1"), ("0,1", "0,1"), ("10", "1")])

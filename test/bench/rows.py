@@ -42,10 +42,10 @@ LOST = Figure("deliveries lost", ("deliveries", "lost"), compared=False)
 DELIVERED = Figure("deliveries/s", ("window", "deliveries_per_s"), best="most")
 PUBLISHED = Figure("events/s", ("window", "events_per_s"), best="most")
 THROUGHPUT = Figure("GB a second of CPU", ("server", "bytes_per_cpu_s"), 2, 1e-9, best="most")
-CONNECT = Figure("CPU a connection until its first bytes, us", ("server", "cpu_us_per_connect"), 1)
+CONNECT = Figure("CPU a connection, us", ("server", "cpu_us_per_connect"), 1)
 CLOSE = Figure("CPU a close, us", ("server", "cpu_us_per_close"), 1)
-FIRST_BYTES = Figure("wait for the first bytes p99, ms", ("first_bytes", "p99_us"), 1, 1e-3)
-LIVE = Figure("latency p99 of live events, ms", ("live", "latency", "p99_us"), 3, 1e-3)
+FIRST_BYTES = Figure("first bytes p99, ms", ("first_bytes", "p99_us"), 1, 1e-3)
+LIVE = Figure("live latency p99, ms", ("live", "latency", "p99_us"), 3, 1e-3)
 BUSY = Figure("CPU, % of a core", ("server", "cpu_percent"), 2)
 MEMORY = Figure("private memory a stream, KiB", ("server", "private_per_stream"), 2, 1 / 1024)
 
@@ -150,9 +150,9 @@ ROWS = {row.name: row for row in (
         (PUBLISHED, dataclasses.replace(EVENT, digits=2),
          Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 8, "--batch", 100)),
-    row("pages", "{some} streams that come and go, all servers at once, in turns", PEERS,
+    row("pages", "{some} streams come, until their first bytes, and go; all servers at once, in turns", PEERS,
         (CONNECT, CLOSE), lambda load: dict.fromkeys(PEERS, pages(load)), "pages"),
-    row("storm", "{many} streams that come at once", PEERS, (FIRST_BYTES, LIVE), storm, "storm"),
+    row("storm", "{many} streams come at once, while one has live events", PEERS, (FIRST_BYTES, LIVE), storm, "storm"),
     row("workers", "{some} streams, one topic, 50 events/s, server and load on both cores",
         ("one-worker", "two-workers"),
         (DELIVERY, LATENCY[1], Figure("in the fullest, %", ("spread", "percent"), 1,
