@@ -106,8 +106,10 @@ def pages(load):
 
 
 def storm(load):
-    return ("--streams", load.many, "--connecting", load.many, "--idle", "--settle", 0,
-            "--seconds", 0.5)
+    """From many addresses: with few of its ports left the kernel takes longer to find one for the
+    load tool than the server takes for the connection."""
+    return ("--streams", load.many, "--connecting", load.many, "--source-addresses", 64, "--idle",
+            "--settle", 0, "--seconds", 0.5)
 
 
 def cookie(size):
