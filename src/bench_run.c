@@ -61,9 +61,9 @@ struct bench_run {
     uint64_t armed_ns;       /* what the timer is set to */
     uint64_t awake_until_ns; /* no sleep before this */
     uint64_t progress_ns;    /* when the next line of progress is due */
-    uint64_t shown_ns;       /* of the last line: when, and what it told */
-    enum phase shown_phase;
     uint64_t seen;           /* deliveries or answers when it was last looked whether any came */
+    uint64_t shown_ns;       /* of the last line of progress: when, and what it told */
+    enum phase shown_phase;
     uint64_t shown_received;
     uint64_t shown_acknowledged;
     struct bench_streams *streams;
@@ -343,7 +343,7 @@ static void show_progress(struct bench_run *run)
     static const char *const names[] = {
         [PHASE_CONNECT] = "connecting", [PHASE_SETTLE] = "settling", [PHASE_WARM_UP] = "warming up",
         [PHASE_MEASURE] = "measuring",  [PHASE_DRAIN] = "draining",  [PHASE_LINGER] = "ending",
-        [PHASE_CLOSE] = "closing",  [PHASE_OVER] = "over",
+        [PHASE_CLOSE] = "closing",      [PHASE_OVER] = "over",
     };
     const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
     uint64_t acknowledged = run->publish ? bench_publish_counts(run->publish)->acknowledged : 0;
@@ -410,8 +410,8 @@ static int loop(struct bench_run *run)
 {
     struct epoll_event entries[ENTRIES];
     while (run->phase != PHASE_OVER) {
-        bool spinning = run->starting || run->now_ns >= wake_ns(run) ||
-                        run->now_ns < run->awake_until_ns;
+        bool spinning =
+            run->starting || run->now_ns >= wake_ns(run) || run->now_ns < run->awake_until_ns;
         if (!spinning)
             arm(run);
         int entries_n = epoll_wait(run->epoll, entries, ENTRIES, spinning ? 0 : -1);
