@@ -152,7 +152,7 @@ ROWS = {row.name: row for row in (
         (PUBLISHED, dataclasses.replace(EVENT, digits=2),
          Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 8, "--batch", 100)),
-    row("pages", "{some} streams come, until their first bytes, and go; all servers at once, in turns",
+    row("pages", "{some} streams come, until their first bytes, and go; servers at once, in turns",
         PEERS, (CONNECT, CLOSE), lambda load: dict.fromkeys(PEERS, pages(load)), "pages"),
     row("storm", "{many} streams come at once, while one has live events", PEERS,
         (FIRST_BYTES, LIVE), storm, "storm"),
