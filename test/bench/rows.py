@@ -20,6 +20,7 @@ class Load:
     many: int = 15000
     seconds: float = 5  # of a measured window
     beat: float = 15    # of a window over idle streams: a whole heartbeat
+    settle: float = 5   # of quiet once the streams of a private topic each stand
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +84,8 @@ UNTOUCHED = ("--idle", "--settle", 3, "--seconds", 1)
 TO_ANY = ("--random", "--rate", 500)
 
 
-def targeted(streams):
-    return crowd(streams, *TO_ANY, "--settle", 5, "--warmup", 2)
+def targeted(streams, load):
+    return crowd(streams, *TO_ANY, "--settle", load.settle, "--warmup", 2)
 
 
 def targeted_part(streams):
@@ -132,9 +133,9 @@ ROWS = {row.name: row for row in (
     row("huge", "{some} streams, one topic, 4 events/s of 60 KB", PEERS,
         (DELIVERY, THROUGHPUT, LATENCY[1], LOST), lambda load: large(load, 60000, 4)),
     row("targeted", "{many} streams, a topic each, 500 events/s", STORES,
-        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many)),
+        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many, load)),
     row("half", "{half} streams, a topic each, 500 events/s", STORES,
-        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many // 2)),
+        (EVENT, *LATENCY, LOST), lambda load: targeted(load.many // 2, load)),
     row("doubled", "{many} streams and {half}, a topic each, both at once, 500 events/s in turns",
         ("all", "half"), (EVENT,),
         lambda load: {"all": targeted_part(load.many), "half": targeted_part(load.many // 2)},
