@@ -31,7 +31,7 @@ def raise_descriptors():
 
 
 class Bench:
-    """A run of the load tool.  `measuring` is called once, when its measured window begins."""
+    """A run of the load tool.  `begun` is called once, when the phase of that name begins."""
 
     def __init__(self, server, load_cpu, options, extra="", first=()):
         self.command = [
@@ -44,11 +44,11 @@ class Bench:
         return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, measuring=None):
+    def run(self, begun=None, phase="measuring"):
         process = self.start()
         with process:
             try:
-                report = self.follow(process, measuring)
+                report = self.follow(process, begun, phase)
             finally:
                 process.kill()
         return self.parsed(report)
@@ -71,17 +71,17 @@ class Bench:
         report = self.parsed(process.communicate()[0])
         return report if held and report and report["good"] else None
 
-    def begins(self, process):
-        """Read up to the beginning of the measured window, or to the end if there is none."""
+    def begins(self, process, phase="measuring"):
+        """Read up to the beginning of a phase, or to the end if there is none."""
         for line in process.stderr:
             self.last_words.append(line)
-            if " measuring " in line:
+            if f" {phase} " in line:
                 return True
         return False
 
-    def follow(self, process, measuring):
-        if self.begins(process) and measuring:
-            measuring()
+    def follow(self, process, begun, phase):
+        if self.begins(process, phase) and begun:
+            begun()
         self.last_words.extend(process.stderr)
         return process.stdout.read()
 
@@ -137,14 +137,15 @@ def private(server, load_cpu, options, load):
 
 def storm(server, load_cpu, options, load):
     """A second tool publishes to a stream of its own for as long as the first one connects, and
-    goes before it on their core."""
+    goes before it on their core.  It ends before the first one looks at the server's memory, which
+    holds the server up."""
     found = []
     ours = ["--streams", 1, "--rate", LIVE_RATE, "--settle", 0.5, "--warmup", 0, "--seconds",
             HELD_SECONDS]
     live = Bench(server, load_cpu, ours, extra="7", first=first_to_run())
     with live.holding() as let_go:
         result = Bench(server, load_cpu, options).run(
-            lambda: found.append(let_go()))
+            lambda: found.append(let_go()), "settling")
     if not (result and found and found[0]):
         return None
     return {**result, "live": found[0]}

@@ -110,7 +110,7 @@ def storm(load):
     """From many addresses: with few of its ports left the kernel takes longer to find one for the
     load tool than the server takes for the connection."""
     return ("--streams", load.many, "--connecting", load.many, "--source-addresses", 64, "--idle",
-            "--settle", 0, "--seconds", 0.5)
+            "--settle", 0.5, "--seconds", 0.1)
 
 
 def cookie(size):
