@@ -53,7 +53,7 @@ void filter_unref(struct filter *filter); /* accepts NULL */
 bool filter_accepts(const struct filter *filter, const struct message *message);
 
 /* About how many segments filter_accepts() compares at most, each some 10 ns; 0 for few exact
- * patterns.  Whoever asks for many events counts this and stops in time. */
+ * patterns.  A caller that asks for many events counts this and stops in time. */
 static inline size_t filter_steps(const struct filter *filter, const struct message *message)
 {
     return filter->weight * message->topics_n + message->users_n / FILTER_HASHES_A_STEP;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What other threads leave for a worker: calls, notes, batches of events, answers of the hub.  Two of them
- * are swapped, so that one fills while the other is served.
+ * What other threads leave for a worker: calls, notes, batches of events, answers of the hub.  Two
+ * of them are swapped, so that one fills while the other is served.
  *
- * Whoever has the worker's lock, or the only one who knows of it.
+ * Only under the worker's lock, or before another thread knows of it.
  */
 #ifndef BUGLE_INBOX_H
 #define BUGLE_INBOX_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How keys reach the workers: made from settings and the fetched key set, a set for each worker,
- * and handed over as a call; a worker that takes one judges all its streams anew, and ends those that
- * would not be let in any more.
+ * and handed over as a call; a worker that takes one judges all its streams anew, and ends those
+ * that would not be let in any more.
  *
  * Main thread.
  */

@@ -5,8 +5,8 @@
  * Patterns form a tree by segment (match_tree.h).  The topics of an event go down it, following "*"
  * and "**" beside the plain name at each step, and find the listeners there.  So the cost is the
  * nodes that an event visits, at most MATCH_VISITS_MAX a topic whatever was asked for, plus the
- * listeners it reaches, however many subscriptions there are.  Of an event for users the topics mark
- * what they come by, and the streams of the users look for the mark at each of their patterns.
+ * listeners it reaches, however many subscriptions there are.  Of an event for users the topics
+ * mark what they come by, and the streams of the users look for the mark at each of their patterns.
  *
  * A match belongs to one worker: one thread, no lock.
  */

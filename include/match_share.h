@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who has how many of the rare shapes of patterns (match_tree.h), which are few and for all: no
- * owner, be it an address or a user, has listeners with more than MATCH_SHARE_SHAPES different ones.
+ * owner, be it an address or a user, has listeners with more than MATCH_SHARE_SHAPES different
+ * ones.
  *
  * An owner is known by a pointer that is the same for all that is its own, and is not looked into.
  * One thread, no lock.

@@ -12,7 +12,8 @@
  *     of up to MATCH_PLAIN_WILDCARDS in MATCH_PLAIN_SEGMENTS   56
  *
  * Any other pattern is one node below the root, found by the hash of the segments that are no `*`.
- * A topic looks once for each shape that these have, of which there are MATCH_RARE_SHAPES at a time.
+ * A topic looks once for each shape that these have, of which there are MATCH_RARE_SHAPES at a
+ * time.
  *
  * One thread, no lock.
  */

@@ -93,8 +93,8 @@ static inline enum memory_level memory_level_for(size_t bytes)
 
 /*
  * Whether malloc() has so many bytes for the calling thread just now, MEMORY_AT_HAND_MAX at most.
- * For libraries that do not survive an allocation that fails: what was taken here is given back, and
- * stays for the next of the thread.  Costs some tenths of a microsecond; any thread.
+ * For libraries that do not survive an allocation that fails: what was taken here is given back,
+ * and stays for the next of the thread.  Costs some tenths of a microsecond; any thread.
  */
 #define MEMORY_AT_HAND_MAX 196608
 bool memory_is_at_hand(size_t bytes);

@@ -91,8 +91,8 @@ struct message *message_restore(const struct message_record *record, const char 
  * All of a stored or ephemeral event, sealed or not, as bytes for another process of this machine
  * that runs the same version of the format (link.h).
  *
- * message_read_image() gives one reference, or NULL: out of memory, or these are not the bytes of an
- * image.  Any thread.
+ * message_read_image() gives one reference, or NULL: out of memory, or these are not the bytes of
+ * an image.  Any thread.
  */
 size_t message_image_bytes(const struct message *message);
 void message_write_image(char *to, const struct message *message);

@@ -32,9 +32,9 @@ struct gnutls_session_int;
 
 /* The pool of a connection holds the head, its parsed records and the room for chunks or a piece of
  * a body.  All of a stream's small one is resident, so it is no larger than the largest head for it
- * (MHD_NEEDS_SMALL_BYTES) and a chunk of 1 KiB need; the large one is the last size that the library
- * takes from malloc().  Those of requests are zeroed by the library for each: 64 publishers fill the
- * second cache with pools of twice the size. */
+ * (MHD_NEEDS_SMALL_BYTES) and a chunk of 1 KiB need; the large one is the last size that the
+ * library takes from malloc().  Those of requests are zeroed by the library for each: 64 publishers
+ * fill the second cache with pools of twice the size. */
 #define MHD_POOL_STREAM_BYTES 3584
 #define MHD_POOL_API_BYTES 4096
 #define MHD_POOL_API_MEDIUM_BYTES 8192

@@ -6,8 +6,8 @@
  * prefix or suffix.  The word `loopback` in the list stands for http and https origins on a
  * loopback address or `localhost`, with any port or none.
  *
- * And by which name the gateway may be asked: the Host header, against pages whose own name has been
- * made to lead here (DNS rebinding), for whom the gateway is the origin that they came from.
+ * And by which name the gateway may be asked: the Host header, against pages whose own name has
+ * been made to lead here (DNS rebinding), for whom the gateway is the origin that they came from.
  */
 #ifndef BUGLE_ORIGIN_H
 #define BUGLE_ORIGIN_H
@@ -38,8 +38,8 @@ enum origin_verdict origin_judge(const char *origin, const struct conf_list *own
  * Write the CORS headers for a page that may read the answer (Fetch, "CORS protocol"), as whole
  * lines and NUL.
  *
- * With `origin` NULL caches are told that one would matter, and no more; so with one that has no room
- * here.  `has_cookie` tells whether pages may send their credentials.
+ * With `origin` NULL caches are told that one would matter, and no more; so with one that has no
+ * room here.  `has_cookie` tells whether pages may send their credentials.
  */
 void origin_write_lines(char to[ORIGIN_LINES_BYTES], const char *origin, bool has_cookie);
 

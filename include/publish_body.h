@@ -5,8 +5,8 @@
  *
  * All or nothing: either every event of the body is a message, or there is a problem and none is.
  * Names that a list of topics or users has twice are dropped where they come again, so an event has
- * each once.  A mistyped field must never turn an event for few into one for all, so unknown members, empty
- * lists, empty names and nulls are refused and not ignored.
+ * each once.  A mistyped field must never turn an event for few into one for all, so unknown
+ * members, empty lists, empty names and nulls are refused and not ignored.
  */
 #ifndef BUGLE_PUBLISH_BODY_H
 #define BUGLE_PUBLISH_BODY_H
@@ -72,8 +72,8 @@ bool publish_body_text(const char *body, size_t body_n, const struct publish_fie
                        size_t fields_n, const struct publish_limits *limits,
                        struct publish_body *ret_body, struct problem *ret_problem);
 
-/* Where in an array a key stands for the second time; `messages_n`: nowhere.  Returns false when out
- * of memory. */
+/* Where in an array a key stands for the second time; `messages_n`: nowhere.  Returns false when
+ * out of memory. */
 bool publish_body_find_second_key(const struct publish_body *body, size_t *ret_index);
 
 void publish_body_free(struct publish_body *body);

@@ -83,7 +83,7 @@ struct stream {
     struct history_page *page;
     int fd;
     uint32_t room_bytes; /* of `room` */
-    uint32_t rest_n;     /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
+    uint32_t rest_n; /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
     uint32_t heartbeat_ms;
 
     int64_t read_ms; /* when it last was asked for what goes out next */
@@ -134,7 +134,8 @@ static inline void stream_fetch_for_offer(const struct stream *stream)
 }
 
 /* When the streams of a host are to be looked at.  The entries of all hosts lie side by side, since
- * they are gone through several times a second, when a host's own memory is in no cache any more. */
+ * they are gone through several times a second, when a host's own memory is in no cache any more.
+ */
 struct stream_host_due {
     struct stream_host *host;
     int64_t beat_ms;        /* for heartbeats */

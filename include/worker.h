@@ -9,10 +9,10 @@
  *
  * The turn: libevent runs what is ready; then the inbox is served, the batches first, of many as
  * much as WORKER_WORK_A_TURN allows and the rest in the turns that follow; then the outbox goes to
- * the hub in one piece, and what the hub has answered by then is served at once; then a slice of the
- * jobs of few streams; then the jobs of publishers' answers, all of them; then a slice of those of
- * many streams, a piece at a time; then, in slices too and when nothing live waits, new connections
- * and streams that catch up with the past.
+ * the hub in one piece, and what the hub has answered by then is served at once; then a slice of
+ * the jobs of few streams; then the jobs of publishers' answers, all of them; then a slice of those
+ * of many streams, a piece at a time; then, in slices too and when nothing live waits, new
+ * connections and streams that catch up with the past.
  */
 #ifndef BUGLE_WORKER_H
 #define BUGLE_WORKER_H
@@ -49,8 +49,8 @@ struct worker_job {
     TAILQ_HEAD(worker_jobs, worker_job) * queue; /* the worker's own use; NULL: not queued */
 };
 
-/* What serving batches may take in one turn, in steps: nodes and streams that are looked at, 5 to 50
- * ns each.  Counted and not timed, since the clock would be read for each event. */
+/* What serving batches may take in one turn, in steps: nodes and streams that are looked at, 5 to
+ * 50 ns each.  Counted and not timed, since the clock would be read for each event. */
 #define WORKER_WORK_A_TURN ((size_t)200000)
 
 /* All on the worker's thread. */

@@ -558,7 +558,7 @@ struct ending {
     uint64_t stream_id;
 };
 
-/* Whoever has a ticket can use it as fast as it likes. */
+/* A client can use its ticket as fast as it likes. */
 static void tell_replaced(const struct ending *ending)
 {
     char more[LOG_SKIPPED_BYTES];

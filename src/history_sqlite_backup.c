@@ -243,7 +243,8 @@ static bool read_page(const struct history_sqlite_backup *backup, uint32_t numbe
 {
     off_t at = (off_t)(number - 1) * HISTORY_VFS_PAGE_BYTES;
 
-    return number > 0 && pread(backup->fd, to, HISTORY_VFS_PAGE_BYTES, at) == HISTORY_VFS_PAGE_BYTES;
+    return number > 0 &&
+           pread(backup->fd, to, HISTORY_VFS_PAGE_BYTES, at) == HISTORY_VFS_PAGE_BYTES;
 }
 
 /* But for its checksum.  What was a hole early in the copying can be in use now. */

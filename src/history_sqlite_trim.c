@@ -14,8 +14,8 @@
 #define STEP_EVENTS_MAX 10000
 #define STEP_NAMES_EACH 4
 
-/* Readers of another process, to which this one's bar is none, can keep the log from beginning again
- * at its front; past this many pages, 32 MiB, the writer waits for them a moment. */
+/* Readers of another process, to which this one's bar is none, can keep the log from beginning
+ * again at its front; past this many pages, 32 MiB, the writer waits for them a moment. */
 #define WAL_PAGES_MAX 8192
 
 /* ---- the log ---- */

@@ -244,8 +244,8 @@ static int64_t read_resident(const struct memory *memory)
     return resident * sysconf(_SC_PAGESIZE);
 }
 
-/* What is counted before it is taken.  Taken for resident it would hide as much of what is: when the
- * count is off again, so much more would be let in until the next look. */
+/* What is counted before it is taken.  Taken for resident it would hide as much of what is: when
+ * the count is off again, so much more would be let in until the next look. */
 static int64_t reserved(const struct memory *memory)
 {
     return part_bytes(memory, MEMORY_PAGES) + part_bytes(memory, MEMORY_PARSING);

@@ -56,7 +56,8 @@ bool rights_pattern_covers(const char *granted, size_t granted_n, const char *wa
     }
 }
 
-/* `**` stands last, and for one or more segments: where one pattern has it the other has one left. */
+/* `**` stands last, and for one or more segments: where one pattern has it the other has one left.
+ */
 bool rights_patterns_meet(const char *one, size_t one_n, const char *other, size_t other_n)
 {
     struct rest a = rest_of(one, one + one_n);

@@ -291,7 +291,8 @@ static int build_service(struct server *server, unsigned index)
     service->cells = cells_new(service->worker, service->streams, &handler, &server->quirks);
     if (service->cells == NULL)
         return fail("out of memory");
-    service->gate = gate_new(service->worker, service->cells, service->linger, server->shared.admission);
+    service->gate =
+        gate_new(service->worker, service->cells, service->linger, server->shared.admission);
     if (service->gate == NULL)
         return fail("out of memory");
     gate_set_own_origins(service->gate, &server->shared.own_origins);
@@ -361,8 +362,8 @@ static int build_listener(struct server *server)
 
     server->arrivals = (struct arrivals){
         .shared = &server->shared, .conf = server->conf, .stats = &server->stats};
-    server->listener = listener_new(server->base, server->conf, &sink, &server->stats, &server->inherited,
-                                    &error);
+    server->listener =
+        listener_new(server->base, server->conf, &sink, &server->stats, &server->inherited, &error);
     if (server->listener == NULL)
         return fail(error.text);
     origins->items = calloc(listener_count(server->listener), sizeof(char *));

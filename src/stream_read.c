@@ -26,7 +26,8 @@
 /* What comparing them may take of a turn of the loop for all streams together: see filter_steps().
  */
 #define LOOKS_A_TURN 100000
-/* And so many slots ahead that one call counts them, whether it has room for their events or not. */
+/* And so many slots ahead that one call counts them, whether it has room for their events or not.
+ */
 #define LOOKS_A_CALL 64
 /* Patterns of so many segments are what is usual, and bounded by the clock: no stream waits because
  * of others that ask for more. */
@@ -48,8 +49,8 @@ static unsigned jittered_retry_ms(const struct stream *stream)
 {
     uint64_t centre_ms = worker_conf(stream->host->streams->worker)->stream.retry_ms;
     uint64_t low_ms = centre_ms * 2 / 3;
-    uint64_t retry_ms =
-        low_ms + jitter_below(&stream->host->streams->jitter, (uint32_t)(centre_ms * 2 - low_ms + 1));
+    uint64_t retry_ms = low_ms + jitter_below(&stream->host->streams->jitter,
+                                              (uint32_t)(centre_ms * 2 - low_ms + 1));
 
     if (retry_ms < SSE_RETRY_MIN_MS)
         return SSE_RETRY_MIN_MS;
@@ -471,7 +472,7 @@ static ssize_t account(struct stream *stream, size_t n, bool beats)
     return (ssize_t)n;
 }
 
-/* An orderly end: what is committed and at hand goes out, then the farewell, and nothing after.  One
+/* An orderly end: what is committed and at hand goes out, then the farewell, and nothing after. One
  * that seeks through the past for longer than a call may take comes back for the rest. */
 static size_t fill_last(struct stream *stream, char *to, size_t room)
 {

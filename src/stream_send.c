@@ -120,7 +120,7 @@ static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t
     stream->rest_is_frame = is_frame;
     stream->rest_offset = (uint32_t)sent;
     stream->rest_n = (uint32_t)(chunk_n - sent);
-    stream_leave_ready(stream); /* one that ends meanwhile, for want of memory */
+    stream_leave_ready(stream); /* one that ends meanwhile, since memory is short */
     departures_await_room(&stream->host->streams->departures, stream, true);
 }
 

@@ -29,8 +29,8 @@ struct sched_attr_1 {
  * it wakes, before one with long ones has used up its own; it gets no more of the core in all.
  *
  * Niceness: reading the past takes a tenth of what a worker takes, if both want the same core.  Not
- * less: a reader may hold a lock of the store that a commit waits for, so it must get on.  Its slice
- * is short since it gives up the rest of it whenever it makes way.
+ * less: a reader may hold a lock of the store that a commit waits for, so it must get on.  Its
+ * slice is short since it gives up the rest of it whenever it makes way.
  */
 static const struct {
     uint64_t slice_ns;
