@@ -71,7 +71,8 @@ static void check_same(const struct message *one, const struct message *other)
     }
 }
 
-static void check_event(const char *text, size_t text_n)
+/* One event or an array of them. */
+static void check_events(const char *text, size_t text_n)
 {
     static const struct publish_limits limits = {.event_bytes_max = 4096, .json_depth_max = 8};
     struct publish_body plain, body;
@@ -80,8 +81,10 @@ static void check_event(const char *text, size_t text_n)
     if (!publish_plain(text, text_n, &limits, &plain))
         return;
     assert(publish_body_json(text, text_n, &limits, &body, &problem));
-    assert(plain.messages_n == 1 && body.messages_n == 1 && plain.bytes == body.bytes);
-    check_same(plain.messages[0], body.messages[0]);
+    assert(plain.messages_n == body.messages_n && plain.bytes == body.bytes);
+    assert(plain.is_array == body.is_array && plain.has_keys == body.has_keys);
+    for (size_t i = 0; i < plain.messages_n; i++)
+        check_same(plain.messages[i], body.messages[i]);
     publish_body_free(&plain);
     publish_body_free(&body);
 }
@@ -89,6 +92,6 @@ static void check_event(const char *text, size_t text_n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     check_members((struct json_span){(const char *)data, size});
-    check_event((const char *)data, size);
+    check_events((const char *)data, size);
     return 0;
 }
