@@ -211,9 +211,12 @@ static bool take_ticket(struct request *request, const struct ticket *ticket)
     memcpy(draft.voucher, ticket->voucher, IDENTITY_MARK_BYTES);
     request->identity = identity_new(&draft);
     request->ticket = malloc(sizeof(*ticket));
-    if (request->ticket != NULL)
-        *request->ticket = *ticket;
-    return request->identity != NULL && request->ticket != NULL;
+    if (request->identity == NULL || request->ticket == NULL)
+        return false;
+    *request->ticket = *ticket; /* whose names are in a room of our caller's */
+    request->ticket->user = request->identity->user;
+    request->ticket->topics = (struct rights_list){NULL, 0};
+    return true;
 }
 
 /* Whether everybody may still read what the ticket's owner could read no other way. */

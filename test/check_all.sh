@@ -31,6 +31,9 @@ no_thread="$no_address or test_bench.py or test_cli.py or test_config.py
     or test_hostile_server.py or test_token_tool.py
     or test_heads.py or test_smuggling.py or test_origin.py or test_tokens.py or test_memory.py"
 
+# Newer compilers look for this by themselves: what points into a function's stack after its end.
+export ASAN_OPTIONS="detect_stack_use_after_return=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0
