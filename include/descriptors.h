@@ -37,6 +37,12 @@ struct descriptors {
 /* Raise the process's limit as far as it may go.  Returns it. */
 size_t descriptors_raise(void);
 
+/* Have the kernel make its table of descriptors for `limit` of them now, while there is one thread.
+ * It grows by doubling, and a process with threads waits for all processors then (5 to 15 ms each
+ * time, in accept()), so that a crowd would stop the stream of events seven times.  Main thread,
+ * before any other is begun.  Where it fails the table grows later. */
+void descriptors_make_table(size_t limit);
+
 /* How many are in use now, at the least.  Main thread, at the start. */
 size_t descriptors_used(size_t limit);
 

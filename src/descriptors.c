@@ -22,6 +22,8 @@
 #define TIGHT_MAX 64
 #define CROWD_MIN 8
 #define CROWD_MAX 256
+/* As many numbers as one table of the kernel is made for at the start: 1 MiB of it. */
+#define TABLE_MAX 131072
 
 size_t descriptors_raise(void)
 {
@@ -34,6 +36,18 @@ size_t descriptors_raise(void)
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     return limit.rlim_cur < INT_MAX ? limit.rlim_cur : INT_MAX;
+}
+
+void descriptors_make_table(size_t limit)
+{
+    int last = (int)(limit < TABLE_MAX ? limit : TABLE_MAX) - 1;
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, last);
+
+    if (high >= 0)
+        close(high);
+    if (fd >= 0)
+        close(fd);
 }
 
 size_t descriptors_used(size_t limit)

@@ -411,6 +411,7 @@ static int build(struct server *server)
     size_t descriptors = descriptors_raise();
     struct conf_error error;
 
+    descriptors_make_table(descriptors);
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
     if (server_check_descriptors(server, descriptors) != 0)

@@ -71,3 +71,10 @@ def test_all_streams_that_fit_leave_room_for_publishers(gateway_factory):
         assert streams[-1].next_event().data == "data"
     assert "out of descriptors" not in gateway.log()
     assert gateway.stat("connections_shed") == 0
+
+
+def test_a_crowd_does_not_grow_the_table_of_descriptors(gateway_factory):
+    """The kernel doubles it while others wait in accept(), so it has its size from the start."""
+    gateway = gateway_factory(nofile=10000)
+    status = pathlib.Path(f"/proc/{gateway.pid}/status").read_text()
+    assert int(re.search(r"^FDSize:\s+([0-9]+)$", status, re.MULTILINE)[1]) >= 10000
