@@ -14,14 +14,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "auth.h"
-#include "cli.h"
-#include "conf.h"
-#include "conf_value.h"
-#include "log.h"
-#include "server.h"
-#include "signals.h"
-#include "tls.h"
+#include "auth/auth.h"
+#include "cli/cli.h"
+#include "conf/conf.h"
+#include "conf/conf_value.h"
+#include "base/log.h"
+#include "server/server.h"
+#include "base/signals.h"
+#include "conn/tls.h"
 
 #define LOAD_SECONDS 10
 

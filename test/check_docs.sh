@@ -134,7 +134,7 @@ wire_section() {
 
 # Every code a problem can have is told: programs depend on them.  In the other direction counts what
 # stands in the headings of ERRORS.
-cat "$srcdir"/src/*.c | tr '\n' ' ' |
+find "$srcdir/src" -name '*.c' -exec cat {} + | tr '\n' ' ' |
     grep -oE '(problem_set|respond_error|request_cut)\([^"]*[0-9]{3}, *"[a-z0-9_]+"' |
     sed 's/.*"\([a-z0-9_]*\)"/\1/' | sort -u >"$scratch/codes"
 plain "$wire" | grep -oE '[a-z0-9_]+' | sort -u >"$scratch/documented"
@@ -144,12 +144,12 @@ fi >"$scratch/faults"
 missing "$scratch/codes" "$scratch/documented" "code, not in bugle-wire.7" >>"$scratch/faults"
 wire_section ERRORS | awk 'heading { print } { heading = /^\.TP/ }' |
     sed -e 's/^\.[A-Z]* //' -e 's/" with .*//' | grep -oE '[a-z][a-z0-9_]+' >"$scratch/headings"
-cat "$srcdir"/src/*.c | grep -oE '"[a-z0-9_]+\\?"' | tr -d '\\"' >"$scratch/words"
+find "$srcdir/src" -name '*.c' -exec cat {} + | grep -oE '"[a-z0-9_]+\\?"' | tr -d '\\"' >"$scratch/words"
 missing "$scratch/headings" "$scratch/words" "code, only in bugle-wire.7" >>"$scratch/faults"
 report "bugle-wire.7 has every code of an error, and no other" "$scratch/faults"
 
 # Every path with its method, from the table in routes.c.
-sed -nE 's|^ *\{"(/[a-z/]*)", "([A-Z]+)", [a-z_]+, .*|\2 \1|p' "$srcdir/src/routes.c" |
+sed -nE 's|^ *\{"(/[a-z/]*)", "([A-Z]+)", [a-z_]+, .*|\2 \1|p' "$srcdir/src/api/routes.c" |
     sed 's|\([a-z]\)/$|\1|' >"$scratch/routes"
 if [ ! -s "$scratch/routes" ]; then
     echo "no routes found in the sources"
@@ -168,7 +168,7 @@ missing "$scratch/documented" "$scratch/paths" "path, only in bugle-wire.7" >>"$
 report "bugle-wire.7 has every path, and no other" "$scratch/faults"
 
 # Every figure of stats.h, whether it counts up, and what it means.
-tr -d '\\\n' <"$srcdir/include/stats.h" |
+tr -d '\\\n' <"$srcdir/include/base/stats.h" |
     grep -oE 'row\([A-Z0-9_]+, *[a-z0-9_]+, *(true|false), *"[^"]*"\)' |
     sed -E -e 's/row\([A-Z0-9_]+, *([a-z0-9_]+), *(true|false), *"(.)(.*)"\)/\2 \1: \u\3\4./' \
         -e 's/^true/gauge/' -e 's/^false/counter/' >"$scratch/figures"

@@ -3,14 +3,14 @@
  * What a credential costs, in microseconds of CPU: a signature of each kind, a token that was seen
  * before, an API key among many, and tokens that are refused.  `make authbench` prints it.
  */
-#include "auth.h"
+#include "auth/auth.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "../sign.h"
+#include "../support/sign.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define CLAIMS                                                                                     \

@@ -27,10 +27,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../make.h"
-#include "history_memory.h"
-#include "stream.h"
-#include "streams.h"
+#include "../support/make.h"
+#include "history/history_memory.h"
+#include "stream/stream.h"
+#include "stream/streams.h"
 
 #define STREAMS 1000
 #define ROOM 1500 /* for a chunk, as in the pool of a small cell */

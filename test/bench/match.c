@@ -19,14 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../make.h"
-#include "clock.h"
-#include "match.h"
-#include "match_tree.h"
-#include "publish_body.h"
-#include "query.h"
-#include "topic.h"
-#include "worker.h"
+#include "../support/make.h"
+#include "base/clock.h"
+#include "stream/match.h"
+#include "stream/match_tree.h"
+#include "api/publish_body.h"
+#include "api/query.h"
+#include "event/topic.h"
+#include "loop/worker.h"
 
 #define STREAMS 256 /* limits.streams_per_address */
 #define TOPICS PUBLISH_TOPICS_MAX

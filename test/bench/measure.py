@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent)]
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent / "support")]
 from urgent import first_to_run  # noqa: E402
 
 SEARCH_STEPS = 5

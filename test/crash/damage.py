@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / each) for each in ("scenarios", "support"))]
 
 import wire  # noqa: E402
 from conftest import REPORTS, Gateway  # noqa: E402

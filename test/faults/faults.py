@@ -67,8 +67,13 @@ class Workshop:
         self._must(command)
 
     def make(self, tests):
-        units = [f"test/{test}" for test in tests if is_unit(test)]
+        units = [self._unit(test) for test in tests if is_unit(test)]
         self._must(["make", "-s", f"-j{self.jobs}", "bugle", *units])
+
+    def _unit(self, test):
+        """The program of a unit test, which stands in the folder of what it tests."""
+        source = next(self.source.glob(f"test/**/{test}.c"))
+        return str(source.relative_to(self.source).with_suffix(""))
 
     def run(self, test):
         """Whether it is green, and what it said.  Red is what is red twice: a machine that is busy
@@ -80,10 +85,10 @@ class Workshop:
         words = shlex.split(test)
         folder = self.source / "test"
         if is_unit(test):
-            command = [str(self.build / "test" / words[0])]
+            command = [str(self.build / self._unit(words[0]))]
         elif words[0].startswith("test_"):
             command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x",
-                       str(folder / words[0]), *words[1:]]
+                       str(folder / "scenarios" / words[0]), *words[1:]]
         else:
             command = ["/usr/bin/python3", str(folder / "crash" / words[0]), *words[1:]]
         env = dict(os.environ, BUGLE=str(self.build / "bugle"), PYTHONDONTWRITEBYTECODE="1")

@@ -24,7 +24,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent / each) for each in ("scenarios", "support")]
 
 import wire  # noqa: E402
 from conftest import Gateway, program_path  # noqa: E402

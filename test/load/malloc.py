@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Every allocation fails once: the Nth after a request of each kind has begun, N = 0, 1, 2 ...
 
-test/malloc_shim.c, loaded before the C library, makes one allocation fail, in whichever thread it
+test/support/malloc_shim.c, loaded before the C library, makes one allocation fail, in whichever thread it
 happens.  For each kind of request and each N the gateway must be there afterwards, every request must
 have had an answer or the end of its connection, and what was acknowledged must be in the history.
 The one exception is told by the gateway itself: without the few bytes to pass on what it has
@@ -26,7 +26,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / each) for each in ("scenarios", "support"))]
 
 import tokens  # noqa: E402
 import wire  # noqa: E402
@@ -45,7 +45,7 @@ class Shim:
         self.library = folder / "malloc_shim.so"
         compiler = shlex.split(os.environ.get("CC", "cc"))
         subprocess.run([*compiler, "-shared", "-fPIC", "-O2", "-o", self.library,
-                        HERE.parent / "malloc_shim.c"], check=True)
+                        HERE.parent / "support" / "malloc_shim.c"], check=True)
         self.file = folder / "orders"
         self.file.write_bytes(struct.pack("ll", NEVER, 0))
         with self.file.open("r+b") as file:

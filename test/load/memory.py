@@ -32,7 +32,7 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / each) for each in ("scenarios", "support"))]
 
 import wire  # noqa: E402
 from conftest import Gateway  # noqa: E402

@@ -25,7 +25,7 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent / each) for each in ("scenarios", "support")]
 from urgent import first_to_run  # noqa: E402
 
 BUGLE = os.environ["BUGLE"]

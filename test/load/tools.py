@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / each) for each in ("scenarios", "support"))]
 
 import wire  # noqa: E402, F401
 from conftest import Gateway, program_env, program_path  # noqa: E402
@@ -33,7 +33,7 @@ def build_shim(folder):
     """A disk that is slow by as much as SLOW_SHIM_US says."""
     path = folder / "slow_shim.so"
     command = [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", str(path),
-               str(HERE.parent / "slow_shim.c")]
+               str(HERE.parent / "support" / "slow_shim.c")]
     subprocess.run(command, check=True)
     return path
 

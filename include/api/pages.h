@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files of server.www, read once at start and served from memory: the page at `/` and what
+ * stands beside it.
+ */
+#ifndef BUGLE_PAGES_H
+#define BUGLE_PAGES_H
+
+#include <stddef.h>
+
+#include "conf/conf.h"
+#include "http/request.h"
+
+struct pages;
+
+/*
+ * Read every plain file of a folder (no sub-folders, no names that begin with a dot).
+ *
+ * folder  empty: no pages at all
+ *
+ * Returns NULL with a line for the operator when the folder cannot be read or is too large.
+ */
+struct pages *pages_new(const char *folder, struct conf_error *ret_error);
+void pages_free(struct pages *pages); /* accepts NULL */
+
+/* Answer a GET or HEAD for one of them.  Returns MHD_YES or MHD_NO as respond.h, or -ENOENT when
+ * there is no such page. */
+int pages_respond(const struct pages *pages, struct request *request, const char *path);
+
+size_t pages_count(const struct pages *pages);
+
+#endif

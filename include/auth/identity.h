@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who a caller has proved to be, and what that caller may do.  Immutable and counted: the cache of
+ * seen tokens, requests and streams share one.
+ *
+ * Nobody at all is NULL.  No secret is in here: neither the token nor the key.
+ */
+#ifndef BUGLE_IDENTITY_H
+#define BUGLE_IDENTITY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "auth/rights.h"
+
+#define IDENTITY_MARK_BYTES 16
+#define IDENTITY_FOREVER INT64_MAX
+
+enum identity_kind { IDENTITY_TOKEN, IDENTITY_API_KEY, IDENTITY_TICKET };
+
+/* How a credential came: settings decide which ways count. */
+enum identity_way {
+    IDENTITY_BY_HEADER,
+    IDENTITY_BY_TICKET,
+    IDENTITY_BY_QUERY,
+    IDENTITY_BY_COOKIE,
+    IDENTITY_BY_COOKIE_OF_PAGE, /* a page that says its origin */
+};
+
+/* What a token claimed where settings ask for something, as marks, to find out whether other
+ * settings would have taken it.  An API key claims nothing. */
+struct identity_claims {
+    bool are_there;
+    unsigned char audience[IDENTITY_MARK_BYTES]; /* auth.audience when it was verified */
+    unsigned char issuer[IDENTITY_MARK_BYTES];   /* its `iss` */
+};
+
+/* What one is made of; everything is borrowed for the call. */
+struct identity_draft {
+    enum identity_kind kind;
+    bool admin;
+    int64_t until_ms;             /* wall clock; IDENTITY_FOREVER: it does not end by itself */
+    struct rights_pattern user;   /* `bytes` NULL: acts for no user */
+    struct rights_pattern issuer; /* for `scope`; `bytes` NULL: none */
+    struct rights_list publish;
+    struct rights_list subscribe;
+    struct rights_list wishes;
+    struct identity_claims claims;
+    unsigned char voucher[IDENTITY_MARK_BYTES];
+};
+
+struct identity {
+    _Atomic uint32_t refs;
+    enum identity_kind kind;
+    bool admin;
+    int64_t until_ms;
+    struct rights_pattern user;
+    struct rights_list publish;
+    struct rights_list subscribe;
+    struct rights_list wishes; /* of a ticket: what it asks for and may read as everybody may */
+    struct identity_claims claims;
+    unsigned char voucher[IDENTITY_MARK_BYTES]; /* of the key that vouches, to find out whether it
+                                                   still does */
+    unsigned char scope[IDENTITY_MARK_BYTES];   /* of the caller: idempotency keys of one are none
+                                                   of another, and a renewed token is the same */
+};
+
+/* Gives one reference; NULL when out of memory. */
+struct identity *identity_new(const struct identity_draft *draft);
+
+struct identity *identity_ref(struct identity *identity); /* accepts NULL */
+void identity_unref(struct identity *identity);           /* accepts NULL */
+
+/* The first bytes of SHA-256 over pieces, each with its length before it: a mark that tells things
+ * apart and gives none of them away. */
+struct identity_piece {
+    const void *bytes;
+    size_t bytes_n;
+};
+void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
+                   size_t pieces_n);
+
+/* Note what a token was verified by: auth.audience, and its `iss` (`bytes` NULL: none). */
+void identity_claim(struct identity_claims *to, const char *audience,
+                    const struct rights_pattern *issuer);
+
+/* Whether a token with these claims is one for this auth.audience and auth.issuer.  One with
+ * several audiences counts for the one that it was verified by. */
+bool identity_claims_fit(const struct identity_claims *claims, const char *audience,
+                         const char *issuer);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The acceptor: listening sockets on the main loop, each new connection handed to a sink, which
+ * finds it a worker.  Options are set once, on the listening sockets, and inherited.  Who comes
+ * faster than limits.accept_rate waits in the kernel's queue.  When the sink has no descriptors
+ * for clients it turns away some and pauses; when accept() itself fails it closes one connection
+ * by means of a spare descriptor, so that nobody waits in vain, and pauses longer each time.
+ */
+#ifndef BUGLE_LISTENER_H
+#define BUGLE_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "conf/conf.h"
+#include "conn/inherited.h"
+#include "base/stats.h"
+
+struct event_base;
+struct listener;
+
+/* How it went with the descriptors. */
+enum listener_room {
+    LISTENER_ROOM,
+    LISTENER_TIGHT,   /* it was taken, and others should have a moment to go */
+    LISTENER_NO_ROOM, /* it was closed */
+};
+
+/* What comes on a connection before HTTP, by where it came in. */
+struct listener_layers {
+    bool proxied; /* a PROXY header: it is in server.proxy_protocol */
+    bool tls;     /* behind that, a handshake: it is in tls.listen */
+};
+
+/* Who takes a connection: called on the main thread, takes the descriptor.  `wants` is asked
+ * before: false lets them wait a moment. */
+struct listener_sink {
+    bool (*wants)(void *arg);
+    enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
+                               socklen_t address_n, struct listener_layers layers);
+    void *arg;
+};
+
+/*
+ * Open every address of server.listen and tls.listen, or take it from `inherited`.  Borrows all it
+ * is given; `stats` is the main thread's block.
+ *
+ * Returns NULL with one line for the operator in `ret_error` when an address cannot be had.
+ */
+struct listener *listener_new(struct event_base *base, const struct conf *conf,
+                              const struct listener_sink *sink, struct stats *stats,
+                              struct inherited *inherited, struct conf_error *ret_error);
+
+/* Settings of a reload; borrowed. */
+void listener_set_conf(struct listener *listener, const struct conf *conf);
+
+/* Accept what already waits, then close the listening sockets.  What a service manager keeps open
+ * is left to whoever serves it next. */
+void listener_close(struct listener *listener);
+
+/* Another process serves them: close them here, and leave to it what waits. */
+void listener_leave(struct listener *listener);
+
+/* Leave what waits where it is; go on. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
+
+/* The listening sockets by index, each with its name: the item of server.listen, or "tls:" and that
+ * of tls.listen.  NULL past the last. */
+const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,
+                            bool *ret_kept);
+void listener_free(struct listener *listener); /* accepts NULL */
+
+/* The addresses as they came out (a port 0 has become a real one): "http://127.0.0.1:8080/",
+ * "https://..." or "unix:/path" by index, NULL past the last. */
+const char *listener_url(const struct listener *listener, size_t index);
+
+/* How many there are. */
+size_t listener_count(const struct listener *listener);
+
+#endif

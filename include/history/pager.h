@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads of the history, off the workers' loops: a few threads of its own and two queues.  The
+ * number of threads bounds how many reads run at once, so a storm of replays waits here and not
+ * in front of live delivery.
+ *
+ * Streams and listings wait in a queue each, served in turn while both have something, so neither
+ * can starve the other.
+ */
+#ifndef BUGLE_PAGER_H
+#define BUGLE_PAGER_H
+
+#include <stdint.h>
+
+#include "base/crew.h"
+#include "event/filter.h"
+#include "history/history.h"
+
+struct pager;
+
+enum pager_queue { PAGER_STREAMS, PAGER_LISTINGS, PAGER_QUEUES };
+
+/*
+ * One read, and afterwards its answer.  Names its stream by id, never by pointer, since the
+ * stream may be gone by then.  Owned by the pager from pager_read() to `done`, then by `done`.
+ */
+struct pager_request {
+    struct crew_task task; /* the pager's own use, as is the next */
+    struct pager *pager;
+    void (*done)(struct pager_request *request); /* on a pager's thread: only hand over */
+    void *arg;
+    enum pager_queue queue;
+    uint64_t stream_id;    /* of PAGER_STREAMS */
+    struct filter *filter; /* a reference of the request's own */
+    int64_t since_ms;      /* >= 0: begin at this wall-clock time instead of `after` */
+    uint64_t after;        /* set from since_ms before the read */
+    uint64_t upto;
+    size_t bytes_max;
+    size_t reserved; /* by the asker: bytes counted until the page has come */
+
+    int result;                   /* as history_read(), or -ESHUTDOWN */
+    struct history_page *page;    /* when `result` is 0; the request's */
+    struct history_bounds bounds; /* as they were after the read */
+};
+
+/* Start `threads_n` threads over a history it borrows.  NULL when that failed. */
+struct pager *pager_new(struct history *history, unsigned threads_n);
+
+/* Queue a read.  Takes the request.  Any thread. */
+void pager_read(struct pager *pager, struct pager_request *request);
+
+/* Drop a request with what it holds.  Accepts NULL. */
+void pager_request_free(struct pager_request *request);
+
+/* Answer what is queued with -ESHUTDOWN and end the threads.  Accepts NULL. */
+void pager_free(struct pager *pager);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the handlers of one worker work with: one struct for each worker, filled by the server and
+ * borrowed by every handler.  The only part that workers share is `shared`.
+ */
+#ifndef BUGLE_SERVICE_H
+#define BUGLE_SERVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conn/admission.h"
+#include "http/answers.h"
+#include "auth/auth.h"
+#include "conn/cell.h"
+#include "base/crew.h"
+#include "conn/descriptors.h"
+#include "conn/gate.h"
+#include "hub/hub.h"
+#include "auth/jwks.h"
+#include "conn/linger.h"
+#include "base/log.h"
+#include "api/pages.h"
+#include "http/request.h"
+#include "stream/streams.h"
+#include "auth/tickets.h"
+#include "loop/worker.h"
+
+struct service;
+
+/* Over all workers. */
+struct service_shared {
+    struct hub *hub;
+    struct pager *pager;
+    struct crew *readers; /* of large publish bodies, beside the loops */
+    struct pages *pages;
+    struct evictions *evictions;
+    struct tickets *tickets; /* NULL without auth.mode=token */
+    struct jwks *jwks;        /* NULL without auth.mode=token */
+    struct service *services; /* one a worker */
+    unsigned services_n;
+    struct conf_list own_origins; /* of the gateway's own page, from its listeners */
+    struct stats *main_stats;
+    struct admission *admission;
+    struct descriptors descriptors;
+    int64_t started_ms; /* monotonic */
+    size_t streams_max;
+    _Atomic size_t streams_n;
+    _Atomic size_t room_asked_n; /* asked of workers to make room, and not answered yet */
+    _Atomic size_t history_requests_n;
+    _Atomic bool draining;
+    _Atomic bool handed_over; /* draining, while another process serves */
+    _Atomic bool has_backup; /* a copy of the store is being made or sent */
+};
+
+struct service {
+    struct service_shared *shared;
+    struct worker *worker;
+    struct auth *auth;
+    struct streams *streams;
+    struct linger_pool *linger;
+    struct cells *cells;
+    struct gate *gate;
+    struct answers answers;
+    struct request_list receiving; /* requests whose body is not complete */
+    struct request_list answering; /* requests whose answer is under way */
+    struct log_valve limit_valve;  /* streams refused at a limit of one client */
+    struct log_valve ticket_valve; /* streams ended by a later use of their ticket */
+    uint64_t read_turn;            /* the worker's turn in which bodies were read last, */
+    size_t read_bytes;             /* and how much */
+    size_t requests_n;             /* under way, streams too */
+    size_t unawaited_n;            /* of them, those that a stop does not wait for */
+};
+
+#endif

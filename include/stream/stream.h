@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One open subscription: a client is only a cursor.
+ *
+ * A stream has no queue.  It is a place in the order of events: near the head it reads the
+ * worker's ring, behind the ring it reads pages of the history, and both go through the same
+ * reader, so replay, live and slow are one path without a hand-over.  All a stalled client holds
+ * is one reference and an offset into its frame.
+ *
+ *   state      the connection is            and the stream
+ *   IDLE       suspended                    has sent all there is; its cursor is not touched
+ *   READY      suspended                    has something to say; in its host's queue
+ *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
+ *              suspended                    sends a chunk by itself, or waits to send its rest
+ *   PAGING     suspended                    waits for a page of the history
+ *   CLOSING    either                       will end at the next call of its reader, which may have
+ *                                           to wait for the rest of a chunk
+ *
+ * stream_move() is the only function that moves a stream between states.
+ *
+ * A stream sends by itself, past libmicrohttpd, which keeps the connection suspended from its
+ * request to its end (stream_send.c): the head of the answer and its beginning in one segment, then
+ * chunks, then the last words.  What is inside TLS, without chunks, or behind a head that was large
+ * has an answer of the library's, and at most sends its chunks by itself.
+ *
+ * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
+ * and wakes its host, which does so at the end of the turn.
+ */
+#ifndef BUGLE_STREAM_H
+#define BUGLE_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "event/filter.h"
+#include "auth/identity.h"
+#include "stream/match_share.h"
+#include "base/peer.h"
+#include "stream/ready_queue.h"
+#include "loop/worker.h"
+
+struct MHD_Connection;
+struct MHD_Response;
+struct hub;
+struct stream;
+struct streams;
+
+TAILQ_HEAD(stream_list, stream);
+
+enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, STREAM_CLOSING };
+
+/* Why a stream ends; each has a counter. */
+enum stream_end {
+    STREAM_END_NONE,
+    STREAM_END_LEFT,     /* the client went */
+    STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
+    STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
+    STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
+    /* These too, and whoever began with a credential is told by `event: expired` before. */
+    STREAM_END_DELETED, /* by DELETE */
+    STREAM_END_TOKEN,   /* its token has ended */
+    STREAM_END_KEY,     /* what vouches for it is gone, or the settings do not let it in any more */
+    STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,   /* no memory, or the store failed its replay */
+    STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached: cut */
+};
+
+/* Whether the gateway got rid of the stream for something that its client did or failed to do:
+ * such ends are noted (evictions.h). */
+bool stream_end_is_eviction(enum stream_end end);
+const char *stream_end_text(enum stream_end end);
+
+/* Why a place cannot be had any more; the words are on the wire. */
+enum stream_reset {
+    STREAM_RESET_NONE,
+    STREAM_RESET_EXPIRED,
+    STREAM_RESET_UNKNOWN,
+    STREAM_RESET_EPOCH,
+    STREAM_RESET_DAMAGED,
+};
+const char *stream_reset_text(enum stream_reset reset);
+
+/*
+ * Where whoever shows this id goes on, by the rule that streams and listings share.
+ *
+ * ret_position  given: the id's own, or with a reset the place to go on from
+ *
+ * Returns why it is another place than the id's.  Any thread.
+ */
+enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
+                                    uint64_t *ret_position);
+
+/*
+ * What carries the connections of some streams: an HTTP daemon, seen from below.  Embedded by the
+ * cell.  `wake` has stream_host_resume() called for that class at the end of the turn, and the
+ * daemon run after it if `wants_run` is set by then, which the cell takes back.
+ */
+struct stream_host {
+    struct streams *streams;
+    void (*wake)(struct stream_host *host, enum worker_class class);
+    unsigned backstop_s; /* the library's own timeout, 0: none */
+    bool sends_past;     /* what is not inside TLS may go past the library */
+    bool wants_run;      /* a connection was resumed, or is to be looked at */
+    size_t streams_n;
+    struct stream_list all;
+    /* each with room for `streams_n` */
+    struct ready_queue ready[WORKER_CLASSES - WORKER_FEW];
+    size_t behind_n; /* streams that catch up with the past */
+    size_t place;    /* among the hosts of `streams` */
+};
+
+/* Where a stream begins. */
+struct stream_start {
+    enum { STREAM_FROM_LATEST, STREAM_FROM_EARLIEST, STREAM_FROM_TIME, STREAM_FROM_ID } from;
+    const char *id; /* FROM_ID: as the client sent it, borrowed */
+    size_t id_n;
+    int64_t since_ms; /* FROM_TIME: wall clock */
+};
+
+/* By what a stream was let in, to find out whether it would be let in again (access_read.h). */
+struct stream_grant {
+    struct identity *identity; /* NULL: nobody in particular */
+    const struct conf *conf;   /* the settings that did; they stay as long as the worker */
+    enum identity_way way;     /* with an identity */
+};
+
+/* What a client asked for, checked. */
+struct stream_ask {
+    struct filter *filter;     /* borrowed; the stream takes its own reference */
+    struct stream_grant grant; /* the same */
+    const void *owners[MATCH_OWNERS]; /* as of match_add(); good until the stream is closed */
+    struct stream_start start;
+    struct peer peer;
+    uint64_t heartbeat_ms;
+    bool ping_event; /* heartbeats as `event: ping` */
+    bool padding;
+    bool http_1_0;
+    /* Where the library keeps the connection, if it is worth giving pages of it back, from where
+     * the request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for chunks.
+     */
+    char *pool;
+    size_t pool_bytes;
+};
+
+/*
+ * Open a stream on a connection.
+ *
+ * fd            of the connection; libmicrohttpd's
+ * ret_stream    given
+ * ret_response  given; to be queued by the caller, who also adds the headers; NULL: the stream
+ *               answers by itself, and the caller goes on with stream_begin()
+ *
+ * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as match_add(); then nothing is left behind.
+ */
+int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                const struct stream_ask *ask, struct stream **ret_stream,
+                struct MHD_Response **ret_response);
+
+/*
+ * In the library's handler of the request, of a stream that answers by itself: suspend the
+ * connection and send the head with the first chunk, in one system call.
+ *
+ * head_n  at most STREAM_HEAD_BYTES
+ *
+ * When the library calls the handler again the stream is over, unless stream_waits(), and the
+ * handler is to have the connection closed.
+ */
+#define STREAM_HEAD_BYTES 1024
+void stream_begin(struct stream *stream, const char *head, size_t head_n);
+bool stream_waits(const struct stream *stream);
+
+/* The connection is over, however it came to that: free the stream.  Called when libmicrohttpd
+ * says the request is completed, and only then. */
+void stream_closed(struct stream *stream);
+
+/* Have the stream end.  The reason that comes first stays, and is noted if it is an eviction.
+ * STALLED, VANISHED, MEMORY and LEFT cut the connection, the others let the frame under way out
+ * first. */
+void stream_end(struct stream *stream, enum stream_end end);
+
+/* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs
+ * the daemon afterwards if the host wants it.  Returns whether more are waiting. */
+bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max);
+
+/* Have the daemon run at the end of the turn. */
+void stream_host_want_run(struct stream_host *host);
+
+/* From within a connection's reader, which is about to end it: the library closes it in a later
+ * run, and neither says that it wants one nor looks at all connections in it.  Has both done. */
+void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection);
+
+/* What a monitor is told about a stream.  `filter` is borrowed. */
+struct stream_facts {
+    uint64_t id;
+    struct peer peer;
+    struct filter *filter;
+    enum stream_state state;
+    int64_t age_ms;
+    uint64_t position;
+    uint64_t told_position;        /* of the last id sent; UINT64_MAX: none yet */
+    uint64_t lag_events;           /* of the ring or the history, matching or not */
+    uint64_t lag_bytes;            /* within the ring */
+    uint64_t unacknowledged_bytes; /* sent, and in the kernel still */
+    uint64_t events_sent;
+    uint64_t bytes_sent;
+};
+void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts);
+const char *stream_state_text(enum stream_state state);
+
+/* When a client is to come back to what it cannot have now, drawn for each: 30 to 60 seconds.  The
+ * line that says so has a blank one behind it, since undici, and so Node.js, takes no `retry`
+ * without. */
+unsigned stream_away_ms(void);
+#define STREAM_AWAY_FORMAT "retry: %u\n\n"
+#define STREAM_AWAY_BYTES 32
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who asks, and whether they may: the rules of auth.mode=token for requests, in one place.
+ *
+ *   /healthz, /readyz, pages   open
+ *   /events                    who may read something, or anybody where auth.anonymous has patterns
+ *   /api/push                  who may publish something; each event is asked about once it is read
+ *   /api/tickets               who has the admin right, or wants one for itself
+ *   all else                   who has the admin right
+ *
+ * A credential is the header `Authorization: Bearer`, else for /events the query parameter
+ * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
+ * names.  The first of these that is there counts, and when it is no good the request is refused:
+ * nobody becomes anonymous by a bad token.  `Authorization: Basic` and its like are for a proxy in
+ * front: they count, as no good, only where there is nothing else.
+ *
+ * Worker's thread.
+ */
+#ifndef BUGLE_ACCESS_H
+#define BUGLE_ACCESS_H
+
+#include <stdbool.h>
+
+#include "wire/problem.h"
+#include "api/publish_body.h"
+#include "api/query.h"
+#include "http/request.h"
+
+/* Set the request's `identity` and say whether the route may be gone on with: -1, or an answer was
+ * given and is to be returned, as respond.h has it.  Before any body. */
+int access_check(struct request *request, const char *method);
+
+/*
+ * Hold what a stream asks for against what its caller may have: the user becomes the caller's, and
+ * a stream that names no topic gets all that the caller may read.
+ *
+ * names  of the query; changed
+ *
+ * Returns false with a problem.
+ */
+bool access_narrow(struct request *request, struct query_names *names, struct problem *ret_problem);
+
+/* Whether the caller may publish each of these events.  Returns false with a problem, a 403 to be
+ * counted by who answers it, that points at the first that is not covered.
+ *
+ * conf  as of the request's worker, asked on its thread
+ *
+ * Any thread, while the request stays.  Cost: up to 2 ns for each byte of a topic and pattern that
+ * the caller was granted, so many of both are for a thread beside the loop. */
+bool access_may_publish(const struct request *request, const struct conf *conf,
+                        const struct publish_body *body, struct problem *ret_problem);
+
+/* Whether the caller may have a ticket made for this user and these topics: anything with the admin
+ * right, otherwise only what the caller may read itself.  Without a user in `*user` it becomes the
+ * caller's then; `ret_public` has a bit for each topic that the caller may read only because
+ * everybody may.  Returns false with a problem. */
+bool access_may_give(const struct request *request, struct rights_pattern *user,
+                     const struct rights_pattern *topics, size_t topics_n, uint16_t *ret_public,
+                     struct problem *ret_problem);
+
+/* Use the ticket that a stream comes with, if it does: before it is opened, once it is, and when it
+ * is over.  access_use_ticket() ends an older stream of the same ticket; false with a problem.
+ * One of the next two follows when it was true. */
+bool access_use_ticket(struct request *request, const struct stream_start *start,
+                       struct problem *ret_problem);
+void access_ticket_opened(const struct request *request);
+void access_ticket_failed(const struct request *request);
+void access_ticket_closed(const struct request *request);
+
+#endif

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/* Health, figures and streams over HTTP.  See admin.h. */
+#include "config.h"
+#include "api/admin.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "api/gather.h"
+#include "api/publish.h"
+#include "api/query.h"
+#include "http/respond.h"
+#include "http/service.h"
+#include "event/topic.h"
+
+#define LIST_DEFAULT 100
+#define LIST_MAX 10000
+/* A row of the list of streams, as a value and as text. */
+#define ROW_BYTES 2048
+
+/* ---- health ---- */
+
+int admin_healthz(struct request *request)
+{
+    return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+}
+
+static int respond_not_ready(struct request *request, const char *why)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "not_ready", "%s", why);
+    problem.retry_after_s = 1;
+    return respond_problem(request, &problem);
+}
+
+/* A gateway whose disk has no room serves streams, replay and ephemeral events all the same. */
+static int respond_ready(struct request *request, bool has_room)
+{
+    if (has_room)
+        return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:s, s:s}", "status", "ready", "publishing", "no_room"));
+}
+
+static int probe_answered(struct request *request)
+{
+    if (publish_result(request) != 0)
+        return respond_not_ready(request, "The dispatcher does not take events.");
+    switch (history_trouble(hub_history(request->service->shared->hub))) {
+    case HISTORY_GONE:
+        return respond_not_ready(request,
+                                 "The file of the store was moved, removed or replaced.");
+    case HISTORY_DAMAGED:
+        return respond_not_ready(request, "The file of the store is damaged.");
+    case HISTORY_NO_MEMORY:
+        return respond_not_ready(request, "The store is out of memory.");
+    case HISTORY_FAILED:
+        return respond_not_ready(request, "The store failed; it needs a restart.");
+    case HISTORY_NO_ROOM:
+        return respond_ready(request, false);
+    case HISTORY_FINE:
+        break;
+    }
+    return respond_ready(request, true);
+}
+
+/* A probe takes the way of a publish, through the dispatcher and back to this worker. */
+int admin_readyz(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+
+    if (shared->draining && !shared->handed_over)
+        return respond_not_ready(request, "The gateway is stopping.");
+    if (hub_is_full(shared->hub, 0))
+        return respond_not_ready(request, "Too many events wait for their commit.");
+    return publish_probe(request, probe_answered);
+}
+
+/* ---- figures ---- */
+
+static void sum_stats(const struct service_shared *shared, struct stats *ret_sum)
+{
+    memset(ret_sum, 0, sizeof(*ret_sum));
+    stats_sum(ret_sum, shared->main_stats);
+    stats_sum(ret_sum, hub_stats(shared->hub));
+    for (unsigned i = 0; i < shared->services_n; i++)
+        stats_sum(ret_sum, worker_stats(shared->services[i].worker));
+}
+
+static json_t *id_json(const struct hub *hub, uint64_t position)
+{
+    char id[SSE_ID_BYTES];
+
+    sse_put_id(id, hub_history(hub)->epoch, position);
+    return json_stringn(id, SSE_ID_BYTES);
+}
+
+int admin_stats(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+    json_t *json = json_object();
+    struct stats sum;
+
+    sum_stats(shared, &sum);
+    json_object_set_new(json, "version", json_string(PACKAGE_VERSION));
+    json_object_set_new(json, "uptime_ms", json_integer(clock_mono_ms() - shared->started_ms));
+    json_object_set_new(json, "workers", json_integer(shared->services_n));
+    json_object_set_new(json, "durability",
+                        json_string(history_durability_text(hub_history(shared->hub))));
+    json_object_set_new(json, "newest", id_json(shared->hub, hub_committed(shared->hub)));
+    for (enum stats_id id = 0; id < STATS_COUNT; id++)
+        json_object_set_new(json, stats_name(id), json_integer(stats_get(&sum, id)));
+    return respond_json(request, MHD_HTTP_OK, json);
+}
+
+/* ---- streams ---- */
+
+static json_t *name_json(const struct message_name *name)
+{
+    return name->bytes != NULL ? json_stringn(name->bytes, name->bytes_n) : json_null();
+}
+
+static json_t *topics_json(const struct filter *filter)
+{
+    json_t *topics = json_array();
+
+    for (size_t i = 0; i < filter->patterns_n; i++)
+        json_array_append_new(topics, name_json(&filter->patterns[i].name));
+    return topics;
+}
+
+static json_t *last_id_json(const struct hub *hub, uint64_t told_position)
+{
+    return told_position == UINT64_MAX ? json_null() : id_json(hub, told_position);
+}
+
+/* What there is to say of a stream, but for who it is for; gives an object. */
+static json_t *facts_json(const struct service_shared *shared, const struct stream_facts *facts)
+{
+    char id[24], peer[PEER_TEXT_BYTES];
+
+    snprintf(id, sizeof(id), "%016llx", (unsigned long long)facts->id);
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
+                     peer_text(&facts->peer, peer), "state", stream_state_text(facts->state),
+                     "age_ms", (json_int_t)facts->age_ms, "position",
+                     id_json(shared->hub, facts->position), "last_id",
+                     last_id_json(shared->hub, facts->told_position), "lag_events",
+                     (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
+                     "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
+                     (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
+}
+
+static json_t *stream_json(const struct service_shared *shared, const struct stream_facts *facts)
+{
+    json_t *json = facts_json(shared, facts);
+
+    json_object_set_new(json, "user", name_json(&facts->filter->user));
+    json_object_set_new(json, "topics", topics_json(facts->filter));
+    return json;
+}
+
+static json_t *evicted_topics_json(const struct eviction *eviction)
+{
+    json_t *topics = json_array();
+
+    for (size_t i = 0; i < eviction->topics_n; i++) {
+        struct message_name topic = eviction_topic(eviction, i);
+
+        json_array_append_new(topics, name_json(&topic));
+    }
+    return topics;
+}
+
+/* An eviction is a stream as it was, and what became of it. */
+static json_t *eviction_json(const struct service_shared *shared, const struct eviction *eviction)
+{
+    json_t *json = facts_json(shared, &eviction->facts);
+    struct message_name user = eviction_user(eviction);
+    char at[CLOCK_UTC_BYTES];
+
+    json_object_set_new(json, "at", json_string(clock_utc_text(eviction->at_ms, at)));
+    json_object_set_new(json, "user", name_json(&user));
+    json_object_set_new(json, "topics", evicted_topics_json(eviction));
+    if (eviction->topics_left_out_n > 0)
+        json_object_set_new(json, "topics_left_out", json_integer(eviction->topics_left_out_n));
+    json_object_set_new(json, "why", json_string(stream_end_text(eviction->why)));
+    return json;
+}
+
+static bool same_user(const struct filter *wanted, const struct filter *filter)
+{
+    const struct message_name *a = &wanted->user, *b = &filter->user;
+
+    return a->bytes == NULL || (b->bytes != NULL && a->bytes_n == b->bytes_n &&
+                                memcmp(a->bytes, b->bytes, a->bytes_n) == 0);
+}
+
+/* A topic in the question means the streams that an event of this topic would reach, and the
+ * streams that asked for exactly this pattern. */
+static bool same_topic(const struct filter *wanted, const struct filter *filter)
+{
+    if (wanted->patterns_n == 0 || filter->patterns_n == 0)
+        return true;
+    const struct message_name *topic = &wanted->patterns[0].name;
+    for (size_t i = 0; i < filter->patterns_n; i++) {
+        const struct message_name *pattern = &filter->patterns[i].name;
+
+        if (pattern->bytes_n == topic->bytes_n &&
+            memcmp(pattern->bytes, topic->bytes, topic->bytes_n) == 0)
+            return true;
+        if (!wanted->patterns[0].wildcard &&
+            topic_match(pattern->bytes, pattern->bytes_n, topic->bytes, topic->bytes_n))
+            return true;
+    }
+    return false;
+}
+
+/* One worker's part of a question. */
+struct visit {
+    struct gather *gather;
+    struct service *service;
+    struct gather_slot *slot;
+};
+
+static bool is_wanted(const struct visit *visit, struct stream *stream,
+                      struct stream_facts *ret_facts)
+{
+    const struct gather *gather = visit->gather;
+
+    stream_get_facts(stream, clock_mono_ms(), ret_facts);
+    if (gather->stream_id != 0 && ret_facts->id != gather->stream_id)
+        return false;
+    return gather->filter == NULL || (same_user(gather->filter, ret_facts->filter) &&
+                                      same_topic(gather->filter, ret_facts->filter));
+}
+
+static bool list_one(struct stream *stream, void *arg)
+{
+    struct visit *visit = arg;
+    struct stream_facts facts;
+
+    if (!is_wanted(visit, stream, &facts))
+        return true;
+    json_array_append_new(visit->slot->rows, stream_json(visit->service->shared, &facts));
+    return ++visit->slot->count < visit->gather->limit;
+}
+
+static bool end_one(struct stream *stream, void *arg)
+{
+    struct visit *visit = arg;
+    struct stream_facts facts;
+
+    if (!is_wanted(visit, stream, &facts))
+        return true;
+    stream_end(stream, STREAM_END_DELETED);
+    visit->slot->count++;
+    return true;
+}
+
+static void list_worker(struct gather *gather, struct service *service, unsigned index)
+{
+    struct visit visit = {gather, service, &gather->slots[index]};
+
+    visit.slot->rows = json_array();
+    streams_each(service->streams, list_one, &visit);
+}
+
+static void end_worker(struct gather *gather, struct service *service, unsigned index)
+{
+    struct visit visit = {gather, service, &gather->slots[index]};
+
+    streams_each(service->streams, end_one, &visit);
+}
+
+static int respond_list(struct request *request)
+{
+    struct gather *gather = request->work;
+    json_t *rows = json_array();
+
+    for (unsigned i = 0; i < request->service->shared->services_n; i++)
+        json_array_extend(rows, gather->slots[i].rows);
+    while (json_array_size(rows) > gather->limit)
+        json_array_remove(rows, json_array_size(rows) - 1);
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:o, s:I}", "streams", rows, "total",
+                                  (json_int_t)request->service->shared->streams_n));
+}
+
+static size_t count_ended(const struct request *request)
+{
+    const struct gather *gather = request->work;
+    size_t count = 0;
+
+    for (unsigned i = 0; i < request->service->shared->services_n; i++)
+        count += gather->slots[i].count;
+    return count;
+}
+
+static int respond_ended(struct request *request)
+{
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:I}", "ended", (json_int_t)count_ended(request)));
+}
+
+static int respond_ended_one(struct request *request)
+{
+    if (count_ended(request) == 0)
+        return respond_error(request, 404, "no_such_stream", "There is no stream with this id.");
+    return respond_ended(request);
+}
+
+static bool read_name(struct request *request, const char *name,
+                      enum topic_error (*check)(const char *bytes, size_t bytes_n),
+                      struct message_name *ret_name, struct problem *ret_problem)
+{
+    ret_name->bytes = request_query(request, name, &ret_name->bytes_n);
+    if (ret_name->bytes == NULL)
+        return true;
+    enum topic_error error = check(ret_name->bytes, ret_name->bytes_n);
+    if (error == TOPIC_OK)
+        return true;
+    return problem_set(ret_problem, 400, "invalid_name", "The %s %s.", name,
+                       topic_error_text(error));
+}
+
+/* The question that ?user= and ?topic= ask; `*ret_filter` is NULL when neither is there. */
+static bool read_filter(struct request *request, struct filter **ret_filter,
+                        struct problem *ret_problem)
+{
+    struct message_name user, topic;
+
+    if (!read_name(request, "user", topic_check_user, &user, ret_problem) ||
+        !read_name(request, "topic", topic_check_pattern, &topic, ret_problem))
+        return false;
+    *ret_filter = NULL;
+    if (user.bytes == NULL && topic.bytes == NULL)
+        return true;
+    *ret_filter =
+        filter_new(&topic, topic.bytes != NULL ? 1 : 0, user.bytes != NULL ? &user : NULL);
+    if (*ret_filter == NULL)
+        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+    return true;
+}
+
+static int ask_all(struct request *request,
+                   void (*ask)(struct gather *gather, struct service *service, unsigned index),
+                   int (*resumed)(struct request *request), const struct gather *question)
+{
+    struct gather *gather = gather_new(request);
+
+    if (gather == NULL) {
+        filter_unref(question->filter);
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    }
+    gather->ask = ask;
+    gather->resumed = resumed;
+    gather->filter = question->filter;
+    gather->stream_id = question->stream_id;
+    gather->limit = question->limit;
+    return gather_start(gather);
+}
+
+/* A short list is always given: whoever looks for what takes the memory needs it. */
+static bool rows_fit(struct request *request, size_t limit)
+{
+    size_t rows = request->service->shared->streams_n;
+
+    rows = rows < limit ? rows : limit;
+    return rows <= LIST_DEFAULT || request_admit_answer(request, rows * ROW_BYTES);
+}
+
+int admin_list_streams(struct request *request)
+{
+    struct gather question = {0};
+    struct problem problem;
+
+    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
+        !read_filter(request, &question.filter, &problem))
+        return respond_problem(request, &problem);
+    if (!rows_fit(request, question.limit)) {
+        filter_unref(question.filter);
+        return respond_memory_short(request);
+    }
+    return ask_all(request, list_worker, respond_list, &question);
+}
+
+int admin_list_evictions(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+    struct eviction *list;
+    struct problem problem;
+    uint64_t total;
+    size_t limit;
+
+    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &limit, &problem))
+        return respond_problem(request, &problem);
+    int list_n = evictions_list(shared->evictions, limit, &list, &total);
+    if (list_n < 0)
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    json_t *rows = json_array();
+    for (int i = 0; i < list_n; i++)
+        json_array_append_new(rows, eviction_json(shared, &list[i]));
+    free(list);
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:o, s:I}", "evictions", rows, "total", (json_int_t)total));
+}
+
+int admin_end_streams(struct request *request)
+{
+    struct gather question = {0};
+    struct problem problem;
+
+    if (request_query(request, "user", NULL) == NULL)
+        return respond_error(request, 400, "user_required",
+                             "Name the user whose streams are to end: DELETE /api/streams?user=…");
+    if (!read_filter(request, &question.filter, &problem))
+        return respond_problem(request, &problem);
+    return ask_all(request, end_worker, respond_ended, &question);
+}
+
+int admin_end_stream(struct request *request)
+{
+    struct gather question = {0};
+    const char *text = request->tail;
+    char *end;
+
+    question.stream_id = strtoull(text, &end, 16);
+    if (strspn(text, "0123456789abcdef") != 16 || text[16] != '\0' || question.stream_id == 0)
+        return respond_error(request, 404, "no_such_stream", "There is no stream with this id.");
+    return ask_all(request, end_worker, respond_ended_one, &question);
+}

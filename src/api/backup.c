@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* POST /api/backup.  See backup.h. */
+#include "config.h"
+#include "api/backup.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "history/history.h"
+#include "base/log.h"
+#include "http/respond.h"
+#include "http/service.h"
+#include "wire/sse.h"
+
+#define RETRY_AFTER_S 10
+
+/* From the handler to the end of the answer. */
+struct work {
+    struct hub_backup backup;
+    struct inbox_note note; /* that it has been answered */
+    struct request *request;
+    struct event *watch; /* of the client, while the copy is made */
+    bool is_sent;        /* or is on its way: no stop waits for the request */
+};
+
+static void free_watch(struct work *work)
+{
+    if (work->watch != NULL)
+        event_free(work->watch);
+    work->watch = NULL;
+}
+
+static void free_work(void *arg)
+{
+    struct work *work = arg;
+    struct service *service = work->request->service;
+
+    free_watch(work);
+    if (work->is_sent)
+        service->unawaited_n--;
+    if (work->backup.copy.fd >= 0)
+        history_backup_close(work->backup.copy.fd);
+    service->shared->has_backup = false;
+    free(work);
+}
+
+/* ---- answers ---- */
+
+static int respond_running(struct request *request)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "backup_running",
+                "Another copy of the store is being made or sent; there is one at a time.");
+    problem.retry_after_s = RETRY_AFTER_S;
+    return respond_problem(request, &problem);
+}
+
+static int respond_stopping(struct request *request)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "stopping", "The gateway is stopping; no copy was made.");
+    problem.retry_after_s = RETRY_AFTER_S;
+    return respond_problem(request, &problem);
+}
+
+static int respond_failure(struct request *request, int error)
+{
+    if (error != -ENOTSUP)
+        stats_add(worker_stats(request->service->worker), STATS_BACKUPS_FAILED, 1);
+    switch (error) {
+    case -ECANCELED:
+        return MHD_NO; /* there is nobody to tell */
+    case -ESHUTDOWN:
+        return respond_stopping(request);
+    case -ENOTSUP:
+        return respond_error(request, 409, "nothing_on_disk",
+                             "The store is in memory: there is no file to copy.");
+    case -ENOSPC:
+        return respond_error(request, 507, "no_room_for_copy",
+                             "The disk of the store has no room for a copy beside it.");
+    default:
+        return respond_error(request, 500, "backup_failed",
+                             "The store could not be copied; the log says why.");
+    }
+}
+
+static int respond_copy(struct request *request, struct work *work)
+{
+    const struct history_backup *copy = &work->backup.copy;
+    const struct history *history = hub_history(request->service->shared->hub);
+    char id[SSE_ID_BYTES], disposition[64 + SSE_ID_BYTES];
+    int fd = fcntl(copy->fd, F_DUPFD_CLOEXEC, 0); /* the library closes what it is given */
+    struct MHD_Response *response = fd >= 0 ? MHD_create_response_from_fd64(copy->bytes, fd) : NULL;
+
+    if (response == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return respond_error(request, 503, "out_of_memory",
+                             "The gateway is out of memory or descriptors.");
+    }
+    work->is_sent = true;
+    request->service->unawaited_n++;
+    sse_put_id(id, history->epoch, copy->newest);
+    snprintf(disposition, sizeof(disposition), "attachment; filename=\"bugle-%.*s.db\"",
+             SSE_ID_BYTES, id);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/vnd.sqlite3");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_DISPOSITION, disposition);
+    stats_add(worker_stats(request->service->worker), STATS_BACKUPS_MADE, 1);
+    return respond_with(request, MHD_HTTP_OK, response);
+}
+
+static int respond_made(struct request *request)
+{
+    struct work *work = request->work;
+
+    if (work->backup.result != 0)
+        return respond_failure(request, work->backup.result);
+    return respond_copy(request, work);
+}
+
+/* ---- to the hub and back ---- */
+
+static void answered(void *arg)
+{
+    struct work *work = arg;
+
+    free_watch(work);
+    request_wake(work->request);
+}
+
+/* The hub's thread. */
+static void on_answer(struct hub_backup *backup)
+{
+    struct work *work = (struct work *)((char *)backup - offsetof(struct work, backup));
+
+    worker_post_note(work->request->service->worker, &work->note, answered, work);
+}
+
+/* A client that shut down its sending half is taken for one that left: it cannot be told from one,
+ * and a copy for nobody costs a lot. */
+static void on_peer(evutil_socket_t fd, short what, void *arg)
+{
+    struct work *work = arg;
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    if ((what & EV_CLOSED) != 0 || n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        work->backup.abandoned = true;
+}
+
+/* Edge-triggered for reading and closing, as streams watch theirs. */
+static bool watch_peer(struct work *work)
+{
+    struct request *request = work->request;
+
+    work->watch = event_new(worker_base(request->service->worker), request_fd(request),
+                            EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_peer, work);
+    return work->watch != NULL && event_add(work->watch, NULL) == 0;
+}
+
+/* Whoever has it has `has_backup` too.  NULL when out of memory. */
+static struct work *new_work(struct request *request)
+{
+    struct work *work = calloc(1, sizeof(*work));
+
+    if (work == NULL)
+        return NULL;
+    work->request = request;
+    work->backup.answer = on_answer;
+    work->backup.copy.fd = -1;
+    request->work = work;
+    request->free_work = free_work;
+    return work;
+}
+
+int backup_handle(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+
+    if (shared->draining)
+        return respond_stopping(request);
+    if (memory_level(worker_memory(request->service->worker)) >= MEMORY_NEAR) {
+        stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+        return respond_memory_short(request);
+    }
+    if (atomic_exchange(&shared->has_backup, true))
+        return respond_running(request);
+    struct work *work = new_work(request);
+    if (work == NULL)
+        shared->has_backup = false;
+    if (work == NULL || !watch_peer(work))
+        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    int result = hub_request_backup(shared->hub, &work->backup);
+    if (result != 0)
+        return respond_failure(request, result);
+    return request_suspend(request, respond_made);
+}

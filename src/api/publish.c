@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+/* POST /api/push.  See publish.h. */
+#include "config.h"
+#include "api/publish.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/access.h"
+#include "history/history.h"
+#include "wire/json_span.h"
+#include "api/publish_body.h"
+#include "api/publish_kind.h"
+#include "api/publish_plain.h"
+#include "http/respond.h"
+#include "http/service.h"
+
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
+#define FIELDS_MAX 64
+/* What is not plain takes 20 to 70 ns a byte, the most where events are small.  Beyond this, 0.1 to
+ * 0.3 ms, it is done beside the loop, whose streams would wait for it, and for all the others that
+ * came in the same turn. */
+#define ASIDE_BYTES 4096
+/* And holding topics against the patterns that a caller may publish to takes up to 2 ns a byte and
+ * pattern: so many of these cost as much as reading. */
+#define ASIDE_PATTERNS 32
+/* What one turn of the loop reads, 3 to 9 ms: a client may have many bodies arrive in one turn. */
+#define READ_BYTES_A_TURN ((size_t)128 << 10)
+/* Beyond this an overload is told before the body is read, at the price of the connection. */
+#define UNREAD_BYTES 65536
+/* What an event costs at least, whatever its body has. */
+#define EVENT_BYTES_MIN 256
+
+/* Between the handler and the hub's answer. */
+struct work {
+    struct hub_op op;
+    struct request *request;
+    struct publish_body body;
+    struct aside *aside;                 /* NULL: the body was read on the loop */
+    size_t admitted_bytes;               /* counted by the hub, and no operation has them yet */
+    size_t parsing_bytes;                /* set aside for reading the body */
+    char key[MESSAGE_KEY_BYTES_MAX + 1]; /* from the header */
+};
+
+/* ---- what kind of body ---- */
+
+static int respond_overload(struct request *request);
+
+/* A large body that would be refused for overload is not even read. */
+static bool is_lost(const struct request *request)
+{
+    uint64_t bytes = request->content_length;
+
+    return bytes > UNREAD_BYTES && hub_is_full(request->service->shared->hub, (size_t)bytes);
+}
+
+int publish_begin(struct request *request)
+{
+    const char *type = request->fields[REQUEST_CONTENT_TYPE];
+    const char *encoding = request->fields[REQUEST_CONTENT_ENCODING];
+
+    if (type != NULL && strncasecmp(type, "multipart/", 10) == 0)
+        return respond_error(request, 415, "unsupported_type",
+                             "A multipart body is not taken: send application/json, or the data "
+                             "itself with the fields in the query.");
+    if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
+        return respond_error(request, 415, "unsupported_encoding",
+                             "The body must not have a Content-Encoding.");
+    return is_lost(request) ? respond_overload(request) : -1;
+}
+
+/* ---- reading ---- */
+
+struct fields {
+    struct publish_field list[FIELDS_MAX]; /* their bytes are libmicrohttpd's */
+    size_t n;
+    bool too_many;
+};
+
+/* What it takes to read a body, beside its bytes. */
+struct reading {
+    struct publish_limits limits;
+    struct fields fields;
+    bool is_json;
+};
+
+static bool collect_field(void *arg, const char *name, size_t name_n, const char *value,
+                          size_t value_n)
+{
+    struct fields *fields = arg;
+
+    (void)name_n;
+    if (fields->n == FIELDS_MAX) {
+        fields->too_many = true;
+        return false;
+    }
+    fields->list[fields->n++] =
+        (struct publish_field){.name = name, .value = value, .value_n = value_n};
+    return true;
+}
+
+/* The header is text in quotes (draft-ietf-httpapi-idempotency-key-header 2.1, RFC 9651 3.3.3);
+ * what stands there without quotes is taken as it is, as most gateways do. */
+static bool unquote(const char *value, char *to, size_t to_n, size_t *ret_n)
+{
+    size_t n = 0, i = value[0] == '"', end = strlen(value);
+
+    if (i == 1 && (end < 2 || value[--end] != '"'))
+        return false;
+    for (; i < end && n < to_n; i++) {
+        if (value[0] == '"' && value[i] == '\\' && i + 1 < end)
+            i++;
+        to[n++] = value[i];
+    }
+    *ret_n = n;
+    return true;
+}
+
+static bool read_key(struct request *request, struct work *work, struct publish_limits *limits,
+                     struct problem *ret_problem)
+{
+    const char *value = request->fields[REQUEST_IDEMPOTENCY_KEY];
+
+    if (value == NULL)
+        return true;
+    if (request_header_count(request, "Idempotency-Key") > 1)
+        return problem_set(ret_problem, 400, "invalid_key",
+                           "There is more than one Idempotency-Key header.");
+    if (!unquote(value, work->key, sizeof(work->key), &limits->key_n))
+        return problem_set(ret_problem, 400, "invalid_key",
+                           "The Idempotency-Key header begins with a quote and does not end so.");
+    limits->key = work->key;
+    return true;
+}
+
+/* What only the loop can ask: settings and headers. */
+static bool begin_reading(struct request *request, struct work *work, struct reading *reading,
+                          struct problem *ret_problem)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+
+    reading->limits = (struct publish_limits){
+        .event_bytes_max = conf->limits.event_bytes,
+        .json_depth_max = conf->limits.json_depth,
+        .scope = request->identity != NULL ? request->identity->scope : NULL,
+    };
+    reading->fields.n = 0;
+    reading->fields.too_many = false;
+    reading->is_json = publish_kind_is_json(request->fields[REQUEST_CONTENT_TYPE]);
+    if (!read_key(request, work, &reading->limits, ret_problem))
+        return false;
+    request_each_query(request, collect_field, &reading->fields);
+    if (reading->fields.too_many)
+        return problem_set(ret_problem, 422, "too_many_fields",
+                           "The query has more than %d fields.", FIELDS_MAX);
+    if (reading->is_json && reading->fields.n > 0)
+        return problem_set(ret_problem, 422, "fields_in_query",
+                           "With a JSON body the fields belong in the JSON, not the query.");
+    return true;
+}
+
+/* A body that is plainly one event, which takes no more than that.  Any thread. */
+static bool read_plain(const struct request *request, const struct reading *reading,
+                       struct publish_body *ret_body)
+{
+    return reading->is_json && request->body_n > 0 &&
+           publish_plain(request->body, request->body_n, &reading->limits, ret_body);
+}
+
+/* Any other.  Any thread. */
+static bool read_body(const struct request *request, const struct reading *reading,
+                      struct publish_body *ret_body, struct problem *ret_problem)
+{
+    const char *body = request->body != NULL ? request->body : "";
+
+    if (reading->is_json)
+        return publish_body_json(body, request->body_n, &reading->limits, ret_body, ret_problem);
+    return publish_body_text(body, request->body_n, reading->fields.list, reading->fields.n,
+                             &reading->limits, ret_body, ret_problem);
+}
+
+/* ---- memory ---- */
+
+/* Reading a body takes the messages and room to compose them in. */
+static size_t composing_bytes(const struct request *request)
+{
+    return 2 * request->body_n;
+}
+
+/* And what is not plain JSON takes the parser's tree. */
+static size_t tree_bytes(const struct request *request, const struct reading *reading)
+{
+    struct json_span text = {request->body != NULL ? request->body : "", request->body_n};
+
+    return reading->is_json ? json_span_tree_bytes(text) : 0;
+}
+
+/* From here on the events are counted until they are freed, whoever holds them. */
+static void charge(const struct request *request, const struct publish_body *body)
+{
+    _Atomic int64_t *account =
+        memory_counter(worker_memory(request->service->worker), MEMORY_EVENTS);
+
+    for (size_t i = 0; i < body->messages_n; i++)
+        message_charge(body->messages[i], account);
+}
+
+/* ---- answering ---- */
+
+static unsigned retry_after_s(void)
+{
+    return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+}
+
+static int respond_overload(struct request *request)
+{
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_SHED, 1);
+    problem_set(&problem, 503, "overloaded",
+                "Too many events wait for their commit; nothing of this request was stored.");
+    problem.retry_after_s = retry_after_s();
+    return respond_problem(request, &problem);
+}
+
+static int respond_short(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
+}
+
+/* Who may publish is no stranger: the figures help whoever is called for it. */
+static void set_no_room(struct problem *problem, const struct history *history)
+{
+    if (history_trouble(history) != HISTORY_NO_ROOM)
+        problem_set(problem, 507, "disk_reserve",
+                    "The disk of the store is full; nothing was stored.");
+    else
+        problem_set(problem, 507, "disk_reserve",
+                    "Nothing was stored: %llu KiB are free on the disk of the store, "
+                    "history.disk_reserve is %llu KiB, and the commit takes up to %llu KiB.  Make "
+                    "room on that disk, or set a smaller history.disk_reserve.",
+                    (unsigned long long)history->free_bytes / 1024,
+                    (unsigned long long)history->disk_reserve / 1024,
+                    (unsigned long long)(history->asked_bytes + 1023) / 1024);
+}
+
+static int respond_failure(struct request *request, int error)
+{
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker),
+              error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
+    if (error == -ENOSPC)
+        set_no_room(&problem, hub_history(request->service->shared->hub));
+    else if (error == -ESTALE)
+        problem_set(&problem, 503, "store_gone",
+                    "The file of the store was moved, removed or replaced, so nothing was stored; "
+                    "its operator has to put it back or start the gateway again.");
+    else if (error == -ESHUTDOWN)
+        problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
+    else if (error == -ECONNRESET)
+        problem_set(&problem, 503, "handover_lost",
+                    "The gateway that has taken over is gone: nobody knows whether this was "
+                    "stored.  Sent again with its idempotency key it cannot come twice.");
+    else
+        problem_set(&problem, 503, "store_failed", "The store failed; nothing was stored.");
+    problem.retry_after_s = retry_after_s();
+    return respond_problem(request, &problem);
+}
+
+static int respond_conflict(struct request *request, const struct work *work)
+{
+    struct problem problem;
+
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    problem_set(&problem, 422, "idempotency_conflict",
+                "The key was used before with other content; nothing of this request was stored.");
+    if (work->body.is_array)
+        snprintf(problem.pointer, sizeof(problem.pointer), "/%zu/idempotency_key",
+                 work->op.conflict_at);
+    else
+        snprintf(problem.pointer, sizeof(problem.pointer), "/idempotency_key");
+    return respond_problem(request, &problem);
+}
+
+static bool is_repeat(const struct work *work, size_t index)
+{
+    return work->op.firsts != NULL && work->op.firsts[index] != 0;
+}
+
+/* The answer is built by hand: this is the one that must be fast. */
+static char *put_id(char *to, const struct work *work, size_t index, const char *epoch)
+{
+    const struct message *message = work->body.messages[index];
+
+    if (message->kind != MESSAGE_STORED)
+        return stpcpy(to, "null");
+    *to++ = '"';
+    sse_put_id(to, epoch, is_repeat(work, index) ? work->op.firsts[index] : message->position);
+    to += SSE_ID_BYTES;
+    *to++ = '"';
+    return to;
+}
+
+static const char *durability_of(const struct work *work, const struct history *history)
+{
+    for (size_t i = 0; i < work->body.messages_n; i++)
+        if (work->body.messages[i]->kind == MESSAGE_STORED)
+            return history_durability_text(history);
+    return "none";
+}
+
+static int respond_one(struct request *request, const struct work *work,
+                       const struct history *history)
+{
+    char answer[128 + SSE_ID_BYTES];
+    char *to = stpcpy(answer, "{\"id\":");
+
+    to = put_id(to, work, 0, history->epoch);
+    to = stpcpy(stpcpy(to, ",\"durability\":\""), durability_of(work, history));
+    to = stpcpy(stpcpy(to, "\",\"duplicate\":"), is_repeat(work, 0) ? "true" : "false");
+    to = stpcpy(to, "}\n");
+    return respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
+}
+
+static int respond_many(struct request *request, const struct work *work,
+                        const struct history *history)
+{
+    size_t events_n = work->body.messages_n;
+    char *answer = malloc(128 + events_n * (SSE_ID_BYTES + 3 + 6));
+    char *to = answer;
+
+    if (answer == NULL)
+        return MHD_NO;
+    to = stpcpy(to, "{\"ids\":[");
+    for (size_t i = 0; i < events_n; i++) {
+        if (i > 0)
+            *to++ = ',';
+        to = put_id(to, work, i, history->epoch);
+    }
+    to = stpcpy(to, "],\"duplicates\":[");
+    for (size_t i = 0; i < events_n; i++) {
+        if (i > 0)
+            *to++ = ',';
+        to = stpcpy(to, is_repeat(work, i) ? "true" : "false");
+    }
+    to += sprintf(to, "],\"durability\":\"%s\"}\n", durability_of(work, history));
+    int result = respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
+    free(answer);
+    return result;
+}
+
+static int respond_published(struct request *request)
+{
+    struct work *work = request->work;
+    const struct history *history = hub_history(request->service->shared->hub);
+
+    if (work->op.result == -EEXIST)
+        return respond_conflict(request, work);
+    if (work->op.result != 0)
+        return respond_failure(request, work->op.result);
+    return work->body.is_array ? respond_many(request, work, history)
+                               : respond_one(request, work, history);
+}
+
+/* ---- to the hub and back ---- */
+
+static struct hub *hub_of(const struct work *work)
+{
+    return work->request->service->shared->hub;
+}
+
+/* There will be no operation for what the hub counts. */
+static void release(struct work *work)
+{
+    hub_charge(hub_of(work), work->admitted_bytes, 0);
+    work->admitted_bytes = 0;
+}
+
+static void free_work(void *arg)
+{
+    struct work *work = arg;
+
+    release(work);
+    publish_body_free(&work->body);
+    free(work->op.firsts);
+    free(work->aside);
+    free(work);
+}
+
+static struct work *new_work(struct request *request)
+{
+    struct work *work = calloc(1, sizeof(*work));
+
+    if (work == NULL)
+        return NULL;
+    work->request = request;
+    request->work = work;
+    request->free_work = free_work;
+    return work;
+}
+
+static int respond_no_memory(struct request *request)
+{
+    return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+}
+
+static int refuse(struct request *request, const struct problem *problem)
+{
+    release(request->work);
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    if (problem->status == 403)
+        stats_add(worker_stats(request->service->worker), STATS_REQUESTS_FORBIDDEN, 1);
+    return respond_problem(request, problem);
+}
+
+/* Set room aside for what reading takes; JSON takes many times its bytes. */
+static bool set_aside(struct work *work, size_t bytes)
+{
+    struct memory *memory = worker_memory(work->request->service->worker);
+
+    if (!memory_admit(memory, MEMORY_PARSING, bytes, memory_level_for(bytes)))
+        return false;
+    work->parsing_bytes += bytes;
+    return true;
+}
+
+/* The body is read: what it became is counted instead. */
+static void end_parsing(struct work *work)
+{
+    struct memory *memory = worker_memory(work->request->service->worker);
+
+    charge(work->request, &work->body);
+    memory_add(memory, MEMORY_PARSING, -(int64_t)work->parsing_bytes);
+    work->parsing_bytes = 0;
+}
+
+/* The body is good: off to the hub.  Returns 0, or -ENOMEM. */
+static int submit(struct work *work)
+{
+    request_drop_body(work->request); /* it is in the messages */
+    work->op.events = work->body.messages;
+    work->op.events_n = work->body.messages_n;
+    work->op.bytes = work->body.bytes;
+    if (work->body.has_keys) {
+        work->op.firsts = calloc(work->op.events_n, sizeof(work->op.firsts[0]));
+        if (work->op.firsts == NULL)
+            return -ENOMEM;
+    }
+    hub_charge(hub_of(work), work->admitted_bytes, work->op.bytes);
+    work->admitted_bytes = 0;
+    worker_publish(work->request->service->worker, &work->op);
+    return 0;
+}
+
+/* ---- large bodies, beside the loop ---- */
+
+/* The request is suspended all the while, so nothing of it goes away. */
+struct aside {
+    struct crew_task task;
+    struct inbox_note note;
+    struct work *work;
+    struct reading reading;
+    const struct conf *conf; /* of when the body came */
+    struct problem problem;
+    bool good;
+    bool stopping;
+};
+
+static int respond_unread(struct request *request)
+{
+    struct work *work = request->work;
+
+    if (work->aside->stopping)
+        return respond_failure(request, -ESHUTDOWN);
+    if (!work->aside->good)
+        return refuse(request, &work->aside->problem);
+    return respond_no_memory(request);
+}
+
+/* Back on the loop.  A body that was good goes on to the hub, whose answer wakes the request. */
+static void take_back(void *arg)
+{
+    struct aside *aside = arg;
+    struct work *work = aside->work;
+
+    end_parsing(work);
+    if (aside->good && submit(work) == 0)
+        return;
+    release(work);
+    work->request->resumed = respond_unread;
+    request_wake(work->request);
+}
+
+/* On a thread of the crew. */
+static void run_aside(struct crew_task *task, bool stopping)
+{
+    struct aside *aside = (struct aside *)((char *)task - offsetof(struct aside, task));
+    struct work *work = aside->work;
+
+    aside->stopping = stopping;
+    aside->good =
+        !stopping && (read_plain(work->request, &aside->reading, &work->body) ||
+                      read_body(work->request, &aside->reading, &work->body, &aside->problem));
+    aside->good = aside->good && access_may_publish(work->request, aside->conf, &work->body,
+                                                    &aside->problem);
+    worker_post_note(work->request->service->worker, &aside->note, take_back, aside);
+}
+
+static int respond_no_room(struct request *request)
+{
+    end_parsing(request->work);
+    return respond_short(request);
+}
+
+static int read_aside(struct request *request, const struct reading *reading)
+{
+    struct work *work = request->work;
+
+    if (!set_aside(work, composing_bytes(request) + tree_bytes(request, reading)))
+        return respond_short(request);
+    work->aside = calloc(1, sizeof(*work->aside));
+    if (work->aside == NULL) {
+        end_parsing(work);
+        return respond_no_memory(request);
+    }
+    work->aside->task.run = run_aside;
+    work->aside->work = work;
+    work->aside->reading = *reading;
+    work->aside->conf = worker_conf(request->service->worker);
+    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_ASIDE, 1);
+    crew_give(request->service->shared->readers, 0, &work->aside->task);
+    return request_suspend(request, respond_published);
+}
+
+static int read_here(struct request *request, const struct reading *reading)
+{
+    struct work *work = request->work;
+    struct problem problem;
+
+    if (!set_aside(work, composing_bytes(request)))
+        return respond_short(request);
+    bool good = read_plain(request, reading, &work->body);
+    if (!good && !set_aside(work, tree_bytes(request, reading)))
+        return respond_no_room(request);
+    if (!good)
+        good = read_body(request, reading, &work->body, &problem);
+    end_parsing(work);
+    if (!good || !access_may_publish(request, worker_conf(request->service->worker), &work->body,
+                                     &problem))
+        return refuse(request, &problem);
+    if (submit(work) != 0)
+        return respond_no_memory(request);
+    return request_suspend(request, respond_published);
+}
+
+/* What reading a body takes, with what the caller's rights add. */
+static size_t reading_cost(const struct request *request)
+{
+    size_t patterns_n = request->identity != NULL ? request->identity->publish.patterns_n : 0;
+
+    return request->body_n + request->body_n * patterns_n / ASIDE_PATTERNS;
+}
+
+/* Whether a body is read on the loop, which is counted then. */
+static bool is_for_loop(struct request *request)
+{
+    struct service *service = request->service;
+    uint64_t turn = worker_turns(service->worker);
+    size_t cost = reading_cost(request);
+
+    if (service->read_turn != turn)
+        service->read_bytes = 0;
+    service->read_turn = turn;
+    if (cost > ASIDE_BYTES || service->read_bytes + cost > READ_BYTES_A_TURN)
+        return false;
+    service->read_bytes += cost;
+    return true;
+}
+
+int publish_handle(struct request *request)
+{
+    struct work *work = new_work(request);
+    struct reading reading;
+    struct problem problem;
+
+    if (work == NULL)
+        return respond_no_memory(request);
+    if (!begin_reading(request, work, &reading, &problem))
+        return refuse(request, &problem);
+    /* before the body is read: what is refused for overload must cost little */
+    if (!hub_admit(hub_of(work), request->body_n + EVENT_BYTES_MIN, &work->op))
+        return respond_overload(request);
+    work->admitted_bytes = request->body_n + EVENT_BYTES_MIN;
+    return is_for_loop(request) ? read_here(request, &reading) : read_aside(request, &reading);
+}
+
+int publish_probe(struct request *request, int (*resumed)(struct request *request))
+{
+    struct work *work = new_work(request);
+
+    if (work == NULL)
+        return respond_no_memory(request);
+    worker_publish(request->service->worker, &work->op);
+    return request_suspend(request, resumed);
+}
+
+void publish_answer(void *arg, struct hub_op *op)
+{
+    struct work *work = (struct work *)((char *)op - offsetof(struct work, op));
+
+    (void)arg;
+    request_wake(work->request);
+}
+
+int publish_result(const struct request *request)
+{
+    const struct work *work = request->work;
+
+    return work->op.result;
+}

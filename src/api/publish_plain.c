@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* Flat objects as events.  See publish_plain.h. */
+#include "config.h"
+#include "api/publish_plain.h"
+
+#include <stdlib.h>
+
+#include "wire/json_flat.h"
+#include "api/publish_draft.h"
+
+/* More than there are fields. */
+#define MEMBERS_MAX 12
+
+struct plain {
+    struct publish_draft draft;
+    struct message_name user;
+    struct problem problem; /* nobody reads it */
+};
+
+static bool set_topic(struct publish_draft *draft, const struct json_flat_member *member)
+{
+    draft->topics[0] =
+        (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
+    draft->message.topics = draft->topics;
+    draft->message.topics_n++;
+    return member->kind == JSON_FLAT_STRING && draft->message.topics_n == 1 &&
+           publish_draft_check_name(draft, "topic", &draft->topics[0], true);
+}
+
+/* A whole number stands for its digits. */
+static bool set_user(struct publish_draft *draft, const struct json_flat_member *member)
+{
+    draft->users[0] =
+        (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
+    draft->message.users = draft->users;
+    draft->message.users_n++;
+    return (member->kind == JSON_FLAT_STRING || member->kind == JSON_FLAT_COUNT) &&
+           draft->message.users_n == 1 &&
+           publish_draft_check_name(draft, "user", &draft->users[0], false);
+}
+
+static bool set_ephemeral(struct publish_draft *draft, const struct json_flat_member *member)
+{
+    draft->message.kind = member->kind == JSON_FLAT_TRUE ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
+    return member->kind == JSON_FLAT_TRUE || member->kind == JSON_FLAT_FALSE;
+}
+
+static bool set_field(struct publish_draft *draft, const struct json_flat_member *member)
+{
+    struct json_span name = member->name, value = member->value;
+    bool is_text = member->kind == JSON_FLAT_STRING, is_count = member->kind == JSON_FLAT_COUNT;
+
+    if (json_flat_is(name, "data")) /* what is no string is sent as it is written */
+        return publish_draft_set_data(draft, value.at, value.bytes_n);
+    if (json_flat_is(name, "topic") || json_flat_is(name, "topics"))
+        return set_topic(draft, member);
+    if (json_flat_is(name, "user") || json_flat_is(name, "users"))
+        return set_user(draft, member);
+    if (json_flat_is(name, "event"))
+        return is_text && publish_draft_set_event(draft, value.at, value.bytes_n);
+    if (json_flat_is(name, "ephemeral"))
+        return set_ephemeral(draft, member);
+    if (json_flat_is(name, "retry"))
+        return is_count && publish_draft_set_retry(draft, json_flat_count(value));
+    if (json_flat_is(name, "ttl"))
+        return is_count && publish_draft_set_ttl(draft, json_flat_count(value));
+    if (json_flat_is(name, "idempotency_key"))
+        return is_text && publish_draft_set_key(draft, value.at, value.bytes_n);
+    return false;
+}
+
+static void begin(struct plain *plain, const struct publish_limits *limits)
+{
+    struct publish_draft *draft = &plain->draft;
+
+    draft->limits = limits;
+    draft->problem = &plain->problem;
+    draft->where[0] = '\0';
+    draft->users = &plain->user;
+    draft->users_room = 1;
+    draft->scratch = NULL;
+}
+
+static bool read_members(struct publish_draft *draft, const struct json_flat_member *members,
+                         size_t members_n, struct publish_body *body)
+{
+    if (!publish_draft_begin(draft))
+        return false;
+    for (size_t i = 0; i < members_n; i++)
+        if (!set_field(draft, &members[i]))
+            return false;
+    return publish_draft_finish(draft, body);
+}
+
+static bool read_object(struct json_span *text, struct plain *plain, struct publish_body *body)
+{
+    struct json_flat_member members[MEMBERS_MAX];
+    size_t members_n;
+
+    return json_flat_next(text, members, MEMBERS_MAX, &members_n) &&
+           read_members(&plain->draft, members, members_n, body);
+}
+
+/* Room for one more message. */
+static bool make_room(struct publish_body *body, size_t *room)
+{
+    if (body->messages_n < *room)
+        return true;
+    size_t wanted = *room > 0 ? *room * 4 : 1;
+    struct message **grown = realloc(body->messages, wanted * sizeof(*grown));
+
+    if (grown == NULL)
+        return false;
+    body->messages = grown;
+    *room = wanted;
+    return true;
+}
+
+/* A user each is within the limit of recipients. */
+static bool read_array(struct json_span *text, struct plain *plain, struct publish_body *body)
+{
+    size_t room = 0, second;
+
+    if (plain->draft.limits->key != NULL)
+        return false;
+    body->is_array = true;
+    do
+        if (body->messages_n == PUBLISH_EVENTS_MAX || !make_room(body, &room) ||
+            !read_object(text, plain, body))
+            return false;
+    while (json_flat_take(text, ','));
+    if (!json_flat_take(text, ']'))
+        return false;
+    return !body->has_keys ||
+           (publish_body_find_second_key(body, &second) && second == body->messages_n);
+}
+
+bool publish_plain(const char *body, size_t body_n, const struct publish_limits *limits,
+                   struct publish_body *ret_body)
+{
+    struct json_span text = {body, body_n};
+    struct publish_body made = {0};
+    struct plain plain;
+    size_t room = 0;
+    bool is_array = limits->json_depth_max > 1 && json_flat_take(&text, '[');
+
+    if (limits->json_depth_max == 0)
+        return false;
+    begin(&plain, limits);
+    bool good = is_array ? read_array(&text, &plain, &made)
+                         : make_room(&made, &room) && read_object(&text, &plain, &made);
+    if (good && text.bytes_n == 0) {
+        *ret_body = made;
+        return true;
+    }
+    publish_body_free(&made);
+    return false;
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/* Method and path to handler.  See routes.h. */
+#include "config.h"
+#include "api/routes.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/access.h"
+#include "api/admin.h"
+#include "api/backup.h"
+#include "api/browse.h"
+#include "api/pages.h"
+#include "http/parameters.h"
+#include "api/publish.h"
+#include "http/respond.h"
+#include "http/service.h"
+#include "api/subscribe.h"
+#include "api/ticket_post.h"
+
+struct route {
+    const char *path;
+    const char *method; /* a GET serves HEAD too */
+    int (*handle)(struct request *request);
+    int (*begin)(struct request *request); /* before the body; -1: go on.  NULL: nothing to ask */
+    bool is_prefix;                        /* the rest of the path is the request's `tail` */
+    size_t body_bytes;                     /* at most, within limits.body_bytes; 0: it takes none */
+    bool at_once; /* answered in the first call, which ends the connection after it */
+    const struct parameter *parameters; /* NULL: the handler looks by itself, or nobody does */
+};
+
+static int answer_page(struct request *request);
+
+static const struct route routes[] = {
+    {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
+    {"/api/push", "POST", publish_handle, publish_begin, false, SIZE_MAX, false, NULL},
+    {"/api/history", "GET", browse_handle, NULL, false, false, false, parameters_of_history},
+    {"/api/stats", "GET", admin_stats, NULL, false, false, false, parameters_none},
+    {"/api/streams", "GET", admin_list_streams, NULL, false, false, false, parameters_of_listing},
+    {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false, parameters_of_ending},
+    {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false, parameters_none},
+    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false,
+     parameters_of_evictions},
+    {"/api/backup", "POST", backup_handle, NULL, false, false, false, parameters_none},
+    {"/api/tickets", "POST", ticket_post_handle, NULL, false, TICKET_POST_BODY_BYTES, false,
+     parameters_none},
+    {"/healthz", "GET", admin_healthz, NULL, false, false, false, NULL},
+    {"/readyz", "GET", admin_readyz, NULL, false, false, false, NULL},
+};
+
+/* What is not in the table may be a file of server.www. */
+static const struct route page_route = {"/", "GET", answer_page, NULL, true, false, false, NULL};
+
+#define ROUTES_N (sizeof(routes) / sizeof(routes[0]))
+
+/* ---- finding ---- */
+
+static bool path_fits(const struct route *route, const char *path)
+{
+    if (!route->is_prefix)
+        return strcmp(route->path, path) == 0;
+    return strncmp(route->path, path, strlen(route->path)) == 0;
+}
+
+static bool method_fits(const struct route *route, const char *method)
+{
+    return strcmp(route->method, method) == 0 ||
+           (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+static const struct route *find(const char *path, const char *method)
+{
+    for (size_t i = 0; i < ROUTES_N; i++)
+        if (path_fits(&routes[i], path) && method_fits(&routes[i], method))
+            return &routes[i];
+    return strcmp(path, page_route.path) == 0 && method_fits(&page_route, method) ? &page_route
+                                                                                  : NULL;
+}
+
+/* "GET, HEAD, OPTIONS" and so on; NULL when the table knows no such path.  "*" is the server as a
+ * whole (RFC 9110 section 9.3.7), and only OPTIONS comes with it. */
+static const char *allowed_at(const char *path)
+{
+    if (strcmp(path, "*") == 0)
+        return "GET, HEAD, POST, DELETE, OPTIONS";
+
+    bool get = find(path, "GET") != NULL;
+    bool post = find(path, "POST") != NULL;
+    bool delete = find(path, "DELETE") != NULL;
+
+    if (get && delete)
+        return "GET, HEAD, DELETE, OPTIONS";
+    if (get)
+        return "GET, HEAD, OPTIONS";
+    if (post)
+        return "POST, OPTIONS";
+    return delete ? "DELETE, OPTIONS" : NULL;
+}
+
+static int answer_page(struct request *request)
+{
+    int result = pages_respond(request->service->shared->pages, request, request->path);
+
+    if (result != -ENOENT)
+        return result;
+    if (strcmp(request->path, "/") == 0)
+        return respond_error(request, 404, "no_page",
+                             "The page is not installed: set server.www to the folder that holds "
+                             "it.");
+    return respond_error(request, 404, "not_found", "There is nothing at this path.");
+}
+
+/* ---- rules for all ---- */
+
+/* No web page of another site may change anything through a browser that happens to reach us. */
+static bool origin_may_change(const struct request *request, const char *method)
+{
+    bool changes = strcmp(method, "POST") == 0 || strcmp(method, "DELETE") == 0;
+
+    return !changes || request->origin_verdict != ORIGIN_FOREIGN;
+}
+
+/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
+ * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
+static bool host_is_served(const struct request *request)
+{
+    static char word[] = "loopback", *words[] = {word};
+    static const struct conf_list loopback = {.items = words, .items_n = 1};
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf_list *hosts = &conf->server.hosts;
+
+    if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
+        return true;
+    const char *host = request->fields[REQUEST_HOST];
+    if (hosts->items_n > 0)
+        return origin_host_is_served(host, hosts);
+    return origin_host_is_served(host, &loopback) || conf_serves_any_host(conf);
+}
+
+/* Before a route is chosen, none. */
+static size_t body_max(const struct request *request)
+{
+    size_t most = worker_conf(request->service->worker)->limits.body_bytes;
+    size_t own = request->route != NULL ? request->route->body_bytes : 0;
+
+    return own < most ? own : most;
+}
+
+static bool body_fits(const struct request *request)
+{
+    return request->content_length <= body_max(request);
+}
+
+static int respond_too_large(struct request *request)
+{
+    size_t most = body_max(request);
+
+    if (most == 0)
+        return respond_error(request, 413, "body_not_taken", "This request takes no body.");
+    if (most == request->route->body_bytes)
+        return respond_error(request, 413, "body_too_large",
+                             "The body has more bytes than this request may have (%zu).", most);
+    return respond_error(request, 413, "body_too_large",
+                         "The body has more bytes than limits.body_bytes allows (%zu).", most);
+}
+
+static int respond_wrong_method(struct request *request, const char *method, const char *allow)
+{
+    struct problem problem;
+
+    if (strcmp(method, "OPTIONS") == 0)
+        return respond_options(request, allow);
+    const char *last = strrchr(allow, ','); /* there are always two */
+    problem_set(&problem, 405, "method_not_allowed", "This path takes %.*s and%s.",
+                (int)(last - allow), allow, last + 1);
+    problem.allow = allow;
+    return respond_problem(request, &problem);
+}
+
+/* Find the route, or answer.  Returns -1 when there is a route to go on with. */
+static int choose_route(struct request *request, const char *method)
+{
+    const char *allow;
+
+    request->route = find(request->path, method);
+    if (request->route == NULL && (allow = allowed_at(request->path)) != NULL)
+        return respond_wrong_method(request, method, allow);
+    if (request->route == NULL && !method_fits(&page_route, method))
+        return respond_error(request, 404, "not_found", "There is nothing at this path.");
+    if (request->route == NULL)
+        request->route = &page_route;
+    request->tail = request->path + (request->route->is_prefix ? strlen(request->route->path) : 0);
+    return -1;
+}
+
+/* A body is parsed while it is still there, and becomes as many bytes of events. */
+#define BODY_FACTOR 3
+
+/* Whether there is memory for a body that was announced; one that comes in chunks may be as large
+ * as any. */
+static bool memory_has_room(const struct request *request)
+{
+    bool is_known = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
+    size_t bytes = is_known ? request->content_length : MEMORY_LARGE_BYTES + 1;
+    size_t needed = bytes * BODY_FACTOR;
+
+    return !request->has_body || memory_would_admit(worker_memory(request->service->worker),
+                                                    MEMORY_BODIES, needed, memory_level_for(bytes));
+}
+
+static int respond_no_room(struct request *request)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
+}
+
+/* All that can be said before the body.  Returns -1 to go on. */
+static int check(struct request *request, const char *method)
+{
+    struct problem problem;
+    int result;
+
+    if (!host_is_served(request))
+        return respond_error(
+            request, 421, "misdirected",
+            "The gateway is not known by this name; server.hosts lists its names.");
+    result = choose_route(request, method);
+    if (result >= 0)
+        return result;
+    if (!origin_may_change(request, method))
+        return respond_error(request, 403, "foreign_origin",
+                             "Pages of this origin may not do this; auth.origins lists who may.");
+    result = access_check(request, method);
+    if (result >= 0)
+        return result;
+    if (request->route->parameters != NULL &&
+        !parameters_check(request, request->route->parameters, &problem))
+        return respond_problem(request, &problem);
+    if (!body_fits(request))
+        return respond_too_large(request);
+    if (!memory_has_room(request))
+        return respond_no_room(request);
+    return request->route->begin != NULL ? request->route->begin(request) : -1;
+}
+
+/* ---- the calls of the library ---- */
+
+/* A proxy may send the whole URL (RFC 9112 3.2.2).  The text is the library's and stays where it
+ * is until the request is completed. */
+static const char *path_of(const char *url)
+{
+    if (strncasecmp(url, "http://", 7) != 0)
+        return url;
+    const char *path = strchr(url + 7, '/');
+    return path != NULL ? path : "/";
+}
+
+/* What nobody has checked is not answered: whoever sent it has to wait for the answer before it and
+ * send it again, on a connection of its own. */
+static int refuse_unchecked(struct request *request, enum request_sight sight)
+{
+    if (sight == REQUEST_OTHER)
+        return request_cut(request, 400, "bad_framing",
+                           "The request can be read in more than one way.");
+    stats_add(worker_stats(request->service->worker), STATS_REQUESTS_UNSEEN, 1);
+    request->lingers = true;
+    return MHD_NO;
+}
+
+/* What is answered in the first call ends its connection, so requests without a body wait for the
+ * second, but for streams, whose connection ends with them. */
+static int first_call(struct request *request, const char *method, const char *version)
+{
+    enum request_sight sight = request_identify(request, method);
+    int result = -1;
+
+    if (sight == REQUEST_INSIDE)
+        result = request_check_head(request, method, version);
+    else if (sight != REQUEST_SEEN)
+        result = refuse_unchecked(request, sight);
+    if (result >= 0)
+        return result;
+    request->lingers = request->is_last;
+    if (!request->has_body && strcmp(request->path, "/events") != 0)
+        return MHD_YES;
+    result = check(request, method);
+    if (result >= 0) {
+        request->lingers |= request->has_body;
+        return result;
+    }
+    if (request->route->at_once && !request->has_body)
+        return request->route->handle(request);
+    if (request->has_body)
+        request_begin_body(request);
+    return MHD_YES;
+}
+
+static int take_piece(struct request *request, const char *upload, size_t *upload_n)
+{
+    if (*upload_n == 0)
+        return MHD_YES; /* here the library takes no answer: the last call is still to come */
+    int result = request_take_body(request, upload, *upload_n, body_max(request));
+
+    *upload_n = 0;
+    if (result == -EMSGSIZE)
+        return request_cut(request, 413, "body_too_large",
+                           body_max(request) <
+                                   worker_conf(request->service->worker)->limits.body_bytes
+                               ? "The body has more bytes than this request may have."
+                               : "The body has more bytes than limits.body_bytes allows.");
+    if (result == -ENOBUFS)
+        return request_cut_busy(request);
+    if (result != 0)
+        return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
+    return MHD_YES;
+}
+
+static int last_call(struct request *request, const char *method)
+{
+    request_end_body(request);
+    if (request->route == NULL) {
+        int result = check(request, method);
+
+        if (result >= 0)
+            return result;
+    }
+    return request->route->handle(request);
+}
+
+static int on_request(struct cell *cell, struct MHD_Connection *connection, const char *url,
+                      const char *method, const char *version, const char *upload, size_t *upload_n,
+                      void **context)
+{
+    struct request *request = *context;
+
+    if (request == NULL) {
+        request = request_new(cell_handler_arg(cell), cell, connection, method, version);
+        if (request == NULL)
+            return MHD_NO;
+        *context = request;
+        request->path = path_of(url);
+        return first_call(request, method, version);
+    }
+    if (request_waits(request))
+        return MHD_YES;
+    if (upload != NULL)
+        return take_piece(request, upload, upload_n);
+    if (request->resumed != NULL)
+        return request->resumed(request);
+    return last_call(request, method);
+}
+
+static void on_completed(struct cell *cell, void **context, bool connected)
+{
+    struct request *request = *context;
+
+    (void)cell;
+    if (request == NULL)
+        return;
+    if (request->stream != NULL)
+        subscribe_completed(request);
+    request->lingers &= connected;
+    request_complete(request);
+    *context = NULL;
+}
+
+static void on_closed(void *arg, const struct sockaddr *address)
+{
+    struct service *service = arg;
+    struct peer peer;
+
+    peer_from_sockaddr(address, &peer);
+    admission_drop_connection(service->shared->admission, &peer);
+}
+
+struct cell_handler routes_handler(struct service *service)
+{
+    return (struct cell_handler){
+        .arg = service, .request = on_request, .completed = on_completed, .closed = on_closed};
+}

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/* GET /events.  See subscribe.h. */
+#include "config.h"
+#include "api/subscribe.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "api/access.h"
+#include "http/client.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "stream/pressure.h"
+#include "api/query.h"
+#include "http/respond.h"
+#include "http/service.h"
+
+#define HEARTBEAT_MIN_S 3
+#define HEARTBEAT_MAX_S 60
+#define JITTER_MS 1000
+/* What an ordinary stream takes with its connection. */
+#define STREAM_BYTES 16384
+
+/* ---- manners ---- */
+
+static bool read_heartbeat(struct request *request, struct stream_ask *ask,
+                           struct problem *ret_problem)
+{
+    const char *text = request_query(request, "heartbeat", NULL);
+
+    ask->heartbeat_ms = worker_conf(request->service->worker)->stream.heartbeat_ms;
+    if (text == NULL)
+        return true;
+    size_t digits_n = strspn(text, "0123456789");
+    if (digits_n == 0 || text[digits_n] != '\0')
+        return problem_set(ret_problem, 400, "invalid_heartbeat",
+                           "heartbeat must be a whole number of seconds.");
+    unsigned long seconds = digits_n > 6 ? HEARTBEAT_MAX_S : strtoul(text, NULL, 10);
+    if (seconds < HEARTBEAT_MIN_S)
+        seconds = HEARTBEAT_MIN_S;
+    ask->heartbeat_ms = 1000 * (seconds > HEARTBEAT_MAX_S ? HEARTBEAT_MAX_S : seconds);
+    return true;
+}
+
+static bool query_is(const struct request *request, const char *name, const char *value)
+{
+    const char *given = request_query(request, name, NULL);
+
+    return given != NULL && strcmp(given, value) == 0;
+}
+
+static bool has_word(const char *header, const char *word)
+{
+    return header != NULL && strcasestr(header, word) != NULL;
+}
+
+/* RFC 9110 12.5.1, as far as it matters here: ranges that cover text/event-stream. */
+static bool accepts_stream(const struct request *request)
+{
+    const char *accept = request_header(request, MHD_HTTP_HEADER_ACCEPT);
+
+    return accept == NULL || accept[0] == '\0' || has_word(accept, "text/event-stream") ||
+           has_word(accept, "text/*") || has_word(accept, "*/*");
+}
+
+/* ---- answers ---- */
+
+static const struct {
+    const char *name, *value;
+} headers[] = {
+    {"Content-Type", "text/event-stream; charset=utf-8"},
+    {"Cache-Control", "no-store, no-cache, private, no-transform"},
+    {"X-Accel-Buffering", "no"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Connection", "close"},
+};
+#define HEADERS (sizeof(headers) / sizeof(headers[0]))
+
+static void add_stream_headers(struct request *request, struct MHD_Response *response)
+{
+    for (size_t i = 0; i < HEADERS; i++)
+        MHD_add_response_header(response, headers[i].name, headers[i].value);
+    respond_add_cors(request, response);
+}
+
+static int queue(struct request *request, struct MHD_Response *response)
+{
+    add_stream_headers(request, response);
+    int result = MHD_queue_response(request->connection, MHD_HTTP_OK, response);
+    MHD_destroy_response(response);
+    request->answered = true;
+    return result;
+}
+
+/* RFC 9110, 5.6.7.  strftime() would write names as the locale has them. */
+static char *put_date(char *to)
+{
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = (time_t)(clock_wall_ms() / 1000);
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    return to + sprintf(to, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday],
+                        tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+                        tm.tm_sec);
+}
+
+/* What the library would send, and respond_add_cors() add. */
+static size_t write_head(const struct request *request, char to[STREAM_HEAD_BYTES])
+{
+    char lines[ORIGIN_LINES_BYTES];
+    char *at = put_date(stpcpy(to, "HTTP/1.1 200 OK\r\n"));
+
+    for (size_t i = 0; i < HEADERS; i++)
+        at = stpcpy(stpcpy(stpcpy(stpcpy(at, headers[i].name), ": "), headers[i].value), "\r\n");
+    at = stpcpy(at, "Transfer-Encoding: chunked\r\n");
+    request_write_lines(request, lines);
+    at = stpcpy(at, lines);
+    if (request->has_secret_url)
+        at = stpcpy(at, "Referrer-Policy: no-referrer\r\n");
+    return (size_t)(stpcpy(at, "\r\n") - to);
+}
+
+/* The last call of the library, which is to close the connection. */
+static int end(struct request *request)
+{
+    return stream_waits(request->stream) ? MHD_YES : MHD_NO;
+}
+
+static int begin(struct request *request)
+{
+    char head[STREAM_HEAD_BYTES];
+
+    request->answered = true;
+    request->resumed = end;
+    stream_begin(request->stream, head, write_head(request, head));
+    return MHD_YES;
+}
+
+/* The library would end a chunked answer to HEAD with a chunk that does not belong there, so this
+ * one is empty by itself. */
+static int respond_head(struct request *request)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+
+    return response != NULL ? queue(request, response) : MHD_NO;
+}
+
+/* Count what limits.memory refuses. */
+static void count_short(struct request *request, bool is_replay)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    stats_add(stats, STATS_STREAMS_REFUSED_MEMORY, 1);
+    stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
+}
+
+/* Whether memory allows for one more stream.  Who begins in the past will need pages of the history
+ * and room to catch up, and so is turned away first; who comes again with an id that the ring still
+ * has is no replay. */
+static bool memory_has_room(struct request *request, const struct stream_ask *ask)
+{
+    struct service *service = request->service;
+    enum memory_level level = memory_level(worker_memory(service->worker));
+    bool is_replay = level >= MEMORY_NEAR && streams_is_past(service->streams, &ask->start);
+
+    if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
+        return true;
+    count_short(request, is_replay);
+    if (level >= MEMORY_SCARCE) {
+        memory_want(worker_memory(service->worker), STREAM_BYTES);
+        pressure_relieve(service->streams, worker_now_ms(service->worker));
+    }
+    return false;
+}
+
+/* An answer that is one line and an end. */
+struct away {
+    struct stream_host *host;
+    struct MHD_Connection *connection;
+    size_t text_n;
+    size_t said_n;
+    char text[STREAM_AWAY_BYTES];
+};
+
+/* The end is one without the last chunk, after which every client comes back. */
+static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
+{
+    struct away *away = cls;
+    size_t n = away->text_n - away->said_n;
+
+    (void)offset;
+    if (n == 0) {
+        stream_host_takes_down(away->host, away->connection);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    n = n < max ? n : max;
+    memcpy(buf, away->text + away->said_n, n);
+    away->said_n += n;
+    return (ssize_t)n;
+}
+
+static int send_away(struct request *request, unsigned retry_ms)
+{
+    struct away *away = calloc(1, sizeof(*away));
+    struct MHD_Response *response = NULL;
+
+    if (away == NULL)
+        return MHD_NO;
+    away->host = cell_host(request->cell);
+    away->connection = request->connection;
+    away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
+                                                 away, free);
+    if (response != NULL)
+        return queue(request, response);
+    free(away);
+    return MHD_NO;
+}
+
+int subscribe_refuse(struct request *request, struct problem *problem)
+{
+    unsigned retry_ms = stream_away_ms();
+
+    if (problem->retry_after_s > 0)
+        retry_ms = problem->retry_after_s * 1000 + arc4random_uniform(JITTER_MS);
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
+    if (!request->is_head &&
+        has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return send_away(request, retry_ms);
+    if (problem->retry_after_s == 0)
+        problem->retry_after_s = (retry_ms + 999) / 1000;
+    return respond_problem(request, problem);
+}
+
+static int refuse(struct request *request, unsigned status, const char *code, const char *detail)
+{
+    struct problem problem;
+
+    problem_set(&problem, status, code, "%s", detail);
+    return subscribe_refuse(request, &problem);
+}
+
+static int respond_full(struct request *request)
+{
+    return refuse(request, 503, "too_many_streams", "The gateway has no room for more streams.");
+}
+
+/* At most one line a second: clients can provoke it. */
+static void log_limit(struct request *request, const struct peer *client, const char *limit)
+{
+    char text[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
+    unsigned long skipped;
+
+    if (log_valve_open(&request->service->limit_valve, &skipped))
+        log_info("a stream of %s was refused: %s%s", peer_text(client, text), limit,
+                 log_skipped(more, skipped));
+}
+
+static int respond_shapes_full(struct request *request)
+{
+    return refuse(request, 503, "too_many_shapes",
+                  "Streams ask for wildcards at too many different places of their topics. Up to 2 "
+                  "wildcards in up to 6 segments are always taken.");
+}
+
+static int respond_share_full(struct request *request)
+{
+    return refuse(request, 429, "too_many_shapes_of_one",
+                  "The streams of this address, or of this user, ask for wildcards at as many "
+                  "different places of their topics as they may. Up to 2 wildcards in up to 6 "
+                  "segments are always taken.");
+}
+
+static int respond_address_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
+    log_limit(request, client, "limits.streams_per_address");
+    return refuse(request, 429, "too_many_streams_of_address",
+                  "Clients at this address have as many streams as they may.");
+}
+
+static int respond_user_full(struct request *request, const struct peer *client)
+{
+    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
+    log_limit(request, client, "limits.streams_per_user");
+    return refuse(request, 429, "too_many_streams_of_user",
+                  "This user has as many streams as one may.");
+}
+
+/* Count the stream in, unless there are too many in all. */
+static bool take_place(struct service_shared *shared)
+{
+    if (atomic_fetch_add(&shared->streams_n, 1) < shared->streams_max)
+        return true;
+    atomic_fetch_sub(&shared->streams_n, 1);
+    return false;
+}
+
+static void leave_place(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+
+    atomic_fetch_sub(&shared->streams_n, 1);
+    admission_leave_seat(shared->admission, &request->seat);
+}
+
+/* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
+static int take_seat(struct request *request, const struct stream_ask *ask)
+{
+    const struct conf *conf = worker_conf(request->service->worker);
+    const struct message_name *user = &ask->filter->user;
+    struct admission_limits limits = {conf->limits.streams_per_address,
+                                      conf->limits.streams_per_user};
+
+    switch (admission_take_seat(request->service->shared->admission, &ask->peer, user->bytes,
+                                user->bytes_n, &limits, &request->seat)) {
+    case ADMISSION_GRANTED:
+        return -1;
+    case ADMISSION_ADDRESS_FULL:
+        return respond_address_full(request, &ask->peer);
+    case ADMISSION_USER_FULL:
+        return respond_user_full(request, &ask->peer);
+    }
+    return MHD_NO;
+}
+
+static int respond_failed(struct request *request, int result)
+{
+    if (result == -E2BIG)
+        return respond_shapes_full(request);
+    return result == -EDQUOT ? respond_share_full(request) : respond_full(request);
+}
+
+static int open_stream(struct request *request, struct stream_ask *ask)
+{
+    struct MHD_Response *response;
+    struct problem problem;
+
+    if (!memory_has_room(request, ask))
+        return respond_full(request);
+    int result = take_seat(request, ask);
+    if (result >= 0)
+        return result;
+    if (!take_place(request->service->shared)) {
+        admission_leave_seat(request->service->shared->admission, &request->seat);
+        return respond_full(request);
+    }
+    if (!access_use_ticket(request, &ask->start, &problem)) {
+        leave_place(request);
+        return problem.status == 401 ? respond_problem(request, &problem)
+                                     : subscribe_refuse(request, &problem);
+    }
+    ask->owners[0] = request->seat.address;
+    ask->owners[1] = request->seat.user;
+    result = stream_open(cell_host(request->cell), request->connection, request_fd(request), ask,
+                         &request->stream, &response);
+    if (result != 0) {
+        access_ticket_failed(request);
+        leave_place(request);
+        return respond_failed(request, result);
+    }
+    access_ticket_opened(request);
+    return response != NULL ? queue(request, response) : begin(request);
+}
+
+int subscribe_handle(struct request *request)
+{
+    const struct hub *hub = request->service->shared->hub;
+    struct problem problem;
+    struct query_names names;
+    bool anonymous; /* access_check() has asked for it */
+    struct stream_ask ask = {
+        .ping_event = query_is(request, "ping", "event"),
+        .padding = query_is(request, "padding", "true"),
+        .http_1_0 = request->http_1_0,
+    };
+
+    if (!accepts_stream(request))
+        return respond_error(request, 406, "not_acceptable",
+                             "This is an event stream: Accept must allow text/event-stream.");
+    if (!query_read_anonymous(request, &anonymous, &problem) ||
+        !query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
+        !query_check_size(&names, &problem) ||
+        !query_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
+                          &problem) ||
+        !read_heartbeat(request, &ask, &problem))
+        return respond_problem(request, &problem);
+    if (request->is_head)
+        return respond_head(request);
+    client_of(request, &ask.peer);
+    ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
+    ask.filter = query_make_filter(&names);
+    ask.grant = (struct stream_grant){.identity = request->identity,
+                                      .conf = worker_conf(request->service->worker),
+                                      .way = request->way};
+    if (ask.filter == NULL)
+        return respond_full(request);
+    int result = open_stream(request, &ask);
+    filter_unref(ask.filter);
+    return result;
+}
+
+void subscribe_completed(struct request *request)
+{
+    access_ticket_closed(request);
+    stream_closed(request->stream);
+    request->stream = NULL;
+    leave_place(request);
+}

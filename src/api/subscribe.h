@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* GET, HEAD and OPTIONS of /events: from a request to an open stream, or a refusal that browsers
+ * understand. */
+#ifndef BUGLE_SUBSCRIBE_H
+#define BUGLE_SUBSCRIBE_H
+
+#include "wire/problem.h"
+#include "http/request.h"
+
+int subscribe_handle(struct request *request);
+
+/*
+ * Refuse a stream at a limit, whichever it is.  An EventSource takes every answer but a 200 for
+ * final, so whoever accepts text/event-stream by name gets a 200 with a `retry` and the end; others
+ * get the problem (429 or 503), with a Retry-After as long.  That is what the problem says, and a
+ * little more, or if it says nothing 30 to 60 seconds.  Counted in streams_refused.  Returns as
+ * respond.h.
+ */
+int subscribe_refuse(struct request *request, struct problem *problem);
+
+/* The stream of a completed request is over. */
+void subscribe_completed(struct request *request);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* POST /api/tickets.  See ticket_post.h. */
+#include "config.h"
+#include "api/ticket_post.h"
+
+#include <errno.h>
+#include <gnutls/crypto.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/access.h"
+#include "base/clock.h"
+#include "wire/json_guard.h"
+#include "wire/json_memory.h"
+#include "http/respond.h"
+#include "http/service.h"
+
+#define TTL_DEFAULT_S 60
+#define TTL_MAX_S 3600
+
+/* What is asked for.  Names are borrowed from `parsed`. */
+struct ask {
+    struct json_memory *parsed;
+    struct rights_pattern user;
+    struct rights_pattern topics[TICKET_TOPICS_MAX];
+    size_t topics_n;
+    uint16_t public_topics;
+    json_int_t ttl_s;
+};
+
+static bool refuse_field(struct problem *problem, const char *field, const char *what)
+{
+    problem_set(problem, 422, "invalid_field", "The field \"%s\" %s.", field, what);
+    snprintf(problem->pointer, sizeof(problem->pointer), "/%s", field);
+    return false;
+}
+
+static bool read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)
+{
+    ask->user = (struct rights_pattern){json_string_value(value), json_string_length(value)};
+    if (ask->user.bytes == NULL || topic_check_user(ask->user.bytes, ask->user.bytes_n) != TOPIC_OK)
+        return refuse_field(ret_problem, "user", "must be a user, as text");
+    return true;
+}
+
+static bool read_topics(struct ask *ask, const json_t *list, struct problem *ret_problem)
+{
+    if (!json_is_array(list) || json_array_size(list) < 1 ||
+        json_array_size(list) > TICKET_TOPICS_MAX)
+        return refuse_field(ret_problem, "topics", "must be an array of 1 to 16 patterns");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct rights_pattern topic = {json_string_value(item), json_string_length(item)};
+
+        if (topic.bytes == NULL || topic_check_pattern(topic.bytes, topic.bytes_n) != TOPIC_OK)
+            return refuse_field(ret_problem, "topics", "has an item that is no topic or pattern");
+        ask->topics[ask->topics_n++] = topic;
+    }
+    return true;
+}
+
+static bool read_ttl(struct ask *ask, const json_t *value, struct problem *ret_problem)
+{
+    ask->ttl_s = json_integer_value(value);
+    if (!json_is_integer(value) || ask->ttl_s < 1 || ask->ttl_s > TTL_MAX_S)
+        return refuse_field(ret_problem, "ttl", "must be whole seconds from 1 to 3600");
+    return true;
+}
+
+static bool read_fields(struct ask *ask, struct problem *ret_problem)
+{
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(ask->parsed->root, field, value)
+    {
+        if (strcmp(field, "user") == 0) {
+            if (!read_user(ask, value, ret_problem))
+                return false;
+        } else if (strcmp(field, "topics") == 0) {
+            if (!read_topics(ask, value, ret_problem))
+                return false;
+        } else if (strcmp(field, "ttl") == 0) {
+            if (!read_ttl(ask, value, ret_problem))
+                return false;
+        } else {
+            return problem_set(ret_problem, 422, "invalid_field",
+                               "A ticket has the fields user, topics and ttl, and no other.");
+        }
+    }
+    return true;
+}
+
+static struct json_span body_of(const struct request *request)
+{
+    return (struct json_span){request->body != NULL ? request->body : "", request->body_n};
+}
+
+static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
+{
+    size_t depth_max = worker_conf(request->service->worker)->limits.json_depth;
+    struct json_span body = body_of(request);
+
+    if (!json_guard_check(body, depth_max, ret_problem))
+        return false;
+    ask->ttl_s = TTL_DEFAULT_S;
+    int result =
+        json_memory_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
+    if (result == -ENOMEM)
+        return problem_set(ret_problem, 503, "out_of_memory", "No ticket can be made now.");
+    if (result < 0)
+        return problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON.");
+    if (!json_is_object(ask->parsed->root))
+        return problem_set(ret_problem, 422, "not_an_object", "The body must be an object.");
+    if (!read_fields(ask, ret_problem))
+        return false;
+    if (ask->user.bytes == NULL && ask->topics_n == 0)
+        return refuse_field(ret_problem, "topics", "or \"user\" is required");
+    return true;
+}
+
+static int give(struct request *request, const struct ask *ask)
+{
+    struct service_shared *shared = request->service->shared;
+    const struct identity *identity = request->identity;
+    int64_t now_ms = clock_wall_ms();
+    int64_t life_ms = (int64_t)worker_conf(request->service->worker)->auth.ticket_life_ms;
+    struct ticket ticket = {
+        .made_ms = now_ms,
+        .until_ms = clock_earlier(identity->until_ms, now_ms + life_ms),
+        .position = hub_committed(shared->hub),
+        .user = ask->user,
+        .topics = {ask->topics, ask->topics_n},
+        .public_topics = ask->public_topics,
+        .claims = identity->claims,
+    };
+    char text[TICKET_TEXT_ROOM];
+    struct problem problem;
+
+    ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
+    memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
+    if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
+        return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
+    ssize_t text_n = ticket_seal(text, &ticket, tickets_key(shared->tickets));
+    if (text_n < 0)
+        return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
+    if (text_n == 0) {
+        refuse_field(&problem, "topics", "makes more than 1024 bytes with the user");
+        return respond_problem(request, &problem);
+    }
+    stats_add(worker_stats(request->service->worker), STATS_TICKETS_MADE, 1);
+    return respond_json(request, MHD_HTTP_CREATED,
+                        json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
+}
+
+static int answer(struct request *request)
+{
+    struct ask ask = {.parsed = NULL};
+    struct problem problem;
+    int result;
+
+    if (!read_ask(request, &ask, &problem) ||
+        !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
+                         &problem))
+        result = respond_problem(request, &problem);
+    else
+        result = give(request, &ask);
+    json_memory_free(ask.parsed);
+    return result;
+}
+
+int ticket_post_handle(struct request *request)
+{
+    struct memory *memory = worker_memory(request->service->worker);
+    size_t bytes = json_span_tree_bytes(body_of(request));
+
+    if (request->identity == NULL)
+        return respond_error(request, 409, "no_tickets",
+                             "Without auth.mode=token everybody may read, and there are no "
+                             "tickets.");
+    if (!memory_admit(memory, MEMORY_PARSING, bytes, memory_level_for(bytes)))
+        return respond_memory_short(request);
+    int result = answer(request);
+    memory_add(memory, MEMORY_PARSING, -(int64_t)bytes);
+    return result;
+}

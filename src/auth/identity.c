@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* Who a caller is.  See identity.h. */
+#include "config.h"
+#include "auth/identity.h"
+
+#include <gnutls/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define SHA256_BYTES 32
+/* More than the names and claims of any token. */
+#define JOINED_BYTES_MAX 8192
+
+/* What is hashed: each piece behind its length.  Returns 0 when that is too long. */
+static size_t join(unsigned char to[JOINED_BYTES_MAX], const struct identity_piece *pieces,
+                   size_t pieces_n)
+{
+    size_t joined_n = 0;
+
+    for (size_t i = 0; i < pieces_n; i++) {
+        uint64_t n = pieces[i].bytes_n;
+
+        if (n > JOINED_BYTES_MAX || joined_n + sizeof(n) + n > JOINED_BYTES_MAX)
+            return 0;
+        memcpy(to + joined_n, &n, sizeof(n));
+        if (n > 0)
+            memcpy(to + joined_n + sizeof(n), pieces[i].bytes, n);
+        joined_n += sizeof(n) + n;
+    }
+    return joined_n;
+}
+
+/* The same in parts, for which the library needs memory: only keys in the settings are as long. */
+static void hash_parts(unsigned char to[SHA256_BYTES], const struct identity_piece *pieces,
+                       size_t pieces_n)
+{
+    gnutls_hash_hd_t hash;
+
+    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+        log_abort_without_memory("keys");
+    for (size_t i = 0; i < pieces_n; i++) {
+        uint64_t n = pieces[i].bytes_n;
+
+        gnutls_hash(hash, &n, sizeof(n));
+        if (n > 0)
+            gnutls_hash(hash, pieces[i].bytes, pieces[i].bytes_n);
+    }
+    gnutls_hash_deinit(hash, to);
+}
+
+void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
+                   size_t pieces_n)
+{
+    unsigned char joined[JOINED_BYTES_MAX], digest[SHA256_BYTES];
+    size_t joined_n = join(joined, pieces, pieces_n);
+
+    if (joined_n == 0)
+        hash_parts(digest, pieces, pieces_n);
+    else if (gnutls_hash_fast(GNUTLS_DIG_SHA256, joined, joined_n, digest) < 0)
+        abort(); /* a hash that is not there: nothing could be told apart */
+    explicit_bzero(joined, joined_n); /* keys may be in it */
+    memcpy(to, digest, IDENTITY_MARK_BYTES);
+}
+
+static void mark_text(unsigned char to[IDENTITY_MARK_BYTES], const char *bytes, size_t bytes_n)
+{
+    struct identity_piece piece = {bytes, bytes_n};
+
+    identity_mark(to, &piece, 1);
+}
+
+void identity_claim(struct identity_claims *to, const char *audience,
+                    const struct rights_pattern *issuer)
+{
+    to->are_there = true;
+    mark_text(to->audience, audience, strlen(audience));
+    mark_text(to->issuer, issuer->bytes, issuer->bytes_n);
+}
+
+static bool is_mark_of(const unsigned char mark[IDENTITY_MARK_BYTES], const char *text)
+{
+    unsigned char other[IDENTITY_MARK_BYTES];
+
+    mark_text(other, text, strlen(text));
+    return memcmp(mark, other, IDENTITY_MARK_BYTES) == 0;
+}
+
+bool identity_claims_fit(const struct identity_claims *claims, const char *audience,
+                         const char *issuer)
+{
+    if (!claims->are_there)
+        return true;
+    return is_mark_of(claims->audience, audience) &&
+           (issuer[0] == '\0' || is_mark_of(claims->issuer, issuer));
+}
+
+/* A user's tokens have one scope per issuer, whoever signed them; a credential that is nobody's is
+ * known by what vouches for it. */
+static void set_scope(struct identity *identity, const struct identity_draft *draft)
+{
+    unsigned char kind = (unsigned char)draft->kind;
+    struct identity_piece of_user[] = {{&kind, 1},
+                                       {draft->issuer.bytes, draft->issuer.bytes_n},
+                                       {draft->user.bytes, draft->user.bytes_n}};
+    struct identity_piece of_nobody[] = {{&kind, 1}, {draft->voucher, IDENTITY_MARK_BYTES}};
+
+    if (draft->user.bytes != NULL)
+        identity_mark(identity->scope, of_user, 3);
+    else
+        identity_mark(identity->scope, of_nobody, 2);
+}
+
+static size_t list_bytes(const struct rights_list *list)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < list->patterns_n; i++)
+        bytes += list->patterns[i].bytes_n;
+    return bytes;
+}
+
+static char *copy_text(struct rights_pattern *to, const struct rights_pattern *from, char *room)
+{
+    if (from->bytes == NULL)
+        return room;
+    memcpy(room, from->bytes, from->bytes_n);
+    *to = (struct rights_pattern){room, from->bytes_n};
+    return room + from->bytes_n;
+}
+
+static char *copy_list(struct rights_list *to, const struct rights_list *from,
+                       struct rights_pattern *slots, char *room)
+{
+    *to = (struct rights_list){slots, from->patterns_n};
+    for (size_t i = 0; i < from->patterns_n; i++)
+        room = copy_text(&slots[i], &from->patterns[i], room);
+    return room;
+}
+
+struct identity *identity_new(const struct identity_draft *draft)
+{
+    size_t slots_n =
+        draft->publish.patterns_n + draft->subscribe.patterns_n + draft->wishes.patterns_n;
+    size_t slots_bytes = slots_n * sizeof(struct rights_pattern);
+    struct identity *identity = calloc(
+        1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
+               list_bytes(&draft->subscribe) + list_bytes(&draft->wishes) + draft->user.bytes_n);
+
+    if (identity == NULL)
+        return NULL;
+    struct rights_pattern *slots = (struct rights_pattern *)(identity + 1);
+    char *room = (char *)(slots + slots_n);
+
+    atomic_init(&identity->refs, 1);
+    identity->kind = draft->kind;
+    identity->admin = draft->admin;
+    identity->until_ms = draft->until_ms;
+    identity->claims = draft->claims;
+    memcpy(identity->voucher, draft->voucher, IDENTITY_MARK_BYTES);
+    room = copy_text(&identity->user, &draft->user, room);
+    room = copy_list(&identity->publish, &draft->publish, slots, room);
+    slots += draft->publish.patterns_n;
+    room = copy_list(&identity->subscribe, &draft->subscribe, slots, room);
+    slots += draft->subscribe.patterns_n;
+    copy_list(&identity->wishes, &draft->wishes, slots, room);
+    set_scope(identity, draft);
+    return identity;
+}
+
+struct identity *identity_ref(struct identity *identity)
+{
+    if (identity != NULL)
+        atomic_fetch_add_explicit(&identity->refs, 1, memory_order_relaxed);
+    return identity;
+}
+
+void identity_unref(struct identity *identity)
+{
+    if (identity == NULL)
+        return;
+    if (atomic_fetch_sub_explicit(&identity->refs, 1, memory_order_acq_rel) == 1)
+        free(identity);
+}

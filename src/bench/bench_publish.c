@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/* An open-loop (or closed-loop) publisher over keep-alive connections. */
+#include "config.h"
+#include "bench/bench_publish.h"
+
+#include "bench/bench_clock.h"
+#include "bench/bench_epoll.h"
+#include "bench/bench_http.h"
+#include "bench/bench_request.h"
+#include "cli/cli.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_BYTES 16384
+
+enum state { STATE_CLOSED, STATE_CONNECTING, STATE_FREE, STATE_BUSY, STATE_FAILED };
+
+struct connection {
+    int fd;
+    enum state state;
+    bool queued;  /* among those that can take a request */
+    bool settled; /* stood once, or failed */
+    uint64_t due_ns;
+    size_t out_n;
+    size_t sent_n;
+    char *out; /* the request under way */
+    struct bench_request_event *events;
+    struct bench_http answer;
+};
+
+struct bench_publish {
+    const struct bench_options *options;
+    int epoll;
+    bool started;
+    bool stopped;
+    uint64_t from_ns;
+    uint64_t until_ns; /* closed loop without --events: no request begins later */
+    double interval_ns;
+    uint64_t requests; /* begun */
+    uint64_t requests_max;
+    uint64_t measure_from_ns;
+    uint64_t now_ns;
+    struct bench_publish_counts counts;
+    struct bench_latency latency;
+    struct bench_latency lag;
+    char trouble[128];
+    bench_listening_fn *listening;
+    const void *listening_context;
+    struct bench_request request;
+    struct bench_sequence *refused; /* by topic */
+    uint32_t settled;               /* connections that stood once or failed */
+    uint32_t failed;
+    uint32_t busy;
+    uint32_t ready_n; /* free or closed ones, a queue so that all take their turn */
+    uint32_t ready_first;
+    uint32_t *ready;
+    struct connection *list;
+    char read[READ_BYTES];
+};
+
+static void note(struct bench_publish *publish, const char *what)
+{
+    if (!publish->trouble[0])
+        snprintf(publish->trouble, sizeof(publish->trouble), "%s", what);
+}
+
+static uint32_t index_of(const struct bench_publish *publish, const struct connection *con)
+{
+    return (uint32_t)(con - publish->list);
+}
+
+static void settle(struct bench_publish *publish, struct connection *con)
+{
+    publish->settled += !con->settled;
+    con->settled = true;
+}
+
+/* Let a connection wait for its next request.  A closed one is opened when it is needed, so that
+ * a server which closes at once is not dialled without end. */
+static void put_ready(struct bench_publish *publish, struct connection *con, enum state state)
+{
+    uint32_t room = publish->options->connections;
+    con->state = state;
+    if (con->queued)
+        return;
+    con->queued = true;
+    publish->ready[(publish->ready_first + publish->ready_n++) % room] = index_of(publish, con);
+}
+
+static void put_closed(struct bench_publish *publish, struct connection *con)
+{
+    close(con->fd);
+    con->fd = -1;
+    put_ready(publish, con, STATE_CLOSED);
+}
+
+static void fail(struct bench_publish *publish, struct connection *con, int error)
+{
+    note(publish, strerror(error));
+    settle(publish, con);
+    publish->failed++;
+    con->state = STATE_FAILED;
+}
+
+static void open_connection(struct bench_publish *publish, struct connection *con)
+{
+    const struct bench_url *url = &publish->request.url;
+    int fd = bench_connect(publish->epoll, bench_key(BENCH_KIND_PUBLISHER, index_of(publish, con)),
+                           &url->address, url->address_n, NULL);
+    con->fd = fd >= 0 ? fd : -1;
+    if (fd >= 0)
+        con->state = STATE_CONNECTING;
+    else
+        fail(publish, con, -fd);
+}
+
+/* The next connection that can take a request, or NULL; closed ones before it are opened. */
+static struct connection *take_free(struct bench_publish *publish)
+{
+    while (publish->ready_n > 0) {
+        struct connection *con = &publish->list[publish->ready[publish->ready_first]];
+        publish->ready_first = (publish->ready_first + 1) % publish->options->connections;
+        publish->ready_n--;
+        con->queued = false;
+        if (con->state == STATE_FREE)
+            return con;
+        if (con->state == STATE_CLOSED)
+            open_connection(publish, con);
+    }
+    return NULL;
+}
+
+static int set_up(struct bench_publish *publish, uint32_t run)
+{
+    const struct bench_options *options = publish->options;
+    int rc = bench_request_init(&publish->request, options, run);
+    if (rc != 0)
+        return rc;
+    publish->list = calloc(options->connections, sizeof(*publish->list));
+    publish->ready = calloc(options->connections, sizeof(*publish->ready));
+    publish->refused = calloc(options->topics, sizeof(*publish->refused));
+    if (!publish->list || !publish->ready || !publish->refused)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < options->connections; i++)
+        publish->list[i].fd = -1;
+    for (uint32_t i = 0; i < options->connections; i++) {
+        struct connection *con = &publish->list[i];
+        con->out = malloc(bench_request_room(&publish->request));
+        con->events = calloc(options->batch, sizeof(*con->events));
+        if (!con->out || !con->events)
+            return -ENOMEM;
+        open_connection(publish, con);
+    }
+    return 0;
+}
+
+int bench_publish_new(struct bench_publish **ret_publish, const struct bench_options *options,
+                      int epoll, uint32_t run, bench_listening_fn *listening, const void *context)
+{
+    struct bench_publish *publish = calloc(1, sizeof(*publish));
+    if (!publish)
+        return -ENOMEM;
+    publish->options = options;
+    publish->epoll = epoll;
+    publish->listening = listening;
+    publish->listening_context = context;
+    publish->measure_from_ns = BENCH_NEVER;
+    int rc = set_up(publish, run);
+    if (rc != 0) {
+        bench_publish_free(publish);
+        return rc;
+    }
+    *ret_publish = publish;
+    return 0;
+}
+
+void bench_publish_free(struct bench_publish *publish)
+{
+    if (!publish)
+        return;
+    for (uint32_t i = 0; publish->list && i < publish->options->connections; i++) {
+        struct connection *con = &publish->list[i];
+        if (con->fd >= 0)
+            close(con->fd);
+        free(con->out);
+        free(con->events);
+    }
+    for (uint32_t i = 0; publish->refused && i < publish->options->topics; i++)
+        bench_sequence_done(&publish->refused[i]);
+    free(publish->refused);
+    free(publish->list);
+    free(publish->ready);
+    bench_request_done(&publish->request);
+    free(publish);
+}
+
+bool bench_publish_settled(const struct bench_publish *publish)
+{
+    return publish->settled == publish->options->connections;
+}
+
+bool bench_publish_failed(const struct bench_publish *publish)
+{
+    return publish->failed == publish->options->connections;
+}
+
+void bench_publish_start(struct bench_publish *publish, uint64_t from_ns)
+{
+    const struct bench_options *options = publish->options;
+    double seconds = options->warmup + options->seconds;
+    publish->from_ns = from_ns;
+    publish->until_ns = BENCH_NEVER;
+    publish->requests_max = UINT64_MAX;
+    publish->started = true;
+    if (options->rate > 0) {
+        publish->interval_ns = (double)BENCH_SECOND_NS * options->batch / options->rate;
+        publish->requests_max = (uint64_t)(seconds * options->rate / options->batch + 0.5);
+    } else if (!options->events) {
+        publish->until_ns = from_ns + (uint64_t)(seconds * (double)BENCH_SECOND_NS);
+    }
+    if (options->events)
+        publish->requests_max = options->events / options->batch;
+}
+
+static uint64_t next_due(const struct bench_publish *publish)
+{
+    return publish->from_ns + (uint64_t)(publish->interval_ns * (double)publish->requests);
+}
+
+static bool has_more(const struct bench_publish *publish)
+{
+    return publish->started && !publish->stopped && publish->requests < publish->requests_max;
+}
+
+uint64_t bench_publish_due(const struct bench_publish *publish)
+{
+    if (publish->ready_n == 0 || !has_more(publish))
+        return BENCH_NEVER;
+    return next_due(publish);
+}
+
+/* Take the events of a request that was not acknowledged out of what streams must receive. */
+static void excuse(struct bench_publish *publish, const struct connection *con)
+{
+    for (uint32_t i = 0; i < publish->options->batch; i++) {
+        struct bench_request_event event = con->events[i];
+        bench_sequence_take(&publish->refused[event.topic], event.number);
+    }
+}
+
+static void set_idle(struct bench_publish *publish, struct connection *con)
+{
+    assert(con->state == STATE_BUSY);
+    bench_request_answered(&publish->request, con->events);
+    publish->busy--;
+    con->out_n = 0;
+    con->sent_n = 0;
+}
+
+/* The connection ended under a request: whether the server took it cannot be known. */
+static void give_up(struct bench_publish *publish, struct connection *con, const char *why)
+{
+    note(publish, why);
+    excuse(publish, con);
+    publish->counts.unanswered += publish->options->batch;
+    set_idle(publish, con);
+    put_closed(publish, con);
+}
+
+static void send_on(struct connection *con)
+{
+    while (con->sent_n < con->out_n) {
+        ssize_t n = send(con->fd, con->out + con->sent_n, con->out_n - con->sent_n, MSG_NOSIGNAL);
+        if (n < 0) {
+            /* A server that refuses early closes; its answer is still there to be read. */
+            if (errno != EAGAIN)
+                con->sent_n = con->out_n;
+            return;
+        }
+        con->sent_n += (size_t)n;
+    }
+}
+
+static void send_request(struct bench_publish *publish, struct connection *con, uint64_t now_ns)
+{
+    /* In a closed loop a request is due when its connection is free. */
+    con->due_ns = publish->interval_ns > 0 ? next_due(publish) : now_ns;
+    con->out_n = bench_request_write(&publish->request, con->out, con->due_ns, con->events);
+    con->sent_n = 0;
+    con->state = STATE_BUSY;
+    bench_http_start(&con->answer);
+    publish->busy++;
+    publish->requests++;
+    publish->counts.issued += publish->options->batch;
+    if (con->due_ns >= publish->measure_from_ns)
+        bench_latency_record(&publish->lag, now_ns - con->due_ns);
+    send_on(con);
+}
+
+void bench_publish_run(struct bench_publish *publish, uint64_t now_ns)
+{
+    if (now_ns >= publish->until_ns)
+        publish->stopped = true;
+    while (has_more(publish) && next_due(publish) <= now_ns) {
+        struct connection *con = take_free(publish);
+        if (!con)
+            return;
+        send_request(publish, con, now_ns);
+    }
+}
+
+static void acknowledge(struct bench_publish *publish, struct connection *con)
+{
+    for (uint32_t i = 0; i < publish->options->batch; i++)
+        publish->counts.expected +=
+            publish->listening(publish->listening_context, con->events[i].topic);
+    publish->counts.acknowledged += publish->options->batch;
+}
+
+static void refuse(struct bench_publish *publish, struct connection *con)
+{
+    char why[64];
+    snprintf(why, sizeof(why), "answered with status %d", con->answer.status);
+    note(publish, why);
+    excuse(publish, con);
+    publish->counts.refused += publish->options->batch;
+}
+
+static void take_answer(struct bench_publish *publish, struct connection *con)
+{
+    bool whole = con->sent_n == con->out_n;
+    if (con->answer.status >= 200 && con->answer.status < 300)
+        acknowledge(publish, con);
+    else
+        refuse(publish, con);
+    publish->counts.last_ns = publish->now_ns;
+    if (con->due_ns >= publish->measure_from_ns)
+        bench_latency_record(&publish->latency, publish->now_ns - con->due_ns);
+    set_idle(publish, con);
+    if (con->answer.closes || !whole)
+        put_closed(publish, con);
+    else
+        put_ready(publish, con, STATE_FREE);
+}
+
+/* The end of the connection, which also ends an answer of no declared length. */
+static void take_end(struct bench_publish *publish, struct connection *con, const char *why)
+{
+    if (con->state != STATE_BUSY)
+        put_closed(publish, con);
+    else if (con->answer.state == BENCH_HTTP_BODY && con->answer.left == UINT64_MAX)
+        take_answer(publish, con);
+    else
+        give_up(publish, con, why);
+}
+
+static void read_all(struct bench_publish *publish, struct connection *con)
+{
+    ssize_t n = recv(con->fd, publish->read, READ_BYTES, 0);
+    while (n > 0) {
+        publish->now_ns = bench_now();
+        if (con->state != STATE_BUSY) {
+            note(publish, "an answer that nothing asked for");
+            put_closed(publish, con);
+            return;
+        }
+        size_t taken = bench_http_feed(&con->answer, publish->read, (size_t)n, NULL, NULL);
+        if (con->answer.state == BENCH_HTTP_BAD || taken < (size_t)n) {
+            give_up(publish, con, "not an HTTP answer");
+            return;
+        }
+        if (con->answer.state == BENCH_HTTP_DONE) {
+            take_answer(publish, con);
+            return;
+        }
+        if (n < READ_BYTES)
+            return;
+        n = recv(con->fd, publish->read, READ_BYTES, 0);
+    }
+    if (n == 0 || errno != EAGAIN)
+        take_end(publish, con, n == 0 ? "closed by the server" : strerror(errno));
+}
+
+static void connected(struct bench_publish *publish, struct connection *con)
+{
+    int error = 0;
+    socklen_t error_n = sizeof(error);
+    getsockopt(con->fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
+    if (error == 0) {
+        settle(publish, con);
+        put_ready(publish, con, STATE_FREE);
+        return;
+    }
+    close(con->fd);
+    con->fd = -1;
+    fail(publish, con, error);
+}
+
+uint64_t bench_publish_ready(struct bench_publish *publish, uint32_t index)
+{
+    assert(index < publish->options->connections);
+    struct connection *con = &publish->list[index];
+    publish->now_ns = bench_now();
+    if (con->state == STATE_CONNECTING) {
+        connected(publish, con);
+    } else if (con->state == STATE_FREE || con->state == STATE_BUSY) {
+        if (con->sent_n < con->out_n)
+            send_on(con);
+        read_all(publish, con);
+    }
+    return publish->now_ns;
+}
+
+void bench_publish_stop(struct bench_publish *publish, uint64_t now_ns)
+{
+    if (publish->interval_ns > 0 && has_more(publish)) {
+        uint64_t due = (uint64_t)((double)(now_ns - publish->from_ns) / publish->interval_ns) + 1;
+        if (due > publish->requests_max)
+            due = publish->requests_max;
+        if (due > publish->requests)
+            publish->counts.unsent = (due - publish->requests) * publish->options->batch;
+    }
+    publish->stopped = true;
+}
+
+bool bench_publish_finished(const struct bench_publish *publish)
+{
+    return publish->busy == 0 && (!has_more(publish) || bench_publish_failed(publish));
+}
+
+void bench_publish_give_up(struct bench_publish *publish)
+{
+    for (uint32_t i = 0; i < publish->options->connections; i++)
+        if (publish->list[i].state == STATE_BUSY)
+            give_up(publish, &publish->list[i], "no answer in time");
+}
+
+void bench_publish_measure(struct bench_publish *publish, uint64_t from_ns)
+{
+    publish->measure_from_ns = from_ns;
+}
+
+const struct bench_publish_counts *bench_publish_counts(const struct bench_publish *publish)
+{
+    return &publish->counts;
+}
+
+const struct bench_latency *bench_publish_latency(const struct bench_publish *publish)
+{
+    return &publish->latency;
+}
+
+const struct bench_latency *bench_publish_lag(const struct bench_publish *publish)
+{
+    return &publish->lag;
+}
+
+const char *bench_publish_trouble(const struct bench_publish *publish)
+{
+    return publish->trouble;
+}
+
+const uint32_t *bench_publish_issued(const struct bench_publish *publish)
+{
+    return publish->request.issued;
+}
+
+const struct bench_sequence *bench_publish_refused(const struct bench_publish *publish)
+{
+    return publish->refused;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/* Many event streams on one epoll. */
+#include "config.h"
+#include "bench/bench_streams.h"
+
+#include "bench/bench_clock.h"
+#include "bench/bench_epoll.h"
+#include "bench/bench_http.h"
+#include "bench/bench_sse.h"
+#include "bench/bench_template.h"
+#include "cli/cli.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_BYTES 65536
+#define REQUEST_BYTES 16384
+#define STARTS_MAX 32 /* before answers are read again */
+
+enum state { STATE_NEW, STATE_CONNECTING, STATE_ASKED, STATE_STANDING, STATE_OVER };
+
+struct stream {
+    int fd;
+    enum state state;
+    bool stood;
+    uint32_t topic;
+    uint32_t answered; /* the largest such number in the stamps that came */
+    uint64_t begun_ns; /* when the connection was begun */
+    struct bench_sequence came;
+    struct bench_http http;
+    struct bench_sse sse;
+};
+
+struct bench_streams {
+    const struct bench_options *options;
+    struct bench_url url;
+    struct bench_template path;
+    int epoll;
+    uint32_t run;
+    uint32_t started;
+    uint32_t under_way;
+    uint64_t now_ns;
+    uint64_t measure_from_ns;
+    struct bench_streams_counts counts;
+    struct bench_latency latency;
+    struct bench_latency first_bytes;
+    char trouble[128];
+    uint32_t *listening; /* by topic */
+    struct stream *list;
+    char read[READ_BYTES];
+};
+
+/* The context of one event while bytes are fed through the readers. */
+struct reading {
+    struct bench_streams *streams;
+    struct stream *st;
+};
+
+static int set_up(struct bench_streams *streams)
+{
+    const struct bench_options *options = streams->options;
+    int rc = bench_url_resolve(&streams->url, options->stream_url);
+    if (rc != 0)
+        return rc;
+    if (bench_template_compile(&streams->path, streams->url.path) != 0) {
+        cli_fail("bench", "%s: too many places to fill in", options->stream_url);
+        return -EINVAL;
+    }
+    if (options->source_addresses && streams->url.address.ss_family != AF_INET) {
+        cli_fail("bench", "--source-addresses needs a server with an IPv4 address");
+        return -EINVAL;
+    }
+    streams->list = calloc(options->streams ? options->streams : 1, sizeof(*streams->list));
+    streams->listening = calloc(options->topics, sizeof(*streams->listening));
+    if (!streams->list || !streams->listening)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < options->streams; i++) {
+        streams->list[i].fd = -1;
+        streams->list[i].topic = i % options->topics;
+        streams->listening[i % options->topics]++;
+    }
+    return 0;
+}
+
+int bench_streams_new(struct bench_streams **ret_streams, const struct bench_options *options,
+                      int epoll, uint32_t run)
+{
+    struct bench_streams *streams = calloc(1, sizeof(*streams));
+    if (!streams)
+        return -ENOMEM;
+    streams->options = options;
+    streams->epoll = epoll;
+    streams->run = run;
+    streams->measure_from_ns = BENCH_NEVER;
+    int rc = set_up(streams);
+    if (rc != 0) {
+        bench_streams_free(streams);
+        return rc;
+    }
+    *ret_streams = streams;
+    return 0;
+}
+
+void bench_streams_free(struct bench_streams *streams)
+{
+    if (!streams)
+        return;
+    for (uint32_t i = 0; streams->list && i < streams->options->streams; i++) {
+        if (streams->list[i].fd >= 0)
+            close(streams->list[i].fd);
+        bench_sequence_done(&streams->list[i].came);
+    }
+    free(streams->list);
+    free(streams->listening);
+    free(streams);
+}
+
+/* The one place where a stream's state changes. */
+static void move(struct bench_streams *streams, struct stream *st, enum state state)
+{
+    bool was_under_way = st->state == STATE_CONNECTING || st->state == STATE_ASKED;
+    bool is_under_way = state == STATE_CONNECTING || state == STATE_ASKED;
+    streams->under_way += (uint32_t)is_under_way - (uint32_t)was_under_way;
+    if (state == STATE_STANDING) {
+        st->stood = true;
+        streams->counts.standing++;
+    } else if (state == STATE_OVER && st->stood) {
+        streams->counts.standing--;
+        streams->counts.ended++;
+    } else if (state == STATE_OVER) {
+        streams->counts.failed++;
+        streams->listening[st->topic]--;
+    }
+    st->state = state;
+}
+
+static void end(struct bench_streams *streams, struct stream *st, const char *why)
+{
+    if (!streams->trouble[0])
+        snprintf(streams->trouble, sizeof(streams->trouble), "%s", why);
+    move(streams, st, STATE_OVER);
+    if (st->fd >= 0)
+        close(st->fd);
+    st->fd = -1;
+}
+
+static const struct sockaddr_storage *source_of(const struct bench_streams *streams, uint32_t index,
+                                                struct sockaddr_storage *ret_source)
+{
+    if (!streams->options->source_addresses)
+        return NULL;
+    uint32_t address = 0x7f000002 + index % streams->options->source_addresses;
+    struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
+    memset(ret_source, 0, sizeof(*ret_source));
+    memcpy(ret_source, &source, sizeof(source));
+    return ret_source;
+}
+
+static void start(struct bench_streams *streams, uint32_t index)
+{
+    struct stream *st = &streams->list[index];
+    struct sockaddr_storage source;
+    st->begun_ns = bench_now();
+    int fd =
+        bench_connect(streams->epoll, bench_key(BENCH_KIND_STREAM, index), &streams->url.address,
+                      streams->url.address_n, source_of(streams, index, &source));
+    if (fd >= 0) {
+        st->fd = fd;
+        move(streams, st, STATE_CONNECTING);
+        return;
+    }
+    end(streams, st,
+        fd == -EADDRNOTAVAIL ? "no free port (see --source-addresses)" : strerror(-fd));
+}
+
+static bool may_start(const struct bench_streams *streams)
+{
+    return streams->started < streams->options->streams &&
+           streams->under_way < streams->options->connecting;
+}
+
+bool bench_streams_connect(struct bench_streams *streams)
+{
+    for (int i = 0; i < STARTS_MAX && may_start(streams); i++)
+        start(streams, streams->started++);
+    return may_start(streams);
+}
+
+bool bench_streams_settled(const struct bench_streams *streams)
+{
+    return streams->started == streams->options->streams && streams->under_way == 0;
+}
+
+void bench_streams_give_up(struct bench_streams *streams)
+{
+    for (uint32_t i = 0; i < streams->options->streams; i++)
+        if (streams->list[i].state < STATE_STANDING)
+            end(streams, &streams->list[i], "no answer in time");
+    streams->started = streams->options->streams;
+}
+
+static size_t write_request(const struct bench_streams *streams, const struct stream *st, char *to)
+{
+    char topic[32];
+    int topic_n = snprintf(topic, sizeof(topic), "bench-%u", st->topic);
+    struct bench_values values = {0};
+    values.at[BENCH_PLACE_TOPIC].text = topic;
+    values.at[BENCH_PLACE_TOPIC].text_n = (size_t)topic_n;
+    if (bench_template_bytes(&streams->path, &values) > REQUEST_BYTES / 2)
+        return 0;
+    char *at = stpcpy(to, "GET ");
+    at = bench_template_write(&streams->path, at, &values);
+    size_t room = REQUEST_BYTES - (size_t)(at - to);
+    int n = snprintf(at, room,
+                     " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\n"
+                     "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+                     streams->url.authority);
+    for (size_t i = 0; i < streams->options->headers_n && (size_t)n < room; i++)
+        n += snprintf(at + n, room - (size_t)n, "%s\r\n", streams->options->headers[i]);
+    if ((size_t)n + 2 >= room)
+        return 0;
+    memcpy(at + n, "\r\n", 2);
+    return (size_t)(at - to) + (size_t)n + 2;
+}
+
+static int socket_error(int fd)
+{
+    int error = 0;
+    socklen_t error_n = sizeof(error);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
+    return error;
+}
+
+/* The first entry of a new connection: it stands or it failed.  Ask for the events. */
+static void ask(struct bench_streams *streams, struct stream *st)
+{
+    int error = socket_error(st->fd);
+    if (error) {
+        end(streams, st, strerror(error));
+        return;
+    }
+    size_t request_n = write_request(streams, st, streams->read);
+    if (request_n == 0) {
+        end(streams, st, "the request is too long");
+        return;
+    }
+    if (send(st->fd, streams->read, request_n, MSG_NOSIGNAL) != (ssize_t)request_n) {
+        end(streams, st, "the request could not be sent");
+        return;
+    }
+    bench_http_start(&st->http);
+    move(streams, st, STATE_ASKED);
+}
+
+static void take_event(void *context, const struct bench_stamp *stamp)
+{
+    struct reading *reading = context;
+    struct bench_streams *streams = reading->streams;
+    struct bench_streams_counts *counts = &streams->counts;
+    struct stream *st = reading->st;
+    if (!stamp || stamp->run != streams->run) {
+        counts->foreign++;
+        return;
+    }
+    if (stamp->topic != st->topic) {
+        counts->misrouted++;
+        return;
+    }
+    enum bench_arrival arrival = bench_sequence_take(&st->came, stamp->number);
+    if (arrival == BENCH_ARRIVAL_AGAIN) {
+        counts->duplicated++;
+        return;
+    }
+    counts->received++;
+    if (arrival == BENCH_ARRIVAL_LATE && stamp->number < st->answered)
+        counts->late++;
+    else if (arrival == BENCH_ARRIVAL_LATE)
+        counts->crossed++;
+    if (stamp->answered > st->answered)
+        st->answered = stamp->answered;
+    counts->last_ns = streams->now_ns;
+    if (stamp->due_ns >= streams->measure_from_ns)
+        bench_latency_record(&streams->latency, streams->now_ns - stamp->due_ns);
+}
+
+static void take_body(void *context, const char *bytes, size_t bytes_n)
+{
+    struct reading *reading = context;
+    if (reading->st->http.status == 200)
+        bench_sse_feed(&reading->st->sse, bytes, bytes_n, take_event, context);
+}
+
+/* After bytes were read: has the answer come, was it a good one, is it over? */
+static bool still_good(struct bench_streams *streams, struct stream *st)
+{
+    char why[64];
+    if (st->http.state == BENCH_HTTP_BAD) {
+        end(streams, st, "not an HTTP answer");
+        return false;
+    }
+    if (st->state == STATE_ASKED && bench_http_has_head(&st->http)) {
+        if (st->http.status != 200) {
+            snprintf(why, sizeof(why), "answered with status %d", st->http.status);
+            end(streams, st, why);
+            return false;
+        }
+        move(streams, st, STATE_STANDING);
+        bench_latency_record(&streams->first_bytes, streams->now_ns - st->begun_ns);
+    }
+    if (st->http.state == BENCH_HTTP_DONE) {
+        end(streams, st, "ended by the server with the final chunk");
+        return false;
+    }
+    return true;
+}
+
+/* Read all there is: an edge is told only once. */
+static void read_all(struct bench_streams *streams, struct stream *st)
+{
+    struct reading reading = {streams, st};
+    for (;;) {
+        ssize_t n = recv(st->fd, streams->read, READ_BYTES, 0);
+        if (n <= 0) {
+            if (n < 0 && errno == EAGAIN)
+                return;
+            end(streams, st, n < 0 ? strerror(errno) : "closed by the server");
+            return;
+        }
+        streams->now_ns = bench_now();
+        streams->counts.bytes += (uint64_t)n;
+        bench_http_feed(&st->http, streams->read, (size_t)n, take_body, &reading);
+        if (!still_good(streams, st) || n < READ_BYTES)
+            return;
+    }
+}
+
+uint64_t bench_streams_ready(struct bench_streams *streams, uint32_t index)
+{
+    assert(index < streams->options->streams);
+    struct stream *st = &streams->list[index];
+    if (st->state == STATE_CONNECTING)
+        ask(streams, st);
+    else if (st->state != STATE_OVER)
+        read_all(streams, st);
+    return streams->now_ns;
+}
+
+void bench_streams_measure(struct bench_streams *streams, uint64_t from_ns)
+{
+    streams->measure_from_ns = from_ns;
+}
+
+const struct bench_streams_counts *bench_streams_counts(const struct bench_streams *streams)
+{
+    return &streams->counts;
+}
+
+const struct bench_latency *bench_streams_latency(const struct bench_streams *streams)
+{
+    return &streams->latency;
+}
+
+const struct bench_latency *bench_streams_first_bytes(const struct bench_streams *streams)
+{
+    return &streams->first_bytes;
+}
+
+void bench_streams_close(struct bench_streams *streams)
+{
+    for (uint32_t i = 0; i < streams->options->streams; i++) {
+        if (streams->list[i].fd >= 0)
+            close(streams->list[i].fd);
+        streams->list[i].fd = -1;
+    }
+}
+
+const char *bench_streams_trouble(const struct bench_streams *streams)
+{
+    return streams->trouble;
+}
+
+uint32_t bench_streams_listening(const struct bench_streams *streams, uint32_t topic)
+{
+    return streams->listening[topic];
+}
+
+uint64_t bench_streams_missing(const struct bench_streams *streams, const uint32_t *issued,
+                               const struct bench_sequence *refused)
+{
+    uint64_t missing = 0;
+    for (uint32_t i = 0; i < streams->options->streams; i++) {
+        const struct stream *st = &streams->list[i];
+        /* One that never stood was promised nothing; it is counted as failed. */
+        if (st->stood)
+            missing += bench_sequence_missing(&st->came, &refused[st->topic], issued[st->topic]);
+    }
+    return missing;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `bugle epoch`: tell the epoch of a store on disk, or have it begin a new one, as is needed when
+ * its file went back in time.
+ */
+#include "config.h"
+
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "conf/conf.h"
+#include "history/sqlite/history_sqlite.h"
+#include "server/store.h"
+
+#define TOOL "epoch"
+#define ON_DISK "sqlite:"
+
+static const char help_text[] =
+    "Usage: bugle epoch [new] [OPTION]...\n"
+    "\n"
+    "Tell the epoch of a store on disk: the part of its ids before the dash.  This\n"
+    "changes nothing, and works while a gateway runs.\n"
+    "\n"
+    "With `new`, have the store begin a new epoch, and tell that.  Do so when the file\n"
+    "went back in time, such as with an image of its disk: otherwise ids that clients\n"
+    "have would be given once more, to other events.  A copy that `bugle backup` wrote\n"
+    "needs no help.  The gateway must be stopped.\n"
+    "\n"
+    "  --store sqlite:PATH  the store; default $BUGLE_HISTORY_STORE, or else that of\n"
+    "                       bugle serve, if it is on disk\n"
+    "  -h, --help\n"
+    "\n"
+    "Exit status: 0 when it told the epoch; 1 when it could not; 2 for wrong usage.\n"
+    "\n"
+    "Example:\n"
+    "  bugle epoch new --store sqlite:/var/lib/bugle/history.db\n";
+
+enum option_code { OPTION_STORE = 256 };
+
+static const struct option long_options[] = {
+    {"help", no_argument, NULL, 'h'},
+    {"store", required_argument, NULL, OPTION_STORE},
+    {NULL, 0, NULL, 0},
+};
+
+struct options {
+    const char *store; /* borrowed; NULL: the default */
+    bool is_new;
+    bool help;
+};
+
+static int take_option(struct options *options, int code, char **argv)
+{
+    switch (code) {
+    case OPTION_STORE:
+        options->store = optarg;
+        return CLI_FINE;
+    case 'h':
+        options->help = true;
+        return CLI_FINE;
+    default:
+        return cli_bad_option(TOOL, code, argv);
+    }
+}
+
+static int read_options(struct options *options, int argc, char **argv)
+{
+    int code, status = CLI_FINE;
+    optind = 0;
+    opterr = 0;
+    while (status == CLI_FINE && !options->help &&
+           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
+        status = take_option(options, code, argv);
+    if (status != CLI_FINE || options->help || optind == argc)
+        return status;
+    if (strcmp(argv[optind], "new") != 0)
+        return cli_misused(TOOL, "there is nothing called %s", argv[optind]);
+    if (optind + 1 < argc)
+        return cli_misused(TOOL, "unexpected argument %s", argv[optind + 1]);
+    options->is_new = true;
+    return CLI_FINE;
+}
+
+/* The store as the settings have it: what was given, or else the environment, or the default. */
+static int load_store(struct conf *conf, const struct options *options)
+{
+    struct conf_error error;
+    if (conf_load_environment(conf, &error) != 0)
+        return cli_fail(TOOL, "%s", error.text);
+    conf_begin_source(conf);
+    if (options->store &&
+        conf_set_as(conf, "--store", "history.store", options->store, &error) != 0)
+        return cli_misused(TOOL, "%s", error.text);
+    if (strncmp(conf->history.store, ON_DISK, strlen(ON_DISK)) != 0)
+        return cli_misused(TOOL, "the store %s has no file: name one with --store sqlite:PATH",
+                           conf->history.store);
+    return CLI_FINE;
+}
+
+static int show(const char *path)
+{
+    struct conf_error error;
+    char epoch[SSE_EPOCH_BYTES + 1];
+    bool copied;
+    if (history_sqlite_read_epoch(path, epoch, &copied, &error) != 0)
+        return cli_fail(TOOL, "%s", error.text);
+    if (copied)
+        cli_fail(TOOL, "%s is a copy: it begins another epoch when a gateway opens it", path);
+    puts(epoch);
+    return fflush(stdout) == 0 ? CLI_FINE : cli_fail(TOOL, "cannot print the epoch: %m");
+}
+
+/* A file that is not there or empty would be made into a store. */
+static int check_file(const char *path)
+{
+    struct stat facts;
+    if (stat(path, &facts) < 0)
+        return cli_fail(TOOL, "%s: %s", path, strerror(errno));
+    if (S_ISREG(facts.st_mode) && facts.st_size == 0)
+        return cli_fail(TOOL, "%s is empty", path);
+    return CLI_FINE;
+}
+
+static int renew(const char *path)
+{
+    static const struct history_limits none = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2,
+                                               SIZE_MAX};
+    struct conf_error error;
+    int status = check_file(path);
+    if (status != CLI_FINE)
+        return status;
+    struct history *history = history_sqlite_open_without_log(path, &none, &error);
+    if (!history)
+        return cli_fail(TOOL, "%s", error.text);
+    int result = history_sqlite_renew_epoch(history);
+    if (result == 0)
+        puts(history->epoch);
+    history_free(history);
+    if (result != 0)
+        return cli_fail(TOOL, "%s: no new epoch: %s", path, strerror(-result));
+    return fflush(stdout) == 0 ? CLI_FINE : cli_fail(TOOL, "cannot print the epoch: %m");
+}
+
+int cli_epoch(int argc, char **argv)
+{
+    struct options options = {.store = NULL};
+    int status = read_options(&options, argc, argv);
+    if (status == CLI_FINE && options.help)
+        fputs(help_text, stdout);
+    if (status != CLI_FINE || options.help)
+        return status;
+    struct conf *conf = cli_need(conf_new());
+    status = load_store(conf, &options);
+    if (status == CLI_FINE) {
+        char *path = cli_need(store_path(conf->history.store));
+        status = options.is_new ? renew(path) : show(path);
+        free(path);
+    }
+    conf_free(conf);
+    return status;
+}

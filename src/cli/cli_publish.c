@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `bugle publish`: the words of its command line, and what it publishes: arguments, or standard
+ * input whole or line by line.  How events get there is cli_post.
+ */
+#include "config.h"
+
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli_http.h"
+#include "cli/cli_input.h"
+#include "cli/cli_post.h"
+
+#define TOOL "publish"
+#define BATCH_EVENTS 100
+#define BATCH_EVENTS_MAX 1000
+#define BATCH_QUIET_MS 10
+#define TIMEOUT_SECONDS 120
+#define TIMEOUT_SECONDS_MAX 3600
+#define TTL_SECONDS_MAX ((uint64_t)1 << 40)
+
+static const char help_text[] =
+    "Usage: bugle publish [OPTION]... [DATA]...\n"
+    "\n"
+    "Publish each DATA as an event and print the id it is given, one a line.  Without\n"
+    "DATA, standard input is one event, or with --lines each of its lines is one.\n"
+    "An event without a topic and without a user goes to every stream.\n"
+    "\n"
+    "Who gets it\n"
+    "  --topic T            publish to this topic; may be repeated\n"
+    "  --user U             only to this user; may be repeated\n"
+    "\n"
+    "What it is\n"
+    "  --event NAME         name of the event (default: message)\n"
+    "  --json               DATA is JSON and is sent as it is written: 1.10 stays\n"
+    "                       1.10.  It is checked first; what is no JSON is not sent\n"
+    "  --retry MS           have clients wait so long before they connect again\n"
+    "  --ttl S              do not replay it after S seconds\n"
+    "  --ephemeral          only to the streams of this moment; it is not stored, and\n"
+    "                       its id prints as -\n"
+    "\n"
+    "Many events\n"
+    "  --lines              one event a line, sent while standard input is read;\n"
+    "                       with --json, empty lines are left out.  A line that is\n"
+    "                       refused is told, and the others are published\n"
+    "  --strict             stop at the first line that is refused\n"
+    "  --batch N            send up to N events at once (default 100, at most 1000);\n"
+    "                       fewer when nothing more comes for 10 ms.  A batch is\n"
+    "                       published whole or not at all, and in order\n"
+    "\n"
+    "The connection\n"
+    "  --idempotency-key K  the gateway stores an event with a key only once, so\n"
+    "                       publishing it again is safe.  Of several events the N-th\n"
+    "                       has the key K-N.  With a key, a lost connection and an\n"
+    "                       overloaded gateway are tried again, up to 5 times;\n"
+    "                       without one, only a connection that was not made\n"
+    "  --url URL            the gateway; default $BUGLE_URL, or else\n"
+    "                       http://127.0.0.1:8080\n"
+    "  --token T            API key or JWT; default $BUGLE_TOKEN, which unlike a\n"
+    "                       command line is not seen by others on this machine\n"
+    "  --ca FILE            certificates to trust an https URL by, in PEM form;\n"
+    "                       default $BUGLE_CA, or else those of the system\n"
+    "  --header 'K: V'      send a header; may be repeated\n"
+    "  --timeout S          give a request up after S seconds (default 120, at most\n"
+    "                       3600)\n"
+    "  --quiet              print no ids\n"
+    "  -h, --help\n"
+    "\n"
+    "Put -- before DATA that begins with a dash.  A line end at the end of standard\n"
+    "input is no part of the event.\n"
+    "\n"
+    "Exit status: 0 when all is published; 1 when something was refused or lost, told\n"
+    "in a line each; 2 for wrong usage.\n"
+    "\n"
+    "Examples:\n"
+    "  bugle publish --topic orders/42 --event paid --json '{\"total\":19.90}'\n"
+    "  date | bugle publish --topic clock\n"
+    "  tail -F app.log | bugle publish --topic logs/app --lines --quiet\n";
+
+struct options {
+    struct cli_http_target target;
+    struct cli_post_options post;
+    bool lines;
+    bool strict;
+    bool help;
+};
+
+enum option_code {
+    OPTION_BATCH = 256,
+    OPTION_CA,
+    OPTION_EPHEMERAL,
+    OPTION_EVENT,
+    OPTION_HEADER,
+    OPTION_IDEMPOTENCY_KEY,
+    OPTION_JSON,
+    OPTION_LINES,
+    OPTION_QUIET,
+    OPTION_RETRY,
+    OPTION_STRICT,
+    OPTION_TIMEOUT,
+    OPTION_TOKEN,
+    OPTION_TOPIC,
+    OPTION_TTL,
+    OPTION_URL,
+    OPTION_USER,
+};
+
+static const struct option long_options[] = {
+    {"batch", required_argument, NULL, OPTION_BATCH},
+    {"ca", required_argument, NULL, OPTION_CA},
+    {"ephemeral", no_argument, NULL, OPTION_EPHEMERAL},
+    {"event", required_argument, NULL, OPTION_EVENT},
+    {"header", required_argument, NULL, OPTION_HEADER},
+    {"help", no_argument, NULL, 'h'},
+    {"idempotency-key", required_argument, NULL, OPTION_IDEMPOTENCY_KEY},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"lines", no_argument, NULL, OPTION_LINES},
+    {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"retry", required_argument, NULL, OPTION_RETRY},
+    {"strict", no_argument, NULL, OPTION_STRICT},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"token", required_argument, NULL, OPTION_TOKEN},
+    {"topic", required_argument, NULL, OPTION_TOPIC},
+    {"ttl", required_argument, NULL, OPTION_TTL},
+    {"url", required_argument, NULL, OPTION_URL},
+    {"user", required_argument, NULL, OPTION_USER},
+    {NULL, 0, NULL, 0},
+};
+
+static int take_option(struct options *options, int code, char **argv)
+{
+    switch (code) {
+    case OPTION_BATCH:
+        if (!cli_parse_number(optarg, 1, BATCH_EVENTS_MAX, &options->post.batch_n))
+            return cli_misused(TOOL, "--batch wants 1 to %d, not '%s'", BATCH_EVENTS_MAX, optarg);
+        return CLI_FINE;
+    case OPTION_RETRY:
+        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->post.retry_ms))
+            return cli_misused(TOOL, "--retry wants milliseconds, not '%s'", optarg);
+        options->post.has_retry = true;
+        return CLI_FINE;
+    case OPTION_TIMEOUT:
+        if (!cli_parse_number(optarg, 1, TIMEOUT_SECONDS_MAX, &options->post.timeout_s))
+            return cli_misused(TOOL, "--timeout wants 1 to %d seconds, not '%s'",
+                               TIMEOUT_SECONDS_MAX, optarg);
+        return CLI_FINE;
+    case OPTION_TTL:
+        if (!cli_parse_number(optarg, 0, TTL_SECONDS_MAX, &options->post.ttl_s))
+            return cli_misused(TOOL, "--ttl wants seconds, not '%s'", optarg);
+        options->post.has_ttl = true;
+        return CLI_FINE;
+    case OPTION_EVENT:
+        options->post.event = optarg;
+        return CLI_FINE;
+    case OPTION_HEADER:
+        cli_list_add(&options->target.headers, optarg);
+        return CLI_FINE;
+    case OPTION_IDEMPOTENCY_KEY:
+        options->post.key = optarg;
+        return CLI_FINE;
+    case OPTION_CA:
+        options->target.ca = optarg;
+        return CLI_FINE;
+    case OPTION_TOKEN:
+        options->target.token = optarg;
+        return CLI_FINE;
+    case OPTION_TOPIC:
+        cli_list_add(&options->post.topics, optarg);
+        return CLI_FINE;
+    case OPTION_URL:
+        options->target.url = optarg;
+        return CLI_FINE;
+    case OPTION_USER:
+        cli_list_add(&options->post.users, optarg);
+        return CLI_FINE;
+    case OPTION_EPHEMERAL:
+        options->post.ephemeral = true;
+        return CLI_FINE;
+    case OPTION_JSON:
+        options->post.json = true;
+        return CLI_FINE;
+    case OPTION_LINES:
+        options->lines = true;
+        return CLI_FINE;
+    case OPTION_STRICT:
+        options->strict = true;
+        return CLI_FINE;
+    case OPTION_QUIET:
+        options->post.quiet = true;
+        return CLI_FINE;
+    case 'h':
+        options->help = true;
+        return CLI_FINE;
+    default:
+        return cli_bad_option(TOOL, code, argv);
+    }
+}
+
+static int read_options(struct options *options, int argc, char **argv)
+{
+    int code, status = CLI_FINE;
+    optind = 0;
+    opterr = 0;
+    while (status == CLI_FINE && !options->help &&
+           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
+        status = take_option(options, code, argv);
+    if (status != CLI_FINE || options->help)
+        return status;
+    if (options->lines && optind < argc)
+        return cli_misused(TOOL, "--lines reads standard input; there can be no DATA with it");
+    if (options->strict && !options->lines)
+        return cli_misused(TOOL, "--strict is for --lines; without, the first mistake is the end");
+    options->post.goes_on = options->lines && !options->strict;
+    if (options->post.ephemeral && options->post.key)
+        return cli_misused(TOOL, "an ephemeral event is not stored and cannot have a key");
+    return CLI_FINE;
+}
+
+static int input_failed(int error)
+{
+    if (error != -EMSGSIZE)
+        return cli_fail(TOOL, "standard input: %s", strerror(-error));
+    return cli_fail(TOOL, "standard input is more than 16 MiB, too much for an event");
+}
+
+/* All arguments are looked at before the first is sent. */
+static int publish_arguments(struct cli_post *post, char **data, uint64_t data_n)
+{
+    int status = CLI_FINE;
+    post->unit = data_n > 1 ? "argument" : NULL;
+    for (uint64_t i = 0; i < data_n; i++) {
+        char *why = cli_post_check(post, i + 1, data[i], strlen(data[i]));
+        if (why)
+            return cli_post_refuse(post, why);
+    }
+    for (uint64_t i = 0; i < data_n && status == CLI_FINE; i++)
+        status = cli_post_add(post, i + 1, data[i], strlen(data[i]));
+    return status == CLI_FINE ? cli_post_flush(post) : status;
+}
+
+/* Someone who calls the program without data may wonder why nothing happens. */
+static void tell_reading(const struct options *options)
+{
+    if (!options->post.quiet && isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
+        cli_fail(TOOL, "reading what you type%s; Ctrl-D ends",
+                 options->lines ? ", each line an event" : "");
+}
+
+static int publish_input(struct cli_post *post, struct cli_input *input)
+{
+    const char *text = NULL;
+    size_t text_n = 0;
+    int ret = cli_input_read_all(input, &text, &text_n);
+    if (ret < 0)
+        return input_failed(ret);
+    if (text_n > 0 && text[text_n - 1] == '\n')
+        text_n -= text_n > 1 && text[text_n - 2] == '\r' ? 2 : 1;
+    char *why = cli_post_check(post, 1, text, text_n);
+    if (why)
+        return cli_post_refuse(post, why);
+    int status = cli_post_add(post, 1, text, text_n);
+    return status == CLI_FINE ? cli_post_flush(post) : status;
+}
+
+static bool is_blank(const char *text, size_t text_n)
+{
+    for (size_t i = 0; i < text_n; i++) {
+        if (text[i] != ' ' && text[i] != '\t')
+            return false;
+    }
+    return true;
+}
+
+/* A line that is no event.  What came before it is published all the same, and what comes after
+ * it unless --strict is given.  Takes the text. */
+static int refuse_line(struct cli_post *post, char *why)
+{
+    int status = post->options->goes_on ? CLI_FINE : cli_post_flush(post);
+    if (status == CLI_FINE)
+        return cli_post_refuse(post, why);
+    free(why);
+    return status;
+}
+
+static int publish_line(struct cli_post *post, uint64_t number, const char *line, size_t line_n)
+{
+    if (post->options->json && is_blank(line, line_n))
+        return CLI_FINE;
+    char *why = cli_post_check(post, number, line, line_n);
+    return why ? refuse_line(post, why) : cli_post_add(post, number, line, line_n);
+}
+
+/* Take what one look at the input brought. */
+static int take_input(struct cli_post *post, int got, uint64_t *number, const char *line,
+                      size_t line_n)
+{
+    if (got == CLI_INPUT_LINE)
+        return publish_line(post, ++*number, line, line_n);
+    if (got == -EMSGSIZE)
+        return refuse_line(post, cli_format("line %llu is more than 16 MiB, too much for an event",
+                                            (unsigned long long)++*number));
+    return cli_post_flush(post);
+}
+
+static int publish_lines(struct cli_post *post, struct cli_input *input)
+{
+    const char *line = NULL;
+    size_t line_n = 0;
+    uint64_t number = 0;
+    int got, status = CLI_FINE;
+    post->unit = "line";
+    do {
+        int quiet_ms = cli_post_is_empty(post) ? -1 : BATCH_QUIET_MS;
+        got = cli_input_next_line(input, quiet_ms, &line, &line_n);
+        status = take_input(post, got, &number, line, line_n);
+    } while (status == CLI_FINE && (got >= 0 || got == -EMSGSIZE) && got != CLI_INPUT_END);
+    if (status == CLI_FINE && got < 0)
+        status = input_failed(got);
+    if (!post->options->goes_on || post->refused_n == 0)
+        return status;
+    return cli_fail(TOOL, "%llu of %llu lines were refused", (unsigned long long)post->refused_n,
+                    (unsigned long long)number);
+}
+
+static int publish(const struct options *options, char **data, int data_n)
+{
+    struct cli_post post;
+    struct cli_input input;
+    int status = cli_post_open(&post, TOOL, &options->target, &options->post);
+    cli_input_open(&input, STDIN_FILENO);
+    if (status == CLI_FINE && data_n == 0)
+        tell_reading(options);
+    if (status == CLI_FINE && data_n > 0)
+        status = publish_arguments(&post, data, (uint64_t)data_n);
+    else if (status == CLI_FINE && options->lines)
+        status = publish_lines(&post, &input);
+    else if (status == CLI_FINE)
+        status = publish_input(&post, &input);
+    cli_input_clear(&input);
+    cli_post_close(&post);
+    return status;
+}
+
+int cli_publish(int argc, char **argv)
+{
+    struct options options = {
+        .target = cli_http_target_default(),
+        .post.batch_n = BATCH_EVENTS,
+        .post.timeout_s = TIMEOUT_SECONDS,
+    };
+    int status = read_options(&options, argc, argv);
+    if (status == CLI_FINE && options.help)
+        fputs(help_text, stdout);
+    else if (status == CLI_FINE)
+        status = publish(&options, argv + optind, argc - optind);
+    cli_list_clear(&options.target.headers);
+    cli_list_clear(&options.post.topics);
+    cli_list_clear(&options.post.users);
+    return status;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* Visitors behind a proxy that passes bytes on, and names its client before them.  See gate.h. */
+#include "config.h"
+#include "conn/gate_internal.h"
+
+#include <errno.h>
+
+#include "base/address.h"
+#include "wire/proxy_protocol.h"
+
+void gate_refuse_proxy(struct visitor *visitor, const char *why)
+{
+    struct gate *gate = visitor->gate;
+    char more[LOG_SKIPPED_BYTES];
+    unsigned long skipped;
+
+    stats_add(worker_stats(gate->worker), STATS_PROXY_HEADERS_REFUSED, 1);
+    if (log_valve_open(&gate->proxy_valve, &skipped))
+        log_warning("a connection of a trusted proxy was closed: %s%s", why,
+                    log_skipped(more, skipped));
+    gate_drop(visitor);
+}
+
+/* From here on the connection is the client's, and counts as such. */
+static bool name_client(struct visitor *visitor, const struct peer *client)
+{
+    struct gate *gate = visitor->gate;
+    char text[PEER_TEXT_BYTES];
+    char more[LOG_SKIPPED_BYTES];
+    unsigned long skipped;
+
+    if (admission_add_connection(gate->admission, client,
+                                 worker_conf(gate->worker)->limits.connections_per_address)) {
+        visitor->address_n = address_to_sockaddr(client, &visitor->address);
+        return true;
+    }
+    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
+    if (log_valve_open(&gate->proxy_valve, &skipped))
+        log_warning("a connection from %s was closed: limits.connections_per_address%s",
+                    peer_text(client, text), log_skipped(more, skipped));
+    gate_drop(visitor);
+    return false;
+}
+
+bool gate_take_proxy_header(struct visitor *visitor, bool may_grow)
+{
+    struct gate *gate = visitor->gate;
+    struct proxy_protocol header;
+    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
+        return false;
+    if (n <= 0) {
+        gate_drop(visitor);
+        return false;
+    }
+    switch (proxy_protocol_read(gate->peek, (size_t)n, &header)) {
+    case PROXY_PROTOCOL_MORE:
+        if (!may_grow)
+            gate_drop(visitor);
+        return false;
+    case PROXY_PROTOCOL_BAD:
+        gate_refuse_proxy(visitor, "it does not begin with a PROXY header");
+        return false;
+    case PROXY_PROTOCOL_GOOD:
+        break;
+    }
+    n = recv(visitor->fd, gate->peek, header.header_bytes, MSG_DONTWAIT);
+    if (n != (ssize_t)header.header_bytes) {
+        gate_drop(visitor);
+        return false;
+    }
+    visitor->proxied = false;
+    return header.is_local || name_client(visitor, &header.client);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Visitors that are closed when descriptors run short, the idlest first.  See gate.h. */
+#include "config.h"
+#include "conn/gate_internal.h"
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* Those that nobody has looked at came last, and may have said all there is to say. */
+static int64_t since_ms(const struct visitor *first)
+{
+    return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
+}
+
+/* The first of the list, if it is idle for longer. */
+static struct visitor *longer(struct visitor *idle, struct visitor *first)
+{
+    return since_ms(first) < since_ms(idle) ? first : idle;
+}
+
+/* NULL: nobody. */
+static struct visitor *idle_longest(const struct gate *gate)
+{
+    struct visitor *idle = longer(NULL, TAILQ_FIRST(&gate->resting));
+
+    return longer(longer(idle, TAILQ_FIRST(&gate->heads)), TAILQ_FIRST(&gate->greeting));
+}
+
+int64_t gate_since_ms(const struct gate *gate)
+{
+    return since_ms(idle_longest(gate));
+}
+
+/* A request of one that rests may have come just now: then it is none to close. */
+static bool is_silent(struct visitor *visitor)
+{
+    char byte;
+
+    return recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+void gate_crowd_out(struct gate *gate)
+{
+    struct visitor *visitor = idle_longest(gate);
+
+    if (visitor->place == RESTING && !is_silent(visitor)) {
+        gate_look(visitor, true);
+        return;
+    }
+    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_CROWDED_OUT, 1);
+    gate_drop(visitor);
+}

@@ -1,0 +1,7 @@
+libbugle_a_SOURCES += \
+    include/event/filter.h \
+    include/event/message.h \
+    include/event/topic.h \
+    src/event/filter.c \
+    src/event/message.c \
+    src/event/topic.c

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store on disk: that it is this process's alone, and still the one that its path names.  See
+ * history_sqlite.h.
+ *
+ * Two locks.  That of PATH.lock is taken first and is there before the file is.  That of the file
+ * itself goes by inode, so it holds under any other name of the file too: a hard link, a bind
+ * mount, or when PATH.lock was removed.  It is flock(), which knows nothing of the locks of SQLite.
+ *
+ * The descriptor that has it stays open until the store is freed, also when the lock is let go of:
+ * closing any descriptor of a file takes the locks of SQLite on that file from the whole process.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "history/sqlite/history_sqlite_internal.h"
+#include "history/sqlite/history_vfs.h"
+
+#define TRY_AGAIN_MS 1000
+
+/* Of the format of the log. */
+#define LOG_HEADER_BYTES 32
+#define LOG_FRAME_BYTES 24
+
+/* ---- locks ---- */
+
+static int lock_fd(int fd, const char *what, const struct history_sqlite *sqlite,
+                   struct conf_error *ret_error)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return conf_refuse(ret_error, -1, "%s is in use by another process", sqlite->path);
+    return conf_refuse(ret_error, -1, "%s cannot be locked: %s", what, strerror(errno));
+}
+
+static int lock_name(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    char *path;
+
+    if (asprintf(&path, "%s.lock", sqlite->path) < 0)
+        return conf_refuse(ret_error, -1, "out of memory");
+    sqlite->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int result = sqlite->lock_fd < 0
+                     ? conf_refuse(ret_error, -1, "%s cannot be opened: %s", path, strerror(errno))
+                     : lock_fd(sqlite->lock_fd, path, sqlite, ret_error);
+    free(path);
+    return result;
+}
+
+/* Whether the path leads to what the descriptor has open, and no other name does. */
+static int check_names(const struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    struct stat open_facts, facts;
+
+    if (fstat(sqlite->file_fd, &open_facts) != 0 || stat(sqlite->path, &facts) != 0)
+        return conf_refuse(ret_error, -1, "%s: %s", sqlite->path, strerror(errno));
+    if (facts.st_dev != open_facts.st_dev || facts.st_ino != open_facts.st_ino)
+        return conf_refuse(ret_error, -1, "%s was replaced by another file", sqlite->path);
+    if (facts.st_nlink > 1)
+        return conf_refuse(ret_error, -1,
+                           "%s is a hard link: the file has %ju names, and opened by another one "
+                           "it would be without its log; remove the others, or copy the file",
+                           sqlite->path, (uintmax_t)facts.st_nlink);
+    return 0;
+}
+
+static int lock_file(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    if (sqlite->file_fd < 0)
+        sqlite->file_fd = open(sqlite->path, O_RDONLY | O_CLOEXEC);
+    if (sqlite->file_fd < 0)
+        return conf_refuse(ret_error, -1, "%s cannot be opened: %s", sqlite->path, strerror(errno));
+    int result = lock_fd(sqlite->file_fd, sqlite->path, sqlite, ret_error);
+    return result == 0 ? check_names(sqlite, ret_error) : result;
+}
+
+int history_sqlite_lock(struct history_sqlite *sqlite, struct conf_error *ret_error)
+{
+    int result = lock_name(sqlite, ret_error);
+
+    if (result == 0)
+        result = lock_file(sqlite, ret_error);
+    if (result != 0)
+        history_sqlite_unlock(sqlite);
+    return result;
+}
+
+void history_sqlite_unlock(struct history_sqlite *sqlite)
+{
+    if (sqlite->file_fd >= 0)
+        flock(sqlite->file_fd, LOCK_UN);
+    if (sqlite->lock_fd >= 0)
+        close(sqlite->lock_fd);
+    sqlite->lock_fd = -1;
+}
+
+/* ---- what the paths name ---- */
+
+static const char *const endings[HISTORY_SQLITE_FILES] = {"", "-wal", "-shm"};
+
+static bool look(const struct history_sqlite *sqlite, size_t which, struct stat *ret_facts)
+{
+    char *path;
+
+    if (which == 0)
+        return stat(sqlite->path, ret_facts) == 0;
+    if (asprintf(&path, "%s%s", sqlite->path, endings[which]) < 0)
+        return false;
+    bool there = stat(path, ret_facts) == 0;
+    free(path);
+    return there;
+}
+
+void history_sqlite_note_files(struct history_sqlite *sqlite)
+{
+    for (size_t i = 0; i < HISTORY_SQLITE_FILES; i++) {
+        struct stat facts = {0};
+
+        look(sqlite, i, &facts); /* 0 where SQLite does without such a file */
+        pthread_mutex_lock(&sqlite->readers_lock);
+        sqlite->files[i] =
+            (struct history_sqlite_file){.device = facts.st_dev, .inode = facts.st_ino};
+        pthread_mutex_unlock(&sqlite->readers_lock);
+    }
+}
+
+void history_sqlite_note_size(struct history_sqlite *sqlite)
+{
+    struct stat facts;
+
+    sqlite->file_bytes = fstat(sqlite->file_fd, &facts) == 0 ? (int64_t)facts.st_size : 0;
+}
+
+/* What `>` of a shell does, or a rotation of logs: SQLite itself goes on for long. */
+static void look_for_cut(struct history_sqlite *sqlite)
+{
+    int64_t log_bytes =
+        LOG_HEADER_BYTES + (int64_t)sqlite->wal_pages * (LOG_FRAME_BYTES + HISTORY_VFS_PAGE_BYTES);
+    struct stat facts;
+    bool file_is_cut = fstat(sqlite->file_fd, &facts) == 0 && facts.st_size < sqlite->file_bytes;
+
+    if (!file_is_cut &&
+        (sqlite->wal_pages == 0 || !look(sqlite, 1, &facts) || facts.st_size >= log_bytes))
+        return;
+    sqlite->failed = true;
+    log_error("%s%s was cut short: publishing stops until a restart, and what was stored may be "
+              "lost; put a sound copy in its place",
+              sqlite->path, file_is_cut ? "" : "-wal");
+    history_sqlite_tell_trouble(sqlite);
+}
+
+static bool is_in_place(struct history_sqlite *sqlite, size_t which)
+{
+    struct stat facts;
+
+    pthread_mutex_lock(&sqlite->readers_lock);
+    struct history_sqlite_file file = sqlite->files[which];
+    pthread_mutex_unlock(&sqlite->readers_lock);
+    if (file.inode == 0)
+        return true;
+    if (!look(sqlite, which, &facts))
+        return errno == ENOMEM; /* nobody knows */
+    return facts.st_dev == file.device && facts.st_ino == file.inode;
+}
+
+/* Which of the files is not in place; HISTORY_SQLITE_FILES: all are. */
+static size_t find_lost(struct history_sqlite *sqlite)
+{
+    size_t which = 0;
+
+    while (which < HISTORY_SQLITE_FILES && is_in_place(sqlite, which))
+        which++;
+    return which;
+}
+
+bool history_sqlite_is_in_place(struct history_sqlite *sqlite)
+{
+    return find_lost(sqlite) == HISTORY_SQLITE_FILES;
+}
+
+static void tell(const struct history_sqlite *sqlite, size_t lost)
+{
+    struct stat facts;
+
+    if (lost == HISTORY_SQLITE_FILES)
+        log_info("%s and its log are in their places again: publishing goes on", sqlite->path);
+    else
+        log_error("%s%s %s: publishing stops (503 store_gone), reading goes on.  Move it back and "
+                  "publishing goes on; or have `bugle backup` save what is stored, and start again",
+                  sqlite->path, endings[lost],
+                  look(sqlite, lost, &facts) ? "is another file than the one this gateway writes"
+                                             : "was removed or moved away");
+}
+
+bool history_sqlite_is_gone(struct history_sqlite *sqlite, bool quick)
+{
+    if (quick && !sqlite->gone && is_in_place(sqlite, 0))
+        return false;
+    size_t lost = find_lost(sqlite);
+    bool gone = lost < HISTORY_SQLITE_FILES;
+
+    if (gone != sqlite->gone) {
+        sqlite->gone = gone;
+        tell(sqlite, lost);
+        history_sqlite_tell_trouble(sqlite);
+    }
+    return gone;
+}
+
+/* ---- what keeps events from being stored ---- */
+
+void history_sqlite_tell_trouble(struct history_sqlite *sqlite)
+{
+    enum history_trouble trouble = HISTORY_FINE;
+
+    if (sqlite->failed)
+        trouble = HISTORY_FAILED;
+    else if (sqlite->gone)
+        trouble = HISTORY_GONE;
+    else if (sqlite->damaged)
+        trouble = HISTORY_DAMAGED;
+    else if (sqlite->lacks_memory)
+        trouble = HISTORY_NO_MEMORY;
+    else if (sqlite->lacks_room)
+        trouble = HISTORY_NO_ROOM;
+    sqlite->base.trouble = trouble;
+}
+
+void history_sqlite_note_memory(struct history_sqlite *sqlite, bool has_memory)
+{
+    /* SQLite keeps what it has in its cache, and asks for more */
+    if (!has_memory)
+        sqlite3_db_release_memory(sqlite->db);
+    if (sqlite->lacks_memory == !has_memory)
+        return;
+    sqlite->lacks_memory = !has_memory;
+    history_sqlite_tell_trouble(sqlite);
+}
+
+void history_sqlite_find_damage(struct history_sqlite *sqlite)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (sqlite->tried_ms != 0 && now_ms - sqlite->tried_ms < TRY_AGAIN_MS)
+        return;
+    bool damaged = history_sqlite_is_damage(history_sqlite_try(sqlite));
+    sqlite->tried_ms = now_ms;
+    if (damaged && !sqlite->damaged)
+        log_error("%s is damaged where events are stored: nothing can be published; restore a copy "
+                  "(`bugle backup`), or move the file away to begin anew",
+                  sqlite->path);
+    sqlite->damaged = damaged;
+    history_sqlite_tell_trouble(sqlite);
+}
+
+void history_sqlite_watch(struct history *history)
+{
+    struct history_sqlite *sqlite = history_sqlite_of(history);
+
+    if (!history_sqlite_is_gone(sqlite, false) && !sqlite->failed)
+        look_for_cut(sqlite);
+    history_sqlite_look_for_room(sqlite);
+    if (sqlite->damaged && !sqlite->failed)
+        history_sqlite_find_damage(sqlite);
+    if (sqlite->lacks_memory && !sqlite->failed && history_sqlite_try(sqlite) == SQLITE_OK)
+        history_sqlite_note_memory(sqlite, true);
+}

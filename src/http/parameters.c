@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* Query parameters of routes.  See parameters.h. */
+#include "config.h"
+#include "http/parameters.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+
+/* Longer names are no slip of ours. */
+#define GUESS_BYTES 32
+#define SLIPS_MAX 2
+#define TABLE_MAX 16
+
+/* Clients that come again add the id to a URL that may have one. */
+const struct parameter parameters_of_events[] = {
+    {"topic", true},       {"topics", true},      {"user", true},    {"last_event_id", true},
+    {"lastEventId", true}, {"lastEventID", true}, {"since", false},  {"heartbeat", false},
+    {"ping", false},       {"padding", false},    {"ticket", false}, {"access_token", false},
+    {"anonymous", false},  {NULL, false},
+};
+
+const struct parameter parameters_of_history[] = {
+    {"topic", true},  {"topics", true}, {"user", true},
+    {"after", false}, {"limit", false}, {NULL, false},
+};
+
+const struct parameter parameters_of_listing[] = {
+    {"topic", false},
+    {"user", false},
+    {"limit", false},
+    {NULL, false},
+};
+
+const struct parameter parameters_of_ending[] = {
+    {"user", false},
+    {"topic", false},
+    {NULL, false},
+};
+
+const struct parameter parameters_of_evictions[] = {
+    {"limit", false},
+    {NULL, false},
+};
+
+const struct parameter parameters_none[] = {{NULL, false}};
+
+/* ---- names ---- */
+
+/* The length of a name without `[]` or `[digits]` behind it. */
+static size_t base_length(const char *name, size_t name_n)
+{
+    size_t at = name_n;
+
+    if (at < 3 || name[at - 1] != ']')
+        return name_n;
+    at--;
+    while (at > 1 && isdigit((unsigned char)name[at - 1]))
+        at--;
+    return name[at - 1] == '[' ? at - 1 : name_n;
+}
+
+static bool is_same(const char *name, size_t name_n, const char *wanted)
+{
+    return strlen(wanted) == name_n && memcmp(name, wanted, name_n) == 0;
+}
+
+bool parameters_is(const char *name, size_t name_n, const char *wanted)
+{
+    return is_same(name, base_length(name, name_n), wanted);
+}
+
+/* What others add to any URL. */
+static bool passes(const char *name, size_t name_n, size_t value_n)
+{
+    return name_n + value_n == 0 || is_same(name, name_n, "_") || is_same(name, name_n, "cb") ||
+           is_same(name, name_n, "v") || (name_n > 4 && memcmp(name, "utm_", 4) == 0);
+}
+
+/* ---- guessing ---- */
+
+/* What other servers and frameworks call it. */
+static const char *const other_words[][2] = {
+    {"channel", "topic"}, {"channels", "topic"},     {"room", "topic"},  {"subject", "topic"},
+    {"uid", "user"},      {"from", "since"},         {"count", "limit"}, {"id", "last_event_id"},
+    {"start", "since"},   {"token", "access_token"},
+};
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t least = a < b ? a : b;
+
+    return least < c ? least : c;
+}
+
+/* How many letters were left out, added, changed or swapped with their neighbour (optimal string
+ * alignment), whatever their case. */
+static size_t slips_between(const char *a, size_t a_n, const char *b, size_t b_n)
+{
+    size_t rows[3][GUESS_BYTES + 1];
+
+    for (size_t j = 0; j <= b_n; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; i <= a_n; i++) {
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *over = rows[(i + 1) % 3];
+
+        row[0] = i;
+        for (size_t j = 1; j <= b_n; j++) {
+            size_t changed = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
+
+            row[j] = min3(above[j] + 1, row[j - 1] + 1, above[j - 1] + changed);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                over[j - 2] + 1 < row[j])
+                row[j] = over[j - 2] + 1;
+        }
+    }
+    return rows[a_n % 3][b_n];
+}
+
+static const char *find(const char *wanted, const struct parameter *known)
+{
+    for (; known->name != NULL; known++)
+        if (strcasecmp(known->name, wanted) == 0)
+            return known->name;
+    return NULL;
+}
+
+static const char *guess_word(const char *name, const struct parameter *known)
+{
+    for (size_t i = 0; i < sizeof(other_words) / sizeof(other_words[0]); i++)
+        if (strcasecmp(name, other_words[i][0]) == 0)
+            return find(other_words[i][1], known);
+    return NULL;
+}
+
+static const char *guess_slip(const char *name, size_t name_n, const struct parameter *known)
+{
+    size_t least = SLIPS_MAX + 1;
+    const char *guess = NULL;
+
+    for (; known->name != NULL; known++) {
+        size_t known_n = strlen(known->name);
+        size_t slips = slips_between(name, name_n, known->name, known_n);
+
+        if (slips < least && 2 * slips < known_n) {
+            least = slips;
+            guess = known->name;
+        }
+    }
+    return guess;
+}
+
+/* `user_id`, `topic_name`: one of ours with something around it. */
+static const char *guess_part(const char *name, const struct parameter *known)
+{
+    for (; known->name != NULL; known++)
+        if (strcasestr(name, known->name) != NULL)
+            return known->name;
+    return NULL;
+}
+
+const char *parameters_guess(const char *name, size_t name_n, const struct parameter *known)
+{
+    char text[GUESS_BYTES + 1];
+    size_t text_n = base_length(name, name_n);
+
+    if (text_n > GUESS_BYTES || memchr(name, '\0', text_n) != NULL)
+        return NULL;
+    memcpy(text, name, text_n);
+    text[text_n] = '\0';
+    const char *guess = find(text, known);
+    if (guess == NULL)
+        guess = guess_word(text, known);
+    if (guess == NULL)
+        guess = guess_slip(text, text_n, known);
+    return guess != NULL ? guess : guess_part(text, known);
+}
+
+/* ---- checking ---- */
+
+struct check {
+    const struct parameter *known;
+    bool seen[TABLE_MAX];
+    struct problem *problem;
+    bool good;
+};
+
+static void list_known(const struct parameter *known, char *to, size_t to_n)
+{
+    size_t n = 0;
+
+    to[0] = '\0';
+    for (; known->name != NULL && n < to_n; known++)
+        n += (size_t)snprintf(to + n, to_n - n, "%s%s", n > 0 ? ", " : "", known->name);
+}
+
+static bool refuse_unknown(struct problem *problem, const char *name, size_t name_n,
+                           const struct parameter *known)
+{
+    const char *guess = parameters_guess(name, name_n, known);
+    char shown[64], list[192];
+
+    log_visible(shown, sizeof(shown), name, name_n);
+    if (guess != NULL)
+        return problem_set(problem, 400, "unknown_parameter",
+                           "There is no query parameter \"%s\" here; did you mean \"%s\"?", shown,
+                           guess);
+    list_known(known, list, sizeof(list));
+    if (list[0] == '\0')
+        return problem_set(problem, 400, "unknown_parameter",
+                           "There is no query parameter \"%s\" here: this takes none.", shown);
+    return problem_set(problem, 400, "unknown_parameter",
+                       "There is no query parameter \"%s\" here; there are %s.", shown, list);
+}
+
+static bool see(void *arg, const char *name, size_t name_n, const char *value, size_t value_n)
+{
+    struct check *check = arg;
+
+    (void)value;
+    if (passes(name, name_n, value_n))
+        return true;
+    for (size_t i = 0; check->known[i].name != NULL; i++) {
+        assert(i < TABLE_MAX);
+        const struct parameter *entry = &check->known[i];
+
+        if (entry->repeats ? !parameters_is(name, name_n, entry->name)
+                           : !is_same(name, name_n, entry->name))
+            continue;
+        if (check->seen[i] && !entry->repeats)
+            check->good =
+                problem_set(check->problem, 400, "repeated_parameter",
+                            "The query parameter \"%s\" is there more than once.", entry->name);
+        check->seen[i] = true;
+        return check->good;
+    }
+    check->good = refuse_unknown(check->problem, name, name_n, check->known);
+    return false;
+}
+
+bool parameters_check(const struct request *request, const struct parameter *known,
+                      struct problem *ret_problem)
+{
+    struct check check = {.known = known, .problem = ret_problem, .good = true};
+
+    request_each_query(request, see, &check);
+    return check.good;
+}

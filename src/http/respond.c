@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers.  See respond.h. */
+#include "config.h"
+#include "http/respond.h"
+
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/service.h"
+
+#define PREFLIGHT_SECONDS "600"
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
+
+static void add(struct MHD_Response *response, const char *name, const char *value)
+{
+    MHD_add_response_header(response, name, value);
+}
+
+/* Fetch: a listed origin is echoed as it came, never "*"; whether it was listed depends on the
+ * request, so caches must know (the Vary header). */
+void respond_add_cors(struct request *request, struct MHD_Response *response)
+{
+    add(response, "Vary", "Origin");
+    if (request->has_secret_url)
+        add(response, "Referrer-Policy", "no-referrer");
+    if (request->origin_verdict != ORIGIN_LISTED)
+        return;
+    add(response, "Access-Control-Allow-Origin", request->origin);
+    if (worker_conf(request->service->worker)->auth.cookie[0] != '\0')
+        add(response, "Access-Control-Allow-Credentials", "true");
+    add(response, "Access-Control-Expose-Headers", "Retry-After");
+}
+
+static void count(struct request *request, unsigned status)
+{
+    struct stats *stats = worker_stats(request->service->worker);
+
+    if (status >= 500)
+        stats_add(stats, STATS_RESPONSES_5XX, 1);
+    else if (status >= 400)
+        stats_add(stats, STATS_RESPONSES_4XX, 1);
+}
+
+static bool ends_connection(const struct request *request)
+{
+    return request->service->shared->draining || request->is_last;
+}
+
+static void add_headers(struct request *request, struct MHD_Response *response)
+{
+    if (MHD_get_response_header(response, "Cache-Control") == NULL)
+        add(response, "Cache-Control", "no-store");
+    add(response, "X-Content-Type-Options", "nosniff");
+    respond_add_cors(request, response);
+    if (ends_connection(request))
+        add(response, "Connection", "close");
+}
+
+static int queue(struct request *request, unsigned status, struct MHD_Response *response)
+{
+    int result = MHD_queue_response(request->connection, status, response);
+
+    request->answered = true;
+    request_begin_answer(request);
+    count(request, status);
+    return result;
+}
+
+int respond_with(struct request *request, unsigned status, struct MHD_Response *response)
+{
+    add_headers(request, response);
+    int result = queue(request, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* Whether the answer has no header that others have not. */
+static bool is_like_others(const struct request *request)
+{
+    return request->origin_verdict != ORIGIN_LISTED && !request->has_secret_url &&
+           !ends_connection(request);
+}
+
+static int respond_again(struct request *request, unsigned status, const char *json, size_t json_n)
+{
+    struct answer *answer = answers_take(&request->service->answers, json, json_n);
+
+    if (answer == NULL)
+        return MHD_NO;
+    if (answer->is_new) {
+        add(answer->response, "Content-Type", "application/json");
+        add_headers(request, answer->response);
+        answer->is_new = false;
+    }
+    request->answer = answer;
+    return queue(request, status, answer->response);
+}
+
+int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n)
+{
+    if (json_n <= ANSWER_BYTES_MAX && is_like_others(request))
+        return respond_again(request, status, json, json_n);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(json_n, (void *)(uintptr_t)json, MHD_RESPMEM_MUST_COPY);
+
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Content-Type", "application/json");
+    return respond_with(request, status, response);
+}
+
+/* With a line end, for people with curl. */
+static char *dump(json_t *json, size_t *ret_n)
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+    if (text == NULL)
+        return NULL;
+    size_t n = strlen(text);
+    char *line = realloc(text, n + 2);
+    if (line == NULL) {
+        free(text);
+        return NULL;
+    }
+    line[n] = '\n';
+    line[n + 1] = '\0';
+    *ret_n = n + 1;
+    return line;
+}
+
+/* Takes the text, also when it fails. */
+static struct MHD_Response *response_of(char *text, size_t text_n, const char *type)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text_n, text, MHD_RESPMEM_MUST_FREE);
+
+    if (response == NULL)
+        free(text);
+    else
+        add(response, "Content-Type", type);
+    return response;
+}
+
+int respond_json_text(struct request *request, unsigned status, char *json, size_t json_n)
+{
+    if (json_n > request->answer_bytes &&
+        !request_admit_answer(request, json_n - request->answer_bytes)) {
+        free(json);
+        return respond_memory_short(request);
+    }
+    struct MHD_Response *response = response_of(json, json_n, "application/json");
+    return response != NULL ? respond_with(request, status, response) : MHD_NO;
+}
+
+int respond_json(struct request *request, unsigned status, json_t *json)
+{
+    size_t text_n;
+    char *text = dump(json, &text_n);
+
+    return text != NULL ? respond_json_text(request, status, text, text_n) : MHD_NO;
+}
+
+static json_t *problem_json(const struct problem *problem)
+{
+    json_t *json = json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", "about:blank", "title",
+                             problem_title(problem->status), "status", (int)problem->status,
+                             "detail", problem->detail, "code", problem->code);
+
+    if (json == NULL)
+        return NULL;
+    if (problem->line > 0) {
+        json_object_set_new(json, "line", json_integer((json_int_t)problem->line));
+        json_object_set_new(json, "column", json_integer((json_int_t)problem->column));
+    }
+    if (problem->pointer[0] != '\0')
+        json_object_set_new(json, "pointer", json_string(problem->pointer));
+    return json;
+}
+
+int respond_problem(struct request *request, const struct problem *problem)
+{
+    size_t text_n;
+    char *text = dump(problem_json(problem), &text_n);
+    char seconds[16];
+
+    if (text == NULL)
+        return MHD_NO;
+    struct MHD_Response *response = response_of(text, text_n, "application/problem+json");
+    if (response == NULL)
+        return MHD_NO;
+    if (problem->allow != NULL)
+        add(response, "Allow", problem->allow);
+    if (problem->challenge[0] != '\0')
+        add(response, "WWW-Authenticate", problem->challenge);
+    if (problem->retry_after_s > 0) {
+        snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
+        add(response, "Retry-After", seconds);
+    }
+    return respond_with(request, problem->status, response);
+}
+
+int respond_error(struct request *request, unsigned status, const char *code, const char *format,
+                  ...)
+{
+    struct problem problem;
+    char detail[sizeof(problem.detail)];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    problem_set(&problem, status, code, "%s", detail);
+    return respond_problem(request, &problem);
+}
+
+int respond_memory_short(struct request *request)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "memory_short",
+                "The gateway has no memory for this now; nothing was done.");
+    problem.retry_after_s =
+        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+    return respond_problem(request, &problem);
+}
+
+/* Fetch, 4.8: what a page of a listed origin may send.  Without memory a header less. */
+static void add_allowed_headers(const struct request *request, struct MHD_Response *response)
+{
+    const struct conf_list *more = &worker_conf(request->service->worker)->auth.allow_headers;
+    char *text = NULL;
+    size_t text_n;
+    FILE *to = open_memstream(&text, &text_n);
+
+    if (to == NULL)
+        return;
+    fputs("authorization, cache-control, content-type, idempotency-key, last-event-id", to);
+    for (size_t i = 0; i < more->items_n; i++)
+        fprintf(to, ", %s", more->items[i]);
+    if (fclose(to) == 0)
+        add(response, "Access-Control-Allow-Headers", text);
+    free(text);
+}
+
+int respond_options(struct request *request, const char *allow)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Allow", allow);
+    if (request->origin_verdict == ORIGIN_LISTED) {
+        add(response, "Access-Control-Allow-Methods", allow);
+        add_allowed_headers(request, response);
+        add(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
+    }
+    return respond_with(request, MHD_HTTP_NO_CONTENT, response);
+}

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's loop, inbox and flush.  See worker.h. */
+#include "config.h"
+#include "loop/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "loop/inbox.h"
+#include "base/log.h"
+#include "base/thread.h"
+
+#define TICK_MS 250
+/* Jobs of a late class are begun for so long. */
+#define SLICE_NS 150000
+/* And jobs of a live one.  It is less than most pieces of a broadcast take, so what comes
+ * meanwhile, be it an event for few or the publish of one, waits for a piece and no more.  A turn
+ * between two pieces costs a hundredth of a piece. */
+#define LIVE_SLICE_NS 150000
+/* After a flush the class rests for its duration divided by this; */
+#define FLUSH_TO_PAUSE 4
+/* one that took less than this is followed by the next at once. */
+#define FLUSH_CHEAP_NS 300000
+
+/* However busy live delivery keeps the worker, one of the late classes gets a slice so often, and a
+ * short one.  More would be felt: whatever runs in the midst of a broadcast delays all that comes
+ * after it. */
+#define LATE_EVERY_NS 20000000
+#define LATE_SLICE_NS 300000
+
+/* One class of the flush.  A flush takes what waits when it begins, in slices; what comes
+ * meanwhile waits for the next.  Between two passes a quarter of what the first one took: a single
+ * event leaves at once, and a storm packs itself. */
+struct pace {
+    struct worker_jobs waiting;
+    struct worker_jobs running;
+    int64_t cost_ns; /* of the flush under way */
+    int64_t not_before_ns;
+    int64_t served_ns; /* of a late class: the end of its last slice */
+};
+
+struct worker {
+    unsigned index;
+    const struct conf *conf;
+    struct hub *hub;
+    struct memory *memory;
+    struct hub_listener listener;
+    struct worker_hooks hooks;
+    struct event_base *base;
+    struct event *tick;
+    struct event *alarm;
+    struct event *bell;
+    int alarm_fd;
+    int bell_fd;
+    int64_t alarm_ns; /* when it last was to go off */
+    pthread_t thread;
+    bool started;
+    bool stopping;
+
+    pthread_mutex_t lock; /* over the next two */
+    struct inbox inbox;
+    bool asleep;          /* it waits, or is about to: whoever leaves something rings */
+    struct inbox serving; /* emptied by the worker; swapped with `inbox` */
+    uint64_t turns_n;
+    size_t work; /* left for the batches of this turn */
+
+    struct hub_ops outbox;
+    struct worker_jobs now;
+    struct pace paces[WORKER_CLASSES];
+    int64_t now_ns;
+    _Atomic int load;
+    struct stats stats;
+};
+
+static int64_t look_at_clock(struct worker *worker)
+{
+    worker->now_ns = clock_mono_ns();
+    return worker->now_ns;
+}
+
+/* ---- inbox ---- */
+
+/* With the lock.  Returns whether to ring: once for each sleep, and never for one that is awake and
+ * looks before it sleeps. */
+static bool take_sleep(struct worker *worker)
+{
+    bool was_asleep = worker->asleep;
+
+    worker->asleep = false;
+    return was_asleep;
+}
+
+static void ring_bell(struct worker *worker)
+{
+    uint64_t one = 1;
+    ssize_t written;
+
+    do
+        written = write(worker->bell_fd, &one, sizeof(one));
+    while (written < 0 && errno == EINTR);
+}
+
+int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&worker->lock);
+    int result = inbox_add_call(&worker->inbox, call, arg);
+    bool rings = result == 0 && take_sleep(worker);
+    pthread_mutex_unlock(&worker->lock);
+    if (rings)
+        ring_bell(worker);
+    return result;
+}
+
+void worker_post_note(struct worker *worker, struct inbox_note *note, void (*call)(void *arg),
+                      void *arg)
+{
+    note->call = call;
+    note->arg = arg;
+    pthread_mutex_lock(&worker->lock);
+    inbox_add_note(&worker->inbox, note);
+    bool rings = take_sleep(worker);
+    pthread_mutex_unlock(&worker->lock);
+    if (rings)
+        ring_bell(worker);
+}
+
+/* In the hub's turn, on any thread.  Without memory for the pointer the streams of this worker
+ * would miss events that were acknowledged, so there is no going on. */
+static void deliver(struct hub_listener *listener, struct hub_batch *batch, struct hub_ops *answers)
+{
+    struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));
+
+    pthread_mutex_lock(&worker->lock);
+    if (batch != NULL && inbox_add_batch(&worker->inbox, batch) != 0)
+        log_abort_without_memory("inbox");
+    STAILQ_CONCAT(&worker->inbox.answers, answers);
+    bool rings = take_sleep(worker);
+    pthread_mutex_unlock(&worker->lock);
+    if (rings)
+        ring_bell(worker);
+}
+
+/* Returns whether all are done: what is not goes on in the next turn, and nothing overtakes it. */
+static bool serve_batches(struct worker *worker, struct inbox *inbox)
+{
+    while (inbox->served_n < inbox->batches_n && worker->work > 0) {
+        struct hub_batch *batch = inbox->batches[inbox->served_n];
+
+        inbox->event = worker->hooks.batch(worker->hooks.arg, batch, inbox->event, &worker->work);
+        if (inbox->event < batch->events_n)
+            break;
+        hub_batch_unref(batch);
+        inbox->served_n++;
+        inbox->event = 0;
+    }
+    if (inbox->served_n < inbox->batches_n)
+        return false;
+    inbox->batches_n = inbox->served_n = 0;
+    inbox->bytes = 0;
+    return true;
+}
+
+static void serve_answers(struct worker *worker, struct inbox *inbox)
+{
+    struct hub_op *op;
+
+    while ((op = STAILQ_FIRST(&inbox->answers)) != NULL) {
+        STAILQ_REMOVE_HEAD(&inbox->answers, link);
+        worker->hooks.answer(worker->hooks.arg, op);
+    }
+}
+
+/* Whether a turn has left something of an inbox to the next. */
+static bool is_behind(const struct worker *worker)
+{
+    return worker->serving.batches_n > 0;
+}
+
+/* Returns whether there is something to serve.  From here on nobody has to ring. */
+static bool take_inbox(struct worker *worker)
+{
+    if (is_behind(worker))
+        return true;
+    pthread_mutex_lock(&worker->lock);
+    worker->asleep = false;
+    bool has_some = !inbox_is_empty(&worker->inbox);
+    if (has_some)
+        inbox_swap(&worker->inbox, &worker->serving);
+    pthread_mutex_unlock(&worker->lock);
+    return has_some;
+}
+
+static void serve_inbox(struct worker *worker)
+{
+    if (!take_inbox(worker))
+        return;
+    look_at_clock(worker);
+    stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
+    if (!serve_batches(worker, &worker->serving))
+        return;
+    stats_set(&worker->stats, STATS_INBOX_BYTES, 0);
+    serve_answers(worker, &worker->serving);
+    inbox_run_calls(&worker->serving);
+}
+
+/* Returns whether the worker may wait: nobody rang for what came since it last looked. */
+static bool fall_asleep(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->asleep = inbox_is_empty(&worker->inbox);
+    bool asleep = worker->asleep;
+    pthread_mutex_unlock(&worker->lock);
+    return asleep;
+}
+
+/* ---- jobs and flush ---- */
+
+static void queue_job(struct worker_job *job, struct worker_jobs *queue)
+{
+    TAILQ_INSERT_TAIL(queue, job, link);
+    job->queue = (void *)queue;
+}
+
+void worker_dequeue(struct worker *worker, struct worker_job *job)
+{
+    (void)worker;
+    if (job->queue == NULL)
+        return;
+    TAILQ_REMOVE((struct worker_jobs *)(void *)job->queue, job, link);
+    job->queue = NULL;
+}
+
+/* The class of a queued job. */
+static enum worker_class class_of(const struct worker *worker, const struct worker_job *job)
+{
+    const void *queue = job->queue;
+    enum worker_class class = WORKER_FEW;
+
+    if (queue == &worker->now)
+        return WORKER_NOW;
+    while (queue != &worker->paces[class].waiting && queue != &worker->paces[class].running)
+        class ++;
+    return class;
+}
+
+void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class)
+{
+    if (job->queue != NULL && class_of(worker, job) <= class)
+        return;
+    worker_dequeue(worker, job);
+    if (class == WORKER_NOW)
+        queue_job(job, &worker->now);
+    else
+        queue_job(job, &worker->paces[class].waiting);
+}
+
+bool worker_has_jobs(const struct worker *worker, enum worker_class class)
+{
+    if (class == WORKER_NOW)
+        return !TAILQ_EMPTY(&worker->now);
+    return !TAILQ_EMPTY(&worker->paces[class].waiting) ||
+           !TAILQ_EMPTY(&worker->paces[class].running);
+}
+
+/* Run the first job of a queue; if it has more to do it waits in `again`, and only there. */
+static void run_first(struct worker *worker, struct worker_jobs *queue, struct worker_jobs *again)
+{
+    struct worker_job *job = TAILQ_FIRST(queue);
+
+    worker_dequeue(worker, job);
+    if (!job->run(job))
+        return;
+    worker_dequeue(worker, job);
+    queue_job(job, again);
+}
+
+static void run_now(struct worker *worker)
+{
+    while (!TAILQ_EMPTY(&worker->now))
+        run_first(worker, &worker->now, &worker->now);
+}
+
+static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
+{
+    int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
+    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns / FLUSH_TO_PAUSE;
+
+    pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
+    pace->cost_ns = 0;
+}
+
+/* One slice of a class's flush. */
+static void flush(struct worker *worker, struct pace *pace)
+{
+    int64_t begin_ns = look_at_clock(worker), now_ns = begin_ns;
+
+    if (TAILQ_EMPTY(&pace->running)) {
+        struct worker_job *job;
+
+        if (TAILQ_EMPTY(&pace->waiting) || now_ns < pace->not_before_ns)
+            return;
+        TAILQ_CONCAT(&pace->running, &pace->waiting, link);
+        TAILQ_FOREACH (job, &pace->running, link)
+            job->queue = (void *)&pace->running;
+    }
+    while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < LIVE_SLICE_NS) {
+        run_first(worker, &pace->running, &pace->running);
+        now_ns = look_at_clock(worker);
+    }
+    pace->cost_ns += now_ns - begin_ns;
+    if (TAILQ_EMPTY(&pace->running))
+        end_flush(worker, pace, now_ns);
+}
+
+/* When a class wants to go on: 0 for at once, INT64_MAX for nothing to do. */
+static int64_t pace_due_ns(const struct pace *pace, int64_t now_ns)
+{
+    if (!TAILQ_EMPTY(&pace->running))
+        return 0;
+    if (TAILQ_EMPTY(&pace->waiting))
+        return INT64_MAX;
+    return pace->not_before_ns <= now_ns ? 0 : pace->not_before_ns;
+}
+
+/* An alarm that is too early stays: the turn that it brings sets the next, which costs less than
+ * moving one at every turn.  (libevent's own precise timers are set anew before every wait, for
+ * whatever comes first, so the loop has coarse ones; only this one must be fine.) */
+static void set_alarm(struct worker *worker, int64_t due_ns, int64_t now_ns)
+{
+    struct itimerspec when = {.it_value = {due_ns / 1000000000, due_ns % 1000000000}};
+
+    if (worker->alarm_ns > now_ns && worker->alarm_ns <= due_ns)
+        return;
+    worker->alarm_ns = due_ns;
+    timerfd_settime(worker->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* When the first of the classes up to this one wants to go on. */
+static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last, int64_t now_ns)
+{
+    int64_t due_ns = INT64_MAX;
+
+    for (enum worker_class class = WORKER_FEW; class <= last; class ++) {
+        int64_t own_ns = pace_due_ns(&worker->paces[class], now_ns);
+
+        due_ns = own_ns < due_ns ? own_ns : due_ns;
+    }
+    return due_ns;
+}
+
+/* How long a slice a late class may have now: they take turns while something live is due. */
+static int64_t late_slice_ns(const struct worker *worker, enum worker_class class)
+{
+    const struct pace *pace = &worker->paces[class];
+    const struct pace *other = &worker->paces[class == WORKER_NEW ? WORKER_REPLAY : WORKER_NEW];
+    int64_t now_ns = worker->now_ns;
+
+    if (due_ns_up_to(worker, WORKER_MANY, now_ns) != 0)
+        return SLICE_NS;
+    if (now_ns - pace->served_ns < LATE_EVERY_NS || now_ns - other->served_ns < LATE_EVERY_NS)
+        return 0;
+    return TAILQ_EMPTY(&other->waiting) || pace->served_ns <= other->served_ns ? LATE_SLICE_NS : 0;
+}
+
+/* A slice of a class that makes way for what is live.  It has no pace: whoever connects or catches
+ * up is served as soon as there is time. */
+static void flush_late(struct worker *worker, enum worker_class class)
+{
+    struct pace *pace = &worker->paces[class];
+    int64_t begin_ns = worker->now_ns, now_ns = begin_ns;
+    int64_t slice_ns = TAILQ_EMPTY(&pace->waiting) ? 0 : late_slice_ns(worker, class);
+
+    if (slice_ns == 0)
+        return;
+    while (!TAILQ_EMPTY(&pace->waiting) && now_ns - begin_ns < slice_ns) {
+        run_first(worker, &pace->waiting, &pace->waiting);
+        now_ns = look_at_clock(worker);
+    }
+    pace->served_ns = now_ns;
+}
+
+/* The hub has answered by now, in our turn or because it is more urgent and found a core free or
+ * had ours: its events and answers need not wait for another turn. */
+static void submit(struct worker *worker)
+{
+    if (STAILQ_EMPTY(&worker->outbox))
+        return;
+    hub_submit(worker->hub, &worker->outbox);
+    serve_inbox(worker);
+}
+
+/* What follows each turn of libevent.  An event for few goes before the answer to its publisher:
+ * the first send to a peer that sleeps pays for its waking, which may take longer than all the
+ * rest, and it is the event that has somebody waiting.  Returns whether the next turn must not
+ * wait. */
+static bool end_turn(struct worker *worker)
+{
+    worker->work = WORKER_WORK_A_TURN;
+    serve_inbox(worker);
+    submit(worker);
+    flush(worker, &worker->paces[WORKER_FEW]);
+    run_now(worker);
+    flush(worker, &worker->paces[WORKER_MANY]);
+    flush_late(worker, WORKER_NEW);
+    flush_late(worker, WORKER_REPLAY);
+
+    int64_t now_ns = clock_mono_ns();
+    int64_t due_ns = due_ns_up_to(worker, WORKER_REPLAY, now_ns);
+    if (due_ns == 0 || is_behind(worker))
+        return true;
+    if (due_ns != INT64_MAX)
+        set_alarm(worker, due_ns, now_ns);
+    /* a job may have answered or published */
+    return !TAILQ_EMPTY(&worker->now) || !STAILQ_EMPTY(&worker->outbox);
+}
+
+/* Bell and alarm only have to end the wait: inbox and flush follow every turn.  Nobody reads their
+ * descriptors, since each ring is an edge of its own. */
+static void on_awake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *worker = arg;
+
+    (void)fd;
+    (void)what;
+    worker->hooks.tick(worker->hooks.arg, look_at_clock(worker) / 1000000);
+}
+
+/* ---- life ---- */
+
+bool worker_turn(struct worker *worker, bool wait)
+{
+    bool sleeps = wait && fall_asleep(worker);
+
+    worker->turns_n++;
+    event_base_loop(worker->base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
+    return end_turn(worker);
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    bool at_once = false;
+    char name[16];
+
+    snprintf(name, sizeof(name), "bugle-w%u", worker->index % 1000);
+    thread_begin(name, THREAD_SOON);
+    while (!worker->stopping)
+        at_once = worker_turn(worker, !at_once);
+    return NULL;
+}
+
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base = NULL;
+
+    if (config == NULL)
+        return NULL;
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static int build_events(struct worker *worker)
+{
+    struct timeval tick = {.tv_usec = TICK_MS * 1000};
+    short edges = EV_READ | EV_ET | EV_PERSIST;
+
+    worker->base = new_base();
+    if (worker->base == NULL || worker->bell_fd < 0 || worker->alarm_fd < 0)
+        return -ENOMEM;
+    worker->bell = event_new(worker->base, worker->bell_fd, edges, on_awake, worker);
+    worker->alarm = event_new(worker->base, worker->alarm_fd, edges, on_awake, worker);
+    worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker);
+    if (worker->bell == NULL || worker->alarm == NULL || worker->tick == NULL)
+        return -ENOMEM;
+    return event_add(worker->bell, NULL) == 0 && event_add(worker->alarm, NULL) == 0 &&
+                   event_add(worker->tick, &tick) == 0
+               ? 0
+               : -ENOMEM;
+}
+
+struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *hub)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+
+    if (worker == NULL)
+        return NULL;
+    worker->index = index;
+    look_at_clock(worker);
+    worker->conf = conf;
+    worker->hub = hub;
+    STAILQ_INIT(&worker->outbox);
+    inbox_init(&worker->inbox);
+    inbox_init(&worker->serving);
+    TAILQ_INIT(&worker->now);
+    for (size_t i = 0; i < WORKER_CLASSES; i++) {
+        TAILQ_INIT(&worker->paces[i].waiting);
+        TAILQ_INIT(&worker->paces[i].running);
+    }
+    pthread_mutex_init(&worker->lock, NULL);
+    worker->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (build_events(worker) != 0) {
+        worker_free(worker);
+        return NULL;
+    }
+    worker->listener.deliver = deliver;
+    hub_add_listener(hub, &worker->listener);
+    return worker;
+}
+
+void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks)
+{
+    worker->hooks = *hooks;
+}
+
+int worker_start(struct worker *worker)
+{
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+
+    worker->started = error == 0;
+    return -error;
+}
+
+static void stop_call(void *arg)
+{
+    struct worker *worker = arg;
+
+    worker->stopping = true;
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->started)
+        return;
+    if (worker_post(worker, stop_call, worker) != 0)
+        log_abort_without_memory("stop");
+    pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
+
+static void free_event(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}
+
+static void close_descriptor(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void worker_free(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    assert(!worker->started);
+    free_event(worker->bell);
+    free_event(worker->alarm);
+    free_event(worker->tick);
+    if (worker->base != NULL)
+        event_base_free(worker->base);
+    close_descriptor(worker->bell_fd);
+    close_descriptor(worker->alarm_fd);
+    inbox_free(&worker->inbox);
+    inbox_free(&worker->serving);
+    pthread_mutex_destroy(&worker->lock);
+    free(worker);
+}
+
+void worker_publish(struct worker *worker, struct hub_op *op)
+{
+    op->from = &worker->listener;
+    STAILQ_INSERT_TAIL(&worker->outbox, op, link);
+}
+
+int64_t worker_now_ms(const struct worker *worker)
+{
+    return worker->now_ns / 1000000;
+}
+
+void worker_look_at_clock(struct worker *worker)
+{
+    look_at_clock(worker);
+}
+
+uint64_t worker_turns(const struct worker *worker)
+{
+    return worker->turns_n;
+}
+
+unsigned worker_index(const struct worker *worker)
+{
+    return worker->index;
+}
+
+struct event_base *worker_base(struct worker *worker)
+{
+    return worker->base;
+}
+
+struct stats *worker_stats(struct worker *worker)
+{
+    return &worker->stats;
+}
+
+const struct conf *worker_conf(const struct worker *worker)
+{
+    return worker->conf;
+}
+
+void worker_set_conf(struct worker *worker, const struct conf *conf)
+{
+    worker->conf = conf;
+}
+
+struct hub *worker_hub(struct worker *worker)
+{
+    return worker->hub;
+}
+
+void worker_set_memory(struct worker *worker, struct memory *memory)
+{
+    worker->memory = memory;
+}
+
+struct memory *worker_memory(const struct worker *worker)
+{
+    return worker->memory;
+}
+
+int worker_load(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->load, memory_order_relaxed);
+}
+
+void worker_load_add(struct worker *worker, int n)
+{
+    atomic_fetch_add_explicit(&worker->load, n, memory_order_relaxed);
+}

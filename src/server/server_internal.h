@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the server share: the struct, and what they need of each other. */
+#ifndef BUGLE_SERVER_INTERNAL_H
+#define BUGLE_SERVER_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "server/arrival.h"
+#include "conn/inherited.h"
+#include "conn/mhd_quirks.h"
+#include "server/server.h"
+#include "http/service.h"
+
+#define RELOADS_MAX 1000
+#define SERVER_SIGNALS 7
+
+struct event;
+struct reload;
+struct tls_set;
+
+struct server {
+    struct conf *conf;
+    struct conf *old_confs[RELOADS_MAX]; /* still borrowed here and there; freed at the end */
+    size_t old_confs_n;
+    const struct server_source *source;
+    struct event_base *base;
+    struct event *signals[SERVER_SIGNALS];
+    struct event *look_timer;
+    struct event *memory_timer;
+    struct memory *memory;
+    struct mhd_quirks quirks; /* of the HTTP library that is loaded */
+    struct history *history;
+    struct hub *hub;
+    struct pager *pager;
+    struct crew *readers; /* of large publish bodies */
+    struct listener *listener;
+    struct reload *reload;
+    struct keys *keys; /* NULL without auth.mode=token */
+    struct tls_set *tls; /* what handshakes use; NULL without tls.listen */
+    struct arrivals arrivals;
+    struct stats stats;
+    struct service_shared shared;
+    struct farewell *farewells; /* one a worker */
+    int status;                 /* to exit with */
+
+    struct inherited inherited; /* listening sockets that others opened */
+    struct takeover *takeover;  /* from the process before this one, until this one serves */
+    struct link *host_link;     /* to that process from then on; NULL: there was none */
+    struct relay_host *host;    /* for what its clients still publish */
+    struct handover *handover;  /* to the process after this one; NULL: not set */
+    int stop_wanted;            /* a signal that came while a hand-over was under way */
+    pid_t heir;                 /* a process that SIGUSR2 started; 0: none */
+    struct watchdog *watchdog;
+    int64_t drain_until_ms;
+    _Atomic unsigned quiet_n;  /* workers that have drained */
+    _Atomic unsigned empty_n;  /* workers that have no stream any more, after a hand-over */
+    _Atomic unsigned closed_n; /* workers that have closed everything */
+};
+
+/* The end of one worker's work; runs on the worker. */
+struct farewell {
+    struct server *server;
+    struct service *service;
+    struct event *timer;
+    bool is_empty; /* of streams, once it has begun */
+};
+
+/* server.c */
+
+/* For what must reach a worker: without a few bytes for it there is no way on. */
+void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg);
+
+/* Call it on every worker, with its farewell. */
+void server_post_to_all(struct server *server, void (*call)(void *arg));
+
+/* End requests and streams, then the main loop; they may take until the deadline. */
+void server_drain(struct server *server, int64_t until_ms);
+
+/* As at SIGTERM. */
+void server_stop(struct server *server, const char *why);
+
+/* server_resources.c */
+
+/* Refuse a limit on descriptors with which the gateway could start and not serve.  Returns 0 or
+ * -1. */
+int server_check_descriptors(const struct server *server, size_t limit);
+
+/* With everything built: streams stop short of the limit, so that publishing still works. */
+void server_part_descriptors(struct server *server, size_t limit);
+
+/* The cores this process may use, which a container or taskset makes fewer than there are. */
+unsigned server_count_workers(const struct conf *conf);
+
+/* Returns 0 or -1. */
+int server_build_memory(struct server *server);
+
+/* server_reload.c */
+
+/*
+ * SIGHUP: read the settings again, without waiting for that.  They hold as soon as they are read.
+ * What is wrong with them is told in the log, and then nothing has changed; so it is when they are
+ * not read within 10 seconds.  Asked for during a reload, another one follows it.
+ */
+void server_reload(struct server *server);
+
+/* Returns 0, or -1 without memory or descriptors. */
+int server_build_reload(struct server *server);
+
+/* False when a thread still waits for a file: then the process cannot end but by log_exit(). */
+bool server_free_reload(struct server *server);
+
+/* server_tls.c */
+
+/* Read certificates and keys, and give them to the workers, which do not run yet. */
+int server_build_tls(struct server *server);
+
+/* Read what settings name, to follow the set `before`, if there is one; returns NULL in `ret_set`
+ * without TLS.  -1 with a line in `ret_error` when it cannot be used.  Any thread; blocks. */
+int server_read_tls(const struct conf *conf, const struct tls_set *before, struct tls_set **ret_set,
+                    struct conf_error *ret_error);
+
+/* From now on handshakes use the set, whose reference is the server's then.  Accepts NULL. */
+void server_use_tls(struct server *server, struct tls_set *set);
+void server_free_tls(struct server *server);
+
+/* server_handover.c: the start, in this order. */
+
+/* Find the sockets that others opened. */
+int server_find_sockets(struct server *server);
+
+/* With the listener built: wait for the store of the process before this one, if there is one. */
+int server_wait_for_store(struct server *server);
+
+/* With the hub built: be ready for what comes from the process before this one, and for the one
+ * after it. */
+int server_build_handover(struct server *server);
+
+/* With everything built: have the process before this one confirm that it is this one's turn. */
+int server_confirm(struct server *server);
+
+/* With the threads running: serve from here on. */
+void server_begin(struct server *server);
+
+/* server_handover.c: the rest. */
+
+/* SIGUSR2: start the program again, to take over.  SIGCHLD: it ended. */
+void server_upgrade(struct server *server);
+void server_reap(struct server *server);
+
+/* A stop was asked for.  Returns whether a hand-over has to end first, which then stops. */
+bool server_stop_waits(struct server *server, int number);
+
+/* In each look while the process drains.  Returns whether anything is still to be waited for. */
+bool server_host_is_busy(struct server *server);
+
+/* The drain is over: answer what is passed on, hear no one any more. */
+void server_end_handover(struct server *server);
+void server_free_handover(struct server *server);
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New settings while the gateway serves: all of them, or none.  A thread of its own reads them and
+ * the files that they name, since a mount that hangs would hold up the main thread, and with it
+ * everybody.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "conn/activation.h"
+#include "auth/auth.h"
+#include "base/clock.h"
+#include "history/history.h"
+#include "server/keys.h"
+#include "conn/listener.h"
+#include "base/log.h"
+#include "server/server_internal.h"
+#include "base/thread.h"
+#include "conn/tls.h"
+
+#define READ_SECONDS 10
+#define READ_TEXT "10 seconds"
+#define LAST_MS 1000
+
+/* New settings, on their way to a worker. */
+struct handover {
+    struct worker *worker;
+    const struct conf *conf;
+};
+
+static void take_conf(void *arg)
+{
+    struct handover *handover = arg;
+
+    worker_set_conf(handover->worker, handover->conf);
+    free(handover);
+}
+
+static void hand_over_conf(struct server *server)
+{
+    for (unsigned i = 0; i < server->shared.services_n; i++) {
+        struct handover *handover = malloc(sizeof(*handover));
+
+        if (handover == NULL)
+            log_abort_without_memory("server");
+        handover->worker = server->shared.services[i].worker;
+        handover->conf = server->conf;
+        server_post_to(handover->worker, take_conf, handover);
+    }
+}
+
+/* What needs a restart stays as it runs, auth.mode above all, and what is new must fit that.
+ * Returns 0 or -errno with `error`. */
+static int fit_to_running(struct conf *conf, const struct conf *running, struct conf_error *error)
+{
+    bool mode_stays = conf->auth.mode != running->auth.mode;
+    size_t n;
+
+    snprintf(error->text, sizeof(error->text), "out of memory");
+    int result = conf_keep_restart(conf, running);
+    if (result == 0)
+        result = conf_check(conf, error);
+    if (result == 0)
+        result = auth_check_conf(conf, error);
+    if (result != 0 && mode_stays) {
+        n = strlen(error->text);
+        snprintf(error->text + n, sizeof(error->text) - n,
+                 "; auth.mode stays %s until a restart: keep what it needs, or restart",
+                 running->auth.mode == CONF_AUTH_TOKEN ? "token" : "none");
+    }
+    return result;
+}
+
+static void tell_restarts(const struct conf *before, const struct conf *after)
+{
+    size_t index = 0;
+    const char *name;
+
+    while ((name = conf_next_restart(before, after, &index)) != NULL)
+        log_warning("%s changed: it takes effect with a restart", name);
+}
+
+/* ---- reading, on a thread of its own ---- */
+
+/* What a reload reads, between the main thread and the one that reads.  Until that has rung the
+ * bell all but `running` and `before` is its own. */
+struct reload {
+    const struct server_source *source;
+    const struct conf *running;
+    struct tls_set *before; /* a reference; NULL without TLS */
+    int bell_fd;
+    pthread_t thread;
+    struct conf *conf; /* NULL when it is refused */
+    struct tls_set *tls;
+    struct conf_error error;
+
+    /* the main thread's */
+    struct event *bell;
+    struct event *timer;
+    bool reads;
+    bool late;   /* what comes of it counts no more */
+    bool wanted; /* once more, when this one is over */
+};
+
+static int read_files(struct reload *reload)
+{
+    struct conf *conf = reload->source->load(reload->source->arg, &reload->error);
+
+    if (conf == NULL)
+        return -1;
+    tell_restarts(reload->running, conf);
+    if (fit_to_running(conf, reload->running, &reload->error) == 0 &&
+        server_read_tls(conf, reload->before, &reload->tls, &reload->error) == 0) {
+        reload->conf = conf;
+        return 0;
+    }
+    conf_free(conf);
+    return -1;
+}
+
+static void *run(void *arg)
+{
+    struct reload *reload = arg;
+    uint64_t one = 1;
+
+    thread_begin("bugle-reload", THREAD_LATER);
+    read_files(reload);
+    if (write(reload->bell_fd, &one, sizeof(one)) != sizeof(one))
+        log_error("the main loop cannot be told of new settings");
+    return NULL;
+}
+
+/* ---- main thread ---- */
+
+static void take(struct server *server, struct reload *reload)
+{
+    struct conf *conf = reload->conf;
+
+    server->old_confs[server->old_confs_n++] = server->conf;
+    server->conf = conf;
+    log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+    history_set_reserve(server->history, conf->history.disk_reserve);
+    server->arrivals.conf = conf;
+    listener_set_conf(server->listener, conf);
+    hand_over_conf(server);
+    server_use_tls(server, reload->tls);
+    if (server->keys != NULL)
+        keys_reload(server->keys, conf);
+    reload->conf = NULL;
+    reload->tls = NULL;
+    log_info("settings reloaded");
+}
+
+static void refuse(const char *why)
+{
+    log_error("reload refused, the old settings stay: %s", why);
+}
+
+static void drop(struct reload *reload)
+{
+    conf_free(reload->conf);
+    tls_set_unref(reload->tls);
+    tls_set_unref(reload->before);
+    reload->conf = NULL;
+    reload->tls = reload->before = NULL;
+}
+
+/* A service manager is told when it is over (sd_notify(3)), however it went. */
+static void end(struct server *server)
+{
+    struct reload *reload = server->reload;
+
+    pthread_join(reload->thread, NULL);
+    reload->reads = false;
+    evtimer_del(reload->timer);
+    if (!reload->late && !server->shared.draining) {
+        if (reload->conf != NULL)
+            take(server, reload);
+        else
+            refuse(reload->error.text);
+        activation_notify("READY=1");
+    }
+    drop(reload);
+    if (reload->wanted)
+        server_reload(server);
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *arg)
+{
+    uint64_t rings;
+
+    (void)what;
+    if (read(fd, &rings, sizeof(rings)) == sizeof(rings))
+        end(arg);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *server = arg;
+
+    (void)fd;
+    (void)what;
+    server->reload->late = true;
+    refuse("a file of settings, certificates or keys is not read after " READ_TEXT
+           ": does its file system answer?");
+    activation_notify("READY=1");
+}
+
+static int start(struct server *server, struct reload *reload)
+{
+    struct timeval late = {.tv_sec = READ_SECONDS};
+    sigset_t all, before;
+
+    reload->running = server->conf;
+    reload->before = server->tls != NULL ? tls_set_ref(server->tls) : NULL;
+    reload->late = reload->wanted = false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&reload->thread, NULL, run, reload);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    reload->reads = error == 0;
+    if (error == 0)
+        evtimer_add(reload->timer, &late);
+    else
+        drop(reload);
+    return error;
+}
+
+void server_reload(struct server *server)
+{
+    struct reload *reload = server->reload;
+
+    if (reload->reads) {
+        if (reload->late)
+            refuse("the one before still waits for its files");
+        reload->wanted = true;
+        return;
+    }
+    if (server->shared.draining)
+        return;
+    activation_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
+    int error = server->old_confs_n < RELOADS_MAX ? start(server, reload) : -1;
+    if (error == 0)
+        return;
+    refuse(error > 0 ? "no thread to read the files with" : "reloaded too often: restart");
+    activation_notify("READY=1");
+}
+
+int server_build_reload(struct server *server)
+{
+    struct reload *reload = calloc(1, sizeof(*reload));
+
+    if (reload == NULL)
+        return -1;
+    server->reload = reload;
+    reload->source = server->source;
+    reload->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (reload->bell_fd < 0)
+        return -1;
+    reload->bell = event_new(server->base, reload->bell_fd, EV_READ | EV_PERSIST, on_bell, server);
+    reload->timer = evtimer_new(server->base, on_late, server);
+    if (reload->bell == NULL || reload->timer == NULL || event_add(reload->bell, NULL) != 0)
+        return -1;
+    return 0;
+}
+
+/* Whether the thread has ended; its last act is the bell. */
+static bool has_ended(struct reload *reload)
+{
+    struct pollfd bell = {.fd = reload->bell_fd, .events = POLLIN};
+    int rings;
+
+    do
+        rings = poll(&bell, 1, LAST_MS);
+    while (rings < 0 && errno == EINTR);
+    return rings > 0 && pthread_join(reload->thread, NULL) == 0;
+}
+
+bool server_free_reload(struct server *server)
+{
+    struct reload *reload = server->reload;
+
+    if (reload == NULL)
+        return true;
+    if (reload->reads && !has_ended(reload))
+        return false;
+    drop(reload);
+    if (reload->bell != NULL)
+        event_free(reload->bell);
+    if (reload->timer != NULL)
+        event_free(reload->timer);
+    if (reload->bell_fd >= 0)
+        close(reload->bell_fd);
+    free(reload);
+    server->reload = NULL;
+    return true;
+}

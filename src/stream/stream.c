@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a stream: opening, its states, its ends.  See stream.h; the reader is in
+ * stream_read.c. */
+#include "config.h"
+#include "stream/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "stream/stream_internal.h"
+
+/* libmicrohttpd reads into this buffer only for HTTP/1.0; for chunked answers it is not used, but
+ * it is allocated with every response. */
+#define BLOCK_BYTES_HTTP_1_0 4096
+/* Whoever takes longer than this for what it is sent is slow. */
+#define KEEP_AFTER_MS 2000
+/* Of a connection of libmicrohttpd, of a response that is made by a callback, and of a chunk with
+ * an event of usual size. */
+#define CONNECTION_BYTES 512
+#define READER_BYTES 192
+#define ROOM_BYTES 256
+
+/* ---- states ---- */
+
+static bool is_legal(enum stream_state from, enum stream_state to)
+{
+    switch (from) {
+    case STREAM_IDLE:
+        return to == STREAM_READY || to == STREAM_CLOSING;
+    case STREAM_READY:
+        return to == STREAM_DRAINING || to == STREAM_CLOSING;
+    case STREAM_DRAINING:
+        return to != STREAM_DRAINING;
+    case STREAM_PAGING:
+        return to == STREAM_READY || to == STREAM_CLOSING;
+    case STREAM_CLOSING:
+        return false;
+    }
+    return false;
+}
+
+static struct ready_queue *ready_queue(struct stream *stream)
+{
+    return &stream->host->ready[stream->class - WORKER_FEW];
+}
+
+void stream_leave_ready(struct stream *stream)
+{
+    if (!stream->in_ready)
+        return;
+    ready_queue_remove(ready_queue(stream), stream);
+    stream->in_ready = false;
+}
+
+static void enter_ready(struct stream *stream)
+{
+    ready_queue_push(ready_queue(stream), stream);
+    stream->in_ready = true;
+    stream->host->wake(stream->host, stream->class);
+}
+
+void stream_move(struct stream *stream, enum stream_state to)
+{
+    assert(is_legal(stream->state, to));
+    stream_leave_ready(stream);
+    if (stream->state == STREAM_PAGING)
+        streams_stop_waiting(stream->host->streams, stream);
+    stream->state = to;
+    if (to == STREAM_IDLE)
+        stream_set_behind(stream, false);
+    /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out
+     */
+    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->rest_n == 0))
+        enter_ready(stream);
+}
+
+void stream_set_behind(struct stream *stream, bool is_behind)
+{
+    if (stream->is_behind == is_behind)
+        return;
+    stream->is_behind = is_behind;
+    if (is_behind)
+        stream->host->behind_n++;
+    else
+        stream->host->behind_n--;
+}
+
+void stream_host_want_run(struct stream_host *host)
+{
+    host->wants_run = true;
+    host->wake(host, WORKER_MANY);
+}
+
+/* Of the connections with the daemon's own timeout a run visits the ones that were idle longest, up
+ * to the first that is not over; of those with another, all. */
+void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection)
+{
+    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, host->backstop_s + 1);
+    stream_host_want_run(host);
+}
+
+static void make_ready(struct stream *stream, enum worker_class class)
+{
+    stream->class = class;
+    stream_move(stream, STREAM_READY);
+}
+
+void stream_go_on(struct stream *stream)
+{
+    stream->class = stream->is_behind ? WORKER_REPLAY : WORKER_MANY;
+    if (stream->state == STREAM_CLOSING)
+        enter_ready(stream);
+    else
+        stream_move(stream, STREAM_READY);
+}
+
+/* An idle stream has passed everything in the ring; say so before it does anything else. */
+static void catch_up(struct stream *stream)
+{
+    struct ring *ring = stream->host->streams->ring;
+
+    stream->position = stream_passed(stream);
+    stream->cursor = ring_head(ring);
+}
+
+uint64_t stream_passed(const struct stream *stream)
+{
+    uint64_t head = ring_head_position(stream->host->streams->ring);
+    bool caught_up =
+        stream->state == STREAM_IDLE || stream->cursor == ring_head(stream->host->streams->ring);
+
+    return caught_up && head > stream->position ? head : stream->position;
+}
+
+void stream_say(struct stream *stream, enum stream_pending what)
+{
+    stream->pending |= (uint8_t)what;
+    if (stream->state != STREAM_IDLE)
+        return;
+    catch_up(stream);
+    make_ready(stream, WORKER_MANY);
+}
+
+/* A private event must not wait behind the broadcast that woke the stream first; where it waits
+ * behind the stream's own past, there is nothing to be gained. */
+static void promote(struct stream *stream)
+{
+    if (stream->class != WORKER_MANY)
+        return;
+    stream_leave_ready(stream);
+    stream->class = WORKER_FEW;
+    enter_ready(stream);
+}
+
+void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
+                  enum worker_class class)
+{
+    uint64_t before = message->kind == MESSAGE_STORED ? message->position - 1 : message->position;
+
+    if (stream->state == STREAM_READY && class == WORKER_FEW)
+        promote(stream);
+    if (stream->state != STREAM_IDLE)
+        return;
+    if (message->kind == MESSAGE_STORED ? message->position <= stream->position
+                                        : message->position < stream->position)
+        return;
+    stream->cursor = stream->woken_by = sequence;
+    if (before > stream->position)
+        stream->position = before;
+    make_ready(stream, class);
+}
+
+/* ---- pages ---- */
+
+void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position)
+{
+    stream->reset_reason = (uint8_t)reason;
+    stream->position = position;
+    stream->pending |= STREAM_RESET;
+}
+
+void stream_page_done(struct stream *stream, struct pager_request *request)
+{
+    stream->page_asked = false;
+    if (stream->state != STREAM_PAGING || request->page == NULL)
+        streams_page_over(stream->host->streams);
+    if (stream->state != STREAM_PAGING) {
+        pager_request_free(request);
+        return;
+    }
+    if (request->result == -ESTALE) {
+        /* whoever began at the oldest event, or a time, had no place there to lose */
+        if (stream->told_position == UINT64_MAX && stream->begins_anywhere)
+            stream->position = request->bounds.trimmed;
+        else
+            stream_reset(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
+    } else if (request->result != 0) {
+        stream_end(stream, STREAM_END_FAILED);
+        pager_request_free(request);
+        return;
+    } else {
+        if (stream->since_ms >= 0)
+            stream->position = request->after;
+        stream->page = request->page;
+        stream->page_index = 0;
+        request->page = NULL;
+    }
+    stream->since_ms = -1;
+    pager_request_free(request);
+    make_ready(stream, WORKER_REPLAY);
+}
+
+void stream_drop_page(struct stream *stream)
+{
+    if (stream->page == NULL)
+        return;
+    history_page_free(stream->page);
+    stream->page = NULL;
+    streams_page_over(stream->host->streams);
+}
+
+/* ---- opening ---- */
+
+enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
+                                    uint64_t *ret_position)
+{
+    uint64_t committed = hub_committed(hub), position;
+    struct history_bounds bounds;
+    const char *epoch;
+
+    history_bounds(hub_history(hub), &bounds);
+    *ret_position = committed;
+    if (!sse_parse_id(id, id_n, &epoch, &position))
+        return STREAM_RESET_UNKNOWN;
+    if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
+        return STREAM_RESET_EPOCH;
+    if (position > committed)
+        return STREAM_RESET_UNKNOWN;
+    *ret_position = position < bounds.trimmed ? bounds.trimmed : position;
+    return position < bounds.trimmed ? STREAM_RESET_EXPIRED : STREAM_RESET_NONE;
+}
+
+static void start_from_id(struct stream *stream, const struct stream_start *start)
+{
+    uint64_t position;
+    enum stream_reset reason =
+        stream_find_place(stream->host->streams->hub, start->id, start->id_n, &position);
+
+    if (reason != STREAM_RESET_NONE)
+        stream_reset(stream, reason, position);
+    else
+        stream->position = stream->told_position = position;
+}
+
+static void find_start(struct stream *stream, const struct stream_start *start)
+{
+    struct hub *hub = stream->host->streams->hub;
+    struct history_bounds bounds;
+
+    stream->begins_anywhere =
+        start->from == STREAM_FROM_EARLIEST || start->from == STREAM_FROM_TIME;
+    switch (start->from) {
+    case STREAM_FROM_LATEST:
+        stream->position = hub_committed(hub);
+        break;
+    case STREAM_FROM_EARLIEST:
+        history_bounds(hub_history(hub), &bounds);
+        stream->position = bounds.trimmed;
+        break;
+    case STREAM_FROM_TIME:
+        stream->since_ms = start->since_ms;
+        break;
+    case STREAM_FROM_ID:
+        start_from_id(stream, start);
+        break;
+    }
+}
+
+static struct stream *allocate(struct stream_host *host, const struct stream_ask *ask)
+{
+    struct stream *stream = aligned_alloc(alignof(struct stream), sizeof(*stream));
+
+    if (stream == NULL)
+        return NULL;
+    memset(stream, 0, sizeof(*stream));
+    stream->host = host;
+    stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
+    stream->class = WORKER_MANY;
+    stream->cursor = stream->woken_by = STREAM_CURSOR_NONE;
+    stream->live_from = ring_head(host->streams->ring);
+    stream->told_position = UINT64_MAX;
+    stream->since_ms = -1;
+    stream->ping_event = ask->ping_event;
+    stream->padding = ask->padding;
+    stream->http_1_0 = ask->http_1_0;
+    stream->pending = STREAM_PRELUDE;
+    stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;
+    stream->gives_pages = true;
+    /* without chunks there is no room in the pool that would show where it ends */
+    if (!ask->http_1_0 || ask->pool_bytes > 0) {
+        stream->pool = ask->pool;
+        stream->pool_bytes = (uint32_t)ask->pool_bytes;
+    }
+    stream->peer = ask->peer;
+    stream->grant = ask->grant;
+    memcpy(stream->owners, ask->owners, sizeof(ask->owners));
+    identity_ref(stream->grant.identity);
+    stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
+    return stream;
+}
+
+/* Nodes are shared, and arrays grow for many: what all of the index takes is counted when it
+ * changes. */
+static void count_index(struct streams *streams, size_t before)
+{
+    int64_t grown = (int64_t)match_bytes(streams->match) - (int64_t)before;
+
+    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, grown);
+}
+
+static int enter_index(struct stream *stream, struct filter *filter)
+{
+    struct streams *streams = stream->host->streams;
+    size_t before = match_bytes(streams->match);
+    int result = match_add(streams->match, &stream->listener, filter, stream->owners);
+
+    if (result == 0)
+        stream->asked_bytes = (uint32_t)match_last_bytes(streams->match);
+    count_index(streams, before);
+    return result;
+}
+
+static void leave_index(struct stream *stream)
+{
+    struct streams *streams = stream->host->streams;
+    size_t before = match_bytes(streams->match);
+
+    match_remove(streams->match, &stream->listener, stream->owners);
+    count_index(streams, before);
+}
+
+/* For one more stream. */
+static int make_room(struct stream_host *host)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
+        result = ready_queue_make_room(&host->ready[i], host->streams_n + 1);
+    return result;
+}
+
+static void join_host(struct stream_host *host, struct stream *stream)
+{
+    struct streams *streams = host->streams;
+    struct stream_host_due *due = stream_host_due(host);
+
+    TAILQ_INSERT_TAIL(&host->all, stream, in_host);
+    host->streams_n++;
+    if (stream->grant.identity != NULL)
+        due->token_ms = clock_earlier(due->token_ms, stream->grant.identity->until_ms);
+    due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
+    due->told_position = UINT64_MAX;
+    stalls_watch(stream, stream->started_ms);
+    stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
+    stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
+}
+
+int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
+                const struct stream_ask *ask, struct stream **ret_stream,
+                struct MHD_Response **ret_response)
+{
+    struct streams *streams = host->streams;
+    struct stream *stream = allocate(host, ask);
+    struct MHD_Response *response = NULL;
+    int result = -ENOMEM;
+
+    if (stream == NULL)
+        return -ENOMEM;
+    stream->connection = connection;
+    stream->fd = fd;
+    stream->is_watched = departures_watch(&streams->departures, stream);
+    stream->answers_itself = stream_may_answer_itself(stream);
+    if (!stream->answers_itself)
+        response = MHD_create_response_from_callback(
+            MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES,
+            stream_read, stream, NULL);
+    if ((response == NULL && !stream->answers_itself) || make_room(host) != 0)
+        goto fail;
+    result = enter_index(stream, ask->filter);
+    if (result != 0)
+        goto fail;
+    result = streams_enter(streams, stream);
+    if (result != 0) {
+        leave_index(stream);
+        goto fail;
+    }
+    join_host(host, stream);
+    find_start(stream, &ask->start);
+    stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
+    if (streams->draining)
+        stream_end(stream, STREAM_END_DRAINED);
+    *ret_response = stream->response = response;
+    stream->reader = (const char *)response;
+    *ret_stream = stream;
+    return 0;
+fail:
+    departures_forget(&streams->departures, stream);
+    if (response != NULL)
+        MHD_destroy_response(response);
+    identity_unref(stream->grant.identity);
+    free(stream);
+    return result;
+}
+
+/* ---- ending ---- */
+
+bool stream_end_is_eviction(enum stream_end end)
+{
+    switch (end) {
+    case STREAM_END_STALLED:
+    case STREAM_END_VANISHED:
+    case STREAM_END_MEMORY:
+        return true;
+    case STREAM_END_NONE:
+    case STREAM_END_LEFT:
+    case STREAM_END_DELETED:
+    case STREAM_END_REPLACED:
+    case STREAM_END_TOKEN:
+    case STREAM_END_KEY:
+    case STREAM_END_DRAINED:
+    case STREAM_END_FAILED:
+        return false;
+    }
+    return false;
+}
+
+/* Nobody reads what would still be sent. */
+static bool is_cut(enum stream_end end)
+{
+    return end == STREAM_END_STALLED || end == STREAM_END_VANISHED || end == STREAM_END_MEMORY ||
+           end == STREAM_END_LEFT;
+}
+
+/* One that waits to send the rest of a chunk waits no more. */
+static void cut(struct stream *stream)
+{
+    bool waits = stream->rest_n > 0;
+
+    if (!stream->is_gone)
+        peer_abort(stream->fd);
+    stream_drop_rest(stream);
+    if (waits && stream->state == STREAM_CLOSING)
+        stream_go_on(stream);
+}
+
+static void note_eviction(const struct stream *stream, enum stream_end end)
+{
+    struct stream_facts facts;
+
+    stream_get_facts(stream, clock_mono_ms(), &facts);
+    evictions_note(stream->host->streams->evictions, &facts, end);
+}
+
+void stream_end(struct stream *stream, enum stream_end end)
+{
+    if (stream->end != STREAM_END_NONE) {
+        /* a farewell that finds no reader becomes a cut; the cut itself is an edge too */
+        if (is_cut(end) && !is_cut(stream->end))
+            cut(stream);
+        return;
+    }
+    if (stream_end_is_eviction(end))
+        note_eviction(stream, end);
+    stream->end = end;
+    if (is_cut(end))
+        cut(stream);
+    /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
+    stream->pending &= STREAM_PRELUDE;
+    if (stream->state == STREAM_IDLE)
+        catch_up(stream);
+    stream->class = stream->in_ready ? stream->class : WORKER_MANY;
+    stream_move(stream, STREAM_CLOSING);
+    /* one that is not suspended may be waiting for room that never comes: have its daemon look */
+    stream_host_want_run(stream->host);
+}
+
+static enum stats_id end_counter(enum stream_end end)
+{
+    switch (end) {
+    case STREAM_END_NONE:
+    case STREAM_END_LEFT:
+        return STATS_STREAMS_LEFT;
+    case STREAM_END_STALLED:
+        return STATS_STREAMS_STALLED;
+    case STREAM_END_VANISHED:
+        return STATS_STREAMS_VANISHED;
+    case STREAM_END_DELETED:
+        return STATS_STREAMS_ENDED;
+    case STREAM_END_REPLACED:
+        return STATS_STREAMS_REPLACED;
+    case STREAM_END_TOKEN:
+    case STREAM_END_KEY:
+        return STATS_STREAMS_EXPIRED;
+    case STREAM_END_DRAINED:
+        return STATS_STREAMS_DRAINED;
+    case STREAM_END_FAILED:
+        return STATS_STREAMS_FAILED;
+    case STREAM_END_MEMORY:
+        return STATS_STREAMS_EVICTED_MEMORY;
+    }
+    return STATS_STREAMS_LEFT;
+}
+
+void stream_closed(struct stream *stream)
+{
+    struct streams *streams = stream->host->streams;
+    struct memory *memory = worker_memory(streams->worker);
+
+    departures_forget(&streams->departures, stream);
+    stream_leave_ready(stream);
+    if (stream->answers_itself)
+        free(stream->room);
+    stalls_forget(stream);
+    TAILQ_REMOVE(&stream->host->all, stream, in_host);
+    stream->host->streams_n--;
+    streams_leave(streams, stream);
+    stats_add(streams->stats, end_counter(stream->end), 1);
+    stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
+    leave_index(stream);
+    message_unref(stream->partial);
+    memory_promise(memory, -(int64_t)stream->promised);
+    stream_set_behind(stream, false);
+    streams_stop_waiting(streams, stream);
+    stream_drop_page(stream);
+    identity_unref(stream->grant.identity);
+    free(stream);
+}
+
+static int64_t backstop_ms(const struct stream *stream)
+{
+    return (int64_t)stream->host->backstop_s * 1000;
+}
+
+void stream_keep(struct stream *stream, int64_t now_ms)
+{
+    int64_t outstanding_ms = now_ms - stream->progress.began_ms;
+
+    if (stream->host->backstop_s == 0 || outstanding_ms < KEEP_AFTER_MS)
+        return;
+    stream->is_kept = true;
+    peer_set_patience(stream->fd, outstanding_ms + backstop_ms(stream));
+    if (stream->suspended)
+        return;
+    /* set after zero it counts from now (microhttpd.h) */
+    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              stream->host->backstop_s);
+}
+
+void stream_keep_no_more(struct stream *stream)
+{
+    if (!stream->is_kept)
+        return;
+    stream->is_kept = false;
+    peer_set_patience(stream->fd, backstop_ms(stream));
+}
+
+static void fetch(const void *from, size_t bytes)
+{
+    for (size_t offset = 0; offset < bytes; offset += STREAM_LINE_BYTES)
+        __builtin_prefetch((const char *)from + offset);
+}
+
+static void fetch_for_library(const struct stream *stream)
+{
+    fetch(stream->connection, CONNECTION_BYTES);
+    fetch(stream->reader, READER_BYTES);
+    if (stream->room != NULL)
+        fetch(stream->room, ROOM_BYTES);
+}
+
+/* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
+ * for at once for all of a piece it comes side by side; else each line is waited for by itself,
+ * which took longer than all our own work.  (Of what is the library's only a guess: what is there
+ * is read, or not, as if we had never asked.) */
+static void fetch_first(const struct stream_host *host, enum worker_class class, size_t max)
+{
+    const struct ready_queue *ready = &host->ready[class - WORKER_FEW];
+    size_t end = host->sends_past ? STREAM_HOT_END : STREAM_WARM_END;
+    uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
+
+    for (uint32_t i = 0; i < n; i++)
+        fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
+    for (uint32_t i = 0; i < n; i++)
+        if (!stream_sends_itself(ready_queue_at(ready, i)))
+            fetch_for_library(ready_queue_at(ready, i));
+}
+
+void stream_resume(struct stream *stream)
+{
+    if (stream->state == STREAM_READY)
+        stream_move(stream, STREAM_DRAINING);
+    else
+        stream_leave_ready(stream);
+    stream->suspended = false;
+    stream->host->wants_run = true;
+    MHD_resume_connection(stream->connection);
+}
+
+bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
+{
+    struct ready_queue *ready = &host->ready[class - WORKER_FEW];
+
+    fetch_first(host, class, max);
+    while (max-- > 0 && ready->n > 0) {
+        struct stream *stream = ready_queue_at(ready, 0);
+
+        assert(stream->suspended);
+        if (stream_sends_itself(stream))
+            stream_send(stream);
+        else
+            stream_resume(stream);
+    }
+    return ready->n > 0;
+}
+
+/* ---- facts ---- */
+
+const char *stream_state_text(enum stream_state state)
+{
+    static const char *const texts[] = {
+        [STREAM_IDLE] = "idle",     [STREAM_READY] = "ready",     [STREAM_DRAINING] = "draining",
+        [STREAM_PAGING] = "paging", [STREAM_CLOSING] = "closing",
+    };
+
+    return texts[state];
+}
+
+const char *stream_end_text(enum stream_end end)
+{
+    static const char *const texts[] = {
+        [STREAM_END_NONE] = "",
+        [STREAM_END_LEFT] = "left",
+        [STREAM_END_STALLED] = "stalled",
+        [STREAM_END_VANISHED] = "vanished",
+        [STREAM_END_DELETED] = "deleted",
+        [STREAM_END_DRAINED] = "drained",
+        [STREAM_END_FAILED] = "failed",
+        [STREAM_END_MEMORY] = "memory",
+        [STREAM_END_REPLACED] = "replaced",
+        [STREAM_END_TOKEN] = "token",
+        [STREAM_END_KEY] = "key",
+    };
+
+    return texts[end];
+}
+
+const char *stream_reset_text(enum stream_reset reset)
+{
+    static const char *const texts[] = {
+        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
+        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
+        [STREAM_RESET_DAMAGED] = "damaged",
+    };
+
+    return texts[reset];
+}
+
+void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts)
+{
+    struct streams *streams = stream->host->streams;
+    bool in_ring = stream->state != STREAM_IDLE && stream->cursor != STREAM_CURSOR_NONE;
+    struct peer_flow flow = {0};
+
+    peer_flow(stream->fd, &flow);
+    *ret_facts = (struct stream_facts){
+        .id = stream->id,
+        .peer = stream->peer,
+        .filter = stream->listener.filter,
+        .state = stream->state,
+        .age_ms = now_ms - stream->started_ms,
+        .position = stream_passed(stream),
+        .told_position = stream->told_position,
+        .unacknowledged_bytes = flow.outstanding,
+        .events_sent = stream->events_sent,
+        .bytes_sent = stream->bytes_sent,
+    };
+    uint64_t committed = hub_committed(streams->hub);
+    if (in_ring && stream->cursor >= ring_tail(streams->ring))
+        ret_facts->lag_events = ring_head(streams->ring) - stream->cursor;
+    else if (stream->state != STREAM_IDLE && committed > ret_facts->position)
+        ret_facts->lag_events = committed - ret_facts->position;
+    if (in_ring)
+        ret_facts->lag_bytes = ring_frame_bytes_from(streams->ring, stream->cursor);
+}

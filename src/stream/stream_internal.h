@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* What stream.c and streams.c share of a stream, and nobody else. */
+#ifndef BUGLE_STREAM_INTERNAL_H
+#define BUGLE_STREAM_INTERNAL_H
+
+#include <stdalign.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "stream/departures.h"
+#include "history/history.h"
+#include "stream/evictions.h"
+#include "base/jitter.h"
+#include "base/log.h"
+#include "stream/match.h"
+#include "stream/progress.h"
+#include "stream/ring.h"
+#include "stream/stalls.h"
+#include "stream/stream.h"
+#include "stream/stream_token.h"
+#include "stream/streams.h"
+
+/* Not in the ring: behind it, or nowhere yet. */
+#define STREAM_CURSOR_NONE UINT64_MAX
+
+/* libmicrohttpd reads into a buffer of so many bytes where it sends no chunks; allocated, and not
+ * used, where it does. */
+#define STREAM_BLOCK_BYTES 1
+
+/* What the gateway itself has to say on a stream, in the order it is said. */
+enum stream_pending {
+    STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
+    STREAM_RESET = 1 << 1,      /* `reset` with `reset_reason` */
+    STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
+    STREAM_BEAT = 1 << 3,       /* heartbeat */
+    STREAM_FAREWELL = 1 << 4,   /* `retry` or `expired` before the end */
+};
+
+/* Of the caches. */
+#define STREAM_LINE_BYTES 64
+
+/* Events drive streams out of the caches, one after the other.  A delivery to a stream that is in
+ * the wheel of looks already touches no more than three lines, from `filter` of the listener to the
+ * flags of `progress`; one that the library sends, or that enters the wheel, one more. */
+struct stream {
+    alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
+    struct match_listener listener; /* holds the filter */
+
+    struct stream_host *host;
+    enum stream_state state : 8;
+    enum worker_class class : 8; /* while ready */
+    enum stream_end end : 8;
+    uint8_t pending; /* enum stream_pending */
+    uint8_t reset_reason;
+    bool suspended : 1;
+    bool in_ready : 1; /* in the host's queue of its class */
+    bool half_closed : 1;
+    bool said_farewell : 1;
+    bool begins_anywhere : 1; /* not at a place of the client's own */
+    bool ping_event : 1;
+    bool padding : 1;
+    bool page_asked : 1;   /* of the pager, or in the row of those who wait for that */
+    bool page_waits : 1;   /* in that row */
+    bool is_kept : 1;      /* the kernel's timeout is longer than usual */
+    bool is_behind : 1;    /* catches up with the past */
+    bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_rest.c) */
+    bool has_pages : 1;    /* the library has written there since */
+    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_send.c) */
+    bool is_watched : 1;   /* in `departures` */
+    bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
+    bool rest_is_frame : 1;
+    bool http_1_0 : 1;
+    bool answers_itself : 1; /* its whole answer is sent past the library */
+    bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
+    bool said_end : 1;       /* of an answer of its own: the last chunk */
+
+    uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
+    uint64_t woken_by;       /* a slot that the index has found to match */
+    uint64_t live_from;      /* slots before this one are replay to the stream */
+    uint64_t position;       /* last event sent or passed over */
+    uint64_t told_position;  /* last id on the wire; UINT64_MAX: none yet */
+    struct message *partial; /* a frame that is part sent, or about to be */
+    struct history_page *page;
+    int fd;
+    uint32_t room_bytes; /* of `room` */
+    uint32_t rest_n; /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
+    uint32_t heartbeat_ms;
+
+    int64_t read_ms; /* when it last was asked for what goes out next */
+    int64_t wrote_ms;
+    int64_t told_ms;
+    uint64_t events_sent;
+    uint64_t bytes_sent;
+    struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
+    struct progress progress;      /* of what is in `look_list` */
+
+    TAILQ_ENTRY(stream) in_look;
+    struct MHD_Connection *connection;
+    const char *reader; /* the response, for as long as the stream: what the library reads it by */
+    char *room;         /* where it had the last chunk written; nobody's while suspended */
+    TAILQ_ENTRY(stream) in_waiting; /* for a page */
+    uint32_t rest_offset;
+    uint32_t partial_offset;
+    uint32_t page_index;
+    uint32_t promised;   /* bytes that its end will set free; see pressure.h */
+    uint32_t asked_bytes; /* of what it asked for: see match_last_bytes() */
+    uint32_t pool_bytes;  /* 0: not known yet */
+    char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
+    struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
+
+    int64_t since_ms;          /* >= 0: begin here, position not known yet */
+    struct stream_grant grant; /* holds the identity */
+    uint64_t id;
+    int64_t started_ms;
+    struct peer peer;
+    const void *owners[MATCH_OWNERS]; /* of its rare shapes */
+};
+
+/* Those lines. */
+#define STREAM_HOT_BEGIN STREAM_LINE_BYTES
+#define STREAM_HOT_END (4 * STREAM_LINE_BYTES)
+#define STREAM_WARM_END (5 * STREAM_LINE_BYTES)
+_Static_assert(offsetof(struct stream, listener.filter) >= STREAM_HOT_BEGIN &&
+                   offsetof(struct stream, progress.is_patient) < STREAM_HOT_END,
+               "a delivery touches more than three lines of a stream");
+_Static_assert(offsetof(struct stream, room) + sizeof(char *) <= STREAM_WARM_END,
+               "the library needs more than one line more");
+
+/* To be offered an event shortly: ask for what that touches. */
+static inline void stream_fetch_for_offer(const struct stream *stream)
+{
+    __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN, 1);
+    __builtin_prefetch((const char *)stream + STREAM_HOT_BEGIN + STREAM_LINE_BYTES, 1);
+}
+
+/* When the streams of a host are to be looked at.  The entries of all hosts lie side by side, since
+ * they are gone through several times a second, when a host's own memory is in no cache any more.
+ */
+struct stream_host_due {
+    struct stream_host *host;
+    int64_t beat_ms;        /* for heartbeats */
+    int64_t checkpoint_ms;  /* and for checkpoints, unless the ring's position is still this */
+    uint64_t told_position; /* one that all of its streams know; UINT64_MAX: there is none */
+    int64_t token_ms;       /* wall clock: when the first token of its streams ends */
+};
+
+struct streams {
+    struct worker *worker;
+    struct hub *hub;
+    struct pager *pager;
+    struct stats *stats;
+    struct ring *ring;
+    struct match *match;
+    struct message *beat;          /* one frame for all heartbeats that are no events */
+    struct jitter jitter;
+    struct stream_host_due *hosts; /* each at its place */
+    size_t hosts_n;
+    size_t hosts_room;
+    struct stalls stalls;
+    struct departures departures;
+    struct evictions *evictions;
+    struct stream_list waiting; /* for a page, until another stream has done with its own */
+    struct worker_job recheck;  /* stream_token.h */
+    size_t rechecked_n;         /* slots that it has looked at */
+    struct stream_token_judge judge;
+    size_t pages_n;             /* asked for or held */
+    uint64_t looks_turn;        /* the worker's turn in which there are */
+    size_t looks_left;          /* so many comparisons left (stream_read.c) */
+    int64_t relieved_ms;        /* pressure.h: the last look */
+    struct log_valve relief_valve;
+    size_t count;
+
+    struct stream **slots; /* by the low half of the id */
+    uint32_t *generations;
+    size_t slots_n;
+    size_t free_hint;
+
+    bool draining;
+    int64_t drain_began_ms;
+    int64_t drain_window_ms;
+    size_t drain_total;
+    size_t drain_ended;
+};
+
+/* Good until a host is added or removed. */
+static inline struct stream_host_due *stream_host_due(const struct stream_host *host)
+{
+    return &host->streams->hosts[host->place];
+}
+
+/* libmicrohttpd's content reader of a stream (stream_read.c). */
+ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
+
+/*
+ * What goes out next, by whichever way.
+ *
+ * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing:
+ * then the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd
+ * is to end the connection.  Of a stream that sends by itself `sends_frame` tells whether, behind
+ * those bytes, the frame in `partial` is to go out, which had no room.
+ */
+ssize_t stream_next(struct stream *stream, char *buf, size_t max);
+
+/* `partial` is sent. */
+void stream_frame_is_out(struct stream *stream);
+
+/* Whether the next call would do no more than move the stream to IDLE. */
+bool stream_has_said_all(const struct stream *stream);
+
+/* ---- stream_send.c: chunks that a stream sends by itself ---- */
+
+/* libmicrohttpd has the next chunk written to `room`, borrowed for as long as the connection: note
+ * it, and whether later ones need the library at all. */
+void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
+
+/* Whether what a stream in its host's queue has to say can be sent past libmicrohttpd. */
+bool stream_sends_itself(const struct stream *stream);
+
+/* Whether a new stream needs no response of the library's.  What is worth giving back of a large
+ * pool would be read by the library until its handler has returned, so there it does. */
+bool stream_may_answer_itself(const struct stream *stream);
+
+/* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
+ * of which one is as large as an event, if the socket takes that much.  Behind the last words of an
+ * answer of its own the library is left to end the connection. */
+void stream_send(struct stream *stream);
+
+/* The socket has room: send what is left of a chunk, if there is any, and then go on. */
+void stream_send_rest(struct stream *stream);
+
+/* Forget what is left of a chunk: the connection is over. */
+void stream_drop_rest(struct stream *stream);
+
+/* Have the library go on with the connection, in the next run of its daemon (stream.c). */
+void stream_resume(struct stream *stream);
+
+/* ---- stream_rest.c: what a stream keeps of its connection ---- */
+
+/* The answer's head is out: let go of what it was made of, once. */
+void stream_forget_head(struct stream *stream);
+
+/* A chunk is about to go out: remember if the stream had rested before it. */
+void stream_note_chunk(struct stream *stream);
+
+/* All is sent: give the whole pages of the connection's pool back if the library has used them, and
+ * if the stream has not been idle before or rested before what it sent last.  One system call then,
+ * none at a busy stream. */
+void stream_give_pages_back(struct stream *stream);
+
+/* Move a stream to another state; asserts that the step is a legal one. */
+void stream_move(struct stream *stream, enum stream_state to);
+
+/* Nothing to say for now.  Harmless when it is not in its host's queue. */
+void stream_leave_ready(struct stream *stream);
+
+/* Nothing of the stream's own is under way any more: ready for what comes next. */
+void stream_go_on(struct stream *stream);
+
+/* Go on from a position other than the client's, and have it told why. */
+void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position);
+
+/* Wake an idle stream to say something of the gateway's own. */
+void stream_say(struct stream *stream, enum stream_pending what);
+
+/* Take a cursor from an event, if the stream is idle and the event is new to it. */
+void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
+                  enum worker_class class);
+
+/* Take the answer to a page request; takes the request. */
+void stream_page_done(struct stream *stream, struct pager_request *request);
+
+/* Drop a page that nobody reads; the stream asks again when its client goes on. */
+void stream_drop_page(struct stream *stream);
+
+/* The place up to which a stream has everything, seen from now. */
+uint64_t stream_passed(const struct stream *stream);
+
+/* Table of ids.  Returns 0 or -ENOMEM; sets stream->id. */
+int streams_enter(struct streams *streams, struct stream *stream);
+void streams_leave(struct streams *streams, struct stream *stream);
+
+/* Ask the pager for the stream's next page, now or when there are fewer.  Returns 0 or -ENOMEM. */
+int streams_ask_page(struct streams *streams, struct stream *stream);
+
+/* The stream has no page any more, nor waits for one: its turn is the next one's. */
+void streams_page_over(struct streams *streams);
+void streams_stop_waiting(struct streams *streams, struct stream *stream);
+
+/* The peer takes what it is sent, however slowly: the timeouts of the library, which sees only what
+ * it sends, and of the kernel begin anew. */
+void stream_keep(struct stream *stream, int64_t now_ms);
+
+/* It has taken all: the kernel's timeout is what it was. */
+void stream_keep_no_more(struct stream *stream);
+
+/* Note whether the stream catches up with the past. */
+void stream_set_behind(struct stream *stream, bool is_behind);
+
+#endif

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The strict check of a request's head.  The text is read once from left to right, and what is
+ * decided at a byte depends on nothing behind it: so a refusal stands however much more arrives,
+ * and a prefix of a head is never taken for one.
+ */
+#include "config.h"
+
+#include "wire/http_head.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* What a byte may be part of. */
+enum {
+    TOKEN = 1,  /* RFC 9110 section 5.6.2 */
+    VALUE = 2,  /* field value: HTAB, SP, visible, and the bytes of UTF-8 */
+    TARGET = 4, /* request target: visible but '#', and UTF-8, which curl sends as it is typed */
+    HOST = 8,   /* host and port, RFC 3986 section 3.2.2, but ',', by which lists are merged */
+};
+
+#define V VALUE
+#define R (VALUE | TARGET)
+#define T (VALUE | TARGET | TOKEN)
+#define H (VALUE | TARGET | HOST)
+#define A (VALUE | TARGET | TOKEN | HOST)
+
+/* clang-format off */
+static const unsigned char classes[256] = {
+    ['\t'] = V,
+    [' '] = V, ['!'] = A, ['"'] = R, ['#'] = V | TOKEN, ['$'] = A, ['%'] = A, ['&'] = A,
+    ['\''] = A, ['('] = H, [')'] = H, ['*'] = A, ['+'] = A, [','] = R, ['-'] = A, ['.'] = A,
+    ['/'] = R, ['0' ... '9'] = A, [':'] = H, [';'] = H, ['<'] = R, ['='] = H, ['>'] = R,
+    ['?'] = R, ['@'] = R, ['A' ... 'Z'] = A, ['['] = H, ['\\'] = R, [']'] = H, ['^'] = T,
+    ['_'] = A, ['`'] = T, ['a' ... 'z'] = A, ['{'] = R, ['|'] = T, ['}'] = R, ['~'] = A,
+    [0x80 ... 0xFF] = R,
+};
+/* clang-format on */
+
+static bool is(char c, int class)
+{
+    return classes[(unsigned char)c] & class;
+}
+
+/* A stretch of the text. */
+struct part {
+    const char *at;
+    size_t bytes_n;
+};
+
+struct reader {
+    const char *at;
+    const char *end;
+    const struct http_head_limits *limits;
+    struct http_head head;
+    struct part authority; /* of an absolute target */
+    unsigned seen;         /* a bit for each row of `known` */
+    bool blank_behind;     /* the value that is looked at */
+};
+
+static enum http_head_verdict refuse(struct reader *reader, unsigned status, const char *why)
+{
+    reader->head = (struct http_head){.status = status, .why = why};
+    return HTTP_HEAD_BAD;
+}
+
+static enum http_head_verdict refuse_400(struct reader *reader, const char *why)
+{
+    return refuse(reader, 400, why);
+}
+
+/* Take all bytes of a class.  (Nearly all of a head goes through here, so the place is kept out of
+ * memory meanwhile.) */
+static struct part take(struct reader *reader, int class)
+{
+    const char *start = reader->at, *at = start, *end = reader->end;
+
+    while (at < end && is(*at, class))
+        at++;
+    reader->at = at;
+    return (struct part){start, (size_t)(at - start)};
+}
+
+static bool part_is(struct part part, const char *text)
+{
+    return part.bytes_n == strlen(text) && memcmp(part.at, text, part.bytes_n) == 0;
+}
+
+static bool part_is_nocase(struct part part, const char *text)
+{
+    return part.bytes_n == strlen(text) && strncasecmp(part.at, text, part.bytes_n) == 0;
+}
+
+static bool part_starts(struct part part, const char *text)
+{
+    return part.bytes_n >= strlen(text) && strncasecmp(part.at, text, strlen(text)) == 0;
+}
+
+/* CRLF and nothing else. */
+static enum http_head_verdict read_line_end(struct reader *reader)
+{
+    if (reader->at == reader->end)
+        return HTTP_HEAD_MORE;
+    if (*reader->at == '\n')
+        return refuse_400(reader, "has a line that ends in LF without CR");
+    if (*reader->at != '\r')
+        return refuse_400(reader, "has a control character in it");
+    if (reader->at + 1 == reader->end)
+        return HTTP_HEAD_MORE;
+    if (reader->at[1] != '\n')
+        return refuse_400(reader, "has a CR without LF in it");
+    reader->at += 2;
+    return HTTP_HEAD_GOOD;
+}
+
+static const char *const names[] = {
+    [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",       [HTTP_POST] = "POST",
+    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+};
+
+static enum http_head_method method_of(struct part token)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (part_is(token, names[i]))
+            return (enum http_head_method)i;
+    }
+    return HTTP_OTHER;
+}
+
+enum http_head_method http_head_method_of(const char *name)
+{
+    return method_of((struct part){name, strlen(name)});
+}
+
+static enum http_head_verdict read_method(struct reader *reader)
+{
+    struct part token = take(reader, TOKEN);
+
+    if (reader->at == reader->end)
+        return HTTP_HEAD_MORE;
+    if (token.bytes_n == 0)
+        return refuse_400(reader, "does not begin with an HTTP method");
+    if (*reader->at != ' ')
+        return refuse_400(reader, "has no request line");
+    if (part_is(token, "PRI"))
+        return refuse_400(reader, "is HTTP/2, which is not spoken here");
+    reader->at++;
+    reader->head.method = method_of(token);
+    return HTTP_HEAD_GOOD;
+}
+
+static void set_path(struct reader *reader, const char *at, const char *end)
+{
+    const char *query = memchr(at, '?', (size_t)(end - at));
+
+    reader->head.path = at;
+    reader->head.path_n = (size_t)((query ? query : end) - at);
+}
+
+/* `http://host:port/path?query`; the path may be missing and means "/" then. */
+static bool set_absolute(struct reader *reader, struct part target)
+{
+    static const char scheme[] = "http://";
+    const char *end = target.at + target.bytes_n;
+    const char *at = target.at + sizeof scheme - 1;
+
+    if (!part_starts(target, scheme))
+        return false;
+    reader->authority.at = at;
+    while (at < end && is(*at, HOST))
+        at++;
+    reader->authority.bytes_n = (size_t)(at - reader->authority.at);
+    if (reader->authority.bytes_n == 0 || (at < end && *at != '/' && *at != '?'))
+        return false;
+    set_path(reader, at, end);
+    if (reader->head.path_n == 0) {
+        reader->head.path = reader->authority.at - 1;
+        reader->head.path_n = 1;
+    }
+    return true;
+}
+
+static bool set_target(struct reader *reader, struct part target)
+{
+    if (part_is(target, "*")) {
+        set_path(reader, target.at, target.at + 1);
+        return reader->head.method == HTTP_OPTIONS;
+    }
+    if (target.bytes_n > 0 && target.at[0] == '/') {
+        set_path(reader, target.at, target.at + target.bytes_n);
+        return true;
+    }
+    return set_absolute(reader, target);
+}
+
+static enum http_head_verdict read_target(struct reader *reader)
+{
+    struct part target = take(reader, TARGET);
+
+    if (target.bytes_n > reader->limits->target_bytes_max)
+        return refuse(reader, 414, "has a target longer than this server takes");
+    if (reader->at == reader->end)
+        return HTTP_HEAD_MORE;
+    if (*reader->at != ' ')
+        return refuse_400(reader, "has a request line that is not method, target and version");
+    if (!set_target(reader, target))
+        return refuse_400(reader, "has a target that is no path and no http URL");
+    reader->at++;
+    return HTTP_HEAD_GOOD;
+}
+
+static enum http_head_verdict read_version(struct reader *reader)
+{
+    static const char form[] = "HTTP/d.d\r";
+
+    for (size_t i = 0; i < sizeof form - 1; i++) {
+        char c = form[i];
+
+        if (reader->at + i == reader->end)
+            return HTTP_HEAD_MORE;
+        if (c == '\r' && reader->at[i] == '\n')
+            break;
+        if (c == 'd' ? reader->at[i] < '0' || reader->at[i] > '9' : reader->at[i] != c)
+            return refuse_400(reader, "has a request line that does not end in an HTTP version");
+    }
+    if (reader->at[5] != '1' || reader->at[7] > '1')
+        return refuse(reader, 505, "is of an HTTP version other than 1.0 and 1.1");
+    reader->head.http_1_0 = reader->at[7] == '0';
+    reader->at += sizeof form - 2;
+    return read_line_end(reader);
+}
+
+static enum http_head_verdict read_request_line(struct reader *reader)
+{
+    enum http_head_verdict verdict = HTTP_HEAD_GOOD;
+
+    /* RFC 9112 section 2.2 */
+    if (reader->at < reader->end && *reader->at == '\r')
+        verdict = read_line_end(reader);
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_method(reader);
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_target(reader);
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_version(reader);
+    return verdict;
+}
+
+static bool all_are(struct part part, int class)
+{
+    for (size_t i = 0; i < part.bytes_n; i++) {
+        if (!is(part.at[i], class))
+            return false;
+    }
+    return true;
+}
+
+static enum http_head_verdict on_host(struct reader *reader, struct part value)
+{
+    if (!all_are(value, HOST))
+        return refuse_400(reader, "has a Host that is no host");
+    /* RFC 9112 section 3.2.2 has the target win; what wins elsewhere is anybody's guess */
+    if (reader->authority.at && (value.bytes_n != reader->authority.bytes_n ||
+                                 strncasecmp(value.at, reader->authority.at, value.bytes_n) != 0))
+        return refuse_400(reader, "has a Host that is not the host of its target");
+    return HTTP_HEAD_GOOD;
+}
+
+static enum http_head_verdict on_content_length(struct reader *reader, struct part value)
+{
+    uint64_t length = 0;
+
+    if (reader->head.chunked)
+        return refuse_400(reader, "has both Content-Length and Transfer-Encoding");
+    if (value.bytes_n == 0)
+        return refuse_400(reader, "has an empty Content-Length");
+    for (size_t i = 0; i < value.bytes_n; i++) {
+        int digit = value.at[i] - '0';
+
+        if (digit < 0 || digit > 9)
+            return refuse_400(reader, "has a Content-Length that is not digits only");
+        if (length > (uint64_t)(INT64_MAX - digit) / 10)
+            return refuse_400(reader, "has a Content-Length beyond all bounds");
+        length = length * 10 + (uint64_t)digit;
+    }
+    reader->head.has_content_length = true;
+    reader->head.content_length = length;
+    return HTTP_HEAD_GOOD;
+}
+
+static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct part value)
+{
+    if (reader->head.has_content_length)
+        return refuse_400(reader, "has both Content-Length and Transfer-Encoding");
+    if (reader->head.http_1_0)
+        return refuse_400(reader, "has a Transfer-Encoding, which HTTP/1.0 does not know");
+    if (!part_is_nocase(value, "chunked"))
+        return refuse(reader, 501, "has a Transfer-Encoding other than chunked");
+    reader->head.chunked = true;
+    return HTTP_HEAD_GOOD;
+}
+
+static enum http_head_verdict on_cookie(struct reader *reader, struct part value)
+{
+    reader->head.cookie_bytes += value.bytes_n;
+    reader->head.cookies_n++;
+    for (size_t i = 0; i < value.bytes_n; i++) /* libmicrohttpd parts them at commas too */
+        reader->head.cookies_n += value.at[i] == ';' || value.at[i] == ',';
+    return HTTP_HEAD_GOOD;
+}
+
+#define NAME(text) text, sizeof(text) - 1
+#define ONCE(text) NAME(text), "has more than one " text
+
+/* The headers that are looked at. */
+static const struct {
+    const char *name;
+    size_t name_n;
+    const char *twice; /* why a second one is refused; NULL when it is not */
+    enum http_head_verdict (*check)(struct reader *reader, struct part value);
+    bool is_librarys; /* it acts on the value as it finds it, and 0.9.75 with the blanks behind */
+} known[] = {
+    {ONCE("Host"), on_host, false}, /* first: HOST_BIT */
+    {ONCE("Content-Length"), on_content_length, true},
+    {ONCE("Transfer-Encoding"), on_transfer_encoding, true},
+    {ONCE("Authorization"), NULL, false},
+    {ONCE("Last-Event-ID"), NULL, false},
+    {ONCE("Content-Type"), NULL, false},
+    {ONCE("Origin"), NULL, false},
+    {ONCE("Expect"), NULL, true},
+    {NAME("Cookie"), NULL, on_cookie, false},
+};
+
+#define HOST_BIT 1u
+
+static enum http_head_verdict on_header(struct reader *reader, struct part name, struct part value)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        unsigned bit = 1u << i;
+
+        if (known[i].name_n != name.bytes_n || strncasecmp(known[i].name, name.at, name.bytes_n))
+            continue;
+        if (known[i].twice && (reader->seen & bit))
+            return refuse_400(reader, known[i].twice);
+        reader->seen |= bit;
+        if (known[i].is_librarys && reader->blank_behind)
+            return refuse_400(reader, "has a blank behind its Content-Length, Transfer-Encoding or "
+                                      "Expect");
+        return known[i].check ? known[i].check(reader, value) : HTTP_HEAD_GOOD;
+    }
+    return HTTP_HEAD_GOOD;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* A header name with its colon. */
+static enum http_head_verdict read_name(struct reader *reader, struct part *ret_name)
+{
+    struct part name = take(reader, TOKEN);
+
+    if (reader->at == reader->end)
+        return HTTP_HEAD_MORE;
+    if (is_blank(*reader->at))
+        return refuse_400(reader, name.bytes_n == 0 ? "has a folded line"
+                                                    : "has white space in a header name");
+    if (*reader->at != ':')
+        return refuse_400(reader, "has a header line that is not a name and a colon");
+    if (name.bytes_n == 0)
+        return refuse_400(reader, "has a header without a name");
+    reader->at++;
+    *ret_name = name;
+    return HTTP_HEAD_GOOD;
+}
+
+/* A header value without the white space around it, and the end of its line. */
+static enum http_head_verdict read_value(struct reader *reader, struct part *ret_value)
+{
+    struct part value = take(reader, VALUE);
+    enum http_head_verdict verdict = read_line_end(reader);
+
+    if (verdict != HTTP_HEAD_GOOD)
+        return verdict;
+    reader->blank_behind = value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]);
+    while (value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]))
+        value.bytes_n--;
+    while (value.bytes_n > 0 && is_blank(value.at[0])) {
+        value.at++;
+        value.bytes_n--;
+    }
+    *ret_value = value;
+    return HTTP_HEAD_GOOD;
+}
+
+static enum http_head_verdict read_header(struct reader *reader)
+{
+    struct part name, value;
+    enum http_head_verdict verdict;
+
+    if (reader->head.headers_n == reader->limits->headers_max)
+        return refuse(reader, 431, "has more header lines than this server takes");
+    verdict = read_name(reader, &name);
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_value(reader, &value);
+    if (verdict != HTTP_HEAD_GOOD)
+        return verdict;
+    reader->head.headers_n++;
+    return on_header(reader, name, value);
+}
+
+static enum http_head_verdict read_headers(struct reader *reader)
+{
+    enum http_head_verdict verdict = HTTP_HEAD_GOOD;
+
+    while (reader->at < reader->end && *reader->at != '\r' && verdict == HTTP_HEAD_GOOD)
+        verdict = read_header(reader);
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_line_end(reader);
+    if (verdict == HTTP_HEAD_GOOD && !reader->head.http_1_0 && !(reader->seen & HOST_BIT))
+        return refuse_400(reader, "has no Host");
+    return verdict;
+}
+
+enum http_head_verdict http_head_check(const char *text, size_t text_n,
+                                       const struct http_head_limits *limits,
+                                       struct http_head *ret_head)
+{
+    size_t most = limits->head_bytes_max;
+    struct reader reader = {
+        .at = text,
+        .end = text + (text_n < most ? text_n : most),
+        .limits = limits,
+    };
+    enum http_head_verdict verdict = read_request_line(&reader);
+
+    if (verdict == HTTP_HEAD_GOOD)
+        verdict = read_headers(&reader);
+    if (verdict == HTTP_HEAD_MORE && text_n >= most)
+        verdict = refuse(&reader, 431, "has a head larger than this server takes");
+    if (verdict == HTTP_HEAD_MORE)
+        return verdict;
+    if (verdict == HTTP_HEAD_GOOD)
+        reader.head.head_bytes = (size_t)(reader.at - text);
+    *ret_head = reader.head;
+    return verdict;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* What is wrong with a request.  See problem.h. */
+#include "config.h"
+#include "wire/problem.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
+                 ...)
+{
+    va_list args;
+
+    memset(problem, 0, sizeof(*problem));
+    problem->status = status;
+    problem->code = code;
+    va_start(args, format);
+    vsnprintf(problem->detail, sizeof(problem->detail), format, args);
+    va_end(args);
+    return false;
+}
+
+const char *problem_title(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *title;
+    } titles[] = {
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        if (titles[i].status == status)
+            return titles[i].title;
+    return "Error";
+}
+
+/* `header` is a whole line or empty, and `lines` any number. */
+static size_t write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                         const char *detail, const char *lines, const char *header)
+{
+    char body[512];
+    const char *title = problem_title(status);
+    int body_n = snprintf(body, sizeof(body),
+                          "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
+                          "\"detail\":\"%s\",\"code\":\"%s\"}\n",
+                          title, status, detail, code);
+    int n =
+        snprintf(to, PROBLEM_HTTP_BYTES,
+                 "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
+                 "Content-Length: %d\r\nCache-Control: no-store\r\n%s%sConnection: close\r\n\r\n%s",
+                 status, title, body_n, lines, header, body);
+
+    assert(body_n < (int)sizeof(body) && n < PROBLEM_HTTP_BYTES);
+    return (size_t)n;
+}
+
+size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                          const char *detail, const char *lines)
+{
+    return write_http(to, status, code, detail, lines, "");
+}
+
+size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
+                          const char *lines, unsigned retry_after_s)
+{
+    char header[40];
+
+    snprintf(header, sizeof(header), "Retry-After: %u\r\n", retry_after_s);
+    return write_http(to, 503, code, detail, lines, header);
+}

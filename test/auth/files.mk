@@ -1,0 +1,13 @@
+UNIT_TESTS += \
+    test/auth/test_api_key \
+    test/auth/test_auth \
+    test/auth/test_forged \
+    test/auth/test_jwt \
+    test/auth/test_origin \
+    test/auth/test_rights \
+    test/auth/test_ticket \
+    test/auth/test_tickets \
+    test/auth/test_token_cache
+
+FUZZ_TARGETS += \
+    test/auth/fuzz_jwt

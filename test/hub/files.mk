@@ -1,0 +1,3 @@
+UNIT_TESTS += \
+    test/hub/test_hub \
+    test/hub/test_hub_backup

@@ -1,0 +1,2 @@
+UNIT_TESTS += \
+    test/server/test_store

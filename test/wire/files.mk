@@ -1,0 +1,25 @@
+UNIT_TESTS += \
+    test/wire/test_cookie \
+    test/wire/test_forwarded \
+    test/wire/test_http_head \
+    test/wire/test_json_flat \
+    test/wire/test_json_guard \
+    test/wire/test_json_memory \
+    test/wire/test_json_span \
+    test/wire/test_problem \
+    test/wire/test_proxy_protocol \
+    test/wire/test_sse \
+    test/wire/test_sse_read
+
+FUZZ_TARGETS += \
+    test/wire/fuzz_cookie \
+    test/wire/fuzz_forwarded \
+    test/wire/fuzz_http_head \
+    test/wire/fuzz_json_flat \
+    test/wire/fuzz_json_span \
+    test/wire/fuzz_proxy_protocol \
+    test/wire/fuzz_round_trip \
+    test/wire/fuzz_sse \
+    test/wire/fuzz_sse_read
+
+test_wire_test_json_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
