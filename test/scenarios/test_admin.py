@@ -59,7 +59,7 @@ def test_probe_is_never_stored_and_never_seen(gateway):
 
 def test_stats_name_every_number_of_the_table(gateway):
     """A dashboard reads them by name: one flat object of whole numbers."""
-    header = (conftest.SOURCE / "include" / "stats.h").read_text()
+    header = (conftest.SOURCE / "include" / "base" / "stats.h").read_text()
     names = set(re.findall(r"^    row\([A-Z0-9_]+, ([a-z0-9_]+), ", header, re.MULTILINE))
     assert len(names) > 20
     response = gateway.request("GET", "/api/stats")

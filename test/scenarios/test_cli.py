@@ -352,8 +352,9 @@ def test_any_cut_and_line_end(subscribe, server, end):
     stream = server.stream()
     stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     text = b"\xef\xbb\xbfevent: e\ndata: \xc3\xbc\ndata: b\nid: i\n\ndata: c\n\n:"
-    for byte in text.replace(b"\n", end):
-        stream.send(bytes([byte]))
+    with contextlib.suppress(ConnectionError):  # it may have both events before the last byte
+        for byte in text.replace(b"\n", end):
+            stream.send(bytes([byte]))
     assert json.loads(tool.line()) == {"id": "i", "event": "e", "data": "ü\nb"}
     assert json.loads(tool.line())["data"] == "c"
     tool.finish()
