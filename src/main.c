@@ -15,13 +15,13 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
-#include "cli/cli.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "cli/cli_common.h"
 #include "conf/conf.h"
 #include "conf/conf_value.h"
-#include "base/log.h"
+#include "conn/tls_credentials.h"
 #include "server/server.h"
-#include "base/signals.h"
-#include "conn/tls.h"
 
 #define LOAD_SECONDS 10
 
@@ -96,7 +96,7 @@ static struct conf *load(void *arg, struct conf_error *ret_error)
     if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
         conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
         conf_check(conf, ret_error) == 0 && auth_read_files(conf) == 0 &&
-        auth_check_conf(conf, ret_error) == 0 && tls_check_conf(conf, ret_error) == 0)
+        auth_check_conf(conf, ret_error) == 0 && tls_credentials_check_conf(conf, ret_error) == 0)
         return conf;
     conf_free(conf);
     return NULL;
@@ -270,8 +270,7 @@ static char **upgrade_words(int argc, char **argv, const char *program, bool tak
 static int run_server(int argc, char **argv, struct flags *flags, struct conf *conf)
 {
     char *program = realpath("/proc/self/exe", NULL);
-    char **words =
-        program != NULL ? upgrade_words(argc, argv, program, flags->takes_over) : NULL;
+    char **words = program != NULL ? upgrade_words(argc, argv, program, flags->takes_over) : NULL;
     struct server_source source = {.load = load,
                                    .arg = flags,
                                    .takes_over = flags->takes_over,
@@ -341,7 +340,7 @@ static const struct command {
     {"serve", serve, "run the gateway"},
     {"publish", cli_publish, "publish events from arguments or standard input"},
     {"subscribe", cli_subscribe, "print events as they come"},
-    {"bench", cli_bench, "hold streams, publish, and measure"},
+    {"bench", bench_main, "hold streams, publish, and measure"},
     {"backup", cli_backup, "copy the store of a running gateway into a file"},
     {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
     {"token", cli_token, "make and look at tokens and keys"},

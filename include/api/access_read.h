@@ -9,9 +9,9 @@
 #ifndef BUGLE_ACCESS_READ_H
 #define BUGLE_ACCESS_READ_H
 
+#include "auth/identity.h"
 #include "conf/conf.h"
 #include "event/filter.h"
-#include "auth/identity.h"
 #include "stream/stream.h"
 
 /* Matches no topic, since nobody can publish to one below it: for whoever may read nothing but what
@@ -28,7 +28,7 @@ bool access_read_may(const struct conf *conf, const struct identity *identity, c
 
 /*
  * Whether a stream that stands would be let in under these settings, with what it reads and by the
- * way it came.  Whether its key is still there is asked of auth_vouches().
+ * way it came.  Whether its key is still there is asked of auth_key_is_current().
  *
  * grant  how it was let in; under the same settings the answer is yes at once
  */

@@ -6,8 +6,8 @@
 #ifndef BUGLE_PUBLISH_H
 #define BUGLE_PUBLISH_H
 
-#include "hub/hub.h"
 #include "http/request.h"
+#include "hub/hub.h"
 
 /* Before the body: 415 for what cannot be read at all.  Returns as respond.h when it has
  * answered, -1 to go on. */

@@ -59,7 +59,7 @@ void api_keys_free(struct api_keys *keys); /* accepts NULL */
 /* Whose key this is: a reference given; NULL for nobody's.  Costs one SHA-256 for each key. */
 struct identity *api_keys_find(const struct api_keys *keys, const char *text, size_t text_n);
 
-/* Whether a key with this mark (its identity's `voucher`) is among them. */
+/* Whether a key with this mark (its identity's `key_fingerprint`) is among them. */
 bool api_keys_have(const struct api_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES]);
 
 /* Write the hash of a key with this salt. */

@@ -13,11 +13,11 @@
 #include <stddef.h>
 
 #include "auth/api_key.h"
-#include "conf/conf.h"
 #include "auth/jwt.h"
+#include "auth/token_cache.h"
 #include "base/peer.h"
 #include "base/stats.h"
-#include "auth/token_cache.h"
+#include "conf/conf.h"
 
 #define AUTH_ANONYMOUS_MAX 128 /* patterns of auth.anonymous, and of auth.private */
 
@@ -80,7 +80,7 @@ enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
 
 /* Whether what vouched for an identity still does: its key is there, and a token with its claims is
  * one for auth.audience and auth.issuer.  Two hashes. */
-bool auth_vouches(const struct auth *auth, const struct conf *conf,
-                  const struct identity *identity);
+bool auth_key_is_current(const struct auth *auth, const struct conf *conf,
+                         const struct identity *identity);
 
 #endif

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "auth/rights.h"
+#include "auth/grants.h"
 
 #define IDENTITY_MARK_BYTES 16
 #define IDENTITY_FOREVER INT64_MAX
@@ -42,13 +42,13 @@ struct identity_draft {
     enum identity_kind kind;
     bool admin;
     int64_t until_ms;             /* wall clock; IDENTITY_FOREVER: it does not end by itself */
-    struct rights_pattern user;   /* `bytes` NULL: acts for no user */
-    struct rights_pattern issuer; /* for `scope`; `bytes` NULL: none */
-    struct rights_list publish;
-    struct rights_list subscribe;
-    struct rights_list wishes;
+    struct grants_pattern user;   /* `bytes` NULL: acts for no user */
+    struct grants_pattern issuer; /* for `scope`; `bytes` NULL: none */
+    struct grants_list publish;
+    struct grants_list subscribe;
+    struct grants_list wishes;
     struct identity_claims claims;
-    unsigned char voucher[IDENTITY_MARK_BYTES];
+    unsigned char key_fingerprint[IDENTITY_MARK_BYTES];
 };
 
 struct identity {
@@ -56,15 +56,15 @@ struct identity {
     enum identity_kind kind;
     bool admin;
     int64_t until_ms;
-    struct rights_pattern user;
-    struct rights_list publish;
-    struct rights_list subscribe;
-    struct rights_list wishes; /* of a ticket: what it asks for and may read as everybody may */
+    struct grants_pattern user;
+    struct grants_list publish;
+    struct grants_list subscribe;
+    struct grants_list wishes; /* of a ticket: what it asks for and may read as everybody may */
     struct identity_claims claims;
-    unsigned char voucher[IDENTITY_MARK_BYTES]; /* of the key that vouches, to find out whether it
-                                                   still does */
-    unsigned char scope[IDENTITY_MARK_BYTES];   /* of the caller: idempotency keys of one are none
-                                                   of another, and a renewed token is the same */
+    unsigned char key_fingerprint[IDENTITY_MARK_BYTES]; /* of the key that vouches, to find out
+                                                   whether it still does */
+    unsigned char scope[IDENTITY_MARK_BYTES]; /* of the caller: idempotency keys of one are none
+                                                 of another, and a renewed token is the same */
 };
 
 /* Gives one reference; NULL when out of memory. */
@@ -84,7 +84,7 @@ void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_
 
 /* Note what a token was verified by: auth.audience, and its `iss` (`bytes` NULL: none). */
 void identity_claim(struct identity_claims *to, const char *audience,
-                    const struct rights_pattern *issuer);
+                    const struct grants_pattern *issuer);
 
 /* Whether a token with these claims is one for this auth.audience and auth.issuer.  One with
  * several audiences counts for the one that it was verified by. */

@@ -20,8 +20,8 @@
 #include <stdint.h>
 
 #include "auth/identity.h"
-#include "wire/json_memory.h"
 #include "auth/jwt_keys.h"
+#include "wire/json_alloc.h"
 
 #define JWT_BYTES_MAX 8192
 #define JWT_LEEWAY_MS 30000
@@ -62,9 +62,9 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
                           const struct jwt_rules *rules, struct identity **ret_identity);
 
 /* One of the first two parts of a token, which is a JSON object without a name twice.  Gives it for
- * json_memory_free(), or NULL with JWT_NO_MEMORY, or with JWT_MALFORMED if it is anything else,
+ * json_alloc_free(), or NULL with JWT_NO_MEMORY, or with JWT_MALFORMED if it is anything else,
  * longer than JWT_BYTES_MAX, nested deeper or of more values than a token has use for. */
-enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_memory **ret_object);
+enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_alloc **ret_object);
 
 /* Whether a text has the form of a token: three parts with dots between. */
 bool jwt_is_formed(const char *text, size_t text_n);

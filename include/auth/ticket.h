@@ -25,27 +25,27 @@
 
 struct ticket {
     unsigned char id[TICKET_ID_BYTES];
-    int64_t made_ms;                            /* all times: wall clock */
-    int64_t first_until_ms;                     /* its first use must come before this */
-    int64_t until_ms;                           /* its streams end here */
-    uint64_t position;                          /* the last that was committed when it was made */
-    unsigned char voucher[IDENTITY_MARK_BYTES]; /* of the credential that asked for it */
-    struct identity_claims claims;              /* the same */
-    uint16_t public_topics; /* a bit for each that it may read only because everybody may */
-    struct rights_pattern user;                 /* `bytes` NULL: nobody */
-    struct rights_list topics;
+    int64_t made_ms;        /* all times: wall clock */
+    int64_t first_until_ms; /* its first use must come before this */
+    int64_t until_ms;       /* its streams end here */
+    uint64_t position;      /* the last that was committed when it was made */
+    unsigned char key_fingerprint[IDENTITY_MARK_BYTES]; /* of the credential that asked for it */
+    struct identity_claims claims;                      /* the same */
+    uint16_t public_topics;     /* a bit for each that it may read only because everybody may */
+    struct grants_pattern user; /* `bytes` NULL: nobody */
+    struct grants_list topics;
 };
 
 /* What an opened ticket points into. */
 struct ticket_room {
     unsigned char bytes[TICKET_TEXT_ROOM];
-    struct rights_pattern topics[TICKET_TOPICS_MAX];
+    struct grants_pattern topics[TICKET_TOPICS_MAX];
 };
 
 /* Write a ticket.  Returns the length of the text; 0 with nothing written when its names are more
  * than TICKET_TOPICS_MAX and TICKET_NAMES_BYTES_MAX allow; -ENOMEM. */
 ssize_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
-                   const unsigned char key[TICKET_KEY_BYTES]);
+                    const unsigned char key[TICKET_KEY_BYTES]);
 
 /* Read one.  Returns 0; -EBADMSG for whatever was not sealed with this key; -ENOMEM.  The ticket's
  * names are in `room`. */

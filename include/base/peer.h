@@ -28,7 +28,7 @@ const char *peer_text(const struct peer *peer, char to[PEER_TEXT_BYTES]);
 bool peer_is_loopback(const struct peer *peer); /* a unix socket is */
 
 /* What the kernel knows about how the peer takes what it is sent. */
-struct peer_flow {
+struct tcp_progress {
     uint64_t outstanding; /* bytes handed to the kernel that the peer has not acknowledged */
     int64_t acknowledged; /* bytes ever; moves as long as the peer reads, however slowly.  On a
                            * unix socket the negative of what waits unread */
@@ -39,7 +39,7 @@ struct peer_flow {
 
 /* Ask the kernel.  One system call when nothing is outstanding, and then the rest is 0; two
  * otherwise.  Returns 0 or -errno. */
-int peer_flow(int fd, struct peer_flow *ret_flow);
+int tcp_progress(int fd, struct tcp_progress *ret_flow);
 
 /* How long the kernel itself lets something be outstanding (TCP_USER_TIMEOUT).  It counts from when
  * the peer's window closed, and begins anew only when a whole segment as it was queued went

@@ -27,15 +27,15 @@ bool conf_list_has_all(const struct conf_list *list, const struct conf_list *wan
 
 struct conf {
     struct {
-        struct conf_list listen; /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
-        uint64_t workers;        /* 0: one a core */
-        char *www;               /* folder of the page; empty: none */
+        struct conf_list listen;          /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
+        uint64_t workers;                 /* 0: one a core */
+        char *www;                        /* folder of the page; empty: none */
         struct conf_list trusted_proxies; /* ADDR, ADDR/BITS or "unix" */
         int forwarded_header;             /* enum conf_forwarded_header */
         struct conf_list proxy_protocol;  /* items of `listen` */
-        struct conf_list hosts;  /* names it answers to; empty: conf_serves_any_host() says */
-        char *socket_mode;       /* of unix listeners, octal; empty: as the umask has it */
-        char *handover;          /* socket for who takes over; empty: nobody can */
+        struct conf_list hosts; /* names it answers to; empty: conf_serves_any_host() says */
+        char *socket_mode;      /* of unix listeners, octal; empty: as the umask has it */
+        char *handover;         /* socket for who takes over; empty: nobody can */
         uint64_t handover_timeout_ms;
     } server;
     struct {
@@ -58,8 +58,8 @@ struct conf {
         uint64_t idempotency_keys;
     } history;
     struct {
-        uint64_t memory;      /* 0: conf_memory_bytes() */
-        uint64_t connections; /* 0: what the descriptors allow; so for streams */
+        uint64_t memory;                  /* 0: conf_memory_bytes() */
+        uint64_t connections;             /* 0: what the descriptors allow; so for streams */
         uint64_t connections_per_address; /* 0: no limit, like the next three */
         uint64_t accept_rate;             /* a second */
         uint64_t streams_per_address;
@@ -90,15 +90,15 @@ struct conf {
         uint64_t window_ms;
     } drain;
     struct {
-        int mode;                   /* enum conf_auth_mode */
-        bool mode_written;          /* by an operator, not the default */
-        struct conf_list origins;   /* scheme://host[:port], or "loopback": those of any port */
+        int mode;                       /* enum conf_auth_mode */
+        bool mode_written;              /* by an operator, not the default */
+        struct conf_list origins;       /* scheme://host[:port], or "loopback": those of any port */
         struct conf_list allow_headers; /* of requests of their pages */
-        struct conf_list jwt_key;   /* ALG:SECRET or ALG:@FILE */
-        struct conf_list api_key;   /* NAME:RIGHTS:HASH */
-        struct conf_list anonymous; /* patterns */
-        struct conf_list private;   /* patterns that those of `anonymous` do not reach */
-        char *jwks;                 /* a file, a URL, or empty */
+        struct conf_list jwt_key;       /* ALG:SECRET or ALG:@FILE */
+        struct conf_list api_key;       /* NAME:RIGHTS:HASH */
+        struct conf_list anonymous;     /* patterns */
+        struct conf_list private;       /* patterns that those of `anonymous` do not reach */
+        char *jwks;                     /* a file, a URL, or empty */
         uint64_t jwks_refresh_ms;
         char *audience;         /* empty: none */
         char *issuer;           /* empty: any */

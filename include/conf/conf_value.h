@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text to values and back, for src/conf.c: numbers with units, lists, the forms of addresses and
+ * Text to values and back, for conf.c: numbers with units, lists, the forms of addresses and
  * origins, and how near two names are.  Knows no setting.  Pure but for the lists' memory; any
  * thread.
  */

@@ -28,11 +28,11 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "wire/http_head.h"
 #include "base/peer.h"
+#include "loop/worker.h"
 #include "stream/stream.h"
 #include "stream/streams.h"
-#include "loop/worker.h"
+#include "wire/http_head.h"
 
 /* How many connections a cell has at most: streams, and all inside TLS, or requests. */
 #define CELL_STREAMS_MAX 32
@@ -51,7 +51,7 @@ enum cell_kind {
 
 struct MHD_Connection;
 struct mhd_quirks;
-struct tls_set;
+struct tls_credentials;
 struct gnutls_session_int;
 struct cell;
 struct cells;
@@ -139,7 +139,7 @@ bool cell_has_pending(const struct cell_guest *guest);
 
 /* From now on handshakes use this set, whose reference it takes: NULL for none.  Worker's thread,
  * or before it starts. */
-void cells_set_tls(struct cells *cells, struct tls_set *tls);
+void cells_set_tls(struct cells *cells, struct tls_credentials *tls);
 
 /* The session of a TLS connection; NULL without TLS. */
 struct gnutls_session_int *cell_session(struct MHD_Connection *connection);
@@ -158,7 +158,7 @@ enum cell_kind cell_kind_of(const struct cell_guest *guest);
  */
 bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
 
-/* No descriptor beyond this number for new cells: see descriptors.h.  Before the first is opened.
+/* No descriptor beyond this number for new cells: see fd_budget.h.  Before the first is opened.
  */
 void cells_set_descriptors_end(struct cells *cells, int end);
 

@@ -20,17 +20,17 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "conn/admission.h"
-#include "conn/cell.h"
 #include "conf/conf.h"
-#include "conn/linger.h"
+#include "conn/cell.h"
+#include "conn/client_quota.h"
+#include "conn/lingering_close.h"
 #include "loop/worker.h"
 
 struct gate;
 
 /* Borrows all it is given.  NULL when out of memory. */
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
-                      struct admission *admission);
+struct gate *gate_new(struct worker *worker, struct cells *cells,
+                      struct lingering_close_pool *linger, struct client_quota *admission);
 
 /* The origins of the gateway's own page, whose pages may read what the gate answers; borrowed. */
 void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins);
@@ -39,7 +39,7 @@ void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins
 void gate_free(struct gate *gate);
 
 /* Take a connected, non-blocking descriptor, already counted in worker_load_add() and
- * admission_add_connection(). */
+ * client_quota_add_connection(). */
 void gate_take(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n);
 
 /* The same for a connection of a trusted proxy that begins with a PROXY header, under the same

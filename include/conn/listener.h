@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "conf/conf.h"
-#include "conn/inherited.h"
 #include "base/stats.h"
+#include "conf/conf.h"
+#include "conn/inherited_sockets.h"
 
 struct event_base;
 struct listener;
@@ -50,7 +50,7 @@ struct listener_sink {
  */
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
-                              struct inherited *inherited, struct conf_error *ret_error);
+                              struct inherited_sockets *inherited, struct conf_error *ret_error);
 
 /* Settings of a reload; borrowed. */
 void listener_set_conf(struct listener *listener, const struct conf *conf);

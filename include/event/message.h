@@ -89,7 +89,7 @@ struct message *message_restore(const struct message_record *record, const char 
 
 /*
  * All of a stored or ephemeral event, sealed or not, as bytes for another process of this machine
- * that runs the same version of the format (link.h).
+ * that runs the same version of the format (handover_link.h).
  *
  * message_read_image() gives one reference, or NULL: out of memory, or these are not the bytes of
  * an image.  Any thread.

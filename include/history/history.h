@@ -4,8 +4,8 @@
  *
  * One thread at a time writes: the one that serves the hub's turn (hub.h), through history_append()
  * and history_trim(); below that is called the hub's.  Any thread reads, through history_read(), a
- * page at a time; a read may block, so workers' loops never call it (pager.h does, on threads of
- * its own).
+ * page at a time; a read may block, so workers' loops never call it (page_reader.h does, on threads
+ * of its own).
  *
  * A position is a place in the order of commits; positions grow and are never used twice within
  * an epoch.  An epoch names one unbroken life of the store.
@@ -17,8 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "event/message.h"
 #include "event/filter.h"
+#include "event/message.h"
 
 /* What a 201 promises; the words are on the wire. */
 enum history_durability { HISTORY_MEMORY, HISTORY_DISK, HISTORY_REPLICATED };

@@ -14,8 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "wire/problem.h"
 #include "http/request.h"
+#include "wire/problem.h"
 
 struct parameter {
     const char *name; /* NULL: the end of a table */

@@ -25,13 +25,13 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "conn/admission.h"
-#include "conn/cell.h"
 #include "auth/identity.h"
 #include "auth/origin.h"
-#include "base/rate.h"
+#include "base/min_rate.h"
+#include "conn/cell.h"
+#include "conn/client_quota.h"
 
-struct answer;
+struct cached_response;
 struct service;
 struct route;
 struct MHD_Connection;
@@ -72,10 +72,11 @@ struct request {
     char *body;
     size_t body_n;
     size_t body_room;
-    struct answer *answer; /* one that is used again, until the request is over; NULL: none */
+    struct cached_response
+        *answer;           /* one that is used again, until the request is over; NULL: none */
     size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
-    struct rate rate;      /* of the body, or of the answer once that is measured */
+    struct min_rate rate;  /* of the body, or of the answer once that is measured */
     bool receiving;        /* in the service's list of that name */
     bool answering;        /* in the other one */
     bool measured;
@@ -92,7 +93,7 @@ struct request {
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
     struct stream *stream; /* GET /events once it is open */
-    struct admission_seat seat;
+    struct client_quota_entry seat;
     LIST_ENTRY(request) link;
 };
 
@@ -120,7 +121,7 @@ enum request_sight request_identify(struct request *request, const char *method)
 
 /* Check the head of a request inside TLS by the rules of http_head.h, as far as the library has
  * left traces of it.  In the first call; returns -1 to go on, or, with the request refused, what
- * the handler is to return.  Implemented in request_head.c. */
+ * the handler is to return.  Implemented in tls_head_check.c. */
 int request_check_head(struct request *request, const char *method, const char *version);
 
 /* The value of the first header of this name, NULL when there is none.  For those of `fields`, look

@@ -11,8 +11,8 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#include "wire/problem.h"
 #include "http/request.h"
+#include "wire/problem.h"
 
 struct MHD_Response;
 

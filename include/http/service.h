@@ -10,40 +10,40 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "conn/admission.h"
-#include "http/answers.h"
+#include "api/static_files.h"
 #include "auth/auth.h"
-#include "conn/cell.h"
-#include "base/crew.h"
-#include "conn/descriptors.h"
-#include "conn/gate.h"
-#include "hub/hub.h"
 #include "auth/jwks.h"
-#include "conn/linger.h"
+#include "auth/ticket_table.h"
 #include "base/log.h"
-#include "api/pages.h"
+#include "base/thread_pool.h"
+#include "conn/cell.h"
+#include "conn/client_quota.h"
+#include "conn/fd_budget.h"
+#include "conn/gate.h"
+#include "conn/lingering_close.h"
 #include "http/request.h"
-#include "stream/streams.h"
-#include "auth/tickets.h"
+#include "http/response_cache.h"
+#include "hub/hub.h"
 #include "loop/worker.h"
+#include "stream/streams.h"
 
 struct service;
 
 /* Over all workers. */
 struct service_shared {
     struct hub *hub;
-    struct pager *pager;
-    struct crew *readers; /* of large publish bodies, beside the loops */
-    struct pages *pages;
-    struct evictions *evictions;
-    struct tickets *tickets; /* NULL without auth.mode=token */
-    struct jwks *jwks;        /* NULL without auth.mode=token */
-    struct service *services; /* one a worker */
+    struct page_reader *pager;
+    struct thread_pool *readers; /* of large publish bodies, beside the loops */
+    struct static_files *pages;
+    struct eviction_log *evictions;
+    struct ticket_table *tickets; /* NULL without auth.mode=token */
+    struct jwks *jwks;            /* NULL without auth.mode=token */
+    struct service *services;     /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
-    struct admission *admission;
-    struct descriptors descriptors;
+    struct client_quota *admission;
+    struct fd_budget descriptors;
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
@@ -51,7 +51,7 @@ struct service_shared {
     _Atomic size_t history_requests_n;
     _Atomic bool draining;
     _Atomic bool handed_over; /* draining, while another process serves */
-    _Atomic bool has_backup; /* a copy of the store is being made or sent */
+    _Atomic bool has_backup;  /* a copy of the store is being made or sent */
 };
 
 struct service {
@@ -59,10 +59,10 @@ struct service {
     struct worker *worker;
     struct auth *auth;
     struct streams *streams;
-    struct linger_pool *linger;
+    struct lingering_close_pool *linger;
     struct cells *cells;
     struct gate *gate;
-    struct answers answers;
+    struct response_cache answers;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */

@@ -24,9 +24,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/stats.h"
 #include "event/message.h"
 #include "history/history.h"
-#include "base/stats.h"
 
 struct hub;
 
@@ -51,7 +51,7 @@ struct hub_op {
     /* Room for one number an event, or NULL when none has an idempotency key.  Set with the answer:
      * the position of the event that came first with the same key and is the same; 0: there is
      * none, this one was stored. */
-    uint64_t *firsts;
+    uint64_t *duplicate_of;
 
     /* Set with the answer: 0, or -errno and nothing of it was stored or sent.  -EEXIST: the key of
      * event `conflict_at` came before with other content. */
@@ -165,7 +165,7 @@ int hub_request_backup(struct hub *hub, struct hub_backup *backup);
 void hub_refuse_backups(struct hub *hub);
 
 /*
- * For a hand-over (handover.h), in this order.  Main thread; each returns at once.
+ * For a hand-over (handover_old.h), in this order.  Main thread; each returns at once.
  *
  * hub_release()  have the store given up: what is being committed is committed and answered, and
  *                what is submitted from then on waits, at any age.  A copy that is being made is

@@ -21,24 +21,24 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/memory_budget.h"
+#include "base/stats.h"
 #include "conf/conf.h"
 #include "hub/hub.h"
 #include "loop/inbox.h"
-#include "base/memory.h"
-#include "base/stats.h"
 
 struct worker;
 struct event_base;
 
 /* How soon a job runs, and in which queue. */
-enum worker_class {
-    WORKER_NOW,    /* at the end of this turn, all of them: answers to publishers */
-    WORKER_FEW,    /* streams woken by an event that reaches few; a slice of them goes before */
-    WORKER_MANY,   /* streams woken by an event that reaches many */
-    WORKER_NEW,    /* new connections and their first requests: when nothing live waits, or for a
-                    * tenth of the time */
-    WORKER_REPLAY, /* streams that catch up with the past: likewise */
-    WORKER_CLASSES,
+enum worker_prio {
+    PRIO_ANSWER,    /* at the end of this turn, all of them: answers to publishers */
+    PRIO_TARGETED,  /* streams woken by an event that reaches few; a slice of them goes before */
+    PRIO_BROADCAST, /* streams woken by an event that reaches many */
+    PRIO_NEW,       /* new connections and their first requests: when nothing live waits, or for a
+                     * tenth of the time */
+    PRIO_REPLAY,    /* streams that catch up with the past: likewise */
+    PRIO_COUNT,
 };
 
 /* Something to run at the end of a turn.  Embedded by its owner; zero it and set `run`. */
@@ -68,8 +68,8 @@ struct worker_hooks {
      */
     size_t (*batch)(void *arg, struct hub_batch *batch, size_t from, size_t *work);
 
-    void (*answer)(void *arg, struct hub_op *op);      /* the operation is its owner's again */
-    void (*tick)(void *arg, int64_t now_ms);           /* about every 250 ms, monotonic clock */
+    void (*answer)(void *arg, struct hub_op *op); /* the operation is its owner's again */
+    void (*tick)(void *arg, int64_t now_ms);      /* about every 250 ms, monotonic clock */
 };
 
 /*
@@ -112,11 +112,11 @@ uint64_t worker_turns(const struct worker *worker);
 void worker_publish(struct worker *worker, struct hub_op *op);
 
 /* Queue a job; a job already queued moves only to a sooner class.  Worker's thread. */
-void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class);
+void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_prio prio);
 void worker_dequeue(struct worker *worker, struct worker_job *job);
 
 /* Whether jobs of a class are queued.  Worker's thread. */
-bool worker_has_jobs(const struct worker *worker, enum worker_class class);
+bool worker_has_jobs(const struct worker *worker, enum worker_prio prio);
 
 /* The monotonic clock as it was when the worker last looked: at the start of each turn, job and
  * daemon run.  Reading the clock for each delivery would cost as much as copying the event. */
@@ -135,8 +135,8 @@ void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
 
 /* The account of memory, borrowed; NULL, as at first, for none.  Set before worker_start(). */
-void worker_set_memory(struct worker *worker, struct memory *memory);
-struct memory *worker_memory(const struct worker *worker);
+void worker_set_memory(struct worker *worker, struct memory_budget *memory);
+struct memory_budget *worker_memory(const struct worker *worker);
 
 /* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */
 int worker_load(const struct worker *worker);

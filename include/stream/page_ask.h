@@ -3,11 +3,11 @@
 #ifndef BUGLE_PAGE_ASK_H
 #define BUGLE_PAGE_ASK_H
 
+#include "history/page_reader.h"
 #include "loop/inbox.h"
-#include "history/pager.h"
 
 struct page_ask {
-    struct pager_request request; /* first: pager_request_free() frees all of this */
+    struct page_reader_request request; /* first: page_reader_request_free() frees all of this */
     struct inbox_note note;
 };
 

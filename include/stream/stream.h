@@ -19,9 +19,9 @@
  * stream_move() is the only function that moves a stream between states.
  *
  * A stream sends by itself, past libmicrohttpd, which keeps the connection suspended from its
- * request to its end (stream_send.c): the head of the answer and its beginning in one segment, then
- * chunks, then the last words.  What is inside TLS, without chunks, or behind a head that was large
- * has an answer of the library's, and at most sends its chunks by itself.
+ * request to its end (stream_direct_send.c): the head of the answer and its beginning in one
+ * segment, then chunks, then the last words.  What is inside TLS, without chunks, or behind a head
+ * that was large has an answer of the library's, and at most sends its chunks by itself.
  *
  * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
  * and wakes its host, which does so at the end of the turn.
@@ -34,12 +34,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "event/filter.h"
 #include "auth/identity.h"
-#include "stream/match_share.h"
 #include "base/peer.h"
-#include "stream/ready_queue.h"
+#include "event/filter.h"
 #include "loop/worker.h"
+#include "stream/ready_queue.h"
+#include "stream/topic_share.h"
 
 struct MHD_Connection;
 struct MHD_Response;
@@ -62,13 +62,13 @@ enum stream_end {
     STREAM_END_DELETED, /* by DELETE */
     STREAM_END_TOKEN,   /* its token has ended */
     STREAM_END_KEY,     /* what vouches for it is gone, or the settings do not let it in any more */
-    STREAM_END_DRAINED,  /* by an orderly stop: without it, so that every client reconnects */
-    STREAM_END_FAILED,   /* no memory, or the store failed its replay */
-    STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached: cut */
+    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
+    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
+    STREAM_END_MEMORY,  /* it held much while limits.memory was nearly reached: cut */
 };
 
 /* Whether the gateway got rid of the stream for something that its client did or failed to do:
- * such ends are noted (evictions.h). */
+ * such ends are noted (eviction_log.h). */
 bool stream_end_is_eviction(enum stream_end end);
 const char *stream_end_text(enum stream_end end);
 
@@ -99,14 +99,14 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
  */
 struct stream_host {
     struct streams *streams;
-    void (*wake)(struct stream_host *host, enum worker_class class);
+    void (*wake)(struct stream_host *host, enum worker_prio prio);
     unsigned backstop_s; /* the library's own timeout, 0: none */
     bool sends_past;     /* what is not inside TLS may go past the library */
     bool wants_run;      /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;
     /* each with room for `streams_n` */
-    struct ready_queue ready[WORKER_CLASSES - WORKER_FEW];
+    struct ready_queue ready[PRIO_COUNT - PRIO_TARGETED];
     size_t behind_n; /* streams that catch up with the past */
     size_t place;    /* among the hosts of `streams` */
 };
@@ -130,7 +130,8 @@ struct stream_grant {
 struct stream_ask {
     struct filter *filter;     /* borrowed; the stream takes its own reference */
     struct stream_grant grant; /* the same */
-    const void *owners[MATCH_OWNERS]; /* as of match_add(); good until the stream is closed */
+    const void
+        *owners[TOPIC_SHARE_OWNERS]; /* as of topic_index_add(); good until the stream is closed */
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;
@@ -152,7 +153,7 @@ struct stream_ask {
  * ret_response  given; to be queued by the caller, who also adds the headers; NULL: the stream
  *               answers by itself, and the caller goes on with stream_begin()
  *
- * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as match_add(); then nothing is left behind.
+ * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as topic_index_add(); then nothing is left behind.
  */
 int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
                 const struct stream_ask *ask, struct stream **ret_stream,
@@ -182,7 +183,7 @@ void stream_end(struct stream *stream, enum stream_end end);
 
 /* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs
  * the daemon afterwards if the host wants it.  Returns whether more are waiting. */
-bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max);
+bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t max);
 
 /* Have the daemon run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);
@@ -199,7 +200,7 @@ struct stream_facts {
     enum stream_state state;
     int64_t age_ms;
     uint64_t position;
-    uint64_t told_position;        /* of the last id sent; UINT64_MAX: none yet */
+    uint64_t last_id_sent;         /* of the last id sent; UINT64_MAX: none yet */
     uint64_t lag_events;           /* of the ring or the history, matching or not */
     uint64_t lag_bytes;            /* within the ring */
     uint64_t unacknowledged_bytes; /* sent, and in the kernel still */

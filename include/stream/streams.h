@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * All streams of one worker: who is woken by which event, who has been silent too long, and the
- * pages that come back from the history.  Who does not take what it is sent is in stalls.h.
+ * pages that come back from the history.  Who does not take what it is sent is in stall_timer.h.
  *
  * Worker's thread throughout, but for streams_new() and streams_free().
  */
@@ -12,15 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "stream/evictions.h"
+#include "history/page_reader.h"
 #include "hub/hub.h"
-#include "history/pager.h"
-#include "stream/stream.h"
 #include "loop/worker.h"
+#include "stream/eviction_log.h"
+#include "stream/stream.h"
 
 /* Borrows worker, pager and evictions for its life.  NULL when out of memory. */
-struct streams *streams_new(struct worker *worker, struct pager *pager,
-                            struct evictions *evictions);
+struct streams *streams_new(struct worker *worker, struct page_reader *pager,
+                            struct eviction_log *evictions);
 void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
 
 /* Make a host ready for streams; take it off again when it has none left.  Adding returns 0 or

@@ -11,16 +11,16 @@
 #include <strings.h>
 
 #include "api/access_read.h"
+#include "api/subscribe.h"
 #include "auth/auth.h"
-#include "http/client.h"
+#include "auth/ticket.h"
 #include "base/clock.h"
-#include "wire/cookie.h"
 #include "base/log.h"
+#include "event/topic.h"
+#include "http/client_address.h"
 #include "http/respond.h"
 #include "http/service.h"
-#include "api/subscribe.h"
-#include "auth/ticket.h"
-#include "event/topic.h"
+#include "wire/cookie.h"
 
 #define SHOWN_BYTES 200
 
@@ -193,7 +193,7 @@ static bool cookie_counts(const struct request *request, const char *method)
 
 static bool take_ticket(struct request *request, const struct ticket *ticket)
 {
-    struct rights_pattern own[TICKET_TOPICS_MAX], wishes[TICKET_TOPICS_MAX];
+    struct grants_pattern own[TICKET_TOPICS_MAX], wishes[TICKET_TOPICS_MAX];
     struct identity_draft draft = {
         .kind = IDENTITY_TICKET,
         .until_ms = ticket->until_ms,
@@ -208,14 +208,14 @@ static bool take_ticket(struct request *request, const struct ticket *ticket)
             wishes[draft.wishes.patterns_n++] = ticket->topics.patterns[i];
         else
             own[draft.subscribe.patterns_n++] = ticket->topics.patterns[i];
-    memcpy(draft.voucher, ticket->voucher, IDENTITY_MARK_BYTES);
+    memcpy(draft.key_fingerprint, ticket->key_fingerprint, IDENTITY_MARK_BYTES);
     request->identity = identity_new(&draft);
     request->ticket = malloc(sizeof(*ticket));
     if (request->identity == NULL || request->ticket == NULL)
         return false;
     *request->ticket = *ticket; /* whose names are in a room of our caller's */
     request->ticket->user = request->identity->user;
-    request->ticket->topics = (struct rights_list){NULL, 0};
+    request->ticket->topics = (struct grants_list){NULL, 0};
     return true;
 }
 
@@ -233,17 +233,17 @@ static bool wishes_are_public(const struct conf *conf, const struct identity *id
 static bool identify_ticket(struct request *request, const struct credential *credential,
                             struct problem *ret_problem)
 {
-    const struct tickets *tickets = request->service->shared->tickets;
+    const struct ticket_table *tickets = request->service->shared->tickets;
     struct ticket_room room;
     struct ticket ticket;
-    int result =
-        ticket_open(credential->text, credential->text_n, tickets_key(tickets), &room, &ticket);
+    int result = ticket_open(credential->text, credential->text_n, ticket_table_key(tickets), &room,
+                             &ticket);
 
     if (result == -EBADMSG)
         return bad_credentials(ret_problem, "The ticket is none of this gateway.");
     if (result != 0 || !take_ticket(request, &ticket))
         return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
-    if (!auth_vouches(request->service->auth, conf_of(request), request->identity))
+    if (!auth_key_is_current(request->service->auth, conf_of(request), request->identity))
         return bad_credentials(ret_problem, "The key that vouched for the ticket is gone.");
     if (!wishes_are_public(conf_of(request), request->identity))
         return bad_credentials(ret_problem, "The ticket is for topics that are public no more.");
@@ -272,7 +272,7 @@ static bool identify(struct request *request, const struct credential *credentia
                                .wall_ms = clock_wall_ms(),
                                .mono_ms = clock_mono_ms()};
 
-    client_of(request, &client);
+    client_address_of(request, &client);
     enum jwt_error error =
         auth_identify(request->service->auth, conf_of(request), &shown, &request->identity);
     if (error == JWT_OK)
@@ -321,7 +321,7 @@ static bool may_be_nobodys(const struct request *request, struct problem *ret_pr
 {
     bool anonymous;
 
-    if (!query_read_anonymous(request, &anonymous, ret_problem))
+    if (!query_params_read_anonymous(request, &anonymous, ret_problem))
         return false;
     return (anonymous && conf_of(request)->auth.anonymous.items_n > 0) ||
            no_credentials(ret_problem);
@@ -399,14 +399,14 @@ static bool same_user(const struct request *request, const struct message_name *
            memcmp(identity->user.bytes, user->bytes, user->bytes_n) == 0;
 }
 
-static void add_topic(struct query_names *names, const char *bytes, size_t bytes_n)
+static void add_topic(struct query_params_names *names, const char *bytes, size_t bytes_n)
 {
-    if (names->topics_n < QUERY_TOPICS_ROOM)
+    if (names->topics_n < QUERY_PARAMS_TOPICS_ROOM)
         names->topics[names->topics_n++] =
             (struct message_name){.bytes = bytes, .bytes_n = bytes_n};
 }
 
-static void add_topics(struct query_names *names, const struct rights_list *list)
+static void add_topics(struct query_params_names *names, const struct grants_list *list)
 {
     for (size_t i = 0; i < list->patterns_n; i++)
         add_topic(names, list->patterns[i].bytes, list->patterns[i].bytes_n);
@@ -414,7 +414,7 @@ static void add_topics(struct query_names *names, const struct rights_list *list
 
 /* All that the caller may read.  Without patterns a filter would accept everything, so who may read
  * no topic gets a pattern that no topic matches. */
-static void ask_for_all(const struct request *request, struct query_names *names)
+static void ask_for_all(const struct request *request, struct query_params_names *names)
 {
     const struct conf_list *list = &conf_of(request)->auth.anonymous;
     const struct identity *identity = request->identity;
@@ -432,7 +432,7 @@ static void ask_for_all(const struct request *request, struct query_names *names
         add_topic(names, ACCESS_READ_NO_TOPIC, strlen(ACCESS_READ_NO_TOPIC));
 }
 
-static bool check_topics(const struct request *request, const struct query_names *names,
+static bool check_topics(const struct request *request, const struct query_params_names *names,
                          struct problem *ret_problem)
 {
     for (size_t i = 0; i < names->topics_n; i++) {
@@ -453,7 +453,8 @@ static void count_refusal(const struct request *request, const struct problem *p
               problem->status == 401 ? STATS_REQUESTS_UNAUTHORIZED : STATS_REQUESTS_FORBIDDEN, 1);
 }
 
-bool access_narrow(struct request *request, struct query_names *names, struct problem *ret_problem)
+bool access_narrow(struct request *request, struct query_params_names *names,
+                   struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
     bool good;
@@ -492,7 +493,7 @@ static void point_at(struct problem *problem, const struct publish_body *body, s
 static bool may_publish_one(const struct identity *identity, const struct message *message,
                             struct problem *ret_problem)
 {
-    if (message->topics_n == 0 && !rights_cover_all(&identity->publish)) {
+    if (message->topics_n == 0 && !grants_cover_all(&identity->publish)) {
         no_right(ret_problem, "publish");
         snprintf(ret_problem->detail, sizeof(ret_problem->detail),
                  "The event has no topic%s: that needs the right to publish that covers \"**\".  "
@@ -503,7 +504,7 @@ static bool may_publish_one(const struct identity *identity, const struct messag
     for (size_t i = 0; i < message->topics_n; i++) {
         const struct message_name *topic = &message_topics(message)[i];
 
-        if (!rights_cover(&identity->publish, topic->bytes, topic->bytes_n))
+        if (!grants_cover(&identity->publish, topic->bytes, topic->bytes_n))
             return no_right_to(ret_problem, "publish", topic->bytes, topic->bytes_n);
     }
     return true;
@@ -530,8 +531,8 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
 
 /* ---- tickets ---- */
 
-bool access_may_give(const struct request *request, struct rights_pattern *user,
-                     const struct rights_pattern *topics, size_t topics_n, uint16_t *ret_public,
+bool access_may_give(const struct request *request, struct grants_pattern *user,
+                     const struct grants_pattern *topics, size_t topics_n, uint16_t *ret_public,
                      struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
@@ -546,7 +547,7 @@ bool access_may_give(const struct request *request, struct rights_pattern *user,
     else if (!same_user(request, &wanted))
         return no_right(ret_problem, "admin");
     for (size_t i = 0; i < topics_n; i++) {
-        if (rights_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))
+        if (grants_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))
             continue;
         if (!access_read_public(conf_of(request), topics[i].bytes, topics[i].bytes_n))
             return no_right_to(ret_problem, "subscribe", topics[i].bytes, topics[i].bytes_n);
@@ -597,26 +598,26 @@ static void send_ending(const struct request *request, uint64_t stream_id)
         log_abort_without_memory("tickets");
 }
 
-static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)
+static bool refuse_use(struct problem *problem, enum ticket_table_verdict verdict)
 {
     switch (verdict) {
-    case TICKETS_GOOD:
+    case TICKET_TABLE_GOOD:
         return true;
-    case TICKETS_LATE:
+    case TICKET_TABLE_LATE:
         return bad_credentials(problem, "The ticket was not used in time, or is over.");
-    case TICKETS_USED:
+    case TICKET_TABLE_USED:
         return bad_credentials(problem, "The ticket is used, and the position is not its own.");
-    case TICKETS_REVOKED:
+    case TICKET_TABLE_REVOKED:
         return bad_credentials(problem, "The ticket was taken over too often.");
-    case TICKETS_USER_FULL:
+    case TICKET_TABLE_USER_FULL:
         return problem_set(problem, 429, "too_many_tickets_of_user",
                            "This user has as many tickets in use as limits.tickets_per_user "
                            "allows.");
-    case TICKETS_KEY_FULL:
+    case TICKET_TABLE_KEY_FULL:
         return problem_set(problem, 429, "too_many_tickets_of_key",
                            "The key that vouches for this ticket does so for as many in use as "
                            "limits.tickets_per_key allows.");
-    case TICKETS_FULL:
+    case TICKET_TABLE_FULL:
         return problem_set(problem, 503, "too_many_tickets",
                            "More tickets are in use than limits.tickets allows.");
     }
@@ -624,7 +625,7 @@ static bool refuse_use(struct problem *problem, enum tickets_verdict verdict)
 }
 
 static void count_use(const struct request *request, const struct problem *problem,
-                      const struct tickets_answer *answer)
+                      const struct ticket_table_answer *answer)
 {
     struct stats *stats = worker_stats(request->service->worker);
 
@@ -653,20 +654,21 @@ bool access_use_ticket(struct request *request, const struct stream_start *start
 {
     struct service_shared *shared = request->service->shared;
     const struct conf *conf = conf_of(request);
-    const struct tickets_limits limits = {.all = conf->limits.tickets,
-                                          .per_user = conf->limits.tickets_per_user,
-                                          .per_key = conf->limits.tickets_per_key};
-    struct tickets_use use = {
+    const struct ticket_table_limits limits = {.all = conf->limits.tickets,
+                                               .per_user = conf->limits.tickets_per_user,
+                                               .per_key = conf->limits.tickets_per_key};
+    struct ticket_table_use use = {
         .now_ms = clock_wall_ms(),
         .committed = hub_committed(shared->hub),
         .limits = &limits,
     };
-    struct tickets_answer answer;
+    struct ticket_table_answer answer;
 
     if (request->ticket == NULL)
         return true;
     use.has_id = read_position(request, start, &use.position);
-    enum tickets_verdict verdict = tickets_enter(shared->tickets, request->ticket, &use, &answer);
+    enum ticket_table_verdict verdict =
+        ticket_table_enter(shared->tickets, request->ticket, &use, &answer);
     bool good = refuse_use(ret_problem, verdict);
     if (answer.older != 0)
         send_ending(request, answer.older);
@@ -689,14 +691,15 @@ void access_ticket_opened(const struct request *request)
     if (request->ticket == NULL)
         return;
     struct stream_facts facts = facts_of(request);
-    tickets_opened(request->service->shared->tickets, request->ticket->id, facts.id,
-                   facts.position);
+    ticket_table_opened(request->service->shared->tickets, request->ticket->id, facts.id,
+                        facts.position);
 }
 
 void access_ticket_failed(const struct request *request)
 {
     if (request->ticket != NULL)
-        tickets_failed(request->service->shared->tickets, request->ticket->id, clock_wall_ms());
+        ticket_table_failed(request->service->shared->tickets, request->ticket->id,
+                            clock_wall_ms());
 }
 
 void access_ticket_closed(const struct request *request)
@@ -704,6 +707,6 @@ void access_ticket_closed(const struct request *request)
     if (request->ticket == NULL)
         return;
     struct stream_facts facts = facts_of(request);
-    tickets_closed(request->service->shared->tickets, request->ticket->id, facts.id, facts.position,
-                   clock_wall_ms());
+    ticket_table_closed(request->service->shared->tickets, request->ticket->id, facts.id,
+                        facts.position, clock_wall_ms());
 }

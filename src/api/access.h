@@ -21,10 +21,10 @@
 
 #include <stdbool.h>
 
-#include "wire/problem.h"
 #include "api/publish_body.h"
-#include "api/query.h"
+#include "api/query_params.h"
 #include "http/request.h"
+#include "wire/problem.h"
 
 /* Set the request's `identity` and say whether the route may be gone on with: -1, or an answer was
  * given and is to be returned, as respond.h has it.  Before any body. */
@@ -38,7 +38,8 @@ int access_check(struct request *request, const char *method);
  *
  * Returns false with a problem.
  */
-bool access_narrow(struct request *request, struct query_names *names, struct problem *ret_problem);
+bool access_narrow(struct request *request, struct query_params_names *names,
+                   struct problem *ret_problem);
 
 /* Whether the caller may publish each of these events.  Returns false with a problem, a 403 to be
  * counted by who answers it, that points at the first that is not covered.
@@ -54,8 +55,8 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
  * right, otherwise only what the caller may read itself.  Without a user in `*user` it becomes the
  * caller's then; `ret_public` has a bit for each topic that the caller may read only because
  * everybody may.  Returns false with a problem. */
-bool access_may_give(const struct request *request, struct rights_pattern *user,
-                     const struct rights_pattern *topics, size_t topics_n, uint16_t *ret_public,
+bool access_may_give(const struct request *request, struct grants_pattern *user,
+                     const struct grants_pattern *topics, size_t topics_n, uint16_t *ret_public,
                      struct problem *ret_problem);
 
 /* Use the ticket that a stream comes with, if it does: before it is opened, once it is, and when it

@@ -11,7 +11,7 @@ static bool is_private(const struct conf *conf, const char *wanted, size_t wante
     const struct conf_list *list = &conf->auth.private;
 
     for (size_t i = 0; i < list->items_n; i++)
-        if (rights_patterns_meet(list->items[i], strlen(list->items[i]), wanted, wanted_n))
+        if (grants_patterns_meet(list->items[i], strlen(list->items[i]), wanted, wanted_n))
             return true;
     return false;
 }
@@ -23,7 +23,7 @@ bool access_read_public(const struct conf *conf, const char *wanted, size_t want
     if (is_private(conf, wanted, wanted_n))
         return false;
     for (size_t i = 0; i < list->items_n; i++)
-        if (rights_pattern_covers(list->items[i], strlen(list->items[i]), wanted, wanted_n))
+        if (grants_pattern_covers(list->items[i], strlen(list->items[i]), wanted, wanted_n))
             return true;
     return false;
 }
@@ -32,7 +32,7 @@ bool access_read_public(const struct conf *conf, const char *wanted, size_t want
 bool access_read_may(const struct conf *conf, const struct identity *identity, const char *wanted,
                      size_t wanted_n)
 {
-    return (identity != NULL && rights_cover(&identity->subscribe, wanted, wanted_n)) ||
+    return (identity != NULL && grants_cover(&identity->subscribe, wanted, wanted_n)) ||
            access_read_public(conf, wanted, wanted_n);
 }
 

@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "api/gather.h"
+#include "api/ask_workers.h"
 #include "api/publish.h"
-#include "api/query.h"
+#include "api/query_params.h"
+#include "base/clock.h"
+#include "event/topic.h"
 #include "http/respond.h"
 #include "http/service.h"
-#include "event/topic.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 10000
@@ -53,8 +53,7 @@ static int probe_answered(struct request *request)
         return respond_not_ready(request, "The dispatcher does not take events.");
     switch (history_trouble(hub_history(request->service->shared->hub))) {
     case HISTORY_GONE:
-        return respond_not_ready(request,
-                                 "The file of the store was moved, removed or replaced.");
+        return respond_not_ready(request, "The file of the store was moved, removed or replaced.");
     case HISTORY_DAMAGED:
         return respond_not_ready(request, "The file of the store is damaged.");
     case HISTORY_NO_MEMORY:
@@ -134,9 +133,9 @@ static json_t *topics_json(const struct filter *filter)
     return topics;
 }
 
-static json_t *last_id_json(const struct hub *hub, uint64_t told_position)
+static json_t *last_id_json(const struct hub *hub, uint64_t last_id_sent)
 {
-    return told_position == UINT64_MAX ? json_null() : id_json(hub, told_position);
+    return last_id_sent == UINT64_MAX ? json_null() : id_json(hub, last_id_sent);
 }
 
 /* What there is to say of a stream, but for who it is for; gives an object. */
@@ -149,7 +148,7 @@ static json_t *facts_json(const struct service_shared *shared, const struct stre
                      peer_text(&facts->peer, peer), "state", stream_state_text(facts->state),
                      "age_ms", (json_int_t)facts->age_ms, "position",
                      id_json(shared->hub, facts->position), "last_id",
-                     last_id_json(shared->hub, facts->told_position), "lag_events",
+                     last_id_json(shared->hub, facts->last_id_sent), "lag_events",
                      (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
                      "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
                      (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
@@ -222,15 +221,15 @@ static bool same_topic(const struct filter *wanted, const struct filter *filter)
 
 /* One worker's part of a question. */
 struct visit {
-    struct gather *gather;
+    struct ask_workers *gather;
     struct service *service;
-    struct gather_slot *slot;
+    struct ask_workers_slot *slot;
 };
 
 static bool is_wanted(const struct visit *visit, struct stream *stream,
                       struct stream_facts *ret_facts)
 {
-    const struct gather *gather = visit->gather;
+    const struct ask_workers *gather = visit->gather;
 
     stream_get_facts(stream, clock_mono_ms(), ret_facts);
     if (gather->stream_id != 0 && ret_facts->id != gather->stream_id)
@@ -262,7 +261,7 @@ static bool end_one(struct stream *stream, void *arg)
     return true;
 }
 
-static void list_worker(struct gather *gather, struct service *service, unsigned index)
+static void list_worker(struct ask_workers *gather, struct service *service, unsigned index)
 {
     struct visit visit = {gather, service, &gather->slots[index]};
 
@@ -270,7 +269,7 @@ static void list_worker(struct gather *gather, struct service *service, unsigned
     streams_each(service->streams, list_one, &visit);
 }
 
-static void end_worker(struct gather *gather, struct service *service, unsigned index)
+static void end_worker(struct ask_workers *gather, struct service *service, unsigned index)
 {
     struct visit visit = {gather, service, &gather->slots[index]};
 
@@ -279,7 +278,7 @@ static void end_worker(struct gather *gather, struct service *service, unsigned 
 
 static int respond_list(struct request *request)
 {
-    struct gather *gather = request->work;
+    struct ask_workers *gather = request->work;
     json_t *rows = json_array();
 
     for (unsigned i = 0; i < request->service->shared->services_n; i++)
@@ -293,7 +292,7 @@ static int respond_list(struct request *request)
 
 static size_t count_ended(const struct request *request)
 {
-    const struct gather *gather = request->work;
+    const struct ask_workers *gather = request->work;
     size_t count = 0;
 
     for (unsigned i = 0; i < request->service->shared->services_n; i++)
@@ -348,10 +347,10 @@ static bool read_filter(struct request *request, struct filter **ret_filter,
 }
 
 static int ask_all(struct request *request,
-                   void (*ask)(struct gather *gather, struct service *service, unsigned index),
-                   int (*resumed)(struct request *request), const struct gather *question)
+                   void (*ask)(struct ask_workers *gather, struct service *service, unsigned index),
+                   int (*resumed)(struct request *request), const struct ask_workers *question)
 {
-    struct gather *gather = gather_new(request);
+    struct ask_workers *gather = ask_workers_new(request);
 
     if (gather == NULL) {
         filter_unref(question->filter);
@@ -362,7 +361,7 @@ static int ask_all(struct request *request,
     gather->filter = question->filter;
     gather->stream_id = question->stream_id;
     gather->limit = question->limit;
-    return gather_start(gather);
+    return ask_workers_start(gather);
 }
 
 /* A short list is always given: whoever looks for what takes the memory needs it. */
@@ -376,10 +375,10 @@ static bool rows_fit(struct request *request, size_t limit)
 
 int admin_list_streams(struct request *request)
 {
-    struct gather question = {0};
+    struct ask_workers question = {0};
     struct problem problem;
 
-    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
+    if (!query_params_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
         !read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
     if (!rows_fit(request, question.limit)) {
@@ -397,9 +396,9 @@ int admin_list_evictions(struct request *request)
     uint64_t total;
     size_t limit;
 
-    if (!query_read_limit(request, LIST_DEFAULT, LIST_MAX, &limit, &problem))
+    if (!query_params_read_limit(request, LIST_DEFAULT, LIST_MAX, &limit, &problem))
         return respond_problem(request, &problem);
-    int list_n = evictions_list(shared->evictions, limit, &list, &total);
+    int list_n = eviction_log_list(shared->evictions, limit, &list, &total);
     if (list_n < 0)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
     json_t *rows = json_array();
@@ -412,7 +411,7 @@ int admin_list_evictions(struct request *request)
 
 int admin_end_streams(struct request *request)
 {
-    struct gather question = {0};
+    struct ask_workers question = {0};
     struct problem problem;
 
     if (request_query(request, "user", NULL) == NULL)
@@ -425,7 +424,7 @@ int admin_end_streams(struct request *request)
 
 int admin_end_stream(struct request *request)
 {
-    struct gather question = {0};
+    struct ask_workers question = {0};
     const char *text = request->tail;
     char *end;
 

@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "history/history.h"
 #include "base/log.h"
+#include "history/history.h"
 #include "http/respond.h"
 #include "http/service.h"
 #include "wire/sse.h"
@@ -187,7 +187,7 @@ int backup_handle(struct request *request)
 
     if (shared->draining)
         return respond_stopping(request);
-    if (memory_level(worker_memory(request->service->worker)) >= MEMORY_NEAR) {
+    if (memory_budget_level(worker_memory(request->service->worker)) >= MEMORY_BUDGET_NEAR) {
         stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
         return respond_memory_short(request);
     }

@@ -1,6 +1,6 @@
 libbugle_a_SOURCES += \
     include/api/access_read.h \
-    include/api/pages.h \
+    include/api/static_files.h \
     include/api/publish.h \
     include/api/publish_body.h \
     include/api/routes.h \
@@ -11,23 +11,23 @@ libbugle_a_SOURCES += \
     src/api/admin.h \
     src/api/backup.c \
     src/api/backup.h \
-    src/api/browse.c \
-    src/api/browse.h \
-    src/api/gather.c \
-    src/api/gather.h \
-    src/api/listing.c \
-    src/api/listing.h \
-    src/api/pages.c \
+    src/api/history_get.c \
+    src/api/history_get.h \
+    src/api/ask_workers.c \
+    src/api/ask_workers.h \
+    src/api/history_listing.c \
+    src/api/history_listing.h \
+    src/api/static_files.c \
     src/api/publish.c \
     src/api/publish_body.c \
-    src/api/publish_draft.c \
-    src/api/publish_draft.h \
+    src/api/event_builder.c \
+    src/api/event_builder.h \
     src/api/publish_kind.c \
     src/api/publish_kind.h \
     src/api/publish_plain.c \
     src/api/publish_plain.h \
-    src/api/query.c \
-    src/api/query.h \
+    src/api/query_params.c \
+    src/api/query_params.h \
     src/api/routes.c \
     src/api/subscribe.c \
     src/api/subscribe.h \

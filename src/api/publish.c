@@ -11,13 +11,13 @@
 #include <strings.h>
 
 #include "api/access.h"
-#include "history/history.h"
-#include "wire/json_span.h"
 #include "api/publish_body.h"
 #include "api/publish_kind.h"
 #include "api/publish_plain.h"
+#include "history/history.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "wire/json_span.h"
 
 #define RETRY_AFTER_MIN_S 1
 #define RETRY_AFTER_MAX_S 5
@@ -204,7 +204,7 @@ static size_t tree_bytes(const struct request *request, const struct reading *re
 static void charge(const struct request *request, const struct publish_body *body)
 {
     _Atomic int64_t *account =
-        memory_counter(worker_memory(request->service->worker), MEMORY_EVENTS);
+        memory_budget_counter(worker_memory(request->service->worker), MEMORY_BUDGET_EVENTS);
 
     for (size_t i = 0; i < body->messages_n; i++)
         message_charge(body->messages[i], account);
@@ -294,7 +294,7 @@ static int respond_conflict(struct request *request, const struct work *work)
 
 static bool is_repeat(const struct work *work, size_t index)
 {
-    return work->op.firsts != NULL && work->op.firsts[index] != 0;
+    return work->op.duplicate_of != NULL && work->op.duplicate_of[index] != 0;
 }
 
 /* The answer is built by hand: this is the one that must be fast. */
@@ -305,7 +305,8 @@ static char *put_id(char *to, const struct work *work, size_t index, const char 
     if (message->kind != MESSAGE_STORED)
         return stpcpy(to, "null");
     *to++ = '"';
-    sse_put_id(to, epoch, is_repeat(work, index) ? work->op.firsts[index] : message->position);
+    sse_put_id(to, epoch,
+               is_repeat(work, index) ? work->op.duplicate_of[index] : message->position);
     to += SSE_ID_BYTES;
     *to++ = '"';
     return to;
@@ -392,7 +393,7 @@ static void free_work(void *arg)
 
     release(work);
     publish_body_free(&work->body);
-    free(work->op.firsts);
+    free(work->op.duplicate_of);
     free(work->aside);
     free(work);
 }
@@ -426,9 +427,9 @@ static int refuse(struct request *request, const struct problem *problem)
 /* Set room aside for what reading takes; JSON takes many times its bytes. */
 static bool set_aside(struct work *work, size_t bytes)
 {
-    struct memory *memory = worker_memory(work->request->service->worker);
+    struct memory_budget *memory = worker_memory(work->request->service->worker);
 
-    if (!memory_admit(memory, MEMORY_PARSING, bytes, memory_level_for(bytes)))
+    if (!memory_budget_admit(memory, MEMORY_BUDGET_PARSING, bytes, memory_budget_level_for(bytes)))
         return false;
     work->parsing_bytes += bytes;
     return true;
@@ -437,10 +438,10 @@ static bool set_aside(struct work *work, size_t bytes)
 /* The body is read: what it became is counted instead. */
 static void end_parsing(struct work *work)
 {
-    struct memory *memory = worker_memory(work->request->service->worker);
+    struct memory_budget *memory = worker_memory(work->request->service->worker);
 
     charge(work->request, &work->body);
-    memory_add(memory, MEMORY_PARSING, -(int64_t)work->parsing_bytes);
+    memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)work->parsing_bytes);
     work->parsing_bytes = 0;
 }
 
@@ -452,8 +453,8 @@ static int submit(struct work *work)
     work->op.events_n = work->body.messages_n;
     work->op.bytes = work->body.bytes;
     if (work->body.has_keys) {
-        work->op.firsts = calloc(work->op.events_n, sizeof(work->op.firsts[0]));
-        if (work->op.firsts == NULL)
+        work->op.duplicate_of = calloc(work->op.events_n, sizeof(work->op.duplicate_of[0]));
+        if (work->op.duplicate_of == NULL)
             return -ENOMEM;
     }
     hub_charge(hub_of(work), work->admitted_bytes, work->op.bytes);
@@ -466,7 +467,7 @@ static int submit(struct work *work)
 
 /* The request is suspended all the while, so nothing of it goes away. */
 struct aside {
-    struct crew_task task;
+    struct thread_pool_task task;
     struct inbox_note note;
     struct work *work;
     struct reading reading;
@@ -501,8 +502,8 @@ static void take_back(void *arg)
     request_wake(work->request);
 }
 
-/* On a thread of the crew. */
-static void run_aside(struct crew_task *task, bool stopping)
+/* On a thread of the pool. */
+static void run_aside(struct thread_pool_task *task, bool stopping)
 {
     struct aside *aside = (struct aside *)((char *)task - offsetof(struct aside, task));
     struct work *work = aside->work;
@@ -511,8 +512,8 @@ static void run_aside(struct crew_task *task, bool stopping)
     aside->good =
         !stopping && (read_plain(work->request, &aside->reading, &work->body) ||
                       read_body(work->request, &aside->reading, &work->body, &aside->problem));
-    aside->good = aside->good && access_may_publish(work->request, aside->conf, &work->body,
-                                                    &aside->problem);
+    aside->good =
+        aside->good && access_may_publish(work->request, aside->conf, &work->body, &aside->problem);
     worker_post_note(work->request->service->worker, &aside->note, take_back, aside);
 }
 
@@ -538,7 +539,7 @@ static int read_aside(struct request *request, const struct reading *reading)
     work->aside->reading = *reading;
     work->aside->conf = worker_conf(request->service->worker);
     stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_ASIDE, 1);
-    crew_give(request->service->shared->readers, 0, &work->aside->task);
+    thread_pool_give(request->service->shared->readers, 0, &work->aside->task);
     return request_suspend(request, respond_published);
 }
 
@@ -555,8 +556,8 @@ static int read_here(struct request *request, const struct reading *reading)
     if (!good)
         good = read_body(request, reading, &work->body, &problem);
     end_parsing(work);
-    if (!good || !access_may_publish(request, worker_conf(request->service->worker), &work->body,
-                                     &problem))
+    if (!good ||
+        !access_may_publish(request, worker_conf(request->service->worker), &work->body, &problem))
         return refuse(request, &problem);
     if (submit(work) != 0)
         return respond_no_memory(request);

@@ -10,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wire/json_guard.h"
-#include "wire/json_memory.h"
-#include "wire/json_span.h"
-#include "history/key_table.h"
-#include "base/log.h"
-#include "api/publish_draft.h"
+#include "api/event_builder.h"
 #include "api/publish_kind.h"
-#include "event/topic.h"
+#include "base/log.h"
 #include "base/utf8.h"
+#include "event/topic.h"
+#include "history/idempotency_table.h"
+#include "wire/json_alloc.h"
+#include "wire/json_guard.h"
+#include "wire/json_span.h"
 
 /* ---- names ---- */
 
@@ -35,7 +35,7 @@ static bool is_whole_number(struct json_span text)
 }
 
 /* A name as text, or for a user as a whole number that stands for its digits. */
-static bool read_name(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_name(struct event_builder *draft, const char *field, json_t *value,
                       struct json_span text, bool is_topic, struct message_name *ret_name)
 {
     struct message_name name = {0};
@@ -47,17 +47,17 @@ static bool read_name(struct publish_draft *draft, const char *field, json_t *va
         name.bytes = text.at;
         name.bytes_n = text.bytes_n;
     } else {
-        publish_draft_refuse(draft, field, "A %s must be %s", is_topic ? "topic" : "user",
+        event_builder_refuse(draft, field, "A %s must be %s", is_topic ? "topic" : "user",
                              is_topic ? "text" : "text or a whole number");
         return false;
     }
-    if (!publish_draft_check_name(draft, field, &name, is_topic))
+    if (!event_builder_check_name(draft, field, &name, is_topic))
         return false;
     *ret_name = name;
     return true;
 }
 
-static bool read_list(struct publish_draft *draft, const char *field, json_t *list,
+static bool read_list(struct event_builder *draft, const char *field, json_t *list,
                       struct json_span text, bool is_topic, struct message_name *names,
                       size_t names_max, size_t *ret_n)
 {
@@ -65,7 +65,7 @@ static bool read_list(struct publish_draft *draft, const char *field, json_t *li
     size_t count = json_array_size(list);
 
     if (count == 0 || count > names_max) {
-        publish_draft_refuse(draft, field, "A list of %s must have 1 to %zu members, not %zu",
+        event_builder_refuse(draft, field, "A list of %s must have 1 to %zu members, not %zu",
                              is_topic ? "topics" : "users", names_max, count);
         return false;
     }
@@ -81,7 +81,7 @@ static bool read_list(struct publish_draft *draft, const char *field, json_t *li
     return true;
 }
 
-static bool read_names(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_names(struct event_builder *draft, const char *field, json_t *value,
                        struct json_span text, bool is_topic, struct message_name *names,
                        size_t names_max, size_t *ret_n)
 {
@@ -93,24 +93,24 @@ static bool read_names(struct publish_draft *draft, const char *field, json_t *v
     return true;
 }
 
-static bool read_topics(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_topics(struct event_builder *draft, const char *field, json_t *value,
                         struct json_span text)
 {
     if (draft->has_topics)
-        return publish_draft_refuse_both(draft, field, "topic", "topics");
+        return event_builder_refuse_both(draft, field, "topic", "topics");
     draft->has_topics = true;
     draft->message.topics = draft->topics;
     return read_names(draft, field, value, text, true, draft->topics, PUBLISH_TOPICS_MAX,
                       &draft->message.topics_n);
 }
 
-static bool read_users(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_users(struct event_builder *draft, const char *field, json_t *value,
                        struct json_span text)
 {
     if (draft->has_users)
-        return publish_draft_refuse_both(draft, field, "user", "users");
+        return event_builder_refuse_both(draft, field, "user", "users");
     draft->has_users = true;
-    if (!publish_draft_make_room(draft, json_is_array(value) ? json_array_size(value) : 1))
+    if (!event_builder_make_room(draft, json_is_array(value) ? json_array_size(value) : 1))
         return false;
     draft->message.users = draft->users;
     return read_names(draft, field, value, text, false, draft->users, PUBLISH_USERS_MAX,
@@ -119,47 +119,47 @@ static bool read_users(struct publish_draft *draft, const char *field, json_t *v
 
 /* ---- JSON ---- */
 
-static bool read_data(struct publish_draft *draft, json_t *value, struct json_span text)
+static bool read_data(struct event_builder *draft, json_t *value, struct json_span text)
 {
     if (json_is_string(value))
-        return publish_draft_set_data(draft, json_string_value(value), json_string_length(value));
-    return publish_draft_set_data(draft, draft->scratch, json_span_compact(draft->scratch, text));
+        return event_builder_set_data(draft, json_string_value(value), json_string_length(value));
+    return event_builder_set_data(draft, draft->scratch, json_span_compact(draft->scratch, text));
 }
 
-static bool read_event_name(struct publish_draft *draft, json_t *value)
+static bool read_event_name(struct event_builder *draft, json_t *value)
 {
     if (json_is_string(value))
-        return publish_draft_set_event(draft, json_string_value(value), json_string_length(value));
-    publish_draft_refuse(draft, "event", "The event name must be text");
+        return event_builder_set_event(draft, json_string_value(value), json_string_length(value));
+    event_builder_refuse(draft, "event", "The event name must be text");
     return false;
 }
 
-static bool read_number(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_number(struct event_builder *draft, const char *field, json_t *value,
                         double *ret_number)
 {
     if (!json_is_number(value)) {
-        publish_draft_refuse(draft, field, "This must be a number");
+        event_builder_refuse(draft, field, "This must be a number");
         return false;
     }
     *ret_number = json_number_value(value);
     return true;
 }
 
-static bool read_ephemeral(struct publish_draft *draft, json_t *value)
+static bool read_ephemeral(struct event_builder *draft, json_t *value)
 {
     if (!json_is_boolean(value)) {
-        publish_draft_refuse(draft, "ephemeral", "This must be true or false");
+        event_builder_refuse(draft, "ephemeral", "This must be true or false");
         return false;
     }
     draft->message.kind = json_is_true(value) ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return true;
 }
 
-static bool read_key(struct publish_draft *draft, json_t *value)
+static bool read_key(struct event_builder *draft, json_t *value)
 {
     if (json_is_string(value))
-        return publish_draft_set_key(draft, json_string_value(value), json_string_length(value));
-    publish_draft_refuse(draft, "idempotency_key", "The key must be text");
+        return event_builder_set_key(draft, json_string_value(value), json_string_length(value));
+    event_builder_refuse(draft, "idempotency_key", "The key must be text");
     return false;
 }
 
@@ -176,17 +176,17 @@ static void escape_pointer(char *to, size_t to_n, const char *name)
     *to = '\0';
 }
 
-static bool read_unknown(struct publish_draft *draft, const char *field)
+static bool read_unknown(struct event_builder *draft, const char *field)
 {
     char name[64], pointer[64];
 
     log_visible(name, sizeof(name), field, strlen(field));
     escape_pointer(pointer, sizeof(pointer), name);
-    publish_draft_refuse(draft, pointer, "There is no field \"%s\"", name);
+    event_builder_refuse(draft, pointer, "There is no field \"%s\"", name);
     return false;
 }
 
-static bool read_field(struct publish_draft *draft, const char *field, json_t *value,
+static bool read_field(struct event_builder *draft, const char *field, json_t *value,
                        struct json_span object)
 {
     struct json_span text = json_span_member(object, field);
@@ -201,9 +201,9 @@ static bool read_field(struct publish_draft *draft, const char *field, json_t *v
     if (strcmp(field, "event") == 0)
         return read_event_name(draft, value);
     if (strcmp(field, "retry") == 0)
-        return read_number(draft, field, value, &number) && publish_draft_set_retry(draft, number);
+        return read_number(draft, field, value, &number) && event_builder_set_retry(draft, number);
     if (strcmp(field, "ttl") == 0)
-        return read_number(draft, field, value, &number) && publish_draft_set_ttl(draft, number);
+        return read_number(draft, field, value, &number) && event_builder_set_ttl(draft, number);
     if (strcmp(field, "ephemeral") == 0)
         return read_ephemeral(draft, value);
     if (strcmp(field, "idempotency_key") == 0)
@@ -211,7 +211,7 @@ static bool read_field(struct publish_draft *draft, const char *field, json_t *v
     return read_unknown(draft, field);
 }
 
-static bool read_object(struct publish_draft *draft, json_t *object, struct json_span text,
+static bool read_object(struct event_builder *draft, json_t *object, struct json_span text,
                         struct publish_body *body)
 {
     const char *field;
@@ -222,17 +222,17 @@ static bool read_object(struct publish_draft *draft, json_t *object, struct json
         snprintf(draft->problem->pointer, sizeof(draft->problem->pointer), "%s", draft->where);
         return false;
     }
-    if (!publish_draft_begin(draft))
+    if (!event_builder_begin(draft))
         return false;
     json_object_foreach(object, field, value)
     {
         if (!read_field(draft, field, value, text))
             return false;
     }
-    return publish_draft_finish(draft, body);
+    return event_builder_finish(draft, body);
 }
 
-static bool read_array(struct publish_draft *draft, json_t *array, struct json_span text,
+static bool read_array(struct event_builder *draft, json_t *array, struct json_span text,
                        struct publish_body *body)
 {
     struct json_span element = json_span_first(text);
@@ -244,7 +244,7 @@ static bool read_array(struct publish_draft *draft, json_t *array, struct json_s
             return false;
         recipients += draft->message.users_n;
         if (recipients > PUBLISH_RECIPIENTS_MAX) {
-            publish_draft_refuse(draft, "users", "A request may have at most %d recipients",
+            event_builder_refuse(draft, "users", "A request may have at most %d recipients",
                                  PUBLISH_RECIPIENTS_MAX);
             return false;
         }
@@ -255,7 +255,7 @@ static bool read_array(struct publish_draft *draft, json_t *array, struct json_s
 
 bool publish_body_find_second_key(const struct publish_body *body, size_t *ret_index)
 {
-    struct key_table *keys = key_table_new();
+    struct idempotency_table *keys = idempotency_table_new();
     bool good = keys != NULL;
     size_t i;
 
@@ -264,27 +264,27 @@ bool publish_body_find_second_key(const struct publish_body *body, size_t *ret_i
 
         if (message->key_n == 0)
             continue;
-        if (key_table_find(keys, message) != NULL)
+        if (idempotency_table_find(keys, message) != NULL)
             break;
-        good = key_table_put(keys, message, i, 0) == 0;
+        good = idempotency_table_put(keys, message, i, 0) == 0;
     }
-    key_table_free(keys);
+    idempotency_table_free(keys);
     *ret_index = i;
     return good;
 }
 
-static bool check_keys(struct publish_draft *draft, const struct publish_body *body)
+static bool check_keys(struct event_builder *draft, const struct publish_body *body)
 {
     size_t second;
 
     if (!body->has_keys)
         return true;
     if (!publish_body_find_second_key(body, &second))
-        return publish_draft_refuse_for_memory(draft->problem);
+        return event_builder_refuse_for_memory(draft->problem);
     if (second == body->messages_n)
         return true;
     snprintf(draft->where, sizeof(draft->where), "/%zu", second);
-    publish_draft_refuse(draft, "idempotency_key", "An event before this one has the same key");
+    event_builder_refuse(draft, "idempotency_key", "An event before this one has the same key");
     return false;
 }
 
@@ -302,20 +302,20 @@ static void refuse_json(struct problem *problem, const json_error_t *error)
 }
 
 static bool parse(const char *text, size_t text_n, const struct publish_limits *limits,
-                  struct json_memory **ret_parsed, struct problem *ret_problem)
+                  struct json_alloc **ret_parsed, struct problem *ret_problem)
 {
     struct json_span span = {text, text_n};
     json_error_t error;
 
     if (!json_guard_check(span, limits->json_depth_max, ret_problem))
         return false;
-    int result = json_memory_load(
-        text, text_n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error,
-        ret_parsed);
+    int result = json_alloc_load(text, text_n,
+                                 JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY,
+                                 &error, ret_parsed);
     if (result == 0)
         return true;
     if (result == -ENOMEM)
-        return publish_draft_refuse_for_memory(ret_problem);
+        return event_builder_refuse_for_memory(ret_problem);
     refuse_json(ret_problem, &error);
     ret_problem->line = error.line > 0 ? (size_t)error.line : 1;
     ret_problem->column = error.column > 0 ? (size_t)error.column : 1;
@@ -353,8 +353,8 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
                        struct publish_body *ret_body, struct problem *ret_problem)
 {
     struct publish_body made = {0};
-    struct publish_draft *draft = NULL;
-    struct json_memory *parsed = NULL;
+    struct event_builder *draft = NULL;
+    struct json_alloc *parsed = NULL;
     bool good = false;
     size_t count = 0;
 
@@ -369,19 +369,19 @@ bool publish_body_json(const char *body, size_t body_n, const struct publish_lim
                     "its own idempotency_key.");
         goto out;
     }
-    draft = publish_draft_new(limits, body_n, ret_problem);
+    draft = event_builder_new(limits, body_n, ret_problem);
     made.messages = calloc(count, sizeof(struct message *));
     made.is_array = json_is_array(root);
     if (draft == NULL || made.messages == NULL) {
-        publish_draft_refuse_for_memory(ret_problem);
+        event_builder_refuse_for_memory(ret_problem);
         goto out;
     }
     struct json_span text = trimmed(body, body_n);
     good = made.is_array ? read_array(draft, root, text, &made) && check_keys(draft, &made)
                          : read_object(draft, root, text, &made);
 out:
-    json_memory_free(parsed);
-    publish_draft_free(draft);
+    json_alloc_free(parsed);
+    event_builder_free(draft);
     if (good)
         *ret_body = made;
     else
@@ -402,7 +402,7 @@ static bool parse_number(const char *text, double *ret_number)
     return errno == 0 && *end == '\0';
 }
 
-static bool add_name(struct publish_draft *draft, const struct publish_field *field, bool is_topic)
+static bool add_name(struct event_builder *draft, const struct publish_field *field, bool is_topic)
 {
     struct message_name *names = is_topic ? draft->topics : draft->users;
     size_t *count = is_topic ? &draft->message.topics_n : &draft->message.users_n;
@@ -411,13 +411,13 @@ static bool add_name(struct publish_draft *draft, const struct publish_field *fi
     struct message_name name = {.bytes = field->value, .bytes_n = field->value_n};
 
     if (*written != NULL && strcmp(*written, field->name) != 0)
-        return publish_draft_refuse_both(draft, field->name, *written, field->name);
+        return event_builder_refuse_both(draft, field->name, *written, field->name);
     *written = field->name;
     if (*count == max) {
-        publish_draft_refuse(draft, field->name, "At most %zu are taken", max);
+        event_builder_refuse(draft, field->name, "At most %zu are taken", max);
         return false;
     }
-    if (!publish_draft_check_name(draft, field->name, &name, is_topic))
+    if (!event_builder_check_name(draft, field->name, &name, is_topic))
         return false;
     names[(*count)++] = name;
     draft->message.topics = draft->topics;
@@ -425,28 +425,28 @@ static bool add_name(struct publish_draft *draft, const struct publish_field *fi
     return true;
 }
 
-static bool set_number(struct publish_draft *draft, const struct publish_field *field,
-                       bool (*set)(struct publish_draft *draft, double number))
+static bool set_number(struct event_builder *draft, const struct publish_field *field,
+                       bool (*set)(struct event_builder *draft, double number))
 {
     double number;
 
     if (parse_number(field->value, &number))
         return set(draft, number);
-    publish_draft_refuse(draft, field->name, "This must be a number");
+    event_builder_refuse(draft, field->name, "This must be a number");
     return false;
 }
 
-static bool parse_switch(struct publish_draft *draft, const struct publish_field *field,
+static bool parse_switch(struct event_builder *draft, const struct publish_field *field,
                          bool *ret_on)
 {
     *ret_on = strcmp(field->value, "true") == 0;
     if (*ret_on || strcmp(field->value, "false") == 0)
         return true;
-    publish_draft_refuse(draft, field->name, "This must be true or false");
+    event_builder_refuse(draft, field->name, "This must be true or false");
     return false;
 }
 
-static bool set_ephemeral(struct publish_draft *draft, const struct publish_field *field)
+static bool set_ephemeral(struct event_builder *draft, const struct publish_field *field)
 {
     bool on;
 
@@ -456,7 +456,7 @@ static bool set_ephemeral(struct publish_draft *draft, const struct publish_fiel
     return true;
 }
 
-static bool read_query_field(struct publish_draft *draft, const struct publish_field *field)
+static bool read_query_field(struct event_builder *draft, const struct publish_field *field)
 {
     bool plain = strlen(field->value) == field->value_n;
 
@@ -465,13 +465,13 @@ static bool read_query_field(struct publish_draft *draft, const struct publish_f
     if (strcmp(field->name, "user") == 0 || strcmp(field->name, "users") == 0)
         return add_name(draft, field, false);
     if (strcmp(field->name, "event") == 0)
-        return publish_draft_set_event(draft, field->value, field->value_n);
+        return event_builder_set_event(draft, field->value, field->value_n);
     if (strcmp(field->name, "idempotency_key") == 0)
-        return publish_draft_set_key(draft, field->value, field->value_n);
+        return event_builder_set_key(draft, field->value, field->value_n);
     if (plain && strcmp(field->name, "retry") == 0)
-        return set_number(draft, field, publish_draft_set_retry);
+        return set_number(draft, field, event_builder_set_retry);
     if (plain && strcmp(field->name, "ttl") == 0)
-        return set_number(draft, field, publish_draft_set_ttl);
+        return set_number(draft, field, event_builder_set_ttl);
     if (plain && strcmp(field->name, "ephemeral") == 0)
         return set_ephemeral(draft, field);
     if (plain && strcmp(field->name, "broadcast") == 0)
@@ -494,7 +494,7 @@ static bool is_repeated(const struct publish_field *fields, size_t index)
 }
 
 /* What another type would have said. */
-static bool refuse_kind(struct publish_draft *draft, enum publish_kind kind)
+static bool refuse_kind(struct event_builder *draft, enum publish_kind kind)
 {
     if (kind == PUBLISH_KIND_JSON)
         return problem_set(draft->problem, 415, "looks_like_json",
@@ -508,13 +508,13 @@ static bool refuse_kind(struct publish_draft *draft, enum publish_kind kind)
 }
 
 /* A text without a topic and a user goes to every stream, and so only when that is said. */
-static bool check_reach(struct publish_draft *draft, const char *body, size_t body_n)
+static bool check_reach(struct event_builder *draft, const char *body, size_t body_n)
 {
     enum publish_kind kind;
     bool is_aimed = draft->message.topics_n > 0 || draft->message.users_n > 0;
 
     if (is_aimed && draft->is_broadcast) {
-        publish_draft_refuse(draft, "broadcast", "A broadcast has no topic and no user");
+        event_builder_refuse(draft, "broadcast", "A broadcast has no topic and no user");
         return false;
     }
     if (is_aimed)
@@ -529,20 +529,20 @@ static bool check_reach(struct publish_draft *draft, const char *body, size_t bo
                        "text goes to every stream.");
 }
 
-static bool read_text(struct publish_draft *draft, const char *body, size_t body_n,
+static bool read_text(struct event_builder *draft, const char *body, size_t body_n,
                       const struct publish_field *fields, size_t fields_n)
 {
-    if (!publish_draft_begin(draft) || !publish_draft_make_room(draft, fields_n))
+    if (!event_builder_begin(draft) || !event_builder_make_room(draft, fields_n))
         return false;
     for (size_t i = 0; i < fields_n; i++) {
         if (is_repeated(fields, i)) {
-            publish_draft_refuse(draft, fields[i].name, "This is given more than once");
+            event_builder_refuse(draft, fields[i].name, "This is given more than once");
             return false;
         }
         if (!read_query_field(draft, &fields[i]))
             return false;
     }
-    return check_reach(draft, body, body_n) && publish_draft_set_data(draft, body, body_n);
+    return check_reach(draft, body, body_n) && event_builder_set_data(draft, body, body_n);
 }
 
 bool publish_body_text(const char *body, size_t body_n, const struct publish_field *fields,
@@ -558,15 +558,15 @@ bool publish_body_text(const char *body, size_t body_n, const struct publish_fie
         json_span_place(body, bad, &ret_problem->line, &ret_problem->column);
         return false;
     }
-    struct publish_draft *draft = publish_draft_new(limits, 0, ret_problem);
+    struct event_builder *draft = event_builder_new(limits, 0, ret_problem);
     made.messages = calloc(1, sizeof(struct message *));
     bool good = draft != NULL && made.messages != NULL;
     if (good)
         good =
-            read_text(draft, body, body_n, fields, fields_n) && publish_draft_finish(draft, &made);
+            read_text(draft, body, body_n, fields, fields_n) && event_builder_finish(draft, &made);
     else
-        publish_draft_refuse_for_memory(ret_problem);
-    publish_draft_free(draft);
+        event_builder_refuse_for_memory(ret_problem);
+    event_builder_free(draft);
     if (good)
         *ret_body = made;
     else

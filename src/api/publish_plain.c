@@ -5,30 +5,30 @@
 
 #include <stdlib.h>
 
+#include "api/event_builder.h"
 #include "wire/json_flat.h"
-#include "api/publish_draft.h"
 
 /* More than there are fields. */
 #define MEMBERS_MAX 12
 
 struct plain {
-    struct publish_draft draft;
+    struct event_builder draft;
     struct message_name user;
     struct problem problem; /* nobody reads it */
 };
 
-static bool set_topic(struct publish_draft *draft, const struct json_flat_member *member)
+static bool set_topic(struct event_builder *draft, const struct json_flat_member *member)
 {
     draft->topics[0] =
         (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
     draft->message.topics = draft->topics;
     draft->message.topics_n++;
     return member->kind == JSON_FLAT_STRING && draft->message.topics_n == 1 &&
-           publish_draft_check_name(draft, "topic", &draft->topics[0], true);
+           event_builder_check_name(draft, "topic", &draft->topics[0], true);
 }
 
 /* A whole number stands for its digits. */
-static bool set_user(struct publish_draft *draft, const struct json_flat_member *member)
+static bool set_user(struct event_builder *draft, const struct json_flat_member *member)
 {
     draft->users[0] =
         (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
@@ -36,42 +36,42 @@ static bool set_user(struct publish_draft *draft, const struct json_flat_member 
     draft->message.users_n++;
     return (member->kind == JSON_FLAT_STRING || member->kind == JSON_FLAT_COUNT) &&
            draft->message.users_n == 1 &&
-           publish_draft_check_name(draft, "user", &draft->users[0], false);
+           event_builder_check_name(draft, "user", &draft->users[0], false);
 }
 
-static bool set_ephemeral(struct publish_draft *draft, const struct json_flat_member *member)
+static bool set_ephemeral(struct event_builder *draft, const struct json_flat_member *member)
 {
     draft->message.kind = member->kind == JSON_FLAT_TRUE ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return member->kind == JSON_FLAT_TRUE || member->kind == JSON_FLAT_FALSE;
 }
 
-static bool set_field(struct publish_draft *draft, const struct json_flat_member *member)
+static bool set_field(struct event_builder *draft, const struct json_flat_member *member)
 {
     struct json_span name = member->name, value = member->value;
     bool is_text = member->kind == JSON_FLAT_STRING, is_count = member->kind == JSON_FLAT_COUNT;
 
     if (json_flat_is(name, "data")) /* what is no string is sent as it is written */
-        return publish_draft_set_data(draft, value.at, value.bytes_n);
+        return event_builder_set_data(draft, value.at, value.bytes_n);
     if (json_flat_is(name, "topic") || json_flat_is(name, "topics"))
         return set_topic(draft, member);
     if (json_flat_is(name, "user") || json_flat_is(name, "users"))
         return set_user(draft, member);
     if (json_flat_is(name, "event"))
-        return is_text && publish_draft_set_event(draft, value.at, value.bytes_n);
+        return is_text && event_builder_set_event(draft, value.at, value.bytes_n);
     if (json_flat_is(name, "ephemeral"))
         return set_ephemeral(draft, member);
     if (json_flat_is(name, "retry"))
-        return is_count && publish_draft_set_retry(draft, json_flat_count(value));
+        return is_count && event_builder_set_retry(draft, json_flat_count(value));
     if (json_flat_is(name, "ttl"))
-        return is_count && publish_draft_set_ttl(draft, json_flat_count(value));
+        return is_count && event_builder_set_ttl(draft, json_flat_count(value));
     if (json_flat_is(name, "idempotency_key"))
-        return is_text && publish_draft_set_key(draft, value.at, value.bytes_n);
+        return is_text && event_builder_set_key(draft, value.at, value.bytes_n);
     return false;
 }
 
 static void begin(struct plain *plain, const struct publish_limits *limits)
 {
-    struct publish_draft *draft = &plain->draft;
+    struct event_builder *draft = &plain->draft;
 
     draft->limits = limits;
     draft->problem = &plain->problem;
@@ -81,15 +81,15 @@ static void begin(struct plain *plain, const struct publish_limits *limits)
     draft->scratch = NULL;
 }
 
-static bool read_members(struct publish_draft *draft, const struct json_flat_member *members,
+static bool read_members(struct event_builder *draft, const struct json_flat_member *members,
                          size_t members_n, struct publish_body *body)
 {
-    if (!publish_draft_begin(draft))
+    if (!event_builder_begin(draft))
         return false;
     for (size_t i = 0; i < members_n; i++)
         if (!set_field(draft, &members[i]))
             return false;
-    return publish_draft_finish(draft, body);
+    return event_builder_finish(draft, body);
 }
 
 static bool read_object(struct json_span *text, struct plain *plain, struct publish_body *body)

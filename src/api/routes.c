@@ -13,14 +13,14 @@
 #include "api/access.h"
 #include "api/admin.h"
 #include "api/backup.h"
-#include "api/browse.h"
-#include "api/pages.h"
-#include "http/parameters.h"
+#include "api/history_get.h"
 #include "api/publish.h"
-#include "http/respond.h"
-#include "http/service.h"
+#include "api/static_files.h"
 #include "api/subscribe.h"
 #include "api/ticket_post.h"
+#include "http/parameters.h"
+#include "http/respond.h"
+#include "http/service.h"
 
 struct route {
     const char *path;
@@ -38,7 +38,7 @@ static int answer_page(struct request *request);
 static const struct route routes[] = {
     {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
     {"/api/push", "POST", publish_handle, publish_begin, false, SIZE_MAX, false, NULL},
-    {"/api/history", "GET", browse_handle, NULL, false, false, false, parameters_of_history},
+    {"/api/history", "GET", history_get_handle, NULL, false, false, false, parameters_of_history},
     {"/api/stats", "GET", admin_stats, NULL, false, false, false, parameters_none},
     {"/api/streams", "GET", admin_list_streams, NULL, false, false, false, parameters_of_listing},
     {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false, parameters_of_ending},
@@ -103,7 +103,7 @@ static const char *allowed_at(const char *path)
 
 static int answer_page(struct request *request)
 {
-    int result = pages_respond(request->service->shared->pages, request, request->path);
+    int result = static_files_respond(request->service->shared->pages, request, request->path);
 
     if (result != -ENOENT)
         return result;
@@ -205,11 +205,12 @@ static int choose_route(struct request *request, const char *method)
 static bool memory_has_room(const struct request *request)
 {
     bool is_known = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
-    size_t bytes = is_known ? request->content_length : MEMORY_LARGE_BYTES + 1;
+    size_t bytes = is_known ? request->content_length : MEMORY_BUDGET_LARGE_BYTES + 1;
     size_t needed = bytes * BODY_FACTOR;
 
-    return !request->has_body || memory_would_admit(worker_memory(request->service->worker),
-                                                    MEMORY_BODIES, needed, memory_level_for(bytes));
+    return !request->has_body ||
+           memory_budget_would_admit(worker_memory(request->service->worker), MEMORY_BUDGET_BODIES,
+                                     needed, memory_budget_level_for(bytes));
 }
 
 static int respond_no_room(struct request *request)
@@ -377,7 +378,7 @@ static void on_closed(void *arg, const struct sockaddr *address)
     struct peer peer;
 
     peer_from_sockaddr(address, &peer);
-    admission_drop_connection(service->shared->admission, &peer);
+    client_quota_drop_connection(service->shared->admission, &peer);
 }
 
 struct cell_handler routes_handler(struct service *service)

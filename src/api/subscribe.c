@@ -13,13 +13,13 @@
 #include <time.h>
 
 #include "api/access.h"
-#include "http/client.h"
+#include "api/query_params.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "stream/pressure.h"
-#include "api/query.h"
+#include "http/client_address.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "stream/memory_pressure.h"
 
 #define HEARTBEAT_MIN_S 3
 #define HEARTBEAT_MAX_S 60
@@ -170,15 +170,15 @@ static void count_short(struct request *request, bool is_replay)
 static bool memory_has_room(struct request *request, const struct stream_ask *ask)
 {
     struct service *service = request->service;
-    enum memory_level level = memory_level(worker_memory(service->worker));
-    bool is_replay = level >= MEMORY_NEAR && streams_is_past(service->streams, &ask->start);
+    enum memory_budget_level level = memory_budget_level(worker_memory(service->worker));
+    bool is_replay = level >= MEMORY_BUDGET_NEAR && streams_is_past(service->streams, &ask->start);
 
-    if (level < MEMORY_NEAR || (level < MEMORY_SCARCE && !is_replay))
+    if (level < MEMORY_BUDGET_NEAR || (level < MEMORY_BUDGET_SCARCE && !is_replay))
         return true;
     count_short(request, is_replay);
-    if (level >= MEMORY_SCARCE) {
-        memory_want(worker_memory(service->worker), STREAM_BYTES);
-        pressure_relieve(service->streams, worker_now_ms(service->worker));
+    if (level >= MEMORY_BUDGET_SCARCE) {
+        memory_budget_want(worker_memory(service->worker), STREAM_BYTES);
+        memory_pressure_evict(service->streams, worker_now_ms(service->worker));
     }
     return false;
 }
@@ -312,7 +312,7 @@ static void leave_place(struct request *request)
     struct service_shared *shared = request->service->shared;
 
     atomic_fetch_sub(&shared->streams_n, 1);
-    admission_leave_seat(shared->admission, &request->seat);
+    client_quota_leave(shared->admission, &request->seat);
 }
 
 /* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
@@ -320,16 +320,16 @@ static int take_seat(struct request *request, const struct stream_ask *ask)
 {
     const struct conf *conf = worker_conf(request->service->worker);
     const struct message_name *user = &ask->filter->user;
-    struct admission_limits limits = {conf->limits.streams_per_address,
-                                      conf->limits.streams_per_user};
+    struct client_quota_limits limits = {conf->limits.streams_per_address,
+                                         conf->limits.streams_per_user};
 
-    switch (admission_take_seat(request->service->shared->admission, &ask->peer, user->bytes,
-                                user->bytes_n, &limits, &request->seat)) {
-    case ADMISSION_GRANTED:
+    switch (client_quota_enter(request->service->shared->admission, &ask->peer, user->bytes,
+                               user->bytes_n, &limits, &request->seat)) {
+    case CLIENT_QUOTA_GRANTED:
         return -1;
-    case ADMISSION_ADDRESS_FULL:
+    case CLIENT_QUOTA_ADDRESS_FULL:
         return respond_address_full(request, &ask->peer);
-    case ADMISSION_USER_FULL:
+    case CLIENT_QUOTA_USER_FULL:
         return respond_user_full(request, &ask->peer);
     }
     return MHD_NO;
@@ -353,7 +353,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     if (result >= 0)
         return result;
     if (!take_place(request->service->shared)) {
-        admission_leave_seat(request->service->shared->admission, &request->seat);
+        client_quota_leave(request->service->shared->admission, &request->seat);
         return respond_full(request);
     }
     if (!access_use_ticket(request, &ask->start, &problem)) {
@@ -378,7 +378,7 @@ int subscribe_handle(struct request *request)
 {
     const struct hub *hub = request->service->shared->hub;
     struct problem problem;
-    struct query_names names;
+    struct query_params_names names;
     bool anonymous; /* access_check() has asked for it */
     struct stream_ask ask = {
         .ping_event = query_is(request, "ping", "event"),
@@ -389,18 +389,18 @@ int subscribe_handle(struct request *request)
     if (!accepts_stream(request))
         return respond_error(request, 406, "not_acceptable",
                              "This is an event stream: Accept must allow text/event-stream.");
-    if (!query_read_anonymous(request, &anonymous, &problem) ||
-        !query_read_names(request, &names, &problem) || !access_narrow(request, &names, &problem) ||
-        !query_check_size(&names, &problem) ||
-        !query_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
-                          &problem) ||
+    if (!query_params_read_anonymous(request, &anonymous, &problem) ||
+        !query_params_read_names(request, &names, &problem) ||
+        !access_narrow(request, &names, &problem) || !query_params_check_size(&names, &problem) ||
+        !query_params_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
+                                 &problem) ||
         !read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return respond_head(request);
-    client_of(request, &ask.peer);
+    client_address_of(request, &ask.peer);
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
-    ask.filter = query_make_filter(&names);
+    ask.filter = query_params_make_filter(&names);
     ask.grant = (struct stream_grant){.identity = request->identity,
                                       .conf = worker_conf(request->service->worker),
                                       .way = request->way};

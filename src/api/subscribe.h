@@ -4,8 +4,8 @@
 #ifndef BUGLE_SUBSCRIBE_H
 #define BUGLE_SUBSCRIBE_H
 
-#include "wire/problem.h"
 #include "http/request.h"
+#include "wire/problem.h"
 
 int subscribe_handle(struct request *request);
 

@@ -12,19 +12,19 @@
 
 #include "api/access.h"
 #include "base/clock.h"
-#include "wire/json_guard.h"
-#include "wire/json_memory.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "wire/json_alloc.h"
+#include "wire/json_guard.h"
 
 #define TTL_DEFAULT_S 60
 #define TTL_MAX_S 3600
 
 /* What is asked for.  Names are borrowed from `parsed`. */
 struct ask {
-    struct json_memory *parsed;
-    struct rights_pattern user;
-    struct rights_pattern topics[TICKET_TOPICS_MAX];
+    struct json_alloc *parsed;
+    struct grants_pattern user;
+    struct grants_pattern topics[TICKET_TOPICS_MAX];
     size_t topics_n;
     uint16_t public_topics;
     json_int_t ttl_s;
@@ -39,7 +39,7 @@ static bool refuse_field(struct problem *problem, const char *field, const char 
 
 static bool read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)
 {
-    ask->user = (struct rights_pattern){json_string_value(value), json_string_length(value)};
+    ask->user = (struct grants_pattern){json_string_value(value), json_string_length(value)};
     if (ask->user.bytes == NULL || topic_check_user(ask->user.bytes, ask->user.bytes_n) != TOPIC_OK)
         return refuse_field(ret_problem, "user", "must be a user, as text");
     return true;
@@ -52,7 +52,7 @@ static bool read_topics(struct ask *ask, const json_t *list, struct problem *ret
         return refuse_field(ret_problem, "topics", "must be an array of 1 to 16 patterns");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
-        struct rights_pattern topic = {json_string_value(item), json_string_length(item)};
+        struct grants_pattern topic = {json_string_value(item), json_string_length(item)};
 
         if (topic.bytes == NULL || topic_check_pattern(topic.bytes, topic.bytes_n) != TOPIC_OK)
             return refuse_field(ret_problem, "topics", "has an item that is no topic or pattern");
@@ -106,8 +106,7 @@ static bool read_ask(const struct request *request, struct ask *ask, struct prob
     if (!json_guard_check(body, depth_max, ret_problem))
         return false;
     ask->ttl_s = TTL_DEFAULT_S;
-    int result =
-        json_memory_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
+    int result = json_alloc_load(body.at, body.bytes_n, JSON_REJECT_DUPLICATES, NULL, &ask->parsed);
     if (result == -ENOMEM)
         return problem_set(ret_problem, 503, "out_of_memory", "No ticket can be made now.");
     if (result < 0)
@@ -140,10 +139,10 @@ static int give(struct request *request, const struct ask *ask)
     struct problem problem;
 
     ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
-    memcpy(ticket.voucher, identity->voucher, IDENTITY_MARK_BYTES);
+    memcpy(ticket.key_fingerprint, identity->key_fingerprint, IDENTITY_MARK_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
-    ssize_t text_n = ticket_seal(text, &ticket, tickets_key(shared->tickets));
+    ssize_t text_n = ticket_seal(text, &ticket, ticket_table_key(shared->tickets));
     if (text_n < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
     if (text_n == 0) {
@@ -167,22 +166,22 @@ static int answer(struct request *request)
         result = respond_problem(request, &problem);
     else
         result = give(request, &ask);
-    json_memory_free(ask.parsed);
+    json_alloc_free(ask.parsed);
     return result;
 }
 
 int ticket_post_handle(struct request *request)
 {
-    struct memory *memory = worker_memory(request->service->worker);
+    struct memory_budget *memory = worker_memory(request->service->worker);
     size_t bytes = json_span_tree_bytes(body_of(request));
 
     if (request->identity == NULL)
         return respond_error(request, 409, "no_tickets",
                              "Without auth.mode=token everybody may read, and there are no "
                              "tickets.");
-    if (!memory_admit(memory, MEMORY_PARSING, bytes, memory_level_for(bytes)))
+    if (!memory_budget_admit(memory, MEMORY_BUDGET_PARSING, bytes, memory_budget_level_for(bytes)))
         return respond_memory_short(request);
     int result = answer(request);
-    memory_add(memory, MEMORY_PARSING, -(int64_t)bytes);
+    memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)bytes);
     return result;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* POST /api/tickets: a ticket for one EventSource.  See tickets.h for what becomes of it. */
+/* POST /api/tickets: a ticket for one EventSource.  See ticket_table.h for what becomes of it. */
 #ifndef BUGLE_TICKET_POST_H
 #define BUGLE_TICKET_POST_H
 

@@ -85,16 +85,16 @@ static bool read_hash(const char *text, struct api_key *key)
 }
 
 struct grants {
-    struct rights_pattern publish[RIGHTS_PATTERNS_MAX], subscribe[RIGHTS_PATTERNS_MAX];
+    struct grants_pattern publish[GRANTS_PATTERNS_MAX], subscribe[GRANTS_PATTERNS_MAX];
     struct identity_draft draft;
 };
 
-static bool add_grant(struct rights_list *list, struct rights_pattern *patterns, const char *bytes,
+static bool add_grant(struct grants_list *list, struct grants_pattern *patterns, const char *bytes,
                       size_t bytes_n)
 {
-    if (list->patterns_n == RIGHTS_PATTERNS_MAX || topic_check_pattern(bytes, bytes_n) != TOPIC_OK)
+    if (list->patterns_n == GRANTS_PATTERNS_MAX || topic_check_pattern(bytes, bytes_n) != TOPIC_OK)
         return false;
-    patterns[list->patterns_n++] = (struct rights_pattern){bytes, bytes_n};
+    patterns[list->patterns_n++] = (struct grants_pattern){bytes, bytes_n};
     list->patterns = patterns;
     return true;
 }
@@ -148,12 +148,12 @@ static bool make_identity(const struct reading *reading, const char *item, struc
                           struct api_key *key)
 {
     struct identity_piece piece = {item, strlen(item)};
-    struct rights_pattern name = {key->name, strlen(key->name)};
+    struct grants_pattern name = {key->name, strlen(key->name)};
     struct identity_piece scope = {name.bytes, name.bytes_n};
 
     grants->draft.kind = IDENTITY_API_KEY;
     grants->draft.until_ms = IDENTITY_FOREVER;
-    identity_mark(grants->draft.voucher, &piece, 1);
+    identity_mark(grants->draft.key_fingerprint, &piece, 1);
     key->identity = identity_new(&grants->draft);
     if (key->identity == NULL)
         return refuse(reading, "needs more memory than there is");
@@ -230,7 +230,7 @@ struct identity *api_keys_find(const struct api_keys *keys, const char *text, si
 bool api_keys_have(const struct api_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES])
 {
     for (size_t i = 0; i < keys->n; i++)
-        if (memcmp(keys->list[i].identity->voucher, mark, IDENTITY_MARK_BYTES) == 0)
+        if (memcmp(keys->list[i].identity->key_fingerprint, mark, IDENTITY_MARK_BYTES) == 0)
             return true;
     return false;
 }

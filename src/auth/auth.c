@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file_read.h"
 #include "auth/forged.h"
 #include "auth/jwt_keys.h"
+#include "base/file_read.h"
 
 struct auth {
     struct auth_set *set;
@@ -264,14 +264,15 @@ enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
     return JWT_OK;
 }
 
-bool auth_vouches(const struct auth *auth, const struct conf *conf, const struct identity *identity)
+bool auth_key_is_current(const struct auth *auth, const struct conf *conf,
+                         const struct identity *identity)
 {
     if (auth->set == NULL ||
         !identity_claims_fit(&identity->claims, conf->auth.audience, conf->auth.issuer))
         return false;
     if (identity->kind == IDENTITY_API_KEY)
-        return api_keys_have(auth->set->api_keys, identity->voucher);
-    return jwt_keys_have(auth->set->tokens, identity->voucher) ||
+        return api_keys_have(auth->set->api_keys, identity->key_fingerprint);
+    return jwt_keys_have(auth->set->tokens, identity->key_fingerprint) ||
            (identity->kind == IDENTITY_TICKET &&
-            api_keys_have(auth->set->api_keys, identity->voucher));
+            api_keys_have(auth->set->api_keys, identity->key_fingerprint));
 }

@@ -7,7 +7,7 @@ libbugle_a_SOURCES += \
     include/auth/jwt_keys.h \
     include/auth/origin.h \
     include/auth/ticket.h \
-    include/auth/tickets.h \
+    include/auth/ticket_table.h \
     src/auth/api_key.c \
     src/auth/auth.c \
     src/auth/forged.c \
@@ -19,9 +19,9 @@ libbugle_a_SOURCES += \
     src/auth/jwt_claims.h \
     src/auth/jwt_keys.c \
     src/auth/origin.c \
-    src/auth/rights.c \
-    src/auth/rights.h \
+    src/auth/grants.c \
+    src/auth/grants.h \
     src/auth/ticket.c \
-    src/auth/tickets.c \
+    src/auth/ticket_table.c \
     src/auth/token_cache.c \
     src/auth/token_cache.h

@@ -22,8 +22,8 @@
 #include <stdint.h>
 
 #include "auth/jwt.h"
-#include "base/peer.h"
 #include "auth/token_cache.h"
+#include "base/peer.h"
 
 #define FORGED_KNOWN_MS 60000
 #define FORGED_AGAIN_MS 500

@@ -59,7 +59,7 @@ void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_
     if (joined_n == 0)
         hash_parts(digest, pieces, pieces_n);
     else if (gnutls_hash_fast(GNUTLS_DIG_SHA256, joined, joined_n, digest) < 0)
-        abort(); /* a hash that is not there: nothing could be told apart */
+        abort();                      /* a hash that is not there: nothing could be told apart */
     explicit_bzero(joined, joined_n); /* keys may be in it */
     memcpy(to, digest, IDENTITY_MARK_BYTES);
 }
@@ -72,7 +72,7 @@ static void mark_text(unsigned char to[IDENTITY_MARK_BYTES], const char *bytes, 
 }
 
 void identity_claim(struct identity_claims *to, const char *audience,
-                    const struct rights_pattern *issuer)
+                    const struct grants_pattern *issuer)
 {
     to->are_there = true;
     mark_text(to->audience, audience, strlen(audience));
@@ -104,7 +104,7 @@ static void set_scope(struct identity *identity, const struct identity_draft *dr
     struct identity_piece of_user[] = {{&kind, 1},
                                        {draft->issuer.bytes, draft->issuer.bytes_n},
                                        {draft->user.bytes, draft->user.bytes_n}};
-    struct identity_piece of_nobody[] = {{&kind, 1}, {draft->voucher, IDENTITY_MARK_BYTES}};
+    struct identity_piece of_nobody[] = {{&kind, 1}, {draft->key_fingerprint, IDENTITY_MARK_BYTES}};
 
     if (draft->user.bytes != NULL)
         identity_mark(identity->scope, of_user, 3);
@@ -112,7 +112,7 @@ static void set_scope(struct identity *identity, const struct identity_draft *dr
         identity_mark(identity->scope, of_nobody, 2);
 }
 
-static size_t list_bytes(const struct rights_list *list)
+static size_t list_bytes(const struct grants_list *list)
 {
     size_t bytes = 0;
 
@@ -121,19 +121,19 @@ static size_t list_bytes(const struct rights_list *list)
     return bytes;
 }
 
-static char *copy_text(struct rights_pattern *to, const struct rights_pattern *from, char *room)
+static char *copy_text(struct grants_pattern *to, const struct grants_pattern *from, char *room)
 {
     if (from->bytes == NULL)
         return room;
     memcpy(room, from->bytes, from->bytes_n);
-    *to = (struct rights_pattern){room, from->bytes_n};
+    *to = (struct grants_pattern){room, from->bytes_n};
     return room + from->bytes_n;
 }
 
-static char *copy_list(struct rights_list *to, const struct rights_list *from,
-                       struct rights_pattern *slots, char *room)
+static char *copy_list(struct grants_list *to, const struct grants_list *from,
+                       struct grants_pattern *slots, char *room)
 {
-    *to = (struct rights_list){slots, from->patterns_n};
+    *to = (struct grants_list){slots, from->patterns_n};
     for (size_t i = 0; i < from->patterns_n; i++)
         room = copy_text(&slots[i], &from->patterns[i], room);
     return room;
@@ -143,14 +143,14 @@ struct identity *identity_new(const struct identity_draft *draft)
 {
     size_t slots_n =
         draft->publish.patterns_n + draft->subscribe.patterns_n + draft->wishes.patterns_n;
-    size_t slots_bytes = slots_n * sizeof(struct rights_pattern);
+    size_t slots_bytes = slots_n * sizeof(struct grants_pattern);
     struct identity *identity = calloc(
         1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
                list_bytes(&draft->subscribe) + list_bytes(&draft->wishes) + draft->user.bytes_n);
 
     if (identity == NULL)
         return NULL;
-    struct rights_pattern *slots = (struct rights_pattern *)(identity + 1);
+    struct grants_pattern *slots = (struct grants_pattern *)(identity + 1);
     char *room = (char *)(slots + slots_n);
 
     atomic_init(&identity->refs, 1);
@@ -158,7 +158,7 @@ struct identity *identity_new(const struct identity_draft *draft)
     identity->admin = draft->admin;
     identity->until_ms = draft->until_ms;
     identity->claims = draft->claims;
-    memcpy(identity->voucher, draft->voucher, IDENTITY_MARK_BYTES);
+    memcpy(identity->key_fingerprint, draft->key_fingerprint, IDENTITY_MARK_BYTES);
     room = copy_text(&identity->user, &draft->user, room);
     room = copy_list(&identity->publish, &draft->publish, slots, room);
     slots += draft->publish.patterns_n;

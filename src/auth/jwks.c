@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/jwt_keys.h"
 #include "base/clock.h"
 #include "base/file_read.h"
-#include "auth/jwt_keys.h"
 #include "base/log.h"
 
 #define TEXT_MAX 65536

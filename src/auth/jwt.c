@@ -11,10 +11,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/base64url.h"
-#include "wire/json_guard.h"
 #include "auth/jwt_claims.h"
-#include "base/memory.h"
+#include "base/base64url.h"
+#include "base/memory_budget.h"
+#include "wire/json_guard.h"
 
 #define HMAC_BYTES_MAX 64
 #define SIGNATURE_BYTES_MAX 1024
@@ -86,7 +86,7 @@ bool jwt_is_formed(const char *text, size_t text_n)
     return split(text, text_n, &parts);
 }
 
-enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_memory **ret_object)
+enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_alloc **ret_object)
 {
     unsigned char bytes[BASE64URL_BYTES_ROOM(JWT_BYTES_MAX)];
     size_t bytes_n;
@@ -96,16 +96,16 @@ enum jwt_error jwt_read_object(const char *text, size_t text_n, struct json_memo
         !json_guard_is_small((struct json_span){(const char *)bytes, bytes_n}, DEPTH_MAX,
                              TREE_BYTES_MAX))
         return JWT_MALFORMED;
-    struct json_memory *object;
+    struct json_alloc *object;
     int result =
-        json_memory_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object);
+        json_alloc_load((const char *)bytes, bytes_n, JSON_REJECT_DUPLICATES, NULL, &object);
     if (result < 0)
         return result == -ENOMEM ? JWT_NO_MEMORY : JWT_MALFORMED;
     if (json_is_object(object->root)) {
         *ret_object = object;
         return JWT_OK;
     }
-    json_memory_free(object);
+    json_alloc_free(object);
     return JWT_MALFORMED;
 }
 
@@ -201,7 +201,7 @@ static int check_signature(const struct jwt_key *key, const char *text, size_t t
         return GNUTLS_E_PK_SIG_VERIFY_FAILED;
     if (key->secret != NULL)
         return check_hmac(key, text, text_n, signature);
-    if (!memory_is_at_hand(WORK_BYTES))
+    if (!memory_budget_is_at_hand(WORK_BYTES))
         return GNUTLS_E_MEMORY_ERROR;
     if (key->algorithm >= JWT_ES256 && key->algorithm <= JWT_ES512)
         return check_ecdsa(key, text, text_n, signature);
@@ -325,7 +325,7 @@ static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules 
 static enum jwt_error verify_claims(const struct jwt_key *key, const struct parts *parts,
                                     const struct jwt_rules *rules, struct identity **ret_identity)
 {
-    struct json_memory *claims;
+    struct json_alloc *claims;
     enum jwt_error error = jwt_read_object(parts->claims, parts->claims_n, &claims);
     int64_t exp_ms;
 
@@ -334,7 +334,7 @@ static enum jwt_error verify_claims(const struct jwt_key *key, const struct part
     error = check_claims(claims->root, rules, &exp_ms);
     if (error == JWT_OK)
         error = jwt_claims_identity(claims->root, exp_ms, key->mark, rules->audience, ret_identity);
-    json_memory_free(claims);
+    json_alloc_free(claims);
     return error;
 }
 
@@ -346,7 +346,7 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
 
     if (token_n > JWT_BYTES_MAX || !split(token, token_n, &parts))
         return JWT_MALFORMED;
-    struct json_memory *header;
+    struct json_alloc *header;
     error = jwt_read_object(parts.header, parts.header_n, &header);
     if (error != JWT_OK)
         return error;
@@ -355,6 +355,6 @@ enum jwt_error jwt_verify(const struct jwt_keys *keys, const char *token, size_t
         key = find_signer(keys, &parts, header->root, &error);
     else
         error = JWT_HEADER;
-    json_memory_free(header);
+    json_alloc_free(header);
     return key != NULL ? verify_claims(key, &parts, rules, ret_identity) : error;
 }

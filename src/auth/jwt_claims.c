@@ -12,17 +12,17 @@
 
 /* A list while it grows, with room for the patterns that are rewritten. */
 struct grants {
-    struct rights_pattern patterns[RIGHTS_PATTERNS_MAX];
+    struct grants_pattern patterns[GRANTS_PATTERNS_MAX];
     size_t patterns_n;
-    char room[RIGHTS_PATTERNS_MAX][TOPIC_BYTES_MAX];
+    char room[GRANTS_PATTERNS_MAX][TOPIC_BYTES_MAX];
 };
 
 static bool add_grant(struct grants *grants, const char *bytes, size_t bytes_n)
 {
-    if (grants->patterns_n == RIGHTS_PATTERNS_MAX ||
+    if (grants->patterns_n == GRANTS_PATTERNS_MAX ||
         topic_check_pattern(bytes, bytes_n) != TOPIC_OK)
         return false;
-    grants->patterns[grants->patterns_n++] = (struct rights_pattern){bytes, bytes_n};
+    grants->patterns[grants->patterns_n++] = (struct grants_pattern){bytes, bytes_n};
     return true;
 }
 
@@ -65,7 +65,7 @@ static bool add_template(struct grants *grants, const char *bytes, size_t bytes_
 
     if (bytes_n == 1 && bytes[0] == '*')
         return add_grant(grants, "**", 2);
-    if (grants->patterns_n == RIGHTS_PATTERNS_MAX ||
+    if (grants->patterns_n == GRANTS_PATTERNS_MAX ||
         !rewrite_template(bytes, bytes_n, grants->room[grants->patterns_n], &n))
         return false;
     return add_grant(grants, grants->room[grants->patterns_n], n);
@@ -110,7 +110,7 @@ static bool read_rights(const json_t *claims, const char *name, struct grants *p
 }
 
 static bool read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
-                      struct rights_pattern *ret_user)
+                      struct grants_pattern *ret_user)
 {
     const json_t *sub = json_object_get(claims, "sub");
 
@@ -120,15 +120,15 @@ static bool read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
         int n =
             snprintf(number, NUMBER_TEXT_BYTES, "%" JSON_INTEGER_FORMAT, json_integer_value(sub));
 
-        *ret_user = (struct rights_pattern){number, (size_t)n};
+        *ret_user = (struct grants_pattern){number, (size_t)n};
         return true;
     }
-    *ret_user = (struct rights_pattern){json_string_value(sub), json_string_length(sub)};
+    *ret_user = (struct grants_pattern){json_string_value(sub), json_string_length(sub)};
     return json_is_string(sub) && topic_check_user(ret_user->bytes, ret_user->bytes_n) == TOPIC_OK;
 }
 
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
-                                   const unsigned char voucher[IDENTITY_MARK_BYTES],
+                                   const unsigned char key_fingerprint[IDENTITY_MARK_BYTES],
                                    const char *audience, struct identity **ret_identity)
 {
     struct grants publish, subscribe;
@@ -141,11 +141,11 @@ enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
         !read_rights(claims, "bugle", &publish, &subscribe, &draft.admin) ||
         !read_rights(claims, "mercure", &publish, &subscribe, &draft.admin))
         return JWT_CLAIMS;
-    draft.issuer = (struct rights_pattern){json_string_value(issuer), json_string_length(issuer)};
-    draft.publish = (struct rights_list){publish.patterns, publish.patterns_n};
-    draft.subscribe = (struct rights_list){subscribe.patterns, subscribe.patterns_n};
+    draft.issuer = (struct grants_pattern){json_string_value(issuer), json_string_length(issuer)};
+    draft.publish = (struct grants_list){publish.patterns, publish.patterns_n};
+    draft.subscribe = (struct grants_list){subscribe.patterns, subscribe.patterns_n};
     identity_claim(&draft.claims, audience, &draft.issuer);
-    memcpy(draft.voucher, voucher, IDENTITY_MARK_BYTES);
+    memcpy(draft.key_fingerprint, key_fingerprint, IDENTITY_MARK_BYTES);
     *ret_identity = identity_new(&draft);
     return *ret_identity != NULL ? JWT_OK : JWT_NO_MEMORY;
 }

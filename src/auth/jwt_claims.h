@@ -21,13 +21,13 @@
 #include "auth/jwt.h"
 
 /*
- * voucher   of the key
+ * key_fingerprint   of the key
  * audience  auth.audience, which its `aud` fits
  *
  * Returns JWT_OK with one reference given, JWT_CLAIMS or JWT_NO_MEMORY.
  */
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
-                                   const unsigned char voucher[IDENTITY_MARK_BYTES],
+                                   const unsigned char key_fingerprint[IDENTITY_MARK_BYTES],
                                    const char *audience, struct identity **ret_identity);
 
 #endif

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/file_read.h"
-#include "wire/json_memory.h"
+#include "wire/json_alloc.h"
 
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192
@@ -388,9 +388,9 @@ static int add_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, const js
 static int add_one_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, const char *text,
                        size_t text_n, char *why)
 {
-    struct json_memory *parsed;
+    struct json_alloc *parsed;
     enum jwt_algorithm its = algorithm;
-    int result = json_memory_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
+    int result = json_alloc_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
 
     if (result == -ENOMEM)
         return result;
@@ -403,16 +403,16 @@ static int add_one_jwk(struct jwt_keys *keys, enum jwt_algorithm algorithm, cons
         result = refuse(why, "the key says that it is not for %s", algorithms[algorithm].name);
     else
         result = add_jwk(keys, algorithm, jwk, why);
-    json_memory_free(parsed);
+    json_alloc_free(parsed);
     return result;
 }
 
 int jwt_keys_add_set(struct jwt_keys *keys, const char *text, size_t text_n,
                      char why[JWT_KEY_WHY_BYTES])
 {
-    struct json_memory *parsed;
+    struct json_alloc *parsed;
     size_t before_n = keys->n;
-    int result = json_memory_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
+    int result = json_alloc_load(text, text_n, JSON_REJECT_DUPLICATES, NULL, &parsed);
 
     if (result == -ENOMEM)
         return result;
@@ -430,7 +430,7 @@ int jwt_keys_add_set(struct jwt_keys *keys, const char *text, size_t text_n,
         result = 0; /* one that cannot be used does not spoil the others */
     else if (result == 0)
         result = refuse(why, "no key in it can verify a token here");
-    json_memory_free(parsed);
+    json_alloc_free(parsed);
     return result;
 }
 

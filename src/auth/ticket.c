@@ -40,7 +40,7 @@ static void put(struct writer *writer, const void *bytes, size_t bytes_n)
     writer->room -= bytes_n;
 }
 
-static void put_name(struct writer *writer, const struct rights_pattern *name)
+static void put_name(struct writer *writer, const struct grants_pattern *name)
 {
     uint16_t n = (uint16_t)name->bytes_n;
 
@@ -65,7 +65,7 @@ static void get(struct reader *reader, void *to, size_t bytes_n)
     reader->left -= bytes_n;
 }
 
-static void get_name(struct reader *reader, struct rights_pattern *ret_name)
+static void get_name(struct reader *reader, struct grants_pattern *ret_name)
 {
     uint16_t n = 0;
 
@@ -74,7 +74,7 @@ static void get_name(struct reader *reader, struct rights_pattern *ret_name)
         reader->good = false;
     if (!reader->good)
         return;
-    *ret_name = (struct rights_pattern){n > 0 ? (const char *)reader->at : NULL, n};
+    *ret_name = (struct grants_pattern){n > 0 ? (const char *)reader->at : NULL, n};
     reader->at += n;
     reader->left -= n;
 }
@@ -102,7 +102,7 @@ static size_t write_plain(unsigned char to[PLAIN_BYTES_MAX], const struct ticket
     put(&writer, &ticket->first_until_ms, sizeof(int64_t));
     put(&writer, &ticket->until_ms, sizeof(int64_t));
     put(&writer, &ticket->position, sizeof(uint64_t));
-    put(&writer, ticket->voucher, IDENTITY_MARK_BYTES);
+    put(&writer, ticket->key_fingerprint, IDENTITY_MARK_BYTES);
     put(&writer, &ticket->claims, sizeof(ticket->claims));
     put(&writer, &ticket->public_topics, sizeof(uint16_t));
     put_name(&writer, &ticket->user);
@@ -124,7 +124,7 @@ static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket
     get(&reader, &ticket->first_until_ms, sizeof(int64_t));
     get(&reader, &ticket->until_ms, sizeof(int64_t));
     get(&reader, &ticket->position, sizeof(uint64_t));
-    get(&reader, ticket->voucher, IDENTITY_MARK_BYTES);
+    get(&reader, ticket->key_fingerprint, IDENTITY_MARK_BYTES);
     get(&reader, &ticket->claims, sizeof(ticket->claims));
     get(&reader, &ticket->public_topics, sizeof(uint16_t));
     get_name(&reader, &ticket->user);
@@ -133,7 +133,7 @@ static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket
         return false;
     for (size_t i = 0; i < topics_n; i++)
         get_name(&reader, &room->topics[i]);
-    ticket->topics = (struct rights_list){room->topics, topics_n};
+    ticket->topics = (struct grants_list){room->topics, topics_n};
     return reader.good && reader.left == 0;
 }
 

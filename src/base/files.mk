@@ -2,15 +2,15 @@ libbugle_a_SOURCES += \
     include/base/address.h \
     include/base/base64url.h \
     include/base/clock.h \
-    include/base/crew.h \
+    include/base/thread_pool.h \
     include/base/due_heap.h \
     include/base/file_read.h \
     include/base/jitter.h \
     include/base/log.h \
     include/base/machine.h \
-    include/base/memory.h \
+    include/base/memory_budget.h \
     include/base/peer.h \
-    include/base/rate.h \
+    include/base/min_rate.h \
     include/base/signals.h \
     include/base/state_dir.h \
     include/base/state_file.h \
@@ -21,7 +21,7 @@ libbugle_a_SOURCES += \
     src/base/address.c \
     src/base/base64url.c \
     src/base/clock.c \
-    src/base/crew.c \
+    src/base/thread_pool.c \
     src/base/due_heap.c \
     src/base/file_read.c \
     src/base/jitter.c \
@@ -29,9 +29,9 @@ libbugle_a_SOURCES += \
     src/base/log_writer.c \
     src/base/log_writer.h \
     src/base/machine.c \
-    src/base/memory.c \
+    src/base/memory_budget.c \
     src/base/peer.c \
-    src/base/rate.c \
+    src/base/min_rate.c \
     src/base/signals.c \
     src/base/state_dir.c \
     src/base/state_file.c \

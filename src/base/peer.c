@@ -85,7 +85,7 @@ static bool is_unanswered(const struct tcp_info *info)
            info->tcpi_last_data_sent >= ANSWER_MS_MAX;
 }
 
-int peer_flow(int fd, struct peer_flow *ret_flow)
+int tcp_progress(int fd, struct tcp_progress *ret_flow)
 {
     struct tcp_info info;
     socklen_t info_n = sizeof(info);
@@ -93,7 +93,7 @@ int peer_flow(int fd, struct peer_flow *ret_flow)
 
     if (ioctl(fd, SIOCOUTQ, &outstanding) != 0)
         return -errno;
-    *ret_flow = (struct peer_flow){.outstanding = (uint64_t)outstanding};
+    *ret_flow = (struct tcp_progress){.outstanding = (uint64_t)outstanding};
     if (outstanding == 0)
         return 0;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_n) != 0) {

@@ -36,11 +36,8 @@ static const struct {
     uint64_t slice_ns;
     int32_t niceness;
 } shares[] = {
-    [THREAD_AT_ONCE] = {100000, 0},
-    [THREAD_SOON] = {500000, 0},
-    [THREAD_BESIDE] = {3000000, 0},
-    [THREAD_ACCEPTS] = {500000, 5},
-    [THREAD_LATER] = {200000, 10},
+    [THREAD_AT_ONCE] = {100000, 0}, [THREAD_SOON] = {500000, 0},   [THREAD_BESIDE] = {3000000, 0},
+    [THREAD_ACCEPTS] = {500000, 5}, [THREAD_LATER] = {200000, 10},
 };
 
 void thread_begin(const char *name, enum thread_urgency urgency)

@@ -4,7 +4,7 @@
 #include "bench/bench_options.h"
 
 #include "bench/bench_stamp.h"
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <errno.h>
 #include <getopt.h>

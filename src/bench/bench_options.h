@@ -45,7 +45,7 @@ struct bench_options {
 #define BENCH_OPTIONS_HELPED (-1)
 
 /* Read the command line; argv[0] is the name of the command.  0, BENCH_OPTIONS_HELPED when help
- * was asked for and written, or CLI_USAGE (cli.h) after saying what is wrong. */
+ * was asked for and written, or CLI_USAGE (cli_common.h) after saying what is wrong. */
 int bench_options_parse(struct bench_options *ret_options, int argc, char **argv);
 
 #endif

@@ -7,7 +7,7 @@
 #include "bench/bench_epoll.h"
 #include "bench/bench_http.h"
 #include "bench/bench_request.h"
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <assert.h>
 #include <errno.h>

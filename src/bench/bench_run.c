@@ -9,7 +9,7 @@
 #include "bench/bench_publish.h"
 #include "bench/bench_report.h"
 #include "bench/bench_streams.h"
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <assert.h>
 #include <errno.h>

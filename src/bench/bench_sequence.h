@@ -29,7 +29,7 @@ enum bench_arrival {
 };
 
 /* Take note of a number.  A hole that no memory can be had for counts as filled, so such a
- * shortage makes later arrivals look repeated. */
+ * shortage makes later placements look repeated. */
 enum bench_arrival bench_sequence_take_slowly(struct bench_sequence *sequence, uint32_t number);
 
 static inline enum bench_arrival bench_sequence_take(struct bench_sequence *sequence,

@@ -8,7 +8,7 @@
 #include "bench/bench_http.h"
 #include "bench/bench_sse.h"
 #include "bench/bench_template.h"
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

@@ -3,7 +3,7 @@
 #include "config.h"
 #include "bench/bench_template.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <errno.h>
 #include <netdb.h>

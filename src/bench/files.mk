@@ -30,4 +30,4 @@ libbugle_a_SOURCES += \
     src/bench/bench_streams.h \
     src/bench/bench_template.c \
     src/bench/bench_template.h \
-    src/bench/cli_bench.c
+    src/bench/bench.c

@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "cli/cli_http.h"
-#include "history/sqlite/history_sqlite.h"
+#include "history/sqlite/sqlite_store.h"
 
 #define TOOL "backup"
 /* The first byte comes only when the copy is made. */
@@ -238,7 +238,7 @@ static bool is_store(const struct backup *backup)
     if (backup->bytes < HEADER_BYTES)
         return memcmp(backup->header, MAGIC, magic_n) == 0;
     return memcmp(backup->header, MAGIC, sizeof MAGIC) == 0 &&
-           number_at(backup, APPLICATION_AT) == HISTORY_SQLITE_APPLICATION_ID &&
+           number_at(backup, APPLICATION_AT) == SQLITE_STORE_APPLICATION_ID &&
            backup->bytes <= (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;
 }
 

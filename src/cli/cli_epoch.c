@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 #include "conf/conf.h"
-#include "history/sqlite/history_sqlite.h"
+#include "history/sqlite/sqlite_store.h"
 #include "server/store.h"
 
 #define TOOL "epoch"
@@ -107,7 +107,7 @@ static int show(const char *path)
     struct conf_error error;
     char epoch[SSE_EPOCH_BYTES + 1];
     bool copied;
-    if (history_sqlite_read_epoch(path, epoch, &copied, &error) != 0)
+    if (sqlite_store_read_epoch(path, epoch, &copied, &error) != 0)
         return cli_fail(TOOL, "%s", error.text);
     if (copied)
         cli_fail(TOOL, "%s is a copy: it begins another epoch when a gateway opens it", path);
@@ -134,10 +134,10 @@ static int renew(const char *path)
     int status = check_file(path);
     if (status != CLI_FINE)
         return status;
-    struct history *history = history_sqlite_open_without_log(path, &none, &error);
+    struct history *history = sqlite_store_open_without_log(path, &none, &error);
     if (!history)
         return cli_fail(TOOL, "%s", error.text);
-    int result = history_sqlite_renew_epoch(history);
+    int result = sqlite_store_renew_epoch(history);
     if (result == 0)
         puts(history->epoch);
     history_free(history);

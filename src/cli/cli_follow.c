@@ -19,9 +19,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "cli/cli_show.h"
 #include "base/clock.h"
-#include "wire/sse_read.h"
+#include "cli/cli_show.h"
+#include "wire/sse_parser.h"
 
 #define SILENT_HEARTBEATS 3
 #define RETRY_DEFAULT_MS 1000
@@ -46,7 +46,7 @@ struct follow {
     const struct cli_follow_options *options;
     struct cli_http http;
     struct cli_show show;
-    struct sse_read *reader;
+    struct sse_parser *reader;
     CURLM *multi;
     int signal_fd;
 
@@ -75,7 +75,8 @@ static void end_with(struct follow *s, enum end end, char *why)
     s->end = end;
 }
 
-static bool is_wanted(const struct cli_follow_options *options, const struct sse_read_event *event)
+static bool is_wanted(const struct cli_follow_options *options,
+                      const struct sse_parser_event *event)
 {
     for (size_t i = 0; i < options->events.items_n; i++) {
         if (strcmp(options->events.items[i], event->name) == 0)
@@ -85,21 +86,21 @@ static bool is_wanted(const struct cli_follow_options *options, const struct sse
 }
 
 /* The reason that the data of an event of the gateway's gives; NULL: none.  `*ret_data` has it,
- * for json_memory_free(). */
-static const char *read_reason(const struct sse_read_event *event, struct json_memory **ret_data)
+ * for json_alloc_free(). */
+static const char *read_reason(const struct sse_parser_event *event, struct json_alloc **ret_data)
 {
     bool is_small = event->data_n <= REASON_DATA_BYTES_MAX;
     *ret_data = is_small ? cli_read_json(event->data, event->data_n, 0, NULL) : NULL;
     return *ret_data ? json_string_value(json_object_get((*ret_data)->root, "reason")) : NULL;
 }
 
-static void take_reset(struct follow *s, const struct sse_read_event *event)
+static void take_reset(struct follow *s, const struct sse_parser_event *event)
 {
-    struct json_memory *data;
+    struct json_alloc *data;
     const char *reason = read_reason(event, &data);
     cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");
-    json_memory_free(data);
+    json_alloc_free(data);
     if (s->options->json)
         cli_show_event(&s->show, event);
 }
@@ -119,9 +120,9 @@ static const char *expired_words(const char *reason)
 
 /* With the same token it would be refused; one that was deleted may come again.  Returns whether it
  * is the gateway's. */
-static bool take_expired(struct follow *s, const struct sse_read_event *event)
+static bool take_expired(struct follow *s, const struct sse_parser_event *event)
 {
-    struct json_memory *data;
+    struct json_alloc *data;
     const char *reason = read_reason(event, &data);
     const char *words = expired_words(reason);
     if (words && s->options->json)
@@ -130,11 +131,11 @@ static bool take_expired(struct follow *s, const struct sse_read_event *event)
         cli_show_note(&s->show, "%s", words);
     else if (words)
         end_with(s, END_FAILED, strdup(words));
-    json_memory_free(data);
+    json_alloc_free(data);
     return words;
 }
 
-static int on_event(void *arg, const struct sse_read_event *event)
+static int on_event(void *arg, const struct sse_parser_event *event)
 {
     struct follow *s = arg;
     s->has_event = true;
@@ -184,7 +185,7 @@ static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
     if (!s->is_open) {
         return cli_http_keep(&s->http, bytes, bytes_n) ? bytes_n : 0;
     }
-    int parsed = sse_read_push(s->reader, bytes, bytes_n);
+    int parsed = sse_parser_push(s->reader, bytes, bytes_n);
     int written = cli_show_flush(&s->show);
     s->heard_ms = clock_mono_ms(); /* not before: a slow reader of ours is no silence */
     if (written < 0 || parsed < 0)
@@ -312,13 +313,13 @@ static void show_state(struct follow *s)
 
 static void begin_connection(struct follow *s)
 {
-    const char *position = sse_read_last_id(s->reader);
+    const char *position = sse_parser_last_id(s->reader);
     bool is_id = *position && strlen(position) <= CLI_FOLLOW_ID_BYTES_MAX;
     char *resume = is_id ? cli_format("Last-Event-ID: %s", position) : NULL;
     const char *lines[] = {"Accept: text/event-stream", "Cache-Control: no-cache", resume};
     cli_http_begin(&s->http, lines, resume ? 3 : 2);
     free(resume);
-    sse_read_begin(s->reader);
+    sse_parser_begin(s->reader);
     s->is_open = false;
     s->has_event = false;
     s->is_clean = false;
@@ -468,9 +469,9 @@ static int open_http(struct follow *s, const char *tool)
 static void open_reader(struct follow *s)
 {
     /* A line is "data: " and, at most, all of an event. */
-    struct sse_read_limits limits = {EVENT_BYTES_MAX + 16, EVENT_BYTES_MAX};
-    struct sse_read_handler handler = {on_event, on_retry, s};
-    s->reader = cli_need(sse_read_new(&limits, &handler, s->options->last_event_id));
+    struct sse_parser_limits limits = {EVENT_BYTES_MAX + 16, EVENT_BYTES_MAX};
+    struct sse_parser_handler handler = {on_event, on_retry, s};
+    s->reader = cli_need(sse_parser_new(&limits, &handler, s->options->last_event_id));
 }
 
 /* Follow with everything open, and say at the end what went wrong. */
@@ -480,7 +481,7 @@ static int run(struct follow *s, const char *tool)
     open_reader(s);
     follow_on(s);
     cli_show_close(&s->show);
-    sse_read_free(s->reader);
+    sse_parser_free(s->reader);
     return s->end == END_FAILED ? cli_fail(tool, "%s", s->why) : CLI_FINE;
 }
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 #include "cli/cli_http.h"
 
 /* The longest id that a gateway takes: a longer one is none of its ids and is not sent. */

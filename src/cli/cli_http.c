@@ -15,7 +15,7 @@
 #include <strings.h>
 
 #define DEFAULT_URL "http://127.0.0.1:8080"
-#define ANSWER_BYTES_MAX ((size_t)1 << 20)
+#define RESPONSE_CACHE_BYTES_MAX ((size_t)1 << 20)
 #define HEADER_BYTES_MAX ((size_t)64 << 10)
 #define REDIRECTS_MAX 5
 #define CONNECT_SECONDS_MAX 10
@@ -267,9 +267,9 @@ void cli_http_begin(struct cli_http *http, const char *const *lines, size_t line
 
 bool cli_http_keep(struct cli_http *http, const char *bytes, size_t bytes_n)
 {
-    bool fits = bytes_n <= ANSWER_BYTES_MAX - http->answer_n;
+    bool fits = bytes_n <= RESPONSE_CACHE_BYTES_MAX - http->answer_n;
     if (!fits)
-        bytes_n = ANSWER_BYTES_MAX - http->answer_n;
+        bytes_n = RESPONSE_CACHE_BYTES_MAX - http->answer_n;
     http->answer = cli_need(realloc(http->answer, http->answer_n + bytes_n + 1));
     memcpy(http->answer + http->answer_n, bytes, bytes_n);
     http->answer_n += bytes_n;
@@ -345,7 +345,7 @@ char *cli_http_trouble(const struct cli_http *http, CURLcode code)
         why = strerror((int)number);
     if (http->header_n > HEADER_BYTES_MAX)
         why = "its answer has more than 64 KiB of headers";
-    else if (code == CURLE_WRITE_ERROR && http->answer_n == ANSWER_BYTES_MAX)
+    else if (code == CURLE_WRITE_ERROR && http->answer_n == RESPONSE_CACHE_BYTES_MAX)
         why = "its answer has more than 1 MiB";
     if (code == CURLE_SSL_CONNECT_ERROR && strstr(why, "unexpected TLS packet"))
         why = "it does not speak TLS; try http://";
@@ -399,7 +399,7 @@ char *cli_http_refusal(const struct cli_http *http)
     char *text;
     size_t text_n;
     FILE *to = cli_need(open_memstream(&text, &text_n));
-    struct json_memory *parsed = NULL;
+    struct json_alloc *parsed = NULL;
     const char *elsewhere = NULL;
     curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &elsewhere);
     if (http->answer)
@@ -412,7 +412,7 @@ char *cli_http_refusal(const struct cli_http *http)
         put_problem(to, problem);
     else if (http->answer)
         put_plain(to, http);
-    json_memory_free(parsed);
+    json_alloc_free(parsed);
     if (cli_http_status(http) == 401 && !http->target->token)
         fputs(" (--token or BUGLE_TOKEN)", to);
     if (fclose(to) != 0)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 /* What the options --url, --token, --ca and --header say.  All texts are borrowed. */
 struct cli_http_target {

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #define READ_BYTES ((size_t)64 << 10)
 

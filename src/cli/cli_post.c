@@ -165,12 +165,11 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
     size_t bad;
     char *why = NULL;
     if (post->options->json) {
-        struct json_memory *json =
-            cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
+        struct json_alloc *json = cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
         if (!json)
             why = cli_format("no JSON at line %d, column %d: %s", error.line, error.column,
                              error.text);
-        json_memory_free(json);
+        json_alloc_free(json);
     } else if (!utf8_valid(data_n > 0 ? data : "", data_n, &bad)) {
         why = cli_format("not valid UTF-8 at byte %zu", bad + 1);
     }
@@ -197,9 +196,8 @@ static void put_key(const struct cli_post *post, uint64_t number, FILE *to)
 {
     if (!post->options->key)
         return;
-    char *key = post->unit
-                    ? cli_format("%s-%llu", post->options->key, (unsigned long long)number)
-                    : cli_format("%s", post->options->key);
+    char *key = post->unit ? cli_format("%s-%llu", post->options->key, (unsigned long long)number)
+                           : cli_format("%s", post->options->key);
     fputs("\"idempotency_key\":", to);
     put_string(to, key, strlen(key));
     putc(',', to);
@@ -330,10 +328,10 @@ static bool print_ids(const struct cli_post *post, uint64_t events_n, const json
 /* The events are published: print what they are called now. */
 static int take_answer(const struct cli_post *post, uint64_t events_n)
 {
-    struct json_memory *answer =
+    struct json_alloc *answer =
         cli_read_json(post->http.answer ? post->http.answer : "", post->http.answer_n, 0, NULL);
     bool good = answer && print_ids(post, events_n, answer->root);
-    json_memory_free(answer);
+    json_alloc_free(answer);
     if (fflush(stdout) != 0)
         return cli_fail(post->tool, "cannot print the ids: %m");
     if (!good)

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 #include "cli/cli_http.h"
 
 /* What all events have in common.  All texts are borrowed. */
@@ -53,7 +53,7 @@ struct cli_post {
     const char *tool;
     const char *unit; /* what events are counted in, for messages; NULL: there is only one */
     struct cli_http http;
-    char *address; /* the members that all events share */
+    char *address;      /* the members that all events share */
     uint64_t refused_n; /* events that were told to be refused */
     unsigned sent_n;    /* times the request at hand went out */
 

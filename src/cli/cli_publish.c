@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <errno.h>
 #include <getopt.h>

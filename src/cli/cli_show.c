@@ -17,9 +17,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "cli/cli_common.h"
 
 #define DRAW_EVERY_MS 100
 #define WIPE "\r\033[K"
@@ -61,7 +61,7 @@ void cli_show_close(struct cli_show *show)
     free(show->state);
 }
 
-static void put_for_person(FILE *to, const struct sse_read_event *event)
+static void put_for_person(FILE *to, const struct sse_parser_event *event)
 {
     if (event->has_id)
         cli_put_visible(to, event->id, event->id_n, NULL);
@@ -97,7 +97,7 @@ static json_t *clean_string(const char *bytes, size_t bytes_n, bool *ret_hides)
 }
 
 /* Hidden characters are written as escapes: the same to a program, harmless on a terminal. */
-static void put_json(FILE *to, const struct sse_read_event *event)
+static void put_json(FILE *to, const struct sse_parser_event *event)
 {
     bool hides = false;
     json_t *object = cli_need(json_object());
@@ -117,7 +117,7 @@ static void put_json(FILE *to, const struct sse_read_event *event)
     json_decref(object);
 }
 
-void cli_show_event(struct cli_show *show, const struct sse_read_event *event)
+void cli_show_event(struct cli_show *show, const struct sse_parser_event *event)
 {
     if (show->json) {
         put_json(show->pending, event);

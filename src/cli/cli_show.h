@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "wire/sse_read.h"
+#include "wire/sse_parser.h"
 
 struct cli_show {
     const char *tool;   /* begins every note */
@@ -40,7 +40,7 @@ void cli_show_open(struct cli_show *show, const char *tool, int interrupt_fd, bo
 /* Take the state off the screen and drop what is not flushed. */
 void cli_show_close(struct cli_show *show);
 
-void cli_show_event(struct cli_show *show, const struct sse_read_event *event);
+void cli_show_event(struct cli_show *show, const struct sse_parser_event *event);
 
 /*
  * Write the gathered events, waiting as long as the reader of standard output takes.

@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <curl/curl.h>
 #include <getopt.h>

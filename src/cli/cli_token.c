@@ -2,7 +2,7 @@
 /* `bugle token`: its words and options.  What they do is in cli_token_make.c. */
 #include "config.h"
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 
 #include <getopt.h>
 #include <stdlib.h>

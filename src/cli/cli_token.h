@@ -6,7 +6,7 @@
 #ifndef BUGLE_CLI_TOKEN_H
 #define BUGLE_CLI_TOKEN_H
 
-#include "cli/cli.h"
+#include "cli/cli_common.h"
 #include "conf/conf.h"
 
 #define CLI_TOKEN_TOOL "token"

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "auth/jwt.h"
+#include "base/clock.h"
 #include "event/topic.h"
 
 #define TOOL CLI_TOKEN_TOOL
@@ -202,7 +202,7 @@ static void print_time(const json_t *claims, const char *name, const char *sente
 static int print_parts(const char *text)
 {
     size_t header_n = strcspn(text, "."), rest_n = strlen(text) - header_n;
-    struct json_memory *header, *claims = NULL;
+    struct json_alloc *header, *claims = NULL;
 
     jwt_read_object(text, header_n, &header);
     if (rest_n > 1)
@@ -214,8 +214,8 @@ static int print_parts(const char *text)
         print_time(claims->root, "exp", "holds until");
     }
     int status = header != NULL && claims != NULL ? CLI_FINE : CLI_FAILED;
-    json_memory_free(header);
-    json_memory_free(claims);
+    json_alloc_free(header);
+    json_alloc_free(claims);
     return status == CLI_FINE ? status : cli_fail(TOOL, "this is no signed token");
 }
 

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "auth/api_key.h"
-#include "base/base64url.h"
 #include "auth/jwt_keys.h"
+#include "base/base64url.h"
 
 #define TOOL CLI_TOKEN_TOOL
 #define KEY_PREFIX "bugle_"

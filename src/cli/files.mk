@@ -1,6 +1,6 @@
 libbugle_a_SOURCES += \
-    include/cli/cli.h \
-    src/cli/cli.c \
+    include/cli/cli_common.h \
+    src/cli/cli_common.c \
     src/cli/cli_backup.c \
     src/cli/cli_epoch.c \
     src/cli/cli_follow.c \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is made from the rows of the option table: defaults, assignments from anywhere, help, the
- * printed settings, and what a reload may change.  src/conf_rows.c has the table, src/conf_check.c
- * what no single row can tell, src/conf_load.c reads files and the environment, src/conf_value.c
+ * printed settings, and what a reload may change.  conf_table.c has the table, conf_check.c
+ * what no single row can tell, conf_load.c reads files and the environment, conf_value.c
  * knows how values are written.
  */
 #include "config.h"
@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "conf/conf_internal.h"
 #include "conf/conf_value.h"
-#include "base/log.h"
 
 #define GIVEN_TEXT_MAX 160
 

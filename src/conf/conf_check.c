@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "conf/conf_internal.h"
 #include "conf/conf_value.h"
-#include "base/machine.h"
 
 #define HISTORY_BYTES_ON_DISK (UINT64_C(1) << 30)
 #define HISTORY_BYTES_IN_MEMORY (UINT64_C(64) << 20)

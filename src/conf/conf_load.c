@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/conf_internal.h"
-#include "conf/conf_value.h"
 #include "base/file_read.h"
 #include "base/log.h"
+#include "conf/conf_internal.h"
+#include "conf/conf_value.h"
 
 #define VARIABLE_PREFIX "BUGLE_"
 #define NAME_TEXT_MAX 128

@@ -5,5 +5,5 @@ libbugle_a_SOURCES += \
     src/conf/conf_check.c \
     src/conf/conf_internal.h \
     src/conf/conf_load.c \
-    src/conf/conf_rows.c \
+    src/conf/conf_table.c \
     src/conf/conf_value.c

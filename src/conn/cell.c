@@ -97,10 +97,10 @@ static void run_daemon(struct cell *cell)
     arm_timer(cell);
 }
 
-static struct cell *cell_of_job(struct worker_job *job, enum worker_class class)
+static struct cell *cell_of_job(struct worker_job *job, enum worker_prio prio)
 {
     return (struct cell *)((char *)job - offsetof(struct cell, jobs) -
-                           (size_t) class * sizeof(struct worker_job));
+                           (size_t)prio * sizeof(struct worker_job));
 }
 
 static void resume_answered(struct cell *cell)
@@ -117,18 +117,18 @@ static void resume_answered(struct cell *cell)
 
 static bool run_answers(struct worker_job *job)
 {
-    struct cell *cell = cell_of_job(job, WORKER_NOW);
+    struct cell *cell = cell_of_job(job, PRIO_ANSWER);
 
     resume_answered(cell);
     run_daemon(cell);
     return false;
 }
 
-static void wake(struct stream_host *host, enum worker_class class)
+static void wake(struct stream_host *host, enum worker_prio prio)
 {
     struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
 
-    worker_enqueue(cell->cells->worker, &cell->jobs[class], class);
+    worker_enqueue(cell->cells->worker, &cell->jobs[prio], prio);
 }
 
 /* Streams that have sent by themselves need no run. */
@@ -140,37 +140,37 @@ static void run_if_wanted(struct cell *cell)
 
 /* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush,
  * or events that come fast would never be packed. */
-static bool run_streams(struct cell *cell, enum worker_class class)
+static bool run_streams(struct cell *cell, enum worker_prio prio)
 {
-    size_t *left = &cell->flush_left[class];
+    size_t *left = &cell->flush_left[prio];
 
     if (*left == 0)
-        *left = cell->host.ready[class - WORKER_FEW].n;
+        *left = cell->host.ready[prio - PRIO_TARGETED].n;
     size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
-    bool more = stream_host_resume(&cell->host, class, piece);
+    bool more = stream_host_resume(&cell->host, prio, piece);
 
     *left = more ? *left - piece : 0;
     run_if_wanted(cell);
     if (*left == 0 && more)
-        wake(&cell->host, class);
+        wake(&cell->host, prio);
     return *left > 0;
 }
 
 static bool run_few(struct worker_job *job)
 {
-    return run_streams(cell_of_job(job, WORKER_FEW), WORKER_FEW);
+    return run_streams(cell_of_job(job, PRIO_TARGETED), PRIO_TARGETED);
 }
 
 static bool run_many(struct worker_job *job)
 {
-    return run_streams(cell_of_job(job, WORKER_MANY), WORKER_MANY);
+    return run_streams(cell_of_job(job, PRIO_BROADCAST), PRIO_BROADCAST);
 }
 
 /* A pass at a time, so that what catches up with the past holds up nothing else for long. */
 static bool run_replay(struct worker_job *job)
 {
-    struct cell *cell = cell_of_job(job, WORKER_REPLAY);
-    bool more = stream_host_resume(&cell->host, WORKER_REPLAY, REPLAY_MAX);
+    struct cell *cell = cell_of_job(job, PRIO_REPLAY);
+    bool more = stream_host_resume(&cell->host, PRIO_REPLAY, REPLAY_MAX);
 
     if (cell->host.wants_run && run_passes(cell, 1)) {
         cell->host.wants_run = true;
@@ -183,7 +183,7 @@ static bool run_replay(struct worker_job *job)
 /* Connections that were just added: the library reads their heads in this. */
 static bool run_new(struct worker_job *job)
 {
-    run_daemon(cell_of_job(job, WORKER_NEW));
+    run_daemon(cell_of_job(job, PRIO_NEW));
     return false;
 }
 
@@ -197,7 +197,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (cell->host.behind_n > 0) {
         cell->host.wants_run = true;
-        wake(&cell->host, WORKER_REPLAY);
+        wake(&cell->host, PRIO_REPLAY);
         return;
     }
     worker_look_at_clock(cell->cells->worker);
@@ -267,8 +267,8 @@ static void count_connection(struct cell *cell, int n)
     TAILQ_REMOVE(list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
-    memory_add(worker_memory(cell->cells->worker), MEMORY_CONNECTIONS,
-               n * (int64_t)connection_bytes(cell->kind));
+    memory_budget_add(worker_memory(cell->cells->worker), MEMORY_BUDGET_CONNECTIONS,
+                      n * (int64_t)connection_bytes(cell->kind));
     TAILQ_INSERT_HEAD(list_of(cell), cell, link);
 }
 
@@ -375,8 +375,8 @@ static int start(struct cell *cell)
 
 static void free_cell(struct cell *cell)
 {
-    for (size_t class = 0; class < WORKER_CLASSES; class ++)
-        worker_dequeue(cell->cells->worker, &cell->jobs[class]);
+    for (size_t prio = 0; prio < PRIO_COUNT; prio++)
+        worker_dequeue(cell->cells->worker, &cell->jobs[prio]);
     if (cell->readable != NULL)
         event_free(cell->readable);
     if (cell->timer != NULL)
@@ -399,11 +399,11 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
         return -ENOMEM;
     cell->cells = cells;
     cell->kind = kind;
-    cell->jobs[WORKER_NOW].run = run_answers;
-    cell->jobs[WORKER_FEW].run = run_few;
-    cell->jobs[WORKER_MANY].run = run_many;
-    cell->jobs[WORKER_NEW].run = run_new;
-    cell->jobs[WORKER_REPLAY].run = run_replay;
+    cell->jobs[PRIO_ANSWER].run = run_answers;
+    cell->jobs[PRIO_TARGETED].run = run_few;
+    cell->jobs[PRIO_BROADCAST].run = run_many;
+    cell->jobs[PRIO_NEW].run = run_new;
+    cell->jobs[PRIO_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
@@ -487,7 +487,7 @@ void cells_free(struct cells *cells)
     if (cells == NULL)
         return;
     cells_abort(cells);
-    tls_set_unref(cells->tls);
+    tls_credentials_unref(cells->tls);
     close(cells->ended_fd);
     free(cells);
 }
@@ -532,13 +532,13 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
     if (result == 0 && kind == CELL_TLS)
         run_daemon(cell); /* the handshake, which is paced by who adds */
     else if (result == 0)
-        worker_enqueue(cells->worker, &cell->jobs[WORKER_NEW], WORKER_NEW);
+        worker_enqueue(cells->worker, &cell->jobs[PRIO_NEW], PRIO_NEW);
     return result;
 }
 
-void cells_set_tls(struct cells *cells, struct tls_set *tls)
+void cells_set_tls(struct cells *cells, struct tls_credentials *tls)
 {
-    tls_set_unref(cells->tls);
+    tls_credentials_unref(cells->tls);
     cells->tls = tls;
 }
 
@@ -612,7 +612,7 @@ void cell_answer(struct cell *cell, struct cell_waiter *waiter)
     assert(waiter->state == CELL_WAITS);
     waiter->state = CELL_ANSWERED;
     STAILQ_INSERT_TAIL(&cell->answered, waiter, link);
-    worker_enqueue(cell->cells->worker, &cell->jobs[WORKER_NOW], WORKER_NOW);
+    worker_enqueue(cell->cells->worker, &cell->jobs[PRIO_ANSWER], PRIO_ANSWER);
 }
 
 struct stream_host *cell_host(struct cell *cell)

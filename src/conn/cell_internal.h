@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of cells share: cell.c runs the daemons, cell_seat.c keeps connections that rest,
- * cell_tls.c knows what is different with TLS. */
+/* What the files of cells share: cell.c runs the daemons, cell_keepalive.c keeps connections that
+ * rest, cell_tls.c knows what is different with TLS. */
 #ifndef BUGLE_CELL_INTERNAL_H
 #define BUGLE_CELL_INTERNAL_H
 
@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
-#include "conn/cell.h"
 #include "base/log.h"
+#include "conn/cell.h"
 #include "conn/mhd_quirks.h"
-#include "conn/tls.h"
+#include "conn/tls_credentials.h"
 
 /* What the library keeps for us with a connection.  0.9.75 ends one that it cannot enter into its
  * epoll set without telling that the request is over, and then the cell does. */
@@ -36,21 +36,21 @@ struct cell_seat {
     unsigned begun_in;        /* the run in which the request under way began */
     bool shakes;              /* its TLS handshake is not done */
     TAILQ_ENTRY(cell_seat) link;
-    struct tls_set *tls; /* of a TLS connection: what its session uses; a reference */
-    char *target;        /* of its request, until the first call; NULL: out of memory */
+    struct tls_credentials *tls; /* of a TLS connection: what its session uses; a reference */
+    char *target;                /* of its request, until the first call; NULL: out of memory */
 };
 
 struct cell {
     struct stream_host host;
-    struct worker_job jobs[WORKER_CLASSES];
+    struct worker_job jobs[PRIO_COUNT];
     struct cells *cells;
     enum cell_kind kind;
     struct MHD_Daemon *daemon;
     struct event *readable; /* the daemon's epoll descriptor */
     struct event *timer;
     unsigned connections_n;
-    unsigned started;                  /* connections ever, to tell how far an addition got */
-    size_t flush_left[WORKER_CLASSES]; /* of the streams that were ready when the flush came here */
+    unsigned started;              /* connections ever, to tell how far an addition got */
+    size_t flush_left[PRIO_COUNT]; /* of the streams that were ready when the flush came here */
     bool running;
     unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */
@@ -69,7 +69,7 @@ struct cells {
     struct cell_list full[CELL_KINDS];
     size_t connections_n;
     size_t suspended_n;
-    struct tls_set *tls; /* for handshakes from now on; a reference, NULL: no TLS */
+    struct tls_credentials *tls; /* for handshakes from now on; a reference, NULL: no TLS */
     int descriptors_end;
     struct mhd_quirks quirks;
     struct log_valve valve;
@@ -79,7 +79,7 @@ struct cells {
 /* How many connections a cell of this kind has at most. */
 unsigned cell_room(enum cell_kind kind);
 
-/* ---- cell_seat.c ---- */
+/* ---- cell_keepalive.c ---- */
 
 /* The seat of a connection; NULL: it has none. */
 struct cell_seat *cell_seat_of(struct MHD_Connection *connection);
@@ -112,7 +112,8 @@ void cell_pause_after_run(struct cell *cell);
 
 /* ---- cell_tls.c ---- */
 
-/* What the client asked for, as it came; what comes later is taken apart and unescaped in its place.
+/* What the client asked for, as it came; what comes later is taken apart and unescaped in its
+ * place.
  */
 void *cell_tls_on_target(void *cls, const char *target, struct MHD_Connection *connection);
 

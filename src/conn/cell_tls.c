@@ -43,7 +43,7 @@ void cell_tls_begin(struct cell_seat *seat)
     gnutls_session_t session = cell_session(seat->waiter.connection);
 
     gnutls_db_set_ptr(session, seat);
-    tls_set_apply(seat->tls, session, on_finished);
+    tls_credentials_apply(seat->tls, session, on_finished);
     seat->shakes = true;
     cell_rest_after_run(seat);
 }

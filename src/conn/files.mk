@@ -1,31 +1,31 @@
 libbugle_a_SOURCES += \
-    include/conn/activation.h \
-    include/conn/admission.h \
+    include/conn/systemd.h \
+    include/conn/client_quota.h \
     include/conn/cell.h \
-    include/conn/descriptors.h \
+    include/conn/fd_budget.h \
     include/conn/gate.h \
-    include/conn/inherited.h \
-    include/conn/linger.h \
+    include/conn/inherited_sockets.h \
+    include/conn/lingering_close.h \
     include/conn/listener.h \
     include/conn/mhd_quirks.h \
-    include/conn/tls.h \
-    src/conn/activation.c \
-    src/conn/admission.c \
+    include/conn/tls_credentials.h \
+    src/conn/systemd.c \
+    src/conn/client_quota.c \
     src/conn/cell.c \
     src/conn/cell_internal.h \
-    src/conn/cell_seat.c \
+    src/conn/cell_keepalive.c \
     src/conn/cell_tls.c \
-    src/conn/descriptors.c \
+    src/conn/fd_budget.c \
     src/conn/gate.c \
     src/conn/gate_internal.h \
     src/conn/gate_proxy.c \
     src/conn/gate_room.c \
     src/conn/gate_tls.c \
-    src/conn/inherited.c \
-    src/conn/linger.c \
+    src/conn/inherited_sockets.c \
+    src/conn/lingering_close.c \
     src/conn/listener.c \
     src/conn/mhd_probe.c \
     src/conn/mhd_quirks.c \
-    src/conn/tally.c \
-    src/conn/tally.h \
-    src/conn/tls.c
+    src/conn/keyed_count.c \
+    src/conn/keyed_count.h \
+    src/conn/tls_credentials.c

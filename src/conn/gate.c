@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/origin.h"
 #include "base/clock.h"
-#include "wire/http_head.h"
 #include "base/log.h"
 #include "conn/mhd_quirks.h"
-#include "auth/origin.h"
+#include "wire/http_head.h"
 #include "wire/problem.h"
 #include "wire/proxy_protocol.h"
 
@@ -36,8 +36,8 @@
 
 static bool look_at_arrived(struct worker_job *job);
 
-struct gate *gate_new(struct worker *worker, struct cells *cells, struct linger_pool *linger,
-                      struct admission *admission)
+struct gate *gate_new(struct worker *worker, struct cells *cells,
+                      struct lingering_close_pool *linger, struct client_quota *admission)
 {
     const struct conf *conf = worker_conf(worker);
     size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */
@@ -154,8 +154,8 @@ static void forget(struct visitor *visitor)
 {
     gate_unwatch(visitor);
     leave_place(visitor);
-    memory_add(worker_memory(visitor->gate->worker), MEMORY_CONNECTIONS,
-               -(int64_t)sizeof(*visitor));
+    memory_budget_add(worker_memory(visitor->gate->worker), MEMORY_BUDGET_CONNECTIONS,
+                      -(int64_t)sizeof(*visitor));
     free(visitor);
 }
 
@@ -169,7 +169,7 @@ static void count_off(struct gate *gate, const struct sockaddr *address)
     struct peer peer;
 
     peer_from_sockaddr(address, &peer);
-    admission_drop_connection(gate->admission, &peer);
+    client_quota_drop_connection(gate->admission, &peer);
     worker_load_add(gate->worker, -1);
     stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_OPEN, -1);
 }
@@ -236,7 +236,7 @@ static void say_last(struct visitor *visitor, const char *answer, size_t n)
     if (!fetched)
         return;
     if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
-        linger_take(gate->linger, fd);
+        lingering_close_take(gate->linger, fd);
     else
         close(fd);
 }
@@ -304,16 +304,16 @@ bool gate_has_room_for(const struct http_head *head)
 }
 
 /* A larger pool for a larger body is for speed only, and not while memory is short. */
-static enum cell_kind kind_for_body(const struct http_head *head, enum memory_level level)
+static enum cell_kind kind_for_body(const struct http_head *head, enum memory_budget_level level)
 {
-    if (level >= MEMORY_NEAR)
+    if (level >= MEMORY_BUDGET_NEAR)
         return CELL_API;
     if (head->chunked || head->content_length > MEDIUM_BODY_BYTES)
         return CELL_API_LARGE;
     return head->content_length > SMALL_BODY_BYTES ? CELL_API_MEDIUM : CELL_API;
 }
 
-static enum cell_kind kind_of(const struct http_head *head, enum memory_level level)
+static enum cell_kind kind_of(const struct http_head *head, enum memory_budget_level level)
 {
     bool large = needs_of(head) > MHD_NEEDS_SMALL_BYTES;
 
@@ -386,7 +386,7 @@ static bool has_more(const struct http_head *head, size_t arrived_n, const char 
 
 static void admit(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
-    enum cell_kind kind = kind_of(head, memory_level(worker_memory(visitor->gate->worker)));
+    enum cell_kind kind = kind_of(head, memory_budget_level(worker_memory(visitor->gate->worker)));
     struct cell_guest *guest = &visitor->guest;
 
     guest->head = *head;
@@ -458,7 +458,7 @@ static void turn_away(struct visitor *visitor)
 static bool is_turned_away(const struct visitor *visitor, const struct http_head *head)
 {
     return visitor->place == AT_DOOR && !is_stream_path(head) &&
-           memory_level(worker_memory(visitor->gate->worker)) >= MEMORY_FULL;
+           memory_budget_level(worker_memory(visitor->gate->worker)) >= MEMORY_BUDGET_FULL;
 }
 
 static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
@@ -592,10 +592,11 @@ static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *a
     memcpy(&visitor->address, address, address_n);
     visitor->address_n = address_n;
     enter_place(visitor, AT_DOOR);
-    memory_add(worker_memory(gate->worker), MEMORY_CONNECTIONS, (int64_t)sizeof(*visitor));
+    memory_budget_add(worker_memory(gate->worker), MEMORY_BUDGET_CONNECTIONS,
+                      (int64_t)sizeof(*visitor));
     TAILQ_INSERT_TAIL(&gate->arrived, visitor, in_arrived);
     visitor->arrived = true;
-    worker_enqueue(gate->worker, &gate->job, WORKER_NEW);
+    worker_enqueue(gate->worker, &gate->job, PRIO_NEW);
     return visitor;
 }
 

@@ -6,8 +6,8 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 
-#include "conn/gate.h"
 #include "base/log.h"
+#include "conn/gate.h"
 
 enum place {
     AT_DOOR, /* the first head is awaited; the descriptor is the gate's */
@@ -48,8 +48,8 @@ TAILQ_HEAD(visitors, visitor);
 struct gate {
     struct worker *worker;
     struct cells *cells;
-    struct linger_pool *linger;
-    struct admission *admission;
+    struct lingering_close_pool *linger;
+    struct client_quota *admission;
     size_t heads_n;
     size_t resting_n;
     size_t inside_n;

@@ -29,8 +29,8 @@ static bool name_client(struct visitor *visitor, const struct peer *client)
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
-    if (admission_add_connection(gate->admission, client,
-                                 worker_conf(gate->worker)->limits.connections_per_address)) {
+    if (client_quota_add_connection(gate->admission, client,
+                                    worker_conf(gate->worker)->limits.connections_per_address)) {
         visitor->address_n = address_to_sockaddr(client, &visitor->address);
         return true;
     }

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "conn/tls.h"
+#include "conn/tls_credentials.h"
 
 #define HANDSHAKES_A_TURN 2
 /* A session, its connection and what computes the handshake: GMP ends the process, and GnuTLS may
@@ -29,7 +29,7 @@ static void on_greet_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    worker_enqueue(gate->worker, &gate->greet_job, WORKER_NEW);
+    worker_enqueue(gate->worker, &gate->greet_job, PRIO_NEW);
 }
 
 void gate_init_tls(struct gate *gate)
@@ -53,7 +53,7 @@ static void greet_next_turn(struct gate *gate)
     if (evtimer_pending(&gate->greet_timer, NULL) || gate->greet_job.queue != NULL)
         return;
     if (evtimer_add(&gate->greet_timer, &now) != 0)
-        worker_enqueue(gate->worker, &gate->greet_job, WORKER_NEW);
+        worker_enqueue(gate->worker, &gate->greet_job, PRIO_NEW);
 }
 
 /* ---- the hello ---- */
@@ -148,8 +148,8 @@ static bool greet_some(struct worker_job *job)
     for (int i = 0; i < HANDSHAKES_A_TURN && (visitor = TAILQ_FIRST(&gate->hellos)) != NULL; i++) {
         TAILQ_REMOVE(&gate->hellos, visitor, in_arrived);
         visitor->said_hello = false;
-        if (memory_level(worker_memory(gate->worker)) >= MEMORY_FULL ||
-            !memory_is_at_hand(HANDSHAKE_BYTES))
+        if (memory_budget_level(worker_memory(gate->worker)) >= MEMORY_BUDGET_FULL ||
+            !memory_budget_is_at_hand(HANDSHAKE_BYTES))
             turn_away(visitor);
         else
             greet(visitor);

@@ -49,7 +49,7 @@ struct listener {
     const struct conf *conf;
     struct listener_sink sink;
     struct stats *stats;
-    struct inherited *inherited;
+    struct inherited_sockets *inherited;
     struct event *pause_timer;
     long pause_ms;
     struct token_bucket rate;
@@ -245,8 +245,8 @@ static int set_mode(const struct door *door, const struct sockaddr *address)
 /* Open the address, unless somebody else has and gave it to us. */
 static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
 {
-    door->fd =
-        inherited_take(door->listener->inherited, door->name, address, address_n, &door->kept);
+    door->fd = inherited_sockets_take(door->listener->inherited, door->name, address, address_n,
+                                      &door->kept);
     if (door->fd >= 0) {
         set_options(door->listener, door->fd);
         return door->kept || set_mode(door, address) == 0 ? 0 : -errno;
@@ -408,7 +408,7 @@ static int open_doors(struct listener *listener, const struct conf_list *items, 
 
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
-                              struct inherited *inherited, struct conf_error *ret_error)
+                              struct inherited_sockets *inherited, struct conf_error *ret_error)
 {
     size_t doors_n = conf->server.listen.items_n + conf->tls.listen.items_n;
     struct listener *listener = calloc(1, sizeof(*listener) + doors_n * sizeof(struct door));

@@ -29,7 +29,7 @@
 #define RUNS_MAX 12
 #define HEAD_BYTES_MAX 40000
 #define ANSWER_BYTES 4096
-/* What a stream needs for a chunk of 1 KiB (stream_send.c). */
+/* What a stream needs for a chunk of 1 KiB (stream_direct_send.c). */
 #define CHUNK_ROOM_BYTES 1032
 
 /* One connection and what the library made of it. */
@@ -383,10 +383,9 @@ static bool answers_head(const char *text, size_t n)
 static const char *try_room(void)
 {
     char *text = malloc(HEAD_BYTES_MAX);
-    bool answers =
-        text != NULL && answers_head(text, write_fields(text, MHD_NEEDS_LARGE_BYTES)) &&
-        answers_head(text, write_field(text, "X", MHD_HEAD_BYTES_MAX - 50)) &&
-        answers_head(text, write_field(text, "Cookie", MHD_NEEDS_LARGE_BYTES / 2 - 200));
+    bool answers = text != NULL && answers_head(text, write_fields(text, MHD_NEEDS_LARGE_BYTES)) &&
+                   answers_head(text, write_field(text, "X", MHD_HEAD_BYTES_MAX - 50)) &&
+                   answers_head(text, write_field(text, "Cookie", MHD_NEEDS_LARGE_BYTES / 2 - 200));
 
     free(text);
     return answers ? NULL

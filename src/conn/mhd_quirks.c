@@ -192,8 +192,8 @@ static enum MHD_Result write_field(void *cls, enum MHD_ValueKind kind, const cha
     struct again *again = cls;
 
     (void)kind;
-    if (value == NULL || !end_line(again, name) ||
-        (uintptr_t)value <= (uintptr_t)name + name_n || !are_blanks(name + name_n + 1, value)) {
+    if (value == NULL || !end_line(again, name) || (uintptr_t)value <= (uintptr_t)name + name_n ||
+        !are_blanks(name + name_n + 1, value)) {
         again->is_plain = false;
         return MHD_NO;
     }
@@ -208,8 +208,8 @@ static enum MHD_Result write_field(void *cls, enum MHD_ValueKind kind, const cha
 static bool end_head(struct MHD_Connection *connection, struct again *again, const char *method,
                      const char *target, const char *version)
 {
-    size_t head_n = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
-                        ->header_size;
+    size_t head_n =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
     bool is_whole = again->is_plain && end_line(again, method + head_n - 2);
 
     fputs("\r\n", again->to);

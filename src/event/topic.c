@@ -4,8 +4,8 @@
  */
 #include "config.h"
 
-#include "event/topic.h"
 #include "base/utf8.h"
+#include "event/topic.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,11 +1,11 @@
 libbugle_a_SOURCES += \
-    include/handover/handover.h \
+    include/handover/handover_old.h \
     include/handover/relay.h \
-    include/handover/takeover.h \
-    src/handover/handover.c \
-    src/handover/link.c \
-    src/handover/link.h \
+    include/handover/handover_new.h \
+    src/handover/handover_old.c \
+    src/handover/handover_link.c \
+    src/handover/handover_link.h \
     src/handover/pack.c \
     src/handover/pack.h \
     src/handover/relay.c \
-    src/handover/takeover.c
+    src/handover/handover_new.c

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Numbers and bytes as one row of bytes, and back: for frames between two processes of one machine
- * (link.h), so in the machine's own order.
+ * (handover_link.h), so in the machine's own order.
  *
  * Both sides note the first thing that goes wrong and do nothing from then on, so that who packs or
  * unpacks looks once, at the end.  Any thread; a struct belongs to one.

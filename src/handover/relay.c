@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "api/publish_body.h"
+#include "base/clock.h"
 
 /* Events of a batch go in frames of about so many bytes. */
 #define BATCH_FRAME_BYTES 262144
@@ -23,14 +23,14 @@
 struct relay_client {
     struct hub_relay relay;
     struct hub *hub;
-    struct link *link;
+    struct handover_link *link;
     pthread_mutex_t lock; /* over the rest, and so that one thread at a time hands to the hub */
     struct hub_ops sent;  /* in the order in which they are answered */
     uint64_t committed;
     bool ended;
 };
 
-static struct relay_client *client_of(struct hub_relay *relay)
+static struct relay_client *client_address_of(struct hub_relay *relay)
 {
     return (struct relay_client *)((char *)relay - offsetof(struct relay_client, relay));
 }
@@ -48,11 +48,11 @@ static int send_op(struct relay_client *client, const struct hub_op *op)
 {
     struct pack pack = {0};
 
-    pack_u32(&pack, op->firsts != NULL);
+    pack_u32(&pack, op->duplicate_of != NULL);
     pack_u32(&pack, (uint32_t)op->events_n);
     for (size_t i = 0; i < op->events_n; i++)
         pack_message(&pack, op->events[i]);
-    int result = link_send_pack(client->link, LINK_PUBLISH, &pack);
+    int result = handover_link_send_pack(client->link, HANDOVER_LINK_PUBLISH, &pack);
     pack_clear(&pack);
     return result;
 }
@@ -70,7 +70,7 @@ static void hand_to_hub(struct relay_client *client, struct hub_batch *batch,
 /* The hub's thread.  What it waited before this is not held against it. */
 static void forward(struct hub_relay *relay, struct hub_ops *ops)
 {
-    struct relay_client *client = client_of(relay);
+    struct relay_client *client = client_address_of(relay);
     struct hub_ops refused = STAILQ_HEAD_INITIALIZER(refused);
     struct hub_op *op;
 
@@ -88,7 +88,7 @@ static void forward(struct hub_relay *relay, struct hub_ops *ops)
     pthread_mutex_unlock(&client->lock);
 }
 
-struct relay_client *relay_client_new(struct hub *hub, struct link *link)
+struct relay_client *relay_client_new(struct hub *hub, struct handover_link *link)
 {
     struct relay_client *client = calloc(1, sizeof(*client));
 
@@ -169,8 +169,8 @@ static void fill_answer(struct hub_op *op, struct unpack *unpack)
         uint64_t position = unpack_u64(unpack), first = unpack_u64(unpack);
 
         op->events[i]->position = position;
-        if (op->firsts != NULL)
-            op->firsts[i] = first;
+        if (op->duplicate_of != NULL)
+            op->duplicate_of[i] = first;
     }
 }
 
@@ -194,15 +194,15 @@ static bool take_answer(struct relay_client *client, struct unpack *unpack)
     return is_sound;
 }
 
-bool relay_client_frame(struct relay_client *client, const struct link_frame *frame)
+bool relay_client_frame(struct relay_client *client, const struct handover_link_frame *frame)
 {
     struct unpack unpack = {.at = frame->bytes, .left = frame->n};
     bool is_sound = false;
 
     pthread_mutex_lock(&client->lock);
-    if (frame->type == LINK_BATCH)
+    if (frame->type == HANDOVER_LINK_BATCH)
         is_sound = take_batch(client, &unpack);
-    else if (frame->type == LINK_ANSWER)
+    else if (frame->type == HANDOVER_LINK_ANSWER)
         is_sound = take_answer(client, &unpack);
     pthread_mutex_unlock(&client->lock);
     return is_sound;
@@ -227,23 +227,23 @@ void relay_client_end(struct relay_client *client)
 struct relay_host {
     struct hub_listener listener;
     struct hub *hub;
-    struct link *link;
+    struct handover_link *link;
     _Atomic bool feeds; /* events go with the batches */
     _Atomic bool ended; /* nobody is there to be told */
 };
 
 /* An operation of the old process. */
-struct errand {
+struct relayed_op {
     struct hub_op op;
     struct message *events[];
 };
 
-static void free_errand(struct errand *errand)
+static void free_errand(struct relayed_op *relayed_op)
 {
-    for (size_t i = 0; i < errand->op.events_n; i++)
-        message_unref(errand->events[i]);
-    free(errand->op.firsts);
-    free(errand);
+    for (size_t i = 0; i < relayed_op->op.events_n; i++)
+        message_unref(relayed_op->events[i]);
+    free(relayed_op->op.duplicate_of);
+    free(relayed_op);
 }
 
 /* Returns whether it could be sent; one that could not ends the link, which answers all. */
@@ -255,9 +255,9 @@ static bool send_answer(struct relay_host *host, const struct hub_op *op)
     pack_u32(&pack, op->result == -EEXIST ? (uint32_t)op->conflict_at : 0);
     for (size_t i = 0; i < op->events_n; i++) {
         pack_u64(&pack, op->events[i]->position);
-        pack_u64(&pack, op->firsts != NULL ? op->firsts[i] : 0);
+        pack_u64(&pack, op->duplicate_of != NULL ? op->duplicate_of[i] : 0);
     }
-    int result = link_send_pack(host->link, LINK_ANSWER, &pack);
+    int result = handover_link_send_pack(host->link, HANDOVER_LINK_ANSWER, &pack);
     pack_clear(&pack);
     return result == 0;
 }
@@ -279,9 +279,9 @@ static bool send_batch(struct relay_host *host, const struct hub_batch *batch)
     size_t index = 0;
     int result = 0;
 
-    if (host->feeds && link_unsent(host->link) > FEED_BYTES_MAX) {
+    if (host->feeds && handover_link_unsent(host->link) > FEED_BYTES_MAX) {
         host->feeds = false;
-        result = link_send(host->link, LINK_FEED_END, NULL, 0);
+        result = handover_link_send(host->link, HANDOVER_LINK_FEED_END, NULL, 0);
     }
     do {
         struct pack pack = {0};
@@ -294,7 +294,7 @@ static bool send_batch(struct relay_host *host, const struct hub_batch *batch)
             index = batch->events_n;
         }
         if (result == 0)
-            result = link_send_pack(host->link, LINK_BATCH, &pack);
+            result = handover_link_send_pack(host->link, HANDOVER_LINK_BATCH, &pack);
         pack_clear(&pack);
     } while (result == 0 && index < batch->events_n);
     return result == 0;
@@ -312,15 +312,15 @@ static void deliver(struct hub_listener *listener, struct hub_batch *batch, stru
     while ((op = STAILQ_FIRST(answers)) != NULL) {
         STAILQ_REMOVE_HEAD(answers, link);
         sound = sound && (ended || send_answer(host, op));
-        free_errand((struct errand *)(void *)op);
+        free_errand((struct relayed_op *)(void *)op);
     }
     if (sound)
         return;
     host->ended = true;
-    link_break(host->link);
+    handover_link_break(host->link);
 }
 
-struct relay_host *relay_host_new(struct hub *hub, struct link *link)
+struct relay_host *relay_host_new(struct hub *hub, struct handover_link *link)
 {
     struct relay_host *host = calloc(1, sizeof(*host));
 
@@ -337,7 +337,7 @@ struct relay_host *relay_host_new(struct hub *hub, struct link *link)
 void relay_host_end_feed(struct relay_host *host)
 {
     host->feeds = false;
-    link_send(host->link, LINK_FEED_END, NULL, 0);
+    handover_link_send(host->link, HANDOVER_LINK_FEED_END, NULL, 0);
 }
 
 void relay_host_end(struct relay_host *host)
@@ -350,56 +350,57 @@ void relay_host_free(struct relay_host *host)
     free(host);
 }
 
-static struct errand *unpack_errand(struct unpack *unpack)
+static struct relayed_op *unpack_errand(struct unpack *unpack)
 {
-    bool has_firsts = unpack_u32(unpack) != 0;
+    bool has_duplicates = unpack_u32(unpack) != 0;
     uint32_t events_n = unpack_u32(unpack);
 
     if (unpack->failed || events_n > PUBLISH_EVENTS_MAX)
         return NULL;
-    struct errand *errand = calloc(1, sizeof(*errand) + events_n * sizeof(struct message *));
-    if (errand == NULL)
+    struct relayed_op *relayed_op =
+        calloc(1, sizeof(*relayed_op) + events_n * sizeof(struct message *));
+    if (relayed_op == NULL)
         return NULL;
-    errand->op.events = errand->events;
-    while (errand->op.events_n < events_n) {
+    relayed_op->op.events = relayed_op->events;
+    while (relayed_op->op.events_n < events_n) {
         struct message *message = unpack_message(unpack);
 
         if (message == NULL || message->published_ms != 0) {
             message_unref(message);
             break;
         }
-        errand->events[errand->op.events_n++] = message;
+        relayed_op->events[relayed_op->op.events_n++] = message;
     }
-    if (has_firsts)
-        errand->op.firsts = calloc(events_n + 1, sizeof(errand->op.firsts[0]));
-    if (unpack_is_done(unpack) && errand->op.events_n == events_n &&
-        (errand->op.firsts != NULL) == has_firsts)
-        return errand;
-    free_errand(errand);
+    if (has_duplicates)
+        relayed_op->op.duplicate_of = calloc(events_n + 1, sizeof(relayed_op->op.duplicate_of[0]));
+    if (unpack_is_done(unpack) && relayed_op->op.events_n == events_n &&
+        (relayed_op->op.duplicate_of != NULL) == has_duplicates)
+        return relayed_op;
+    free_errand(relayed_op);
     return NULL;
 }
 
 /* Its bytes are counted where it came from. */
 static bool take_publish(struct relay_host *host, struct unpack *unpack)
 {
-    struct errand *errand = unpack_errand(unpack);
+    struct relayed_op *relayed_op = unpack_errand(unpack);
     struct hub_ops ops = STAILQ_HEAD_INITIALIZER(ops);
 
-    if (errand == NULL)
+    if (relayed_op == NULL)
         return false;
-    errand->op.from = &host->listener;
-    STAILQ_INSERT_TAIL(&ops, &errand->op, link);
+    relayed_op->op.from = &host->listener;
+    STAILQ_INSERT_TAIL(&ops, &relayed_op->op, link);
     hub_submit(host->hub, &ops);
     return true;
 }
 
-bool relay_host_frame(struct relay_host *host, const struct link_frame *frame)
+bool relay_host_frame(struct relay_host *host, const struct handover_link_frame *frame)
 {
     struct unpack unpack = {.at = frame->bytes, .left = frame->n};
 
-    if (frame->type == LINK_PUBLISH)
+    if (frame->type == HANDOVER_LINK_PUBLISH)
         return take_publish(host, &unpack);
-    if (frame->type == LINK_NO_FEED)
+    if (frame->type == HANDOVER_LINK_NO_FEED)
         host->feeds = false;
-    return frame->type == LINK_NO_FEED;
+    return frame->type == HANDOVER_LINK_NO_FEED;
 }

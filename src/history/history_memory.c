@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "history/key_table.h"
+#include "history/idempotency_table.h"
 
 #include "base/clock.h"
 
@@ -42,7 +42,7 @@ struct history_memory {
     struct slot *slots;
     size_t slots_n; /* a power of two */
     size_t bytes;
-    struct key_table *keys; /* the writer's alone */
+    struct idempotency_table *keys; /* the writer's alone */
     _Atomic size_t keys_n;
     _Atomic size_t keys_early_n;
     bool claimed;     /* the writer's alone */
@@ -118,10 +118,10 @@ static int put_keys(struct history_memory *memory, struct message *const *events
 {
     for (size_t i = 0; i < events_n; i++)
         if (events[i]->key_n > 0 &&
-            key_table_put(memory->keys, events[i], memory->newest + 1 + i, now_ms) != 0) {
+            idempotency_table_put(memory->keys, events[i], memory->newest + 1 + i, now_ms) != 0) {
             while (i-- > 0)
                 if (events[i]->key_n > 0)
-                    key_table_drop(memory->keys, events[i]);
+                    idempotency_table_drop(memory->keys, events[i]);
             return -ENOMEM;
         }
     return 0;
@@ -129,31 +129,31 @@ static int put_keys(struct history_memory *memory, struct message *const *events
 
 static void trim_keys(struct history_memory *memory, int64_t now_ms)
 {
-    const struct key_entry *oldest;
+    const struct idempotency_entry *oldest;
 
     size_t most = memory->claimed ? CLAIM_TRIMS_MAX : SIZE_MAX;
 
-    while (most-- > 0 && (oldest = key_table_oldest(memory->keys)) != NULL) {
+    while (most-- > 0 && (oldest = idempotency_table_oldest(memory->keys)) != NULL) {
         bool is_over = now_ms - oldest->stored_ms >= memory->limits.key_window_ms;
 
-        if (!is_over && key_table_count(memory->keys) <= memory->limits.keys_max)
+        if (!is_over && idempotency_table_count(memory->keys) <= memory->limits.keys_max)
             break;
         memory->keys_early_n += !is_over;
-        key_table_drop_oldest(memory->keys);
+        idempotency_table_drop_oldest(memory->keys);
     }
-    memory->keys_n = key_table_count(memory->keys);
+    memory->keys_n = idempotency_table_count(memory->keys);
 }
 
 static int find_key(struct history *history, const struct message *message, int64_t now_ms,
                     uint64_t *ret_position)
 {
     struct history_memory *memory = memory_of(history);
-    const struct key_entry *entry = key_table_find(memory->keys, message);
+    const struct idempotency_entry *entry = idempotency_table_find(memory->keys, message);
 
     if (entry == NULL || now_ms - entry->stored_ms >= memory->limits.key_window_ms)
         return HISTORY_KEY_NEW;
     *ret_position = entry->position;
-    return key_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
+    return idempotency_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
 }
 
 static int append(struct history *history, struct message *const *events, size_t events_n,
@@ -329,7 +329,7 @@ static void free_store(struct history *history)
     while (memory->trimmed < memory->newest)
         drop_oldest(memory);
     pthread_mutex_destroy(&memory->lock);
-    key_table_free(memory->keys);
+    idempotency_table_free(memory->keys);
     free(memory->slots);
     free(memory);
 }
@@ -369,10 +369,10 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->limits = *limits;
     memory->slots_n = SLOTS_MIN;
     memory->slots = calloc(memory->slots_n, sizeof(struct slot));
-    memory->keys = key_table_new();
+    memory->keys = idempotency_table_new();
     if (memory->slots == NULL || memory->keys == NULL ||
         history_draw_epoch(memory->base.epoch) != 0) {
-        key_table_free(memory->keys);
+        idempotency_table_free(memory->keys);
         free(memory->slots);
         free(memory);
         return NULL;

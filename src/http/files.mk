@@ -1,13 +1,13 @@
 libbugle_a_SOURCES += \
-    include/http/client.h \
+    include/http/client_address.h \
     include/http/parameters.h \
     include/http/request.h \
     include/http/respond.h \
     include/http/service.h \
-    src/http/answers.c \
-    src/http/answers.h \
-    src/http/client.c \
+    src/http/response_cache.c \
+    src/http/response_cache.h \
+    src/http/client_address.c \
     src/http/parameters.c \
     src/http/request.c \
-    src/http/request_head.c \
+    src/http/tls_head_check.c \
     src/http/respond.c

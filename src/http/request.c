@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "wire/problem.h"
 #include "http/service.h"
+#include "wire/problem.h"
 
 /* Nearly all answers are in the kernel's hands before that. */
 #define ANSWER_LOOK_AFTER_MS 1000
@@ -202,7 +202,7 @@ static void linger(struct request *request)
     if (copy >= request->service->shared->descriptors.clients_end)
         close(copy); /* a descriptor that is not for clients: no room for manners */
     else if (copy >= 0)
-        linger_take(request->service->linger, copy);
+        lingering_close_take(request->service->linger, copy);
 }
 
 static void end_answer(struct request *request)
@@ -213,14 +213,14 @@ static void end_answer(struct request *request)
     request->answering = false;
 }
 
-static struct memory *memory_of(const struct request *request)
+static struct memory_budget *memory_of(const struct request *request)
 {
     return worker_memory(request->service->worker);
 }
 
 void request_drop_body(struct request *request)
 {
-    memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)request->body_room);
+    memory_budget_add(memory_of(request), MEMORY_BUDGET_BODIES, -(int64_t)request->body_room);
     free(request->body);
     request->body = NULL;
     request->body_n = request->body_room = 0;
@@ -228,7 +228,8 @@ void request_drop_body(struct request *request)
 
 bool request_admit_answer(struct request *request, size_t bytes)
 {
-    if (memory_admit(memory_of(request), MEMORY_ANSWERS, bytes, memory_level_for(bytes))) {
+    if (memory_budget_admit(memory_of(request), MEMORY_BUDGET_ANSWERS, bytes,
+                            memory_budget_level_for(bytes))) {
         request->answer_bytes += bytes;
         return true;
     }
@@ -241,13 +242,13 @@ static void free_request(struct request *request)
     if (request->free_work != NULL)
         request->free_work(request->work);
     if (request->answer != NULL)
-        answers_give_back(&request->service->answers, request->answer);
+        response_cache_give_back(&request->service->answers, request->answer);
     identity_unref(request->identity);
     free(request->ticket);
     free_trimmed(request);
     request->service->requests_n--;
     request_drop_body(request);
-    memory_add(memory_of(request), MEMORY_ANSWERS, -(int64_t)request->answer_bytes);
+    memory_budget_add(memory_of(request), MEMORY_BUDGET_ANSWERS, -(int64_t)request->answer_bytes);
     free(request);
 }
 
@@ -360,7 +361,7 @@ void request_begin_body(struct request *request)
     int64_t now_ms = clock_mono_ms();
 
     request->body_until_ms = now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
-    rate_begin(&request->rate, now_ms, 0);
+    min_rate_begin(&request->rate, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
 }
@@ -377,11 +378,12 @@ int request_take_body(struct request *request, const char *piece, size_t piece_n
         if (room < needed)
             room = needed; /* nearly every body comes in one piece */
         size_t more = room - request->body_room;
-        if (!memory_admit(memory_of(request), MEMORY_BODIES, more, memory_level_for(room)))
+        if (!memory_budget_admit(memory_of(request), MEMORY_BUDGET_BODIES, more,
+                                 memory_budget_level_for(room)))
             return -ENOBUFS;
         char *body = realloc(request->body, room);
         if (body == NULL) {
-            memory_add(memory_of(request), MEMORY_BODIES, -(int64_t)more);
+            memory_budget_add(memory_of(request), MEMORY_BUDGET_BODIES, -(int64_t)more);
             return -ENOMEM;
         }
         request->body = body;
@@ -504,11 +506,11 @@ static void check_body(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = worker_conf(request->service->worker);
 
-    rate_note(&request->rate, now_ms, (int64_t)request->body_n);
+    min_rate_note(&request->rate, now_ms, (int64_t)request->body_n);
     if (request->body_until_ms <= now_ms)
         cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
                  "The body did not arrive within limits.body_timeout.");
-    else if (rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
+    else if (min_rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
         cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
                  "The body came more slowly than limits.body_rate allows.");
 }
@@ -535,24 +537,24 @@ static void keep_patience(struct request *request, int64_t now_ms)
 static void check_answer(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = worker_conf(request->service->worker);
-    struct rate *rate = &request->rate;
-    struct peer_flow flow;
+    struct min_rate *rate = &request->rate;
+    struct tcp_progress flow;
 
     if (now_ms - rate->begun_ms < ANSWER_LOOK_AFTER_MS ||
-        peer_flow(request_fd(request), &flow) != 0)
+        tcp_progress(request_fd(request), &flow) != 0)
         return;
     if (flow.outstanding == 0) { /* and then it does not tell how much was acknowledged */
-        rate_moved(rate, now_ms);
+        min_rate_moved(rate, now_ms);
         return;
     }
     if (!request->measured)
-        rate_begin(rate, now_ms, flow.acknowledged);
+        min_rate_begin(rate, now_ms, flow.acknowledged);
     request->measured = true;
-    rate_note(rate, now_ms, flow.acknowledged);
+    min_rate_note(rate, now_ms, flow.acknowledged);
     keep_patience(request, now_ms);
-    if (rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
+    if (min_rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
         cut_answer(request, STATS_ANSWERS_STALLED);
-    else if (flow.acknowledged >= 0 && rate_is_slow(rate, now_ms, conf->limits.answer_rate))
+    else if (flow.acknowledged >= 0 && min_rate_is_slow(rate, now_ms, conf->limits.answer_rate))
         cut_answer(request, STATS_ANSWERS_TOO_SLOW);
 }
 

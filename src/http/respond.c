@@ -87,7 +87,7 @@ static bool is_like_others(const struct request *request)
 
 static int respond_again(struct request *request, unsigned status, const char *json, size_t json_n)
 {
-    struct answer *answer = answers_take(&request->service->answers, json, json_n);
+    struct cached_response *answer = response_cache_take(&request->service->answers, json, json_n);
 
     if (answer == NULL)
         return MHD_NO;
@@ -102,7 +102,7 @@ static int respond_again(struct request *request, unsigned status, const char *j
 
 int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n)
 {
-    if (json_n <= ANSWER_BYTES_MAX && is_like_others(request))
+    if (json_n <= RESPONSE_CACHE_BYTES_MAX && is_like_others(request))
         return respond_again(request, status, json, json_n);
     struct MHD_Response *response =
         MHD_create_response_from_buffer(json_n, (void *)(uintptr_t)json, MHD_RESPMEM_MUST_COPY);

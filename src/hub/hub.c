@@ -27,7 +27,7 @@ struct hub *hub_new(struct history *history, const struct hub_limits *limits)
 
     if (hub == NULL)
         return NULL;
-    hub->keys = key_table_new();
+    hub->keys = idempotency_table_new();
     if (hub->keys == NULL) {
         free(hub);
         return NULL;
@@ -62,7 +62,7 @@ void hub_free(struct hub *hub)
     assert(!hub->started || hub->stopped);
     pthread_cond_destroy(&hub->wake);
     pthread_mutex_destroy(&hub->lock);
-    key_table_free(hub->keys);
+    idempotency_table_free(hub->keys);
     free(hub->stored);
     free(hub);
 }

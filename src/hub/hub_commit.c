@@ -46,12 +46,12 @@ struct hub_batch *hub_batch_new(size_t events_n)
 static int find_key_in_commit(const struct hub *hub, const struct message *message,
                               uint64_t *ret_position)
 {
-    const struct key_entry *entry = key_table_find(hub->keys, message);
+    const struct idempotency_entry *entry = idempotency_table_find(hub->keys, message);
 
     if (entry == NULL)
         return HISTORY_KEY_NEW;
     *ret_position = entry->position;
-    return key_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
+    return idempotency_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
 }
 
 /* Find out whether an event came before.  `ret_in_commit` is set when what came before, or else the
@@ -71,11 +71,11 @@ static int find_first(struct hub *hub, const struct message *message, int64_t no
 }
 
 /* The same for all events of an operation.  Returns 0, -EEXIST, or -errno of the store. */
-static int find_firsts(struct hub *hub, struct hub_op *op, int64_t now_ms)
+static int find_duplicates(struct hub *hub, struct hub_op *op, int64_t now_ms)
 {
     op->in_commit = false;
     for (size_t i = 0; i < op->events_n; i++) {
-        int known = find_first(hub, op->events[i], now_ms, &op->firsts[i], &op->in_commit);
+        int known = find_first(hub, op->events[i], now_ms, &op->duplicate_of[i], &op->in_commit);
 
         if (known == HISTORY_KEY_OTHER)
             op->conflict_at = i;
@@ -89,7 +89,7 @@ static int find_firsts(struct hub *hub, struct hub_op *op, int64_t now_ms)
 
 static bool is_repeat(const struct hub_op *op, size_t index)
 {
-    return op->firsts != NULL && op->firsts[index] != 0;
+    return op->duplicate_of != NULL && op->duplicate_of[index] != 0;
 }
 
 /* ---- the commit ---- */
@@ -114,7 +114,8 @@ static int take_events(struct hub *hub, struct hub_op *op, int64_t now_ms)
             continue;
         hub->stored[hub->stored_n++] = op->events[i];
         if (op->events[i]->key_n > 0 &&
-            key_table_put(hub->keys, op->events[i], hub->committed + hub->stored_n, now_ms) != 0)
+            idempotency_table_put(hub->keys, op->events[i], hub->committed + hub->stored_n,
+                                  now_ms) != 0)
             return -ENOMEM;
     }
     return 0;
@@ -126,12 +127,12 @@ static int gather_events(struct hub *hub, struct hub_turn *turn, int64_t now_ms)
     struct hub_op *op;
 
     hub->stored_n = 0;
-    key_table_clear(hub->keys);
+    idempotency_table_clear(hub->keys);
     if (reserve_stored(hub, turn->events_n) != 0)
         return -ENOMEM;
     STAILQ_FOREACH (op, &turn->ops, link) {
-        if (op->firsts != NULL)
-            op->result = find_firsts(hub, op, now_ms);
+        if (op->duplicate_of != NULL)
+            op->result = find_duplicates(hub, op, now_ms);
         if (op->result == 0 && take_events(hub, op, now_ms) != 0)
             return -ENOMEM;
     }

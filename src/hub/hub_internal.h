@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the hub share: hub.c has the queue, the turns and the thread, hub_commit.c
- * makes a turn's operations a commit and hands out what came of it, hub_hands.c gives the store to
+ * makes a turn's operations a commit and hands out what came of it, hub_owner.c gives the store to
  * another process and takes it back. */
 #ifndef BUGLE_HUB_INTERNAL_H
 #define BUGLE_HUB_INTERNAL_H
@@ -8,9 +8,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "hub/hub.h"
-#include "history/key_table.h"
 #include "base/log.h"
+#include "history/idempotency_table.h"
+#include "hub/hub.h"
 
 /* Whose the store is.  Legal: OWNS > LEAVING > AWAY > RETURNING > OWNS, AWAY > FORWARDS, and from
  * LEAVING back to OWNS when the store could not be given up. */
@@ -55,7 +55,7 @@ struct hub {
     struct message **stored; /* the events of one commit, and room for more */
     size_t stored_n;
     size_t stored_room;
-    struct key_table *keys; /* of that commit */
+    struct idempotency_table *keys; /* of that commit */
     int64_t kept_house_ms;
     struct log_valve failure_valve;
     struct stats stats;

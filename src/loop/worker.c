@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "loop/inbox.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "loop/inbox.h"
 
 #define TICK_MS 250
 /* Jobs of a late class are begun for so long. */
@@ -53,7 +53,7 @@ struct worker {
     unsigned index;
     const struct conf *conf;
     struct hub *hub;
-    struct memory *memory;
+    struct memory_budget *memory;
     struct hub_listener listener;
     struct worker_hooks hooks;
     struct event_base *base;
@@ -76,7 +76,7 @@ struct worker {
 
     struct hub_ops outbox;
     struct worker_jobs now;
-    struct pace paces[WORKER_CLASSES];
+    struct pace paces[PRIO_COUNT];
     int64_t now_ns;
     _Atomic int load;
     struct stats stats;
@@ -241,35 +241,34 @@ void worker_dequeue(struct worker *worker, struct worker_job *job)
 }
 
 /* The class of a queued job. */
-static enum worker_class class_of(const struct worker *worker, const struct worker_job *job)
+static enum worker_prio class_of(const struct worker *worker, const struct worker_job *job)
 {
     const void *queue = job->queue;
-    enum worker_class class = WORKER_FEW;
+    enum worker_prio prio = PRIO_TARGETED;
 
     if (queue == &worker->now)
-        return WORKER_NOW;
-    while (queue != &worker->paces[class].waiting && queue != &worker->paces[class].running)
-        class ++;
-    return class;
+        return PRIO_ANSWER;
+    while (queue != &worker->paces[prio].waiting && queue != &worker->paces[prio].running)
+        prio++;
+    return prio;
 }
 
-void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_class class)
+void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_prio prio)
 {
-    if (job->queue != NULL && class_of(worker, job) <= class)
+    if (job->queue != NULL && class_of(worker, job) <= prio)
         return;
     worker_dequeue(worker, job);
-    if (class == WORKER_NOW)
+    if (prio == PRIO_ANSWER)
         queue_job(job, &worker->now);
     else
-        queue_job(job, &worker->paces[class].waiting);
+        queue_job(job, &worker->paces[prio].waiting);
 }
 
-bool worker_has_jobs(const struct worker *worker, enum worker_class class)
+bool worker_has_jobs(const struct worker *worker, enum worker_prio prio)
 {
-    if (class == WORKER_NOW)
+    if (prio == PRIO_ANSWER)
         return !TAILQ_EMPTY(&worker->now);
-    return !TAILQ_EMPTY(&worker->paces[class].waiting) ||
-           !TAILQ_EMPTY(&worker->paces[class].running);
+    return !TAILQ_EMPTY(&worker->paces[prio].waiting) || !TAILQ_EMPTY(&worker->paces[prio].running);
 }
 
 /* Run the first job of a queue; if it has more to do it waits in `again`, and only there. */
@@ -346,12 +345,12 @@ static void set_alarm(struct worker *worker, int64_t due_ns, int64_t now_ns)
 }
 
 /* When the first of the classes up to this one wants to go on. */
-static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last, int64_t now_ns)
+static int64_t due_ns_up_to(const struct worker *worker, enum worker_prio last, int64_t now_ns)
 {
     int64_t due_ns = INT64_MAX;
 
-    for (enum worker_class class = WORKER_FEW; class <= last; class ++) {
-        int64_t own_ns = pace_due_ns(&worker->paces[class], now_ns);
+    for (enum worker_prio prio = PRIO_TARGETED; prio <= last; prio++) {
+        int64_t own_ns = pace_due_ns(&worker->paces[prio], now_ns);
 
         due_ns = own_ns < due_ns ? own_ns : due_ns;
     }
@@ -359,13 +358,13 @@ static int64_t due_ns_up_to(const struct worker *worker, enum worker_class last,
 }
 
 /* How long a slice a late class may have now: they take turns while something live is due. */
-static int64_t late_slice_ns(const struct worker *worker, enum worker_class class)
+static int64_t late_slice_ns(const struct worker *worker, enum worker_prio prio)
 {
-    const struct pace *pace = &worker->paces[class];
-    const struct pace *other = &worker->paces[class == WORKER_NEW ? WORKER_REPLAY : WORKER_NEW];
+    const struct pace *pace = &worker->paces[prio];
+    const struct pace *other = &worker->paces[prio == PRIO_NEW ? PRIO_REPLAY : PRIO_NEW];
     int64_t now_ns = worker->now_ns;
 
-    if (due_ns_up_to(worker, WORKER_MANY, now_ns) != 0)
+    if (due_ns_up_to(worker, PRIO_BROADCAST, now_ns) != 0)
         return SLICE_NS;
     if (now_ns - pace->served_ns < LATE_EVERY_NS || now_ns - other->served_ns < LATE_EVERY_NS)
         return 0;
@@ -374,11 +373,11 @@ static int64_t late_slice_ns(const struct worker *worker, enum worker_class clas
 
 /* A slice of a class that makes way for what is live.  It has no pace: whoever connects or catches
  * up is served as soon as there is time. */
-static void flush_late(struct worker *worker, enum worker_class class)
+static void flush_late(struct worker *worker, enum worker_prio prio)
 {
-    struct pace *pace = &worker->paces[class];
+    struct pace *pace = &worker->paces[prio];
     int64_t begin_ns = worker->now_ns, now_ns = begin_ns;
-    int64_t slice_ns = TAILQ_EMPTY(&pace->waiting) ? 0 : late_slice_ns(worker, class);
+    int64_t slice_ns = TAILQ_EMPTY(&pace->waiting) ? 0 : late_slice_ns(worker, prio);
 
     if (slice_ns == 0)
         return;
@@ -408,14 +407,14 @@ static bool end_turn(struct worker *worker)
     worker->work = WORKER_WORK_A_TURN;
     serve_inbox(worker);
     submit(worker);
-    flush(worker, &worker->paces[WORKER_FEW]);
+    flush(worker, &worker->paces[PRIO_TARGETED]);
     run_now(worker);
-    flush(worker, &worker->paces[WORKER_MANY]);
-    flush_late(worker, WORKER_NEW);
-    flush_late(worker, WORKER_REPLAY);
+    flush(worker, &worker->paces[PRIO_BROADCAST]);
+    flush_late(worker, PRIO_NEW);
+    flush_late(worker, PRIO_REPLAY);
 
     int64_t now_ns = clock_mono_ns();
-    int64_t due_ns = due_ns_up_to(worker, WORKER_REPLAY, now_ns);
+    int64_t due_ns = due_ns_up_to(worker, PRIO_REPLAY, now_ns);
     if (due_ns == 0 || is_behind(worker))
         return true;
     if (due_ns != INT64_MAX)
@@ -512,7 +511,7 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
     inbox_init(&worker->inbox);
     inbox_init(&worker->serving);
     TAILQ_INIT(&worker->now);
-    for (size_t i = 0; i < WORKER_CLASSES; i++) {
+    for (size_t i = 0; i < PRIO_COUNT; i++) {
         TAILQ_INIT(&worker->paces[i].waiting);
         TAILQ_INIT(&worker->paces[i].running);
     }
@@ -639,12 +638,12 @@ struct hub *worker_hub(struct worker *worker)
     return worker->hub;
 }
 
-void worker_set_memory(struct worker *worker, struct memory *memory)
+void worker_set_memory(struct worker *worker, struct memory_budget *memory)
 {
     worker->memory = memory;
 }
 
-struct memory *worker_memory(const struct worker *worker)
+struct memory_budget *worker_memory(const struct worker *worker)
 {
     return worker->memory;
 }

@@ -1,10 +1,10 @@
 libbugle_a_SOURCES += \
     include/server/server.h \
     include/server/store.h \
-    src/server/arrival.c \
-    src/server/arrival.h \
-    src/server/keys.c \
-    src/server/keys.h \
+    src/server/placement.c \
+    src/server/placement.h \
+    src/server/key_rollout.c \
+    src/server/key_rollout.h \
     src/server/libraries.c \
     src/server/libraries.h \
     src/server/server.c \

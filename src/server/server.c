@@ -13,24 +13,24 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "conn/activation.h"
-#include "auth/auth.h"
-#include "base/clock.h"
-#include "base/crew.h"
-#include "server/keys.h"
-#include "server/libraries.h"
-#include "conn/listener.h"
-#include "base/log.h"
-#include "loop/loop_memory.h"
-#include "base/memory.h"
-#include "history/pager.h"
 #include "api/publish.h"
 #include "api/routes.h"
-#include "server/server_internal.h"
+#include "auth/auth.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/signals.h"
+#include "base/thread_pool.h"
+#include "conn/listener.h"
+#include "conn/systemd.h"
+#include "handover/handover_new.h"
+#include "history/page_reader.h"
+#include "loop/event_alloc.h"
+#include "server/key_rollout.h"
+#include "server/libraries.h"
+#include "server/server_internal.h"
 #include "server/store.h"
-#include "stream/stream_token.h"
-#include "handover/takeover.h"
+#include "stream/stream_expiry.h"
 
 #define PAGER_THREADS 2
 #define DRAIN_LOOK_MS 20
@@ -70,10 +70,10 @@ static void on_tick(void *arg, int64_t now_ms)
     struct service *service = arg;
 
     gate_tick(service->gate, now_ms);
-    linger_tick(service->linger, now_ms);
+    lingering_close_tick(service->linger, now_ms);
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
-    stream_token_tick(service->streams, clock_wall_ms());
+    stream_expiry_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
 }
 
@@ -84,7 +84,7 @@ static bool is_quiet(const struct service *service)
     if (service->shared->handed_over)
         return worker_load(service->worker) == 0;
     return service->requests_n <= service->unawaited_n && streams_count(service->streams) == 0 &&
-           !worker_has_jobs(service->worker, WORKER_NEW);
+           !worker_has_jobs(service->worker, PRIO_NEW);
 }
 
 static void look_if_quiet(evutil_socket_t fd, short what, void *arg)
@@ -171,7 +171,7 @@ void server_stop(struct server *server, const char *why)
     int64_t window_ms = (int64_t)server->conf->drain.window_ms;
 
     log_info("%s: draining for at most %lld ms", why, (long long)window_ms);
-    activation_notify("STOPPING=1");
+    systemd_notify("STOPPING=1");
     listener_close(server->listener);
     hub_refuse_backups(server->hub);
     server_drain(server, clock_mono_ms() + window_ms + DRAIN_GRACE_MS);
@@ -229,8 +229,8 @@ static struct history *open_store(struct server *server, const struct history_li
     struct timespec pause = {.tv_nsec = STORE_LOOK_MS * 1000000L};
     struct history *history = store_open(server->conf->history.store, limits, ret_error);
 
-    for (int waited_ms = 0; history == NULL && takeover_is_alone(server->takeover) &&
-                            waited_ms < STORE_WAIT_MS;
+    for (int waited_ms = 0;
+         history == NULL && handover_new_is_alone(server->takeover) && waited_ms < STORE_WAIT_MS;
          waited_ms += STORE_LOOK_MS) {
         nanosleep(&pause, NULL);
         history = store_open(server->conf->history.store, limits, ret_error);
@@ -263,7 +263,7 @@ static int build_store(struct server *server)
     server->hub = hub_new(server->history, &hub_limits);
     if (server->hub == NULL)
         return fail("out of memory");
-    server->pager = pager_new(server->history, PAGER_THREADS);
+    server->pager = page_reader_new(server->history, PAGER_THREADS);
     return server->pager != NULL ? 0 : fail("no threads for reading the history");
 }
 
@@ -284,7 +284,7 @@ static int build_service(struct server *server, unsigned index)
     worker_set_memory(service->worker, server->memory);
     service->auth = auth_new(worker_stats(service->worker));
     service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
-    service->linger = linger_new(service->worker);
+    service->linger = lingering_close_new(service->worker);
     if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
         return fail("out of memory");
     service->answers.reuses = server->quirks.reuses_buffers;
@@ -304,7 +304,7 @@ static int build_services(struct server *server)
     unsigned services_n = server_count_workers(server->conf);
 
     server->shared.services = calloc(services_n, sizeof(struct service));
-    server->shared.evictions = evictions_new(server->conf->limits.evictions);
+    server->shared.evictions = eviction_log_new(server->conf->limits.evictions);
     if (server->shared.services == NULL || server->shared.evictions == NULL)
         return fail("out of memory");
     for (unsigned i = 0; i < services_n; i++) {
@@ -355,12 +355,12 @@ static int add_own_origin(struct conf_list *origins, const char *url)
 static int build_listener(struct server *server)
 {
     struct listener_sink sink = {
-        .wants = arrival_wants, .take = arrival_take, .arg = &server->arrivals};
+        .wants = placement_wants, .take = placement_take, .arg = &server->placements};
     struct conf_list *origins = &server->shared.own_origins;
     struct conf_error error;
     const char *url;
 
-    server->arrivals = (struct arrivals){
+    server->placements = (struct placements){
         .shared = &server->shared, .conf = server->conf, .stats = &server->stats};
     server->listener =
         listener_new(server->base, server->conf, &sink, &server->stats, &server->inherited, &error);
@@ -389,9 +389,9 @@ static int build_tickets(struct server *server)
     unsigned char key[TICKET_KEY_BYTES];
     struct conf_error error;
 
-    if (tickets_read_key(server->conf->history.store, key, &error) != 0)
+    if (ticket_table_read_key(server->conf->history.store, key, &error) != 0)
         return fail(error.text);
-    server->shared.tickets = tickets_new(key, clock_wall_ms());
+    server->shared.tickets = ticket_table_new(key, clock_wall_ms());
     explicit_bzero(key, sizeof(key));
     return server->shared.tickets != NULL ? 0 : fail("out of memory");
 }
@@ -402,25 +402,25 @@ static int build_keys(struct server *server)
         return 0;
     if (build_tickets(server) != 0)
         return -1;
-    server->keys = keys_new(server->base, &server->shared, &server->stats);
+    server->keys = key_rollout_new(server->base, &server->shared, &server->stats);
     return server->keys != NULL ? 0 : fail("no memory or threads for keys");
 }
 
 static int build(struct server *server)
 {
-    size_t descriptors = descriptors_raise();
+    size_t descriptors = fd_budget_raise();
     struct conf_error error;
 
-    descriptors_make_table(descriptors);
+    fd_budget_make_table(descriptors);
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
     if (server_check_descriptors(server, descriptors) != 0)
         return -1;
-    loop_memory_begin();
+    event_alloc_begin();
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");
-    server->shared.pages = pages_new(page_folder(server->conf), &error);
+    server->shared.pages = static_files_new(page_folder(server->conf), &error);
     if (server->shared.pages == NULL)
         return fail(error.text);
     if (server_build_memory(server) != 0 || server_find_sockets(server) != 0)
@@ -432,11 +432,11 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
-    server->shared.admission = admission_new(server->conf);
+    server->shared.admission = client_quota_new(server->conf);
     if (server->shared.admission == NULL)
         return fail("out of memory");
-    server->readers =
-        crew_new("bugle-reader", THREAD_BESIDE, 1 + server_count_workers(server->conf) / 4, 1);
+    server->readers = thread_pool_new("bugle-reader", THREAD_BESIDE,
+                                      1 + server_count_workers(server->conf) / 4, 1);
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
     server->shared.readers = server->readers;
@@ -449,7 +449,7 @@ static int build(struct server *server)
         return -1;
     if (server_build_handover(server) != 0)
         return -1;
-    memory_tick(server->memory, &server->stats);
+    memory_budget_tick(server->memory, &server->stats);
     server_part_descriptors(server, descriptors); /* of those that are not in use by now */
     return 0;
 }
@@ -493,7 +493,7 @@ static void stop_threads(struct server *server)
 {
     server_end_handover(server);
     hub_stop(server->hub);
-    crew_stop(server->readers);
+    thread_pool_stop(server->readers);
     server_post_to_all(server, close_all);
     server->drain_until_ms = clock_mono_ms() + CLOSE_MAX_MS;
     if (!wait_for_all(server, &server->closed_n, CLOSE_LOOK_MS)) {
@@ -501,9 +501,9 @@ static void stop_threads(struct server *server)
         log_error("connections did not end in time: leaving without them");
         log_exit(server->status);
     }
-    pager_free(server->pager); /* its last answers go to workers that still run */
+    page_reader_free(server->pager); /* its last answers go to workers that still run */
     server->pager = NULL;
-    crew_free(server->readers);
+    thread_pool_free(server->readers);
     server->readers = NULL;
     for (unsigned i = 0; i < server->shared.services_n; i++)
         worker_stop(server->shared.services[i].worker);
@@ -531,8 +531,8 @@ static void free_services(struct server *server)
             cells_abort(service->cells);
         gate_free(service->gate);
         cells_free(service->cells);
-        answers_clear(&service->answers);
-        linger_free(service->linger);
+        response_cache_clear(&service->answers);
+        lingering_close_free(service->linger);
         streams_free(service->streams);
         auth_free(service->auth);
         worker_free(service->worker);
@@ -544,22 +544,23 @@ static void free_server(struct server *server)
 {
     if (!server_free_reload(server))
         log_exit(server->status);
-    keys_free(server->keys);
+    key_rollout_free(server->keys);
     server_free_tls(server);
     listener_free(server->listener);
-    inherited_clear(&server->inherited);
-    pager_free(server->pager);
-    crew_free(server->readers);
+    inherited_sockets_clear(&server->inherited);
+    page_reader_free(server->pager);
+    thread_pool_free(server->readers);
     free_farewells(server);
     free_services(server);
-    tickets_free(server->shared.tickets); /* the last streams have told what became of theirs */
+    ticket_table_free(
+        server->shared.tickets); /* the last streams have told what became of theirs */
     server_free_handover(server);
-    admission_free(server->shared.admission);
+    client_quota_free(server->shared.admission);
     hub_free(server->hub);
     history_free(server->history);
-    pages_free(server->shared.pages);
-    memory_free(server->memory);
-    evictions_free(server->shared.evictions);
+    static_files_free(server->shared.pages);
+    memory_budget_free(server->memory);
+    eviction_log_free(server->shared.evictions);
     while (server->shared.own_origins.items_n > 0)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);
@@ -587,7 +588,7 @@ static void announce(const struct server *server)
             foreign_n, foreign);
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
-    if (pages_count(server->shared.pages) == 0)
+    if (static_files_count(server->shared.pages) == 0)
         log_warning("no page at /: name its folder with --www");
     log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",
              server->shared.services_n, server->shared.streams_max,
@@ -636,7 +637,7 @@ int server_run(struct conf *conf, const struct server_source *source)
     else if (build(server) == 0 && server_confirm(server) == 0 && start_threads(server) == 0) {
         server_begin(server);
         if (server->keys != NULL)
-            keys_start(server->keys, server->conf);
+            key_rollout_start(server->keys, server->conf);
         announce(server);
         thread_begin("bugle", THREAD_ACCEPTS);
         event_base_dispatch(server->base);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the gateway as a whole does when it takes over from another one, and when another one takes
- * over from it.  The two halves of the protocol are takeover.h and handover.h; the shape of a start
- * is in server_internal.h.
+ * over from it.  The two halves of the protocol are handover_new.h and handover_old.h; the shape of
+ * a start is in server_internal.h.
  */
 #include "config.h"
 
@@ -17,18 +17,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "conn/activation.h"
 #include "base/clock.h"
-#include "base/crew.h"
-#include "handover/handover.h"
-#include "history/history.h"
-#include "conn/listener.h"
 #include "base/log.h"
-#include "handover/relay.h"
-#include "server/server_internal.h"
 #include "base/signals.h"
+#include "base/thread_pool.h"
+#include "conn/listener.h"
+#include "conn/systemd.h"
+#include "handover/handover_new.h"
+#include "handover/handover_old.h"
+#include "handover/relay.h"
+#include "history/history.h"
+#include "server/server_internal.h"
 #include "server/store.h"
-#include "handover/takeover.h"
 #include "server/watchdog.h"
 
 /* For what is under way when the other process is gone, and beyond the longest that a client may
@@ -72,8 +72,9 @@ static int begin_takeover(struct server *server)
     if (!is_set(server))
         snprintf(error.text, sizeof(error.text), "--takeover needs server.handover");
     else if (store != NULL)
-        result = takeover_begin(conf->server.handover, store, (int)conf->server.handover_timeout_ms,
-                                &server->inherited, &server->takeover, &error);
+        result =
+            handover_new_begin(conf->server.handover, store, (int)conf->server.handover_timeout_ms,
+                               &server->inherited, &server->takeover, &error);
     free(store);
     if (result == 0 && server->takeover == NULL)
         log_info("nobody is at %s to take over from: an ordinary start", conf->server.handover);
@@ -84,7 +85,7 @@ int server_find_sockets(struct server *server)
 {
     struct conf_error error;
 
-    if (activation_take(&server->inherited, &error) != 0)
+    if (systemd_take(&server->inherited, &error) != 0)
         return fail(error.text);
     return server->source->takes_over ? begin_takeover(server) : 0;
 }
@@ -93,7 +94,7 @@ int server_wait_for_store(struct server *server)
 {
     struct conf_error error;
 
-    return takeover_wait_for_store(server->takeover, &error) == 0 ? 0 : fail(error.text);
+    return handover_new_wait_for_store(server->takeover, &error) == 0 ? 0 : fail(error.text);
 }
 
 int server_confirm(struct server *server)
@@ -102,8 +103,8 @@ int server_confirm(struct server *server)
 
     if (server->takeover == NULL)
         return 0;
-    return takeover_confirm(server->takeover, server->history->epoch, hub_committed(server->hub),
-                            &error) == 0
+    return handover_new_confirm(server->takeover, server->history->epoch,
+                                hub_committed(server->hub), &error) == 0
                ? 0
                : fail(error.text);
 }
@@ -113,10 +114,10 @@ int server_confirm(struct server *server)
 static void end_host(struct server *server)
 {
     relay_host_end(server->host);
-    link_close(server->host_link);
+    handover_link_close(server->host_link);
 }
 
-static void on_host_frame(void *arg, const struct link_frame *frame)
+static void on_host_frame(void *arg, const struct handover_link_frame *frame)
 {
     struct server *server = arg;
 
@@ -136,15 +137,15 @@ static void on_host_end(void *arg)
 
 static void serve_old_one(struct server *server)
 {
-    struct link_hooks hooks = {.arg = server, .frame = on_host_frame, .end = on_host_end};
+    struct handover_link_hooks hooks = {.arg = server, .frame = on_host_frame, .end = on_host_end};
 
-    server->host_link = takeover_serve(server->takeover);
+    server->host_link = handover_new_serve(server->takeover);
     if (server->host_link == NULL) {
         if (server->host != NULL)
             relay_host_end(server->host);
         return;
     }
-    if (link_attach(server->host_link, server->base, &hooks) != 0)
+    if (handover_link_attach(server->host_link, server->base, &hooks) != 0)
         end_host(server);
 }
 
@@ -213,18 +214,18 @@ static void over(void *arg)
 
 static int build_for_next(struct server *server)
 {
-    struct handover_hooks hooks = {.arg = server,
-                                   .stop_accepting = stop_accepting,
-                                   .go_on = go_on,
-                                   .gone = gone,
-                                   .unfed = unfed,
-                                   .over = over};
+    struct handover_old_hooks hooks = {.arg = server,
+                                       .stop_accepting = stop_accepting,
+                                       .go_on = go_on,
+                                       .gone = gone,
+                                       .unfed = unfed,
+                                       .over = over};
     struct conf_error error = {.text = "out of memory"};
     char *store = name_store(server);
 
     if (store != NULL)
-        server->handover = handover_new(server->base, server->conf, store, server->hub,
-                                        server->listener, &hooks, &error);
+        server->handover = handover_old_new(server->base, server->conf, store, server->hub,
+                                            server->listener, &hooks, &error);
     free(store);
     return server->handover != NULL ? 0 : fail(error.text);
 }
@@ -235,14 +236,14 @@ int server_build_handover(struct server *server)
 
     /* where it would listen is for the settings to say: they hold what the operator has allowed */
     if (server->takeover == NULL &&
-        inherited_left(&server->inherited, left, sizeof(left)) != NULL) {
+        inherited_sockets_left(&server->inherited, left, sizeof(left)) != NULL) {
         log_error("cannot start: the service manager's socket at %s is not in server.listen "
                   "or tls.listen",
                   left);
         return -1;
     }
-    if (server->takeover != NULL && !takeover_is_alone(server->takeover)) {
-        server->host = relay_host_new(server->hub, takeover_link(server->takeover));
+    if (server->takeover != NULL && !handover_new_is_alone(server->takeover)) {
+        server->host = relay_host_new(server->hub, handover_new_link(server->takeover));
         if (server->host == NULL)
             return fail("out of memory");
     }
@@ -254,7 +255,7 @@ int server_build_handover(struct server *server)
 static void begin_watchdog(struct server *server)
 {
     size_t workers_n = server->shared.services_n;
-    int64_t granted_ms = activation_watchdog_ms();
+    int64_t granted_ms = systemd_watchdog_ms();
 
     server->watchdog = granted_ms > 0 ? watchdog_new(server->base, granted_ms, workers_n) : NULL;
     for (size_t i = 0; server->watchdog != NULL && i < workers_n; i++)
@@ -267,23 +268,23 @@ void server_begin(struct server *server)
 
     if (server->takeover != NULL)
         serve_old_one(server);
-    inherited_clear(&server->inherited);
-    if (server->handover != NULL && handover_open(server->handover, &error) != 0)
+    inherited_sockets_clear(&server->inherited);
+    if (server->handover != NULL && handover_old_open(server->handover, &error) != 0)
         log_error("nobody can take over from this gateway: %s", error.text);
     begin_watchdog(server);
-    activation_notify("READY=1\nMAINPID=%d", (int)getpid());
+    systemd_notify("READY=1\nMAINPID=%d", (int)getpid());
 }
 
 /* ---- SIGUSR2 ---- */
 
 struct spawning {
-    struct crew_task task;
+    struct thread_pool_task task;
     struct server *server;
     int error;
     sem_t done;
 };
 
-static void spawn_heir(struct crew_task *task, bool stopping)
+static void spawn_heir(struct thread_pool_task *task, bool stopping)
 {
     struct spawning *spawning = (struct spawning *)task; /* its first member */
     const struct server_source *source = spawning->server->source;
@@ -294,7 +295,7 @@ static void spawn_heir(struct crew_task *task, bool stopping)
     if (spawning->error == 0) {
         spawning->error = signals_clean(&attributes);
         if (spawning->error == 0)
-            spawning->error = posix_spawn(&spawning->server->heir, source->program, NULL,
+            spawning->error = posix_spawn(&spawning->server->upgrade_child, source->program, NULL,
                                           &attributes, source->upgrade_words, environ);
         posix_spawnattr_destroy(&attributes);
     }
@@ -307,7 +308,7 @@ static int start_heir(struct server *server)
     struct spawning spawning = {.task.run = spawn_heir, .server = server};
 
     sem_init(&spawning.done, 0, 0);
-    crew_give(server->readers, 0, &spawning.task);
+    thread_pool_give(server->readers, 0, &spawning.task);
     while (sem_wait(&spawning.done) != 0)
         continue;
     sem_destroy(&spawning.done);
@@ -320,19 +321,19 @@ void server_upgrade(struct server *server)
 
     if (server->handover == NULL || source->program == NULL) {
         log_warning("SIGUSR2: without server.handover nobody can take over");
-    } else if (server->heir != 0) {
-        log_warning("SIGUSR2: process %d is at it already", (int)server->heir);
+    } else if (server->upgrade_child != 0) {
+        log_warning("SIGUSR2: process %d is at it already", (int)server->upgrade_child);
     } else {
         /* what it finds there is about this process */
         unsetenv("WATCHDOG_PID");
         int error = start_heir(server);
         if (error != 0)
-            server->heir = 0;
+            server->upgrade_child = 0;
         if (error != 0)
             log_error("SIGUSR2: %s cannot be started: %s", source->program, strerror(error));
         else
             log_info("SIGUSR2: %s is process %d, which is to take over", source->program,
-                     (int)server->heir);
+                     (int)server->upgrade_child);
     }
 }
 
@@ -340,20 +341,23 @@ void server_reap(struct server *server)
 {
     int status;
 
-    if (server->heir == 0 || waitpid(server->heir, &status, WNOHANG) != server->heir)
+    if (server->upgrade_child == 0 ||
+        waitpid(server->upgrade_child, &status, WNOHANG) != server->upgrade_child)
         return;
     if (WIFEXITED(status))
-        log_warning("process %d ended with status %d", (int)server->heir, WEXITSTATUS(status));
+        log_warning("process %d ended with status %d", (int)server->upgrade_child,
+                    WEXITSTATUS(status));
     else
-        log_warning("process %d ended: %s", (int)server->heir, strsignal(WTERMSIG(status)));
-    server->heir = 0;
+        log_warning("process %d ended: %s", (int)server->upgrade_child,
+                    strsignal(WTERMSIG(status)));
+    server->upgrade_child = 0;
 }
 
 /* ---- ending ---- */
 
 bool server_stop_waits(struct server *server, int number)
 {
-    if (!handover_is_under_way(server->handover))
+    if (!handover_old_is_under_way(server->handover))
         return false;
     if (server->stop_wanted != 0) {
         log_warning("a second signal: leaving at once");
@@ -370,11 +374,11 @@ bool server_host_is_busy(struct server *server)
 {
     if (!server->shared.handed_over)
         return false;
-    if (server->host_link != NULL && !link_is_closed(server->host_link))
+    if (server->host_link != NULL && !handover_link_is_closed(server->host_link))
         return true;
     if (server->empty_n == server->shared.services_n) {
         server->empty_n = 0; /* said once */
-        handover_want_no_feed(server->handover);
+        handover_old_want_no_feed(server->handover);
     }
     return false;
 }
@@ -382,16 +386,16 @@ bool server_host_is_busy(struct server *server)
 void server_end_handover(struct server *server)
 {
     if (server->handover != NULL)
-        handover_close(server->handover);
+        handover_old_close(server->handover);
 }
 
 void server_free_handover(struct server *server)
 {
     watchdog_free(server->watchdog);
-    takeover_free(server->takeover);
+    handover_new_free(server->takeover);
     if (server->host_link != NULL)
-        link_flush(server->host_link);
-    link_free(server->host_link);
+        handover_link_flush(server->host_link);
+    handover_link_free(server->host_link);
     relay_host_free(server->host);
-    handover_free(server->handover);
+    handover_old_free(server->handover);
 }

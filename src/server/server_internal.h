@@ -9,18 +9,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "server/arrival.h"
-#include "conn/inherited.h"
+#include "conn/inherited_sockets.h"
 #include "conn/mhd_quirks.h"
-#include "server/server.h"
 #include "http/service.h"
+#include "server/placement.h"
+#include "server/server.h"
 
 #define RELOADS_MAX 1000
 #define SERVER_SIGNALS 7
 
 struct event;
 struct reload;
-struct tls_set;
+struct tls_credentials;
 
 struct server {
     struct conf *conf;
@@ -31,29 +31,29 @@ struct server {
     struct event *signals[SERVER_SIGNALS];
     struct event *look_timer;
     struct event *memory_timer;
-    struct memory *memory;
+    struct memory_budget *memory;
     struct mhd_quirks quirks; /* of the HTTP library that is loaded */
     struct history *history;
     struct hub *hub;
-    struct pager *pager;
-    struct crew *readers; /* of large publish bodies */
+    struct page_reader *pager;
+    struct thread_pool *readers; /* of large publish bodies */
     struct listener *listener;
     struct reload *reload;
-    struct keys *keys; /* NULL without auth.mode=token */
-    struct tls_set *tls; /* what handshakes use; NULL without tls.listen */
-    struct arrivals arrivals;
+    struct key_rollout *keys;    /* NULL without auth.mode=token */
+    struct tls_credentials *tls; /* what handshakes use; NULL without tls.listen */
+    struct placements placements;
     struct stats stats;
     struct service_shared shared;
     struct farewell *farewells; /* one a worker */
     int status;                 /* to exit with */
 
-    struct inherited inherited; /* listening sockets that others opened */
-    struct takeover *takeover;  /* from the process before this one, until this one serves */
-    struct link *host_link;     /* to that process from then on; NULL: there was none */
-    struct relay_host *host;    /* for what its clients still publish */
-    struct handover *handover;  /* to the process after this one; NULL: not set */
-    int stop_wanted;            /* a signal that came while a hand-over was under way */
-    pid_t heir;                 /* a process that SIGUSR2 started; 0: none */
+    struct inherited_sockets inherited; /* listening sockets that others opened */
+    struct handover_new *takeover;   /* from the process before this one, until this one serves */
+    struct handover_link *host_link; /* to that process from then on; NULL: there was none */
+    struct relay_host *host;         /* for what its clients still publish */
+    struct handover_old *handover;   /* to the process after this one; NULL: not set */
+    int stop_wanted;                 /* a signal that came while a hand-over was under way */
+    pid_t upgrade_child;             /* a process that SIGUSR2 started; 0: none */
     struct watchdog *watchdog;
     int64_t drain_until_ms;
     _Atomic unsigned quiet_n;  /* workers that have drained */
@@ -120,11 +120,11 @@ int server_build_tls(struct server *server);
 
 /* Read what settings name, to follow the set `before`, if there is one; returns NULL in `ret_set`
  * without TLS.  -1 with a line in `ret_error` when it cannot be used.  Any thread; blocks. */
-int server_read_tls(const struct conf *conf, const struct tls_set *before, struct tls_set **ret_set,
-                    struct conf_error *ret_error);
+int server_read_tls(const struct conf *conf, const struct tls_credentials *before,
+                    struct tls_credentials **ret_set, struct conf_error *ret_error);
 
 /* From now on handshakes use the set, whose reference is the server's then.  Accepts NULL. */
-void server_use_tls(struct server *server, struct tls_set *set);
+void server_use_tls(struct server *server, struct tls_credentials *set);
 void server_free_tls(struct server *server);
 
 /* server_handover.c: the start, in this order. */

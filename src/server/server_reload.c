@@ -17,30 +17,30 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "conn/activation.h"
 #include "auth/auth.h"
 #include "base/clock.h"
-#include "history/history.h"
-#include "server/keys.h"
-#include "conn/listener.h"
 #include "base/log.h"
-#include "server/server_internal.h"
 #include "base/thread.h"
-#include "conn/tls.h"
+#include "conn/listener.h"
+#include "conn/systemd.h"
+#include "conn/tls_credentials.h"
+#include "history/history.h"
+#include "server/key_rollout.h"
+#include "server/server_internal.h"
 
 #define READ_SECONDS 10
 #define READ_TEXT "10 seconds"
 #define LAST_MS 1000
 
 /* New settings, on their way to a worker. */
-struct handover {
+struct handover_old {
     struct worker *worker;
     const struct conf *conf;
 };
 
 static void take_conf(void *arg)
 {
-    struct handover *handover = arg;
+    struct handover_old *handover = arg;
 
     worker_set_conf(handover->worker, handover->conf);
     free(handover);
@@ -49,7 +49,7 @@ static void take_conf(void *arg)
 static void hand_over_conf(struct server *server)
 {
     for (unsigned i = 0; i < server->shared.services_n; i++) {
-        struct handover *handover = malloc(sizeof(*handover));
+        struct handover_old *handover = malloc(sizeof(*handover));
 
         if (handover == NULL)
             log_abort_without_memory("server");
@@ -97,11 +97,11 @@ static void tell_restarts(const struct conf *before, const struct conf *after)
 struct reload {
     const struct server_source *source;
     const struct conf *running;
-    struct tls_set *before; /* a reference; NULL without TLS */
+    struct tls_credentials *before; /* a reference; NULL without TLS */
     int bell_fd;
     pthread_t thread;
     struct conf *conf; /* NULL when it is refused */
-    struct tls_set *tls;
+    struct tls_credentials *tls;
     struct conf_error error;
 
     /* the main thread's */
@@ -150,12 +150,12 @@ static void take(struct server *server, struct reload *reload)
     server->conf = conf;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     history_set_reserve(server->history, conf->history.disk_reserve);
-    server->arrivals.conf = conf;
+    server->placements.conf = conf;
     listener_set_conf(server->listener, conf);
     hand_over_conf(server);
     server_use_tls(server, reload->tls);
     if (server->keys != NULL)
-        keys_reload(server->keys, conf);
+        key_rollout_reload(server->keys, conf);
     reload->conf = NULL;
     reload->tls = NULL;
     log_info("settings reloaded");
@@ -169,8 +169,8 @@ static void refuse(const char *why)
 static void drop(struct reload *reload)
 {
     conf_free(reload->conf);
-    tls_set_unref(reload->tls);
-    tls_set_unref(reload->before);
+    tls_credentials_unref(reload->tls);
+    tls_credentials_unref(reload->before);
     reload->conf = NULL;
     reload->tls = reload->before = NULL;
 }
@@ -188,7 +188,7 @@ static void end(struct server *server)
             take(server, reload);
         else
             refuse(reload->error.text);
-        activation_notify("READY=1");
+        systemd_notify("READY=1");
     }
     drop(reload);
     if (reload->wanted)
@@ -213,7 +213,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
     server->reload->late = true;
     refuse("a file of settings, certificates or keys is not read after " READ_TEXT
            ": does its file system answer?");
-    activation_notify("READY=1");
+    systemd_notify("READY=1");
 }
 
 static int start(struct server *server, struct reload *reload)
@@ -222,7 +222,7 @@ static int start(struct server *server, struct reload *reload)
     sigset_t all, before;
 
     reload->running = server->conf;
-    reload->before = server->tls != NULL ? tls_set_ref(server->tls) : NULL;
+    reload->before = server->tls != NULL ? tls_credentials_ref(server->tls) : NULL;
     reload->late = reload->wanted = false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -248,12 +248,12 @@ void server_reload(struct server *server)
     }
     if (server->shared.draining)
         return;
-    activation_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
+    systemd_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
     int error = server->old_confs_n < RELOADS_MAX ? start(server, reload) : -1;
     if (error == 0)
         return;
     refuse(error > 0 ? "no thread to read the files with" : "reloaded too often: restart");
-    activation_notify("READY=1");
+    systemd_notify("READY=1");
 }
 
 int server_build_reload(struct server *server)

@@ -7,12 +7,12 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "auth/ticket_table.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/machine.h"
-#include "base/memory.h"
+#include "base/memory_budget.h"
 #include "server/server_internal.h"
-#include "auth/tickets.h"
 
 #define MEMORY_LOOK_MS 250
 /* From here on malloc() takes memory from the kernel for each piece, and so gives it back at once.
@@ -31,8 +31,8 @@ int server_check_descriptors(const struct server *server, size_t limit)
 {
     const struct conf *conf = server->conf;
     unsigned workers_n = server_count_workers(conf);
-    size_t needed = descriptors_needed(descriptors_used(limit), workers_n,
-                                       conf->server.listen.items_n + conf->tls.listen.items_n);
+    size_t needed = fd_budget_needed(fd_budget_used(limit), workers_n,
+                                     conf->server.listen.items_n + conf->tls.listen.items_n);
     char why[256];
 
     if (limit >= needed)
@@ -50,7 +50,7 @@ void server_part_descriptors(struct server *server, size_t limit)
     struct service_shared *shared = &server->shared;
     size_t wanted = server->conf->limits.streams;
 
-    descriptors_part(limit, descriptors_used(limit), shared->services_n, &shared->descriptors);
+    fd_budget_part(limit, fd_budget_used(limit), shared->services_n, &shared->descriptors);
     shared->streams_max = shared->descriptors.streams_max;
     if (wanted > 0 && wanted < shared->streams_max)
         shared->streams_max = wanted;
@@ -79,11 +79,11 @@ static void on_memory_look(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    memory_tick(server->memory, &server->stats);
+    memory_budget_tick(server->memory, &server->stats);
     stats_set(&server->stats, STATS_LOG_LINES_DROPPED, (int64_t)log_dropped());
     if (server->shared.tickets != NULL)
         stats_set(&server->stats, STATS_TICKETS_USED,
-                  (int64_t)tickets_count(server->shared.tickets, clock_wall_ms()));
+                  (int64_t)ticket_table_count(server->shared.tickets, clock_wall_ms()));
 }
 
 int server_build_memory(struct server *server)
@@ -98,7 +98,7 @@ int server_build_memory(struct server *server)
             "kill the gateway before",
             (unsigned long long)group);
     mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
-    server->memory = memory_new(limit, conf_shared_bytes(conf));
+    server->memory = memory_budget_new(limit, conf_shared_bytes(conf));
     server->memory_timer = event_new(server->base, -1, EV_PERSIST, on_memory_look, server);
     if (server->memory == NULL || server->memory_timer == NULL ||
         event_add(server->memory_timer, &look) != 0)

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "history/history_memory.h"
-#include "history/sqlite/history_sqlite.h"
 #include "base/state_dir.h"
+#include "history/history_memory.h"
+#include "history/sqlite/sqlite_store.h"
 
 static const char on_disk[] = "sqlite:";
 
@@ -67,7 +67,7 @@ static struct history *open_file(const char *store, const struct history_limits 
     char *path = store_path(store);
 
     if (path != NULL && (!is_default || make_state_dir(ret_error) == 0))
-        history = history_sqlite_open(path, limits, ret_error);
+        history = sqlite_store_open(path, limits, ret_error);
     free(path);
     if (history == NULL && is_default)
         add_way_out(ret_error);

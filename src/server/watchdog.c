@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "conn/activation.h"
+#include "conn/systemd.h"
 
 struct watchdog {
     struct event *timer;
@@ -32,7 +32,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (watchdog->awaited_n > 0)
         return;
-    activation_notify("WATCHDOG=1");
+    systemd_notify("WATCHDOG=1");
     for (size_t i = 0; i < watchdog->workers_n; i++) {
         watchdog->awaited_n++;
         if (worker_post(watchdog->workers[i], on_turn, watchdog) != 0)

@@ -1,32 +1,32 @@
 libbugle_a_SOURCES += \
     include/stream/page_ask.h \
-    include/stream/pressure.h \
+    include/stream/memory_pressure.h \
     include/stream/stream.h \
-    include/stream/stream_token.h \
+    include/stream/stream_expiry.h \
     include/stream/streams.h \
-    src/stream/departures.c \
-    src/stream/departures.h \
-    src/stream/evictions.c \
-    src/stream/evictions.h \
-    src/stream/match.c \
-    src/stream/match.h \
-    src/stream/match_share.c \
-    src/stream/match_share.h \
-    src/stream/match_tree.c \
-    src/stream/match_tree.h \
-    src/stream/pressure.c \
-    src/stream/progress.c \
-    src/stream/progress.h \
+    src/stream/peer_watch.c \
+    src/stream/peer_watch.h \
+    src/stream/eviction_log.c \
+    src/stream/eviction_log.h \
+    src/stream/topic_index.c \
+    src/stream/topic_index.h \
+    src/stream/topic_share.c \
+    src/stream/topic_share.h \
+    src/stream/topic_tree.c \
+    src/stream/topic_tree.h \
+    src/stream/memory_pressure.c \
+    src/stream/ack_progress.c \
+    src/stream/ack_progress.h \
     src/stream/ready_queue.c \
     src/stream/ready_queue.h \
     src/stream/ring.c \
     src/stream/ring.h \
-    src/stream/stalls.c \
-    src/stream/stalls.h \
+    src/stream/stall_timer.c \
+    src/stream/stall_timer.h \
     src/stream/stream.c \
     src/stream/stream_internal.h \
     src/stream/stream_read.c \
-    src/stream/stream_rest.c \
-    src/stream/stream_send.c \
-    src/stream/stream_token.c \
+    src/stream/stream_idle.c \
+    src/stream/stream_direct.c \
+    src/stream/stream_expiry.c \
     src/stream/streams.c

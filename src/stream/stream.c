@@ -46,7 +46,7 @@ static bool is_legal(enum stream_state from, enum stream_state to)
 
 static struct ready_queue *ready_queue(struct stream *stream)
 {
-    return &stream->host->ready[stream->class - WORKER_FEW];
+    return &stream->host->ready[stream->prio - PRIO_TARGETED];
 }
 
 void stream_leave_ready(struct stream *stream)
@@ -61,7 +61,7 @@ static void enter_ready(struct stream *stream)
 {
     ready_queue_push(ready_queue(stream), stream);
     stream->in_ready = true;
-    stream->host->wake(stream->host, stream->class);
+    stream->host->wake(stream->host, stream->prio);
 }
 
 void stream_move(struct stream *stream, enum stream_state to)
@@ -93,7 +93,7 @@ void stream_set_behind(struct stream *stream, bool is_behind)
 void stream_host_want_run(struct stream_host *host)
 {
     host->wants_run = true;
-    host->wake(host, WORKER_MANY);
+    host->wake(host, PRIO_BROADCAST);
 }
 
 /* Of the connections with the daemon's own timeout a run visits the ones that were idle longest, up
@@ -104,15 +104,15 @@ void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *con
     stream_host_want_run(host);
 }
 
-static void make_ready(struct stream *stream, enum worker_class class)
+static void make_ready(struct stream *stream, enum worker_prio prio)
 {
-    stream->class = class;
+    stream->prio = prio;
     stream_move(stream, STREAM_READY);
 }
 
 void stream_go_on(struct stream *stream)
 {
-    stream->class = stream->is_behind ? WORKER_REPLAY : WORKER_MANY;
+    stream->prio = stream->is_behind ? PRIO_REPLAY : PRIO_BROADCAST;
     if (stream->state == STREAM_CLOSING)
         enter_ready(stream);
     else
@@ -143,26 +143,26 @@ void stream_say(struct stream *stream, enum stream_pending what)
     if (stream->state != STREAM_IDLE)
         return;
     catch_up(stream);
-    make_ready(stream, WORKER_MANY);
+    make_ready(stream, PRIO_BROADCAST);
 }
 
 /* A private event must not wait behind the broadcast that woke the stream first; where it waits
  * behind the stream's own past, there is nothing to be gained. */
 static void promote(struct stream *stream)
 {
-    if (stream->class != WORKER_MANY)
+    if (stream->prio != PRIO_BROADCAST)
         return;
     stream_leave_ready(stream);
-    stream->class = WORKER_FEW;
+    stream->prio = PRIO_TARGETED;
     enter_ready(stream);
 }
 
 void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
-                  enum worker_class class)
+                  enum worker_prio prio)
 {
     uint64_t before = message->kind == MESSAGE_STORED ? message->position - 1 : message->position;
 
-    if (stream->state == STREAM_READY && class == WORKER_FEW)
+    if (stream->state == STREAM_READY && prio == PRIO_TARGETED)
         promote(stream);
     if (stream->state != STREAM_IDLE)
         return;
@@ -172,7 +172,7 @@ void stream_offer(struct stream *stream, uint64_t sequence, const struct message
     stream->cursor = stream->woken_by = sequence;
     if (before > stream->position)
         stream->position = before;
-    make_ready(stream, class);
+    make_ready(stream, prio);
 }
 
 /* ---- pages ---- */
@@ -184,24 +184,24 @@ void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t posi
     stream->pending |= STREAM_RESET;
 }
 
-void stream_page_done(struct stream *stream, struct pager_request *request)
+void stream_page_done(struct stream *stream, struct page_reader_request *request)
 {
     stream->page_asked = false;
     if (stream->state != STREAM_PAGING || request->page == NULL)
         streams_page_over(stream->host->streams);
     if (stream->state != STREAM_PAGING) {
-        pager_request_free(request);
+        page_reader_request_free(request);
         return;
     }
     if (request->result == -ESTALE) {
         /* whoever began at the oldest event, or a time, had no place there to lose */
-        if (stream->told_position == UINT64_MAX && stream->begins_anywhere)
+        if (stream->last_id_sent == UINT64_MAX && stream->begins_anywhere)
             stream->position = request->bounds.trimmed;
         else
             stream_reset(stream, STREAM_RESET_EXPIRED, request->bounds.trimmed);
     } else if (request->result != 0) {
         stream_end(stream, STREAM_END_FAILED);
-        pager_request_free(request);
+        page_reader_request_free(request);
         return;
     } else {
         if (stream->since_ms >= 0)
@@ -211,8 +211,8 @@ void stream_page_done(struct stream *stream, struct pager_request *request)
         request->page = NULL;
     }
     stream->since_ms = -1;
-    pager_request_free(request);
-    make_ready(stream, WORKER_REPLAY);
+    page_reader_request_free(request);
+    make_ready(stream, PRIO_REPLAY);
 }
 
 void stream_drop_page(struct stream *stream)
@@ -254,7 +254,7 @@ static void start_from_id(struct stream *stream, const struct stream_start *star
     if (reason != STREAM_RESET_NONE)
         stream_reset(stream, reason, position);
     else
-        stream->position = stream->told_position = position;
+        stream->position = stream->last_id_sent = position;
 }
 
 static void find_start(struct stream *stream, const struct stream_start *start)
@@ -290,10 +290,10 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     memset(stream, 0, sizeof(*stream));
     stream->host = host;
     stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
-    stream->class = WORKER_MANY;
+    stream->prio = PRIO_BROADCAST;
     stream->cursor = stream->woken_by = STREAM_CURSOR_NONE;
     stream->live_from = ring_head(host->streams->ring);
-    stream->told_position = UINT64_MAX;
+    stream->last_id_sent = UINT64_MAX;
     stream->since_ms = -1;
     stream->ping_event = ask->ping_event;
     stream->padding = ask->padding;
@@ -318,19 +318,19 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
  * changes. */
 static void count_index(struct streams *streams, size_t before)
 {
-    int64_t grown = (int64_t)match_bytes(streams->match) - (int64_t)before;
+    int64_t grown = (int64_t)topic_index_bytes(streams->match) - (int64_t)before;
 
-    memory_add(worker_memory(streams->worker), MEMORY_CONNECTIONS, grown);
+    memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_CONNECTIONS, grown);
 }
 
 static int enter_index(struct stream *stream, struct filter *filter)
 {
     struct streams *streams = stream->host->streams;
-    size_t before = match_bytes(streams->match);
-    int result = match_add(streams->match, &stream->listener, filter, stream->owners);
+    size_t before = topic_index_bytes(streams->match);
+    int result = topic_index_add(streams->match, &stream->listener, filter, stream->owners);
 
     if (result == 0)
-        stream->asked_bytes = (uint32_t)match_last_bytes(streams->match);
+        stream->asked_bytes = (uint32_t)topic_index_last_bytes(streams->match);
     count_index(streams, before);
     return result;
 }
@@ -338,9 +338,9 @@ static int enter_index(struct stream *stream, struct filter *filter)
 static void leave_index(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
-    size_t before = match_bytes(streams->match);
+    size_t before = topic_index_bytes(streams->match);
 
-    match_remove(streams->match, &stream->listener, stream->owners);
+    topic_index_remove(streams->match, &stream->listener, stream->owners);
     count_index(streams, before);
 }
 
@@ -364,8 +364,8 @@ static void join_host(struct stream_host *host, struct stream *stream)
     if (stream->grant.identity != NULL)
         due->token_ms = clock_earlier(due->token_ms, stream->grant.identity->until_ms);
     due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
-    due->told_position = UINT64_MAX;
-    stalls_watch(stream, stream->started_ms);
+    due->last_id_sent = UINT64_MAX;
+    stall_timer_add(stream, stream->started_ms);
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
@@ -383,7 +383,7 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
         return -ENOMEM;
     stream->connection = connection;
     stream->fd = fd;
-    stream->is_watched = departures_watch(&streams->departures, stream);
+    stream->is_watched = peer_watch_add(&streams->departures, stream);
     stream->answers_itself = stream_may_answer_itself(stream);
     if (!stream->answers_itself)
         response = MHD_create_response_from_callback(
@@ -409,7 +409,7 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     *ret_stream = stream;
     return 0;
 fail:
-    departures_forget(&streams->departures, stream);
+    peer_watch_remove(&streams->departures, stream);
     if (response != NULL)
         MHD_destroy_response(response);
     identity_unref(stream->grant.identity);
@@ -463,7 +463,7 @@ static void note_eviction(const struct stream *stream, enum stream_end end)
     struct stream_facts facts;
 
     stream_get_facts(stream, clock_mono_ms(), &facts);
-    evictions_note(stream->host->streams->evictions, &facts, end);
+    eviction_log_add(stream->host->streams->evictions, &facts, end);
 }
 
 void stream_end(struct stream *stream, enum stream_end end)
@@ -483,7 +483,7 @@ void stream_end(struct stream *stream, enum stream_end end)
     stream->pending &= STREAM_PRELUDE;
     if (stream->state == STREAM_IDLE)
         catch_up(stream);
-    stream->class = stream->in_ready ? stream->class : WORKER_MANY;
+    stream->prio = stream->in_ready ? stream->prio : PRIO_BROADCAST;
     stream_move(stream, STREAM_CLOSING);
     /* one that is not suspended may be waiting for room that never comes: have its daemon look */
     stream_host_want_run(stream->host);
@@ -519,13 +519,13 @@ static enum stats_id end_counter(enum stream_end end)
 void stream_closed(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
-    struct memory *memory = worker_memory(streams->worker);
+    struct memory_budget *memory = worker_memory(streams->worker);
 
-    departures_forget(&streams->departures, stream);
+    peer_watch_remove(&streams->departures, stream);
     stream_leave_ready(stream);
     if (stream->answers_itself)
         free(stream->room);
-    stalls_forget(stream);
+    stall_timer_remove(stream);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
     streams_leave(streams, stream);
@@ -533,7 +533,7 @@ void stream_closed(struct stream *stream)
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
     leave_index(stream);
     message_unref(stream->partial);
-    memory_promise(memory, -(int64_t)stream->promised);
+    memory_budget_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
@@ -588,9 +588,9 @@ static void fetch_for_library(const struct stream *stream)
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
  * which took longer than all our own work.  (Of what is the library's only a guess: what is there
  * is read, or not, as if we had never asked.) */
-static void fetch_first(const struct stream_host *host, enum worker_class class, size_t max)
+static void fetch_first(const struct stream_host *host, enum worker_prio prio, size_t max)
 {
-    const struct ready_queue *ready = &host->ready[class - WORKER_FEW];
+    const struct ready_queue *ready = &host->ready[prio - PRIO_TARGETED];
     size_t end = host->sends_past ? STREAM_HOT_END : STREAM_WARM_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
@@ -612,17 +612,17 @@ void stream_resume(struct stream *stream)
     MHD_resume_connection(stream->connection);
 }
 
-bool stream_host_resume(struct stream_host *host, enum worker_class class, size_t max)
+bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t max)
 {
-    struct ready_queue *ready = &host->ready[class - WORKER_FEW];
+    struct ready_queue *ready = &host->ready[prio - PRIO_TARGETED];
 
-    fetch_first(host, class, max);
+    fetch_first(host, prio, max);
     while (max-- > 0 && ready->n > 0) {
         struct stream *stream = ready_queue_at(ready, 0);
 
         assert(stream->suspended);
         if (stream_sends_itself(stream))
-            stream_send(stream);
+            stream_direct_send(stream);
         else
             stream_resume(stream);
     }
@@ -675,9 +675,9 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
 {
     struct streams *streams = stream->host->streams;
     bool in_ring = stream->state != STREAM_IDLE && stream->cursor != STREAM_CURSOR_NONE;
-    struct peer_flow flow = {0};
+    struct tcp_progress flow = {0};
 
-    peer_flow(stream->fd, &flow);
+    tcp_progress(stream->fd, &flow);
     *ret_facts = (struct stream_facts){
         .id = stream->id,
         .peer = stream->peer,
@@ -685,7 +685,7 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
         .state = stream->state,
         .age_ms = now_ms - stream->started_ms,
         .position = stream_passed(stream),
-        .told_position = stream->told_position,
+        .last_id_sent = stream->last_id_sent,
         .unacknowledged_bytes = flow.outstanding,
         .events_sent = stream->events_sent,
         .bytes_sent = stream->bytes_sent,

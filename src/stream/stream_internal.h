@@ -7,18 +7,18 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "stream/departures.h"
-#include "history/history.h"
-#include "stream/evictions.h"
 #include "base/jitter.h"
 #include "base/log.h"
-#include "stream/match.h"
-#include "stream/progress.h"
+#include "history/history.h"
+#include "stream/ack_progress.h"
+#include "stream/eviction_log.h"
+#include "stream/peer_watch.h"
 #include "stream/ring.h"
-#include "stream/stalls.h"
+#include "stream/stall_timer.h"
 #include "stream/stream.h"
-#include "stream/stream_token.h"
+#include "stream/stream_expiry.h"
 #include "stream/streams.h"
+#include "stream/topic_index.h"
 
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
@@ -44,11 +44,11 @@ enum stream_pending {
  * flags of `progress`; one that the library sends, or that enters the wheel, one more. */
 struct stream {
     alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
-    struct match_listener listener; /* holds the filter */
+    struct topic_index_listener listener; /* holds the filter */
 
     struct stream_host *host;
     enum stream_state state : 8;
-    enum worker_class class : 8; /* while ready */
+    enum worker_prio prio : 8; /* while ready */
     enum stream_end end : 8;
     uint8_t pending; /* enum stream_pending */
     uint8_t reset_reason;
@@ -63,9 +63,9 @@ struct stream {
     bool page_waits : 1;   /* in that row */
     bool is_kept : 1;      /* the kernel's timeout is longer than usual */
     bool is_behind : 1;    /* catches up with the past */
-    bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_rest.c) */
+    bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_idle.c) */
     bool has_pages : 1;    /* the library has written there since */
-    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_send.c) */
+    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_direct_send.c) */
     bool is_watched : 1;   /* in `departures` */
     bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
     bool rest_is_frame : 1;
@@ -78,7 +78,7 @@ struct stream {
     uint64_t woken_by;       /* a slot that the index has found to match */
     uint64_t live_from;      /* slots before this one are replay to the stream */
     uint64_t position;       /* last event sent or passed over */
-    uint64_t told_position;  /* last id on the wire; UINT64_MAX: none yet */
+    uint64_t last_id_sent;   /* last id on the wire; UINT64_MAX: none yet */
     struct message *partial; /* a frame that is part sent, or about to be */
     struct history_page *page;
     int fd;
@@ -92,7 +92,7 @@ struct stream {
     uint64_t events_sent;
     uint64_t bytes_sent;
     struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
-    struct progress progress;      /* of what is in `look_list` */
+    struct ack_progress progress;  /* of what is in `look_list` */
 
     TAILQ_ENTRY(stream) in_look;
     struct MHD_Connection *connection;
@@ -102,10 +102,10 @@ struct stream {
     uint32_t rest_offset;
     uint32_t partial_offset;
     uint32_t page_index;
-    uint32_t promised;   /* bytes that its end will set free; see pressure.h */
-    uint32_t asked_bytes; /* of what it asked for: see match_last_bytes() */
+    uint32_t promised;    /* bytes that its end will set free; see memory_pressure.h */
+    uint32_t asked_bytes; /* of what it asked for: see topic_index_last_bytes() */
     uint32_t pool_bytes;  /* 0: not known yet */
-    char *pool;          /* that the library keeps the connection in; NULL: nothing to give back */
+    char *pool;           /* that the library keeps the connection in; NULL: nothing to give back */
     struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
@@ -113,7 +113,7 @@ struct stream {
     uint64_t id;
     int64_t started_ms;
     struct peer peer;
-    const void *owners[MATCH_OWNERS]; /* of its rare shapes */
+    const void *owners[TOPIC_SHARE_OWNERS]; /* of its rare shapes */
 };
 
 /* Those lines. */
@@ -138,35 +138,35 @@ static inline void stream_fetch_for_offer(const struct stream *stream)
  */
 struct stream_host_due {
     struct stream_host *host;
-    int64_t beat_ms;        /* for heartbeats */
-    int64_t checkpoint_ms;  /* and for checkpoints, unless the ring's position is still this */
-    uint64_t told_position; /* one that all of its streams know; UINT64_MAX: there is none */
-    int64_t token_ms;       /* wall clock: when the first token of its streams ends */
+    int64_t beat_ms;       /* for heartbeats */
+    int64_t checkpoint_ms; /* and for checkpoints, unless the ring's position is still this */
+    uint64_t last_id_sent; /* one that all of its streams know; UINT64_MAX: there is none */
+    int64_t token_ms;      /* wall clock: when the first token of its streams ends */
 };
 
 struct streams {
     struct worker *worker;
     struct hub *hub;
-    struct pager *pager;
+    struct page_reader *pager;
     struct stats *stats;
     struct ring *ring;
-    struct match *match;
-    struct message *beat;          /* one frame for all heartbeats that are no events */
+    struct topic_index *match;
+    struct message *beat; /* one frame for all heartbeats that are no events */
     struct jitter jitter;
     struct stream_host_due *hosts; /* each at its place */
     size_t hosts_n;
     size_t hosts_room;
-    struct stalls stalls;
-    struct departures departures;
-    struct evictions *evictions;
+    struct stall_timer stalls;
+    struct peer_watch departures;
+    struct eviction_log *evictions;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
-    struct worker_job recheck;  /* stream_token.h */
+    struct worker_job recheck;  /* stream_expiry.h */
     size_t rechecked_n;         /* slots that it has looked at */
-    struct stream_token_judge judge;
-    size_t pages_n;             /* asked for or held */
-    uint64_t looks_turn;        /* the worker's turn in which there are */
-    size_t looks_left;          /* so many comparisons left (stream_read.c) */
-    int64_t relieved_ms;        /* pressure.h: the last look */
+    struct stream_expiry_judge judge;
+    size_t pages_n;      /* asked for or held */
+    uint64_t looks_turn; /* the worker's turn in which there are */
+    size_t looks_left;   /* so many comparisons left (stream_read.c) */
+    int64_t relieved_ms; /* memory_pressure.h: the last look */
     struct log_valve relief_valve;
     size_t count;
 
@@ -207,7 +207,7 @@ void stream_frame_is_out(struct stream *stream);
 /* Whether the next call would do no more than move the stream to IDLE. */
 bool stream_has_said_all(const struct stream *stream);
 
-/* ---- stream_send.c: chunks that a stream sends by itself ---- */
+/* ---- stream_direct_send.c: chunks that a stream sends by itself ---- */
 
 /* libmicrohttpd has the next chunk written to `room`, borrowed for as long as the connection: note
  * it, and whether later ones need the library at all. */
@@ -223,10 +223,10 @@ bool stream_may_answer_itself(const struct stream *stream);
 /* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
  * of which one is as large as an event, if the socket takes that much.  Behind the last words of an
  * answer of its own the library is left to end the connection. */
-void stream_send(struct stream *stream);
+void stream_direct_send(struct stream *stream);
 
 /* The socket has room: send what is left of a chunk, if there is any, and then go on. */
-void stream_send_rest(struct stream *stream);
+void stream_direct_send_unsent(struct stream *stream);
 
 /* Forget what is left of a chunk: the connection is over. */
 void stream_drop_rest(struct stream *stream);
@@ -234,7 +234,7 @@ void stream_drop_rest(struct stream *stream);
 /* Have the library go on with the connection, in the next run of its daemon (stream.c). */
 void stream_resume(struct stream *stream);
 
-/* ---- stream_rest.c: what a stream keeps of its connection ---- */
+/* ---- stream_idle.c: what a stream keeps of its connection ---- */
 
 /* The answer's head is out: let go of what it was made of, once. */
 void stream_forget_head(struct stream *stream);
@@ -264,10 +264,10 @@ void stream_say(struct stream *stream, enum stream_pending what);
 
 /* Take a cursor from an event, if the stream is idle and the event is new to it. */
 void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
-                  enum worker_class class);
+                  enum worker_prio prio);
 
 /* Take the answer to a page request; takes the request. */
-void stream_page_done(struct stream *stream, struct pager_request *request);
+void stream_page_done(struct stream *stream, struct page_reader_request *request);
 
 /* Drop a page that nobody reads; the stream asks again when its client goes on. */
 void stream_drop_page(struct stream *stream);

@@ -104,7 +104,7 @@ static struct message *make_event(struct stream *stream, const char *name, const
     size_t n = sse_write_frame(text, &fields, &id_offset, &data_offset);
     if (with_id) {
         sse_put_id(text + id_offset, hub_history(stream->host->streams->hub)->epoch, position);
-        stream->told_position = position;
+        stream->last_id_sent = position;
         stream->told_ms = stream->read_ms;
     }
     return message_new_control(text, n);
@@ -236,7 +236,7 @@ static bool take_frame(struct stream *stream, struct message *message, char *to,
         stats_add(stream->host->streams->stats, STATS_EVENTS_DELIVERED, 1);
     }
     if (message->id_offset != UINT32_MAX) {
-        stream->told_position = message->position;
+        stream->last_id_sent = message->position;
         stream->told_ms = stream->read_ms;
     }
     if (message->frame_n <= room - *n) {
@@ -441,7 +441,7 @@ static ssize_t rest(struct stream *stream, char *buf, size_t max)
         return 0;
     }
     if (has_more(stream)) {
-        stream->class = stream->is_behind ? WORKER_REPLAY : WORKER_MANY;
+        stream->prio = stream->is_behind ? PRIO_REPLAY : PRIO_BROADCAST;
         suspend(stream, STREAM_READY);
         return 0;
     }
@@ -463,9 +463,9 @@ static ssize_t account(struct stream *stream, size_t n, bool beats)
     stream_note_chunk(stream);
     stream->wrote_ms = stream->read_ms;
     if (beats)
-        stalls_watch_beat(stream, stream->read_ms);
+        stall_timer_add_heartbeat(stream, stream->read_ms);
     else
-        stalls_watch(stream, stream->read_ms);
+        stall_timer_add(stream, stream->read_ms);
     stream->bytes_sent += n;
     stats_add(stats, STATS_BYTES_DELIVERED, (int64_t)n);
     stats_add(stats, STATS_SENDS, 1);
@@ -556,17 +556,17 @@ static bool needs_place(const struct stream *stream)
     if (stream->state != STREAM_DRAINING)
         return false;
     bool is_paging = stream->cursor == STREAM_CURSOR_NONE;
-    if (!is_paging && stream->told_position == UINT64_MAX)
+    if (!is_paging && stream->last_id_sent == UINT64_MAX)
         return true;
     return (is_paging ? stream->since_ms < 0 : has_more(stream)) &&
-           stream->position != stream->told_position &&
+           stream->position != stream->last_id_sent &&
            stream->read_ms - stream->told_ms >= CHECKPOINT_SEEKING_MS;
 }
 
 /* What a stream says at first goes in one chunk with its place, unless events come first. */
 static bool is_beginning(const struct stream *stream)
 {
-    return stream->told_position == UINT64_MAX && stream->events_sent == 0 &&
+    return stream->last_id_sent == UINT64_MAX && stream->events_sent == 0 &&
            stream->partial == NULL && stream->page == NULL &&
            stream->cursor != STREAM_CURSOR_NONE && !has_more(stream);
 }
@@ -575,7 +575,7 @@ bool stream_has_said_all(const struct stream *stream)
 {
     return stream->state == STREAM_DRAINING && stream->pending == 0 && stream->partial == NULL &&
            stream->page == NULL && stream->cursor == ring_head(stream->host->streams->ring) &&
-           stream->told_position != UINT64_MAX;
+           stream->last_id_sent != UINT64_MAX;
 }
 
 ssize_t stream_next(struct stream *stream, char *buf, size_t max)

@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "stream/memory_pressure.h"
 #include "stream/page_ask.h"
-#include "stream/pressure.h"
 #include "stream/stream_internal.h"
 
 /* An event that reaches no more than this goes before those that reach many. */
@@ -29,7 +29,8 @@
 #define HOSTS_MIN 16
 #define BEAT_TEXT ":\n"
 
-struct streams *streams_new(struct worker *worker, struct pager *pager, struct evictions *evictions)
+struct streams *streams_new(struct worker *worker, struct page_reader *pager,
+                            struct eviction_log *evictions)
 {
     const struct conf *conf = worker_conf(worker);
     struct streams *streams = calloc(1, sizeof(*streams));
@@ -42,14 +43,14 @@ struct streams *streams_new(struct worker *worker, struct pager *pager, struct e
     streams->evictions = evictions;
     streams->stats = worker_stats(worker);
     jitter_begin(&streams->jitter);
-    stalls_init(&streams->stalls, streams);
+    stall_timer_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
-    streams->match = match_new();
+    streams->match = topic_index_new();
     streams->beat = message_new_control(BEAT_TEXT, sizeof(BEAT_TEXT) - 1);
     if (streams->ring == NULL || streams->match == NULL || streams->beat == NULL ||
-        departures_init(&streams->departures, worker_base(worker)) != 0) {
+        peer_watch_init(&streams->departures, worker_base(worker)) != 0) {
         streams_free(streams);
         return NULL;
     }
@@ -61,11 +62,11 @@ void streams_free(struct streams *streams)
     if (streams == NULL)
         return;
     assert(streams->count == 0);
-    stalls_stop(&streams->stalls);
-    stream_token_stop(streams);
-    departures_stop(&streams->departures);
+    stall_timer_stop(&streams->stalls);
+    stream_expiry_stop(streams);
+    peer_watch_stop(&streams->departures);
     ring_free(streams->ring);
-    match_free(streams->match);
+    topic_index_free(streams->match);
     message_unref(streams->beat);
     free(streams->hosts);
     free(streams->slots);
@@ -101,7 +102,7 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
         .host = host,
         .beat_ms = 0, /* with the next tick, which tells when the first stream is due */
         .checkpoint_ms = 0,
-        .told_position = UINT64_MAX,
+        .last_id_sent = UINT64_MAX,
         .token_ms = IDENTITY_FOREVER,
     };
     return 0;
@@ -228,7 +229,7 @@ size_t streams_count(const struct streams *streams)
 
 /* ---- events ---- */
 
-static struct stream *stream_of(struct match_listener *listener)
+static struct stream *stream_of(struct topic_index_listener *listener)
 {
     return (struct stream *)((char *)listener - offsetof(struct stream, listener));
 }
@@ -237,16 +238,16 @@ static struct stream *stream_of(struct match_listener *listener)
 static size_t take_event(struct streams *streams, struct message *message)
 {
     uint64_t sequence = ring_append(streams->ring, message);
-    struct match_listener **found;
-    size_t found_n = match_message(streams->match, message, &found);
-    enum worker_class class = found_n <= FEW_MAX ? WORKER_FEW : WORKER_MANY;
+    struct topic_index_listener **found;
+    size_t found_n = topic_index_message(streams->match, message, &found);
+    enum worker_prio prio = found_n <= FEW_MAX ? PRIO_TARGETED : PRIO_BROADCAST;
 
     for (size_t j = 0; j < found_n; j++) {
         if (j + AHEAD < found_n)
             stream_fetch_for_offer(stream_of(found[j + AHEAD]));
-        stream_offer(stream_of(found[j]), sequence, message, class);
+        stream_offer(stream_of(found[j]), sequence, message, prio);
     }
-    return EVENT_WORK + match_last_cost(streams->match) + found_n;
+    return EVENT_WORK + topic_index_last_cost(streams->match) + found_n;
 }
 
 size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t from, size_t *work)
@@ -257,7 +258,7 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
         done += take_event(streams, batch->events[from++]);
     *work -= done < *work ? done : *work;
     /* what the ring has let go of is held by streams that stopped inside it */
-    pressure_relieve(streams, worker_now_ms(streams->worker));
+    memory_pressure_evict(streams, worker_now_ms(streams->worker));
     return from;
 }
 
@@ -266,7 +267,8 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 /* Events that were read from a disk for this page are held by nobody else yet. */
 static void charge_page(const struct streams *streams, const struct history_page *page)
 {
-    _Atomic int64_t *account = memory_counter(worker_memory(streams->worker), MEMORY_EVENTS);
+    _Atomic int64_t *account =
+        memory_budget_counter(worker_memory(streams->worker), MEMORY_BUDGET_EVENTS);
 
     for (size_t i = 0; i < page->events_n; i++)
         message_charge(page->events[i], account);
@@ -275,7 +277,7 @@ static void charge_page(const struct streams *streams, const struct history_page
 /* The pager's answer, on its way to the stream. */
 static void page_arrived(void *arg)
 {
-    struct pager_request *request = arg;
+    struct page_reader_request *request = arg;
     struct streams *streams = request->arg;
     struct stream *stream = streams_find(streams, request->stream_id);
 
@@ -283,18 +285,19 @@ static void page_arrived(void *arg)
         stats_add(streams->stats, STATS_PAGES_READ, 1);
     if (request->page != NULL && request->page->damaged)
         stats_add(streams->stats, STATS_PAGES_DAMAGED, 1);
-    memory_add(worker_memory(streams->worker), MEMORY_PAGES, -(int64_t)request->reserved);
+    memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_PAGES,
+                      -(int64_t)request->reserved);
     if (request->page != NULL)
         charge_page(streams, request->page);
     if (stream != NULL) {
         stream_page_done(stream, request);
         return;
     }
-    pager_request_free(request);
+    page_reader_request_free(request);
     streams_page_over(streams);
 }
 
-static void page_read(struct pager_request *request)
+static void page_read(struct page_reader_request *request)
 {
     struct streams *streams = request->arg;
 
@@ -316,10 +319,10 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
     struct page_ask *ask = calloc(1, sizeof(*ask));
 
     if (ask == NULL) {
-        memory_add(worker_memory(streams->worker), MEMORY_PAGES, -(int64_t)reserved);
+        memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_PAGES, -(int64_t)reserved);
         return -ENOMEM;
     }
-    struct pager_request *request = &ask->request;
+    struct page_reader_request *request = &ask->request;
     request->done = page_read;
     request->arg = streams;
     request->stream_id = stream->id;
@@ -330,7 +333,7 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
     request->bytes_max = PAGE_BYTES;
     request->reserved = reserved;
     streams->pages_n++;
-    pager_read(streams->pager, request);
+    page_reader_read(streams->pager, request);
     return 0;
 }
 
@@ -338,16 +341,16 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
  * always, so that whoever waits gets a page in the end. */
 static bool page_allowed(struct streams *streams, size_t *ret_reserved)
 {
-    struct memory *memory = worker_memory(streams->worker);
+    struct memory_budget *memory = worker_memory(streams->worker);
 
     *ret_reserved = page_bytes_max(streams);
     if (streams->pages_n == 0) {
-        memory_add(memory, MEMORY_PAGES, (int64_t)*ret_reserved);
+        memory_budget_add(memory, MEMORY_BUDGET_PAGES, (int64_t)*ret_reserved);
         return true;
     }
     return streams->pages_n <
-               memory_ration(memory, worker_conf(streams->worker)->stream.replay_pages) &&
-           memory_admit(memory, MEMORY_PAGES, *ret_reserved, MEMORY_SCARCE);
+               memory_budget_ration(memory, worker_conf(streams->worker)->stream.replay_pages) &&
+           memory_budget_admit(memory, MEMORY_BUDGET_PAGES, *ret_reserved, MEMORY_BUDGET_SCARCE);
 }
 
 int streams_ask_page(struct streams *streams, struct stream *stream)
@@ -403,7 +406,7 @@ void streams_page_over(struct streams *streams)
 static bool checkpoint_due(const struct stream *stream, int64_t now_ms)
 {
     return now_ms - stream->told_ms >= CHECKPOINT_AFTER_MS &&
-           stream->told_position != stream_passed(stream);
+           stream->last_id_sent != stream_passed(stream);
 }
 
 /* Streams of a host that are nearly due go with the one that is: to look at them all is most of
@@ -425,8 +428,8 @@ static void beat_stream(struct stream *stream, struct stream_host_due *due, int6
     if (checkpoint_due(stream, now_ms)) {
         stream_say(stream, STREAM_CHECKPOINT);
         told_ms = wrote_ms = now_ms;
-    } else if (stream->told_position != due->told_position) {
-        due->told_position = UINT64_MAX;
+    } else if (stream->last_id_sent != due->last_id_sent) {
+        due->last_id_sent = UINT64_MAX;
     }
     if (beat_due(wrote_ms, stream, now_ms)) {
         stream_say(stream, STREAM_BEAT);
@@ -441,7 +444,7 @@ static void beat_host(struct stream_host_due *due, int64_t now_ms)
     struct stream *stream;
 
     due->beat_ms = due->checkpoint_ms = INT64_MAX;
-    due->told_position = ring_head_position(due->host->streams->ring);
+    due->last_id_sent = ring_head_position(due->host->streams->ring);
     TAILQ_FOREACH (stream, &due->host->all, in_host)
         beat_stream(stream, due, now_ms);
     if (due->checkpoint_ms < now_ms + BEAT_LOOK_MS)
@@ -453,7 +456,7 @@ static void beat_host(struct stream_host_due *due, int64_t now_ms)
 static bool is_due(const struct stream_host_due *due, uint64_t position, int64_t now_ms)
 {
     return due->beat_ms <= now_ms ||
-           (due->checkpoint_ms <= now_ms && due->told_position != position);
+           (due->checkpoint_ms <= now_ms && due->last_id_sent != position);
 }
 
 static void beat(struct streams *streams, int64_t now_ms)
@@ -526,8 +529,8 @@ void streams_tick(struct streams *streams, int64_t now_ms)
 {
     streams_drain_step(streams, now_ms);
     beat(streams, now_ms); /* a window may be longer than a client waits for a sign */
-    stalls_tick(&streams->stalls, now_ms);
-    pressure_relieve(streams, now_ms);
+    stall_timer_tick(&streams->stalls, now_ms);
+    memory_pressure_evict(streams, now_ms);
     hand_out_pages(streams);
     stats_set(streams->stats, STATS_RING_EVENTS,
               (int64_t)(ring_head(streams->ring) - ring_tail(streams->ring)));

@@ -37,9 +37,9 @@ static const unsigned char classes[256] = {
 };
 /* clang-format on */
 
-static bool is(char c, int class)
+static bool is(char c, int prio)
 {
-    return classes[(unsigned char)c] & class;
+    return classes[(unsigned char)c] & prio;
 }
 
 /* A stretch of the text. */
@@ -71,11 +71,11 @@ static enum http_head_verdict refuse_400(struct reader *reader, const char *why)
 
 /* Take all bytes of a class.  (Nearly all of a head goes through here, so the place is kept out of
  * memory meanwhile.) */
-static struct part take(struct reader *reader, int class)
+static struct part take(struct reader *reader, int prio)
 {
     const char *start = reader->at, *at = start, *end = reader->end;
 
-    while (at < end && is(*at, class))
+    while (at < end && is(*at, prio))
         at++;
     reader->at = at;
     return (struct part){start, (size_t)(at - start)};
@@ -246,10 +246,10 @@ static enum http_head_verdict read_request_line(struct reader *reader)
     return verdict;
 }
 
-static bool all_are(struct part part, int class)
+static bool all_are(struct part part, int prio)
 {
     for (size_t i = 0; i < part.bytes_n; i++) {
-        if (!is(part.at[i], class))
+        if (!is(part.at[i], prio))
             return false;
     }
     return true;

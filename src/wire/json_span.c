@@ -296,7 +296,7 @@ void json_span_place(const char *text, size_t offset, size_t *ret_line, size_t *
     *ret_column = (size_t)(end - at) + 1;
 }
 
-/* What jansson 2.14 takes on a 64-bit machine when nothing is used twice (json_memory.c), in blocks
+/* What jansson 2.14 takes on a 64-bit machine when nothing is used twice (json_alloc.c), in blocks
  * of whole 16 bytes.  An object and an array bring their first table; a member and an element a
  * share of all tables that grow, half of which are thrown away, and a number. */
 #define TREE_OBJECT_BYTES (80 + 128 + 32)

@@ -4,8 +4,8 @@
  */
 #include "config.h"
 
-#include "wire/sse.h"
 #include "base/utf8.h"
+#include "wire/sse.h"
 
 #include <assert.h>
 #include <string.h>

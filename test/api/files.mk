@@ -1,11 +1,11 @@
 UNIT_TESTS += \
     test/api/test_access_read \
-    test/api/test_listing \
-    test/api/test_pages \
+    test/api/test_history_listing \
+    test/api/test_static_files \
     test/api/test_publish_body \
     test/api/test_publish_kind \
     test/api/test_publish_plain
 
 FUZZ_TARGETS += \
     test/api/fuzz_publish_body \
-    test/api/fuzz_query
+    test/api/fuzz_query_params

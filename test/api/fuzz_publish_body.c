@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wire/json_span.h"
-#include "wire/sse_read.h"
-#include "event/topic.h"
 #include "base/utf8.h"
+#include "event/topic.h"
+#include "wire/json_span.h"
+#include "wire/sse_parser.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,7 +36,7 @@ struct heard {
     bool has_id;
 };
 
-static int on_event(void *arg, const struct sse_read_event *event)
+static int on_event(void *arg, const struct sse_parser_event *event)
 {
     struct heard *heard = arg;
 
@@ -59,14 +59,14 @@ static void on_retry(void *arg, uint64_t retry_ms)
 /* Free `data` of the answer. */
 static struct heard hear(const struct message *message)
 {
-    static const struct sse_read_limits no_limits = {1 << 20, 1 << 20};
+    static const struct sse_parser_limits no_limits = {1 << 20, 1 << 20};
     struct heard heard = {0};
-    struct sse_read_handler handler = {.on_event = on_event, .on_retry = on_retry, .arg = &heard};
-    struct sse_read *reader = sse_read_new(&no_limits, &handler, NULL);
+    struct sse_parser_handler handler = {.on_event = on_event, .on_retry = on_retry, .arg = &heard};
+    struct sse_parser *reader = sse_parser_new(&no_limits, &handler, NULL);
 
     assert(reader);
-    assert(sse_read_push(reader, message->frame, message->frame_n) == 0);
-    sse_read_free(reader);
+    assert(sse_parser_push(reader, message->frame, message->frame_n) == 0);
+    sse_parser_free(reader);
     assert(heard.events_n == 1);
     assert(heard.has_id == (message->kind == MESSAGE_STORED));
     assert(heard.data_n <= EVENT_BYTES_MAX);

@@ -27,7 +27,7 @@ static struct conf *conf_of(const char *assignments)
 
 static struct identity *reader_of(const char *pattern)
 {
-    struct rights_pattern patterns[] = {{pattern, strlen(pattern)}};
+    struct grants_pattern patterns[] = {{pattern, strlen(pattern)}};
     struct identity_draft draft = {.subscribe = {patterns, 1}};
 
     return identity_new(&draft);

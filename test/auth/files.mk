@@ -4,9 +4,9 @@ UNIT_TESTS += \
     test/auth/test_forged \
     test/auth/test_jwt \
     test/auth/test_origin \
-    test/auth/test_rights \
+    test/auth/test_grants \
     test/auth/test_ticket \
-    test/auth/test_tickets \
+    test/auth/test_ticket_table \
     test/auth/test_token_cache
 
 FUZZ_TARGETS += \

@@ -33,9 +33,9 @@ static struct jwt_keys *the_keys(void)
     return keys;
 }
 
-static void check_list(const struct rights_list *list)
+static void check_list(const struct grants_list *list)
 {
-    assert(list->patterns_n <= RIGHTS_PATTERNS_MAX);
+    assert(list->patterns_n <= GRANTS_PATTERNS_MAX);
     for (size_t i = 0; i < list->patterns_n; i++)
         assert(topic_check_pattern(list->patterns[i].bytes, list->patterns[i].bytes_n) == TOPIC_OK);
 }

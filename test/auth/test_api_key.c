@@ -44,7 +44,7 @@ static void finds_only_the_key(void **state)
     (void)state;
     assert_non_null(identity);
     assert_int_equal(identity->kind, IDENTITY_API_KEY);
-    assert_true(api_keys_have(keys, identity->voucher));
+    assert_true(api_keys_have(keys, identity->key_fingerprint));
     identity_unref(identity);
     for (size_t i = 0; i < ROWS(others); i++)
         assert_null(api_keys_find(keys, others[i], strlen(others[i])));
@@ -83,8 +83,8 @@ static void reads_rights(void **state)
         api_keys_free(keys);
     }
     struct api_keys *keys = keys_of("a:publish=orders/**");
-    assert_true(rights_cover(&keys->list[0].identity->publish, "orders/1", 8));
-    assert_false(rights_cover(&keys->list[0].identity->publish, "news", 4));
+    assert_true(grants_cover(&keys->list[0].identity->publish, "orders/1", 8));
+    assert_false(grants_cover(&keys->list[0].identity->publish, "news", 4));
     api_keys_free(keys);
 }
 
@@ -154,7 +154,7 @@ static void tells_keys_apart(void **state)
     /* the same key with other rights is not what vouched before, but still the same caller */
     items[0] = item(first, "a:publish admin", KEY);
     keys = api_keys_new(items, 1, why);
-    assert_false(api_keys_have(keys, a->voucher));
+    assert_false(api_keys_have(keys, a->key_fingerprint));
     assert_memory_equal(keys->list[0].identity->scope, a->scope, IDENTITY_MARK_BYTES);
     api_keys_free(keys);
     identity_unref(a);
@@ -172,9 +172,10 @@ static void keys_of_one_name_are_one_caller(void **state)
 
     (void)state;
     assert_true(!old->admin && old->publish.patterns_n == 1);
-    assert_true(new->admin && new->publish.patterns_n == 0);
+    assert_true(new->admin &&new->publish.patterns_n == 0);
     assert_memory_equal(old->scope, new->scope, IDENTITY_MARK_BYTES);
-    assert_int_not_equal(memcmp(old->voucher, new->voucher, IDENTITY_MARK_BYTES), 0);
+    assert_int_not_equal(memcmp(old->key_fingerprint, new->key_fingerprint, IDENTITY_MARK_BYTES),
+                         0);
     identity_unref(old);
     identity_unref(new);
     api_keys_free(keys);

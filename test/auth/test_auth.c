@@ -152,11 +152,11 @@ static void a_new_set_forgets_the_old(void **state)
     assert_int_equal(identify_as(auth, conf, token, NOW_MS, &by_token), JWT_OK);
     assert_int_equal(identify_as(auth, conf, API_KEY, NOW_MS, &by_key), JWT_OK);
     auth_take(auth, set_of(conf));
-    assert_true(auth_vouches(auth, conf, by_token));
-    assert_true(auth_vouches(auth, conf, by_key));
+    assert_true(auth_key_is_current(auth, conf, by_token));
+    assert_true(auth_key_is_current(auth, conf, by_key));
     auth_take(auth, set_of(later));
-    assert_false(auth_vouches(auth, conf, by_token));
-    assert_false(auth_vouches(auth, conf, by_key));
+    assert_false(auth_key_is_current(auth, conf, by_token));
+    assert_false(auth_key_is_current(auth, conf, by_key));
     assert_int_equal(identify(auth, later, token, NOW_MS), JWT_SIGNATURE);
     assert_int_equal(identify(auth, later, API_KEY, NOW_MS), JWT_MALFORMED);
     identity_unref(by_token);
@@ -191,8 +191,8 @@ static void other_settings_may_not_take_a_token(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct conf *other = conf_of((const char *const[]){cases[i].setting, NULL});
 
-        assert_int_equal(auth_vouches(auth, other, by_token), cases[i].takes_token);
-        assert_true(auth_vouches(auth, other, by_key));
+        assert_int_equal(auth_key_is_current(auth, other, by_token), cases[i].takes_token);
+        assert_true(auth_key_is_current(auth, other, by_key));
         conf_free(other);
     }
     /* without a new set what was verified is forgotten all the same, and the keys stay */

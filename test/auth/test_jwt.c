@@ -2,8 +2,8 @@
 /* Which tokens are accepted, and what they grant: every algorithm, every reason to refuse. */
 #include "auth/jwt.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -440,7 +440,7 @@ static void asks_for_audience_and_issuer(void **state)
     jwt_keys_free(keys);
 }
 
-static bool is_text(const struct rights_pattern *pattern, const char *text)
+static bool is_text(const struct grants_pattern *pattern, const char *text)
 {
     return pattern->bytes_n == strlen(text) && memcmp(pattern->bytes, text, strlen(text)) == 0;
 }
@@ -466,7 +466,7 @@ static void grants_what_claims_say(void **state)
     assert_true(is_text(&identity->publish.patterns[2], "https://x/*"));
     assert_int_equal(identity->subscribe.patterns_n, 2);
     assert_true(is_text(&identity->subscribe.patterns[1], "**"));
-    assert_true(jwt_keys_have(keys, identity->voucher));
+    assert_true(jwt_keys_have(keys, identity->key_fingerprint));
     identity_unref(identity);
     make_hs256(HS256, "{}");
     assert_int_equal(jwt_verify(keys, token, strlen(token), &rules, &identity), JWT_OK);

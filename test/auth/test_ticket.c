@@ -3,8 +3,8 @@
 #include "config.h"
 #include "auth/ticket.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 static const unsigned char key[TICKET_KEY_BYTES] = {1, 2, 3}, other_key[TICKET_KEY_BYTES] = {1, 2};
 
-static struct ticket some_ticket(const struct rights_pattern *topics, size_t topics_n)
+static struct ticket some_ticket(const struct grants_pattern *topics, size_t topics_n)
 {
     return (struct ticket){
         .id = {7, 8, 9},
@@ -20,7 +20,7 @@ static struct ticket some_ticket(const struct rights_pattern *topics, size_t top
         .first_until_ms = 2000,
         .until_ms = 3000,
         .position = 42,
-        .voucher = {5, 6},
+        .key_fingerprint = {5, 6},
         .claims = {.are_there = true, .audience = {1}, .issuer = {2}},
         .public_topics = 2,
         .user = {"anna", 4},
@@ -30,7 +30,7 @@ static struct ticket some_ticket(const struct rights_pattern *topics, size_t top
 
 static void opens_what_was_sealed(void **state)
 {
-    static const struct rights_pattern topics[] = {{"orders/*", 8}, {"news", 4}};
+    static const struct grants_pattern topics[] = {{"orders/*", 8}, {"news", 4}};
     struct ticket ticket = some_ticket(topics, 2), back;
     char text[TICKET_TEXT_ROOM];
     struct ticket_room room;
@@ -42,7 +42,7 @@ static void opens_what_was_sealed(void **state)
     assert_null(memmem(text, text_n, "anna", 4));
     assert_int_equal(ticket_open(text, text_n, key, &room, &back), 0);
     assert_memory_equal(back.id, ticket.id, TICKET_ID_BYTES);
-    assert_memory_equal(back.voucher, ticket.voucher, IDENTITY_MARK_BYTES);
+    assert_memory_equal(back.key_fingerprint, ticket.key_fingerprint, IDENTITY_MARK_BYTES);
     assert_memory_equal(&back.claims, &ticket.claims, sizeof(ticket.claims));
     assert_int_equal(back.public_topics, 2);
     assert_int_equal(back.made_ms, 1000);
@@ -63,7 +63,7 @@ static void seals_nobody_and_nothing(void **state)
     struct ticket_room room;
 
     (void)state;
-    ticket.user = (struct rights_pattern){NULL, 0};
+    ticket.user = (struct grants_pattern){NULL, 0};
     size_t text_n = (size_t)ticket_seal(text, &ticket, key);
     assert_int_equal(ticket_open(text, text_n, key, &room, &back), 0);
     assert_null(back.user.bytes);
@@ -75,16 +75,16 @@ static void seals_nobody_and_nothing(void **state)
 static void seals_the_largest(void **state)
 {
     static char name[TICKET_NAMES_BYTES_MAX];
-    struct rights_pattern topics[TICKET_TOPICS_MAX];
+    struct grants_pattern topics[TICKET_TOPICS_MAX];
     struct ticket ticket = some_ticket(topics, TICKET_TOPICS_MAX), back;
     char text[TICKET_TEXT_ROOM];
     struct ticket_room room;
 
     (void)state;
     memset(name, 'x', sizeof(name));
-    ticket.user = (struct rights_pattern){name, 64};
+    ticket.user = (struct grants_pattern){name, 64};
     for (size_t i = 0; i < TICKET_TOPICS_MAX; i++)
-        topics[i] = (struct rights_pattern){name, 60};
+        topics[i] = (struct grants_pattern){name, 60};
     size_t text_n = (size_t)ticket_seal(text, &ticket, key);
     assert_true(text_n < TICKET_TEXT_ROOM);
     assert_int_equal(ticket_open(text, text_n, key, &room, &back), 0);
@@ -95,18 +95,18 @@ static void seals_the_largest(void **state)
 static void seals_no_more_than_that(void **state)
 {
     static char name[TICKET_NAMES_BYTES_MAX];
-    struct rights_pattern topics[TICKET_TOPICS_MAX + 1];
+    struct grants_pattern topics[TICKET_TOPICS_MAX + 1];
     struct ticket ticket = some_ticket(topics, TICKET_TOPICS_MAX);
     char text[TICKET_TEXT_ROOM];
 
     (void)state;
     memset(name, 'x', sizeof(name));
     for (size_t i = 0; i <= TICKET_TOPICS_MAX; i++)
-        topics[i] = (struct rights_pattern){name, 64};
-    ticket.user = (struct rights_pattern){NULL, 0};
+        topics[i] = (struct grants_pattern){name, 64};
+    ticket.user = (struct grants_pattern){NULL, 0};
     assert_int_not_equal(ticket_seal(text, &ticket, key), 0);
     for (size_t user_n = 1; user_n <= 256; user_n += 51) {
-        ticket.user = (struct rights_pattern){name, user_n};
+        ticket.user = (struct grants_pattern){name, user_n};
         assert_int_equal(ticket_seal(text, &ticket, key), 0);
     }
     ticket.topics.patterns_n = 1;
@@ -119,7 +119,7 @@ static void seals_no_more_than_that(void **state)
 
 static void refuses_every_change(void **state)
 {
-    static const struct rights_pattern topics[] = {{"a", 1}};
+    static const struct grants_pattern topics[] = {{"a", 1}};
     struct ticket ticket = some_ticket(topics, 1), back;
     char text[TICKET_TEXT_ROOM], changed[TICKET_TEXT_ROOM + 4];
     struct ticket_room room;

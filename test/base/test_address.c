@@ -2,8 +2,8 @@
 /* Addresses as text, sockaddr and key, and the networks of an operator. */
 #include "base/address.h"
 
-#include <netinet/in.h>
 #include <setjmp.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,11 +2,11 @@
 /* Files that an operator names, and what is none. */
 #include "base/file_read.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -5,11 +5,11 @@
  */
 #include "base/log.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <regex.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "base/log_writer.h"
 
-#include <pthread.h>
 #include <setjmp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -3,12 +3,12 @@
 #include "config.h"
 #include "base/peer.h"
 
+#include <setjmp.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,12 +145,12 @@ static void wait_for(int fd, short events)
     assert_int_equal(poll(&poll_fd, 1, 10000), 1);
 }
 
-static struct peer_flow flow_of(int fd)
+static struct tcp_progress flow_of(int fd)
 {
-    struct peer_flow flow;
+    struct tcp_progress flow;
 
     memset(&flow, 0xAA, sizeof(flow));
-    assert_int_equal(peer_flow(fd, &flow), 0);
+    assert_int_equal(tcp_progress(fd, &flow), 0);
     return flow;
 }
 
@@ -178,7 +178,7 @@ static void says_nothing_is_outstanding_once_a_tcp_peer_has_it(void **state)
     assert_int_equal(recv(pair.theirs, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
     while (flow_of(pair.ours).outstanding > 0) /* the ACK may be a moment late */
         ;
-    struct peer_flow flow = flow_of(pair.ours);
+    struct tcp_progress flow = flow_of(pair.ours);
     assert_int_equal(flow.acknowledged, 0); /* not asked for */
     assert_false(flow.unanswered);
     close_pair(pair);
@@ -191,7 +191,7 @@ static void counts_what_a_tcp_peer_acknowledged(void **state)
 
     (void)state;
     size_t sum = fill(pair.ours);
-    struct peer_flow before, after;
+    struct tcp_progress before, after;
     do
         before = flow_of(pair.ours);
     while (before.acknowledged == 0);
@@ -214,7 +214,7 @@ static void a_tcp_peer_that_does_not_read_answers(void **state)
     (void)state;
     fill(pair.ours);
     for (int i = 0; i < 30; i++) {
-        struct peer_flow flow = flow_of(pair.ours);
+        struct tcp_progress flow = flow_of(pair.ours);
 
         assert_true(flow.outstanding > 0);
         assert_false(flow.unanswered);
@@ -233,11 +233,11 @@ static void tells_what_a_unix_peer_left_unread(void **state)
     assert_int_equal(flow_of(pair.ours).outstanding, 0);
     assert_int_equal(send(pair.ours, bytes, 100, 0), 100);
     assert_int_equal(send(pair.ours, bytes, 100, 0), 100);
-    struct peer_flow full = flow_of(pair.ours);
+    struct tcp_progress full = flow_of(pair.ours);
     assert_true(full.outstanding >= 200);
     assert_int_equal(full.acknowledged, -(int64_t)full.outstanding);
     assert_int_equal(recv(pair.theirs, bytes, 100, 0), 100);
-    struct peer_flow less = flow_of(pair.ours);
+    struct tcp_progress less = flow_of(pair.ours);
     assert_true(less.acknowledged > full.acknowledged && less.outstanding > 0);
     assert_int_equal(less.silent_ms, 0);
     assert_false(less.unanswered);
@@ -248,10 +248,10 @@ static void tells_what_a_unix_peer_left_unread(void **state)
 
 static void says_so_when_it_is_no_socket(void **state)
 {
-    struct peer_flow flow = {.outstanding = 77};
+    struct tcp_progress flow = {.outstanding = 77};
 
     (void)state;
-    assert_int_equal(peer_flow(-1, &flow), -EBADF);
+    assert_int_equal(tcp_progress(-1, &flow), -EBADF);
     assert_int_equal(flow.outstanding, 77);
 }
 

@@ -2,10 +2,10 @@
 /* The state directory: which variable decides, and how a folder is made. */
 #include "base/state_dir.h"
 
-#include <errno.h>
 #include <setjmp.h>
-#include <stdbool.h>
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,10 @@
 /* Small files: made whole or not at all, never over one that is there. */
 #include "base/state_file.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <glob.h>
-#include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <signal.h>
 #include <unistd.h>
 #include <cmocka.h>
 

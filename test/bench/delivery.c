@@ -71,7 +71,7 @@ struct scene {
     struct worker *worker;
     struct streams *streams;
     struct stream_host host;
-    bool awake[WORKER_CLASSES];
+    bool awake[PRIO_COUNT];
     struct stream *list[STREAMS];
     struct MHD_Connection connections[STREAMS];
     int fds[STREAMS];
@@ -143,11 +143,11 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 /* ---- what stands around the path ---- */
 
-static void wake(struct stream_host *host, enum worker_class class)
+static void wake(struct stream_host *host, enum worker_prio prio)
 {
     struct scene *scene = (struct scene *)((char *)host - offsetof(struct scene, host));
 
-    scene->awake[class] = true;
+    scene->awake[prio] = true;
 }
 
 /* Call the reader as the library does: until it has suspended the connection. */
@@ -236,9 +236,9 @@ __attribute__((noinline)) static void walk_path(struct scene *scene)
     size_t work = SIZE_MAX;
 
     streams_batch(scene->streams, scene->batch, 0, &work);
-    for (enum worker_class class = WORKER_FEW; class <= WORKER_MANY; class ++)
-        while (scene->awake[class])
-            scene->awake[class] = stream_host_resume(&scene->host, class, 64);
+    for (enum worker_prio prio = PRIO_TARGETED; prio <= PRIO_BROADCAST; prio++)
+        while (scene->awake[prio])
+            scene->awake[prio] = stream_host_resume(&scene->host, prio, 64);
     while ((connection = SLIST_FIRST(&resumed)) != NULL) {
         SLIST_REMOVE_HEAD(&resumed, link);
         read_out(connection);

@@ -10,7 +10,7 @@
  * beyond what the streams that the event reaches are allowed; that is a count, so a run is the same
  * on every machine.  Of each case it prints the steps and what they take, in caches that have just
  * been driven out and in warm ones, and for a turn of the worker's loop: as many of the events as
- * WORKER_WORK_A_TURN lets pass.  Fails when a topic visits more nodes than MATCH_VISITS_MAX.
+ * WORKER_WORK_A_TURN lets pass.  Fails when a topic visits more nodes than TOPIC_TREE_VISITS_MAX.
  */
 #include "config.h"
 
@@ -20,13 +20,13 @@
 #include <string.h>
 
 #include "../support/make.h"
-#include "base/clock.h"
-#include "stream/match.h"
-#include "stream/match_tree.h"
 #include "api/publish_body.h"
-#include "api/query.h"
+#include "api/query_params.h"
+#include "base/clock.h"
 #include "event/topic.h"
 #include "loop/worker.h"
+#include "stream/topic_index.h"
+#include "stream/topic_tree.h"
 
 #define STREAMS 256 /* limits.streams_per_address */
 #define TOPICS PUBLISH_TOPICS_MAX
@@ -41,7 +41,7 @@ struct name {
 };
 
 struct wish {
-    struct name patterns[QUERY_TOPICS_MAX];
+    struct name patterns[QUERY_PARAMS_TOPICS_MAX];
     size_t patterns_n;
     bool has_user;
 };
@@ -55,8 +55,8 @@ struct genes {
 
 struct scene {
     struct genes genes;
-    struct match *match;
-    struct match_listener listeners[STREAMS];
+    struct topic_index *match;
+    struct topic_index_listener listeners[STREAMS];
 };
 
 static char *cache;
@@ -85,8 +85,8 @@ static size_t spell(const struct name *name, char *to)
 /* Whether the gateway would let it pass. */
 static struct filter *make_wish(const struct wish *wish)
 {
-    static char texts[QUERY_TOPICS_MAX][TOPIC_BYTES_MAX];
-    struct message_name names[QUERY_TOPICS_MAX], user = {.bytes = "user0", .bytes_n = 5};
+    static char texts[QUERY_PARAMS_TOPICS_MAX][TOPIC_BYTES_MAX];
+    struct message_name names[QUERY_PARAMS_TOPICS_MAX], user = {.bytes = "user0", .bytes_n = 5};
     size_t segments_n = 0;
 
     for (size_t i = 0; i < wish->patterns_n; i++) {
@@ -96,7 +96,7 @@ static struct filter *make_wish(const struct wish *wish)
         if (topic_check_pattern(texts[i], names[i].bytes_n) != TOPIC_OK)
             return NULL;
     }
-    if (segments_n > QUERY_SEGMENTS_MAX)
+    if (segments_n > QUERY_PARAMS_SEGMENTS_MAX)
         return NULL;
     return filter_new(names, wish->patterns_n, wish->has_user ? &user : NULL);
 }
@@ -107,7 +107,7 @@ static bool enter(struct scene *scene, size_t index)
     int result = -1;
 
     if (filter != NULL)
-        result = match_add(scene->match, &scene->listeners[index], filter, NULL);
+        result = topic_index_add(scene->match, &scene->listeners[index], filter, NULL);
     filter_unref(filter);
     return result == 0;
 }
@@ -139,10 +139,10 @@ static struct message *make_body(const struct genes *genes)
 
 static int64_t steps_beyond(struct scene *scene, const struct message *message)
 {
-    struct match_listener **found;
-    size_t found_n = match_message(scene->match, message, &found);
+    struct topic_index_listener **found;
+    size_t found_n = topic_index_message(scene->match, message, &found);
 
-    return (int64_t)match_last_cost(scene->match) - (int64_t)(found_n * STEPS_A_STREAM);
+    return (int64_t)topic_index_last_cost(scene->match) - (int64_t)(found_n * STEPS_A_STREAM);
 }
 
 static int64_t cpu_ns(void)
@@ -155,12 +155,12 @@ static int64_t time_one(struct scene *scene, const struct message *message, bool
     int64_t best_ns = INT64_MAX;
 
     for (int i = 0; i < (is_cold ? 9 : 99); i++) {
-        struct match_listener **found;
+        struct topic_index_listener **found;
 
         for (size_t at = 0; is_cold && at < CACHE_BYTES; at += 64)
             cache[at]++;
         int64_t began_ns = cpu_ns();
-        match_message(scene->match, message, &found);
+        topic_index_message(scene->match, message, &found);
         int64_t took_ns = cpu_ns() - began_ns;
         best_ns = took_ns < best_ns ? took_ns : best_ns;
     }
@@ -170,28 +170,29 @@ static int64_t time_one(struct scene *scene, const struct message *message, bool
 static int64_t time_turn(struct scene *scene, const struct message *message)
 {
     int64_t began_ns = cpu_ns();
-    struct match_listener **found;
+    struct topic_index_listener **found;
 
     for (size_t work = 0; work < WORKER_WORK_A_TURN;)
-        work += EVENT_WORK + match_message(scene->match, message, &found) +
-                match_last_cost(scene->match);
+        work += EVENT_WORK + topic_index_message(scene->match, message, &found) +
+                topic_index_last_cost(scene->match);
     return cpu_ns() - began_ns;
 }
 
 static bool report(struct scene *scene, const char *name)
 {
     struct message *message = make_body(&scene->genes);
-    struct match_listener **found;
-    size_t found_n = match_message(scene->match, message, &found);
-    size_t steps = match_last_cost(scene->match);
+    struct topic_index_listener **found;
+    size_t found_n = topic_index_message(scene->match, message, &found);
+    size_t steps = topic_index_last_cost(scene->match);
     int64_t warm_ns = time_one(scene, message, false), cold_ns = time_one(scene, message, true);
 
     printf("%-22s %6zu steps %4zu reached %7.1f us %7.1f us cold %6.2f ms a turn %5zu KB\n", name,
            steps, found_n, (double)warm_ns / 1e3, (double)cold_ns / 1e3,
-           (double)time_turn(scene, message) / 1e6, match_bytes(scene->match) / 1024);
+           (double)time_turn(scene, message) / 1e6, topic_index_bytes(scene->match) / 1024);
     message_unref(message);
-    size_t most = TOPICS * MATCH_VISITS_MAX + PUBLISH_USERS_MAX +
-                  STREAMS * (QUERY_TOPICS_MAX + 1) * (scene->genes.users_n > 0 || found_n > 0);
+    size_t most =
+        TOPICS * TOPIC_TREE_VISITS_MAX + PUBLISH_USERS_MAX +
+        STREAMS * (QUERY_PARAMS_TOPICS_MAX + 1) * (scene->genes.users_n > 0 || found_n > 0);
     return steps <= most;
 }
 
@@ -253,7 +254,7 @@ static void change_wish(const struct genes *genes, struct wish *wish)
     if (pick(16) == 0)
         wish->has_user = !wish->has_user;
     if (pick(4) == 0) {
-        size_t n = 1 + pick(QUERY_TOPICS_MAX);
+        size_t n = 1 + pick(QUERY_PARAMS_TOPICS_MAX);
 
         for (size_t i = wish->patterns_n; i < n; i++)
             wish->patterns[i] = wish->patterns[pick(wish->patterns_n)];
@@ -277,7 +278,7 @@ static int64_t climb(struct scene *scene, int64_t steps)
         if (pick(64) == 0)
             genes->users_n = pick(2) * (1 + pick(PUBLISH_USERS_MAX));
     } else {
-        match_remove(scene->match, &scene->listeners[index], NULL);
+        topic_index_remove(scene->match, &scene->listeners[index], NULL);
         change_wish(genes, &genes->wishes[index]);
     }
     bool is_good = is_event || enter(scene, index);
@@ -286,7 +287,7 @@ static int64_t climb(struct scene *scene, int64_t steps)
     message_unref(message);
     if (now < steps) {
         if (!is_event)
-            match_remove(scene->match, &scene->listeners[index], NULL);
+            topic_index_remove(scene->match, &scene->listeners[index], NULL);
         *genes = *before;
         if (!is_event && !enter(scene, index))
             abort(); /* it was there */
@@ -394,7 +395,7 @@ static struct scene *build(void (*make)(struct genes *genes))
 {
     struct scene *scene = calloc(1, sizeof(*scene));
 
-    scene->match = match_new();
+    scene->match = topic_index_new();
     make(&scene->genes);
     for (size_t i = 0; i < STREAMS; i++)
         enter_in_part(scene, i);
@@ -404,8 +405,8 @@ static struct scene *build(void (*make)(struct genes *genes))
 static void tear_down(struct scene *scene)
 {
     for (size_t i = 0; i < STREAMS; i++)
-        match_remove(scene->match, &scene->listeners[i], NULL);
-    match_free(scene->match);
+        topic_index_remove(scene->match, &scene->listeners[i], NULL);
+    topic_index_free(scene->match);
     free(scene);
 }
 

@@ -30,9 +30,9 @@ static void test_arrivals(void **state)
 {
     (void)state;
     static const struct {
-        const char *numbers;  /* one digit each */
-        const char *arrivals; /* i in order, l late, a again */
-        uint64_t missing;     /* of ten */
+        const char *numbers;    /* one digit each */
+        const char *placements; /* i in order, l late, a again */
+        uint64_t missing;       /* of ten */
     } cases[] = {
         {"", "", 10},
         {"0123456789", "iiiiiiiiii", 0},
@@ -52,7 +52,7 @@ static void test_arrivals(void **state)
         for (size_t k = 0; cases[i].numbers[k]; k++) {
             uint32_t number = (uint32_t)(cases[i].numbers[k] - '0');
             enum bench_arrival arrival = bench_sequence_take(&sequence, number);
-            assert_int_equal("ila"[arrival], cases[i].arrivals[k]);
+            assert_int_equal("ila"[arrival], cases[i].placements[k]);
             assert_true(bench_sequence_has(&sequence, number));
             assert_false(bench_sequence_has(&sequence, bench_sequence_first_missing(&sequence)));
         }

@@ -2,8 +2,8 @@
 /* The settings: defaults, sources and their order, what is refused and how, and printing. */
 #include "conf/conf.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

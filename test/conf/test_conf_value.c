@@ -2,9 +2,9 @@
 /* How numbers, lists, addresses and origins are written in settings. */
 #include "conf/conf_value.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

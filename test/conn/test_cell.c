@@ -4,10 +4,10 @@
 #include "config.h"
 #include "conn/cell.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +15,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "history/history_memory.h"
 #include "conn/mhd_quirks.h"
+#include "history/history_memory.h"
 
 #define PORT 4711
 

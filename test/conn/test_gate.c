@@ -6,13 +6,13 @@
 #include "config.h"
 #include "conn/gate.h"
 
+#include <setjmp.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <netinet/in.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,9 +105,9 @@ struct bench {
     struct history *history;
     struct hub *hub;
     struct worker *worker;
-    struct linger_pool *linger;
+    struct lingering_close_pool *linger;
     struct cells cells;
-    struct admission *admission;
+    struct client_quota *admission;
     struct gate *gate;
 };
 
@@ -137,10 +137,10 @@ static struct bench *build(void)
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     assert_non_null(bench->worker);
     worker_set_hooks(bench->worker, &hooks);
-    bench->linger = linger_new(bench->worker);
+    bench->linger = lingering_close_new(bench->worker);
     bench->cells.worker = bench->worker;
     bench->cells.fd = -1;
-    bench->admission = admission_new(&bench->conf);
+    bench->admission = client_quota_new(&bench->conf);
     bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
     assert_non_null(bench->gate);
     return bench;
@@ -151,8 +151,8 @@ static void tear_down(struct bench *bench)
     if (bench->cells.guest != NULL)
         bench->cells.guest->gone(bench->cells.guest);
     gate_free(bench->gate);
-    admission_free(bench->admission);
-    linger_free(bench->linger);
+    client_quota_free(bench->admission);
+    lingering_close_free(bench->linger);
     worker_free(bench->worker);
     hub_free(bench->hub);
     history_free(bench->history);
@@ -251,11 +251,11 @@ static void assert_refused(struct bench *bench, struct pair pair, unsigned statu
     assert_non_null(json_string_value(json_object_get(problem, "detail")));
     json_decref(problem);
     assert_int_equal(recv(pair.theirs, answer, 1, 0), 0);
-    assert_int_equal(linger_count(bench->linger), 1);
+    assert_int_equal(lingering_close_count(bench->linger), 1);
     close(pair.theirs);
     for (int i = 0; i < 3; i++)
         turn(bench);
-    assert_int_equal(linger_count(bench->linger), 0);
+    assert_int_equal(lingering_close_count(bench->linger), 0);
     assert_false(is_open(pair.ours));
 }
 
@@ -482,8 +482,8 @@ static void keeps_to_the_limits(void **state)
         bench->conf.limits.url_bytes = 100;
         bench->conf.limits.header_count = 3;
         gate_free(bench->gate);
-        admission_free(bench->admission);
-        bench->admission = admission_new(&bench->conf);
+        client_quota_free(bench->admission);
+        bench->admission = client_quota_new(&bench->conf);
         bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
         fill_in(head, cases[i].head, cases[i].padding);
         pair = taken(bench, head);
@@ -929,7 +929,7 @@ static void what_nobody_has_looked_at_can_be_ended(void **state)
     (void)state;
     gate_take(bench->gate, pair.ours, &address, sizeof(address));
     assert_int_equal(gate_count(bench->gate), 1);
-    assert_true(worker_has_jobs(bench->worker, WORKER_NEW));
+    assert_true(worker_has_jobs(bench->worker, PRIO_NEW));
     gate_abort(bench->gate);
     turn(bench);
     assert_dropped(bench, pair);
@@ -965,7 +965,7 @@ static void a_proxy_header_is_gone_and_the_client_has_its_address(void **state)
     assert_string_equal(text, GOOD_HEAD);
     peer_from_sockaddr((struct sockaddr *)&bench->cells.address, &peer);
     assert_string_equal(peer_text(&peer, peer_is), "192.0.2.9:4711");
-    admission_drop_connection(bench->admission, &peer);
+    client_quota_drop_connection(bench->admission, &peer);
     close_pair(pair);
     tear_down(bench);
 }
@@ -1037,7 +1037,7 @@ static void clients_behind_a_proxy_count_by_their_own_address(void **state)
     close(first.theirs);
     turn(bench);
     assert_int_equal(gate_count(bench->gate), 0);
-    assert_true(admission_add_connection(bench->admission, &client, 1));
+    assert_true(client_quota_add_connection(bench->admission, &client, 1));
     close(second.theirs);
     tear_down(bench);
 }

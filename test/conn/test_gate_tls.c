@@ -6,9 +6,9 @@
 #include "config.h"
 #include "conn/gate.h"
 
+#include <setjmp.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,9 +80,9 @@ struct bench {
     struct history *history;
     struct hub *hub;
     struct worker *worker;
-    struct linger_pool *linger;
+    struct lingering_close_pool *linger;
     struct cells cells;
-    struct admission *admission;
+    struct client_quota *admission;
     struct gate *gate;
     int theirs[VISITORS];
     size_t visitors_n;
@@ -114,9 +114,9 @@ static struct bench *build(void)
     bench->hub = hub_new(bench->history, &hub_limits);
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     worker_set_hooks(bench->worker, &hooks);
-    bench->linger = linger_new(bench->worker);
+    bench->linger = lingering_close_new(bench->worker);
     bench->cells.worker = bench->worker;
-    bench->admission = admission_new(&bench->conf);
+    bench->admission = client_quota_new(&bench->conf);
     bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
     assert_non_null(bench->gate);
     return bench;
@@ -132,8 +132,8 @@ static void tear_down(struct bench *bench)
     for (size_t i = 0; i < bench->visitors_n; i++)
         close(bench->theirs[i]);
     gate_free(bench->gate);
-    admission_free(bench->admission);
-    linger_free(bench->linger);
+    client_quota_free(bench->admission);
+    lingering_close_free(bench->linger);
     worker_free(bench->worker);
     hub_free(bench->hub);
     history_free(bench->history);

@@ -3,8 +3,8 @@
  * Fuzz target for topics and UTF-8.  The input is a pattern, a line feed, and a topic.  Matching
  * is compared with a slow matcher over segments, validity with the arithmetic of RFC 3629.
  */
-#include "event/topic.h"
 #include "base/utf8.h"
+#include "event/topic.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -226,7 +226,8 @@ static void comes_back_from_what_a_store_keeps(void **state)
     }
 }
 
-/* What comes of an image, or NULL; from a copy of just its size, so that a byte too many is found. */
+/* What comes of an image, or NULL; from a copy of just its size, so that a byte too many is found.
+ */
 static struct message *read_image_of(const struct message *message, size_t image_n)
 {
     size_t whole_n = message_image_bytes(message);

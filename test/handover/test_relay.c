@@ -6,12 +6,12 @@
  */
 #include "handover/relay.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,7 @@ struct side {
     struct history *history;
     struct hub *hub;
     struct ear ear;
-    struct link *link;
+    struct handover_link *link;
 };
 
 struct bench {
@@ -95,7 +95,7 @@ static void free_side(struct side *side)
     history_free(side->history);
     for (size_t i = 0; i < side->ear.events_n; i++)
         message_unref(side->ear.events[i]);
-    link_free(side->link);
+    handover_link_free(side->link);
 }
 
 static void on_change_made(struct hub_change *change)
@@ -148,14 +148,14 @@ static void free_bench(struct bench *bench)
     free(bench);
 }
 
-static void on_client_frame(void *arg, const struct link_frame *frame)
+static void on_client_frame(void *arg, const struct handover_link_frame *frame)
 {
     struct bench *bench = arg;
 
     assert(relay_client_frame(bench->client, frame));
 }
 
-static void on_host_frame(void *arg, const struct link_frame *frame)
+static void on_host_frame(void *arg, const struct handover_link_frame *frame)
 {
     struct bench *bench = arg;
 
@@ -172,19 +172,19 @@ static void on_end(void *arg)
 /* The new side opens the store and serves, the old one passes on. */
 static void hand_over(struct bench *bench)
 {
-    struct link_hooks old_hooks = {.arg = bench, .frame = on_client_frame, .end = on_end};
-    struct link_hooks new_hooks = {.arg = bench, .frame = on_host_frame, .end = on_end};
+    struct handover_link_hooks old_hooks = {.arg = bench, .frame = on_client_frame, .end = on_end};
+    struct handover_link_hooks new_hooks = {.arg = bench, .frame = on_host_frame, .end = on_end};
     int fds[2];
 
     assert_int_equal(change(bench, hub_release), 0);
     make_side(bench, &bench->new);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    bench->old.link = link_new(fds[0]);
-    bench->new.link = link_new(fds[1]);
+    bench->old.link = handover_link_new(fds[0]);
+    bench->new.link = handover_link_new(fds[1]);
     bench->host = relay_host_new(bench->new.hub, bench->new.link);
     bench->client = relay_client_new(bench->old.hub, bench->old.link);
-    assert_int_equal(link_attach(bench->old.link, bench->base, &old_hooks), 0);
-    assert_int_equal(link_attach(bench->new.link, bench->base, &new_hooks), 0);
+    assert_int_equal(handover_link_attach(bench->old.link, bench->base, &old_hooks), 0);
+    assert_int_equal(handover_link_attach(bench->new.link, bench->base, &new_hooks), 0);
     hub_start(bench->new.hub);
     hub_forward(bench->old.hub, relay_client_relay(bench->client));
 }
@@ -210,7 +210,7 @@ static void hear(struct bench *bench, struct ear *ear, size_t events_n, size_t a
 struct publish {
     struct hub_op op;
     struct message *events[4];
-    uint64_t firsts[4];
+    uint64_t duplicate_of[4];
 };
 
 static void submit(struct side *side, struct publish *publish, bool has_keys)
@@ -220,7 +220,7 @@ static void submit(struct side *side, struct publish *publish, bool has_keys)
     while (publish->op.events_n < 4 && publish->events[publish->op.events_n] != NULL)
         publish->op.bytes += publish->events[publish->op.events_n++]->bytes;
     publish->op.events = publish->events;
-    publish->op.firsts = has_keys ? publish->firsts : NULL;
+    publish->op.duplicate_of = has_keys ? publish->duplicate_of : NULL;
     publish->op.from = &side->ear.base;
     assert_true(hub_admit(side->hub, publish->op.bytes, NULL));
     STAILQ_INSERT_TAIL(&ops, &publish->op, link);
@@ -294,15 +294,14 @@ static void hears_what_others_publish_until_it_wants_no_more(void **state)
 {
     struct bench *bench = make_bench();
     struct publish there = PUBLISH(make_message(.topics = "a"), make_message(.topics = "b")),
-                   unheard = PUBLISH(make_message(.topics = "c")),
-                   probe = {.op.events_n = 0};
+                   unheard = PUBLISH(make_message(.topics = "c")), probe = {.op.events_n = 0};
 
     (void)state;
     hand_over(bench);
     submit(&bench->new, &there, false);
     hear(bench, &bench->old.ear, 2, 0);
     assert_int_equal(hub_committed(bench->old.hub), 2);
-    link_send(bench->old.link, LINK_NO_FEED, NULL, 0);
+    handover_link_send(bench->old.link, HANDOVER_LINK_NO_FEED, NULL, 0);
     submit(&bench->old, &probe, false); /* its answer: the wish has been heard */
     hear(bench, &bench->old.ear, 2, 1);
     assert_int_equal(probe.op.result, 0);
@@ -338,8 +337,8 @@ static void tells_keys_that_came_before_and_conflicts(void **state)
     submit(&bench->old, &other, true);
     hear(bench, &bench->old.ear, 2, 3);
     assert_int_equal(same.op.result, 0);
-    assert_int_equal(same.firsts[0], 0);
-    assert_int_equal(same.firsts[1], 1);
+    assert_int_equal(same.duplicate_of[0], 0);
+    assert_int_equal(same.duplicate_of[1], 1);
     assert_int_equal(same.events[0]->position, 2);
     assert_int_equal(other.op.result, -EEXIST);
     assert_int_equal(other.op.conflict_at, 1);
@@ -358,7 +357,8 @@ static void answers_what_was_passed_on_when_the_link_ends(void **state)
     (void)state;
     hand_over(bench);
     submit(&bench->old, &lost, false);
-    while (link_unsent(bench->old.link) == 0) /* it is on its way, and nobody serves the link */
+    while (handover_link_unsent(bench->old.link) ==
+           0) /* it is on its way, and nobody serves the link */
         sched_yield();
     relay_client_end(bench->client);
     hear(bench, &bench->old.ear, 0, 1);
@@ -375,19 +375,19 @@ static void refuses_frames_that_make_no_sense(void **state)
 {
     struct bench *bench = make_bench();
     static const char zeros[64];
-    struct link_frame frames[] = {
-        {.type = LINK_ANSWER, .bytes = zeros, .n = 8}, /* to nothing */
-        {.type = LINK_BATCH, .bytes = zeros, .n = 4},
-        {.type = LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0", .n = 20},
-        {.type = LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\xff\xff\xff\xff", .n = 12},
-        {.type = LINK_GO, .bytes = zeros, .n = 0},
+    struct handover_link_frame frames[] = {
+        {.type = HANDOVER_LINK_ANSWER, .bytes = zeros, .n = 8}, /* to nothing */
+        {.type = HANDOVER_LINK_BATCH, .bytes = zeros, .n = 4},
+        {.type = HANDOVER_LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0", .n = 20},
+        {.type = HANDOVER_LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\xff\xff\xff\xff", .n = 12},
+        {.type = HANDOVER_LINK_GO, .bytes = zeros, .n = 0},
     };
-    struct link_frame publishes[] = {
-        {.type = LINK_PUBLISH, .bytes = zeros, .n = 4},
-        {.type = LINK_PUBLISH, .bytes = "\0\0\0\0\xff\xff\xff\xff", .n = 8},
-        {.type = LINK_PUBLISH, .bytes = "\0\0\0\0\1\0\0\0\4\0\0\0abcd", .n = 16},
-        {.type = LINK_PUBLISH, .bytes = zeros, .n = 12},
-        {.type = LINK_BATCH, .bytes = zeros, .n = 12},
+    struct handover_link_frame publishes[] = {
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = zeros, .n = 4},
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\xff\xff\xff\xff", .n = 8},
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\1\0\0\0\4\0\0\0abcd", .n = 16},
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = zeros, .n = 12},
+        {.type = HANDOVER_LINK_BATCH, .bytes = zeros, .n = 12},
     };
 
     (void)state;

@@ -2,8 +2,8 @@
 /* What all stores share: the epoch, the words of a promise, pages, and the way to the store. */
 #include "history/history.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,10 +2,10 @@
 /* The memory store: what can be read, what is trimmed, and a reader beside the writer. */
 #include "history/history_memory.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

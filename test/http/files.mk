@@ -1,5 +1,5 @@
 UNIT_TESTS += \
-    test/http/test_answers \
+    test/http/test_response_cache \
     test/http/test_parameters
 
 FUZZ_TARGETS += \

@@ -521,7 +521,7 @@ static void drop(struct wire *wire, size_t n)
     memmove(wire->came, wire->came + n, wire->came_n + 1);
 }
 
-struct answer {
+struct cached_response {
     bool ends; /* the connection, or goes on for ever */
 };
 
@@ -545,7 +545,7 @@ static bool read_head(struct wire *wire, char head[static 4096])
     return true;
 }
 
-static bool read_answer(struct wire *wire, bool is_head, struct answer *ret_answer)
+static bool read_answer(struct wire *wire, bool is_head, struct cached_response *ret_answer)
 {
     char head[4096];
 
@@ -571,7 +571,7 @@ static bool read_answer(struct wire *wire, bool is_head, struct answer *ret_answ
  * `then` of all that follow. */
 static void read_rest(struct wire *wire, bool is_head, bool then)
 {
-    struct answer answer;
+    struct cached_response answer;
 
     shutdown(wire->fd, SHUT_WR);
     while (read_answer(wire, is_head, &answer) && !answer.ends)
@@ -590,7 +590,7 @@ static bool ask(struct wire *wire, struct input *input, size_t piece_n, bool *re
 {
     struct text text = {.n = 0};
     struct wanted wanted = add_request(&text, input);
-    struct answer answer;
+    struct cached_response answer;
 
     write_all(wire, &text, piece_n);
     *ret_is_plain = wanted.is_plain;

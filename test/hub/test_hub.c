@@ -7,11 +7,11 @@
 #include "config.h"
 #include "hub/hub.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +19,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "../support/make.h"
+#include "base/clock.h"
 
 #define FOR_EVER INT64_MAX
 #define LOTS SIZE_MAX
@@ -374,7 +374,7 @@ static void free_op(struct hub_op *op)
     for (size_t i = 0; i < op->events_n; i++)
         message_unref(op->events[i]);
     free(op->events);
-    free(op->firsts);
+    free(op->duplicate_of);
     free(op);
 }
 
@@ -383,7 +383,7 @@ static struct hub_op *make_keyed_op(struct ear *from, size_t events_n, const cha
 {
     struct hub_op *op = new_op(from, events_n);
 
-    op->firsts = calloc(events_n, sizeof(op->firsts[0]));
+    op->duplicate_of = calloc(events_n, sizeof(op->duplicate_of[0]));
     for (size_t i = 0; i < events_n; i++)
         op->events[i] = make_message(.key = pairs[2 * i][0] != '\0' ? pairs[2 * i] : NULL,
                                      .data = pairs[2 * i + 1]);
@@ -542,9 +542,9 @@ static void an_event_that_came_before_is_not_stored_again(void **state)
     submit(bench, op);
     await_answers(ear, 1);
     assert_int_equal(op->result, 0);
-    assert_int_equal(op->firsts[0], 5);
-    assert_int_equal(op->firsts[1], 0);
-    assert_int_equal(op->firsts[2], 0);
+    assert_int_equal(op->duplicate_of[0], 5);
+    assert_int_equal(op->duplicate_of[1], 0);
+    assert_int_equal(op->duplicate_of[2], 0);
     assert_int_equal(op->events[0]->published_ms, 0);
     assert_int_equal(op->events[1]->position, 11);
     assert_int_equal(op->events[2]->position, 12);
@@ -557,7 +557,7 @@ static void an_event_that_came_before_is_not_stored_again(void **state)
     submit(bench, again);
     await_answers(ear, 2);
     assert_int_equal(again->result, 0);
-    assert_int_equal(again->firsts[0], 5);
+    assert_int_equal(again->duplicate_of[0], 5);
     assert_int_equal(ear->batches_n, 1);
     assert_int_equal(hub_committed(bench->hub), 12);
     free_op(op);
@@ -616,9 +616,9 @@ static void a_key_may_come_twice_in_one_commit(void **state)
     await_answers(ear, 2);
     await_answers(&bench->ears[1], 1);
     assert_int_equal(one->events[1]->position, 3);
-    assert_int_equal(one->firsts[1], 0);
+    assert_int_equal(one->duplicate_of[1], 0);
     assert_int_equal(two->result, 0);
-    assert_int_equal(two->firsts[0], 3);
+    assert_int_equal(two->duplicate_of[0], 3);
     assert_int_equal(bench->store.newest, 3);
     free_op(one);
     free_op(two);
@@ -647,7 +647,7 @@ static void a_repeat_is_worth_what_its_first_is(void **state)
     assert_int_equal(one->result, -ENOSPC);
     assert_int_equal(two->result, -ENOSPC);
     assert_int_equal(old->result, 0);
-    assert_int_equal(old->firsts[0], 5);
+    assert_int_equal(old->duplicate_of[0], 5);
 
     /* and the key is free */
     store_fail(&bench->store, 0);

@@ -2,10 +2,10 @@
 /* Copies of the store as the hub makes them: beside publishing, one at a time, always answered. */
 #include "hub/hub.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the load programs share: a clock, sockets, samples of time.  No library, so that they cost
  * little themselves. */
-#ifndef BUGLE_TEST_LOAD_H
-#define BUGLE_TEST_LOAD_H
+#ifndef BUGLE_LOAD_H
+#define BUGLE_LOAD_H
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

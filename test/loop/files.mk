@@ -1,3 +1,3 @@
 UNIT_TESTS += \
-    test/loop/test_loop_memory \
+    test/loop/test_event_alloc \
     test/loop/test_worker

@@ -7,19 +7,19 @@
 #include "config.h"
 #include "loop/worker.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "../support/make.h"
 #include "base/clock.h"
 #include "history/history_memory.h"
-#include "../support/make.h"
 
 #define MILLISECOND INT64_C(1000000)
 
@@ -45,8 +45,8 @@ static void note(struct bench *bench, char letter)
     bench->letters[bench->letters_n++] = letter;
 }
 
-/* Without `event_work` a batch is no work at all; with it the events are taken one at a time as long
- * as there is work left, in their order. */
+/* Without `event_work` a batch is no work at all; with it the events are taken one at a time as
+ * long as there is work left, in their order. */
 static size_t on_batch(void *arg, struct hub_batch *batch, size_t from, size_t *work)
 {
     struct bench *bench = arg;
@@ -59,7 +59,7 @@ static size_t on_batch(void *arg, struct hub_batch *batch, size_t from, size_t *
         bench->position = batch->events[from++]->position;
         bench->events_n++;
         *work -= bench->event_work < *work ? bench->event_work : *work;
-    } while (from < batch->events_n && *work > 0);
+    } while (from<batch->events_n && * work> 0);
     return from;
 }
 
@@ -408,8 +408,8 @@ static void note_call(void *arg)
     note(arg, 'c');
 }
 
-/* A turn takes as much as it may and the next goes on with the same batch.  Its answers wait for its
- * end, and nothing overtakes it. */
+/* A turn takes as much as it may and the next goes on with the same batch.  Its answers wait for
+ * its end, and nothing overtakes it. */
 static void goes_on_with_a_long_batch_in_the_next_turn(void **state)
 {
     struct bench *bench = build();
@@ -478,7 +478,7 @@ static void enqueue_publish(void *arg)
     struct publish *publish = arg;
 
     publish->job.run = publish_job;
-    worker_enqueue(publish->bench->worker, &publish->job, WORKER_FEW);
+    worker_enqueue(publish->bench->worker, &publish->job, PRIO_TARGETED);
 }
 
 /* A request may be read while streams are woken: its publish must not wait for the next tick. */
@@ -534,8 +534,8 @@ struct task {
     struct bench *bench;
     char letter;
     int64_t takes_ns;
-    int more;                /* how often it wants to run again */
-    enum worker_class again; /* in a flush of this class, unless in the same one */
+    int more;               /* how often it wants to run again */
+    enum worker_prio again; /* in a flush of this class, unless in the same one */
     void (*also)(struct task *task);
     struct task *other;
     bool last; /* when done, the test goes on */
@@ -555,7 +555,7 @@ static bool run_task(struct worker_job *job)
     if (task->also != NULL)
         task->also(task);
     task->ended_ns[task->ran++] = clock_mono_ns();
-    if (task->ran <= task->more && task->again == WORKER_NOW)
+    if (task->ran <= task->more && task->again == PRIO_ANSWER)
         return true;
     if (task->ran <= task->more)
         worker_enqueue(task->bench->worker, &task->job, task->again);
@@ -571,7 +571,7 @@ static bool run_task(struct worker_job *job)
 struct plan {
     struct bench *bench;
     struct task *tasks[8];
-    enum worker_class classes[8];
+    enum worker_prio classes[8];
 };
 
 static void enqueue_all(void *arg)
@@ -601,7 +601,7 @@ static void runs_sooner_classes_first(void **state)
     struct task many = TASK(.letter = 'm', .last = true), few = TASK(.letter = 'f');
     struct task now = TASK(.letter = 'n'), then = TASK(.letter = 't');
     struct plan plan = {.tasks = {&many, &few, &now, &then},
-                        .classes = {WORKER_MANY, WORKER_FEW, WORKER_NOW, WORKER_NOW}};
+                        .classes = {PRIO_BROADCAST, PRIO_TARGETED, PRIO_ANSWER, PRIO_ANSWER}};
 
     (void)state;
     run_plan(start(), &plan, "fntm");
@@ -613,7 +613,7 @@ static void what_is_late_comes_after_all_that_is_live(void **state)
     struct task many = TASK(.letter = 'm'), now = TASK(.letter = 'n'), new = TASK(.letter = 'c');
     struct plan plan = {
         .tasks = {&replay, &new, &many, &few, &now},
-        .classes = {WORKER_REPLAY, WORKER_NEW, WORKER_MANY, WORKER_FEW, WORKER_NOW}};
+        .classes = {PRIO_REPLAY, PRIO_NEW, PRIO_BROADCAST, PRIO_TARGETED, PRIO_ANSWER}};
 
     (void)state;
     run_plan(start(), &plan, "fnmcr");
@@ -623,7 +623,7 @@ static void what_is_late_comes_after_all_that_is_live(void **state)
 static void enqueue_new(struct task *task)
 {
     task->other->bench = task->bench;
-    worker_enqueue(task->bench->worker, &task->other->job, WORKER_NEW);
+    worker_enqueue(task->bench->worker, &task->other->job, PRIO_NEW);
 }
 
 static void a_late_slice_takes_what_comes_meanwhile(void **state)
@@ -631,7 +631,7 @@ static void a_late_slice_takes_what_comes_meanwhile(void **state)
     struct task cell = TASK(.letter = 'c');
     struct task gate = TASK(.letter = 'g', .also = enqueue_new, .other = &cell);
     struct task replay = TASK(.letter = 'r', .last = true);
-    struct plan plan = {.tasks = {&replay, &gate}, .classes = {WORKER_REPLAY, WORKER_NEW}};
+    struct plan plan = {.tasks = {&replay, &gate}, .classes = {PRIO_REPLAY, PRIO_NEW}};
 
     (void)state;
     run_plan(start(), &plan, "gcr");
@@ -639,7 +639,7 @@ static void a_late_slice_takes_what_comes_meanwhile(void **state)
 
 static void note_new_jobs(struct task *task)
 {
-    bool there = worker_has_jobs(task->bench->worker, WORKER_NEW);
+    bool there = worker_has_jobs(task->bench->worker, PRIO_NEW);
 
     note(task->bench, there ? 'y' : 'n');
 }
@@ -648,7 +648,7 @@ static void knows_whether_a_class_has_jobs(void **state)
 {
     struct task before = TASK(.letter = 'f', .also = note_new_jobs);
     struct task new = TASK(.letter = 'c', .also = note_new_jobs, .last = true);
-    struct plan plan = {.tasks = {&new, &before}, .classes = {WORKER_NEW, WORKER_FEW}};
+    struct plan plan = {.tasks = {&new, &before}, .classes = {PRIO_NEW, PRIO_TARGETED}};
 
     (void)state;
     run_plan(start(), &plan, "fycn");
@@ -658,7 +658,7 @@ static void replay_moves_to_a_sooner_class_like_others(void **state)
 {
     struct task replay = TASK(.letter = 'r'), many = TASK(.letter = 'm', .last = true);
     struct plan plan = {.tasks = {&many, &replay, &replay, &replay},
-                        .classes = {WORKER_MANY, WORKER_REPLAY, WORKER_FEW, WORKER_REPLAY}};
+                        .classes = {PRIO_BROADCAST, PRIO_REPLAY, PRIO_TARGETED, PRIO_REPLAY}};
 
     (void)state;
     run_plan(start(), &plan, "rm");
@@ -673,7 +673,7 @@ static void replay_has_its_turn_beside_a_flush_without_end(void **state)
     struct task two = TASK(.letter = '2', .takes_ns = 21 * MILLISECOND);
     struct task three = TASK(.letter = '3', .takes_ns = 21 * MILLISECOND);
     struct plan plan = {.tasks = {&replay, &one, &two, &three},
-                        .classes = {WORKER_REPLAY, WORKER_MANY, WORKER_MANY, WORKER_MANY}};
+                        .classes = {PRIO_REPLAY, PRIO_BROADCAST, PRIO_BROADCAST, PRIO_BROADCAST}};
 
     (void)state;
     bench->conf.stream.flush_tick_ms = 1;
@@ -687,8 +687,8 @@ static void a_queued_job_moves_only_to_a_sooner_class(void **state)
     struct task now = TASK(.letter = 'n'), few = TASK(.letter = 'f');
     struct task many = TASK(.letter = 'm', .last = true);
     struct plan plan = {.tasks = {&many, &sooner, &few, &later, &now, &sooner, &later},
-                        .classes = {WORKER_MANY, WORKER_MANY, WORKER_FEW, WORKER_NOW, WORKER_NOW,
-                                    WORKER_FEW, WORKER_MANY}};
+                        .classes = {PRIO_BROADCAST, PRIO_BROADCAST, PRIO_TARGETED, PRIO_ANSWER,
+                                    PRIO_ANSWER, PRIO_TARGETED, PRIO_BROADCAST}};
 
     (void)state;
     run_plan(start(), &plan, "fslnm");
@@ -698,9 +698,9 @@ static void a_job_moves_from_many_and_from_few_to_now(void **state)
 {
     struct task a = TASK(.letter = 'a'), b = TASK(.letter = 'b', .last = true);
     struct task few = TASK(.letter = 'f');
-    struct plan plan = {
-        .tasks = {&few, &a, &b, &a, &b, &a},
-        .classes = {WORKER_FEW, WORKER_MANY, WORKER_FEW, WORKER_NOW, WORKER_NOW, WORKER_FEW}};
+    struct plan plan = {.tasks = {&few, &a, &b, &a, &b, &a},
+                        .classes = {PRIO_TARGETED, PRIO_BROADCAST, PRIO_TARGETED, PRIO_ANSWER,
+                                    PRIO_ANSWER, PRIO_TARGETED}};
 
     (void)state;
     run_plan(start(), &plan, "fab");
@@ -711,7 +711,7 @@ static void answers_run_until_there_are_no_more(void **state)
     struct task answer = TASK(.letter = 'a', .more = 2, .last = true);
     struct task other = TASK(.letter = 'o', .more = 1), few = TASK(.letter = 'f');
     struct plan plan = {.tasks = {&few, &answer, &other},
-                        .classes = {WORKER_FEW, WORKER_NOW, WORKER_NOW}};
+                        .classes = {PRIO_TARGETED, PRIO_ANSWER, PRIO_ANSWER}};
 
     (void)state;
     run_plan(start(), &plan, "faoaoa");
@@ -723,7 +723,7 @@ static void a_flush_ends_what_it_began(void **state)
     struct task few = TASK(.letter = 'f', .more = 2), other = TASK(.letter = 'o', .more = 1);
     struct task many = TASK(.letter = 'm', .more = 3, .last = true);
     struct plan plan = {.tasks = {&many, &few, &other},
-                        .classes = {WORKER_MANY, WORKER_FEW, WORKER_FEW}};
+                        .classes = {PRIO_BROADCAST, PRIO_TARGETED, PRIO_TARGETED}};
 
     (void)state;
     run_plan(start(), &plan, "fofofmmmm");
@@ -732,11 +732,11 @@ static void a_flush_ends_what_it_began(void **state)
 /* A job that is queued while it runs waits for the next flush, and the other class has its turn. */
 static void a_flush_takes_what_waited_when_it_began(void **state)
 {
-    struct task few = TASK(.letter = 'f', .more = 2, .again = WORKER_FEW);
-    struct task other = TASK(.letter = 'o', .more = 1, .again = WORKER_FEW);
-    struct task many = TASK(.letter = 'm', .more = 3, .again = WORKER_MANY, .last = true);
+    struct task few = TASK(.letter = 'f', .more = 2, .again = PRIO_TARGETED);
+    struct task other = TASK(.letter = 'o', .more = 1, .again = PRIO_TARGETED);
+    struct task many = TASK(.letter = 'm', .more = 3, .again = PRIO_BROADCAST, .last = true);
     struct plan plan = {.tasks = {&many, &few, &other},
-                        .classes = {WORKER_MANY, WORKER_FEW, WORKER_FEW}};
+                        .classes = {PRIO_BROADCAST, PRIO_TARGETED, PRIO_TARGETED}};
 
     (void)state;
     run_plan(start(), &plan, "fomfomfmm");
@@ -747,7 +747,7 @@ static void enqueue_other(struct task *task)
     if (task->other == task && task->ran == task->more)
         return;
     task->other->bench = task->bench;
-    worker_enqueue(task->bench->worker, &task->other->job, WORKER_FEW);
+    worker_enqueue(task->bench->worker, &task->other->job, PRIO_TARGETED);
 }
 
 static void what_a_flush_enqueues_waits_for_the_next(void **state)
@@ -756,7 +756,7 @@ static void what_a_flush_enqueues_waits_for_the_next(void **state)
     struct task first = TASK(.letter = 'f', .also = enqueue_other, .other = &late);
     struct task second = TASK(.letter = 's'), many = TASK(.letter = 'm');
     struct plan plan = {.tasks = {&many, &first, &second},
-                        .classes = {WORKER_MANY, WORKER_FEW, WORKER_FEW}};
+                        .classes = {PRIO_BROADCAST, PRIO_TARGETED, PRIO_TARGETED}};
 
     (void)state;
     run_plan(start(), &plan, "fsml");
@@ -767,7 +767,7 @@ static void a_job_that_queued_itself_is_queued_once(void **state)
 {
     struct task task = TASK(.letter = 't', .more = 2, .also = enqueue_other, .other = &task);
     struct task many = TASK(.letter = 'm', .more = 4, .last = true);
-    struct plan plan = {.tasks = {&task, &many}, .classes = {WORKER_FEW, WORKER_MANY}};
+    struct plan plan = {.tasks = {&task, &many}, .classes = {PRIO_TARGETED, PRIO_BROADCAST}};
 
     (void)state;
     run_plan(start(), &plan, "tttmmmmm");
@@ -785,8 +785,9 @@ static void a_dequeued_job_does_not_run(void **state)
     struct task first = TASK(.letter = 'f', .also = dequeue_other, .other = &same);
     struct task second = TASK(.letter = 's', .also = dequeue_other, .other = &later);
     struct task last = TASK(.letter = 'l', .last = true);
-    struct plan plan = {.tasks = {&first, &same, &second, &later, &last},
-                        .classes = {WORKER_FEW, WORKER_FEW, WORKER_FEW, WORKER_MANY, WORKER_MANY}};
+    struct plan plan = {
+        .tasks = {&first, &same, &second, &later, &last},
+        .classes = {PRIO_TARGETED, PRIO_TARGETED, PRIO_TARGETED, PRIO_BROADCAST, PRIO_BROADCAST}};
 
     (void)state;
     run_plan(start(), &plan, "fsl");
@@ -807,7 +808,7 @@ static void a_long_flush_goes_in_slices(void **state)
     struct task third = TASK(.letter = '3', .last = true);
     struct task many = TASK(.letter = 'm');
     struct plan plan = {.tasks = {&first, &second, &third, &many},
-                        .classes = {WORKER_FEW, WORKER_FEW, WORKER_FEW, WORKER_MANY}};
+                        .classes = {PRIO_TARGETED, PRIO_TARGETED, PRIO_TARGETED, PRIO_BROADCAST}};
 
     (void)state;
     run_plan(start(), &plan, "1mc23");
@@ -817,7 +818,7 @@ static void enqueue_as_few(void *arg)
 {
     struct task *task = arg;
 
-    worker_enqueue(task->bench->worker, &task->job, WORKER_FEW);
+    worker_enqueue(task->bench->worker, &task->job, PRIO_TARGETED);
 }
 
 static void post_few(struct task *task)
@@ -837,7 +838,8 @@ static void the_few_wait_for_one_piece_of_a_broadcast(void **state)
     struct task b =
         TASK(.letter = 'b', .takes_ns = MILLISECOND, .more = 2, .also = post_few, .other = &few);
     struct task c = TASK(.letter = 'c', .takes_ns = MILLISECOND, .more = 1);
-    struct plan plan = {.tasks = {&c, &b, &a}, .classes = {WORKER_MANY, WORKER_MANY, WORKER_MANY}};
+    struct plan plan = {.tasks = {&c, &b, &a},
+                        .classes = {PRIO_BROADCAST, PRIO_BROADCAST, PRIO_BROADCAST}};
 
     (void)state;
     run_plan(start(), &plan, "cbacbfaba");
@@ -847,8 +849,8 @@ static void a_flush_waits_for_a_quarter_of_what_the_last_one_took(void **state)
 {
     struct bench *bench = build();
     struct task task = TASK(.letter = 't', .takes_ns = 12 * MILLISECOND, .more = 2,
-                            .again = WORKER_FEW, .last = true);
-    struct plan plan = {.tasks = {&task}, .classes = {WORKER_FEW}};
+                            .again = PRIO_TARGETED, .last = true);
+    struct plan plan = {.tasks = {&task}, .classes = {PRIO_TARGETED}};
 
     (void)state;
     bench->conf.stream.flush_tick_ms = 1000;
@@ -862,8 +864,8 @@ static void but_not_longer_than_the_flush_tick(void **state)
 {
     struct bench *bench = build();
     struct task task = TASK(.letter = 't', .takes_ns = 150 * MILLISECOND, .more = 1,
-                            .again = WORKER_MANY, .last = true);
-    struct plan plan = {.tasks = {&task}, .classes = {WORKER_MANY}};
+                            .again = PRIO_BROADCAST, .last = true);
+    struct plan plan = {.tasks = {&task}, .classes = {PRIO_BROADCAST}};
 
     (void)state;
     bench->conf.stream.flush_tick_ms = 1;
@@ -877,7 +879,7 @@ static void enqueue_now(void *arg)
 {
     struct task *task = arg;
 
-    worker_enqueue(task->bench->worker, &task->job, WORKER_NOW);
+    worker_enqueue(task->bench->worker, &task->job, PRIO_ANSWER);
 }
 
 static void post_other(struct task *task)
@@ -891,9 +893,9 @@ static void answers_do_not_wait_for_a_flush(void **state)
     struct bench *bench = build();
     struct task answer = TASK(.letter = 'a');
     struct task slow =
-        TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1, .again = WORKER_FEW,
+        TASK(.letter = 's', .takes_ns = 100 * MILLISECOND, .more = 1, .again = PRIO_TARGETED,
              .also = post_other, .other = &answer, .last = true);
-    struct plan plan = {.tasks = {&slow}, .classes = {WORKER_FEW}};
+    struct plan plan = {.tasks = {&slow}, .classes = {PRIO_TARGETED}};
 
     (void)state;
     bench->conf.stream.flush_tick_ms = 1000;

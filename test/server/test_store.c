@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "base/log.h"
 #include "../support/scratch.h"
+#include "base/log.h"
 
 static const struct history_limits limits = {SCRATCH_FOR_EVER, 1000, SCRATCH_LOTS, SCRATCH_FOR_EVER,
                                              SCRATCH_LOTS};

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Short ways to make events and filters for tests.  Lists of names are one string with blanks. */
-#ifndef BUGLE_TEST_MAKE_H
-#define BUGLE_TEST_MAKE_H
+#ifndef BUGLE_MAKE_H
+#define BUGLE_MAKE_H
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "event/filter.h"
-#include "history/history.h"
 #include "event/message.h"
+#include "history/history.h"
 
 #define MAKE_NAMES_MAX 64
 

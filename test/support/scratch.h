@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A folder for a test's files, and short ways with the store on disk. */
-#ifndef BUGLE_TEST_SCRATCH_H
-#define BUGLE_TEST_SCRATCH_H
+#ifndef BUGLE_SCRATCH_H
+#define BUGLE_SCRATCH_H
 
 #include <dirent.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "history/sqlite/history_sqlite_internal.h"
-#include "history/sqlite/history_sqlite.h"
+#include "history/sqlite/sqlite_internal.h"
+#include "history/sqlite/sqlite_store.h"
 #include "make.h"
 
 #define SCRATCH_LOTS ((size_t)1 << 40)
@@ -54,11 +54,11 @@ static inline struct history *scratch_try(const char *path, const struct history
 {
     static const struct history_limits none = {SCRATCH_FOR_EVER, SCRATCH_LOTS, SCRATCH_LOTS,
                                                SCRATCH_FOR_EVER, SCRATCH_LOTS};
-    struct history *history = history_sqlite_open(path, limits != NULL ? limits : &none, ret_error);
+    struct history *history = sqlite_store_open(path, limits != NULL ? limits : &none, ret_error);
 
     if (history != NULL) {
-        history_sqlite_of(history)->read_ns_max = INT64_MAX;
-        history_sqlite_of(history)->read_ns_with_events_max = INT64_MAX;
+        sqlite_of(history)->read_ns_max = INT64_MAX;
+        sqlite_of(history)->read_ns_with_events_max = INT64_MAX;
     }
     return history;
 }

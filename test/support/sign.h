@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tokens for tests, made by GnuTLS and by hand, so that they can be wrong in any way. */
-#ifndef BUGLE_TEST_SIGN_H
-#define BUGLE_TEST_SIGN_H
+#ifndef BUGLE_SIGN_H
+#define BUGLE_SIGN_H
 
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>

@@ -5,8 +5,8 @@
  *
  * It is the default VFS from vfs_shim_install() on.  What it does not watch passes through.
  */
-#ifndef BUGLE_TEST_VFS_SHIM_H
-#define BUGLE_TEST_VFS_SHIM_H
+#ifndef BUGLE_VFS_SHIM_H
+#define BUGLE_VFS_SHIM_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,12 +4,12 @@ UNIT_TESTS += \
     test/wire/test_http_head \
     test/wire/test_json_flat \
     test/wire/test_json_guard \
-    test/wire/test_json_memory \
+    test/wire/test_json_alloc \
     test/wire/test_json_span \
     test/wire/test_problem \
     test/wire/test_proxy_protocol \
     test/wire/test_sse \
-    test/wire/test_sse_read
+    test/wire/test_sse_parser
 
 FUZZ_TARGETS += \
     test/wire/fuzz_cookie \
@@ -20,6 +20,6 @@ FUZZ_TARGETS += \
     test/wire/fuzz_proxy_protocol \
     test/wire/fuzz_round_trip \
     test/wire/fuzz_sse \
-    test/wire/fuzz_sse_read
+    test/wire/fuzz_sse_parser
 
-test_wire_test_json_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+test_wire_test_json_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc

@@ -40,8 +40,8 @@ static bool same(const struct peer *one, const struct peer *other)
 }
 
 /* A line alone, whose answer is what its entries come to. */
-static struct peer client_of(enum forwarded_form form, const char *line, size_t line_n,
-                             bool *ret_known)
+static struct peer client_address_of(enum forwarded_form form, const char *line, size_t line_n,
+                                     bool *ret_known)
 {
     struct forwarded forwarded;
     struct peer peer = proxy();
@@ -74,7 +74,7 @@ static size_t read_entries(enum forwarded_form form, const char *line, size_t li
     while (line_n > 0 && entries_n < ENTRIES_MAX) {
         size_t n = entry_end(form, line, line_n), taken = n + (n < line_n);
         bool known;
-        struct peer peer = client_of(form, line, n, &known);
+        struct peer peer = client_address_of(form, line, n, &known);
 
         if (known)
             entries[entries_n++] = peer;

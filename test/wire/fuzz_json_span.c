@@ -4,7 +4,7 @@
  * read.  Text that jansson refuses must at least be walked without leaving it.  Of any text the
  * parser takes no more memory than was counted.
  */
-#include "wire/json_memory.h"
+#include "wire/json_alloc.h"
 #include "wire/json_span.h"
 
 #include <assert.h>
@@ -140,11 +140,11 @@ static void check_compact(struct json_span text, json_t *want)
 
 static void check_memory(struct json_span text)
 {
-    struct json_memory *parsed;
+    struct json_alloc *parsed;
 
-    if (json_memory_load(text.at, text.bytes_n, FLAGS | JSON_DECODE_ANY, NULL, &parsed) == 0)
-        assert(!json_memory_was_short(parsed));
-    json_memory_free(parsed);
+    if (json_alloc_load(text.at, text.bytes_n, FLAGS | JSON_DECODE_ANY, NULL, &parsed) == 0)
+        assert(!json_alloc_was_short(parsed));
+    json_alloc_free(parsed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

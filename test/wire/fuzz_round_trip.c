@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "wire/sse.h"
-#include "wire/sse_read.h"
+#include "wire/sse_parser.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define OWN_RETRY "retry: 4321\n"
 
 static const struct publish_limits limits = {.event_bytes_max = 4096, .json_depth_max = 16};
-static const struct sse_read_limits no_limits = {1 << 20, 1 << 20};
+static const struct sse_parser_limits no_limits = {1 << 20, 1 << 20};
 
 /* ---- what a client should have ---- */
 
@@ -60,7 +60,7 @@ static char *joined(const char *text, size_t text_n, size_t *ret_n)
     return to;
 }
 
-static void check_data(const json_t *wanted, const struct sse_read_event *event)
+static void check_data(const json_t *wanted, const struct sse_parser_event *event)
 {
     if (!json_is_string(wanted)) {
         json_t *got = json_loadb(event->data, event->data_n, PARSE_FLAGS, NULL);
@@ -76,14 +76,14 @@ static void check_data(const json_t *wanted, const struct sse_read_event *event)
     free(lines);
 }
 
-static void check_name(const json_t *wanted, const struct sse_read_event *event)
+static void check_name(const json_t *wanted, const struct sse_parser_event *event)
 {
     const char *name = wanted ? json_string_value(wanted) : "message";
 
     assert(name && event->name_n == strlen(name) && memcmp(event->name, name, event->name_n) == 0);
 }
 
-static void check_id(struct expected *expected, const struct sse_read_event *event)
+static void check_id(struct expected *expected, const struct sse_parser_event *event)
 {
     char id[SSE_ID_BYTES];
     bool is_stored = expected->body->messages[expected->next]->kind == MESSAGE_STORED;
@@ -97,7 +97,7 @@ static void check_id(struct expected *expected, const struct sse_read_event *eve
     assert(event->id_n == SSE_ID_BYTES && memcmp(event->id, id, SSE_ID_BYTES) == 0);
 }
 
-static int on_event(void *arg, const struct sse_read_event *event)
+static int on_event(void *arg, const struct sse_parser_event *event)
 {
     struct expected *expected = arg;
 
@@ -165,8 +165,8 @@ static struct text write_stream(const struct expected *expected, uint64_t positi
 
 static void read_stream(struct expected *expected, const struct text *text, size_t piece_max)
 {
-    struct sse_read_handler handler = {on_event, on_retry, expected};
-    struct sse_read *reader = sse_read_new(&no_limits, &handler, NULL);
+    struct sse_parser_handler handler = {on_event, on_retry, expected};
+    struct sse_parser *reader = sse_parser_new(&no_limits, &handler, NULL);
 
     assert(reader);
     for (size_t at = 0, turn = 0; at < text->n; turn++) {
@@ -174,10 +174,10 @@ static void read_stream(struct expected *expected, const struct text *text, size
 
         if (piece_n > text->n - at)
             piece_n = text->n - at;
-        assert(sse_read_push(reader, text->bytes + at, piece_n) == 0);
+        assert(sse_parser_push(reader, text->bytes + at, piece_n) == 0);
         at += piece_n;
     }
-    sse_read_free(reader);
+    sse_parser_free(reader);
     assert(expected->next == expected->body->messages_n);
 }
 

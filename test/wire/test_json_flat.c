@@ -3,8 +3,8 @@
 #include "config.h"
 #include "wire/json_flat.h"
 
-#include <jansson.h>
 #include <setjmp.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,18 +1,18 @@
 libbugle_a_SOURCES += \
-    include/history/sqlite/history_sqlite.h \
-    src/history/sqlite/history_row.c \
-    src/history/sqlite/history_row.h \
-    src/history/sqlite/history_sqlite.c \
-    src/history/sqlite/history_sqlite_backup.c \
-    src/history/sqlite/history_sqlite_epoch.c \
-    src/history/sqlite/history_sqlite_internal.h \
-    src/history/sqlite/history_sqlite_keys.c \
-    src/history/sqlite/history_sqlite_log.c \
-    src/history/sqlite/history_sqlite_open.c \
-    src/history/sqlite/history_sqlite_read.c \
-    src/history/sqlite/history_sqlite_readers.c \
-    src/history/sqlite/history_sqlite_room.c \
-    src/history/sqlite/history_sqlite_trim.c \
-    src/history/sqlite/history_sqlite_watch.c \
-    src/history/sqlite/history_vfs.c \
-    src/history/sqlite/history_vfs.h
+    include/history/sqlite/sqlite_store.h \
+    src/history/sqlite/sqlite_row.c \
+    src/history/sqlite/sqlite_row.h \
+    src/history/sqlite/sqlite_store.c \
+    src/history/sqlite/sqlite_backup.c \
+    src/history/sqlite/sqlite_epoch.c \
+    src/history/sqlite/sqlite_internal.h \
+    src/history/sqlite/sqlite_keys.c \
+    src/history/sqlite/sqlite_log.c \
+    src/history/sqlite/sqlite_open.c \
+    src/history/sqlite/sqlite_read.c \
+    src/history/sqlite/sqlite_readers.c \
+    src/history/sqlite/sqlite_reserve.c \
+    src/history/sqlite/sqlite_trim.c \
+    src/history/sqlite/sqlite_watch.c \
+    src/history/sqlite/sqlite_vfs.c \
+    src/history/sqlite/sqlite_vfs.h

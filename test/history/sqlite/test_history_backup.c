@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* Copies of the store on disk: what is in them, what becomes of them when they are opened, and what
  * a copy that fails or is given up leaves. */
-#include "history/sqlite/history_sqlite.h"
+#include "history/sqlite/sqlite_store.h"
 
+#include <setjmp.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "history/history_memory.h"
-#include "history/sqlite/history_vfs.h"
-#include "base/log.h"
 #include "../../support/scratch.h"
 #include "../../support/vfs_shim.h"
+#include "base/log.h"
+#include "history/history_memory.h"
+#include "history/sqlite/sqlite_vfs.h"
 
 #define LOTS SCRATCH_LOTS
 #define FOR_EVER SCRATCH_FOR_EVER
@@ -127,8 +127,8 @@ static int64_t ask(const char *path, const char *sql)
     sqlite3_stmt *statement;
     sqlite3 *db;
 
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, history_vfs()), SQLITE_OK);
-    assert_int_equal(history_vfs_check(db), SQLITE_OK);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, sqlite_vfs()), SQLITE_OK);
+    assert_int_equal(sqlite_vfs_check(db), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     int64_t number = sqlite3_column_int64(statement, 0);
@@ -291,11 +291,11 @@ static void a_copy_stands_alone(void **state)
     add(history, 300);
     struct history_backup backup = copy_all(history);
     assert_int_equal(backup.newest, 300);
-    assert_int_equal(backup.bytes % HISTORY_VFS_PAGE_BYTES, 0);
+    assert_int_equal(backup.bytes % SQLITE_VFS_PAGE_BYTES, 0);
     history_free(history);
     assert_int_equal(ask(copy_path, "SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 0);
     assert_int_equal(ask(copy_path, "SELECT page_count FROM pragma_page_count") *
-                         HISTORY_VFS_PAGE_BYTES,
+                         SQLITE_VFS_PAGE_BYTES,
                      backup.bytes);
     assert_is_prefix(300);
 }
@@ -328,7 +328,7 @@ static void a_copy_begins_a_new_epoch_once(void **state)
     copy_all(history);
     strcpy(before, history->epoch);
     history_free(history);
-    assert_int_equal(history_sqlite_read_epoch(copy_path, told, &copied, &error), 0);
+    assert_int_equal(sqlite_store_read_epoch(copy_path, told, &copied, &error), 0);
     assert_true(copied);
     assert_string_equal(told, before);
 
@@ -341,7 +341,7 @@ static void a_copy_begins_a_new_epoch_once(void **state)
     history = scratch_open(copy_path, NULL);
     assert_string_equal(history->epoch, after);
     history_free(history);
-    assert_int_equal(history_sqlite_read_epoch(copy_path, told, &copied, &error), 0);
+    assert_int_equal(sqlite_store_read_epoch(copy_path, told, &copied, &error), 0);
     assert_false(copied);
     assert_string_equal(told, after);
 
@@ -382,8 +382,8 @@ static void a_damaged_page_of_a_copy_is_told(void **state)
     add(history, 500);
     struct history_backup backup = copy_all(history);
     history_free(history);
-    for (uint64_t page = 0; page < backup.bytes / HISTORY_VFS_PAGE_BYTES; page += 13) {
-        off_t at = (off_t)(page * HISTORY_VFS_PAGE_BYTES + 1000);
+    for (uint64_t page = 0; page < backup.bytes / SQLITE_VFS_PAGE_BYTES; page += 13) {
+        off_t at = (off_t)(page * SQLITE_VFS_PAGE_BYTES + 1000);
         int fd = open(copy_path, O_RDWR);
         sqlite3 *db;
         char byte;
@@ -391,8 +391,8 @@ static void a_damaged_page_of_a_copy_is_told(void **state)
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         byte ^= 4;
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-        assert_int_equal(sqlite3_open_v2(copy_path, &db, SQLITE_OPEN_READWRITE, history_vfs()), 0);
-        history_vfs_check(db);
+        assert_int_equal(sqlite3_open_v2(copy_path, &db, SQLITE_OPEN_READWRITE, sqlite_vfs()), 0);
+        sqlite_vfs_check(db);
         sqlite3_exec(db, "PRAGMA integrity_check", NULL, NULL, NULL);
         sqlite3_extended_result_codes(db, 1);
         assert_int_not_equal(sqlite3_errcode(db), SQLITE_OK);
@@ -407,11 +407,11 @@ static void a_damaged_page_of_a_copy_is_told(void **state)
 /* Each page in turn becomes zeros: a copy tells, or it is sound and has all. */
 static void no_copy_hides_a_page_that_was_lost(void **state)
 {
-    static const char blank[HISTORY_VFS_PAGE_BYTES];
+    static const char blank[SQLITE_VFS_PAGE_BYTES];
     struct history_limits limits = {FOR_EVER, 150, LOTS, INT64_MAX / 2, SIZE_MAX};
     struct history *history = scratch_open(scratch.path, &limits);
     unsigned copies_n = 0, told_n = 0;
-    char page[HISTORY_VFS_PAGE_BYTES];
+    char page[SQLITE_VFS_PAGE_BYTES];
     struct conf_error error;
     struct stat facts;
 
@@ -430,7 +430,8 @@ static void no_copy_hides_a_page_that_was_lost(void **state)
             finish(history, &backup) == 0) {
             assert_int_equal(ask(copy_path, "SELECT count(*) FROM events"), 150);
             assert_int_equal(ask(copy_path, "SELECT count(*) FROM pragma_integrity_check"
-                                            " WHERE integrity_check = 'ok'"), 1);
+                                            " WHERE integrity_check = 'ok'"),
+                             1);
             copies_n++;
         } else {
             told_n++;
@@ -452,7 +453,7 @@ static void a_renewed_epoch_stays(void **state)
     (void)state;
     add(history, 3);
     strcpy(before, history->epoch);
-    assert_int_equal(history_sqlite_renew_epoch(history), 0);
+    assert_int_equal(sqlite_store_renew_epoch(history), 0);
     strcpy(after, history->epoch);
     assert_string_not_equal(after, before);
     history_free(history);
@@ -472,7 +473,7 @@ static void the_epoch_is_read_beside_the_writer_and_changes_nothing(void **state
     (void)state;
     add(history, 3);
     strcpy(epoch, history->epoch);
-    assert_int_equal(history_sqlite_read_epoch(scratch.path, told, &copied, &error), 0);
+    assert_int_equal(sqlite_store_read_epoch(scratch.path, told, &copied, &error), 0);
     assert_string_equal(told, epoch);
     assert_false(copied);
     history_free(history);
@@ -480,11 +481,11 @@ static void the_epoch_is_read_beside_the_writer_and_changes_nothing(void **state
     char log[128];
     struct stat facts;
     snprintf(log, sizeof(log), "%s-wal", scratch.path);
-    assert_int_equal(history_sqlite_read_epoch(scratch.path, told, &copied, &error), 0);
+    assert_int_equal(sqlite_store_read_epoch(scratch.path, told, &copied, &error), 0);
     assert_string_equal(told, epoch);
     assert_int_equal(stat(log, &facts), -1);
-    assert_int_equal(history_sqlite_read_epoch("/dev/null", told, &copied, &error), -1);
-    assert_int_equal(history_sqlite_read_epoch("/nowhere", told, &copied, &error), -1);
+    assert_int_equal(sqlite_store_read_epoch("/dev/null", told, &copied, &error), -1);
+    assert_int_equal(sqlite_store_read_epoch("/nowhere", told, &copied, &error), -1);
     assert_string_equal(error.text, "/nowhere: No such file or directory");
 }
 
@@ -618,7 +619,7 @@ static void a_damaged_store_is_not_copied(void **state)
     add(history, 500);
     history_free(history);
     int fd = open(scratch.path, O_RDWR);
-    assert_int_equal(pwrite(fd, "x", 1, 40 * HISTORY_VFS_PAGE_BYTES + 100), 1);
+    assert_int_equal(pwrite(fd, "x", 1, 40 * SQLITE_VFS_PAGE_BYTES + 100), 1);
     close(fd);
     history = open_store();
     assert_int_equal(history_backup_begin(history), 0);

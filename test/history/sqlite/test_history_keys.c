@@ -2,15 +2,15 @@
 /* Idempotency keys as every store keeps them: the same tests over each. */
 #include "history/history.h"
 
-#include <errno.h>
 #include <setjmp.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <cmocka.h>
 
-#include "history/history_memory.h"
 #include "../../support/scratch.h"
 #include "../../support/vfs_shim.h"
+#include "history/history_memory.h"
 
 #define WINDOW_MS 1000
 #define LOTS SCRATCH_LOTS

@@ -4,18 +4,18 @@
  * syncs that fail.  What was acknowledged is there afterwards; with syncs switched off it is not,
  * or these tests would show nothing.
  */
-#include "history/sqlite/history_sqlite.h"
+#include "history/sqlite/sqlite_store.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "base/log.h"
 #include "../../support/scratch.h"
 #include "../../support/vfs_shim.h"
+#include "base/log.h"
 
 #define CUTS 240
 #define BATCH_MAX 12

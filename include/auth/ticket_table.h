@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What became of each ticket: the one table that all workers share, behind a lock that is held for
+ * a look-up.
+ *
+ * A ticket has one live stream.  Its first use must come within its ttl and needs no id.  Every
+ * later one must show the id of an event that its stream could have sent last: from the place where
+ * the stream began up to what was last sent on it, or, while it is still live, to the newest event.
+ * The later use then takes over.  Within five seconds of the first use a later one needs no id
+ * either, if there is no live stream.  A ticket that two clients take from each other again and
+ * again (TICKET_TABLE_FIGHTS_MAX times in a minute, where those within 0.2 s are one) is no good
+ * any more.
+ *
+ * A use is granted in one step, and from then on counts as live until ticket_table_opened() and
+ * ticket_table_closed(), or ticket_table_failed(), so however many come at once there is one
+ * stream.
+ *
+ * What was used is remembered in shares: so many for one user, for one key that vouches, of which
+ * half may be nobody's, and in all.  Beyond its share the entry whose stream ended longest ago is
+ * forgotten: from the end of its ttl on a ticket without an entry is one that comes too late, so
+ * that makes none good again.  Only when there is none that may be forgotten, the new use is
+ * refused.  The largest share of a key pays for what is too much in all.  Costs: the logarithm of
+ * the entries, and for what is too much in all a look at each key.
+ *
+ * The table is lost in a restart.  Then a ticket that was made before it is taken within its ttl,
+ * or after that with an id from after it was made.
+ */
+#ifndef BUGLE_TICKET_TABLE_H
+#define BUGLE_TICKET_TABLE_H
+
+#include "auth/ticket.h"
+#include "conf/conf.h"
+
+#define TICKET_TABLE_FIGHTS_MAX 5
+
+struct ticket_table;
+
+enum ticket_table_verdict {
+    TICKET_TABLE_GOOD,
+    TICKET_TABLE_LATE, /* the first use came too late, or its time is over */
+    TICKET_TABLE_USED, /* it was used, and what was shown is no id that its stream could have sent
+                        */
+    TICKET_TABLE_REVOKED,   /* two fight over it */
+    TICKET_TABLE_USER_FULL, /* no room to note it: its user has too many that may not be forgotten
+                             */
+    TICKET_TABLE_KEY_FULL,  /* the same for the key that vouches for it */
+    TICKET_TABLE_FULL,      /* the same for all, and out of memory */
+};
+
+struct ticket_table_limits {
+    size_t all;
+    size_t per_user; /* 0: no limit */
+    size_t per_key;  /* 0: no limit */
+};
+
+/* A use that is asked for. */
+struct ticket_table_use {
+    int64_t now_ms;
+    bool has_id;        /* the client showed an id of this history */
+    uint64_t position;  /* of that id */
+    uint64_t committed; /* the newest position */
+    const struct ticket_table_limits *limits;
+};
+
+/* What comes with a verdict. */
+struct ticket_table_answer {
+    uint64_t older;       /* the live stream that must go, whose end the caller brings; 0: none */
+    int64_t wait_ms;      /* of a table that is full: when to try again */
+    unsigned forgotten_n; /* entries that went for this one */
+};
+
+/* key  TICKET_KEY_BYTES; copied.  NULL when out of memory. */
+struct ticket_table *ticket_table_new(const unsigned char *key, int64_t now_ms);
+void ticket_table_free(struct ticket_table *tickets); /* accepts NULL */
+
+const unsigned char *ticket_table_key(const struct ticket_table *tickets);
+
+/* Ask for a use and note it.  With TICKET_TABLE_GOOD the caller goes on to ticket_table_opened() or
+ * ticket_table_failed(). */
+enum ticket_table_verdict ticket_table_enter(struct ticket_table *tickets,
+                                             const struct ticket *ticket,
+                                             const struct ticket_table_use *use,
+                                             struct ticket_table_answer *ret_answer);
+
+/* The use became this stream, which began at this position; it became none; the stream ended, and
+ * this was the last position sent. */
+void ticket_table_opened(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+                         uint64_t position);
+void ticket_table_failed(struct ticket_table *tickets, const unsigned char *id, int64_t now_ms);
+void ticket_table_closed(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+                         uint64_t position, int64_t now_ms);
+
+/* How many are remembered, when those that are over have been forgotten. */
+size_t ticket_table_count(struct ticket_table *tickets, int64_t now_ms);
+
+/* The key of a store's tickets, from a file beside it that is made if it is not there; a random one
+ * for a store without a file.  A file that holds no key is set aside with a warning in the log, and
+ * replaced.  Returns 0, or -errno with what to do about it.  Blocks. */
+int ticket_table_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
+                          struct conf_error *ret_error);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A last answer that can be read.  Closing a socket that still has unread bytes resets it, and
+ * the reset may overtake the answer: a client that is still sending would never see its 413.  So
+ * after an answer that leaves a body unread we close only our sending half, and read and discard
+ * what still comes, until the peer closes or a short time is over.
+ *
+ * One for each worker; its thread.
+ */
+#ifndef BUGLE_LINGERING_CLOSE_H
+#define BUGLE_LINGERING_CLOSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop/worker.h"
+
+struct lingering_close_pool;
+
+/* Borrows the worker.  NULL when out of memory. */
+struct lingering_close_pool *lingering_close_new(struct worker *worker);
+void lingering_close_free(
+    struct lingering_close_pool *linger); /* closes what is left; accepts NULL */
+
+/* Take a descriptor whose answer has been handed to the kernel.  At a limit it is closed at
+ * once. */
+void lingering_close_take(struct lingering_close_pool *linger, int fd);
+
+/* Close what has lingered long enough. */
+void lingering_close_tick(struct lingering_close_pool *linger, int64_t now_ms);
+
+size_t lingering_close_count(const struct lingering_close_pool *linger);
+
+#endif

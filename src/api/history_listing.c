@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* Pages of the history as JSON.  See history_listing.h. */
+#include "config.h"
+#include "api/history_listing.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+struct history_listing {
+    struct history_listing_ask ask;
+    uint64_t position; /* all up to here is in, or was before */
+    enum stream_reset reset;
+    uint64_t reset_position; /* where it goes on behind what is lost */
+    size_t events_n;
+    bool is_over;
+    FILE *to; /* writes `text`; remembers that memory ran out */
+    char *text;
+    size_t text_n;
+    char *data; /* of one event, taken out of its frame */
+    size_t data_room;
+};
+
+/* ---- JSON ---- */
+
+static void put(struct history_listing *listing, const char *text)
+{
+    fputs(text, listing->to);
+}
+
+/* Length of the bytes that stand in a JSON string as they are. */
+static size_t plain_bytes(const char *at, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && (unsigned char)at[i] >= 0x20 && at[i] != '"' && at[i] != '\\')
+        i++;
+    return i;
+}
+
+static void put_string(struct history_listing *listing, const char *text, size_t text_n)
+{
+    putc_unlocked('"', listing->to);
+    for (;;) {
+        size_t plain_n = plain_bytes(text, text_n);
+
+        fwrite(text, 1, plain_n, listing->to);
+        if (plain_n == text_n)
+            break;
+        char byte = text[plain_n];
+        if (byte == '"' || byte == '\\')
+            fprintf(listing->to, "\\%c", byte);
+        else if (byte == '\n')
+            put(listing, "\\n");
+        else
+            fprintf(listing->to, "\\u%04x", (unsigned)byte);
+        text += plain_n + 1;
+        text_n -= plain_n + 1;
+    }
+    putc_unlocked('"', listing->to);
+}
+
+static void put_id(struct history_listing *listing, uint64_t position)
+{
+    char id[SSE_ID_BYTES];
+
+    sse_put_id(id, listing->ask.epoch, position);
+    fprintf(listing->to, "\"%.*s\"", SSE_ID_BYTES, id);
+}
+
+static void put_id_or_null(struct history_listing *listing, uint64_t position, bool there)
+{
+    if (there)
+        put_id(listing, position);
+    else
+        put(listing, "null");
+}
+
+static void put_time(struct history_listing *listing, int64_t wall_ms)
+{
+    char text[CLOCK_UTC_BYTES];
+
+    fprintf(listing->to, "\"%s\"", clock_utc_text(wall_ms, text));
+}
+
+/* ---- an event ---- */
+
+static void put_topics(struct history_listing *listing, const struct message *message)
+{
+    put(listing, ",\"topics\":[");
+    for (size_t i = 0; i < message->topics_n; i++) {
+        const struct message_name *topic = &message_topics(message)[i];
+
+        put(listing, i > 0 ? "," : "");
+        put_string(listing, topic->bytes, topic->bytes_n);
+    }
+}
+
+/* Who else got it is nobody's business: an event for users is here only for the one who asked. */
+static void put_users(struct history_listing *listing, const struct message *message)
+{
+    const struct message_name *user = listing->ask.user;
+
+    put(listing, "],\"users\":[");
+    if (message->users_n > 0 && user->bytes != NULL)
+        put_string(listing, user->bytes, user->bytes_n);
+}
+
+static bool reserve_data(struct history_listing *listing, size_t bytes)
+{
+    if (bytes <= listing->data_room)
+        return true;
+    free(listing->data);
+    listing->data = malloc(bytes);
+    listing->data_room = listing->data != NULL ? bytes : 0;
+    return listing->data != NULL;
+}
+
+static int put_event(struct history_listing *listing, const struct message *message)
+{
+    struct sse_fields fields;
+
+    if (!reserve_data(listing, message->frame_n))
+        return -ENOMEM;
+    if (!sse_read_frame(message->frame, message->frame_n, listing->data, &fields))
+        return -EIO; /* no frame of ours, though its checksum was right */
+    put(listing, listing->events_n > 0 ? ",{\"id\":" : "{\"id\":");
+    put_id(listing, message->position);
+    put_topics(listing, message);
+    put_users(listing, message);
+    put(listing, "],\"event\":");
+    if (fields.name != NULL)
+        put_string(listing, fields.name, fields.name_n);
+    else
+        put(listing, "\"message\"");
+    put(listing, ",\"data\":");
+    put_string(listing, fields.data, fields.data_n);
+    if (fields.retry_ms > 0)
+        fprintf(listing->to, ",\"retry\":%u", (unsigned)fields.retry_ms);
+    if (message->ttl_ms > 0)
+        fprintf(listing->to, ",\"ttl\":%.15g", (double)message->ttl_ms / 1000);
+    put(listing, ",\"published\":");
+    put_time(listing, message->published_ms);
+    put(listing, "}");
+    listing->events_n++;
+    return 0;
+}
+
+/* ---- pages ---- */
+
+struct history_listing *history_listing_new(const struct history_listing_ask *ask)
+{
+    struct history_listing *listing = calloc(1, sizeof(*listing));
+
+    if (listing == NULL)
+        return NULL;
+    listing->to = open_memstream(&listing->text, &listing->text_n);
+    if (listing->to == NULL) {
+        free(listing);
+        return NULL;
+    }
+    listing->ask = *ask;
+    listing->position = listing->reset_position = ask->after;
+    listing->reset = ask->reset;
+    put(listing, "{\"events\":[");
+    return listing;
+}
+
+void history_listing_free(struct history_listing *listing)
+{
+    if (listing == NULL)
+        return;
+    if (listing->to != NULL)
+        fclose(listing->to);
+    free(listing->text);
+    free(listing->data);
+    free(listing);
+}
+
+static bool is_full(const struct history_listing *listing)
+{
+    return listing->events_n == listing->ask.events_max ||
+           (listing->events_n > 0 && (size_t)ftello(listing->to) >= listing->ask.bytes_max);
+}
+
+/* What comes after the position is trimmed. */
+static int take_loss(struct history_listing *listing, const struct history_bounds *bounds)
+{
+    if (listing->events_n > 0) {
+        listing->is_over = true;
+        return 0;
+    }
+    if (listing->reset == STREAM_RESET_NONE && !listing->ask.from_oldest)
+        listing->reset = STREAM_RESET_EXPIRED;
+    listing->position = listing->reset_position = bounds->trimmed;
+    if (listing->ask.upto < bounds->trimmed)
+        listing->ask.upto = bounds->newest;
+    return 0;
+}
+
+/* The page ends at damage, behind its events. */
+static void take_damage(struct history_listing *listing, const struct history_page *page)
+{
+    listing->is_over = true;
+    if (listing->reset != STREAM_RESET_NONE || is_full(listing))
+        return; /* for the next answer to tell */
+    listing->reset = STREAM_RESET_DAMAGED;
+    listing->position = listing->reset_position = page->upto;
+}
+
+static int take_events(struct history_listing *listing, const struct history_page *page)
+{
+    for (size_t i = 0; i < page->events_n; i++) {
+        const struct message *message = page->events[i];
+
+        if (is_full(listing)) {
+            /* it has been looked for just to know that there is more */
+            listing->position = message->position - 1;
+            listing->is_over = true;
+            return 0;
+        }
+        int result = put_event(listing, message);
+        if (result != 0)
+            return result;
+        listing->position = message->position;
+    }
+    if (page->damaged)
+        take_damage(listing, page);
+    else
+        listing->position = page->upto;
+    return 0;
+}
+
+int history_listing_take(struct history_listing *listing, int result,
+                         const struct history_page *page, const struct history_bounds *bounds)
+{
+    if (result == -ESTALE)
+        return take_loss(listing, bounds);
+    return result == 0 ? take_events(listing, page) : result;
+}
+
+bool history_listing_wants_more(const struct history_listing *listing)
+{
+    bool has_bytes = (size_t)ftello(listing->to) < listing->ask.bytes_max;
+
+    return !listing->is_over && listing->position < listing->ask.upto &&
+           (has_bytes || listing->events_n == 0);
+}
+
+uint64_t history_listing_position(const struct history_listing *listing)
+{
+    return listing->position;
+}
+
+uint64_t history_listing_upto(const struct history_listing *listing)
+{
+    return listing->ask.upto;
+}
+
+/* ---- the end ---- */
+
+static void put_reset(struct history_listing *listing)
+{
+    put(listing, ",\"reset\":");
+    if (listing->reset == STREAM_RESET_NONE) {
+        put(listing, "null");
+        return;
+    }
+    fprintf(listing->to, "{\"reason\":\"%s\",\"id\":", stream_reset_text(listing->reset));
+    put_id(listing, listing->reset_position);
+    put(listing, "}");
+}
+
+char *history_listing_finish(struct history_listing *listing, const struct history_bounds *bounds,
+                             size_t *ret_n)
+{
+    bool has_any = bounds->trimmed < bounds->newest;
+
+    put(listing, "],\"next\":");
+    put_id(listing, listing->position);
+    put(listing, listing->position < listing->ask.upto ? ",\"more\":true" : ",\"more\":false");
+    put(listing, ",\"oldest\":");
+    put_id_or_null(listing, bounds->trimmed + 1, has_any);
+    put(listing, ",\"newest\":");
+    put_id_or_null(listing, bounds->newest, has_any);
+    put_reset(listing);
+    put(listing, "}\n");
+    bool failed = ferror(listing->to) != 0;
+    failed |= fclose(listing->to) != 0;
+    listing->to = NULL;
+    if (failed)
+        return NULL;
+    char *text = listing->text;
+    *ret_n = listing->text_n;
+    listing->text = NULL;
+    return text;
+}

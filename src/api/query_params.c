@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* What the query of a request for events says.  See query_params.h. */
+#include "config.h"
+#include "api/query_params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "conf/conf.h"
+#include "event/topic.h"
+#include "http/parameters.h"
+#include "wire/sse.h"
+
+/* What a query says, while it is read. */
+struct reading {
+    struct query_params_names *names;
+    struct problem *problem;
+    bool good;
+};
+
+static bool refuse_name(struct reading *reading, const char *what, enum topic_error error)
+{
+    reading->good = problem_set(reading->problem, 400, "invalid_topic", "The %s %s.", what,
+                                topic_error_text(error));
+    return false;
+}
+
+static bool add_topic(struct reading *reading, const char *value, size_t value_n)
+{
+    enum topic_error error = topic_check_pattern(value, value_n);
+    struct query_params_names *names = reading->names;
+
+    if (error != TOPIC_OK)
+        return refuse_name(reading, "topic", error);
+    if (names->topics_n == QUERY_PARAMS_TOPICS_MAX) {
+        reading->good = problem_set(reading->problem, 400, "too_many_topics",
+                                    "At most %d topics may be asked for.", QUERY_PARAMS_TOPICS_MAX);
+        return false;
+    }
+    names->topics[names->topics_n++] = (struct message_name){.bytes = value, .bytes_n = value_n};
+    return true;
+}
+
+static bool set_user(struct reading *reading, const char *value, size_t value_n)
+{
+    enum topic_error error = topic_check_user(value, value_n);
+
+    const struct message_name *before = &reading->names->user;
+
+    if (error != TOPIC_OK)
+        return refuse_name(reading, "user", error);
+    if (before->bytes != NULL &&
+        (before->bytes_n != value_n || memcmp(before->bytes, value, value_n) != 0)) {
+        reading->good = problem_set(reading->problem, 400, "repeated_parameter",
+                                    "The query names more than one user.");
+        return false;
+    }
+    reading->names->user = (struct message_name){.bytes = value, .bytes_n = value_n};
+    return true;
+}
+
+static bool see_parameter(void *arg, const char *name, size_t name_n, const char *value,
+                          size_t value_n)
+{
+    struct reading *reading = arg;
+
+    if (parameters_is(name, name_n, "topic") || parameters_is(name, name_n, "topics"))
+        return add_topic(reading, value, value_n);
+    if (parameters_is(name, name_n, "user"))
+        return set_user(reading, value, value_n);
+    return true;
+}
+
+bool query_params_read_names(const struct request *request, struct query_params_names *ret_names,
+                             struct problem *ret_problem)
+{
+    struct reading reading = {.names = ret_names, .problem = ret_problem, .good = true};
+
+    ret_names->topics_n = 0;
+    ret_names->user = (struct message_name){.bytes = NULL};
+    request_each_query(request, see_parameter, &reading);
+    return reading.good;
+}
+
+bool query_params_check_size(const struct query_params_names *names, struct problem *ret_problem)
+{
+    size_t segments_n = 0;
+
+    for (size_t i = 0; i < names->topics_n; i++)
+        segments_n += topic_segments(names->topics[i].bytes, names->topics[i].bytes_n);
+    if (segments_n <= QUERY_PARAMS_SEGMENTS_MAX)
+        return true;
+    return problem_set(ret_problem, 400, "too_many_segments",
+                       "The topics have %zu segments together, and at most %d are taken: ask for "
+                       "fewer topics, or for a pattern that covers several.",
+                       segments_n, QUERY_PARAMS_SEGMENTS_MAX);
+}
+
+struct filter *query_params_make_filter(const struct query_params_names *names)
+{
+    return filter_new(names->topics, names->topics_n,
+                      names->user.bytes != NULL ? &names->user : NULL);
+}
+
+bool query_params_read_anonymous(const struct request *request, bool *ret_anonymous,
+                                 struct problem *ret_problem)
+{
+    const char *text = request_query(request, "anonymous", NULL);
+
+    *ret_anonymous = text == NULL || strcmp(text, "yes") == 0;
+    if (*ret_anonymous || strcmp(text, "no") == 0)
+        return true;
+    return problem_set(ret_problem, 400, "invalid_anonymous", "anonymous must be yes or no.");
+}
+
+bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
+                             size_t *ret_limit, struct problem *ret_problem)
+{
+    size_t text_n = 0;
+    const char *text = request_query(request, "limit", &text_n);
+    unsigned long limit;
+    char *end;
+
+    *ret_limit = fallback;
+    if (text == NULL)
+        return true;
+    limit = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || end != text + text_n || limit < 1 || limit > max)
+        return problem_set(ret_problem, 400, "invalid_limit",
+                           "limit must be a whole number from 1 to %zu.", max);
+    *ret_limit = limit;
+    return true;
+}
+
+/* Of several ids the one that counts. */
+struct last_id {
+    const char *epoch;
+    uint64_t committed;
+    const char *id; /* NULL: none yet */
+    size_t id_n;
+    bool is_given;     /* by this history */
+    uint64_t position; /* then */
+};
+
+static void weigh_id(struct last_id *last, const char *id, size_t id_n)
+{
+    const char *epoch;
+    uint64_t position = 0;
+    bool is_given = sse_parse_id(id, id_n, &epoch, &position) &&
+                    memcmp(epoch, last->epoch, SSE_EPOCH_BYTES) == 0 && position <= last->committed;
+
+    if (id_n == 0 || (last->id != NULL && !is_given) ||
+        (last->is_given && position <= last->position))
+        return;
+    last->id = id;
+    last->id_n = id_n;
+    last->is_given = is_given;
+    last->position = position;
+}
+
+static bool see_id(void *arg, const char *name, size_t name_n, const char *value, size_t value_n)
+{
+    if (parameters_is(name, name_n, "last_event_id") ||
+        parameters_is(name, name_n, "lastEventId") || parameters_is(name, name_n, "lastEventID"))
+        weigh_id(arg, value, value_n);
+    return true;
+}
+
+static bool read_last_event_id(const struct request *request, struct last_id *last,
+                               struct stream_start *start, struct problem *ret_problem)
+{
+    const char *header = request_header(request, "Last-Event-ID");
+
+    if (request_header_count(request, "Last-Event-ID") > 1)
+        return problem_set(ret_problem, 400, "invalid_position",
+                           "There is more than one Last-Event-ID header.");
+    if (header != NULL)
+        weigh_id(last, header, strlen(header));
+    request_each_query(request, see_id, last);
+    if (last->id != NULL) {
+        start->from = STREAM_FROM_ID;
+        start->id = last->id;
+        start->id_n = last->id_n;
+    }
+    return true;
+}
+
+/* Ten digits are seconds of UNIX time, from 2001 to 2286. */
+static bool parse_moment_ms(const char *text, size_t text_n, int64_t *ret_ms)
+{
+    if (text_n != 10 || strspn(text, "0123456789") != 10 || text[0] == '0')
+        return false;
+    *ret_ms = 1000 * strtoll(text, NULL, 10);
+    return true;
+}
+
+/* What is ahead of the clock is now, and what is before 1970 is then. */
+static void start_at(struct stream_start *start, int64_t ms, int64_t now_ms)
+{
+    start->from = STREAM_FROM_TIME;
+    start->since_ms = ms < 0 ? 0 : ms < now_ms ? ms : now_ms;
+}
+
+static bool read_since(const struct request *request, struct stream_start *start,
+                       struct problem *ret_problem)
+{
+    size_t since_n = 0;
+    const char *since = request_query(request, "since", &since_n);
+    int64_t moment_ms, now_ms = clock_wall_ms();
+    uint64_t duration_ms, position;
+    const char *epoch;
+
+    if (since == NULL || start->from == STREAM_FROM_ID)
+        return true;
+    if (strlen(since) != since_n) { /* a NUL in it: what stands before would be taken for all */
+        since = "";
+        since_n = 0;
+    }
+    if (strcmp(since, "latest") == 0)
+        return true;
+    if (strcmp(since, "earliest") == 0) {
+        start->from = STREAM_FROM_EARLIEST;
+    } else if (sse_parse_id(since, since_n, &epoch, &position)) {
+        start->from = STREAM_FROM_ID;
+        start->id = since;
+        start->id_n = since_n;
+    } else if (parse_moment_ms(since, since_n, &moment_ms)) {
+        start_at(start, moment_ms, now_ms);
+    } else if (conf_parse_duration_ms(since, &duration_ms)) {
+        start_at(start, now_ms - (int64_t)duration_ms, now_ms);
+    } else {
+        return problem_set(
+            ret_problem, 400, "invalid_since",
+            "since must be latest, earliest, a duration such as 10m, a moment in UNIX "
+            "seconds (10 digits), or an id.");
+    }
+    return true;
+}
+
+bool query_params_read_start(const struct request *request, const char *epoch, uint64_t committed,
+                             struct stream_start *ret_start, struct problem *ret_problem)
+{
+    struct last_id last = {.epoch = epoch, .committed = committed};
+
+    *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
+    return read_last_event_id(request, &last, ret_start, ret_problem) &&
+           read_since(request, ret_start, ret_problem);
+}

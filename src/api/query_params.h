@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What requests for events say in their query, read in one place so that it means the same for
+ * all: which topics, as which user, how many, from where on.
+ *
+ * Worker's thread; texts are borrowed from the request and good as long as it is.
+ */
+#ifndef BUGLE_QUERY_PARAMS_H
+#define BUGLE_QUERY_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "event/filter.h"
+#include "http/request.h"
+#include "stream/stream.h"
+#include "wire/problem.h"
+
+#define QUERY_PARAMS_TOPICS_MAX 64
+/* Of all topics of a stream or a listing together. */
+#define QUERY_PARAMS_SEGMENTS_MAX 512
+/* With what a caller is given who asks for nothing in particular. */
+#define QUERY_PARAMS_TOPICS_ROOM (4 * QUERY_PARAMS_TOPICS_MAX)
+
+/* The names that a query asks for, checked. */
+struct query_params_names {
+    struct message_name topics[QUERY_PARAMS_TOPICS_ROOM];
+    size_t topics_n;          /* 0: every topic */
+    struct message_name user; /* `bytes` NULL: nobody */
+};
+
+/* Read `topic` (or `topics`), as often as it is there, and `user`, also as `topic[]` and so on.
+ * Returns false with a problem of status 400; two users that differ are one. */
+bool query_params_read_names(const struct request *request, struct query_params_names *ret_names,
+                             struct problem *ret_problem);
+
+/* Whether their topics have no more than QUERY_PARAMS_SEGMENTS_MAX segments together, which bounds
+ * what a stream holds and what it takes to compare them.  As query_params_read_names(). */
+bool query_params_check_size(const struct query_params_names *names, struct problem *ret_problem);
+
+/* The filter that these names make.  Gives one reference; NULL when out of memory. */
+struct filter *query_params_make_filter(const struct query_params_names *names);
+
+/*
+ * Read where a stream is to begin: after the last event id, else where `since` says, else with what
+ * comes next.  As query_params_read_names().
+ *
+ * epoch, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
+ *                   stand for it, the latest that it has given counts, and if it has given none of
+ *                   them the first
+ */
+bool query_params_read_start(const struct request *request, const char *epoch, uint64_t committed,
+                             struct stream_start *ret_start, struct problem *ret_problem);
+
+/* Read `anonymous`: whether a stream may be nobody's; yes when it is not there.  As
+ * query_params_read_names(). */
+bool query_params_read_anonymous(const struct request *request, bool *ret_anonymous,
+                                 struct problem *ret_problem);
+
+/* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_params_read_names(). */
+bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
+                             size_t *ret_limit, struct problem *ret_problem);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* The option table: a row for each setting, by kind, name, default, range and one sentence. */
+#include "config.h"
+
+#include "conf/conf.h"
+
+#include <string.h>
+
+#include "base/address.h"
+#include "base/log.h"
+#include "conf/conf_internal.h"
+#include "conf/conf_value.h"
+#include "event/topic.h"
+
+/* The installed folder of the page; a program that is not meant to be installed has none. */
+#ifndef BUGLE_WWWDIR
+#define BUGLE_WWWDIR ""
+#endif
+
+/* What GnuTLS takes for NORMAL but for versions before TLS 1.2, keys that one captured private key
+ * opens afterwards, and ciphers without authenticated encryption. */
+#define TLS_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-AES-128-CBC:-AES-256-CBC"
+
+static bool is_store(const char *value)
+{
+    const char *path = value + strlen("sqlite:");
+
+    if (strcmp(value, "memory:") == 0 || strcmp(value, "sqlite:") == 0)
+        return true;
+    return strncmp(value, "sqlite:", strlen("sqlite:")) == 0 && path[strspn(path, " ")] != '\0';
+}
+
+/* Nothing, or three octal digits behind a 0. */
+static bool is_socket_mode(const char *value)
+{
+    size_t n = strlen(value);
+
+    return n == 0 || (n == 4 && value[0] == '0' && strspn(value, "01234567") == n);
+}
+
+static bool is_handover(const char *value)
+{
+    return value[0] == '\0' || value[0] == '/';
+}
+
+bool conf_fits_any(const char *value)
+{
+    (void)value;
+    return true;
+}
+
+/* What is wrong with keys is told where they are read, without showing them (auth_check_conf()). */
+static bool is_key(const char *value)
+{
+    return strchr(value, ':') != NULL;
+}
+
+static bool is_pattern(const char *value)
+{
+    return topic_check_pattern(value, strlen(value)) == TOPIC_OK;
+}
+
+/* A token (RFC 9110 section 5.6.2), as the name of a cookie must be. */
+static bool is_cookie_name(const char *value)
+{
+    return value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "!#$%&'*+-.^_`|~")] == '\0';
+}
+
+#define HEADER_NAME_BYTES_MAX 64
+
+/* A token too, but not the one that stands for all headers. */
+static bool is_header_name(const char *value)
+{
+    return value[0] != '\0' && strlen(value) <= HEADER_NAME_BYTES_MAX && strcmp(value, "*") != 0 &&
+           is_cookie_name(value);
+}
+
+static const char *const auth_modes[] = {
+    [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
+static const char *const switches[] = {"off", "on", NULL};
+static const char *const forwarded_headers[] = {
+    [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
+static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
+                                         [LOG_LEVEL_WARNING] = "warning",
+                                         [LOG_LEVEL_INFO] = "info",
+                                         [LOG_LEVEL_DEBUG] = "debug",
+                                         NULL};
+static const char *const log_formats[] = {
+    [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL};
+
+/* The place of a member, which must have the type that the row's kind stores. */
+#define AT(member, stored)                                                                         \
+    (offsetof(struct conf, member) +                                                               \
+     0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((struct conf *)0)->member), stored)  \
+                         ? 1                                                                       \
+                         : -1]))
+
+#define ROW_NUMBER(row_type, row_name, member, row_default, row_min, row_max, ...)                 \
+    {                                                                                              \
+        .name = row_name, .type = row_type, .offset = AT(member, uint64_t),                        \
+        .fallback = row_default, .min = row_min, .max = row_max, ROW_END(__VA_ARGS__)              \
+    }
+#define ROW_END(row_reload, row_sentence) .reload = row_reload, .sentence = row_sentence
+#define DURATION(...) ROW_NUMBER(CONF_DURATION, __VA_ARGS__)
+#define BYTES(...) ROW_NUMBER(CONF_BYTES, __VA_ARGS__)
+#define COUNT(...) ROW_NUMBER(CONF_COUNT, __VA_ARGS__)
+#define TEXT(row_name, member, row_default, row_fits, row_form, ...)                               \
+    {                                                                                              \
+        .name = row_name, .type = CONF_TEXT, .offset = AT(member, char *),                         \
+        .fallback = row_default, .fits = row_fits, .form = row_form, ROW_END(__VA_ARGS__)          \
+    }
+#define LIST(row_name, member, row_default, row_fits, row_form, ...)                               \
+    {                                                                                              \
+        .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
+        .fallback = row_default, .fits = row_fits, .form = row_form, ROW_END(__VA_ARGS__)          \
+    }
+#define SECRETS(row_name, member, row_fits, row_form, ...)                                         \
+    {                                                                                              \
+        .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
+        .fallback = "", .fits = row_fits, .is_secret = true, .form = row_form,                     \
+        ROW_END(__VA_ARGS__)                                                                       \
+    }
+#define CHOICE(row_name, member, row_default, row_choices, row_form, ...)                          \
+    {                                                                                              \
+        .name = row_name, .type = CONF_CHOICE, .offset = AT(member, int), .fallback = row_default, \
+        .choices = row_choices, .form = row_form, ROW_END(__VA_ARGS__)                             \
+    }
+
+static const struct conf_row rows[] = {
+    LIST("server.listen", server.listen, "127.0.0.1:8080", conf_value_is_listen,
+         "ADDR:PORT, localhost:PORT, *:PORT, [ADDR6]:PORT or unix:/PATH", CONF_RESTART,
+         "Where to accept connections."),
+    COUNT("server.workers", server.workers, "0", "0", "256", CONF_RESTART,
+          "Threads that serve connections; 0 is one for each core."),
+    TEXT("server.www", server.www, BUGLE_WWWDIR, conf_fits_any, "a folder", CONF_RESTART,
+         "Folder of the page served at /; empty serves none."),
+    LIST("server.hosts", server.hosts, "", conf_value_is_host,
+         "HOST, HOST:PORT (lower case) or loopback", CONF_RELOAD,
+         "Names that requests may call the gateway by; empty: any, or only loopback ones."),
+    LIST("server.trusted_proxies", server.trusted_proxies, "", address_is_network,
+         "ADDR, ADDR/BITS or unix", CONF_RESTART,
+         "Proxies that are believed when they say who their client is."),
+    CHOICE("server.forwarded_header", server.forwarded_header, "x-forwarded-for", forwarded_headers,
+           "x-forwarded-for or forwarded", CONF_RESTART,
+           "The header by which trusted proxies name their client."),
+    LIST("server.proxy_protocol", server.proxy_protocol, "", conf_value_is_listen,
+         "items of server.listen", CONF_RESTART,
+         "Where every connection begins with a PROXY header, of a trusted proxy."),
+    TEXT("server.socket_mode", server.socket_mode, "", is_socket_mode, "octal, as 0660",
+         CONF_RESTART, "Permissions of unix sockets in listen; empty leaves them to the umask."),
+    TEXT("server.handover", server.handover, "", is_handover, "a path that begins with /",
+         CONF_RESTART, "Unix socket by which another gateway can take over; empty has none."),
+    DURATION("server.handover_timeout", server.handover_timeout_ms, "10s", "100ms", "10m",
+             CONF_RESTART,
+             "How long publishers wait for a gateway that takes over and does not come to it."),
+
+    DURATION("stream.heartbeat", stream.heartbeat_ms, "15s", "3s", "60s", CONF_RELOAD,
+             "Silence on a stream after which a heartbeat is sent."),
+    DURATION("stream.stall_timeout", stream.stall_timeout_ms, "30s", "1s", "1h", CONF_RESTART,
+             "How long a reader may take no byte at all before its stream is closed."),
+    DURATION("stream.vanish_timeout", stream.vanish_timeout_ms, "18s", "1s", "1h", CONF_RELOAD,
+             "How long nothing of a reader may answer what is sent before its stream is closed."),
+    DURATION("stream.retry", stream.retry_ms, "3s", "1s", "3600s", CONF_RELOAD,
+             "Centre of the reconnection delay told to clients: each gets 2/3 to twice that."),
+    DURATION("stream.flush_tick", stream.flush_tick_ms, "5ms", "1ms", "100ms", CONF_RELOAD,
+             "The longest that events wait under load to be sent together."),
+    COUNT("stream.ring_events", stream.ring_events, "65536", "64", "16777216", CONF_RESTART,
+          "Recent events that each worker keeps at hand."),
+    BYTES("stream.ring_bytes", stream.ring_bytes, "0", "0", "64G", CONF_RESTART,
+          "Bytes of recent events that each worker keeps at hand; 0 is 32M, or 1/4 of the memory."),
+    COUNT("stream.replay_pages", stream.replay_pages, "256", "1", "65536", CONF_RESTART,
+          "Pages of the history, of 32 KiB, that replays hold in each worker at once."),
+
+    TEXT("history.store", history.store, "sqlite:", is_store, "memory:, sqlite: or sqlite:PATH",
+         CONF_RESTART,
+         "Where events are kept for replay; sqlite: is history.db in the state directory."),
+    DURATION("history.max_age", history.max_age_ms, "24h", "1s", "3650d", CONF_RESTART,
+             "Age at which an event is forgotten."),
+    COUNT("history.max_events", history.max_events, "1000000", "1", "1000000000", CONF_RESTART,
+          "Events that are kept; the oldest go first."),
+    BYTES("history.max_bytes", history.max_bytes, "0", "0", "1024G", CONF_RESTART,
+          "Bytes of events kept; 0 is 1G on disk, and in memory 64M or 1/4 of limits.memory."),
+    BYTES("history.disk_reserve", history.disk_reserve, "256M", "0", "1048576G", CONF_RELOAD,
+          "Room on the disk that is left free; without it a publish is answered 507."),
+    DURATION("history.idempotency_window", history.idempotency_window_ms, "24h", "1s", "3650d",
+             CONF_RESTART, "How long an idempotency key is remembered."),
+    COUNT("history.idempotency_keys", history.idempotency_keys, "1000000", "1", "1000000000",
+          CONF_RESTART, "Idempotency keys that are remembered; the oldest go first."),
+
+    BYTES("limits.memory", limits.memory, "0", "0", "1024G", CONF_RESTART,
+          "Memory of the whole process; 0 is half of what the machine or the cgroup allows."),
+    COUNT("limits.connections", limits.connections, "0", "0", "10000000", CONF_RELOAD,
+          "Connections open at once; 0 is what the limit on descriptors allows."),
+    COUNT("limits.connections_per_address", limits.connections_per_address, "512", "0", "10000000",
+          CONF_RELOAD, "Connections from one address; 0 is no limit."),
+    COUNT("limits.accept_rate", limits.accept_rate, "0", "0", "1000000", CONF_RELOAD,
+          "Connections accepted a second, the others wait; 0 is no limit."),
+    COUNT("limits.streams_per_address", limits.streams_per_address, "256", "0", "10000000",
+          CONF_RELOAD, "Streams of clients at one address; 0 is no limit."),
+    COUNT("limits.streams_per_user", limits.streams_per_user, "16", "0", "10000000", CONF_RELOAD,
+          "Streams of one user; 0 is no limit."),
+    COUNT("limits.streams", limits.streams, "0", "0", "10000000", CONF_RESTART,
+          "Streams open at once; 0 is what the limit on descriptors allows."),
+    BYTES("limits.event_bytes", limits.event_bytes, "64K", "1", "16M", CONF_RELOAD,
+          "Size of one event."),
+    BYTES("limits.body_bytes", limits.body_bytes, "1M", "1", "64M", CONF_RELOAD,
+          "Size of a request body."),
+    BYTES("limits.header_bytes", limits.header_bytes, "16K", "1K", "24K", CONF_RESTART,
+          "Size of a request head, request line included."),
+    COUNT("limits.header_count", limits.header_count, "64", "1", "1000", CONF_RELOAD,
+          "Header fields of a request."),
+    BYTES("limits.url_bytes", limits.url_bytes, "4K", "256", "16K", CONF_RELOAD,
+          "Size of a request target, query included."),
+    COUNT("limits.json_depth", limits.json_depth, "64", "8", "512", CONF_RELOAD,
+          "Nesting of JSON in a published event."),
+    DURATION("limits.header_timeout", limits.header_timeout_ms, "10s", "100ms", "1h", CONF_RELOAD,
+             "Time to send a whole request head."),
+    DURATION("limits.body_timeout", limits.body_timeout_ms, "15s", "100ms", "1h", CONF_RELOAD,
+             "Time to send a whole request body."),
+    BYTES("limits.body_rate", limits.body_rate, "1K", "0", "1G", CONF_RELOAD,
+          "Bytes a second below which a request body comes too slowly; 0 takes any."),
+    BYTES("limits.answer_rate", limits.answer_rate, "1K", "0", "1G", CONF_RELOAD,
+          "Bytes a second below which an answer is taken too slowly; 0 allows any."),
+    DURATION("limits.keepalive_timeout", limits.keepalive_timeout_ms, "75s", "1s", "24h",
+             CONF_RELOAD, "How long a connection may rest between two requests."),
+    BYTES("limits.queue_bytes", limits.queue_bytes, "64M", "64K", "64G", CONF_RESTART,
+          "Bytes of events that may wait for their commit; beyond it a publish is answered 503."),
+    DURATION("limits.queue_age", limits.queue_age_ms, "1s", "10ms", "1h", CONF_RESTART,
+             "How long an event may wait for its commit; beyond it a publish is answered 503."),
+    COUNT("limits.tickets", limits.tickets, "200000", "1", "100000000", CONF_RELOAD,
+          "Tickets that were used and are remembered; beyond it the oldest are forgotten."),
+    COUNT("limits.tickets_per_user", limits.tickets_per_user, "256", "0", "10000000", CONF_RELOAD,
+          "The same for one user; beyond it one that is new may be answered 429; 0 for any."),
+    COUNT("limits.tickets_per_key", limits.tickets_per_key, "100000", "0", "100000000", CONF_RELOAD,
+          "The same for one key that vouches for them."),
+    COUNT("limits.forged_tokens", limits.forged_tokens, "50", "0", "1000000", CONF_RELOAD,
+          "Forged tokens of one address that each worker looks at in a second; 0 for any."),
+    DURATION("limits.queue_wait", limits.queue_wait_ms, "30ms", "0s", "1h", CONF_RESTART,
+             "How long events may have to wait at the pace of the latest commits; 0 for any time."),
+    COUNT("limits.history_requests", limits.history_requests, "32", "1", "10000", CONF_RELOAD,
+          "Requests for /api/history under way at once; beyond it one is answered 503."),
+    COUNT("limits.evictions", limits.evictions, "1000", "1", "10000", CONF_RESTART,
+          "Evicted streams that /api/evictions remembers; the oldest go first."),
+
+    DURATION("drain.window", drain.window_ms, "5s", "0s", "600s", CONF_RELOAD,
+             "Time over which an orderly stop spreads the ends of the streams."),
+
+    CHOICE("auth.mode", auth.mode, "none", auth_modes, "none or token", CONF_RESTART,
+           "Whether callers must prove who they are."),
+    LIST("auth.origins", auth.origins, "loopback", conf_value_is_origin,
+         "SCHEME://HOST, SCHEME://HOST:PORT (lower case, no path) or loopback", CONF_RELOAD,
+         "Origins of web pages that may read, publish and manage."),
+    LIST("auth.allow_headers", auth.allow_headers, "", is_header_name, "names of headers",
+         CONF_RELOAD, "Request headers that their pages may send besides the usual ones."),
+    SECRETS("auth.jwt_key", auth.jwt_key, is_key, "ALG:SECRET or ALG:@FILE", CONF_RELOAD,
+            "Keys that may vouch for signed tokens, each for one algorithm."),
+    TEXT("auth.jwks", auth.jwks, "", conf_value_is_key_set,
+         "the path of a file, https://URL, or http://URL on a loopback address", CONF_RELOAD,
+         "A key set with more such keys, read again and again; empty: none."),
+    DURATION("auth.jwks_refresh", auth.jwks_refresh_ms, "10m", "10s", "7d", CONF_RELOAD,
+             "How often auth.jwks is read again."),
+    TEXT("auth.audience", auth.audience, "", conf_fits_any, "a text", CONF_RELOAD,
+         "What the aud of a token must name; empty: tokens must have none."),
+    TEXT("auth.issuer", auth.issuer, "", conf_fits_any, "a text", CONF_RELOAD,
+         "What the iss of a token must be; empty: anything."),
+    SECRETS("auth.api_key", auth.api_key, is_key, "NAME:RIGHTS:HASH, made by `bugle token hash`",
+            CONF_RELOAD, "Keys for backends, as salted hashes."),
+    LIST("auth.anonymous", auth.anonymous, "", is_pattern, "patterns", CONF_RELOAD,
+         "Topics that may be read without a token."),
+    LIST("auth.private", auth.private, "", is_pattern, "patterns", CONF_RELOAD,
+         "Topics that may not, although auth.anonymous has them."),
+    TEXT("auth.cookie", auth.cookie, "", is_cookie_name, "the name of a cookie", CONF_RELOAD,
+         "Cookie in which browsers bring their token; empty: none."),
+    CHOICE("auth.query_token", auth.query_token, "off", switches, "off or on", CONF_RELOAD,
+           "Whether a stream may bring its token in the URL, as access_token."),
+    COUNT("auth.cached_tokens", auth.cached_tokens, "10000", "0", "10000000", CONF_RELOAD,
+          "Tokens that each worker remembers as verified."),
+    DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", CONF_RELOAD,
+             "How long after a ticket was made its stream may go on and come back."),
+
+    LIST("tls.listen", tls.listen, "", conf_value_is_tls_listen,
+         "ADDR:PORT, localhost:PORT, *:PORT or [ADDR6]:PORT", CONF_RESTART,
+         "Where to accept connections that speak TLS, beside server.listen."),
+    LIST("tls.certificate", tls.certificate, "", conf_fits_any, "paths", CONF_RELOAD,
+         "Files of certificates in PEM form, each with the chain behind it."),
+    LIST("tls.key", tls.key, "", conf_fits_any, "paths", CONF_RELOAD,
+         "Files of their private keys in PEM form, in the same order."),
+    TEXT("tls.priority", tls.priority, TLS_PRIORITY, conf_fits_any, "a priority string of GnuTLS",
+         CONF_RELOAD, "Versions and algorithms that may be used; no version before TLS 1.2."),
+    DURATION("tls.handshake_timeout", tls.handshake_timeout_ms, "5s", "100ms", "1h", CONF_RELOAD,
+             "Time for a whole handshake, which counts for limits.header_timeout too."),
+
+    CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", CONF_RELOAD,
+           "The least important lines to write."),
+    CHOICE("log.format", log.format, "text", log_formats, "text or json", CONF_RELOAD,
+           "Lines for people, or JSON objects for a collector."),
+};
+
+#define ROWS_N (sizeof rows / sizeof *rows)
+
+const struct conf_row *conf_row_at(size_t index)
+{
+    return index < ROWS_N ? &rows[index] : NULL;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets that are read to the end after their last answer.  See lingering_close.h. */
+#include "config.h"
+#include "conn/lingering_close.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define LINGERING_CLOSE_MS 2000
+#define SOCKETS_MAX 256
+#define DISCARD_BYTES 65536
+/* Reads in one go, so that a peer which sends fast does not hold the loop. */
+#define READS_MAX 16
+
+struct lingering {
+    struct lingering_close_pool *linger;
+    struct event readable;
+    int fd;
+    int64_t until_ms;
+    TAILQ_ENTRY(lingering) link;
+};
+
+struct lingering_close_pool {
+    struct worker *worker;
+    size_t count;
+    TAILQ_HEAD(, lingering) sockets; /* the first to go first */
+    char discard[DISCARD_BYTES];
+};
+
+struct lingering_close_pool *lingering_close_new(struct worker *worker)
+{
+    struct lingering_close_pool *linger = calloc(1, sizeof(*linger));
+
+    if (linger == NULL)
+        return NULL;
+    linger->worker = worker;
+    TAILQ_INIT(&linger->sockets);
+    return linger;
+}
+
+static void let_go(struct lingering *socket)
+{
+    struct lingering_close_pool *linger = socket->linger;
+
+    event_del(&socket->readable);
+    TAILQ_REMOVE(&linger->sockets, socket, link);
+    linger->count--;
+    close(socket->fd);
+    free(socket);
+}
+
+void lingering_close_free(struct lingering_close_pool *linger)
+{
+    if (linger == NULL)
+        return;
+    while (!TAILQ_EMPTY(&linger->sockets))
+        let_go(TAILQ_FIRST(&linger->sockets));
+    free(linger);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct lingering *socket = arg;
+
+    (void)what;
+    for (int i = 0; i < READS_MAX; i++) {
+        ssize_t n = recv(fd, socket->linger->discard, DISCARD_BYTES, MSG_DONTWAIT);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            let_go(socket);
+            return;
+        }
+    }
+}
+
+/* Without what is unread now the close at least does not begin with a reset. */
+static void close_at_once(struct lingering_close_pool *linger, int fd)
+{
+    for (int i = 0; i < READS_MAX; i++)
+        if (recv(fd, linger->discard, DISCARD_BYTES, MSG_DONTWAIT) < DISCARD_BYTES)
+            break;
+    close(fd);
+}
+
+void lingering_close_take(struct lingering_close_pool *linger, int fd)
+{
+    struct lingering *socket = linger->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
+
+    if (socket == NULL) {
+        close_at_once(linger, fd);
+        return;
+    }
+    socket->linger = linger;
+    socket->fd = fd;
+    socket->until_ms = clock_mono_ms() + LINGERING_CLOSE_MS;
+    event_assign(&socket->readable, worker_base(linger->worker), fd, EV_READ | EV_PERSIST,
+                 on_readable, socket);
+    if (event_add(&socket->readable, NULL) != 0) {
+        free(socket);
+        close_at_once(linger, fd);
+        return;
+    }
+    shutdown(fd, SHUT_WR);
+    TAILQ_INSERT_TAIL(&linger->sockets, socket, link);
+    linger->count++;
+}
+
+void lingering_close_tick(struct lingering_close_pool *linger, int64_t now_ms)
+{
+    struct lingering *socket;
+
+    while ((socket = TAILQ_FIRST(&linger->sockets)) != NULL && socket->until_ms <= now_ms)
+        let_go(socket);
+}
+
+size_t lingering_close_count(const struct lingering_close_pool *linger)
+{
+    return linger->count;
+}

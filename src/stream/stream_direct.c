@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chunks that a stream sends by itself.  See stream_internal.h, and doc/design section 4 for why.
+ *
+ * While a connection is suspended the library has nothing of it to send and looks at nothing of it.
+ * What it would do for the next event is known: ask our reader, put the length before the bytes and
+ * a line end behind them (RFC 9112, 7.1), and hand that to one send().  Doing so here leaves out
+ * that it resumes the connection, walks to it, and suspends it again.  The library finds nothing
+ * changed when it has the connection next: for it no time has passed.
+ *
+ * A stream that answers by itself is suspended in the handler of its request and has no response
+ * at all: the library would make one of a dozen allocations and send it in two system calls, the
+ * head before the first chunk.  It has the connection back when all is said, and calls the handler
+ * again, which has it closed.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "stream/stream_internal.h"
+
+/* The length in hexadecimal digits with a line end behind it: of a chunk that is put together, and
+ * of any. */
+#define LENGTH_BYTES 6
+#define LENGTH_BYTES_MAX 10
+#define END_BYTES 2
+#define CHUNK_DATA_MAX 32768
+/* With less room than this the library may as well do it. */
+#define CHUNK_DATA_MIN 128
+/* Of data that is put together, where the library has no room that bounds it. */
+#define OWN_ROOM_BYTES 3072
+/* RFC 9112, 7.1: the end of the body, without trailers. */
+#define LAST_CHUNK "0\r\n\r\n"
+/* Of one stream, before others have their turn. */
+#define CHUNKS_MAX 4
+
+void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
+{
+    bool in_chunks = room_bytes > STREAM_BLOCK_BYTES && !stream->http_1_0;
+    size_t most = CHUNK_DATA_MAX + LENGTH_BYTES + END_BYTES;
+
+    stream->room = room;
+    stream->room_bytes = (uint32_t)(room_bytes < most ? room_bytes : most);
+    stream->sends_chunks =
+        in_chunks && stream->is_watched && stream->host->sends_past && room_bytes >= CHUNK_DATA_MIN;
+}
+
+bool stream_sends_itself(const struct stream *stream)
+{
+    return stream->sends_chunks && (stream->state == STREAM_READY || stream->answers_itself);
+}
+
+/* ---- a chunk ---- */
+
+/* The bytes before the data.  Returns where the chunk begins. */
+static char *put_length(char *data, size_t data_n)
+{
+    char *begin = data;
+
+    *--begin = '\n';
+    *--begin = '\r';
+    for (; data_n > 0; data_n >>= 4)
+        *--begin = "0123456789ABCDEF"[data_n & 0xf];
+    return begin;
+}
+
+/* Returns how many bytes the socket took, or -1: the connection is over. */
+static ssize_t put_out(struct stream *stream, const char *bytes, size_t bytes_n)
+{
+    ssize_t sent;
+
+    do
+        sent = send(stream->fd, bytes, bytes_n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return 0;
+    return sent;
+}
+
+/* The frame under way as one chunk: its length, what is left of the frame where the event has it, a
+ * line end.  `from` bytes of that are out already. */
+static ssize_t put_frame_out(struct stream *stream, size_t from, size_t *ret_chunk_n)
+{
+    char length[LENGTH_BYTES_MAX];
+    size_t data_n = stream->partial->frame_n - stream->partial_offset;
+    char *begin = put_length(length + sizeof(length), data_n);
+    struct iovec parts[] = {
+        {begin, (size_t)(length + sizeof(length) - begin)},
+        {stream->partial->frame + stream->partial_offset, data_n},
+        {(char[]){'\r', '\n'}, END_BYTES},
+    };
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+    ssize_t sent;
+
+    *ret_chunk_n = parts[0].iov_len + data_n + END_BYTES;
+    while (from >= message.msg_iov->iov_len) {
+        from -= message.msg_iov->iov_len;
+        message.msg_iov++;
+        message.msg_iovlen--;
+    }
+    message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + from;
+    message.msg_iov->iov_len -= from;
+    do
+        sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return 0;
+    return sent;
+}
+
+/* Nothing may be sent before the rest of this chunk. */
+static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t chunk_n)
+{
+    stream->rest_is_frame = is_frame;
+    stream->rest_offset = (uint32_t)sent;
+    stream->rest_n = (uint32_t)(chunk_n - sent);
+    stream_leave_ready(stream); /* one that ends meanwhile, since memory is short */
+    peer_watch_await_room(&stream->host->streams->departures, stream, true);
+}
+
+/* It stands meanwhile where the library has its chunks written, which is in nobody's use as long as
+ * the connection is suspended.  Without such a place it is allocated; a client of whom that cannot
+ * be had loses its connection, and comes back to its place. */
+static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
+{
+    if (stream->answers_itself)
+        stream->room = malloc(bytes_n);
+    if (stream->room == NULL) {
+        stream_end(stream, STREAM_END_LEFT);
+        return;
+    }
+    assert(stream->answers_itself || bytes_n <= stream->room_bytes);
+    memcpy(stream->room, bytes, bytes_n);
+    await_room(stream, false, 0, bytes_n);
+}
+
+static void send_frame(struct stream *stream)
+{
+    size_t chunk_n;
+    ssize_t sent = put_frame_out(stream, 0, &chunk_n);
+
+    if (sent < 0)
+        stream_end(stream, STREAM_END_LEFT);
+    else if ((size_t)sent < chunk_n)
+        await_room(stream, true, (size_t)sent, chunk_n);
+    else
+        stream_frame_is_out(stream);
+}
+
+static void send_all(struct stream *stream, const char *bytes, size_t bytes_n)
+{
+    ssize_t sent = put_out(stream, bytes, bytes_n);
+
+    if (sent < 0)
+        stream_end(stream, STREAM_END_LEFT);
+    else if ((size_t)sent < bytes_n)
+        keep_rest(stream, bytes + sent, bytes_n - (size_t)sent);
+}
+
+static void send_copied(struct stream *stream, char *data, size_t data_n)
+{
+    char *begin = put_length(data, data_n);
+
+    memcpy(data + data_n, "\r\n", END_BYTES);
+    send_all(stream, begin, (size_t)(data + data_n + END_BYTES - begin));
+}
+
+static bool goes_on(const struct stream *stream)
+{
+    return stream->state == STREAM_DRAINING && stream->rest_n == 0;
+}
+
+static void rest_if_said(struct stream *stream)
+{
+    if (goes_on(stream) && stream_has_said_all(stream))
+        stream_move(stream, STREAM_IDLE);
+}
+
+/* What is put together, and behind it a frame that has no room there. */
+static void send_next(struct stream *stream)
+{
+    char chunk[LENGTH_BYTES + CHUNK_DATA_MAX + END_BYTES];
+    char *data = chunk + LENGTH_BYTES;
+    ssize_t data_n = 0;
+
+    if (!stream->sends_frame)
+        data_n = stream_next(stream, data, stream->room_bytes - LENGTH_BYTES - END_BYTES);
+    if (data_n > 0)
+        send_copied(stream, data, (size_t)data_n);
+    if (goes_on(stream) && stream->sends_frame)
+        send_frame(stream);
+    rest_if_said(stream);
+}
+
+static void send_last_chunk(struct stream *stream)
+{
+    stream->said_end = true;
+    send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
+}
+
+/* Behind the last words the library has the connection again, and its handler ends it. */
+static void send_last(struct stream *stream)
+{
+    char chunk[LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
+    ssize_t data_n = 1;
+
+    stream_leave_ready(stream);
+    for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->rest_n == 0; i++) {
+        data_n = stream->said_end ? MHD_CONTENT_READER_END_WITH_ERROR
+                                  : stream_next(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
+        if (data_n > 0)
+            send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
+    }
+    if (data_n == MHD_CONTENT_READER_END_OF_STREAM)
+        send_last_chunk(stream);
+    if (stream->rest_n > 0)
+        return;
+    if (data_n > 0)
+        stream_go_on(stream);
+    else
+        stream_resume(stream);
+}
+
+void stream_direct_send(struct stream *stream)
+{
+    assert(stream->suspended && stream->rest_n == 0);
+    if (stream->state == STREAM_CLOSING) {
+        send_last(stream);
+        return;
+    }
+    stream_move(stream, STREAM_DRAINING);
+    for (int i = 0; i < CHUNKS_MAX && goes_on(stream); i++)
+        send_next(stream);
+    if (goes_on(stream))
+        stream_go_on(stream);
+    else if (stream->state == STREAM_IDLE)
+        stream_give_pages_back(stream);
+}
+
+/* ---- an answer of its own ---- */
+
+bool stream_may_answer_itself(const struct stream *stream)
+{
+    return stream->host->sends_past && stream->is_watched && !stream->http_1_0 &&
+           stream->pool == NULL;
+}
+
+/* The first words follow the head without a gap. */
+static void send_beginning(struct stream *stream, const char *head, size_t head_n)
+{
+    char bytes[STREAM_HEAD_BYTES + LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
+    char *data = bytes + STREAM_HEAD_BYTES + LENGTH_BYTES;
+    char *begin = data, *end = data;
+    ssize_t data_n = stream_next(stream, data, OWN_ROOM_BYTES);
+
+    if (data_n > 0) {
+        begin = put_length(data, (size_t)data_n);
+        end = (char *)memcpy(data + data_n, "\r\n", END_BYTES) + END_BYTES;
+    }
+    begin = memcpy(begin - head_n, head, head_n);
+    send_all(stream, begin, (size_t)(end - begin));
+}
+
+void stream_begin(struct stream *stream, const char *head, size_t head_n)
+{
+    assert(stream->answers_itself && head_n <= STREAM_HEAD_BYTES);
+    MHD_suspend_connection(stream->connection);
+    stream->suspended = stream->sends_chunks = true;
+    stream->room_bytes = OWN_ROOM_BYTES + LENGTH_BYTES + END_BYTES;
+    if (stream->state == STREAM_DRAINING)
+        send_beginning(stream, head, head_n);
+    else
+        send_all(stream, head, head_n);
+    rest_if_said(stream);
+    if (stream->rest_n == 0 && !stream->in_ready &&
+        (stream->state == STREAM_DRAINING || stream->state == STREAM_CLOSING))
+        stream_go_on(stream);
+}
+
+bool stream_waits(const struct stream *stream)
+{
+    return stream->suspended;
+}
+
+/* ---- the rest of one ---- */
+
+void stream_drop_rest(struct stream *stream)
+{
+    if (stream->rest_n == 0)
+        return;
+    stream->rest_n = 0;
+    if (stream->answers_itself) {
+        free(stream->room);
+        stream->room = NULL;
+    }
+    peer_watch_await_room(&stream->host->streams->departures, stream, false);
+}
+
+static void end_rest(struct stream *stream)
+{
+    stream_drop_rest(stream);
+    if (stream->rest_is_frame)
+        stream_frame_is_out(stream);
+    stream_go_on(stream);
+}
+
+static ssize_t put_rest_out(struct stream *stream)
+{
+    size_t chunk_n;
+
+    if (stream->rest_is_frame)
+        return put_frame_out(stream, stream->rest_offset, &chunk_n);
+    return put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
+}
+
+/* Until the socket takes no more: only then the set reports that it has room again. */
+void stream_direct_send_unsent(struct stream *stream)
+{
+    while (stream->rest_n > 0) {
+        ssize_t sent = put_rest_out(stream);
+
+        if (sent < 0)
+            stream_end(stream, STREAM_END_LEFT);
+        if (sent <= 0)
+            return;
+        stream->rest_offset += (uint32_t)sent;
+        if ((uint32_t)sent == stream->rest_n)
+            end_rest(stream);
+        else
+            stream->rest_n -= (uint32_t)sent;
+    }
+}
