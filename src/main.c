@@ -17,6 +17,7 @@
 #include "auth/auth.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "bench/bench.h"
 #include "cli/cli_common.h"
 #include "conf/conf.h"
 #include "conf/conf_value.h"

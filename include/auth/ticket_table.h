@@ -93,10 +93,11 @@ void ticket_table_closed(struct ticket_table *tickets, const unsigned char *id, 
 /* How many are remembered, when those that are over have been forgotten. */
 size_t ticket_table_count(struct ticket_table *tickets, int64_t now_ms);
 
-/* The key of a store's tickets, from a file beside it that is made if it is not there; a random one
- * for a store without a file.  A file that holds no key is set aside with a warning in the log, and
- * replaced.  Returns 0, or -errno with what to do about it.  Blocks. */
-int ticket_table_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
+/* The key of a gateway's tickets: from a file beside that of its history, made if it is not there;
+ * a random one for a history without a file (`history_path` is NULL).  A file that holds no key is
+ * set aside with a warning in the log, and replaced.  Returns 0, or -errno with what to do about
+ * it. Blocks. */
+int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_BYTES],
                           struct conf_error *ret_error);
 
 #endif

@@ -27,7 +27,6 @@ enum cli_exit {
  * Returns an enum cli_exit. */
 int cli_publish(int argc, char **argv);
 int cli_subscribe(int argc, char **argv);
-int bench_main(int argc, char **argv);
 int cli_backup(int argc, char **argv);
 int cli_epoch(int argc, char **argv);
 int cli_token(int argc, char **argv);

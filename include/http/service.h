@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "api/static_files.h"
 #include "auth/auth.h"
 #include "auth/jwks.h"
 #include "auth/ticket_table.h"

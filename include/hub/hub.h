@@ -28,6 +28,8 @@
 #include "event/message.h"
 #include "history/history.h"
 
+#define HUB_OP_EVENTS_MAX 1000
+
 struct hub;
 
 /* Events that were committed together, shared by all workers.  Counted; immutable. */

@@ -1,27 +1,25 @@
 libbugle_a_SOURCES += \
     include/api/access_read.h \
-    include/api/static_files.h \
     include/api/publish.h \
-    include/api/publish_body.h \
     include/api/routes.h \
     src/api/access.c \
     src/api/access.h \
     src/api/access_read.c \
     src/api/admin.c \
     src/api/admin.h \
-    src/api/backup.c \
-    src/api/backup.h \
-    src/api/history_get.c \
-    src/api/history_get.h \
     src/api/ask_workers.c \
     src/api/ask_workers.h \
-    src/api/history_listing.c \
-    src/api/history_listing.h \
-    src/api/static_files.c \
-    src/api/publish.c \
-    src/api/publish_body.c \
+    src/api/backup.c \
+    src/api/backup.h \
     src/api/event_builder.c \
     src/api/event_builder.h \
+    src/api/history_get.c \
+    src/api/history_get.h \
+    src/api/history_listing.c \
+    src/api/history_listing.h \
+    src/api/publish.c \
+    src/api/publish_body.c \
+    src/api/publish_body.h \
     src/api/publish_kind.c \
     src/api/publish_kind.h \
     src/api/publish_plain.c \
@@ -29,6 +27,8 @@ libbugle_a_SOURCES += \
     src/api/query_params.c \
     src/api/query_params.h \
     src/api/routes.c \
+    src/api/static_files.c \
+    include/api/static_files.h \
     src/api/subscribe.c \
     src/api/subscribe.h \
     src/api/ticket_post.c \

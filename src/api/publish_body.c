@@ -328,10 +328,10 @@ static bool check_count(json_t *root, size_t *ret_count, struct problem *ret_pro
 
     if (count == 0)
         return problem_set(ret_problem, 422, "empty_array", "The array has no events.");
-    if (count > PUBLISH_EVENTS_MAX)
+    if (count > HUB_OP_EVENTS_MAX)
         return problem_set(ret_problem, 422, "too_many_events",
                            "The array has %zu events; at most %d are taken.", count,
-                           PUBLISH_EVENTS_MAX);
+                           HUB_OP_EVENTS_MAX);
     *ret_count = count;
     return true;
 }

@@ -125,7 +125,7 @@ static bool read_array(struct json_span *text, struct plain *plain, struct publi
         return false;
     body->is_array = true;
     do
-        if (body->messages_n == PUBLISH_EVENTS_MAX || !make_room(body, &room) ||
+        if (body->messages_n == HUB_OP_EVENTS_MAX || !make_room(body, &room) ||
             !read_object(text, plain, body))
             return false;
     while (json_flat_take(text, ','));

@@ -12,6 +12,8 @@ libbugle_a_SOURCES += \
     src/auth/auth.c \
     src/auth/forged.c \
     src/auth/forged.h \
+    src/auth/grants.c \
+    src/auth/grants.h \
     src/auth/identity.c \
     src/auth/jwks.c \
     src/auth/jwt.c \
@@ -19,8 +21,6 @@ libbugle_a_SOURCES += \
     src/auth/jwt_claims.h \
     src/auth/jwt_keys.c \
     src/auth/origin.c \
-    src/auth/grants.c \
-    src/auth/grants.h \
     src/auth/ticket.c \
     src/auth/ticket_table.c \
     src/auth/token_cache.c \

@@ -14,7 +14,6 @@
 #include "base/due_heap.h"
 #include "base/log.h"
 #include "base/state_file.h"
-#include "server/store.h"
 
 /* Without memory an entry is not added, and nothing else changes. */
 #define HASH_NONFATAL_OOM 1
@@ -481,15 +480,15 @@ static int find_key(const char *path, unsigned char *to)
     return result == -EBADMSG ? replace_key(path, to) : result;
 }
 
-int ticket_table_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
+int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_BYTES],
                           struct conf_error *ret_error)
 {
-    char *path = store_path(store), *key_path = NULL;
+    char *key_path;
     int result;
 
-    if (path == NULL)
+    if (history_path == NULL)
         return draw(to);
-    if (asprintf(&key_path, "%s.tickets", path) < 0) {
+    if (asprintf(&key_path, "%s.tickets", history_path) < 0) {
         key_path = NULL;
         result = conf_refuse(ret_error, -ENOMEM, "out of memory");
     } else {
@@ -501,7 +500,6 @@ int ticket_table_read_key(const char *store, unsigned char to[TICKET_KEY_BYTES],
                 "user the right to, or remove the file, which ends tickets given out before",
                 key_path, strerror(-result));
     }
-    free(path);
     free(key_path);
     return result;
 }

@@ -2,26 +2,25 @@ libbugle_a_SOURCES += \
     include/base/address.h \
     include/base/base64url.h \
     include/base/clock.h \
-    include/base/thread_pool.h \
     include/base/due_heap.h \
     include/base/file_read.h \
     include/base/jitter.h \
     include/base/log.h \
     include/base/machine.h \
     include/base/memory_budget.h \
-    include/base/peer.h \
     include/base/min_rate.h \
+    include/base/peer.h \
     include/base/signals.h \
     include/base/state_dir.h \
     include/base/state_file.h \
     include/base/stats.h \
     include/base/thread.h \
+    include/base/thread_pool.h \
     include/base/token_bucket.h \
     include/base/utf8.h \
     src/base/address.c \
     src/base/base64url.c \
     src/base/clock.c \
-    src/base/thread_pool.c \
     src/base/due_heap.c \
     src/base/file_read.c \
     src/base/jitter.c \
@@ -30,12 +29,13 @@ libbugle_a_SOURCES += \
     src/base/log_writer.h \
     src/base/machine.c \
     src/base/memory_budget.c \
-    src/base/peer.c \
     src/base/min_rate.c \
+    src/base/peer.c \
     src/base/signals.c \
     src/base/state_dir.c \
     src/base/state_file.c \
     src/base/stats.c \
     src/base/thread.c \
+    src/base/thread_pool.c \
     src/base/token_bucket.c \
     src/base/utf8.c

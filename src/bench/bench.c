@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* `bugle bench`: load a server with streams and events, and report what it did with them. */
 #include "config.h"
-#include "cli/cli_common.h"
+#include "bench/bench.h"
 
 #include "bench/bench_options.h"
 #include "bench/bench_run.h"
+#include "cli/cli_common.h"
 
 int bench_main(int argc, char **argv)
 {

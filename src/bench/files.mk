@@ -1,4 +1,6 @@
 libbugle_a_SOURCES += \
+    include/bench/bench.h \
+    src/bench/bench.c \
     src/bench/bench_clock.h \
     src/bench/bench_epoll.c \
     src/bench/bench_epoll.h \
@@ -29,5 +31,4 @@ libbugle_a_SOURCES += \
     src/bench/bench_streams.c \
     src/bench/bench_streams.h \
     src/bench/bench_template.c \
-    src/bench/bench_template.h \
-    src/bench/bench.c
+    src/bench/bench_template.h

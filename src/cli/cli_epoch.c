@@ -15,7 +15,7 @@
 
 #include "conf/conf.h"
 #include "history/sqlite/sqlite_store.h"
-#include "server/store.h"
+#include "history/store_path.h"
 
 #define TOOL "epoch"
 #define ON_DISK "sqlite:"

@@ -1,7 +1,7 @@
 libbugle_a_SOURCES += \
     include/cli/cli_common.h \
-    src/cli/cli_common.c \
     src/cli/cli_backup.c \
+    src/cli/cli_common.c \
     src/cli/cli_epoch.c \
     src/cli/cli_follow.c \
     src/cli/cli_follow.h \

@@ -1,20 +1,19 @@
 libbugle_a_SOURCES += \
-    include/conn/systemd.h \
-    include/conn/client_quota.h \
     include/conn/cell.h \
+    include/conn/client_quota.h \
     include/conn/fd_budget.h \
     include/conn/gate.h \
     include/conn/inherited_sockets.h \
     include/conn/lingering_close.h \
     include/conn/listener.h \
     include/conn/mhd_quirks.h \
+    include/conn/systemd.h \
     include/conn/tls_credentials.h \
-    src/conn/systemd.c \
-    src/conn/client_quota.c \
     src/conn/cell.c \
     src/conn/cell_internal.h \
     src/conn/cell_keepalive.c \
     src/conn/cell_tls.c \
+    src/conn/client_quota.c \
     src/conn/fd_budget.c \
     src/conn/gate.c \
     src/conn/gate_internal.h \
@@ -22,10 +21,11 @@ libbugle_a_SOURCES += \
     src/conn/gate_room.c \
     src/conn/gate_tls.c \
     src/conn/inherited_sockets.c \
+    src/conn/keyed_count.c \
+    src/conn/keyed_count.h \
     src/conn/lingering_close.c \
     src/conn/listener.c \
     src/conn/mhd_probe.c \
     src/conn/mhd_quirks.c \
-    src/conn/keyed_count.c \
-    src/conn/keyed_count.h \
+    src/conn/systemd.c \
     src/conn/tls_credentials.c

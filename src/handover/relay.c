@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "api/publish_body.h"
 #include "base/clock.h"
 
 /* Events of a batch go in frames of about so many bytes. */
@@ -355,7 +354,7 @@ static struct relayed_op *unpack_errand(struct unpack *unpack)
     bool has_duplicates = unpack_u32(unpack) != 0;
     uint32_t events_n = unpack_u32(unpack);
 
-    if (unpack->failed || events_n > PUBLISH_EVENTS_MAX)
+    if (unpack->failed || events_n > HUB_OP_EVENTS_MAX)
         return NULL;
     struct relayed_op *relayed_op =
         calloc(1, sizeof(*relayed_op) + events_n * sizeof(struct message *));

@@ -15,6 +15,7 @@
 
 #include "api/publish.h"
 #include "api/routes.h"
+#include "api/static_files.h"
 #include "auth/auth.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -25,11 +26,12 @@
 #include "conn/systemd.h"
 #include "handover/handover_new.h"
 #include "history/page_reader.h"
+#include "history/store_path.h"
 #include "loop/event_alloc.h"
+#include "server/history_open.h"
 #include "server/key_rollout.h"
 #include "server/libraries.h"
 #include "server/server_internal.h"
-#include "server/store.h"
 #include "stream/stream_expiry.h"
 
 #define PAGER_THREADS 2
@@ -227,13 +229,13 @@ static struct history *open_store(struct server *server, const struct history_li
                                   struct conf_error *ret_error)
 {
     struct timespec pause = {.tv_nsec = STORE_LOOK_MS * 1000000L};
-    struct history *history = store_open(server->conf->history.store, limits, ret_error);
+    struct history *history = history_open(server->conf->history.store, limits, ret_error);
 
     for (int waited_ms = 0;
          history == NULL && handover_new_is_alone(server->takeover) && waited_ms < STORE_WAIT_MS;
          waited_ms += STORE_LOOK_MS) {
         nanosleep(&pause, NULL);
-        history = store_open(server->conf->history.store, limits, ret_error);
+        history = history_open(server->conf->history.store, limits, ret_error);
     }
     return history;
 }
@@ -386,10 +388,13 @@ static const char *page_folder(const struct conf *conf)
 
 static int build_tickets(struct server *server)
 {
+    char *path = store_path(server->conf->history.store);
     unsigned char key[TICKET_KEY_BYTES];
     struct conf_error error;
+    int result = ticket_table_read_key(path, key, &error);
 
-    if (ticket_table_read_key(server->conf->history.store, key, &error) != 0)
+    free(path);
+    if (result != 0)
         return fail(error.text);
     server->shared.tickets = ticket_table_new(key, clock_wall_ms());
     explicit_bzero(key, sizeof(key));

@@ -27,8 +27,8 @@
 #include "handover/handover_old.h"
 #include "handover/relay.h"
 #include "history/history.h"
+#include "history/store_path.h"
 #include "server/server_internal.h"
-#include "server/store.h"
 #include "server/watchdog.h"
 
 /* For what is under way when the other process is gone, and beyond the longest that a client may

@@ -1,22 +1,16 @@
 libbugle_a_SOURCES += \
-    include/stream/page_ask.h \
     include/stream/memory_pressure.h \
+    include/stream/page_ask.h \
     include/stream/stream.h \
     include/stream/stream_expiry.h \
     include/stream/streams.h \
-    src/stream/peer_watch.c \
-    src/stream/peer_watch.h \
-    src/stream/eviction_log.c \
-    src/stream/eviction_log.h \
-    src/stream/topic_index.c \
-    src/stream/topic_index.h \
-    src/stream/topic_share.c \
-    src/stream/topic_share.h \
-    src/stream/topic_tree.c \
-    src/stream/topic_tree.h \
-    src/stream/memory_pressure.c \
     src/stream/ack_progress.c \
     src/stream/ack_progress.h \
+    src/stream/eviction_log.c \
+    src/stream/eviction_log.h \
+    src/stream/memory_pressure.c \
+    src/stream/peer_watch.c \
+    src/stream/peer_watch.h \
     src/stream/ready_queue.c \
     src/stream/ready_queue.h \
     src/stream/ring.c \
@@ -24,9 +18,15 @@ libbugle_a_SOURCES += \
     src/stream/stall_timer.c \
     src/stream/stall_timer.h \
     src/stream/stream.c \
-    src/stream/stream_internal.h \
-    src/stream/stream_read.c \
-    src/stream/stream_idle.c \
     src/stream/stream_direct.c \
     src/stream/stream_expiry.c \
-    src/stream/streams.c
+    src/stream/stream_idle.c \
+    src/stream/stream_internal.h \
+    src/stream/stream_read.c \
+    src/stream/streams.c \
+    src/stream/topic_index.c \
+    src/stream/topic_index.h \
+    src/stream/topic_share.c \
+    src/stream/topic_share.h \
+    src/stream/topic_tree.c \
+    src/stream/topic_tree.h

@@ -97,7 +97,7 @@ static void check_body(const struct publish_body *body)
 {
     size_t bytes = 0, recipients = 0;
 
-    assert(body->messages_n >= 1 && body->messages_n <= PUBLISH_EVENTS_MAX);
+    assert(body->messages_n >= 1 && body->messages_n <= HUB_OP_EVENTS_MAX);
     assert(body->is_array || body->messages_n == 1);
     for (size_t i = 0; i < body->messages_n; i++) {
         check_message(body->messages[i]);

@@ -531,7 +531,7 @@ static void lists_have_so_many_members_and_no_more(void **state)
         size_t most;
         const char *code, *pointer;
     } cases[] = {
-        {"", "{\"data\":1}", "", PUBLISH_EVENTS_MAX, "too_many_events", ""},
+        {"", "{\"data\":1}", "", HUB_OP_EVENTS_MAX, "too_many_events", ""},
         {"{\"data\":1,\"topics\":", "\"a\"", "}", PUBLISH_TOPICS_MAX, "invalid_field", "/topics"},
         {"{\"users\":", "\"a\"", ",\"data\":1}", PUBLISH_USERS_MAX, "invalid_field", "/users"},
     };
@@ -543,7 +543,7 @@ static void lists_have_so_many_members_and_no_more(void **state)
         struct publish_body body = read_good(most);
         struct problem problem = read_bad(more, strlen(more));
 
-        assert_int_equal(body.messages_n, i == 0 ? PUBLISH_EVENTS_MAX : 1);
+        assert_int_equal(body.messages_n, i == 0 ? HUB_OP_EVENTS_MAX : 1);
         assert_int_equal(problem.status, 422);
         assert_string_equal(problem.code, cases[i].code);
         assert_string_equal(problem.pointer, cases[i].pointer);

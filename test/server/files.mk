@@ -1,2 +1,2 @@
 UNIT_TESTS += \
-    test/server/test_store
+    test/server/test_history_open

@@ -1,8 +1,5 @@
 libbugle_a_SOURCES += \
     include/history/sqlite/sqlite_store.h \
-    src/history/sqlite/sqlite_row.c \
-    src/history/sqlite/sqlite_row.h \
-    src/history/sqlite/sqlite_store.c \
     src/history/sqlite/sqlite_backup.c \
     src/history/sqlite/sqlite_epoch.c \
     src/history/sqlite/sqlite_internal.h \
@@ -12,7 +9,10 @@ libbugle_a_SOURCES += \
     src/history/sqlite/sqlite_read.c \
     src/history/sqlite/sqlite_readers.c \
     src/history/sqlite/sqlite_reserve.c \
+    src/history/sqlite/sqlite_row.c \
+    src/history/sqlite/sqlite_row.h \
+    src/history/sqlite/sqlite_store.c \
     src/history/sqlite/sqlite_trim.c \
-    src/history/sqlite/sqlite_watch.c \
     src/history/sqlite/sqlite_vfs.c \
-    src/history/sqlite/sqlite_vfs.h
+    src/history/sqlite/sqlite_vfs.h \
+    src/history/sqlite/sqlite_watch.c

@@ -15,9 +15,9 @@
 #include <stddef.h>
 
 #include "event/message.h"
+#include "hub/hub.h"
 #include "wire/problem.h"
 
-#define PUBLISH_EVENTS_MAX 1000
 #define PUBLISH_TOPICS_MAX 16
 #define PUBLISH_USERS_MAX 1000
 #define PUBLISH_RECIPIENTS_MAX 10000
@@ -49,7 +49,7 @@ struct publish_field {
 };
 
 /*
- * Read a JSON body: an object, or an array of up to PUBLISH_EVENTS_MAX.
+ * Read a JSON body: an object, or an array of up to HUB_OP_EVENTS_MAX.
  *
  * body      borrowed
  * ret_body  set on success

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* From the text of history.store to a store. */
-#include "server/store.h"
+#include "server/history_open.h"
+
+#include "history/store_path.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,7 +68,7 @@ static void a_path_is_as_it_was_given_or_in_the_state_directory(void **state)
 static struct history *must_open(const char *store)
 {
     struct conf_error error;
-    struct history *history = store_open(store, &limits, &error);
+    struct history *history = history_open(store, &limits, &error);
 
     if (history == NULL)
         fail_msg("%s", error.text);
@@ -132,7 +134,7 @@ static void assert_refused(const char *store, const char *expected)
 {
     struct conf_error error = {.text = ""};
 
-    assert_null(store_open(store, &limits, &error));
+    assert_null(history_open(store, &limits, &error));
     assert_string_equal(error.text, expected);
 }
 
