@@ -23,6 +23,7 @@
 #include "http/request.h"
 #include "http/response_cache.h"
 #include "hub/hub.h"
+#include "loop/context.h"
 #include "loop/worker.h"
 #include "stream/streams.h"
 
@@ -56,6 +57,7 @@ struct service_shared {
 struct service {
     struct service_shared *shared;
     struct worker *worker;
+    const struct context *context; /* of the worker */
     struct auth *auth;
     struct streams *streams;
     struct lingering_close_pool *linger;

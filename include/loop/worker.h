@@ -21,10 +21,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "base/memory_budget.h"
-#include "base/stats.h"
-#include "conf/conf.h"
 #include "hub/hub.h"
+#include "loop/context.h"
 #include "loop/inbox.h"
 
 struct worker;
@@ -124,19 +122,15 @@ int64_t worker_now_ms(const struct worker *worker);
 void worker_look_at_clock(struct worker *worker);
 
 unsigned worker_index(const struct worker *worker);
-/* Its timers are coarse: late, or early, by a tick of the kernel's clock, which is 4 ms mostly. */
-struct event_base *worker_base(struct worker *worker);
-struct stats *worker_stats(struct worker *worker);
+const struct context *worker_context(const struct worker *worker);
 
-/* The settings as of now: worker's thread.  A reload sets new ones there; the old ones stay
- * readable, so what was borrowed from them stays good. */
-const struct conf *worker_conf(const struct worker *worker);
+/* New settings for the context.  Worker's thread.  The old ones stay readable, so what was borrowed
+ * from them stays good. */
 void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
 
 /* The account of memory, borrowed; NULL, as at first, for none.  Set before worker_start(). */
 void worker_set_memory(struct worker *worker, struct memory_budget *memory);
-struct memory_budget *worker_memory(const struct worker *worker);
 
 /* Sockets this worker has, for placing new ones.  worker_load_add() on any thread. */
 int worker_load(const struct worker *worker);

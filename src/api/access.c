@@ -26,7 +26,7 @@
 
 static const struct conf *conf_of(const struct request *request)
 {
-    return worker_conf(request->service->worker);
+    return request->service->context->conf;
 }
 
 static bool is_on(const struct request *request)
@@ -362,7 +362,7 @@ static bool judge(struct request *request, const char *method, enum need need,
 
 static int refuse(struct request *request, struct problem *problem)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     if ((problem->status == 429 || problem->status == 503) && strcmp(request->path, "/events") == 0)
         return subscribe_refuse(request, problem);
@@ -449,7 +449,7 @@ static bool check_topics(const struct request *request, const struct query_param
 
 static void count_refusal(const struct request *request, const struct problem *problem)
 {
-    stats_add(worker_stats(request->service->worker),
+    stats_add(request->service->context->stats,
               problem->status == 401 ? STATS_REQUESTS_UNAUTHORIZED : STATS_REQUESTS_FORBIDDEN, 1);
 }
 
@@ -627,7 +627,7 @@ static bool refuse_use(struct problem *problem, enum ticket_table_verdict verdic
 static void count_use(const struct request *request, const struct problem *problem,
                       const struct ticket_table_answer *answer)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     stats_add(stats, STATS_TICKETS_FORGOTTEN, answer->forgotten_n);
     if (problem == NULL)

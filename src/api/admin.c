@@ -88,7 +88,7 @@ static void sum_stats(const struct service_shared *shared, struct stats *ret_sum
     stats_sum(ret_sum, shared->main_stats);
     stats_sum(ret_sum, hub_stats(shared->hub));
     for (unsigned i = 0; i < shared->services_n; i++)
-        stats_sum(ret_sum, worker_stats(shared->services[i].worker));
+        stats_sum(ret_sum, shared->services[i].context->stats);
 }
 
 static json_t *id_json(const struct hub *hub, uint64_t position)

@@ -74,7 +74,7 @@ static int respond_stopping(struct request *request)
 static int respond_failure(struct request *request, int error)
 {
     if (error != -ENOTSUP)
-        stats_add(worker_stats(request->service->worker), STATS_BACKUPS_FAILED, 1);
+        stats_add(request->service->context->stats, STATS_BACKUPS_FAILED, 1);
     switch (error) {
     case -ECANCELED:
         return MHD_NO; /* there is nobody to tell */
@@ -113,7 +113,7 @@ static int respond_copy(struct request *request, struct work *work)
              SSE_ID_BYTES, id);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/vnd.sqlite3");
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_DISPOSITION, disposition);
-    stats_add(worker_stats(request->service->worker), STATS_BACKUPS_MADE, 1);
+    stats_add(request->service->context->stats, STATS_BACKUPS_MADE, 1);
     return respond_with(request, MHD_HTTP_OK, response);
 }
 
@@ -161,7 +161,7 @@ static bool watch_peer(struct work *work)
 {
     struct request *request = work->request;
 
-    work->watch = event_new(worker_base(request->service->worker), request_fd(request),
+    work->watch = event_new(request->service->context->base, request_fd(request),
                             EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_peer, work);
     return work->watch != NULL && event_add(work->watch, NULL) == 0;
 }
@@ -187,8 +187,8 @@ int backup_handle(struct request *request)
 
     if (shared->draining)
         return respond_stopping(request);
-    if (memory_budget_level(worker_memory(request->service->worker)) >= MEMORY_BUDGET_NEAR) {
-        stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+    if (memory_budget_level(request->service->context->memory) >= MEMORY_BUDGET_NEAR) {
+        stats_add(request->service->context->stats, STATS_ANSWERS_REFUSED_MEMORY, 1);
         return respond_memory_short(request);
     }
     if (atomic_exchange(&shared->has_backup, true))

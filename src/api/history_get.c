@@ -67,10 +67,10 @@ static bool read_question(const struct request *request, struct question *ret_qu
 static bool take_place(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     if (atomic_fetch_add(&shared->history_requests_n, 1) <
-        worker_conf(request->service->worker)->limits.history_requests) {
+        request->service->context->conf->limits.history_requests) {
         stats_add(stats, STATS_HISTORY_REQUESTS, 1);
         return true;
     }
@@ -84,9 +84,9 @@ static bool memory_has_room(struct request *request)
 {
     struct service *service = request->service;
 
-    if (memory_budget_level(worker_memory(service->worker)) < MEMORY_BUDGET_NEAR)
+    if (memory_budget_level(service->context->memory) < MEMORY_BUDGET_NEAR)
         return request_admit_answer(request, (size_t)2 * ANSWER_BYTES);
-    stats_add(worker_stats(service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+    stats_add(service->context->stats, STATS_ANSWERS_REFUSED_MEMORY, 1);
     return false;
 }
 
@@ -96,7 +96,7 @@ static void free_work(void *arg)
     struct service *service = work->request->service;
 
     atomic_fetch_sub(&service->shared->history_requests_n, 1);
-    stats_add(worker_stats(service->worker), STATS_HISTORY_REQUESTS, -1);
+    stats_add(service->context->stats, STATS_HISTORY_REQUESTS, -1);
     history_listing_free(work->listing);
     filter_unref(work->filter);
     free(work);
@@ -132,7 +132,7 @@ static struct work *new_work(struct request *request, const struct question *que
 
     if (work == NULL) {
         atomic_fetch_sub(&request->service->shared->history_requests_n, 1);
-        stats_add(worker_stats(request->service->worker), STATS_HISTORY_REQUESTS, -1);
+        stats_add(request->service->context->stats, STATS_HISTORY_REQUESTS, -1);
         return NULL;
     }
     work->request = request;
@@ -187,7 +187,7 @@ static bool goes_on(const struct work *work)
 
 static void count_page(const struct work *work, const struct page_reader_request *page)
 {
-    struct stats *stats = worker_stats(work->request->service->worker);
+    struct stats *stats = work->request->service->context->stats;
 
     if (page->result == 0 || page->result == -ESTALE)
         stats_add(stats, STATS_PAGES_READ, 1);

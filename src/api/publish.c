@@ -142,7 +142,7 @@ static bool read_key(struct request *request, struct work *work, struct publish_
 static bool begin_reading(struct request *request, struct work *work, struct reading *reading,
                           struct problem *ret_problem)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
 
     reading->limits = (struct publish_limits){
         .event_bytes_max = conf->limits.event_bytes,
@@ -204,7 +204,7 @@ static size_t tree_bytes(const struct request *request, const struct reading *re
 static void charge(const struct request *request, const struct publish_body *body)
 {
     _Atomic int64_t *account =
-        memory_budget_counter(worker_memory(request->service->worker), MEMORY_BUDGET_EVENTS);
+        memory_budget_counter(request->service->context->memory, MEMORY_BUDGET_EVENTS);
 
     for (size_t i = 0; i < body->messages_n; i++)
         message_charge(body->messages[i], account);
@@ -221,7 +221,7 @@ static int respond_overload(struct request *request)
 {
     struct problem problem;
 
-    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_SHED, 1);
+    stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
     problem_set(&problem, 503, "overloaded",
                 "Too many events wait for their commit; nothing of this request was stored.");
     problem.retry_after_s = retry_after_s();
@@ -230,7 +230,7 @@ static int respond_overload(struct request *request)
 
 static int respond_short(struct request *request)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     stats_add(stats, STATS_PUBLISHES_SHED, 1);
     stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
@@ -257,7 +257,7 @@ static int respond_failure(struct request *request, int error)
 {
     struct problem problem;
 
-    stats_add(worker_stats(request->service->worker),
+    stats_add(request->service->context->stats,
               error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
     if (error == -ENOSPC)
         set_no_room(&problem, hub_history(request->service->shared->hub));
@@ -281,7 +281,7 @@ static int respond_conflict(struct request *request, const struct work *work)
 {
     struct problem problem;
 
-    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    stats_add(request->service->context->stats, STATS_PUBLISHES_REFUSED, 1);
     problem_set(&problem, 422, "idempotency_conflict",
                 "The key was used before with other content; nothing of this request was stored.");
     if (work->body.is_array)
@@ -418,16 +418,16 @@ static int respond_no_memory(struct request *request)
 static int refuse(struct request *request, const struct problem *problem)
 {
     release(request->work);
-    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_REFUSED, 1);
+    stats_add(request->service->context->stats, STATS_PUBLISHES_REFUSED, 1);
     if (problem->status == 403)
-        stats_add(worker_stats(request->service->worker), STATS_REQUESTS_FORBIDDEN, 1);
+        stats_add(request->service->context->stats, STATS_REQUESTS_FORBIDDEN, 1);
     return respond_problem(request, problem);
 }
 
 /* Set room aside for what reading takes; JSON takes many times its bytes. */
 static bool set_aside(struct work *work, size_t bytes)
 {
-    struct memory_budget *memory = worker_memory(work->request->service->worker);
+    struct memory_budget *memory = work->request->service->context->memory;
 
     if (!memory_budget_admit(memory, MEMORY_BUDGET_PARSING, bytes, memory_budget_level_for(bytes)))
         return false;
@@ -438,7 +438,7 @@ static bool set_aside(struct work *work, size_t bytes)
 /* The body is read: what it became is counted instead. */
 static void end_parsing(struct work *work)
 {
-    struct memory_budget *memory = worker_memory(work->request->service->worker);
+    struct memory_budget *memory = work->request->service->context->memory;
 
     charge(work->request, &work->body);
     memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)work->parsing_bytes);
@@ -537,8 +537,8 @@ static int read_aside(struct request *request, const struct reading *reading)
     work->aside->task.run = run_aside;
     work->aside->work = work;
     work->aside->reading = *reading;
-    work->aside->conf = worker_conf(request->service->worker);
-    stats_add(worker_stats(request->service->worker), STATS_PUBLISHES_ASIDE, 1);
+    work->aside->conf = request->service->context->conf;
+    stats_add(request->service->context->stats, STATS_PUBLISHES_ASIDE, 1);
     thread_pool_give(request->service->shared->readers, 0, &work->aside->task);
     return request_suspend(request, respond_published);
 }
@@ -557,7 +557,7 @@ static int read_here(struct request *request, const struct reading *reading)
         good = read_body(request, reading, &work->body, &problem);
     end_parsing(work);
     if (!good ||
-        !access_may_publish(request, worker_conf(request->service->worker), &work->body, &problem))
+        !access_may_publish(request, request->service->context->conf, &work->body, &problem))
         return refuse(request, &problem);
     if (submit(work) != 0)
         return respond_no_memory(request);

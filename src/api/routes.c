@@ -130,7 +130,7 @@ static bool host_is_served(const struct request *request)
 {
     static char word[] = "loopback", *words[] = {word};
     static const struct conf_list loopback = {.items = words, .items_n = 1};
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
     const struct conf_list *hosts = &conf->server.hosts;
 
     if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
@@ -144,7 +144,7 @@ static bool host_is_served(const struct request *request)
 /* Before a route is chosen, none. */
 static size_t body_max(const struct request *request)
 {
-    size_t most = worker_conf(request->service->worker)->limits.body_bytes;
+    size_t most = request->service->context->conf->limits.body_bytes;
     size_t own = request->route != NULL ? request->route->body_bytes : 0;
 
     return own < most ? own : most;
@@ -209,13 +209,13 @@ static bool memory_has_room(const struct request *request)
     size_t needed = bytes * BODY_FACTOR;
 
     return !request->has_body ||
-           memory_budget_would_admit(worker_memory(request->service->worker), MEMORY_BUDGET_BODIES,
+           memory_budget_would_admit(request->service->context->memory, MEMORY_BUDGET_BODIES,
                                      needed, memory_budget_level_for(bytes));
 }
 
 static int respond_no_room(struct request *request)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     stats_add(stats, STATS_PUBLISHES_SHED, 1);
     stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
@@ -270,7 +270,7 @@ static int refuse_unchecked(struct request *request, enum request_sight sight)
     if (sight == REQUEST_OTHER)
         return request_cut(request, 400, "bad_framing",
                            "The request can be read in more than one way.");
-    stats_add(worker_stats(request->service->worker), STATS_REQUESTS_UNSEEN, 1);
+    stats_add(request->service->context->stats, STATS_REQUESTS_UNSEEN, 1);
     request->lingers = true;
     return MHD_NO;
 }
@@ -312,8 +312,7 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
     *upload_n = 0;
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
-                           body_max(request) <
-                                   worker_conf(request->service->worker)->limits.body_bytes
+                           body_max(request) < request->service->context->conf->limits.body_bytes
                                ? "The body has more bytes than this request may have."
                                : "The body has more bytes than limits.body_bytes allows.");
     if (result == -ENOBUFS)

@@ -34,7 +34,7 @@ static bool read_heartbeat(struct request *request, struct stream_ask *ask,
 {
     const char *text = request_query(request, "heartbeat", NULL);
 
-    ask->heartbeat_ms = worker_conf(request->service->worker)->stream.heartbeat_ms;
+    ask->heartbeat_ms = request->service->context->conf->stream.heartbeat_ms;
     if (text == NULL)
         return true;
     size_t digits_n = strspn(text, "0123456789");
@@ -158,7 +158,7 @@ static int respond_head(struct request *request)
 /* Count what limits.memory refuses. */
 static void count_short(struct request *request, bool is_replay)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     stats_add(stats, STATS_STREAMS_REFUSED_MEMORY, 1);
     stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
@@ -170,14 +170,14 @@ static void count_short(struct request *request, bool is_replay)
 static bool memory_has_room(struct request *request, const struct stream_ask *ask)
 {
     struct service *service = request->service;
-    enum memory_budget_level level = memory_budget_level(worker_memory(service->worker));
+    enum memory_budget_level level = memory_budget_level(service->context->memory);
     bool is_replay = level >= MEMORY_BUDGET_NEAR && streams_is_past(service->streams, &ask->start);
 
     if (level < MEMORY_BUDGET_NEAR || (level < MEMORY_BUDGET_SCARCE && !is_replay))
         return true;
     count_short(request, is_replay);
     if (level >= MEMORY_BUDGET_SCARCE) {
-        memory_budget_want(worker_memory(service->worker), STREAM_BYTES);
+        memory_budget_want(service->context->memory, STREAM_BYTES);
         memory_pressure_evict(service->streams, worker_now_ms(service->worker));
     }
     return false;
@@ -233,7 +233,7 @@ int subscribe_refuse(struct request *request, struct problem *problem)
 
     if (problem->retry_after_s > 0)
         retry_ms = problem->retry_after_s * 1000 + arc4random_uniform(JITTER_MS);
-    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED, 1);
+    stats_add(request->service->context->stats, STATS_STREAMS_REFUSED, 1);
     if (!request->is_head &&
         has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
         return send_away(request, retry_ms);
@@ -284,7 +284,7 @@ static int respond_share_full(struct request *request)
 
 static int respond_address_full(struct request *request, const struct peer *client)
 {
-    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_ADDRESS, 1);
+    stats_add(request->service->context->stats, STATS_STREAMS_REFUSED_ADDRESS, 1);
     log_limit(request, client, "limits.streams_per_address");
     return refuse(request, 429, "too_many_streams_of_address",
                   "Clients at this address have as many streams as they may.");
@@ -292,7 +292,7 @@ static int respond_address_full(struct request *request, const struct peer *clie
 
 static int respond_user_full(struct request *request, const struct peer *client)
 {
-    stats_add(worker_stats(request->service->worker), STATS_STREAMS_REFUSED_USER, 1);
+    stats_add(request->service->context->stats, STATS_STREAMS_REFUSED_USER, 1);
     log_limit(request, client, "limits.streams_per_user");
     return refuse(request, 429, "too_many_streams_of_user",
                   "This user has as many streams as one may.");
@@ -318,7 +318,7 @@ static void leave_place(struct request *request)
 /* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
 static int take_seat(struct request *request, const struct stream_ask *ask)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
     const struct message_name *user = &ask->filter->user;
     struct client_quota_limits limits = {conf->limits.streams_per_address,
                                          conf->limits.streams_per_user};
@@ -402,7 +402,7 @@ int subscribe_handle(struct request *request)
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_params_make_filter(&names);
     ask.grant = (struct stream_grant){.identity = request->identity,
-                                      .conf = worker_conf(request->service->worker),
+                                      .conf = request->service->context->conf,
                                       .way = request->way};
     if (ask.filter == NULL)
         return respond_full(request);

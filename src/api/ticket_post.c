@@ -100,7 +100,7 @@ static struct json_span body_of(const struct request *request)
 
 static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
 {
-    size_t depth_max = worker_conf(request->service->worker)->limits.json_depth;
+    size_t depth_max = request->service->context->conf->limits.json_depth;
     struct json_span body = body_of(request);
 
     if (!json_guard_check(body, depth_max, ret_problem))
@@ -125,7 +125,7 @@ static int give(struct request *request, const struct ask *ask)
     struct service_shared *shared = request->service->shared;
     const struct identity *identity = request->identity;
     int64_t now_ms = clock_wall_ms();
-    int64_t life_ms = (int64_t)worker_conf(request->service->worker)->auth.ticket_life_ms;
+    int64_t life_ms = (int64_t)request->service->context->conf->auth.ticket_life_ms;
     struct ticket ticket = {
         .made_ms = now_ms,
         .until_ms = clock_earlier(identity->until_ms, now_ms + life_ms),
@@ -149,7 +149,7 @@ static int give(struct request *request, const struct ask *ask)
         refuse_field(&problem, "topics", "makes more than 1024 bytes with the user");
         return respond_problem(request, &problem);
     }
-    stats_add(worker_stats(request->service->worker), STATS_TICKETS_MADE, 1);
+    stats_add(request->service->context->stats, STATS_TICKETS_MADE, 1);
     return respond_json(request, MHD_HTTP_CREATED,
                         json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
 }
@@ -172,7 +172,7 @@ static int answer(struct request *request)
 
 int ticket_post_handle(struct request *request)
 {
-    struct memory_budget *memory = worker_memory(request->service->worker);
+    struct memory_budget *memory = request->service->context->memory;
     size_t bytes = json_span_tree_bytes(body_of(request));
 
     if (request->identity == NULL)

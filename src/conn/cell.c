@@ -267,7 +267,7 @@ static void count_connection(struct cell *cell, int n)
     TAILQ_REMOVE(list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
-    memory_budget_add(worker_memory(cell->cells->worker), MEMORY_BUDGET_CONNECTIONS,
+    memory_budget_add(cell->cells->context->memory, MEMORY_BUDGET_CONNECTIONS,
                       n * (int64_t)connection_bytes(cell->kind));
     TAILQ_INSERT_HEAD(list_of(cell), cell, link);
 }
@@ -276,7 +276,7 @@ static void count_connection(struct cell *cell, int n)
 static void count_off(struct cells *cells, const struct sockaddr *address)
 {
     worker_load_add(cells->worker, -1);
-    stats_add(worker_stats(cells->worker), STATS_CONNECTIONS_OPEN, -1);
+    stats_add(cells->context->stats, STATS_CONNECTIONS_OPEN, -1);
     cells->handler.closed(cells->handler.arg, address);
 }
 
@@ -286,7 +286,7 @@ static void refuse_unknown(struct cell *cell)
 {
     unsigned long skipped;
 
-    stats_add(worker_stats(cell->cells->worker), STATS_CONNECTIONS_UNKNOWN, 1);
+    stats_add(cell->cells->context->stats, STATS_CONNECTIONS_UNKNOWN, 1);
     if (log_valve_open(&cell->cells->valve, &skipped))
         log_warning("a connection that the HTTP library had not told of in time is closed (%lu "
                     "more like it)",
@@ -336,7 +336,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 
 static struct MHD_Daemon *start_daemon(struct cell *cell)
 {
-    const struct conf *conf = worker_conf(cell->cells->worker);
+    const struct conf *conf = cell->cells->context->conf;
     uint64_t timeout_ms = conf->stream.stall_timeout_ms;
     if (!is_for_streams(cell->kind) && timeout_ms < conf->limits.body_timeout_ms)
         timeout_ms = conf->limits.body_timeout_ms;
@@ -357,7 +357,7 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
 
 static int start(struct cell *cell)
 {
-    struct event_base *base = worker_base(cell->cells->worker);
+    struct event_base *base = cell->cells->context->base;
     const union MHD_DaemonInfo *info;
 
     cell->daemon = start_daemon(cell);
@@ -419,14 +419,14 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     }
     TAILQ_INSERT_HEAD(&cells->open[kind], cell, link);
     cell->listed = true;
-    stats_add(worker_stats(cells->worker), STATS_CELLS, 1);
+    stats_add(cells->context->stats, STATS_CELLS, 1);
     *ret_cell = cell;
     return 0;
 }
 
 static void close_cell(struct cells *cells, struct cell *cell)
 {
-    stats_add(worker_stats(cells->worker), STATS_CELLS, -1);
+    stats_add(cells->context->stats, STATS_CELLS, -1);
     free_cell(cell); /* closes its connections, which counts them off and so uses the list */
 }
 
@@ -455,6 +455,7 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
         return NULL;
     }
     cells->worker = worker;
+    cells->context = worker_context(worker);
     cells->streams = streams;
     cells->handler = *handler;
     cells->quirks = *quirks;

@@ -63,6 +63,7 @@ struct cell {
 
 struct cells {
     struct worker *worker;
+    const struct context *context; /* of the worker */
     struct streams *streams;
     struct cell_handler handler;
     TAILQ_HEAD(cell_list, cell) open[CELL_KINDS]; /* with room */

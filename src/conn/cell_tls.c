@@ -18,7 +18,7 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
                        const gnutls_datum_t *message)
 {
     struct cell_seat *seat = gnutls_db_get_ptr(session);
-    struct stats *stats = worker_stats(seat->cell->cells->worker);
+    struct stats *stats = seat->cell->cells->context->stats;
 
     (void)type;
     (void)when;

@@ -39,7 +39,7 @@ static bool look_at_arrived(struct worker_job *job);
 struct gate *gate_new(struct worker *worker, struct cells *cells,
                       struct lingering_close_pool *linger, struct client_quota *admission)
 {
-    const struct conf *conf = worker_conf(worker);
+    const struct conf *conf = worker_context(worker)->conf;
     size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */
     if (peek_bytes < PROXY_PROTOCOL_BYTES_MAX)
         peek_bytes = PROXY_PROTOCOL_BYTES_MAX;
@@ -48,6 +48,7 @@ struct gate *gate_new(struct worker *worker, struct cells *cells,
     if (gate == NULL)
         return NULL;
     gate->worker = worker;
+    gate->context = worker_context(worker);
     gate->cells = cells;
     gate->linger = linger;
     gate->admission = admission;
@@ -94,7 +95,7 @@ static size_t *count_of(struct visitor *visitor)
 /* The figures show who waits for a first head and who rests. */
 static void show_place(struct visitor *visitor, int n)
 {
-    struct stats *stats = worker_stats(visitor->gate->worker);
+    struct stats *stats = visitor->gate->context->stats;
 
     if (awaits_head(visitor->place))
         stats_add(stats, STATS_CONNECTIONS_WAITING, n);
@@ -119,7 +120,7 @@ static void leave_place(struct visitor *visitor)
 
 static void enter_place(struct visitor *visitor, enum place place)
 {
-    const struct conf *conf = worker_conf(visitor->gate->worker);
+    const struct conf *conf = visitor->gate->context->conf;
 
     visitor->place = place;
     visitor->looked_at = 0;
@@ -154,7 +155,7 @@ static void forget(struct visitor *visitor)
 {
     gate_unwatch(visitor);
     leave_place(visitor);
-    memory_budget_add(worker_memory(visitor->gate->worker), MEMORY_BUDGET_CONNECTIONS,
+    memory_budget_add(visitor->gate->context->memory, MEMORY_BUDGET_CONNECTIONS,
                       -(int64_t)sizeof(*visitor));
     free(visitor);
 }
@@ -171,7 +172,7 @@ static void count_off(struct gate *gate, const struct sockaddr *address)
     peer_from_sockaddr(address, &peer);
     client_quota_drop_connection(gate->admission, &peer);
     worker_load_add(gate->worker, -1);
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_OPEN, -1);
+    stats_add(gate->context->stats, STATS_CONNECTIONS_OPEN, -1);
 }
 
 /* Make the descriptor the gate's own, if it is not.  Returns whether there still is one. */
@@ -254,7 +255,7 @@ ssize_t gate_peek(struct visitor *visitor)
 static void write_lines(const struct gate *gate, char to[ORIGIN_LINES_BYTES])
 {
     static const struct conf_list none;
-    const struct conf *conf = worker_conf(gate->worker);
+    const struct conf *conf = gate->context->conf;
     const struct conf_list *own = gate->own_origins != NULL ? gate->own_origins : &none;
     char room[ORIGIN_BYTES_MAX];
     const char *origin = origin_find(gate->peek, gate->peeked_n, room);
@@ -266,7 +267,7 @@ static void write_lines(const struct gate *gate, char to[ORIGIN_LINES_BYTES])
 
 void gate_refuse(struct visitor *visitor, unsigned status, const char *why)
 {
-    struct stats *stats = worker_stats(visitor->gate->worker);
+    struct stats *stats = visitor->gate->context->stats;
     char detail[160], answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     snprintf(detail, sizeof(detail), "The request %s.", why);
@@ -386,7 +387,7 @@ static bool has_more(const struct http_head *head, size_t arrived_n, const char 
 
 static void admit(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
-    enum cell_kind kind = kind_of(head, memory_budget_level(worker_memory(visitor->gate->worker)));
+    enum cell_kind kind = kind_of(head, memory_budget_level(visitor->gate->context->memory));
     struct cell_guest *guest = &visitor->guest;
 
     guest->head = *head;
@@ -406,7 +407,7 @@ static void admit(struct visitor *visitor, const struct http_head *head, size_t 
 
 static struct http_head_limits limits_of(const struct gate *gate)
 {
-    const struct conf *conf = worker_conf(gate->worker);
+    const struct conf *conf = gate->context->conf;
 
     return (struct http_head_limits){.head_bytes_max = conf->limits.header_bytes,
                                      .target_bytes_max = conf->limits.url_bytes,
@@ -442,7 +443,7 @@ static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
  * refuse it in a way that browsers of every origin understand, and it ends there. */
 static void turn_away(struct visitor *visitor)
 {
-    struct stats *stats = worker_stats(visitor->gate->worker);
+    struct stats *stats = visitor->gate->context->stats;
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     write_lines(visitor->gate, lines);
@@ -458,13 +459,13 @@ static void turn_away(struct visitor *visitor)
 static bool is_turned_away(const struct visitor *visitor, const struct http_head *head)
 {
     return visitor->place == AT_DOOR && !is_stream_path(head) &&
-           memory_budget_level(worker_memory(visitor->gate->worker)) >= MEMORY_BUDGET_FULL;
+           memory_budget_level(visitor->gate->context->memory) >= MEMORY_BUDGET_FULL;
 }
 
 static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
 {
     if (!gate_has_room_for(head)) {
-        stats_add(worker_stats(visitor->gate->worker), STATS_HEADS_REFUSED, 1);
+        stats_add(visitor->gate->context->stats, STATS_HEADS_REFUSED, 1);
         gate_refuse(visitor, 431, GATE_NO_ROOM_FOR_HEAD);
     } else if (is_turned_away(visitor, head)) {
         turn_away(visitor);
@@ -503,7 +504,7 @@ bool gate_look(struct visitor *visitor, bool may_grow)
     case HTTP_HEAD_MORE:
         return see_part(visitor, (size_t)n, may_grow);
     case HTTP_HEAD_BAD:
-        stats_add(worker_stats(gate->worker), STATS_HEADS_REFUSED, 1);
+        stats_add(gate->context->stats, STATS_HEADS_REFUSED, 1);
         gate_refuse(visitor, head.status, head.why);
         return false;
     case HTTP_HEAD_GOOD:
@@ -534,7 +535,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
  * others are worth an event. */
 void gate_watch(struct visitor *visitor)
 {
-    event_assign(&visitor->readable, worker_base(visitor->gate->worker), visitor->fd,
+    event_assign(&visitor->readable, visitor->gate->context->base, visitor->fd,
                  EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
     if (event_add(&visitor->readable, NULL) == 0)
         visitor->watched = true;
@@ -567,7 +568,7 @@ static void on_gone(struct cell_guest *guest)
 {
     struct visitor *visitor = (struct visitor *)(void *)guest;
 
-    stats_add(worker_stats(visitor->gate->worker), STATS_TLS_HANDSHAKES_FAILED,
+    stats_add(visitor->gate->context->stats, STATS_TLS_HANDSHAKES_FAILED,
               visitor->place == SHAKING && !visitor->greeted);
     forget((struct visitor *)(void *)guest);
 }
@@ -592,8 +593,7 @@ static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *a
     memcpy(&visitor->address, address, address_n);
     visitor->address_n = address_n;
     enter_place(visitor, AT_DOOR);
-    memory_budget_add(worker_memory(gate->worker), MEMORY_BUDGET_CONNECTIONS,
-                      (int64_t)sizeof(*visitor));
+    memory_budget_add(gate->context->memory, MEMORY_BUDGET_CONNECTIONS, (int64_t)sizeof(*visitor));
     TAILQ_INSERT_TAIL(&gate->arrived, visitor, in_arrived);
     visitor->arrived = true;
     worker_enqueue(gate->worker, &gate->job, PRIO_NEW);
@@ -644,7 +644,7 @@ static void time_out(struct visitor *visitor)
     struct gate *gate = visitor->gate;
     bool said_something = gate_peek(visitor) > 0;
 
-    stats_add(worker_stats(gate->worker), STATS_HEADS_TIMED_OUT, 1);
+    stats_add(gate->context->stats, STATS_HEADS_TIMED_OUT, 1);
     if (visitor->proxied) {
         gate_refuse_proxy(visitor, "its PROXY header did not arrive in time");
         return;
@@ -664,7 +664,7 @@ void gate_tick(struct gate *gate, int64_t now_ms)
         time_out(visitor);
     gate_tick_tls(gate, now_ms);
     while ((visitor = TAILQ_FIRST(&gate->resting)) != NULL && visitor->until_ms <= now_ms) {
-        stats_add(worker_stats(gate->worker), STATS_KEEPALIVES_TIMED_OUT, 1);
+        stats_add(gate->context->stats, STATS_KEEPALIVES_TIMED_OUT, 1);
         gate_drop(visitor);
     }
 }

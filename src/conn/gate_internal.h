@@ -47,6 +47,7 @@ TAILQ_HEAD(visitors, visitor);
 
 struct gate {
     struct worker *worker;
+    const struct context *context; /* of the worker */
     struct cells *cells;
     struct lingering_close_pool *linger;
     struct client_quota *admission;

@@ -14,7 +14,7 @@ void gate_refuse_proxy(struct visitor *visitor, const char *why)
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
-    stats_add(worker_stats(gate->worker), STATS_PROXY_HEADERS_REFUSED, 1);
+    stats_add(gate->context->stats, STATS_PROXY_HEADERS_REFUSED, 1);
     if (log_valve_open(&gate->proxy_valve, &skipped))
         log_warning("a connection of a trusted proxy was closed: %s%s", why,
                     log_skipped(more, skipped));
@@ -30,11 +30,11 @@ static bool name_client(struct visitor *visitor, const struct peer *client)
     unsigned long skipped;
 
     if (client_quota_add_connection(gate->admission, client,
-                                    worker_conf(gate->worker)->limits.connections_per_address)) {
+                                    gate->context->conf->limits.connections_per_address)) {
         visitor->address_n = address_to_sockaddr(client, &visitor->address);
         return true;
     }
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
+    stats_add(gate->context->stats, STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
     if (log_valve_open(&gate->proxy_valve, &skipped))
         log_warning("a connection from %s was closed: limits.connections_per_address%s",
                     peer_text(client, text), log_skipped(more, skipped));

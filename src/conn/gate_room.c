@@ -47,6 +47,6 @@ void gate_crowd_out(struct gate *gate)
         gate_look(visitor, true);
         return;
     }
-    stats_add(worker_stats(gate->worker), STATS_CONNECTIONS_CROWDED_OUT, 1);
+    stats_add(gate->context->stats, STATS_CONNECTIONS_CROWDED_OUT, 1);
     gate_drop(visitor);
 }

@@ -37,7 +37,7 @@ void gate_init_tls(struct gate *gate)
     TAILQ_INIT(&gate->greeting);
     TAILQ_INIT(&gate->hellos);
     gate->greet_job.run = greet_some;
-    evtimer_assign(&gate->greet_timer, worker_base(gate->worker), on_greet_timer, gate);
+    evtimer_assign(&gate->greet_timer, gate->context->base, on_greet_timer, gate);
 }
 
 void gate_clear_tls(struct gate *gate)
@@ -60,7 +60,7 @@ static void greet_next_turn(struct gate *gate)
 
 static bool refuse_hello(struct visitor *visitor, enum tls_hello hello)
 {
-    stats_add(worker_stats(visitor->gate->worker), STATS_TLS_HELLOS_REFUSED, 1);
+    stats_add(visitor->gate->context->stats, STATS_TLS_HELLOS_REFUSED, 1);
     if (hello == TLS_HELLO_HTTP)
         gate_refuse(visitor, 400, "is plain HTTP, and this address speaks TLS: use https");
     else
@@ -122,7 +122,7 @@ bool gate_look_at_tls(struct visitor *visitor, bool may_grow)
 /* There is nobody to be told within TLS, and no memory for it. */
 static void turn_away(struct visitor *visitor)
 {
-    stats_add(worker_stats(visitor->gate->worker), STATS_CONNECTIONS_REFUSED_MEMORY, 1);
+    stats_add(visitor->gate->context->stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
     gate_drop(visitor);
 }
 
@@ -131,7 +131,7 @@ static void greet(struct visitor *visitor)
 {
     struct gate *gate = visitor->gate;
 
-    stats_add(worker_stats(gate->worker), STATS_TLS_HANDSHAKES_BEGUN, 1);
+    stats_add(gate->context->stats, STATS_TLS_HANDSHAKES_BEGUN, 1);
     visitor->place = SHAKING;
     int result = cells_add(gate->cells, CELL_TLS, visitor->fd,
                            (const struct sockaddr *)(void *)&visitor->address, visitor->address_n,
@@ -148,7 +148,7 @@ static bool greet_some(struct worker_job *job)
     for (int i = 0; i < HANDSHAKES_A_TURN && (visitor = TAILQ_FIRST(&gate->hellos)) != NULL; i++) {
         TAILQ_REMOVE(&gate->hellos, visitor, in_arrived);
         visitor->said_hello = false;
-        if (memory_budget_level(worker_memory(gate->worker)) >= MEMORY_BUDGET_FULL ||
+        if (memory_budget_level(gate->context->memory) >= MEMORY_BUDGET_FULL ||
             !memory_budget_is_at_hand(HANDSHAKE_BYTES))
             turn_away(visitor);
         else
@@ -197,7 +197,7 @@ void gate_on_begun(struct cell_guest *guest)
  * is done. */
 static int64_t greeting_ms(const struct visitor *visitor)
 {
-    const struct conf *conf = worker_conf(visitor->gate->worker);
+    const struct conf *conf = visitor->gate->context->conf;
     int64_t head_ms = (int64_t)conf->limits.header_timeout_ms;
     int64_t handshake_ms = (int64_t)conf->tls.handshake_timeout_ms;
 
@@ -206,7 +206,7 @@ static int64_t greeting_ms(const struct visitor *visitor)
 
 static void time_out(struct visitor *visitor)
 {
-    stats_add(worker_stats(visitor->gate->worker),
+    stats_add(visitor->gate->context->stats,
               visitor->greeted ? STATS_HEADS_TIMED_OUT : STATS_TLS_HANDSHAKES_TIMED_OUT, 1);
     gate_drop(visitor);
 }

@@ -29,6 +29,7 @@ struct lingering {
 
 struct lingering_close_pool {
     struct worker *worker;
+    const struct context *context; /* of the worker */
     size_t count;
     TAILQ_HEAD(, lingering) sockets; /* the first to go first */
     char discard[DISCARD_BYTES];
@@ -41,6 +42,7 @@ struct lingering_close_pool *lingering_close_new(struct worker *worker)
     if (linger == NULL)
         return NULL;
     linger->worker = worker;
+    linger->context = worker_context(worker);
     TAILQ_INIT(&linger->sockets);
     return linger;
 }
@@ -102,8 +104,8 @@ void lingering_close_take(struct lingering_close_pool *linger, int fd)
     socket->linger = linger;
     socket->fd = fd;
     socket->until_ms = clock_mono_ms() + LINGERING_CLOSE_MS;
-    event_assign(&socket->readable, worker_base(linger->worker), fd, EV_READ | EV_PERSIST,
-                 on_readable, socket);
+    event_assign(&socket->readable, linger->context->base, fd, EV_READ | EV_PERSIST, on_readable,
+                 socket);
     if (event_add(&socket->readable, NULL) != 0) {
         free(socket);
         close_at_once(linger, fd);

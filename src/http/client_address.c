@@ -37,7 +37,7 @@ static void peer_of(const struct request *request, struct peer *ret_peer)
 void client_address_of(const struct request *request, struct peer *ret_client)
 {
     const struct service *service = request->service;
-    const struct conf *conf = worker_conf(service->worker);
+    const struct conf *conf = service->context->conf;
     bool is_rfc_7239 = conf->server.forwarded_header == CONF_FORWARDED;
     struct walk walk = {
         .form = is_rfc_7239 ? FORWARDED_RFC_7239 : FORWARDED_X_FORWARDED_FOR,

@@ -151,9 +151,9 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->has_body = announces_body(request);
     request->origin = request->fields[REQUEST_ORIGIN];
     request->origin_verdict = origin_judge(request->origin, &service->shared->own_origins,
-                                           &worker_conf(service->worker)->auth.origins);
+                                           &service->context->conf->auth.origins);
     service->requests_n++;
-    stats_add(worker_stats(service->worker), STATS_REQUESTS, 1);
+    stats_add(service->context->stats, STATS_REQUESTS, 1);
     return request;
 }
 
@@ -215,7 +215,7 @@ static void end_answer(struct request *request)
 
 static struct memory_budget *memory_of(const struct request *request)
 {
-    return worker_memory(request->service->worker);
+    return request->service->context->memory;
 }
 
 void request_drop_body(struct request *request)
@@ -233,7 +233,7 @@ bool request_admit_answer(struct request *request, size_t bytes)
         request->answer_bytes += bytes;
         return true;
     }
-    stats_add(worker_stats(request->service->worker), STATS_ANSWERS_REFUSED_MEMORY, 1);
+    stats_add(request->service->context->stats, STATS_ANSWERS_REFUSED_MEMORY, 1);
     return false;
 }
 
@@ -360,7 +360,7 @@ void request_begin_body(struct request *request)
     struct service *service = request->service;
     int64_t now_ms = clock_mono_ms();
 
-    request->body_until_ms = now_ms + (int64_t)worker_conf(service->worker)->limits.body_timeout_ms;
+    request->body_until_ms = now_ms + (int64_t)service->context->conf->limits.body_timeout_ms;
     min_rate_begin(&request->rate, now_ms, 0);
     LIST_INSERT_HEAD(&service->receiving, request, link);
     request->receiving = true;
@@ -436,7 +436,7 @@ static bool send_by_hand(struct request *request, const char *answer, size_t n)
 void request_write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
 {
     origin_write_lines(to, request->origin_verdict == ORIGIN_LISTED ? request->origin : NULL,
-                       worker_conf(request->service->worker)->auth.cookie[0] != '\0');
+                       request->service->context->conf->auth.cookie[0] != '\0');
 }
 
 static void write_by_hand(struct request *request, unsigned status, const char *code,
@@ -447,7 +447,7 @@ static void write_by_hand(struct request *request, unsigned status, const char *
     request_write_lines(request, lines);
     size_t n = problem_write_http(answer, status, code, detail, lines);
     if (send_by_hand(request, answer, n))
-        stats_add(worker_stats(request->service->worker),
+        stats_add(request->service->context->stats,
                   status >= 500 ? STATS_RESPONSES_5XX : STATS_RESPONSES_4XX, 1);
 }
 
@@ -461,7 +461,7 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
 
 int request_cut_busy(struct request *request)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
     unsigned retry_after_s =
         RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
@@ -496,7 +496,7 @@ void request_begin_answer(struct request *request)
 static void cut_body(struct request *request, enum stats_id counter, const char *code,
                      const char *detail)
 {
-    stats_add(worker_stats(request->service->worker), counter, 1);
+    stats_add(request->service->context->stats, counter, 1);
     request_end_body(request);
     write_by_hand(request, 408, code, detail);
     shutdown(request_fd(request), SHUT_RDWR);
@@ -504,7 +504,7 @@ static void cut_body(struct request *request, enum stats_id counter, const char 
 
 static void check_body(struct request *request, int64_t now_ms)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
 
     min_rate_note(&request->rate, now_ms, (int64_t)request->body_n);
     if (request->body_until_ms <= now_ms)
@@ -517,7 +517,7 @@ static void check_body(struct request *request, int64_t now_ms)
 
 static void cut_answer(struct request *request, enum stats_id counter)
 {
-    stats_add(worker_stats(request->service->worker), counter, 1);
+    stats_add(request->service->context->stats, counter, 1);
     end_answer(request);
     peer_abort(request_fd(request));
 }
@@ -525,7 +525,7 @@ static void cut_answer(struct request *request, enum stats_id counter)
 /* The kernel would take a slow reader for one that is gone; see peer_set_patience(). */
 static void keep_patience(struct request *request, int64_t now_ms)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
 
     if (request->rate.moved_ms == now_ms)
         peer_set_patience(request_fd(request), now_ms - request->rate.begun_ms +
@@ -536,7 +536,7 @@ static void keep_patience(struct request *request, int64_t now_ms)
 /* A count below 0 is of a unix socket, which tells no rate. */
 static void check_answer(struct request *request, int64_t now_ms)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
     struct min_rate *rate = &request->rate;
     struct tcp_progress flow;
 

@@ -30,14 +30,14 @@ void respond_add_cors(struct request *request, struct MHD_Response *response)
     if (request->origin_verdict != ORIGIN_LISTED)
         return;
     add(response, "Access-Control-Allow-Origin", request->origin);
-    if (worker_conf(request->service->worker)->auth.cookie[0] != '\0')
+    if (request->service->context->conf->auth.cookie[0] != '\0')
         add(response, "Access-Control-Allow-Credentials", "true");
     add(response, "Access-Control-Expose-Headers", "Retry-After");
 }
 
 static void count(struct request *request, unsigned status)
 {
-    struct stats *stats = worker_stats(request->service->worker);
+    struct stats *stats = request->service->context->stats;
 
     if (status >= 500)
         stats_add(stats, STATS_RESPONSES_5XX, 1);
@@ -232,7 +232,7 @@ int respond_memory_short(struct request *request)
 /* Fetch, 4.8: what a page of a listed origin may send.  Without memory a header less. */
 static void add_allowed_headers(const struct request *request, struct MHD_Response *response)
 {
-    const struct conf_list *more = &worker_conf(request->service->worker)->auth.allow_headers;
+    const struct conf_list *more = &request->service->context->conf->auth.allow_headers;
     char *text = NULL;
     size_t text_n;
     FILE *to = open_memstream(&text, &text_n);

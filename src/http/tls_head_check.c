@@ -17,7 +17,7 @@
 static enum http_head_verdict judge(struct request *request, const char *text, size_t text_n,
                                     struct http_head *ret_head)
 {
-    const struct conf *conf = worker_conf(request->service->worker);
+    const struct conf *conf = request->service->context->conf;
     struct http_head_limits limits = {.head_bytes_max = conf->limits.header_bytes,
                                       .target_bytes_max = conf->limits.url_bytes,
                                       .headers_max = conf->limits.header_count};
@@ -34,7 +34,7 @@ static int refuse(struct request *request, const struct http_head *head)
 {
     char detail[160];
 
-    stats_add(worker_stats(request->service->worker), STATS_HEADS_REFUSED, 1);
+    stats_add(request->service->context->stats, STATS_HEADS_REFUSED, 1);
     snprintf(detail, sizeof(detail), "The request %s.", head->why);
     return request_cut(request, head->status, "bad_request", detail);
 }

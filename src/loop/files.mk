@@ -1,4 +1,5 @@
 libbugle_a_SOURCES += \
+    include/loop/context.h \
     include/loop/event_alloc.h \
     include/loop/inbox.h \
     include/loop/worker.h \

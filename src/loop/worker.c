@@ -51,12 +51,10 @@ struct pace {
 
 struct worker {
     unsigned index;
-    const struct conf *conf;
+    struct context context; /* its parts are this worker's to change */
     struct hub *hub;
-    struct memory_budget *memory;
     struct hub_listener listener;
     struct worker_hooks hooks;
-    struct event_base *base;
     struct event *tick;
     struct event *alarm;
     struct event *bell;
@@ -291,7 +289,7 @@ static void run_now(struct worker *worker)
 
 static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
 {
-    int64_t tick_ns = (int64_t)worker->conf->stream.flush_tick_ms * 1000000;
+    int64_t tick_ns = (int64_t)worker->context.conf->stream.flush_tick_ms * 1000000;
     int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns / FLUSH_TO_PAUSE;
 
     pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
@@ -448,7 +446,7 @@ bool worker_turn(struct worker *worker, bool wait)
     bool sleeps = wait && fall_asleep(worker);
 
     worker->turns_n++;
-    event_base_loop(worker->base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
+    event_base_loop(worker->context.base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
     return end_turn(worker);
 }
 
@@ -483,12 +481,12 @@ static int build_events(struct worker *worker)
     struct timeval tick = {.tv_usec = TICK_MS * 1000};
     short edges = EV_READ | EV_ET | EV_PERSIST;
 
-    worker->base = new_base();
-    if (worker->base == NULL || worker->bell_fd < 0 || worker->alarm_fd < 0)
+    worker->context.base = new_base();
+    if (worker->context.base == NULL || worker->bell_fd < 0 || worker->alarm_fd < 0)
         return -ENOMEM;
-    worker->bell = event_new(worker->base, worker->bell_fd, edges, on_awake, worker);
-    worker->alarm = event_new(worker->base, worker->alarm_fd, edges, on_awake, worker);
-    worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker);
+    worker->bell = event_new(worker->context.base, worker->bell_fd, edges, on_awake, worker);
+    worker->alarm = event_new(worker->context.base, worker->alarm_fd, edges, on_awake, worker);
+    worker->tick = event_new(worker->context.base, -1, EV_PERSIST, on_tick, worker);
     if (worker->bell == NULL || worker->alarm == NULL || worker->tick == NULL)
         return -ENOMEM;
     return event_add(worker->bell, NULL) == 0 && event_add(worker->alarm, NULL) == 0 &&
@@ -505,7 +503,8 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
         return NULL;
     worker->index = index;
     look_at_clock(worker);
-    worker->conf = conf;
+    worker->context.conf = conf;
+    worker->context.stats = &worker->stats;
     worker->hub = hub;
     STAILQ_INIT(&worker->outbox);
     inbox_init(&worker->inbox);
@@ -577,8 +576,8 @@ void worker_free(struct worker *worker)
     free_event(worker->bell);
     free_event(worker->alarm);
     free_event(worker->tick);
-    if (worker->base != NULL)
-        event_base_free(worker->base);
+    if (worker->context.base != NULL)
+        event_base_free(worker->context.base);
     close_descriptor(worker->bell_fd);
     close_descriptor(worker->alarm_fd);
     inbox_free(&worker->inbox);
@@ -613,24 +612,14 @@ unsigned worker_index(const struct worker *worker)
     return worker->index;
 }
 
-struct event_base *worker_base(struct worker *worker)
+const struct context *worker_context(const struct worker *worker)
 {
-    return worker->base;
-}
-
-struct stats *worker_stats(struct worker *worker)
-{
-    return &worker->stats;
-}
-
-const struct conf *worker_conf(const struct worker *worker)
-{
-    return worker->conf;
+    return &worker->context;
 }
 
 void worker_set_conf(struct worker *worker, const struct conf *conf)
 {
-    worker->conf = conf;
+    worker->context.conf = conf;
 }
 
 struct hub *worker_hub(struct worker *worker)
@@ -640,12 +629,7 @@ struct hub *worker_hub(struct worker *worker)
 
 void worker_set_memory(struct worker *worker, struct memory_budget *memory)
 {
-    worker->memory = memory;
-}
-
-struct memory_budget *worker_memory(const struct worker *worker)
-{
-    return worker->memory;
+    worker->context.memory = memory;
 }
 
 int worker_load(const struct worker *worker)

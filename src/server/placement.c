@@ -129,7 +129,7 @@ static void make_room(void *arg)
 
 static int64_t idle_connections(const struct service *service)
 {
-    const struct stats *stats = worker_stats(service->worker);
+    const struct stats *stats = service->context->stats;
 
     return stats_get(stats, STATS_CONNECTIONS_WAITING) +
            stats_get(stats, STATS_CONNECTIONS_RESTING);
@@ -152,7 +152,7 @@ static int count_cells(const struct service_shared *shared)
     int64_t cells = 0;
 
     for (unsigned i = 0; i < shared->services_n; i++)
-        cells += stats_get(worker_stats(shared->services[i].worker), STATS_CELLS);
+        cells += stats_get(shared->services[i].context->stats, STATS_CELLS);
     return (int)cells * CELL_DESCRIPTORS;
 }
 

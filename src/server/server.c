@@ -114,7 +114,7 @@ static void begin_farewell(void *arg)
     struct service *service = farewell->service;
 
     streams_drain(service->streams, clock_mono_ms(),
-                  (int64_t)worker_conf(service->worker)->drain.window_ms);
+                  (int64_t)service->context->conf->drain.window_ms);
     look_if_quiet(-1, 0, farewell);
 }
 
@@ -150,8 +150,7 @@ static int build_farewells(struct server *server)
 
         farewell->server = server;
         farewell->service = &server->shared.services[i];
-        farewell->timer =
-            evtimer_new(worker_base(farewell->service->worker), look_if_quiet, farewell);
+        farewell->timer = evtimer_new(farewell->service->context->base, look_if_quiet, farewell);
         if (farewell->timer == NULL)
             return fail("out of memory");
     }
@@ -282,9 +281,10 @@ static int build_service(struct server *server, unsigned index)
     service->worker = worker_new(index, server->conf, server->hub);
     if (service->worker == NULL)
         return fail("no memory or descriptors for a worker");
+    service->context = worker_context(service->worker);
     worker_set_hooks(service->worker, &hooks);
     worker_set_memory(service->worker, server->memory);
-    service->auth = auth_new(worker_stats(service->worker));
+    service->auth = auth_new(service->context->stats);
     service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
     service->linger = lingering_close_new(service->worker);
     if (service->auth == NULL || service->streams == NULL || service->linger == NULL)

@@ -23,7 +23,7 @@ struct keyed_count {
 
 static struct memory_budget *memory_of(const struct streams *streams)
 {
-    return worker_memory(streams->worker);
+    return streams->context->memory;
 }
 
 /* The streams by slot, NULL after the last.  Nothing lists those that hold something: this is only

@@ -62,7 +62,7 @@ void stall_timer_remove(struct stream *stream)
 
 static struct ack_progress_limits limits_of(const struct stall_timer *stalls)
 {
-    const struct conf *conf = worker_conf(stalls->streams->worker);
+    const struct conf *conf = stalls->streams->context->conf;
 
     return (struct ack_progress_limits){
         .stall_ms = (int64_t)conf->stream.stall_timeout_ms,

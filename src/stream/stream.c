@@ -320,7 +320,7 @@ static void count_index(struct streams *streams, size_t before)
 {
     int64_t grown = (int64_t)topic_index_bytes(streams->match) - (int64_t)before;
 
-    memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_CONNECTIONS, grown);
+    memory_budget_add(streams->context->memory, MEMORY_BUDGET_CONNECTIONS, grown);
 }
 
 static int enter_index(struct stream *stream, struct filter *filter)
@@ -519,7 +519,7 @@ static enum stats_id end_counter(enum stream_end end)
 void stream_closed(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
-    struct memory_budget *memory = worker_memory(streams->worker);
+    struct memory_budget *memory = streams->context->memory;
 
     peer_watch_remove(&streams->departures, stream);
     stream_leave_ready(stream);

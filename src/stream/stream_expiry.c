@@ -38,7 +38,7 @@ void stream_expiry_tick(struct streams *streams, int64_t wall_ms)
 
 static void recheck_one(struct streams *streams, struct stream *stream)
 {
-    const struct conf *conf = worker_conf(streams->worker);
+    const struct conf *conf = streams->context->conf;
 
     if (stream == NULL || stream->end != STREAM_END_NONE)
         return;

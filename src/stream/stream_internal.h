@@ -146,6 +146,7 @@ struct stream_host_due {
 
 struct streams {
     struct worker *worker;
+    const struct context *context; /* of the worker */
     struct hub *hub;
     struct page_reader *pager;
     struct stats *stats;

@@ -47,7 +47,7 @@
  * come back together. */
 static unsigned jittered_retry_ms(const struct stream *stream)
 {
-    uint64_t centre_ms = worker_conf(stream->host->streams->worker)->stream.retry_ms;
+    uint64_t centre_ms = stream->host->streams->context->conf->stream.retry_ms;
     uint64_t low_ms = centre_ms * 2 / 3;
     uint64_t retry_ms = low_ms + jitter_below(&stream->host->streams->jitter,
                                               (uint32_t)(centre_ms * 2 - low_ms + 1));

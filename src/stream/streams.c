@@ -32,16 +32,17 @@
 struct streams *streams_new(struct worker *worker, struct page_reader *pager,
                             struct eviction_log *evictions)
 {
-    const struct conf *conf = worker_conf(worker);
+    const struct conf *conf = worker_context(worker)->conf;
     struct streams *streams = calloc(1, sizeof(*streams));
 
     if (streams == NULL)
         return NULL;
     streams->worker = worker;
+    streams->context = worker_context(worker);
     streams->hub = worker_hub(worker);
     streams->pager = pager;
     streams->evictions = evictions;
-    streams->stats = worker_stats(worker);
+    streams->stats = worker_context(worker)->stats;
     jitter_begin(&streams->jitter);
     stall_timer_init(&streams->stalls, streams);
     TAILQ_INIT(&streams->waiting);
@@ -50,7 +51,7 @@ struct streams *streams_new(struct worker *worker, struct page_reader *pager,
     streams->match = topic_index_new();
     streams->beat = message_new_control(BEAT_TEXT, sizeof(BEAT_TEXT) - 1);
     if (streams->ring == NULL || streams->match == NULL || streams->beat == NULL ||
-        peer_watch_init(&streams->departures, worker_base(worker)) != 0) {
+        peer_watch_init(&streams->departures, worker_context(worker)->base) != 0) {
         streams_free(streams);
         return NULL;
     }
@@ -268,7 +269,7 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 static void charge_page(const struct streams *streams, const struct history_page *page)
 {
     _Atomic int64_t *account =
-        memory_budget_counter(worker_memory(streams->worker), MEMORY_BUDGET_EVENTS);
+        memory_budget_counter(streams->context->memory, MEMORY_BUDGET_EVENTS);
 
     for (size_t i = 0; i < page->events_n; i++)
         message_charge(page->events[i], account);
@@ -285,8 +286,7 @@ static void page_arrived(void *arg)
         stats_add(streams->stats, STATS_PAGES_READ, 1);
     if (request->page != NULL && request->page->damaged)
         stats_add(streams->stats, STATS_PAGES_DAMAGED, 1);
-    memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_PAGES,
-                      -(int64_t)request->reserved);
+    memory_budget_add(streams->context->memory, MEMORY_BUDGET_PAGES, -(int64_t)request->reserved);
     if (request->page != NULL)
         charge_page(streams, request->page);
     if (stream != NULL) {
@@ -308,7 +308,7 @@ static void page_read(struct page_reader_request *request)
 /* At most a page's bytes, or an event that is larger than a page. */
 static size_t page_bytes_max(const struct streams *streams)
 {
-    size_t event_bytes = worker_conf(streams->worker)->limits.event_bytes;
+    size_t event_bytes = streams->context->conf->limits.event_bytes;
 
     return 2 * PAGE_BYTES + event_bytes;
 }
@@ -319,7 +319,7 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
     struct page_ask *ask = calloc(1, sizeof(*ask));
 
     if (ask == NULL) {
-        memory_budget_add(worker_memory(streams->worker), MEMORY_BUDGET_PAGES, -(int64_t)reserved);
+        memory_budget_add(streams->context->memory, MEMORY_BUDGET_PAGES, -(int64_t)reserved);
         return -ENOMEM;
     }
     struct page_reader_request *request = &ask->request;
@@ -341,7 +341,7 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
  * always, so that whoever waits gets a page in the end. */
 static bool page_allowed(struct streams *streams, size_t *ret_reserved)
 {
-    struct memory_budget *memory = worker_memory(streams->worker);
+    struct memory_budget *memory = streams->context->memory;
 
     *ret_reserved = page_bytes_max(streams);
     if (streams->pages_n == 0) {
@@ -349,7 +349,7 @@ static bool page_allowed(struct streams *streams, size_t *ret_reserved)
         return true;
     }
     return streams->pages_n <
-               memory_budget_ration(memory, worker_conf(streams->worker)->stream.replay_pages) &&
+               memory_budget_ration(memory, streams->context->conf->stream.replay_pages) &&
            memory_budget_admit(memory, MEMORY_BUDGET_PAGES, *ret_reserved, MEMORY_BUDGET_SCARCE);
 }
 

@@ -277,7 +277,7 @@ static void hand_over(struct scene *scene, void (*path)(struct scene *scene))
 
 static int64_t delivered(const struct scene *scene)
 {
-    return stats_get(worker_stats(scene->worker), STATS_EVENTS_DELIVERED);
+    return stats_get(worker_context(scene->worker)->stats, STATS_EVENTS_DELIVERED);
 }
 
 /* The same work uncounted first, for what grows on first use. */

@@ -147,7 +147,7 @@ static void turn(struct bench *bench)
 
 static int64_t stat_of(struct bench *bench, enum stats_id id)
 {
-    return stats_get(worker_stats(bench->worker), id);
+    return stats_get(worker_context(bench->worker)->stats, id);
 }
 
 /* A record of a hello's form; what is in it is for GnuTLS to judge. */

@@ -67,7 +67,7 @@ static void tear_down(struct bench *bench)
 
 static void turn(struct bench *bench)
 {
-    event_base_loop(worker_base(bench->worker), EVLOOP_NONBLOCK);
+    event_base_loop(worker_context(bench->worker)->base, EVLOOP_NONBLOCK);
 }
 
 static bool is_open(int fd)

@@ -193,13 +193,13 @@ static void knows_what_it_was_given(void **state)
 
     (void)state;
     assert_int_equal(worker_index(bench->worker), 1007);
-    assert_ptr_equal(worker_conf(bench->worker), &bench->conf);
+    assert_ptr_equal(worker_context(bench->worker)->conf, &bench->conf);
     worker_set_conf(bench->worker, &other);
-    assert_ptr_equal(worker_conf(bench->worker), &other);
+    assert_ptr_equal(worker_context(bench->worker)->conf, &other);
     worker_set_conf(bench->worker, &bench->conf);
     assert_ptr_equal(worker_hub(bench->worker), bench->hub);
-    assert_non_null(worker_base(bench->worker));
-    assert_non_null(worker_stats(bench->worker));
+    assert_non_null(worker_context(bench->worker)->base);
+    assert_non_null(worker_context(bench->worker)->stats);
     worker_stop(bench->worker); /* never started */
     tear_down(bench);
     worker_free(NULL);
@@ -394,7 +394,7 @@ static void publishes_once_a_turn(void **state)
     for (size_t i = 0; i < 10; i++)
         await(bench);
     assert_int_equal(hub_committed(bench->hub), 10);
-    assert_int_equal(stats_get(worker_stats(bench->worker), STATS_INBOX_BYTES), 0);
+    assert_int_equal(stats_get(worker_context(bench->worker)->stats, STATS_INBOX_BYTES), 0);
     end(bench);
     assert_string_equal(bench->letters, "BAAAAAAAAAA");
     assert_int_equal(bench->events_n, 10);
