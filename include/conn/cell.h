@@ -9,14 +9,14 @@
  *
  * Rules that the library imposes: nothing runs a daemon from inside one of its callbacks; after a
  * resume or an addition the daemon must be run; what it says about its timeout must be honoured.
- * So whoever resumes only queues the cell, and cells are run at the end of the worker's turn.
+ * So resuming a connection only queues its cell, and cells run at the end of the worker's turn.
  *
- * A connection for requests is kept for more of them, and between two it rests: it is suspended, so
- * that the library does not read, and its guest is told.  Whoever owns the guest looks at the next
- * head while it is still in the kernel, and then lets the connection go on, or takes its
- * descriptor back.  So the library never reads a head that nobody has checked.  What it has read
- * beyond the end of a request is no request: see cell_is_expected().  Inside TLS nobody can look:
- * there it reads, under the deadline of whoever owns the guest, and its handler checks.
+ * A connection for requests is kept alive.  Between two requests it is idle: the cell suspends it,
+ * so that the library does not read, and tells its owner.  The owner looks at the next head while
+ * it is still in the kernel, and then resumes the connection or takes its descriptor back.  So the
+ * library never reads a head that was not checked.  Bytes that it read beyond the end of a request
+ * are not served: see cell_is_expected().  Inside TLS the owner cannot see the head: the library
+ * reads it under the owner's deadline, and the handler checks it.
  *
  * Worker's thread throughout, but for cells_new() and cells_free().
  */
@@ -43,9 +43,9 @@ enum cell_kind {
     CELL_STREAM,       /* GET /events with an ordinary head */
     CELL_STREAM_LARGE, /* with a large one */
     CELL_API,          /* anything else with an ordinary head and a small body */
-    CELL_API_MEDIUM,   /* with a larger one; of these three, each will do for those before it */
+    CELL_API_MEDIUM,   /* with a larger one; each of these three can serve those before it */
     CELL_API_LARGE,
-    CELL_TLS, /* anything inside TLS, where nobody knows before */
+    CELL_TLS, /* anything inside TLS, where the head is not known before */
     CELL_KINDS,
 };
 
@@ -56,14 +56,14 @@ struct gnutls_session_int;
 struct cell;
 struct cells;
 
-/* Who answers requests: what libmicrohttpd calls, with the cell before it. */
+/* The handler of requests: what libmicrohttpd calls, with the cell as first argument. */
 struct cell_handler {
     void *arg;
     int (*request)(struct cell *cell, struct MHD_Connection *connection, const char *url,
                    const char *method, const char *version, const char *upload, size_t *upload_n,
                    void **context); /* MHD_YES or MHD_NO */
-    /* The request is over; `connected` tells whether its connection is still there to be spoken on,
-     * which is closed as soon as this returns if it is not. */
+    /* The request is over.  `connected`: its connection can still be used; if not, it is closed as
+     * soon as this returns. */
     void (*completed)(struct cell *cell, void **context, bool connected);
     /* A connection that cells_add() was given, with this address, is over. */
     void (*closed)(void *arg, const struct sockaddr *address);
@@ -74,26 +74,26 @@ struct cell_waiter {
     STAILQ_ENTRY(cell_waiter) link;
     struct MHD_Connection *connection;
     enum {
-        CELL_GOES_ON,  /* the library has it */
-        CELL_WAITS,    /* from cell_suspend() to cell_answer() */
-        CELL_ANSWERED, /* the library has not been told yet */
+        CELL_RUNNING,   /* the library has it */
+        CELL_SUSPENDED, /* from cell_suspend() to cell_answer() */
+        CELL_ANSWERED,  /* cell_answer() was called; the cell has not resumed it yet */
     } state;
 };
 
-/* The other side of a connection that is kept: who checks its heads.  Embedded by its owner. */
-struct cell_guest {
-    /* The owner's.  A request has been answered and the connection rests, or a handshake waits for
-     * its peer: not from inside the library, so anything may be done with it. */
-    void (*rests)(struct cell_guest *guest);
-    /* Of TLS only, both from inside the library, so that nothing may be done with the connection:
+/* The owner of a kept connection, as the cell knows it: it checks the heads.  Embedded by it. */
+struct cell_conn_owner {
+    /* A request has been answered and the connection is idle, or a handshake waits for its peer.
+     * Not called from inside the library, so anything may be done with the connection. */
+    void (*idle)(struct cell_conn_owner *owner);
+    /* TLS only, both called from inside the library, so nothing may be done with the connection:
      * the handshake is done; the first or next head is complete and its request begins. */
-    void (*greeted)(struct cell_guest *guest);
-    void (*begun)(struct cell_guest *guest);
-    /* The connection ends, its descriptor is about to be closed; the guest is its owner's again. */
-    void (*gone)(struct cell_guest *guest);
+    void (*handshake_done)(struct cell_conn_owner *owner);
+    void (*request_begins)(struct cell_conn_owner *owner);
+    /* The connection ends and its descriptor is about to be closed; the cell has forgotten this. */
+    void (*gone)(struct cell_conn_owner *owner);
     struct http_head head;  /* of the request that is under way or comes next, without its path */
     bool is_last;           /* the connection is to end with it */
-    struct cell_seat *seat; /* the cell's; NULL: in no cell */
+    struct cell_kept *kept; /* the cell's side of it; NULL: in no cell */
 };
 
 /* No cells yet.  Borrows what it is given but `quirks`.  NULL when out of memory. */
@@ -106,36 +106,36 @@ void cells_free(struct cells *cells);
 /*
  * Give a connected, non-blocking descriptor to a cell of this kind, opening one if need be.
  *
- * guest   of a kind for requests: with the head that comes first; borrowed until `gone` is called.
- *         Of a kind for streams NULL: such a connection has one request and ends.
+ * owner   for a kind for requests, with the head that comes first; borrowed until `gone` is called.
+ *         NULL for a kind for streams: such a connection has one request and ends.
  *
- * CELL_TLS runs the daemon at once, and so costs a handshake if the client has begun one: whoever
- * adds does so a few at a time.
+ * CELL_TLS runs the daemon at once, which costs a handshake if the client has begun one: callers
+ * add a few at a time.
  *
  * Takes the descriptor, also when it fails, and then `gone` has been called.  Returns 0, -ENOMEM,
  * -EMFILE or what else kept a new daemon from starting.
  */
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n, struct cell_guest *guest);
+              socklen_t address_n, struct cell_conn_owner *owner);
 
-/* Of a guest that rests.  Let the library read the request whose head is now in `guest->head`, or
- * the next part of a handshake. */
-void cell_go_on(struct cell_guest *guest);
+/* An idle connection: let the library read the request whose head is now in `owner->head`, or the
+ * next part of a handshake. */
+void cell_resume(struct cell_conn_owner *owner);
 
-/* Of a guest whose peer has sent nothing but its end, or whose descriptor was shut down: if it
- * rests, let the library see it. */
-void cell_let_end(struct cell_guest *guest);
+/* The peer has sent nothing but its end, or the descriptor was shut down: if the connection is
+ * idle, let the library see that and close it. */
+void cell_let_close(struct cell_conn_owner *owner);
 
 /*
- * Of a guest that rests.  Take the descriptor back, with what is unread in it; the library's
- * connection ends without a word to the peer, and the guest is in no cell any more: `gone` is not
- * called.  Returns the descriptor, whose number is a new one and which counts in worker_load()
+ * An idle connection: take the descriptor back, with what is unread in it.  The library's
+ * connection ends and sends nothing to the peer; the owner is in no cell any more, and `gone` is
+ * not called. Returns the descriptor, whose number is a new one and which counts in worker_load()
  * like any other, or -EMFILE, and then the connection is cut.
  */
-int cell_take_back(struct cell_guest *guest);
+int cell_take_back(struct cell_conn_owner *owner);
 
-/* Of a TLS guest that rests: whether a part of the next request was read with the last one. */
-bool cell_has_pending(const struct cell_guest *guest);
+/* An idle TLS connection: whether a part of the next request was read with the last one. */
+bool cell_has_pending(const struct cell_conn_owner *owner);
 
 /* From now on handshakes use this set, whose reference it takes: NULL for none.  Worker's thread,
  * or before it starts. */
@@ -148,19 +148,19 @@ struct gnutls_session_int *cell_session(struct MHD_Connection *connection);
  * free(); NULL when there was no memory for it. */
 char *cell_take_target(struct MHD_Connection *connection);
 
-enum cell_kind cell_kind_of(const struct cell_guest *guest);
+enum cell_kind cell_kind_of(const struct cell_conn_owner *owner);
 
 /*
  * Whether the request that the library begins on this connection is the one whose head was
- * checked, and not something that it had read beyond the end of the last one.  Inside TLS nobody
- * has checked the head, and only the latter is told.  Once a request, in its first call.
- * `*ret_guest` is NULL for a connection without one.
+ * checked, and not something that it had read beyond the end of the last one.  Inside TLS the head
+ * was not checked, and only the latter is told.  Once per request, in its first call.
+ * `*ret_owner` is NULL for a connection without one.
  */
-bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest);
+bool cell_is_expected(struct MHD_Connection *connection, const struct cell_conn_owner **ret_owner);
 
 /* No descriptor beyond this number for new cells: see fd_budget.h.  Before the first is opened.
  */
-void cells_set_descriptors_end(struct cells *cells, int end);
+void cells_set_fd_end(struct cells *cells, int end);
 
 /* Close cells that stayed empty. */
 void cells_tick(struct cells *cells);
@@ -172,7 +172,7 @@ void cells_abort(struct cells *cells);
 /* Connections in all cells. */
 size_t cells_connections(const struct cells *cells);
 
-/* Connections that rest, and requests that cell_suspend() suspended and that are not resumed yet,
+/* Idle connections, and requests that cell_suspend() suspended and that are not resumed yet,
  * answered or not. */
 size_t cells_suspended(const struct cells *cells);
 
@@ -185,8 +185,8 @@ void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Conn
 /* Resume it at the end of this turn.  Once for each cell_suspend(). */
 void cell_answer(struct cell *cell, struct cell_waiter *waiter);
 
-/* Its connection has ended, answered or not: no cell_answer() any more, and the waiter is its
- * owner's again.  From within the handler's `completed`. */
+/* The connection of a suspended request has ended, answered or not: no cell_answer() any more, and
+ * the cell has forgotten the waiter.  From within the handler's `completed`. */
 void cell_forget(struct cell *cell, struct cell_waiter *waiter);
 
 /*

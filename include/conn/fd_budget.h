@@ -51,7 +51,6 @@ size_t fd_budget_used(size_t limit);
 size_t fd_budget_needed(size_t used, unsigned workers_n, size_t listeners_n);
 
 /* Part them.  With a limit of less than a few dozen beyond what is used, the parts shrink. */
-void fd_budget_part(size_t limit, size_t used, unsigned workers_n,
-                    struct fd_budget *ret_descriptors);
+void fd_budget_part(size_t limit, size_t used, unsigned workers_n, struct fd_budget *ret_budget);
 
 #endif

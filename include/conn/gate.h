@@ -30,7 +30,8 @@ struct gate;
 
 /* Borrows all it is given.  NULL when out of memory. */
 struct gate *gate_new(struct worker *worker, struct cells *cells,
-                      struct lingering_close_pool *linger, struct client_quota *admission);
+                      struct lingering_close_pool *lingering_close,
+                      struct client_quota *client_quota);
 
 /* The origins of the gateway's own page, whose pages may read what the gate answers; borrowed. */
 void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins);

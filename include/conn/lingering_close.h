@@ -20,15 +20,15 @@ struct lingering_close_pool;
 /* Borrows the worker.  NULL when out of memory. */
 struct lingering_close_pool *lingering_close_new(struct worker *worker);
 void lingering_close_free(
-    struct lingering_close_pool *linger); /* closes what is left; accepts NULL */
+    struct lingering_close_pool *pool); /* closes what is left; accepts NULL */
 
 /* Take a descriptor whose answer has been handed to the kernel.  At a limit it is closed at
  * once. */
-void lingering_close_take(struct lingering_close_pool *linger, int fd);
+void lingering_close_take(struct lingering_close_pool *pool, int fd);
 
 /* Close what has lingered long enough. */
-void lingering_close_tick(struct lingering_close_pool *linger, int64_t now_ms);
+void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms);
 
-size_t lingering_close_count(const struct lingering_close_pool *linger);
+size_t lingering_close_count(const struct lingering_close_pool *pool);
 
 #endif

@@ -93,7 +93,7 @@ struct request {
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
     struct stream *stream; /* GET /events once it is open */
-    struct client_quota_entry seat;
+    struct client_quota_entry quota_entry;
     LIST_ENTRY(request) link;
 };
 

@@ -42,8 +42,8 @@ struct service_shared {
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
-    struct client_quota *admission;
-    struct fd_budget descriptors;
+    struct client_quota *client_quota;
+    struct fd_budget fd_budget;
     int64_t started_ms; /* monotonic */
     size_t streams_max;
     _Atomic size_t streams_n;
@@ -60,7 +60,7 @@ struct service {
     const struct context *context; /* of the worker */
     struct auth *auth;
     struct streams *streams;
-    struct lingering_close_pool *linger;
+    struct lingering_close_pool *lingering_close;
     struct cells *cells;
     struct gate *gate;
     struct response_cache answers;

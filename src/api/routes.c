@@ -377,7 +377,7 @@ static void on_closed(void *arg, const struct sockaddr *address)
     struct peer peer;
 
     peer_from_sockaddr(address, &peer);
-    client_quota_drop_connection(service->shared->admission, &peer);
+    client_quota_drop_connection(service->shared->client_quota, &peer);
 }
 
 struct cell_handler routes_handler(struct service *service)

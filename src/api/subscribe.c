@@ -312,7 +312,7 @@ static void leave_place(struct request *request)
     struct service_shared *shared = request->service->shared;
 
     atomic_fetch_sub(&shared->streams_n, 1);
-    client_quota_leave(shared->admission, &request->seat);
+    client_quota_leave(shared->client_quota, &request->quota_entry);
 }
 
 /* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
@@ -323,8 +323,8 @@ static int take_seat(struct request *request, const struct stream_ask *ask)
     struct client_quota_limits limits = {conf->limits.streams_per_address,
                                          conf->limits.streams_per_user};
 
-    switch (client_quota_enter(request->service->shared->admission, &ask->peer, user->bytes,
-                               user->bytes_n, &limits, &request->seat)) {
+    switch (client_quota_enter(request->service->shared->client_quota, &ask->peer, user->bytes,
+                               user->bytes_n, &limits, &request->quota_entry)) {
     case CLIENT_QUOTA_GRANTED:
         return -1;
     case CLIENT_QUOTA_ADDRESS_FULL:
@@ -353,7 +353,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     if (result >= 0)
         return result;
     if (!take_place(request->service->shared)) {
-        client_quota_leave(request->service->shared->admission, &request->seat);
+        client_quota_leave(request->service->shared->client_quota, &request->quota_entry);
         return respond_full(request);
     }
     if (!access_use_ticket(request, &ask->start, &problem)) {
@@ -361,8 +361,8 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         return problem.status == 401 ? respond_problem(request, &problem)
                                      : subscribe_refuse(request, &problem);
     }
-    ask->owners[0] = request->seat.address;
-    ask->owners[1] = request->seat.user;
+    ask->owners[0] = request->quota_entry.address;
+    ask->owners[1] = request->quota_entry.user;
     result = stream_open(cell_host(request->cell), request->connection, request_fd(request), ask,
                          &request->stream, &response);
     if (result != 0) {

@@ -110,7 +110,7 @@ static void resume_answered(struct cell *cell)
     while ((waiter = STAILQ_FIRST(&cell->answered)) != NULL) {
         STAILQ_REMOVE_HEAD(&cell->answered, link);
         cell->cells->suspended_n--;
-        waiter->state = CELL_GOES_ON;
+        waiter->state = CELL_RUNNING;
         mhd_resume(waiter->connection);
     }
 }
@@ -211,13 +211,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
                                   size_t *upload_n, void **context)
 {
     struct cell *cell = cls;
-    struct cell_tie *tie = cell_tie_of(connection);
+    struct cell_conn *conn = cell_conn_of(connection);
 
-    if (tie == NULL)
+    if (conn == NULL)
         return MHD_NO; /* it ends the connection */
     int result = cell->cells->handler.request(cell, connection, url, method, version, upload,
                                               upload_n, context);
-    tie->context = *context;
+    conn->context = *context;
     return (enum MHD_Result)result;
 }
 
@@ -226,16 +226,16 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
                          enum MHD_RequestTerminationCode code)
 {
     struct cell *cell = cls;
-    struct cell_tie *tie = cell_tie_of(connection);
+    struct cell_conn *conn = cell_conn_of(connection);
 
-    if (tie == NULL)
+    if (conn == NULL)
         return;
     cell->cells->handler.completed(cell, context, true);
-    tie->context = NULL;
-    struct cell_seat *seat = cell_seat_of(connection);
-    if (seat == NULL || seat->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    conn->context = NULL;
+    struct cell_kept *kept = cell_kept_of(connection);
+    if (kept == NULL || kept->pauses || code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         return;
-    cell_rest_after_run(seat);
+    cell_idle_after_run(kept);
 }
 
 static struct cell_list *list_of(struct cell *cell)
@@ -302,12 +302,12 @@ static void on_started(struct cell *cell, struct MHD_Connection *connection, voi
         refuse_unknown(cell);
         return;
     }
-    struct cell_seat *seat = cell_seat_of(connection);
-    if (seat == NULL)
+    struct cell_kept *kept = cell_kept_of(connection);
+    if (kept == NULL)
         return;
-    seat->waiter.connection = connection;
+    kept->waiter.connection = connection;
     if (cell->kind == CELL_TLS)
-        cell_tls_begin(seat);
+        cell_tls_begin(kept);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
@@ -320,13 +320,13 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         on_started(cell, connection, socket_context);
         return;
     }
-    struct cell_tie *tie = *socket_context;
+    struct cell_conn *conn = *socket_context;
     count_connection(cell, -1);
-    if (tie == NULL) /* counted off when it was added */
+    if (conn == NULL) /* counted off when it was added */
         return;
-    if (tie->context != NULL)
-        cell->cells->handler.completed(cell, &tie->context, false);
-    if (!cell_leave_seat(tie))
+    if (conn->context != NULL)
+        cell->cells->handler.completed(cell, &conn->context, false);
+    if (!cell_leave(conn))
         return;
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     count_off(cell->cells, info != NULL ? info->client_addr : NULL);
@@ -364,7 +364,7 @@ static int start(struct cell *cell)
     if (cell->daemon == NULL)
         return errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOMEM;
     info = MHD_get_daemon_info(cell->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (info->epoll_fd >= cell->cells->descriptors_end)
+    if (info->epoll_fd >= cell->cells->fd_end)
         return -EMFILE;
     cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, on_ready, cell);
     cell->timer = evtimer_new(base, on_ready, cell);
@@ -459,7 +459,7 @@ struct cells *cells_new(struct worker *worker, struct streams *streams,
     cells->streams = streams;
     cells->handler = *handler;
     cells->quirks = *quirks;
-    cells->descriptors_end = INT_MAX;
+    cells->fd_end = INT_MAX;
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
         TAILQ_INIT(&cells->open[kind]);
     for (size_t kind = 0; kind < CELL_KINDS; kind++)
@@ -494,11 +494,11 @@ void cells_free(struct cells *cells)
 }
 
 /* A connection that could not be added, or that on_connection() was not told of when it was.
- * The address may be the guest's, which is gone when it has left its seat. */
+ * The address may be a part of the owner, which is gone after cell_leave(). */
 static void count_off_lost(struct cell *cell, const struct sockaddr *address)
 {
     count_off(cell->cells, address);
-    cell_leave_seat(cell->arriving);
+    cell_leave(cell->arriving);
 }
 
 static int add_connection(struct cell *cell, int fd, const struct sockaddr *address,
@@ -514,19 +514,19 @@ static int add_connection(struct cell *cell, int fd, const struct sockaddr *addr
 }
 
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n, struct cell_guest *guest)
+              socklen_t address_n, struct cell_conn_owner *owner)
 {
     struct cell *cell = TAILQ_FIRST(&cells->open[kind]);
     int result = cell == NULL ? open_cell(cells, kind, &cell) : 0;
 
-    if (result == 0 && guest != NULL)
-        result = cell_take_seat(cell, guest);
+    if (result == 0 && owner != NULL)
+        result = cell_enter_kept(cell, owner);
     else if (result == 0)
-        cell_take_tie(cell);
+        cell_enter(cell);
     if (result != 0) {
         close(fd);
         count_off(cells, address);
-        cell_tell_gone(guest);
+        cell_tell_gone(owner);
         return result;
     }
     result = add_connection(cell, fd, address, address_n);
@@ -543,9 +543,9 @@ void cells_set_tls(struct cells *cells, struct tls_credentials *tls)
     cells->tls = tls;
 }
 
-void cells_set_descriptors_end(struct cells *cells, int end)
+void cells_set_fd_end(struct cells *cells, int end)
 {
-    cells->descriptors_end = end;
+    cells->fd_end = end;
 }
 
 void cells_tick(struct cells *cells)
@@ -584,33 +584,33 @@ size_t cells_suspended(const struct cells *cells)
  * library may call the handler again, which has to see that it waits. */
 void cell_suspend(struct cell *cell, struct cell_waiter *waiter, struct MHD_Connection *connection)
 {
-    struct cell_seat *seat = cell_seat_of(connection);
+    struct cell_kept *kept = cell_kept_of(connection);
 
-    assert(waiter->state == CELL_GOES_ON);
+    assert(waiter->state == CELL_RUNNING);
     waiter->connection = connection;
-    waiter->state = CELL_WAITS;
+    waiter->state = CELL_SUSPENDED;
     cell->cells->suspended_n++;
-    if (seat != NULL && seat->tls == NULL && seat->begun_in == cell->runs_n)
-        cell_wait_after_run(seat);
+    if (kept != NULL && kept->tls == NULL && kept->begun_in == cell->runs_n)
+        cell_wait_after_run(kept);
     else
         mhd_suspend(connection);
 }
 
 void cell_forget(struct cell *cell, struct cell_waiter *waiter)
 {
-    struct cell_seat *seat = cell_seat_of(waiter->connection);
+    struct cell_kept *kept = cell_kept_of(waiter->connection);
 
     if (waiter->state == CELL_ANSWERED)
         STAILQ_REMOVE(&cell->answered, waiter, cell_waiter, link);
-    waiter->state = CELL_GOES_ON;
+    waiter->state = CELL_RUNNING;
     cell->cells->suspended_n--;
-    if (seat != NULL)
-        cell_stay_after_run(seat);
+    if (kept != NULL)
+        cell_stay_after_run(kept);
 }
 
 void cell_answer(struct cell *cell, struct cell_waiter *waiter)
 {
-    assert(waiter->state == CELL_WAITS);
+    assert(waiter->state == CELL_SUSPENDED);
     waiter->state = CELL_ANSWERED;
     STAILQ_INSERT_TAIL(&cell->answered, waiter, link);
     worker_enqueue(cell->cells->worker, &cell->jobs[PRIO_ANSWER], PRIO_ANSWER);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of cells share: cell.c runs the daemons, cell_keepalive.c keeps connections that
- * rest, cell_tls.c knows what is different with TLS. */
+/* What the files of cells share: cell.c runs the daemons, cell_keepalive.c keeps connections
+ * between two requests, cell_tls.c knows what is different with TLS. */
 #ifndef BUGLE_CELL_INTERNAL_H
 #define BUGLE_CELL_INTERNAL_H
 
@@ -14,28 +14,29 @@
 #include "conn/mhd_quirks.h"
 #include "conn/tls_credentials.h"
 
-/* What the library keeps for us with a connection.  0.9.75 ends one that it cannot enter into its
- * epoll set without telling that the request is over, and then the cell does. */
-struct cell_tie {
+/* The cell's record of a connection, which the library keeps as its socket context.  0.9.75 ends a
+ * connection that it cannot add to its epoll set without reporting the end of the request: then the
+ * cell reports it. */
+struct cell_conn {
     void *context; /* of the request under way; NULL: none */
-    bool is_seat;  /* the first member of one; else it is one of its cell's `ties` */
-    bool is_taken; /* of those */
+    bool is_kept;  /* the first member of a cell_kept; else one of its cell's `stream_conns` */
+    bool is_used;  /* of those */
 };
 
-/* A kept connection as its cell sees it. */
-struct cell_seat {
-    struct cell_tie tie;
-    struct cell_waiter waiter; /* while it rests */
+/* A kept connection: it serves one request after another. */
+struct cell_kept {
+    struct cell_conn conn;
+    struct cell_waiter waiter; /* while it is idle */
     struct cell *cell;
-    struct cell_guest *guest; /* NULL: it has left */
-    bool is_taken_back;       /* with the descriptor */
-    bool rests;               /* it is suspended between two requests */
-    bool expected;            /* the head that comes next has been checked */
-    bool pauses;              /* in the cell's list: it is suspended after the next run */
-    bool finished;            /* and rests then, with no request under way */
-    unsigned begun_in;        /* the run in which the request under way began */
-    bool shakes;              /* its TLS handshake is not done */
-    TAILQ_ENTRY(cell_seat) link;
+    struct cell_conn_owner *owner; /* NULL: it has taken the descriptor back */
+    bool is_taken_back;
+    bool is_idle;      /* suspended between two requests, or in a handshake that waits */
+    bool expected;     /* the head that comes next has been checked */
+    bool pauses;       /* in the cell's list `pausing`: it is suspended after the run */
+    bool finished;     /* and is idle then, with no request under way */
+    bool in_handshake; /* its TLS handshake is not done */
+    unsigned begun_in; /* the run in which the request under way began */
+    TAILQ_ENTRY(cell_kept) link;
     struct tls_credentials *tls; /* of a TLS connection: what its session uses; a reference */
     char *target;                /* of its request, until the first call; NULL: out of memory */
 };
@@ -55,9 +56,9 @@ struct cell {
     unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */
     STAILQ_HEAD(, cell_waiter) answered;
-    TAILQ_HEAD(, cell_seat) pausing;        /* since the daemon was run: to be suspended after it */
-    struct cell_tie ties[CELL_STREAMS_MAX]; /* of connections for streams, which have no seat */
-    struct cell_tie *arriving;              /* of the connection that is being added */
+    TAILQ_HEAD(, cell_kept) pausing; /* since the daemon was run: to be suspended after it */
+    struct cell_conn stream_conns[CELL_STREAMS_MAX]; /* of connections for streams */
+    struct cell_conn *arriving;                      /* of the connection that is being added */
     TAILQ_ENTRY(cell) link;
 };
 
@@ -71,7 +72,7 @@ struct cells {
     size_t connections_n;
     size_t suspended_n;
     struct tls_credentials *tls; /* for handshakes from now on; a reference, NULL: no TLS */
-    int descriptors_end;
+    int fd_end;
     struct mhd_quirks quirks;
     struct log_valve valve;
     int ended_fd; /* a socket whose peer has closed: stands in for those taken back */
@@ -82,31 +83,31 @@ unsigned cell_room(enum cell_kind kind);
 
 /* ---- cell_keepalive.c ---- */
 
-/* The seat of a connection; NULL: it has none. */
-struct cell_seat *cell_seat_of(struct MHD_Connection *connection);
+/* The kept connection; NULL: it is for a stream, or the library reported it too late. */
+struct cell_kept *cell_kept_of(struct MHD_Connection *connection);
 
-/* A seat, or only a tie, for the connection that is about to be added.  The former returns 0 or
- * -ENOMEM. */
-int cell_take_seat(struct cell *cell, struct cell_guest *guest);
-void cell_take_tie(struct cell *cell);
+/* A record for the connection that is about to be added: of one that is kept, or for a stream.  The
+ * former returns 0 or -ENOMEM. */
+int cell_enter_kept(struct cell *cell, struct cell_conn_owner *owner);
+void cell_enter(struct cell *cell);
 
 /* The connection is over.  Returns whether its descriptor goes with it. */
-bool cell_leave_seat(struct cell_tie *tie);
+bool cell_leave(struct cell_conn *conn);
 
-/* Of a connection that was added; NULL: the library told of it too late. */
-struct cell_tie *cell_tie_of(struct MHD_Connection *connection);
+/* The record of a connection; NULL: the library reported it too late. */
+struct cell_conn *cell_conn_of(struct MHD_Connection *connection);
 
-/* The guest is its owner's again.  Accepts NULL. */
-void cell_tell_gone(struct cell_guest *guest);
+/* Call `gone`; the cell does not use the owner any more.  Accepts NULL. */
+void cell_tell_gone(struct cell_conn_owner *owner);
 
-/* Let it rest once its daemon has been run, if it is still there then. */
-void cell_rest_after_run(struct cell_seat *seat);
+/* Suspend it as idle once its daemon has been run, if it is still there then. */
+void cell_idle_after_run(struct cell_kept *kept);
 
-/* Not, after all. */
-void cell_stay_after_run(struct cell_seat *seat);
+/* Take that, or cell_wait_after_run(), back. */
+void cell_stay_after_run(struct cell_kept *kept);
 
-/* Let it wait for its answer from there on: with a request that began in this run. */
-void cell_wait_after_run(struct cell_seat *seat);
+/* Suspend it then because its request, which began in this run, waits for an answer. */
+void cell_wait_after_run(struct cell_kept *kept);
 
 /* Before its daemon is run again, and so before the library reads on, or asks for the answer. */
 void cell_pause_after_run(struct cell *cell);
@@ -119,6 +120,6 @@ void cell_pause_after_run(struct cell *cell);
 void *cell_tls_on_target(void *cls, const char *target, struct MHD_Connection *connection);
 
 /* A TLS connection has begun. */
-void cell_tls_begin(struct cell_seat *seat);
+void cell_tls_begin(struct cell_kept *kept);
 
 #endif

@@ -1,202 +1,202 @@
 /* SPDX-License-Identifier: MIT */
-/* Connections that are kept, and rest between two requests.  See cell.h. */
+/* Kept connections, which are idle between two requests.  See cell.h. */
 #include "config.h"
 #include "conn/cell_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-struct cell_tie *cell_tie_of(struct MHD_Connection *connection)
+struct cell_conn *cell_conn_of(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static struct cell_seat *seat_of(struct cell_tie *tie)
+static struct cell_kept *kept_of(struct cell_conn *conn)
 {
-    return tie->is_seat ? (struct cell_seat *)(void *)tie : NULL;
+    return conn->is_kept ? (struct cell_kept *)(void *)conn : NULL;
 }
 
-struct cell_seat *cell_seat_of(struct MHD_Connection *connection)
+struct cell_kept *cell_kept_of(struct MHD_Connection *connection)
 {
-    struct cell_tie *tie = cell_tie_of(connection);
+    struct cell_conn *conn = cell_conn_of(connection);
 
-    return tie != NULL ? seat_of(tie) : NULL;
+    return conn != NULL ? kept_of(conn) : NULL;
 }
 
-static void enter_list(struct cell_seat *seat, bool finished)
+static void enter_list(struct cell_kept *kept, bool finished)
 {
-    seat->pauses = true;
-    seat->finished = finished;
-    TAILQ_INSERT_TAIL(&seat->cell->pausing, seat, link);
+    kept->pauses = true;
+    kept->finished = finished;
+    TAILQ_INSERT_TAIL(&kept->cell->pausing, kept, link);
 }
 
-static void leave_list(struct cell_seat *seat)
+static void leave_list(struct cell_kept *kept)
 {
-    TAILQ_REMOVE(&seat->cell->pausing, seat, link);
-    seat->pauses = seat->finished = false;
+    TAILQ_REMOVE(&kept->cell->pausing, kept, link);
+    kept->pauses = kept->finished = false;
 }
 
-void cell_stay_after_run(struct cell_seat *seat)
+void cell_stay_after_run(struct cell_kept *kept)
 {
-    if (seat->pauses)
-        leave_list(seat);
+    if (kept->pauses)
+        leave_list(kept);
 }
 
-void cell_take_tie(struct cell *cell)
+void cell_enter(struct cell *cell)
 {
-    struct cell_tie *tie = cell->ties;
+    struct cell_conn *conn = cell->stream_conns;
 
-    while (tie->is_taken)
-        tie++;
-    tie->is_taken = true;
-    cell->arriving = tie;
+    while (conn->is_used)
+        conn++;
+    conn->is_used = true;
+    cell->arriving = conn;
 }
 
-int cell_take_seat(struct cell *cell, struct cell_guest *guest)
+int cell_enter_kept(struct cell *cell, struct cell_conn_owner *owner)
 {
-    struct cell_seat *seat = calloc(1, sizeof(*seat));
+    struct cell_kept *kept = calloc(1, sizeof(*kept));
 
-    if (seat == NULL)
+    if (kept == NULL)
         return -ENOMEM;
-    seat->tie.is_seat = true;
-    cell->arriving = &seat->tie;
-    seat->cell = cell;
-    seat->guest = guest;
-    seat->expected = true;
+    kept->conn.is_kept = true;
+    cell->arriving = &kept->conn;
+    kept->cell = cell;
+    kept->owner = owner;
+    kept->expected = true;
     if (cell->kind == CELL_TLS)
-        seat->tls = tls_credentials_ref(cell->cells->tls);
-    guest->seat = seat;
+        kept->tls = tls_credentials_ref(cell->cells->tls);
+    owner->kept = kept;
     return 0;
 }
 
-void cell_tell_gone(struct cell_guest *guest)
+void cell_tell_gone(struct cell_conn_owner *owner)
 {
-    if (guest == NULL)
+    if (owner == NULL)
         return;
-    guest->seat = NULL;
-    guest->gone(guest);
+    owner->kept = NULL;
+    owner->gone(owner);
 }
 
-bool cell_leave_seat(struct cell_tie *tie)
+bool cell_leave(struct cell_conn *conn)
 {
-    struct cell_seat *seat = seat_of(tie);
-    bool is_taken_back = seat != NULL && seat->is_taken_back;
+    struct cell_kept *kept = kept_of(conn);
+    bool is_taken_back = kept != NULL && kept->is_taken_back;
 
-    tie->context = NULL;
-    if (seat == NULL) {
-        tie->is_taken = false;
+    conn->context = NULL;
+    if (kept == NULL) {
+        conn->is_used = false;
         return true;
     }
-    cell_stay_after_run(seat);
-    cell_tell_gone(seat->guest);
-    tls_credentials_unref(seat->tls);
-    free(seat->target);
-    free(seat);
+    cell_stay_after_run(kept);
+    cell_tell_gone(kept->owner);
+    tls_credentials_unref(kept->tls);
+    free(kept->target);
+    free(kept);
     return !is_taken_back;
 }
 
-static void wait(struct cell_seat *seat)
+static void wait(struct cell_kept *kept)
 {
-    leave_list(seat);
-    mhd_suspend(seat->waiter.connection);
+    leave_list(kept);
+    mhd_suspend(kept->waiter.connection);
 }
 
-static void rest(struct cell_seat *seat)
+static void make_idle(struct cell_kept *kept)
 {
-    leave_list(seat);
-    seat->rests = true;
-    seat->waiter.state = CELL_WAITS;
-    seat->cell->cells->suspended_n++;
-    mhd_suspend(seat->waiter.connection);
-    seat->guest->rests(seat->guest);
+    leave_list(kept);
+    kept->is_idle = true;
+    kept->waiter.state = CELL_SUSPENDED;
+    kept->cell->cells->suspended_n++;
+    mhd_suspend(kept->waiter.connection);
+    kept->owner->idle(kept->owner);
 }
 
-/* An answer of the first call ends its connection: what is finished and still there has a guest. */
+/* An answer of the first call ends its connection: what is finished and still there has an owner.
+ */
 void cell_pause_after_run(struct cell *cell)
 {
-    struct cell_seat *seat = TAILQ_FIRST(&cell->pausing);
+    struct cell_kept *kept = TAILQ_FIRST(&cell->pausing);
 
-    while (seat != NULL) {
-        struct cell_seat *next = TAILQ_NEXT(seat, link);
+    while (kept != NULL) {
+        struct cell_kept *next = TAILQ_NEXT(kept, link);
 
-        if (!seat->finished)
-            wait(seat);
-        else if (!mhd_is_suspended(seat->waiter.connection)) /* or its resumption is to come */
-            rest(seat);
-        seat = next;
+        if (!kept->finished)
+            wait(kept);
+        else if (!mhd_is_suspended(kept->waiter.connection)) /* or its resumption is to come */
+            make_idle(kept);
+        kept = next;
     }
 }
 
-void cell_rest_after_run(struct cell_seat *seat)
+void cell_idle_after_run(struct cell_kept *kept)
 {
-    enter_list(seat, true);
+    enter_list(kept, true);
 }
 
-void cell_wait_after_run(struct cell_seat *seat)
+void cell_wait_after_run(struct cell_kept *kept)
 {
-    enter_list(seat, false);
+    enter_list(kept, false);
 }
 
-static void go_on(struct cell_seat *seat, bool expected)
+static void go_on(struct cell_kept *kept, bool expected)
 {
-    seat->expected = expected;
-    seat->rests = false;
-    if (seat->shakes)
-        cell_rest_after_run(seat);
-    cell_answer(seat->cell, &seat->waiter);
+    kept->expected = expected;
+    kept->is_idle = false;
+    if (kept->in_handshake)
+        cell_idle_after_run(kept);
+    cell_answer(kept->cell, &kept->waiter);
 }
 
-void cell_go_on(struct cell_guest *guest)
+void cell_resume(struct cell_conn_owner *owner)
 {
-    go_on(guest->seat, true);
+    go_on(owner->kept, true);
 }
 
-void cell_let_end(struct cell_guest *guest)
+void cell_let_close(struct cell_conn_owner *owner)
 {
-    if (guest->seat->rests)
-        go_on(guest->seat, false);
+    if (owner->kept->is_idle)
+        go_on(owner->kept, false);
 }
 
-int cell_take_back(struct cell_guest *guest)
+int cell_take_back(struct cell_conn_owner *owner)
 {
-    struct cell_seat *seat = guest->seat;
-    struct cells *cells = seat->cell->cells;
-    int taken =
-        mhd_take_descriptor(seat->waiter.connection, cells->ended_fd, cells->descriptors_end);
+    struct cell_kept *kept = owner->kept;
+    struct cells *cells = kept->cell->cells;
+    int taken = mhd_take_descriptor(kept->waiter.connection, cells->ended_fd, cells->fd_end);
 
-    seat->guest = NULL;
-    seat->is_taken_back = taken >= 0;
-    guest->seat = NULL;
-    go_on(seat, false);
+    kept->owner = NULL;
+    kept->is_taken_back = taken >= 0;
+    owner->kept = NULL;
+    go_on(kept, false);
     return taken >= 0 ? taken : -EMFILE;
 }
 
-enum cell_kind cell_kind_of(const struct cell_guest *guest)
+enum cell_kind cell_kind_of(const struct cell_conn_owner *owner)
 {
-    return guest->seat->cell->kind;
+    return owner->kept->cell->kind;
 }
 
 /* Nobody but the library can see a head inside TLS: it is for the handler to judge.  One that the
  * library had read with the last one begins before that one could rest. */
-static bool begin_inside(struct cell_seat *seat)
+static bool begin_inside(struct cell_kept *kept)
 {
-    if (seat->finished)
+    if (kept->finished)
         return false;
-    seat->guest->begun(seat->guest);
+    kept->owner->request_begins(kept->owner);
     return true;
 }
 
-bool cell_is_expected(struct MHD_Connection *connection, const struct cell_guest **ret_guest)
+bool cell_is_expected(struct MHD_Connection *connection, const struct cell_conn_owner **ret_owner)
 {
-    struct cell_seat *seat = cell_seat_of(connection);
-    bool expected = seat == NULL || seat->expected;
+    struct cell_kept *kept = cell_kept_of(connection);
+    bool expected = kept == NULL || kept->expected;
 
-    *ret_guest = seat != NULL ? seat->guest : NULL;
-    if (seat != NULL && seat->tls != NULL)
-        return begin_inside(seat);
-    if (seat != NULL) {
-        seat->expected = false;
-        seat->begun_in = seat->cell->runs_n;
+    *ret_owner = kept != NULL ? kept->owner : NULL;
+    if (kept != NULL && kept->tls != NULL)
+        return begin_inside(kept);
+    if (kept != NULL) {
+        kept->expected = false;
+        kept->begun_in = kept->cell->runs_n;
     }
     return expected;
 }

@@ -17,19 +17,19 @@ gnutls_session_t cell_session(struct MHD_Connection *connection)
 static int on_finished(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
                        const gnutls_datum_t *message)
 {
-    struct cell_seat *seat = gnutls_db_get_ptr(session);
-    struct stats *stats = seat->cell->cells->context->stats;
+    struct cell_kept *kept = gnutls_db_get_ptr(session);
+    struct stats *stats = kept->cell->cells->context->stats;
 
     (void)type;
     (void)when;
     (void)message;
     if (!incoming)
         return 0;
-    cell_stay_after_run(seat);
-    seat->shakes = false;
+    cell_stay_after_run(kept);
+    kept->in_handshake = false;
     stats_add(stats, STATS_TLS_HANDSHAKES, 1);
     stats_add(stats, STATS_TLS_RESUMED, gnutls_session_is_resumed(session) != 0);
-    seat->guest->greeted(seat->guest);
+    kept->owner->handshake_done(kept->owner);
     return 0;
 }
 
@@ -38,38 +38,38 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
  *
  * Without memory the session keeps what the library gave it, which has no certificate, and so its
  * handshake fails. */
-void cell_tls_begin(struct cell_seat *seat)
+void cell_tls_begin(struct cell_kept *kept)
 {
-    gnutls_session_t session = cell_session(seat->waiter.connection);
+    gnutls_session_t session = cell_session(kept->waiter.connection);
 
-    gnutls_db_set_ptr(session, seat);
-    tls_credentials_apply(seat->tls, session, on_finished);
-    seat->shakes = true;
-    cell_rest_after_run(seat);
+    gnutls_db_set_ptr(session, kept);
+    tls_credentials_apply(kept->tls, session, on_finished);
+    kept->in_handshake = true;
+    cell_idle_after_run(kept);
 }
 
 void *cell_tls_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
-    struct cell_seat *seat = cell_seat_of(connection);
+    struct cell_kept *kept = cell_kept_of(connection);
 
     (void)cls;
-    if (seat == NULL)
+    if (kept == NULL)
         return NULL;
-    free(seat->target);
-    seat->target = strdup(target);
+    free(kept->target);
+    kept->target = strdup(target);
     return NULL;
 }
 
 char *cell_take_target(struct MHD_Connection *connection)
 {
-    struct cell_seat *seat = cell_seat_of(connection);
-    char *target = seat->target;
+    struct cell_kept *kept = cell_kept_of(connection);
+    char *target = kept->target;
 
-    seat->target = NULL;
+    kept->target = NULL;
     return target;
 }
 
-bool cell_has_pending(const struct cell_guest *guest)
+bool cell_has_pending(const struct cell_conn_owner *owner)
 {
-    return gnutls_record_check_pending(cell_session(guest->seat->waiter.connection)) > 0;
+    return gnutls_record_check_pending(cell_session(owner->kept->waiter.connection)) > 0;
 }

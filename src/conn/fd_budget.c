@@ -86,8 +86,7 @@ static size_t for_others(size_t room, size_t crowded)
     return room / 10 > least ? room / 10 : least;
 }
 
-void fd_budget_part(size_t limit, size_t used, unsigned workers_n,
-                    struct fd_budget *ret_descriptors)
+void fd_budget_part(size_t limit, size_t used, unsigned workers_n, struct fd_budget *ret_budget)
 {
     size_t left = limit > used ? limit - used : 0;
     size_t own = clamp(OWN, 0, left / 4);
@@ -99,7 +98,7 @@ void fd_budget_part(size_t limit, size_t used, unsigned workers_n,
     tight = clamp(tight, 0, room / 4);
     crowd = clamp(crowd, 0, room / 4);
     size_t others = for_others(room, tight + crowd);
-    *ret_descriptors = (struct fd_budget){
+    *ret_budget = (struct fd_budget){
         .used = (int)(limit - left),
         .crowded_from = (int)(limit - own - cells - tight - crowd),
         .tight_from = (int)(limit - own - cells - tight),

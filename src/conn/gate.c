@@ -37,7 +37,8 @@
 static bool look_at_arrived(struct worker_job *job);
 
 struct gate *gate_new(struct worker *worker, struct cells *cells,
-                      struct lingering_close_pool *linger, struct client_quota *admission)
+                      struct lingering_close_pool *lingering_close,
+                      struct client_quota *client_quota)
 {
     const struct conf *conf = worker_context(worker)->conf;
     size_t peek_bytes = conf->limits.header_bytes + 4; /* an empty line may come before the head */
@@ -50,8 +51,8 @@ struct gate *gate_new(struct worker *worker, struct cells *cells,
     gate->worker = worker;
     gate->context = worker_context(worker);
     gate->cells = cells;
-    gate->linger = linger;
-    gate->admission = admission;
+    gate->lingering_close = lingering_close;
+    gate->client_quota = client_quota;
     gate->peek_bytes = peek_bytes;
     gate->job.run = look_at_arrived;
     TAILQ_INIT(&gate->heads);
@@ -66,103 +67,103 @@ void gate_set_own_origins(struct gate *gate, const struct conf_list *own_origins
     gate->own_origins = own_origins;
 }
 
-/* ---- where a visitor is ---- */
+/* ---- where a conn is ---- */
 
 static bool awaits_head(enum place place)
 {
     return place == AT_DOOR || place == SHAKING || place == SPEAKING;
 }
 
-static struct visitors *list_of(struct visitor *visitor)
+static struct gate_conns *list_of(struct gate_conn *conn)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
 
-    if (visitor->place == RESTING)
+    if (conn->place == RESTING)
         return &gate->resting;
-    if (!awaits_head(visitor->place))
+    if (!awaits_head(conn->place))
         return NULL;
-    return visitor->tls && visitor->place != SPEAKING ? &gate->greeting : &gate->heads;
+    return conn->tls && conn->place != SPEAKING ? &gate->greeting : &gate->heads;
 }
 
 /* How many are where this one is. */
-static size_t *count_of(struct visitor *visitor)
+static size_t *count_of(struct gate_conn *conn)
 {
-    if (awaits_head(visitor->place))
-        return &visitor->gate->heads_n;
-    return visitor->place == RESTING ? &visitor->gate->resting_n : &visitor->gate->inside_n;
+    if (awaits_head(conn->place))
+        return &conn->gate->heads_n;
+    return conn->place == RESTING ? &conn->gate->resting_n : &conn->gate->inside_n;
 }
 
 /* The figures show who waits for a first head and who rests. */
-static void show_place(struct visitor *visitor, int n)
+static void show_place(struct gate_conn *conn, int n)
 {
-    struct stats *stats = visitor->gate->context->stats;
+    struct stats *stats = conn->gate->context->stats;
 
-    if (awaits_head(visitor->place))
+    if (awaits_head(conn->place))
         stats_add(stats, STATS_CONNECTIONS_WAITING, n);
-    if (visitor->place == RESTING)
+    if (conn->place == RESTING)
         stats_add(stats, STATS_CONNECTIONS_RESTING, n);
 }
 
-static void leave_place(struct visitor *visitor)
+static void leave_place(struct gate_conn *conn)
 {
-    (*count_of(visitor))--;
-    show_place(visitor, -1);
-    if (visitor->arrived)
-        TAILQ_REMOVE(&visitor->gate->arrived, visitor, in_arrived);
-    visitor->arrived = false;
-    if (visitor->said_hello)
-        TAILQ_REMOVE(&visitor->gate->hellos, visitor, in_arrived);
-    visitor->said_hello = false;
-    struct visitors *list = list_of(visitor);
+    (*count_of(conn))--;
+    show_place(conn, -1);
+    if (conn->arrived)
+        TAILQ_REMOVE(&conn->gate->arrived, conn, in_arrived);
+    conn->arrived = false;
+    if (conn->said_hello)
+        TAILQ_REMOVE(&conn->gate->hellos, conn, in_arrived);
+    conn->said_hello = false;
+    struct gate_conns *list = list_of(conn);
     if (list != NULL)
-        TAILQ_REMOVE(list, visitor, link);
+        TAILQ_REMOVE(list, conn, link);
 }
 
-static void enter_place(struct visitor *visitor, enum place place)
+static void enter_place(struct gate_conn *conn, enum place place)
 {
-    const struct conf *conf = visitor->gate->context->conf;
+    const struct conf *conf = conn->gate->context->conf;
 
-    visitor->place = place;
-    visitor->looked_at = 0;
-    (*count_of(visitor))++;
-    show_place(visitor, 1);
+    conn->place = place;
+    conn->looked_at = 0;
+    (*count_of(conn))++;
+    show_place(conn, 1);
     if (awaits_head(place)) {
-        visitor->since_ms = clock_mono_ms();
-        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.header_timeout_ms;
+        conn->since_ms = clock_mono_ms();
+        conn->until_ms = conn->since_ms + (int64_t)conf->limits.header_timeout_ms;
     } else if (place == RESTING) {
-        visitor->since_ms = worker_now_ms(visitor->gate->worker);
-        visitor->until_ms = visitor->since_ms + (int64_t)conf->limits.keepalive_timeout_ms;
+        conn->since_ms = worker_now_ms(conn->gate->worker);
+        conn->until_ms = conn->since_ms + (int64_t)conf->limits.keepalive_timeout_ms;
     }
-    struct visitors *list = list_of(visitor);
+    struct gate_conns *list = list_of(conn);
     if (list != NULL)
-        TAILQ_INSERT_TAIL(list, visitor, link);
+        TAILQ_INSERT_TAIL(list, conn, link);
 }
 
-void gate_move_to(struct visitor *visitor, enum place place)
+void gate_move_to(struct gate_conn *conn, enum place place)
 {
-    leave_place(visitor);
-    enter_place(visitor, place);
+    leave_place(conn);
+    enter_place(conn, place);
 }
 
-void gate_unwatch(struct visitor *visitor)
+void gate_unwatch(struct gate_conn *conn)
 {
-    if (visitor->watched)
-        event_del(&visitor->readable);
-    visitor->watched = false;
+    if (conn->watched)
+        event_del(&conn->readable);
+    conn->watched = false;
 }
 
-static void forget(struct visitor *visitor)
+static void forget(struct gate_conn *conn)
 {
-    gate_unwatch(visitor);
-    leave_place(visitor);
-    memory_budget_add(visitor->gate->context->memory, MEMORY_BUDGET_CONNECTIONS,
-                      -(int64_t)sizeof(*visitor));
-    free(visitor);
+    gate_unwatch(conn);
+    leave_place(conn);
+    memory_budget_add(conn->gate->context->memory, MEMORY_BUDGET_CONNECTIONS,
+                      -(int64_t)sizeof(*conn));
+    free(conn);
 }
 
-static const struct sockaddr *address_of(const struct visitor *visitor)
+static const struct sockaddr *address_of(const struct gate_conn *conn)
 {
-    return (const struct sockaddr *)(const void *)&visitor->address;
+    return (const struct sockaddr *)(const void *)&conn->address;
 }
 
 static void count_off(struct gate *gate, const struct sockaddr *address)
@@ -170,34 +171,34 @@ static void count_off(struct gate *gate, const struct sockaddr *address)
     struct peer peer;
 
     peer_from_sockaddr(address, &peer);
-    client_quota_drop_connection(gate->admission, &peer);
+    client_quota_drop_connection(gate->client_quota, &peer);
     worker_load_add(gate->worker, -1);
     stats_add(gate->context->stats, STATS_CONNECTIONS_OPEN, -1);
 }
 
 /* Make the descriptor the gate's own, if it is not.  Returns whether there still is one. */
-static bool fetch(struct visitor *visitor)
+static bool fetch(struct gate_conn *conn)
 {
-    if (visitor->place == AT_DOOR)
+    if (conn->place == AT_DOOR)
         return true;
-    gate_unwatch(visitor);
-    visitor->fd = cell_take_back(&visitor->guest);
-    return visitor->fd >= 0;
+    gate_unwatch(conn);
+    conn->fd = cell_take_back(&conn->owner);
+    return conn->fd >= 0;
 }
 
-void gate_drop(struct visitor *visitor)
+void gate_drop(struct gate_conn *conn)
 {
-    if (visitor->place == AT_DOOR) {
-        int fd = visitor->fd;
+    if (conn->place == AT_DOOR) {
+        int fd = conn->fd;
 
-        count_off(visitor->gate, address_of(visitor));
-        forget(visitor);
+        count_off(conn->gate, address_of(conn));
+        forget(conn);
         close(fd);
         return;
     }
-    gate_move_to(visitor, INSIDE);
-    shutdown(visitor->fd, SHUT_RDWR);
-    cell_let_end(&visitor->guest);
+    gate_move_to(conn, INSIDE);
+    shutdown(conn->fd, SHUT_RDWR);
+    cell_let_close(&conn->owner);
 }
 
 void gate_abort(struct gate *gate)
@@ -225,27 +226,27 @@ void gate_free(struct gate *gate)
 /* ---- a head ---- */
 
 /* Send a whole answer and close, so that it can be read. */
-static void say_last(struct visitor *visitor, const char *answer, size_t n)
+static void say_last(struct gate_conn *conn, const char *answer, size_t n)
 {
-    struct gate *gate = visitor->gate;
-    bool fetched = fetch(visitor);
-    int fd = visitor->fd;
+    struct gate *gate = conn->gate;
+    bool fetched = fetch(conn);
+    int fd = conn->fd;
 
     if (fetched)
-        count_off(gate, address_of(visitor));
-    forget(visitor); /* the loop does not watch one descriptor both by edge and by level */
+        count_off(gate, address_of(conn));
+    forget(conn); /* the loop does not watch one descriptor both by edge and by level */
     if (!fetched)
         return;
     if (send(fd, answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n)
-        lingering_close_take(gate->linger, fd);
+        lingering_close_take(gate->lingering_close, fd);
     else
         close(fd);
 }
 
-ssize_t gate_peek(struct visitor *visitor)
+ssize_t gate_peek(struct gate_conn *conn)
 {
-    struct gate *gate = visitor->gate;
-    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    struct gate *gate = conn->gate;
+    ssize_t n = recv(conn->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
     gate->peeked_n = n > 0 ? (size_t)n : 0;
     return n;
@@ -265,17 +266,17 @@ static void write_lines(const struct gate *gate, char to[ORIGIN_LINES_BYTES])
     origin_write_lines(to, origin, conf->auth.cookie[0] != '\0');
 }
 
-void gate_refuse(struct visitor *visitor, unsigned status, const char *why)
+void gate_refuse(struct gate_conn *conn, unsigned status, const char *why)
 {
-    struct stats *stats = visitor->gate->context->stats;
+    struct stats *stats = conn->gate->context->stats;
     char detail[160], answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     snprintf(detail, sizeof(detail), "The request %s.", why);
-    write_lines(visitor->gate, lines);
+    write_lines(conn->gate, lines);
     size_t n = problem_write_http(answer, status, "bad_request", detail, lines);
     stats_add(stats, STATS_RESPONSES_4XX, status < 500);
     stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
-    say_last(visitor, answer, n);
+    say_last(conn, answer, n);
 }
 
 static bool is_stream_path(const struct http_head *head)
@@ -338,38 +339,38 @@ void gate_tell_lost(struct gate *gate, int error)
 }
 
 /* A stream takes all that is left of its connection, so nobody has to wait for its end. */
-static void admit_stream(struct visitor *visitor, enum cell_kind kind)
+static void admit_stream(struct gate_conn *conn, enum cell_kind kind)
 {
-    struct gate *gate = visitor->gate;
-    struct sockaddr_storage address = visitor->address;
-    socklen_t address_n = visitor->address_n;
-    int fd = visitor->fd;
+    struct gate *gate = conn->gate;
+    struct sockaddr_storage address = conn->address;
+    socklen_t address_n = conn->address_n;
+    int fd = conn->fd;
 
-    forget(visitor); /* off this loop's epoll before the library's own gets it */
+    forget(conn); /* off this loop's epoll before the library's own gets it */
     int result = cells_add(gate->cells, kind, fd, (const struct sockaddr *)(void *)&address,
                            address_n, NULL);
     if (result != 0)
         gate_tell_lost(gate, result);
 }
 
-static void admit_guest(struct visitor *visitor, enum cell_kind kind)
+static void admit_guest(struct gate_conn *conn, enum cell_kind kind)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
 
-    gate_move_to(visitor, INSIDE);
-    int result = cells_add(gate->cells, kind, visitor->fd,
-                           (const struct sockaddr *)(void *)&visitor->address, visitor->address_n,
-                           &visitor->guest);
-    if (result != 0) /* and the visitor is gone */
+    gate_move_to(conn, INSIDE);
+    int result =
+        cells_add(gate->cells, kind, conn->fd, (const struct sockaddr *)(void *)&conn->address,
+                  conn->address_n, &conn->owner);
+    if (result != 0) /* and the conn is gone */
         gate_tell_lost(gate, result);
 }
 
 /* Whether the cell that has the connection will do for this request too. */
-static bool may_stay(const struct visitor *visitor, enum cell_kind kind)
+static bool may_stay(const struct gate_conn *conn, enum cell_kind kind)
 {
-    if (visitor->place == AT_DOOR)
+    if (conn->place == AT_DOOR)
         return false;
-    enum cell_kind now = cell_kind_of(&visitor->guest);
+    enum cell_kind now = cell_kind_of(&conn->owner);
     return now == kind || (is_for_requests(now) && is_for_requests(kind) && now > kind);
 }
 
@@ -385,23 +386,23 @@ static bool has_more(const struct http_head *head, size_t arrived_n, const char 
     return left_n != 2 || memcmp(text + arrived_n - 2, "\r\n", 2) != 0;
 }
 
-static void admit(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
+static void admit(struct gate_conn *conn, const struct http_head *head, size_t arrived_n)
 {
-    enum cell_kind kind = kind_of(head, memory_budget_level(visitor->gate->context->memory));
-    struct cell_guest *guest = &visitor->guest;
+    enum cell_kind kind = kind_of(head, memory_budget_level(conn->gate->context->memory));
+    struct cell_conn_owner *owner = &conn->owner;
 
-    guest->head = *head;
-    guest->head.path = NULL; /* it is in the gate's buffer, for now */
-    guest->is_last = head->chunked || has_more(head, arrived_n, visitor->gate->peek);
-    if (may_stay(visitor, kind)) {
-        gate_move_to(visitor, INSIDE);
-        cell_go_on(guest);
-    } else if (!fetch(visitor)) {
-        forget(visitor);
+    owner->head = *head;
+    owner->head.path = NULL; /* it is in the gate's buffer, for now */
+    owner->is_last = head->chunked || has_more(head, arrived_n, conn->gate->peek);
+    if (may_stay(conn, kind)) {
+        gate_move_to(conn, INSIDE);
+        cell_resume(owner);
+    } else if (!fetch(conn)) {
+        forget(conn);
     } else if (kind == CELL_STREAM || kind == CELL_STREAM_LARGE) {
-        admit_stream(visitor, kind);
+        admit_stream(conn, kind);
     } else {
-        admit_guest(visitor, kind);
+        admit_guest(conn, kind);
     }
 }
 
@@ -414,101 +415,101 @@ static struct http_head_limits limits_of(const struct gate *gate)
                                      .headers_max = conf->limits.header_count};
 }
 
-bool gate_see_nothing(struct visitor *visitor, ssize_t n, bool may_grow)
+bool gate_see_nothing(struct gate_conn *conn, ssize_t n, bool may_grow)
 {
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
         return true;
-    if (visitor->place == RESTING) {
-        gate_move_to(visitor, INSIDE);
-        cell_let_end(&visitor->guest);
+    if (conn->place == RESTING) {
+        gate_move_to(conn, INSIDE);
+        cell_let_close(&conn->owner);
     } else {
-        gate_drop(visitor);
+        gate_drop(conn);
     }
     return false;
 }
 
-static bool see_part(struct visitor *visitor, size_t arrived_n, bool may_grow)
+static bool see_part(struct gate_conn *conn, size_t arrived_n, bool may_grow)
 {
     if (!may_grow) {
-        gate_drop(visitor);
+        gate_drop(conn);
         return false;
     }
-    if (visitor->place == RESTING)
-        gate_move_to(visitor, SPEAKING);
-    visitor->looked_at = arrived_n;
+    if (conn->place == RESTING)
+        gate_move_to(conn, SPEAKING);
+    conn->looked_at = arrived_n;
     return true;
 }
 
 /* There is no memory for one more connection.  One for a stream goes on, since only a handler can
  * refuse it in a way that browsers of every origin understand, and it ends there. */
-static void turn_away(struct visitor *visitor)
+static void turn_away(struct gate_conn *conn)
 {
-    struct stats *stats = visitor->gate->context->stats;
+    struct stats *stats = conn->gate->context->stats;
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    write_lines(visitor->gate, lines);
+    write_lines(conn->gate, lines);
     size_t n = problem_write_busy(answer, "memory_short",
                                   "The gateway has no memory for this now; nothing was done.",
                                   lines, 1 + arc4random_uniform(RETRY_AFTER_MAX_S));
 
     stats_add(stats, STATS_RESPONSES_5XX, 1);
     stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
-    say_last(visitor, answer, n);
+    say_last(conn, answer, n);
 }
 
-static bool is_turned_away(const struct visitor *visitor, const struct http_head *head)
+static bool is_turned_away(const struct gate_conn *conn, const struct http_head *head)
 {
-    return visitor->place == AT_DOOR && !is_stream_path(head) &&
-           memory_budget_level(visitor->gate->context->memory) >= MEMORY_BUDGET_FULL;
+    return conn->place == AT_DOOR && !is_stream_path(head) &&
+           memory_budget_level(conn->gate->context->memory) >= MEMORY_BUDGET_FULL;
 }
 
-static void see_head(struct visitor *visitor, const struct http_head *head, size_t arrived_n)
+static void see_head(struct gate_conn *conn, const struct http_head *head, size_t arrived_n)
 {
     if (!gate_has_room_for(head)) {
-        stats_add(visitor->gate->context->stats, STATS_HEADS_REFUSED, 1);
-        gate_refuse(visitor, 431, GATE_NO_ROOM_FOR_HEAD);
-    } else if (is_turned_away(visitor, head)) {
-        turn_away(visitor);
+        stats_add(conn->gate->context->stats, STATS_HEADS_REFUSED, 1);
+        gate_refuse(conn, 431, GATE_NO_ROOM_FOR_HEAD);
+    } else if (is_turned_away(conn, head)) {
+        turn_away(conn);
     } else {
-        admit(visitor, head, arrived_n);
+        admit(conn, head, arrived_n);
     }
 }
 
 /* Whether the head can have become complete, or wrong, since it was gone through. */
-static bool has_news(const struct visitor *visitor, size_t arrived_n)
+static bool has_news(const struct gate_conn *conn, size_t arrived_n)
 {
-    const struct gate *gate = visitor->gate;
-    size_t from = visitor->looked_at;
+    const struct gate *gate = conn->gate;
+    size_t from = conn->looked_at;
 
     if (from == 0 || arrived_n == gate->peek_bytes || arrived_n - from >= LOOK_AGAIN_BYTES)
         return true;
     return memchr(gate->peek + from, '\n', arrived_n - from) != NULL;
 }
 
-bool gate_look(struct visitor *visitor, bool may_grow)
+bool gate_look(struct gate_conn *conn, bool may_grow)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
     struct http_head_limits limits = limits_of(gate);
     struct http_head head;
 
-    if (visitor->tls)
-        return gate_look_at_tls(visitor, may_grow);
-    ssize_t n = gate_peek(visitor);
+    if (conn->tls)
+        return gate_look_at_tls(conn, may_grow);
+    ssize_t n = gate_peek(conn);
 
-    visitor->stirred = false;
+    conn->stirred = false;
     if (n <= 0)
-        return gate_see_nothing(visitor, n, may_grow);
-    if (may_grow && !has_news(visitor, (size_t)n))
+        return gate_see_nothing(conn, n, may_grow);
+    if (may_grow && !has_news(conn, (size_t)n))
         return true;
     switch (http_head_check(gate->peek, (size_t)n, &limits, &head)) {
     case HTTP_HEAD_MORE:
-        return see_part(visitor, (size_t)n, may_grow);
+        return see_part(conn, (size_t)n, may_grow);
     case HTTP_HEAD_BAD:
         stats_add(gate->context->stats, STATS_HEADS_REFUSED, 1);
-        gate_refuse(visitor, head.status, head.why);
+        gate_refuse(conn, head.status, head.why);
         return false;
     case HTTP_HEAD_GOOD:
-        see_head(visitor, &head, (size_t)n);
+        see_head(conn, &head, (size_t)n);
         return false;
     }
     return false;
@@ -518,86 +519,86 @@ bool gate_look(struct visitor *visitor, bool may_grow)
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct visitor *visitor = arg;
+    struct gate_conn *conn = arg;
 
     (void)fd;
-    visitor->ended |= (what & EV_CLOSED) != 0;
-    bool may_grow = !visitor->ended;
-    if (visitor->place == SHAKING)
-        gate_shake_on(visitor);
-    else if (visitor->place == INSIDE)
-        visitor->stirred = true; /* a piece of a body, mostly */
-    else if (!visitor->proxied || gate_take_proxy_header(visitor, may_grow))
-        gate_look(visitor, may_grow);
+    conn->ended |= (what & EV_CLOSED) != 0;
+    bool may_grow = !conn->ended;
+    if (conn->place == SHAKING)
+        gate_shake_on(conn);
+    else if (conn->place == INSIDE)
+        conn->stirred = true; /* a piece of a body, mostly */
+    else if (!conn->proxied || gate_take_proxy_header(conn, may_grow))
+        gate_look(conn, may_grow);
 }
 
 /* Most heads are there whole when the socket is, and many connections are used once: only the
  * others are worth an event. */
-void gate_watch(struct visitor *visitor)
+void gate_watch(struct gate_conn *conn)
 {
-    event_assign(&visitor->readable, visitor->gate->context->base, visitor->fd,
-                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, visitor);
-    if (event_add(&visitor->readable, NULL) == 0)
-        visitor->watched = true;
+    event_assign(&conn->readable, conn->gate->context->base, conn->fd,
+                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, conn);
+    if (event_add(&conn->readable, NULL) == 0)
+        conn->watched = true;
     else
-        gate_drop(visitor);
+        gate_drop(conn);
 }
 
 /* A new watch reports what is there already.  An old one has told of the peer's end only once, with
  * the bytes before it. */
-static void on_rest(struct cell_guest *guest)
+static void on_rest(struct cell_conn_owner *owner)
 {
-    struct visitor *visitor = (struct visitor *)(void *)guest;
+    struct gate_conn *conn = (struct gate_conn *)(void *)owner;
 
-    if (visitor->place == SHAKING) {
-        gate_on_waiting(visitor);
+    if (conn->place == SHAKING) {
+        gate_on_waiting(conn);
         return;
     }
-    gate_move_to(visitor, RESTING);
-    if (visitor->gate->closing)
-        gate_drop(visitor);
-    else if (visitor->tls && cell_has_pending(guest))
-        cell_go_on(guest);
-    else if (!visitor->watched)
-        gate_watch(visitor);
-    else if (visitor->stirred || visitor->ended)
-        gate_look(visitor, !visitor->ended);
+    gate_move_to(conn, RESTING);
+    if (conn->gate->closing)
+        gate_drop(conn);
+    else if (conn->tls && cell_has_pending(owner))
+        cell_resume(owner);
+    else if (!conn->watched)
+        gate_watch(conn);
+    else if (conn->stirred || conn->ended)
+        gate_look(conn, !conn->ended);
 }
 
-static void on_gone(struct cell_guest *guest)
+static void on_gone(struct cell_conn_owner *owner)
 {
-    struct visitor *visitor = (struct visitor *)(void *)guest;
+    struct gate_conn *conn = (struct gate_conn *)(void *)owner;
 
-    stats_add(visitor->gate->context->stats, STATS_TLS_HANDSHAKES_FAILED,
-              visitor->place == SHAKING && !visitor->greeted);
-    forget((struct visitor *)(void *)guest);
+    stats_add(conn->gate->context->stats, STATS_TLS_HANDSHAKES_FAILED,
+              conn->place == SHAKING && !conn->greeted);
+    forget((struct gate_conn *)(void *)owner);
 }
 
-static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *address,
-                             socklen_t address_n, bool tls)
+static struct gate_conn *enter(struct gate *gate, int fd, const struct sockaddr *address,
+                               socklen_t address_n, bool tls)
 {
-    struct visitor *visitor = gate->closing ? NULL : calloc(1, sizeof(*visitor));
+    struct gate_conn *conn = gate->closing ? NULL : calloc(1, sizeof(*conn));
 
-    if (visitor == NULL) {
+    if (conn == NULL) {
         count_off(gate, address);
         close(fd);
         return NULL;
     }
-    visitor->guest.rests = on_rest;
-    visitor->guest.gone = on_gone;
-    visitor->guest.greeted = gate_on_greeted;
-    visitor->guest.begun = gate_on_begun;
-    visitor->tls = tls;
-    visitor->gate = gate;
-    visitor->fd = fd;
-    memcpy(&visitor->address, address, address_n);
-    visitor->address_n = address_n;
-    enter_place(visitor, AT_DOOR);
-    memory_budget_add(gate->context->memory, MEMORY_BUDGET_CONNECTIONS, (int64_t)sizeof(*visitor));
-    TAILQ_INSERT_TAIL(&gate->arrived, visitor, in_arrived);
-    visitor->arrived = true;
+    conn->owner.idle = on_rest;
+    conn->owner.gone = on_gone;
+    conn->owner.handshake_done = gate_on_greeted;
+    conn->owner.request_begins = gate_on_begun;
+    conn->tls = tls;
+    conn->gate = gate;
+    conn->fd = fd;
+    memcpy(&conn->address, address, address_n);
+    conn->address_n = address_n;
+    enter_place(conn, AT_DOOR);
+    memory_budget_add(gate->context->memory, MEMORY_BUDGET_CONNECTIONS, (int64_t)sizeof(*conn));
+    TAILQ_INSERT_TAIL(&gate->arrived, conn, in_arrived);
+    conn->arrived = true;
     worker_enqueue(gate->worker, &gate->job, PRIO_NEW);
-    return visitor;
+    return conn;
 }
 
 /* Many clients that come at once do not hold up what is live: they are let in a few at a time.  A
@@ -605,13 +606,13 @@ static struct visitor *enter(struct gate *gate, int fd, const struct sockaddr *a
 static bool look_at_arrived(struct worker_job *job)
 {
     struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, job));
-    struct visitor *visitor;
+    struct gate_conn *conn;
 
-    for (int i = 0; i < ARRIVALS_A_JOB && (visitor = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
-        TAILQ_REMOVE(&gate->arrived, visitor, in_arrived);
-        visitor->arrived = false;
-        if (visitor->proxied || gate_look(visitor, true))
-            gate_watch(visitor);
+    for (int i = 0; i < ARRIVALS_A_JOB && (conn = TAILQ_FIRST(&gate->arrived)) != NULL; i++) {
+        TAILQ_REMOVE(&gate->arrived, conn, in_arrived);
+        conn->arrived = false;
+        if (conn->proxied || gate_look(conn, true))
+            gate_watch(conn);
     }
     return !TAILQ_EMPTY(&gate->arrived);
 }
@@ -624,48 +625,48 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
 void gate_take_proxied(struct gate *gate, int fd, const struct sockaddr *address,
                        socklen_t address_n)
 {
-    struct visitor *visitor = enter(gate, fd, address, address_n, false);
+    struct gate_conn *conn = enter(gate, fd, address, address_n, false);
 
-    if (visitor != NULL)
-        visitor->proxied = true;
+    if (conn != NULL)
+        conn->proxied = true;
 }
 
 void gate_take_tls(struct gate *gate, int fd, const struct sockaddr *address, socklen_t address_n,
                    bool proxied)
 {
-    struct visitor *visitor = enter(gate, fd, address, address_n, true);
+    struct gate_conn *conn = enter(gate, fd, address, address_n, true);
 
-    if (visitor != NULL)
-        visitor->proxied = proxied;
+    if (conn != NULL)
+        conn->proxied = proxied;
 }
 
-static void time_out(struct visitor *visitor)
+static void time_out(struct gate_conn *conn)
 {
-    struct gate *gate = visitor->gate;
-    bool said_something = gate_peek(visitor) > 0;
+    struct gate *gate = conn->gate;
+    bool said_something = gate_peek(conn) > 0;
 
     stats_add(gate->context->stats, STATS_HEADS_TIMED_OUT, 1);
-    if (visitor->proxied) {
-        gate_refuse_proxy(visitor, "its PROXY header did not arrive in time");
+    if (conn->proxied) {
+        gate_refuse_proxy(conn, "its PROXY header did not arrive in time");
         return;
     }
     /* browsers open sockets that they may never use: those end without a word */
-    if (said_something && !visitor->tls)
-        gate_refuse(visitor, 408, "head did not arrive in time");
+    if (said_something && !conn->tls)
+        gate_refuse(conn, 408, "head did not arrive in time");
     else
-        gate_drop(visitor);
+        gate_drop(conn);
 }
 
 void gate_tick(struct gate *gate, int64_t now_ms)
 {
-    struct visitor *visitor;
+    struct gate_conn *conn;
 
-    while ((visitor = TAILQ_FIRST(&gate->heads)) != NULL && visitor->until_ms <= now_ms)
-        time_out(visitor);
+    while ((conn = TAILQ_FIRST(&gate->heads)) != NULL && conn->until_ms <= now_ms)
+        time_out(conn);
     gate_tick_tls(gate, now_ms);
-    while ((visitor = TAILQ_FIRST(&gate->resting)) != NULL && visitor->until_ms <= now_ms) {
+    while ((conn = TAILQ_FIRST(&gate->resting)) != NULL && conn->until_ms <= now_ms) {
         stats_add(gate->context->stats, STATS_KEEPALIVES_TIMED_OUT, 1);
-        gate_drop(visitor);
+        gate_drop(conn);
     }
 }
 

@@ -8,9 +8,9 @@
 #include "base/address.h"
 #include "wire/proxy_protocol.h"
 
-void gate_refuse_proxy(struct visitor *visitor, const char *why)
+void gate_refuse_proxy(struct gate_conn *conn, const char *why)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
@@ -18,58 +18,58 @@ void gate_refuse_proxy(struct visitor *visitor, const char *why)
     if (log_valve_open(&gate->proxy_valve, &skipped))
         log_warning("a connection of a trusted proxy was closed: %s%s", why,
                     log_skipped(more, skipped));
-    gate_drop(visitor);
+    gate_drop(conn);
 }
 
 /* From here on the connection is the client's, and counts as such. */
-static bool name_client(struct visitor *visitor, const struct peer *client)
+static bool name_client(struct gate_conn *conn, const struct peer *client)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
     char text[PEER_TEXT_BYTES];
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
-    if (client_quota_add_connection(gate->admission, client,
+    if (client_quota_add_connection(gate->client_quota, client,
                                     gate->context->conf->limits.connections_per_address)) {
-        visitor->address_n = address_to_sockaddr(client, &visitor->address);
+        conn->address_n = address_to_sockaddr(client, &conn->address);
         return true;
     }
     stats_add(gate->context->stats, STATS_CONNECTIONS_REFUSED_ADDRESS, 1);
     if (log_valve_open(&gate->proxy_valve, &skipped))
         log_warning("a connection from %s was closed: limits.connections_per_address%s",
                     peer_text(client, text), log_skipped(more, skipped));
-    gate_drop(visitor);
+    gate_drop(conn);
     return false;
 }
 
-bool gate_take_proxy_header(struct visitor *visitor, bool may_grow)
+bool gate_take_proxy_header(struct gate_conn *conn, bool may_grow)
 {
-    struct gate *gate = visitor->gate;
+    struct gate *gate = conn->gate;
     struct proxy_protocol header;
-    ssize_t n = recv(visitor->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(conn->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
         return false;
     if (n <= 0) {
-        gate_drop(visitor);
+        gate_drop(conn);
         return false;
     }
     switch (proxy_protocol_read(gate->peek, (size_t)n, &header)) {
     case PROXY_PROTOCOL_MORE:
         if (!may_grow)
-            gate_drop(visitor);
+            gate_drop(conn);
         return false;
     case PROXY_PROTOCOL_BAD:
-        gate_refuse_proxy(visitor, "it does not begin with a PROXY header");
+        gate_refuse_proxy(conn, "it does not begin with a PROXY header");
         return false;
     case PROXY_PROTOCOL_GOOD:
         break;
     }
-    n = recv(visitor->fd, gate->peek, header.header_bytes, MSG_DONTWAIT);
+    n = recv(conn->fd, gate->peek, header.header_bytes, MSG_DONTWAIT);
     if (n != (ssize_t)header.header_bytes) {
-        gate_drop(visitor);
+        gate_drop(conn);
         return false;
     }
-    visitor->proxied = false;
-    return header.is_local || name_client(visitor, &header.client);
+    conn->proxied = false;
+    return header.is_local || name_client(conn, &header.client);
 }

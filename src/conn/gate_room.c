@@ -7,21 +7,21 @@
 #include <sys/socket.h>
 
 /* Those that nobody has looked at came last, and may have said all there is to say. */
-static int64_t since_ms(const struct visitor *first)
+static int64_t since_ms(const struct gate_conn *first)
 {
     return first != NULL && !first->arrived ? first->since_ms : INT64_MAX;
 }
 
 /* The first of the list, if it is idle for longer. */
-static struct visitor *longer(struct visitor *idle, struct visitor *first)
+static struct gate_conn *longer(struct gate_conn *idle, struct gate_conn *first)
 {
     return since_ms(first) < since_ms(idle) ? first : idle;
 }
 
 /* NULL: nobody. */
-static struct visitor *idle_longest(const struct gate *gate)
+static struct gate_conn *idle_longest(const struct gate *gate)
 {
-    struct visitor *idle = longer(NULL, TAILQ_FIRST(&gate->resting));
+    struct gate_conn *idle = longer(NULL, TAILQ_FIRST(&gate->resting));
 
     return longer(longer(idle, TAILQ_FIRST(&gate->heads)), TAILQ_FIRST(&gate->greeting));
 }
@@ -32,21 +32,21 @@ int64_t gate_since_ms(const struct gate *gate)
 }
 
 /* A request of one that rests may have come just now: then it is none to close. */
-static bool is_silent(struct visitor *visitor)
+static bool is_silent(struct gate_conn *conn)
 {
     char byte;
 
-    return recv(visitor->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
 void gate_crowd_out(struct gate *gate)
 {
-    struct visitor *visitor = idle_longest(gate);
+    struct gate_conn *conn = idle_longest(gate);
 
-    if (visitor->place == RESTING && !is_silent(visitor)) {
-        gate_look(visitor, true);
+    if (conn->place == RESTING && !is_silent(conn)) {
+        gate_look(conn, true);
         return;
     }
     stats_add(gate->context->stats, STATS_CONNECTIONS_CROWDED_OUT, 1);
-    gate_drop(visitor);
+    gate_drop(conn);
 }

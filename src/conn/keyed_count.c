@@ -36,11 +36,11 @@ struct keyed_count {
 
 struct keyed_count *keyed_count_new(void)
 {
-    struct keyed_count *tally = calloc(1, sizeof(*tally));
+    struct keyed_count *counts = calloc(1, sizeof(*counts));
 
-    for (size_t i = 0; tally != NULL && i < PARTS_N; i++)
-        pthread_mutex_init(&tally->parts[i].lock, NULL);
-    return tally;
+    for (size_t i = 0; counts != NULL && i < PARTS_N; i++)
+        pthread_mutex_init(&counts->parts[i].lock, NULL);
+    return counts;
 }
 
 static void free_part(struct keyed_count_part *part)
@@ -54,17 +54,17 @@ static void free_part(struct keyed_count_part *part)
     pthread_mutex_destroy(&part->lock);
 }
 
-void keyed_count_free(struct keyed_count *tally)
+void keyed_count_free(struct keyed_count *counts)
 {
-    for (size_t i = 0; tally != NULL && i < PARTS_N; i++)
-        free_part(&tally->parts[i]);
-    free(tally);
+    for (size_t i = 0; counts != NULL && i < PARTS_N; i++)
+        free_part(&counts->parts[i]);
+    free(counts);
 }
 
 /* By bits of the hash that the tables within do not go by first. */
-static struct keyed_count_part *part_of(struct keyed_count *tally, const void *key, size_t key_n)
+static struct keyed_count_part *part_of(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    return &tally->parts[topic_hash(key, key_n) >> 32 & (PARTS_N - 1)];
+    return &counts->parts[topic_hash(key, key_n) >> 32 & (PARTS_N - 1)];
 }
 
 static struct keyed_count_entry *find(struct keyed_count_part *part, const void *key, size_t key_n)
@@ -91,10 +91,10 @@ static struct keyed_count_entry *add(struct keyed_count_part *part, const void *
     return NULL;
 }
 
-struct keyed_count_entry *keyed_count_enter(struct keyed_count *tally, const void *key,
+struct keyed_count_entry *keyed_count_enter(struct keyed_count *counts, const void *key,
                                             size_t key_n, size_t most)
 {
-    struct keyed_count_part *part = part_of(tally, key, key_n);
+    struct keyed_count_part *part = part_of(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
     struct keyed_count_entry *entry = find(part, key, key_n);
@@ -117,28 +117,28 @@ static void count_off(struct keyed_count_part *part, struct keyed_count_entry *e
     free(entry);
 }
 
-void keyed_count_leave(struct keyed_count *tally, struct keyed_count_entry *entry)
+void keyed_count_leave(struct keyed_count *counts, struct keyed_count_entry *entry)
 {
     struct keyed_count_part *part = entry->part;
 
-    (void)tally;
+    (void)counts;
     pthread_mutex_lock(&part->lock);
     count_off(part, entry);
     pthread_mutex_unlock(&part->lock);
 }
 
-void keyed_count_leave_key(struct keyed_count *tally, const void *key, size_t key_n)
+void keyed_count_leave_key(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    struct keyed_count_part *part = part_of(tally, key, key_n);
+    struct keyed_count_part *part = part_of(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
     count_off(part, find(part, key, key_n));
     pthread_mutex_unlock(&part->lock);
 }
 
-size_t keyed_count_of(struct keyed_count *tally, const void *key, size_t key_n)
+size_t keyed_count_of(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    struct keyed_count_part *part = part_of(tally, key, key_n);
+    struct keyed_count_part *part = part_of(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
     const struct keyed_count_entry *entry = find(part, key, key_n);
@@ -147,12 +147,12 @@ size_t keyed_count_of(struct keyed_count *tally, const void *key, size_t key_n)
     return count;
 }
 
-size_t keyed_count_keys(struct keyed_count *tally)
+size_t keyed_count_keys(struct keyed_count *counts)
 {
     size_t keys = 0;
 
     for (size_t i = 0; i < PARTS_N; i++) {
-        struct keyed_count_part *part = &tally->parts[i];
+        struct keyed_count_part *part = &counts->parts[i];
 
         pthread_mutex_lock(&part->lock);
         keys += HASH_COUNT(part->entries);

@@ -14,8 +14,8 @@
 struct keyed_count;
 struct keyed_count_entry; /* a place in the count of one key */
 
-struct keyed_count *keyed_count_new(void);        /* NULL when out of memory */
-void keyed_count_free(struct keyed_count *tally); /* accepts NULL */
+struct keyed_count *keyed_count_new(void);         /* NULL when out of memory */
+void keyed_count_free(struct keyed_count *counts); /* accepts NULL */
 
 /*
  * Count one more, unless there are `most` already.
@@ -25,15 +25,15 @@ void keyed_count_free(struct keyed_count *tally); /* accepts NULL */
  * Returns a place to be given back with keyed_count_leave(), or by its key; NULL at the limit, and
  * when out of memory.
  */
-struct keyed_count_entry *keyed_count_enter(struct keyed_count *tally, const void *key,
+struct keyed_count_entry *keyed_count_enter(struct keyed_count *counts, const void *key,
                                             size_t key_n, size_t most);
 
 /* Count one less. */
-void keyed_count_leave(struct keyed_count *tally, struct keyed_count_entry *entry);
-void keyed_count_leave_key(struct keyed_count *tally, const void *key, size_t key_n);
+void keyed_count_leave(struct keyed_count *counts, struct keyed_count_entry *entry);
+void keyed_count_leave_key(struct keyed_count *counts, const void *key, size_t key_n);
 
 /* The count of a key, and the number of keys that have one. */
-size_t keyed_count_of(struct keyed_count *tally, const void *key, size_t key_n);
-size_t keyed_count_keys(struct keyed_count *tally);
+size_t keyed_count_of(struct keyed_count *counts, const void *key, size_t key_n);
+size_t keyed_count_keys(struct keyed_count *counts);
 
 #endif

@@ -20,7 +20,7 @@
 #define READS_MAX 16
 
 struct lingering {
-    struct lingering_close_pool *linger;
+    struct lingering_close_pool *pool;
     struct event readable;
     int fd;
     int64_t until_ms;
@@ -37,34 +37,34 @@ struct lingering_close_pool {
 
 struct lingering_close_pool *lingering_close_new(struct worker *worker)
 {
-    struct lingering_close_pool *linger = calloc(1, sizeof(*linger));
+    struct lingering_close_pool *pool = calloc(1, sizeof(*pool));
 
-    if (linger == NULL)
+    if (pool == NULL)
         return NULL;
-    linger->worker = worker;
-    linger->context = worker_context(worker);
-    TAILQ_INIT(&linger->sockets);
-    return linger;
+    pool->worker = worker;
+    pool->context = worker_context(worker);
+    TAILQ_INIT(&pool->sockets);
+    return pool;
 }
 
 static void let_go(struct lingering *socket)
 {
-    struct lingering_close_pool *linger = socket->linger;
+    struct lingering_close_pool *pool = socket->pool;
 
     event_del(&socket->readable);
-    TAILQ_REMOVE(&linger->sockets, socket, link);
-    linger->count--;
+    TAILQ_REMOVE(&pool->sockets, socket, link);
+    pool->count--;
     close(socket->fd);
     free(socket);
 }
 
-void lingering_close_free(struct lingering_close_pool *linger)
+void lingering_close_free(struct lingering_close_pool *pool)
 {
-    if (linger == NULL)
+    if (pool == NULL)
         return;
-    while (!TAILQ_EMPTY(&linger->sockets))
-        let_go(TAILQ_FIRST(&linger->sockets));
-    free(linger);
+    while (!TAILQ_EMPTY(&pool->sockets))
+        let_go(TAILQ_FIRST(&pool->sockets));
+    free(pool);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -73,7 +73,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     for (int i = 0; i < READS_MAX; i++) {
-        ssize_t n = recv(fd, socket->linger->discard, DISCARD_BYTES, MSG_DONTWAIT);
+        ssize_t n = recv(fd, socket->pool->discard, DISCARD_BYTES, MSG_DONTWAIT);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -85,46 +85,46 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Without what is unread now the close at least does not begin with a reset. */
-static void close_at_once(struct lingering_close_pool *linger, int fd)
+static void close_at_once(struct lingering_close_pool *pool, int fd)
 {
     for (int i = 0; i < READS_MAX; i++)
-        if (recv(fd, linger->discard, DISCARD_BYTES, MSG_DONTWAIT) < DISCARD_BYTES)
+        if (recv(fd, pool->discard, DISCARD_BYTES, MSG_DONTWAIT) < DISCARD_BYTES)
             break;
     close(fd);
 }
 
-void lingering_close_take(struct lingering_close_pool *linger, int fd)
+void lingering_close_take(struct lingering_close_pool *pool, int fd)
 {
-    struct lingering *socket = linger->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
+    struct lingering *socket = pool->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
 
     if (socket == NULL) {
-        close_at_once(linger, fd);
+        close_at_once(pool, fd);
         return;
     }
-    socket->linger = linger;
+    socket->pool = pool;
     socket->fd = fd;
     socket->until_ms = clock_mono_ms() + LINGERING_CLOSE_MS;
-    event_assign(&socket->readable, linger->context->base, fd, EV_READ | EV_PERSIST, on_readable,
+    event_assign(&socket->readable, pool->context->base, fd, EV_READ | EV_PERSIST, on_readable,
                  socket);
     if (event_add(&socket->readable, NULL) != 0) {
         free(socket);
-        close_at_once(linger, fd);
+        close_at_once(pool, fd);
         return;
     }
     shutdown(fd, SHUT_WR);
-    TAILQ_INSERT_TAIL(&linger->sockets, socket, link);
-    linger->count++;
+    TAILQ_INSERT_TAIL(&pool->sockets, socket, link);
+    pool->count++;
 }
 
-void lingering_close_tick(struct lingering_close_pool *linger, int64_t now_ms)
+void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms)
 {
     struct lingering *socket;
 
-    while ((socket = TAILQ_FIRST(&linger->sockets)) != NULL && socket->until_ms <= now_ms)
+    while ((socket = TAILQ_FIRST(&pool->sockets)) != NULL && socket->until_ms <= now_ms)
         let_go(socket);
 }
 
-size_t lingering_close_count(const struct lingering_close_pool *linger)
+size_t lingering_close_count(const struct lingering_close_pool *pool)
 {
-    return linger->count;
+    return pool->count;
 }

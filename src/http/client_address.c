@@ -45,7 +45,7 @@ void client_address_of(const struct request *request, struct peer *ret_client)
     struct peer peer;
 
     peer_of(request, &peer);
-    forwarded_begin(&walk.forwarded, &peer, trusts, service->shared->admission);
+    forwarded_begin(&walk.forwarded, &peer, trusts, service->shared->client_quota);
     if (walk.forwarded.believes)
         request_each_header(request, is_rfc_7239 ? "Forwarded" : "X-Forwarded-For", see_header,
                             &walk);

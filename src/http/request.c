@@ -169,18 +169,18 @@ static bool is_framed_as(const struct request *request, const struct http_head *
 
 enum request_sight request_identify(struct request *request, const char *method)
 {
-    const struct cell_guest *guest;
+    const struct cell_conn_owner *owner;
 
-    if (!cell_is_expected(request->connection, &guest))
+    if (!cell_is_expected(request->connection, &owner))
         return REQUEST_UNSEEN;
-    if (guest == NULL)
+    if (owner == NULL)
         return REQUEST_SEEN;
     if (request->session != NULL)
         return REQUEST_INSIDE;
-    request->is_last = guest->is_last;
-    if (http_head_method_of(method) != guest->head.method)
+    request->is_last = owner->is_last;
+    if (http_head_method_of(method) != owner->head.method)
         return REQUEST_OTHER;
-    return is_framed_as(request, &guest->head) ? REQUEST_SEEN : REQUEST_OTHER;
+    return is_framed_as(request, &owner->head) ? REQUEST_SEEN : REQUEST_OTHER;
 }
 
 void request_end_body(struct request *request)
@@ -199,10 +199,10 @@ static void linger(struct request *request)
 
     if (request->session != NULL)
         gnutls_bye(request->session, GNUTLS_SHUT_WR); /* the last word there is room for */
-    if (copy >= request->service->shared->descriptors.clients_end)
+    if (copy >= request->service->shared->fd_budget.clients_end)
         close(copy); /* a descriptor that is not for clients: no room for manners */
     else if (copy >= 0)
-        lingering_close_take(request->service->linger, copy);
+        lingering_close_take(request->service->lingering_close, copy);
 }
 
 static void end_answer(struct request *request)
@@ -258,7 +258,7 @@ void request_complete(struct request *request)
     end_answer(request);
     if (request->lingers)
         linger(request);
-    request->deserted = request->waiter.state == CELL_WAITS;
+    request->deserted = request->waiter.state == CELL_SUSPENDED;
     if (request_waits(request))
         cell_forget(request->cell, &request->waiter);
     request->connection = NULL;
@@ -411,7 +411,7 @@ void request_wake(struct request *request)
 
 bool request_waits(const struct request *request)
 {
-    return request->waiter.state != CELL_GOES_ON;
+    return request->waiter.state != CELL_RUNNING;
 }
 
 int request_fd(const struct request *request)

@@ -97,16 +97,15 @@ static bool refuse(struct placements *placements, enum stats_id counter, const s
 /* Counts it in when it may. */
 static bool may_come(struct placements *placements, const struct peer *peer, bool proxied)
 {
-    struct client_quota *admission = placements->shared->admission;
+    struct client_quota *quota = placements->shared->client_quota;
     uint64_t most = placements->conf->limits.connections;
 
-    if (proxied && !client_quota_trusts(admission, peer))
+    if (proxied && !client_quota_trusts(quota, peer))
         return refuse(placements, STATS_PROXY_HEADERS_REFUSED, peer,
                       "it is none of server.trusted_proxies");
     if (most > 0 && connections_open(placements->shared) >= most)
         return refuse(placements, STATS_CONNECTIONS_REFUSED, peer, "limits.connections");
-    if (!client_quota_add_connection(admission, peer,
-                                     placements->conf->limits.connections_per_address))
+    if (!client_quota_add_connection(quota, peer, placements->conf->limits.connections_per_address))
         return refuse(placements, STATS_CONNECTIONS_REFUSED_ADDRESS, peer,
                       "limits.connections_per_address");
     return true;
@@ -159,7 +158,7 @@ static int count_cells(const struct service_shared *shared)
 /* What is set aside for cells and in use by them. */
 static int count_own_part(const struct service_shared *shared)
 {
-    int part = shared->descriptors.cells_end - shared->descriptors.clients_end;
+    int part = shared->fd_budget.cells_end - shared->fd_budget.clients_end;
     int cells = count_cells(shared);
 
     return cells < part ? cells : part;
@@ -169,13 +168,13 @@ static int count_own_part(const struct service_shared *shared)
  * fd_budget.h. */
 static int count_in_use(const struct service_shared *shared)
 {
-    return shared->descriptors.used + (int)connections_open(shared) + count_cells(shared) -
+    return shared->fd_budget.used + (int)connections_open(shared) + count_cells(shared) -
            count_own_part(shared);
 }
 
 static enum listener_room find_room(struct placements *placements, int fd)
 {
-    const struct fd_budget *descriptors = &placements->shared->descriptors;
+    const struct fd_budget *budget = &placements->shared->fd_budget;
     int counted = count_in_use(placements->shared);
     int numbered = fd - count_own_part(placements->shared);
     int in_use = numbered > counted ? numbered : counted;
@@ -183,19 +182,19 @@ static enum listener_room find_room(struct placements *placements, int fd)
     unsigned long skipped;
 
     placements->uncounted = in_use - counted;
-    if (in_use < descriptors->tight_from)
+    if (in_use < budget->tight_from)
         placements->tight_since_ms = 0;
     else if (placements->tight_since_ms == 0)
         placements->tight_since_ms = clock_mono_ms();
-    if (in_use < descriptors->crowded_from)
+    if (in_use < budget->crowded_from)
         return LISTENER_ROOM;
     ask_for_room(placements->shared);
     if (log_valve_open(&placements->crowd_valve, &skipped))
         log_warning("out of descriptors: idle connections are closed for new ones%s",
                     log_skipped(more, skipped));
-    if (in_use < descriptors->tight_from)
+    if (in_use < budget->tight_from)
         return LISTENER_ROOM;
-    return in_use < descriptors->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
+    return in_use < budget->clients_end ? LISTENER_TIGHT : LISTENER_NO_ROOM;
 }
 
 bool placement_wants(void *arg)
@@ -207,7 +206,7 @@ bool placement_wants(void *arg)
         return true;
     if (atomic_load(&shared->room_asked_n) > 0)
         return false;
-    if (count_in_use(shared) + placements->uncounted < shared->descriptors.tight_from ||
+    if (count_in_use(shared) + placements->uncounted < shared->fd_budget.tight_from ||
         clock_mono_ms() - placements->tight_since_ms >= PATIENCE_MS)
         return true;
     ask_for_room(shared);
@@ -229,7 +228,7 @@ enum listener_room placement_take(void *arg, int fd, const struct sockaddr *addr
     if (room != LISTENER_NO_ROOM && hand_over(placements, fd, address, address_n, layers))
         return room;
     stats_add(placements->stats, STATS_CONNECTIONS_SHED, room == LISTENER_NO_ROOM);
-    client_quota_drop_connection(placements->shared->admission, &peer);
+    client_quota_drop_connection(placements->shared->client_quota, &peer);
     close(fd);
     return room;
 }

@@ -72,7 +72,7 @@ static void on_tick(void *arg, int64_t now_ms)
     struct service *service = arg;
 
     gate_tick(service->gate, now_ms);
-    lingering_close_tick(service->linger, now_ms);
+    lingering_close_tick(service->lingering_close, now_ms);
     request_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
     stream_expiry_tick(service->streams, clock_wall_ms());
@@ -286,15 +286,15 @@ static int build_service(struct server *server, unsigned index)
     worker_set_memory(service->worker, server->memory);
     service->auth = auth_new(service->context->stats);
     service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
-    service->linger = lingering_close_new(service->worker);
-    if (service->auth == NULL || service->streams == NULL || service->linger == NULL)
+    service->lingering_close = lingering_close_new(service->worker);
+    if (service->auth == NULL || service->streams == NULL || service->lingering_close == NULL)
         return fail("out of memory");
     service->answers.reuses = server->quirks.reuses_buffers;
     service->cells = cells_new(service->worker, service->streams, &handler, &server->quirks);
     if (service->cells == NULL)
         return fail("out of memory");
-    service->gate =
-        gate_new(service->worker, service->cells, service->linger, server->shared.admission);
+    service->gate = gate_new(service->worker, service->cells, service->lingering_close,
+                             server->shared.client_quota);
     if (service->gate == NULL)
         return fail("out of memory");
     gate_set_own_origins(service->gate, &server->shared.own_origins);
@@ -413,13 +413,13 @@ static int build_keys(struct server *server)
 
 static int build(struct server *server)
 {
-    size_t descriptors = fd_budget_raise();
+    size_t fd_limit = fd_budget_raise();
     struct conf_error error;
 
-    fd_budget_make_table(descriptors);
+    fd_budget_make_table(fd_limit);
     server->shared.started_ms = clock_mono_ms();
     server->shared.main_stats = &server->stats;
-    if (server_check_descriptors(server, descriptors) != 0)
+    if (server_check_descriptors(server, fd_limit) != 0)
         return -1;
     event_alloc_begin();
     server->base = event_base_new();
@@ -437,8 +437,8 @@ static int build(struct server *server)
         return -1;
     server->shared.hub = server->hub;
     server->shared.pager = server->pager;
-    server->shared.admission = client_quota_new(server->conf);
-    if (server->shared.admission == NULL)
+    server->shared.client_quota = client_quota_new(server->conf);
+    if (server->shared.client_quota == NULL)
         return fail("out of memory");
     server->readers = thread_pool_new("bugle-reader", THREAD_BESIDE,
                                       1 + server_count_workers(server->conf) / 4, 1);
@@ -455,7 +455,7 @@ static int build(struct server *server)
     if (server_build_handover(server) != 0)
         return -1;
     memory_budget_tick(server->memory, &server->stats);
-    server_part_descriptors(server, descriptors); /* of those that are not in use by now */
+    server_part_descriptors(server, fd_limit); /* of those that are not in use by now */
     return 0;
 }
 
@@ -537,7 +537,7 @@ static void free_services(struct server *server)
         gate_free(service->gate);
         cells_free(service->cells);
         response_cache_clear(&service->answers);
-        lingering_close_free(service->linger);
+        lingering_close_free(service->lingering_close);
         streams_free(service->streams);
         auth_free(service->auth);
         worker_free(service->worker);
@@ -560,7 +560,7 @@ static void free_server(struct server *server)
     ticket_table_free(
         server->shared.tickets); /* the last streams have told what became of theirs */
     server_free_handover(server);
-    client_quota_free(server->shared.admission);
+    client_quota_free(server->shared.client_quota);
     hub_free(server->hub);
     history_free(server->history);
     static_files_free(server->shared.pages);

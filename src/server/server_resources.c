@@ -50,12 +50,12 @@ void server_part_descriptors(struct server *server, size_t limit)
     struct service_shared *shared = &server->shared;
     size_t wanted = server->conf->limits.streams;
 
-    fd_budget_part(limit, fd_budget_used(limit), shared->services_n, &shared->descriptors);
-    shared->streams_max = shared->descriptors.streams_max;
+    fd_budget_part(limit, fd_budget_used(limit), shared->services_n, &shared->fd_budget);
+    shared->streams_max = shared->fd_budget.streams_max;
     if (wanted > 0 && wanted < shared->streams_max)
         shared->streams_max = wanted;
     for (unsigned i = 0; i < shared->services_n; i++)
-        cells_set_descriptors_end(shared->services[i].cells, shared->descriptors.cells_end);
+        cells_set_fd_end(shared->services[i].cells, shared->fd_budget.cells_end);
 }
 
 /* ---- cores ---- */

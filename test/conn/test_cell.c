@@ -33,7 +33,7 @@ enum MHD_Result MHD_add_connection(struct MHD_Daemon *daemon, MHD_socket fd,
 
 /* Whose connection it is; the address stands in it, as in the gate's visitors. */
 struct owner {
-    struct cell_guest guest;
+    struct cell_conn_owner base;
     struct sockaddr_in address;
     size_t gone_n;
 };
@@ -50,9 +50,9 @@ struct bench {
 };
 
 /* As if it was freed, and used again for something else. */
-static void on_gone(struct cell_guest *guest)
+static void on_gone(struct cell_conn_owner *base)
 {
-    struct owner *owner = (struct owner *)(void *)guest;
+    struct owner *owner = (struct owner *)(void *)base;
 
     memset(&owner->address, 0xA5, sizeof(owner->address));
     owner->gone_n++;
@@ -108,16 +108,16 @@ static int tear_down(void **state)
 
 static int add(struct bench *bench, enum cell_kind kind, struct owner *owner)
 {
-    struct cell_guest *guest = kind == CELL_STREAM ? NULL : &owner->guest;
+    struct cell_conn_owner *base = kind == CELL_STREAM ? NULL : &owner->base;
     int fds[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     close(fds[1]);
-    owner->guest.gone = on_gone;
+    owner->base.gone = on_gone;
     owner->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(PORT)};
     worker_load_add(bench->worker, 1);
     return cells_add(bench->cells, kind, fds[0], (struct sockaddr *)(void *)&owner->address,
-                     sizeof(owner->address), guest);
+                     sizeof(owner->address), base);
 }
 
 static void a_connection_that_is_lost_is_counted_off_by_its_own_address(void **state)

@@ -35,68 +35,68 @@ struct cells {
     int fd;
     struct sockaddr_storage address;
     socklen_t address_n;
-    struct cell_guest *guest;
-    struct cell_seat *seat; /* of the guest: the stand-in itself */
+    struct cell_conn_owner *owner;
+    struct cell_kept *kept; /* of the owner: the stand-in itself */
     size_t went_on_n, let_end_n, taken_back_n;
 };
 
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n, struct cell_guest *guest)
+              socklen_t address_n, struct cell_conn_owner *owner)
 {
-    assert_true((guest == NULL) == (kind == CELL_STREAM || kind == CELL_STREAM_LARGE));
+    assert_true((owner == NULL) == (kind == CELL_STREAM || kind == CELL_STREAM_LARGE));
     cells->calls_n++;
     cells->kind = kind;
     cells->fd = fd;
     memcpy(&cells->address, address, address_n);
     cells->address_n = address_n;
-    cells->guest = guest;
-    if (guest != NULL)
-        guest->seat = (struct cell_seat *)(void *)cells;
+    cells->owner = owner;
+    if (owner != NULL)
+        owner->kept = (struct cell_kept *)(void *)cells;
     if (cells->result != 0) {
         close(fd);
         worker_load_add(cells->worker, -1);
-        if (guest != NULL)
-            guest->gone(guest);
-        cells->guest = NULL;
+        if (owner != NULL)
+            owner->gone(owner);
+        cells->owner = NULL;
     }
     return cells->result;
 }
 
-static struct cells *cells_of(const struct cell_guest *guest)
+static struct cells *cells_of(const struct cell_conn_owner *owner)
 {
-    return (struct cells *)(void *)guest->seat;
+    return (struct cells *)(void *)owner->kept;
 }
 
-void cell_go_on(struct cell_guest *guest)
+void cell_resume(struct cell_conn_owner *owner)
 {
-    cells_of(guest)->went_on_n++;
+    cells_of(owner)->went_on_n++;
 }
 
-void cell_let_end(struct cell_guest *guest)
+void cell_let_close(struct cell_conn_owner *owner)
 {
-    cells_of(guest)->let_end_n++;
+    cells_of(owner)->let_end_n++;
 }
 
 /* The real one gives a new number. */
-int cell_take_back(struct cell_guest *guest)
+int cell_take_back(struct cell_conn_owner *owner)
 {
-    struct cells *cells = cells_of(guest);
+    struct cells *cells = cells_of(owner);
 
     cells->taken_back_n++;
-    cells->guest = NULL;
-    guest->seat = NULL;
+    cells->owner = NULL;
+    owner->kept = NULL;
     return cells->fd;
 }
 
-enum cell_kind cell_kind_of(const struct cell_guest *guest)
+enum cell_kind cell_kind_of(const struct cell_conn_owner *owner)
 {
-    return cells_of(guest)->kind;
+    return cells_of(owner)->kind;
 }
 
 /* Of TLS only, which test_gate_tls.c is about. */
-bool cell_has_pending(const struct cell_guest *guest)
+bool cell_has_pending(const struct cell_conn_owner *owner)
 {
-    (void)guest;
+    (void)owner;
     return false;
 }
 
@@ -105,9 +105,9 @@ struct bench {
     struct history *history;
     struct hub *hub;
     struct worker *worker;
-    struct lingering_close_pool *linger;
+    struct lingering_close_pool *lingering_close;
     struct cells cells;
-    struct client_quota *admission;
+    struct client_quota *client_quota;
     struct gate *gate;
 };
 
@@ -137,22 +137,23 @@ static struct bench *build(void)
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     assert_non_null(bench->worker);
     worker_set_hooks(bench->worker, &hooks);
-    bench->linger = lingering_close_new(bench->worker);
+    bench->lingering_close = lingering_close_new(bench->worker);
     bench->cells.worker = bench->worker;
     bench->cells.fd = -1;
-    bench->admission = client_quota_new(&bench->conf);
-    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
+    bench->client_quota = client_quota_new(&bench->conf);
+    bench->gate =
+        gate_new(bench->worker, &bench->cells, bench->lingering_close, bench->client_quota);
     assert_non_null(bench->gate);
     return bench;
 }
 
 static void tear_down(struct bench *bench)
 {
-    if (bench->cells.guest != NULL)
-        bench->cells.guest->gone(bench->cells.guest);
+    if (bench->cells.owner != NULL)
+        bench->cells.owner->gone(bench->cells.owner);
     gate_free(bench->gate);
-    client_quota_free(bench->admission);
-    lingering_close_free(bench->linger);
+    client_quota_free(bench->client_quota);
+    lingering_close_free(bench->lingering_close);
     worker_free(bench->worker);
     hub_free(bench->hub);
     history_free(bench->history);
@@ -251,11 +252,11 @@ static void assert_refused(struct bench *bench, struct pair pair, unsigned statu
     assert_non_null(json_string_value(json_object_get(problem, "detail")));
     json_decref(problem);
     assert_int_equal(recv(pair.theirs, answer, 1, 0), 0);
-    assert_int_equal(lingering_close_count(bench->linger), 1);
+    assert_int_equal(lingering_close_count(bench->lingering_close), 1);
     close(pair.theirs);
     for (int i = 0; i < 3; i++)
         turn(bench);
-    assert_int_equal(lingering_close_count(bench->linger), 0);
+    assert_int_equal(lingering_close_count(bench->lingering_close), 0);
     assert_false(is_open(pair.ours));
 }
 
@@ -482,9 +483,10 @@ static void keeps_to_the_limits(void **state)
         bench->conf.limits.url_bytes = 100;
         bench->conf.limits.header_count = 3;
         gate_free(bench->gate);
-        client_quota_free(bench->admission);
-        bench->admission = client_quota_new(&bench->conf);
-        bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
+        client_quota_free(bench->client_quota);
+        bench->client_quota = client_quota_new(&bench->conf);
+        bench->gate =
+            gate_new(bench->worker, &bench->cells, bench->lingering_close, bench->client_quota);
         fill_in(head, cases[i].head, cases[i].padding);
         pair = taken(bench, head);
         if (cases[i].status > 0) {
@@ -671,7 +673,7 @@ static struct pair kept(struct bench *bench)
     assert_admitted(bench, pair, CELL_API);
     assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
     bench->cells.calls_n = 0;
-    bench->cells.guest->rests(bench->cells.guest);
+    bench->cells.owner->idle(bench->cells.owner);
     assert_int_equal(gate_resting(bench->gate), 1);
     return pair;
 }
@@ -712,11 +714,11 @@ static void a_later_head_is_looked_at_before_its_cell_reads_it(void **state)
         turn(bench);
         assert_int_equal(gate_count(bench->gate), 0);
         assert_int_equal(bench->cells.went_on_n, i);
-        assert_int_equal(bench->cells.guest->head.method, HTTP_GET);
-        assert_int_equal(bench->cells.guest->head.headers_n, 2);
-        assert_false(bench->cells.guest->is_last);
+        assert_int_equal(bench->cells.owner->head.method, HTTP_GET);
+        assert_int_equal(bench->cells.owner->head.headers_n, 2);
+        assert_false(bench->cells.owner->is_last);
         assert_true(recv(pair.ours, text, sizeof(text), 0) > 0);
-        bench->cells.guest->rests(bench->cells.guest);
+        bench->cells.owner->idle(bench->cells.owner);
     }
     assert_int_equal(bench->cells.calls_n, 0);
     assert_int_equal(worker_load(bench->worker), 1);
@@ -739,7 +741,7 @@ static void a_head_that_came_early_is_looked_at_when_the_connection_rests(void *
     say(pair, GOOD_POST);
     turn(bench);
     assert_int_equal(bench->cells.went_on_n, 1);
-    bench->cells.guest->rests(bench->cells.guest);
+    bench->cells.owner->idle(bench->cells.owner);
     assert_int_equal(bench->cells.went_on_n, 2);
     close_pair(pair);
     tear_down(bench);
@@ -805,7 +807,7 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
         assert_admitted(bench, pair, cases[i].kind);
         if (cases[i].kind >= CELL_API_MEDIUM) { /* and stays there */
             assert_true(recv(pair.ours, head, sizeof(head), 0) > 0);
-            bench->cells.guest->rests(bench->cells.guest);
+            bench->cells.owner->idle(bench->cells.owner);
             say(pair, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
             turn(bench);
             assert_int_equal(bench->cells.went_on_n, 1);
@@ -897,7 +899,7 @@ static void knows_which_request_is_the_last(void **state)
         struct bench *bench = build();
         struct pair pair = taken(bench, cases[i].text);
 
-        assert_int_equal(bench->cells.guest->is_last, cases[i].is_last);
+        assert_int_equal(bench->cells.owner->is_last, cases[i].is_last);
         close_pair(pair);
         tear_down(bench);
     }
@@ -913,7 +915,7 @@ static void an_abort_ends_who_rests_now_or_later(void **state)
         gate_abort(bench->gate);
         if (!rests) {
             assert_int_equal(bench->cells.let_end_n, 0);
-            bench->cells.guest->rests(bench->cells.guest);
+            bench->cells.owner->idle(bench->cells.owner);
         }
         assert_let_end(bench, pair);
     }
@@ -965,7 +967,7 @@ static void a_proxy_header_is_gone_and_the_client_has_its_address(void **state)
     assert_string_equal(text, GOOD_HEAD);
     peer_from_sockaddr((struct sockaddr *)&bench->cells.address, &peer);
     assert_string_equal(peer_text(&peer, peer_is), "192.0.2.9:4711");
-    client_quota_drop_connection(bench->admission, &peer);
+    client_quota_drop_connection(bench->client_quota, &peer);
     close_pair(pair);
     tear_down(bench);
 }
@@ -1037,7 +1039,7 @@ static void clients_behind_a_proxy_count_by_their_own_address(void **state)
     close(first.theirs);
     turn(bench);
     assert_int_equal(gate_count(bench->gate), 0);
-    assert_true(client_quota_add_connection(bench->admission, &client, 1));
+    assert_true(client_quota_add_connection(bench->client_quota, &client, 1));
     close(second.theirs);
     tear_down(bench);
 }
@@ -1074,7 +1076,7 @@ static void who_rests_longest_goes_when_there_is_a_crowd(void **state)
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 0);
     char text[100];
     assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
-    bench->cells.guest->rests(bench->cells.guest);
+    bench->cells.owner->idle(bench->cells.owner);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 1);
     gate_crowd_out(bench->gate);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 1);

@@ -25,53 +25,53 @@
 struct cells {
     struct worker *worker;
     size_t calls_n;
-    struct cell_guest *guests[VISITORS];
+    struct cell_conn_owner *owners[VISITORS];
     size_t went_on_n, let_end_n;
     bool has_pending;
 };
 
 int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct sockaddr *address,
-              socklen_t address_n, struct cell_guest *guest)
+              socklen_t address_n, struct cell_conn_owner *owner)
 {
     (void)fd;
     (void)address;
     (void)address_n;
     assert_int_equal(kind, CELL_TLS);
-    guest->seat = (struct cell_seat *)(void *)cells;
-    cells->guests[cells->calls_n++] = guest;
+    owner->kept = (struct cell_kept *)(void *)cells;
+    cells->owners[cells->calls_n++] = owner;
     return 0;
 }
 
-static struct cells *cells_of(const struct cell_guest *guest)
+static struct cells *cells_of(const struct cell_conn_owner *owner)
 {
-    return (struct cells *)(void *)guest->seat;
+    return (struct cells *)(void *)owner->kept;
 }
 
-void cell_go_on(struct cell_guest *guest)
+void cell_resume(struct cell_conn_owner *owner)
 {
-    cells_of(guest)->went_on_n++;
+    cells_of(owner)->went_on_n++;
 }
 
-void cell_let_end(struct cell_guest *guest)
+void cell_let_close(struct cell_conn_owner *owner)
 {
-    cells_of(guest)->let_end_n++;
+    cells_of(owner)->let_end_n++;
 }
 
-bool cell_has_pending(const struct cell_guest *guest)
+bool cell_has_pending(const struct cell_conn_owner *owner)
 {
-    return cells_of(guest)->has_pending;
+    return cells_of(owner)->has_pending;
 }
 
-int cell_take_back(struct cell_guest *guest)
+int cell_take_back(struct cell_conn_owner *owner)
 {
-    (void)guest;
+    (void)owner;
     fail();
     return -1;
 }
 
-enum cell_kind cell_kind_of(const struct cell_guest *guest)
+enum cell_kind cell_kind_of(const struct cell_conn_owner *owner)
 {
-    (void)guest;
+    (void)owner;
     return CELL_TLS;
 }
 
@@ -80,9 +80,9 @@ struct bench {
     struct history *history;
     struct hub *hub;
     struct worker *worker;
-    struct lingering_close_pool *linger;
+    struct lingering_close_pool *lingering_close;
     struct cells cells;
-    struct client_quota *admission;
+    struct client_quota *client_quota;
     struct gate *gate;
     int theirs[VISITORS];
     size_t visitors_n;
@@ -114,10 +114,11 @@ static struct bench *build(void)
     bench->hub = hub_new(bench->history, &hub_limits);
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     worker_set_hooks(bench->worker, &hooks);
-    bench->linger = lingering_close_new(bench->worker);
+    bench->lingering_close = lingering_close_new(bench->worker);
     bench->cells.worker = bench->worker;
-    bench->admission = client_quota_new(&bench->conf);
-    bench->gate = gate_new(bench->worker, &bench->cells, bench->linger, bench->admission);
+    bench->client_quota = client_quota_new(&bench->conf);
+    bench->gate =
+        gate_new(bench->worker, &bench->cells, bench->lingering_close, bench->client_quota);
     assert_non_null(bench->gate);
     return bench;
 }
@@ -127,13 +128,13 @@ static void tear_down(struct bench *bench)
 {
     gate_abort(bench->gate);
     for (size_t i = 0; i < bench->cells.calls_n; i++)
-        if (bench->cells.guests[i] != NULL)
-            bench->cells.guests[i]->gone(bench->cells.guests[i]);
+        if (bench->cells.owners[i] != NULL)
+            bench->cells.owners[i]->gone(bench->cells.owners[i]);
     for (size_t i = 0; i < bench->visitors_n; i++)
         close(bench->theirs[i]);
     gate_free(bench->gate);
-    client_quota_free(bench->admission);
-    lingering_close_free(bench->linger);
+    client_quota_free(bench->client_quota);
+    lingering_close_free(bench->lingering_close);
     worker_free(bench->worker);
     hub_free(bench->hub);
     history_free(bench->history);
@@ -260,7 +261,7 @@ static void deadlines_are_absolute(void **state)
     for (int i = 0; i < 4; i++)
         turn(bench);
     assert_int_equal(bench->cells.calls_n, 2);
-    bench->cells.guests[1]->greeted(bench->cells.guests[1]);
+    bench->cells.owners[1]->handshake_done(bench->cells.owners[1]);
     gate_tick(bench->gate, now_ms + 4000);
     assert_int_equal(gate_count(bench->gate), 3);
     gate_tick(bench->gate, now_ms + 6000);
@@ -283,16 +284,16 @@ static void a_handshake_goes_on(void **state)
     enter(bench, hello, HELLO_BYTES);
     for (int i = 0; i < 4; i++)
         turn(bench);
-    struct cell_guest *guest = bench->cells.guests[0];
-    guest->rests(guest); /* the socket has still the hello, which the stand-in does not read */
+    struct cell_conn_owner *owner = bench->cells.owners[0];
+    owner->idle(owner); /* the socket has still the hello, which the stand-in does not read */
     turn(bench);
     assert_int_equal(bench->cells.went_on_n, 1);
     say(bench, 0, "x", 1);
     turn(bench);
     assert_int_equal(bench->cells.went_on_n, 1);
-    guest->rests(guest);
+    owner->idle(owner);
     assert_int_equal(bench->cells.went_on_n, 2);
-    guest->rests(guest);
+    owner->idle(owner);
     turn(bench);
     assert_int_equal(bench->cells.went_on_n, 2);
     tear_down(bench);
@@ -307,22 +308,22 @@ static void requests_begin_and_rest(void **state)
     enter(bench, hello, HELLO_BYTES);
     for (int i = 0; i < 4; i++)
         turn(bench);
-    struct cell_guest *guest = bench->cells.guests[0];
-    guest->greeted(guest);
-    guest->begun(guest);
+    struct cell_conn_owner *owner = bench->cells.owners[0];
+    owner->handshake_done(owner);
+    owner->request_begins(owner);
     assert_int_equal(gate_count(bench->gate), 0);
     bench->cells.has_pending = true;
-    guest->rests(guest);
+    owner->idle(owner);
     assert_int_equal(bench->cells.went_on_n, 1);
-    guest->begun(guest);
+    owner->request_begins(owner);
     bench->cells.has_pending = false;
-    guest->rests(guest);
+    owner->idle(owner);
     assert_int_equal(gate_resting(bench->gate), 1);
     turn(bench); /* the hello is still there */
     assert_int_equal(bench->cells.went_on_n, 2);
     assert_int_equal(gate_resting(bench->gate), 0);
     assert_int_equal(gate_count(bench->gate), 1);
-    guest->begun(guest);
+    owner->request_begins(owner);
     assert_int_equal(gate_count(bench->gate), 0);
     tear_down(bench);
 }
@@ -335,8 +336,8 @@ static void one_that_ends_is_counted(void **state)
     enter(bench, hello, HELLO_BYTES);
     for (int i = 0; i < 4; i++)
         turn(bench);
-    bench->cells.guests[0]->gone(bench->cells.guests[0]);
-    bench->cells.guests[0] = NULL;
+    bench->cells.owners[0]->gone(bench->cells.owners[0]);
+    bench->cells.owners[0] = NULL;
     assert_int_equal(stat_of(bench, STATS_TLS_HANDSHAKES_FAILED), 1);
     assert_int_equal(gate_count(bench->gate), 0);
     tear_down(bench);

@@ -15,51 +15,51 @@
 
 static void n_come_in_and_no_more(void **state)
 {
-    struct keyed_count *tally = keyed_count_new();
+    struct keyed_count *counts = keyed_count_new();
     struct keyed_count_entry *places[3];
 
     (void)state;
     for (int i = 0; i < 3; i++)
-        assert_non_null(places[i] = keyed_count_enter(tally, "a", 1, 3));
-    assert_null(keyed_count_enter(tally, "a", 1, 3));
-    assert_int_equal(keyed_count_of(tally, "a", 1), 3);
-    assert_non_null(keyed_count_enter(tally, "b", 1, 3));
-    keyed_count_leave(tally, places[0]);
-    assert_non_null(keyed_count_enter(tally, "a", 1, 3));
-    assert_null(keyed_count_enter(tally, "a", 1, 3));
-    keyed_count_leave_key(tally, "a", 1);
-    assert_int_equal(keyed_count_of(tally, "a", 1), 2);
-    keyed_count_free(tally);
+        assert_non_null(places[i] = keyed_count_enter(counts, "a", 1, 3));
+    assert_null(keyed_count_enter(counts, "a", 1, 3));
+    assert_int_equal(keyed_count_of(counts, "a", 1), 3);
+    assert_non_null(keyed_count_enter(counts, "b", 1, 3));
+    keyed_count_leave(counts, places[0]);
+    assert_non_null(keyed_count_enter(counts, "a", 1, 3));
+    assert_null(keyed_count_enter(counts, "a", 1, 3));
+    keyed_count_leave_key(counts, "a", 1);
+    assert_int_equal(keyed_count_of(counts, "a", 1), 2);
+    keyed_count_free(counts);
 }
 
 static void a_key_without_a_count_takes_no_memory(void **state)
 {
-    struct keyed_count *tally = keyed_count_new();
+    struct keyed_count *counts = keyed_count_new();
 
     (void)state;
-    assert_null(keyed_count_enter(tally, "a", 1, 0));
-    assert_int_equal(keyed_count_keys(tally), 0);
+    assert_null(keyed_count_enter(counts, "a", 1, 0));
+    assert_int_equal(keyed_count_keys(counts), 0);
     for (uint32_t i = 0; i < 10000; i++)
-        assert_non_null(keyed_count_enter(tally, &i, sizeof(i), SIZE_MAX));
-    assert_int_equal(keyed_count_keys(tally), 10000);
+        assert_non_null(keyed_count_enter(counts, &i, sizeof(i), SIZE_MAX));
+    assert_int_equal(keyed_count_keys(counts), 10000);
     for (uint32_t i = 0; i < 10000; i++)
-        keyed_count_leave_key(tally, &i, sizeof(i));
-    assert_int_equal(keyed_count_keys(tally), 0);
-    keyed_count_free(tally);
+        keyed_count_leave_key(counts, &i, sizeof(i));
+    assert_int_equal(keyed_count_keys(counts), 0);
+    keyed_count_free(counts);
 }
 
 static void keys_are_bytes(void **state)
 {
-    struct keyed_count *tally = keyed_count_new();
+    struct keyed_count *counts = keyed_count_new();
 
     (void)state;
-    assert_non_null(keyed_count_enter(tally, "a\0b", 3, 1));
-    assert_non_null(keyed_count_enter(tally, "a\0c", 3, 1));
-    assert_non_null(keyed_count_enter(tally, "a", 1, 1));
-    assert_non_null(keyed_count_enter(tally, "", 0, 1));
-    assert_null(keyed_count_enter(tally, "a\0b", 3, 1));
-    assert_int_equal(keyed_count_keys(tally), 4);
-    keyed_count_free(tally);
+    assert_non_null(keyed_count_enter(counts, "a\0b", 3, 1));
+    assert_non_null(keyed_count_enter(counts, "a\0c", 3, 1));
+    assert_non_null(keyed_count_enter(counts, "a", 1, 1));
+    assert_non_null(keyed_count_enter(counts, "", 0, 1));
+    assert_null(keyed_count_enter(counts, "a\0b", 3, 1));
+    assert_int_equal(keyed_count_keys(counts), 4);
+    keyed_count_free(counts);
 }
 
 #define THREADS 4
@@ -67,7 +67,7 @@ static void keys_are_bytes(void **state)
 #define MOST 3
 
 struct race {
-    struct keyed_count *tally;
+    struct keyed_count *counts;
     _Atomic int inside;
     _Atomic int highest;
 };
@@ -77,7 +77,7 @@ static void *run(void *arg)
     struct race *race = arg;
 
     for (int i = 0; i < TURNS; i++) {
-        struct keyed_count_entry *place = keyed_count_enter(race->tally, "key", 3, MOST);
+        struct keyed_count_entry *place = keyed_count_enter(race->counts, "key", 3, MOST);
 
         if (place == NULL)
             continue;
@@ -86,16 +86,16 @@ static void *run(void *arg)
             race->highest = inside;
         atomic_fetch_sub(&race->inside, 1);
         if (i % 2 == 0)
-            keyed_count_leave(race->tally, place);
+            keyed_count_leave(race->counts, place);
         else
-            keyed_count_leave_key(race->tally, "key", 3);
+            keyed_count_leave_key(race->counts, "key", 3);
     }
     return NULL;
 }
 
 static void threads_share_the_limit(void **state)
 {
-    struct race race = {.tally = keyed_count_new()};
+    struct race race = {.counts = keyed_count_new()};
     pthread_t threads[THREADS];
 
     (void)state;
@@ -104,8 +104,8 @@ static void threads_share_the_limit(void **state)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     assert_true(race.highest <= MOST);
-    assert_int_equal(keyed_count_keys(race.tally), 0);
-    keyed_count_free(race.tally);
+    assert_int_equal(keyed_count_keys(race.counts), 0);
+    keyed_count_free(race.counts);
 }
 
 int main(void)

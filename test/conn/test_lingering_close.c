@@ -30,7 +30,7 @@ struct bench {
     struct history *history;
     struct hub *hub;
     struct worker *worker;
-    struct lingering_close_pool *linger;
+    struct lingering_close_pool *pool;
 };
 
 static void no_tick(void *arg, int64_t now_ms)
@@ -51,14 +51,14 @@ static struct bench *build(void)
     bench->worker = worker_new(0, &bench->conf, bench->hub);
     assert_non_null(bench->worker);
     worker_set_hooks(bench->worker, &hooks);
-    bench->linger = lingering_close_new(bench->worker);
-    assert_non_null(bench->linger);
+    bench->pool = lingering_close_new(bench->worker);
+    assert_non_null(bench->pool);
     return bench;
 }
 
 static void tear_down(struct bench *bench)
 {
-    lingering_close_free(bench->linger);
+    lingering_close_free(bench->pool);
     worker_free(bench->worker);
     hub_free(bench->hub);
     history_free(bench->history);
@@ -112,11 +112,11 @@ static void ends_our_half_at_once(void **state)
     char byte;
 
     (void)state;
-    lingering_close_take(bench->linger, pair.ours);
-    assert_int_equal(lingering_close_count(bench->linger), 1);
+    lingering_close_take(bench->pool, pair.ours);
+    assert_int_equal(lingering_close_count(bench->pool), 1);
     assert_int_equal(recv(pair.theirs, &byte, 1, 0), 0);
     turn(bench);
-    assert_int_equal(lingering_close_count(bench->linger), 1);
+    assert_int_equal(lingering_close_count(bench->pool), 1);
     close(pair.theirs);
     tear_down(bench);
 }
@@ -133,7 +133,7 @@ static void the_answer_is_read_by_who_is_still_sending(void **state)
     (void)state;
     assert_int_equal(send(pair.theirs, bytes, 1000, 0), 1000); /* a body left unread */
     assert_int_equal(send(pair.ours, answer, sizeof(answer), 0), sizeof(answer));
-    lingering_close_take(bench->linger, pair.ours);
+    lingering_close_take(bench->pool, pair.ours);
     for (size_t sent = 0; sent < (size_t)16 << 20;) {
         ssize_t n = send(pair.theirs, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -145,7 +145,7 @@ static void the_answer_is_read_by_who_is_still_sending(void **state)
     assert_string_equal(bytes, answer);
     assert_int_equal(recv(pair.theirs, bytes, sizeof(bytes), 0), 0);
     close(pair.theirs);
-    while (lingering_close_count(bench->linger) > 0)
+    while (lingering_close_count(bench->pool) > 0)
         turn(bench);
     assert_false(is_open(pair.ours));
     tear_down(bench);
@@ -161,7 +161,7 @@ static void nobody_holds_the_loop(void **state)
 
     (void)state;
     for (size_t i = 0; i < 2; i++)
-        lingering_close_take(bench->linger, pairs[i].ours);
+        lingering_close_take(bench->pool, pairs[i].ours);
     for (int round = 0; round < 50; round++)
         for (size_t i = 0; i < 2; i++) {
             do
@@ -170,10 +170,10 @@ static void nobody_holds_the_loop(void **state)
             assert_int_equal(errno, EAGAIN);
             turn(bench);
         }
-    assert_int_equal(lingering_close_count(bench->linger), 2);
+    assert_int_equal(lingering_close_count(bench->pool), 2);
     for (size_t i = 0; i < 2; i++)
         close(pairs[i].theirs);
-    while (lingering_close_count(bench->linger) > 0)
+    while (lingering_close_count(bench->pool) > 0)
         turn(bench);
     tear_down(bench);
 }
@@ -185,10 +185,10 @@ static void lets_go_of_a_peer_that_resets(void **state)
     struct pair pair = tcp_pair();
 
     (void)state;
-    lingering_close_take(bench->linger, pair.ours);
+    lingering_close_take(bench->pool, pair.ours);
     setsockopt(pair.theirs, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     close(pair.theirs);
-    while (lingering_close_count(bench->linger) > 0)
+    while (lingering_close_count(bench->pool) > 0)
         turn(bench);
     assert_false(is_open(pair.ours));
     tear_down(bench);
@@ -202,14 +202,14 @@ static void its_time_is_short_and_counts_from_the_taking(void **state)
 
     (void)state;
     for (size_t i = 0; i < 2; i++)
-        lingering_close_take(bench->linger, pairs[i].ours);
+        lingering_close_take(bench->pool, pairs[i].ours);
     int64_t after_ms = clock_mono_ms();
     assert_int_equal(send(pairs[0].theirs, "x", 1, 0), 1); /* sending does not prolong it */
     turn(bench);
-    lingering_close_tick(bench->linger, before_ms + LINGERING_CLOSE_MS - 1);
-    assert_int_equal(lingering_close_count(bench->linger), 2);
-    lingering_close_tick(bench->linger, after_ms + LINGERING_CLOSE_MS);
-    assert_int_equal(lingering_close_count(bench->linger), 0);
+    lingering_close_tick(bench->pool, before_ms + LINGERING_CLOSE_MS - 1);
+    assert_int_equal(lingering_close_count(bench->pool), 2);
+    lingering_close_tick(bench->pool, after_ms + LINGERING_CLOSE_MS);
+    assert_int_equal(lingering_close_count(bench->pool), 0);
     for (size_t i = 0; i < 2; i++) {
         assert_false(is_open(pairs[i].ours));
         close(pairs[i].theirs);
@@ -225,12 +225,12 @@ static void at_the_limit_it_closes_at_once(void **state)
     (void)state;
     for (size_t i = 0; i <= SOCKETS_MAX; i++) {
         pairs[i] = unix_pair();
-        lingering_close_take(bench->linger, pairs[i].ours);
+        lingering_close_take(bench->pool, pairs[i].ours);
         assert_int_equal(is_open(pairs[i].ours), i < SOCKETS_MAX);
     }
-    assert_int_equal(lingering_close_count(bench->linger), SOCKETS_MAX);
-    lingering_close_free(bench->linger);
-    bench->linger = NULL;
+    assert_int_equal(lingering_close_count(bench->pool), SOCKETS_MAX);
+    lingering_close_free(bench->pool);
+    bench->pool = NULL;
     for (size_t i = 0; i <= SOCKETS_MAX; i++) {
         assert_false(is_open(pairs[i].ours));
         close(pairs[i].theirs);
