@@ -7,24 +7,25 @@
  * reader, so replay, live and slow are one path without a hand-over.  All a stalled client holds
  * is one reference and an offset into its frame.
  *
- *   state      the connection is            and the stream
- *   IDLE       suspended                    has sent all there is; its cursor is not touched
- *   READY      suspended                    has something to say; in its host's queue
- *   DRAINING   libmicrohttpd's              is read by it chunk by chunk
- *              suspended                    sends a chunk by itself, or waits to send its rest
- *   PAGING     suspended                    waits for a page of the history
- *   CLOSING    either                       will end at the next call of its reader, which may have
- *                                           to wait for the rest of a chunk
+ *   state      the connection is    and the stream
+ *   IDLE       suspended            has sent all there is; its cursor is not touched
+ *   READY      suspended            has something to send; in its host's queue
+ *   DRAINING   the host's           is pulled by it, piece by piece (stream_pull())
+ *              suspended            sends by itself, or waits until the socket has room
+ *   PAGING     suspended            waits for a page of the history
+ *   CLOSING    either               ends with the next pull or send, once what the socket did not
+ *                                   take is out
  *
  * stream_move() is the only function that moves a stream between states.
  *
- * A stream sends by itself, past libmicrohttpd, which keeps the connection suspended from its
- * request to its end (stream_direct_send.c): the head of the answer and its beginning in one
- * segment, then chunks, then the last words.  What is inside TLS, without chunks, or behind a head
- * that was large has an answer of the library's, and at most sends its chunks by itself.
+ * What carries the connection is the host (struct stream_host): the stream knows neither its
+ * library nor its loop.  A stream sends by itself, past the host, which keeps the connection
+ * suspended from its request to its end (stream_direct.c): the head of the answer and its beginning
+ * in one segment, then chunks, then the end.  Inside TLS, without chunks, or behind a large head
+ * the host sends the answer, and pulls it; the stream then sends at most its chunks by itself.
  *
- * All of it runs on the worker's thread.  Nothing here runs a daemon of libmicrohttpd: it marks
- * and wakes its host, which does so at the end of the turn.
+ * All of it runs on the worker's thread.  Nothing here runs the host: a stream marks and wakes it,
+ * and it runs at the end of the turn.
  */
 #ifndef BUGLE_STREAM_H
 #define BUGLE_STREAM_H
@@ -33,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "auth/identity.h"
 #include "base/peer.h"
@@ -41,9 +43,8 @@
 #include "stream/ready_queue.h"
 #include "stream/topic_share.h"
 
-struct MHD_Connection;
-struct MHD_Response;
 struct hub;
+struct stream_host;
 struct stream;
 struct streams;
 
@@ -93,16 +94,31 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
                                     uint64_t *ret_position);
 
 /*
- * What carries the connections of some streams: an HTTP daemon, seen from below.  Embedded by the
- * cell.  `wake` has stream_host_resume() called for that class at the end of the turn, and the
- * daemon run after it if `wants_run` is set by then, which the cell takes back.
+ * What a host can do with the connection of a stream, as it was given to stream_open().  None of
+ * them calls back into the stream.  A suspended connection is neither read, written nor timed.
+ */
+struct stream_host_ops {
+    void (*suspend)(void *connection);
+    void (*resume)(void *connection); /* it is pulled from in the host's next run, or ended */
+    /* The client takes what it is sent: let the host's timeout of this connection begin anew. */
+    void (*extend_timeout)(struct stream_host *host, void *connection);
+    /* From within a pull that returns an end: have the connection closed in the next run. */
+    void (*close_soon)(struct stream_host *host, void *connection);
+};
+
+/*
+ * What carries the connections of some streams.  Embedded by its owner, the cell, who sets what
+ * stands before the blank line.  `wake` has stream_host_resume() called for that class at the end
+ * of the turn, and the host run after it if `wants_run` is set by then, which the owner takes back.
  */
 struct stream_host {
-    struct streams *streams;
+    struct streams *streams; /* by streams_add_host() */
     void (*wake)(struct stream_host *host, enum worker_prio prio);
-    unsigned backstop_s; /* the library's own timeout, 0: none */
-    bool sends_past;     /* what is not inside TLS may go past the library */
-    bool wants_run;      /* a connection was resumed, or is to be looked at */
+    const struct stream_host_ops *ops;
+    unsigned timeout_s; /* its own, for a connection that is not suspended; 0: none */
+    bool sends_past;    /* streams may send past it; never inside TLS */
+
+    bool wants_run; /* a connection was resumed, or is to be looked at */
     size_t streams_n;
     struct stream_list all;
     /* each with room for `streams_n` */
@@ -138,8 +154,8 @@ struct stream_ask {
     bool ping_event; /* heartbeats as `event: ping` */
     bool padding;
     bool http_1_0;
-    /* Where the library keeps the connection, if it is worth giving pages of it back, from where
-     * the request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for chunks.
+    /* Where the host keeps the connection, if it is worth giving pages of it back, from where the
+     * request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for a pull.
      */
     char *pool;
     size_t pool_bytes;
@@ -148,32 +164,60 @@ struct stream_ask {
 /*
  * Open a stream on a connection.
  *
- * fd            of the connection; libmicrohttpd's
- * ret_stream    given
- * ret_response  given; to be queued by the caller, who also adds the headers; NULL: the stream
- *               answers by itself, and the caller goes on with stream_begin()
+ * connection  of the host, borrowed until stream_closed(): what its operations are given
+ * fd          of the connection, which the host closes after stream_closed()
+ * ret_stream  given
  *
  * Returns 0, or -ENOMEM, or -E2BIG or -EDQUOT as topic_index_add(); then nothing is left behind.
  */
-int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
-                const struct stream_ask *ask, struct stream **ret_stream,
-                struct MHD_Response **ret_response);
+int stream_open(struct stream_host *host, void *connection, int fd, const struct stream_ask *ask,
+                struct stream **ret_stream);
+
+/* Whether a new stream sends its whole answer by itself: its host goes on with stream_begin().
+ * Else the host answers, and pulls. */
+bool stream_answers_itself(const struct stream *stream);
+
+/* ---- a host that answers, and pulls ---- */
+
+/* Ends that stream_pull() returns in the place of a number of bytes. */
+#define STREAM_PULL_END (-1)   /* all is said: end the answer in order */
+#define STREAM_PULL_ABORT (-2) /* end the connection, without the end of the answer */
 
 /*
- * In the library's handler of the request, of a stream that answers by itself: suspend the
- * connection and send the head with the first chunk, in one system call.
+ * Ask for what goes out next, of a connection that is not suspended.
+ *
+ * buf  of `max` bytes.  Borrowed for as long as the connection: while that is suspended nobody else
+ *      uses it, and the stream may write there
+ *
+ * Returns how many bytes are in `buf`; 0 if there is nothing, and then the connection is suspended;
+ * or an end.
+ */
+ssize_t stream_pull(struct stream *stream, char *buf, size_t max);
+
+/* What the host pulls by, borrowed for as long as the stream: memory that every pull touches, and
+ * so is asked for ahead. */
+void stream_set_reader(struct stream *stream, void *reader);
+void *stream_reader(const struct stream *stream);
+
+/* ---- a stream that answers by itself ---- */
+
+/*
+ * In the host's handler of the request: suspend the connection and send the head with the first
+ * chunk, in one system call.
  *
  * head_n  at most STREAM_HEAD_BYTES
  *
- * When the library calls the handler again the stream is over, unless stream_waits(), and the
- * handler is to have the connection closed.
+ * When the host calls the handler again the stream is over, unless stream_waits(), and the handler
+ * is to have the connection closed.
  */
 #define STREAM_HEAD_BYTES 1024
 void stream_begin(struct stream *stream, const char *head, size_t head_n);
 bool stream_waits(const struct stream *stream);
 
-/* The connection is over, however it came to that: free the stream.  Called when libmicrohttpd
- * says the request is completed, and only then. */
+/* ---- both ---- */
+
+/* The connection is over, however it came to that: free the stream.  Called by the host once it has
+ * done with the request, and only then. */
 void stream_closed(struct stream *stream);
 
 /* Have the stream end.  The reason that comes first stays, and is noted if it is an eviction.
@@ -182,15 +226,11 @@ void stream_closed(struct stream *stream);
 void stream_end(struct stream *stream, enum stream_end end);
 
 /* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs
- * the daemon afterwards if the host wants it.  Returns whether more are waiting. */
+ * the host afterwards if it wants that.  Returns whether more are waiting. */
 bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t max);
 
-/* Have the daemon run at the end of the turn. */
+/* Have the host run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);
-
-/* From within a connection's reader, which is about to end it: the library closes it in a later
- * run, and neither says that it wants one nor looks at all connections in it.  Has both done. */
-void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {

@@ -16,6 +16,7 @@
 #include "api/query_params.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "conn/stream_mhd.h"
 #include "http/client_address.h"
 #include "http/respond.h"
 #include "http/service.h"
@@ -200,7 +201,7 @@ static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
 
     (void)offset;
     if (n == 0) {
-        stream_host_takes_down(away->host, away->connection);
+        stream_mhd_close_soon(away->host, away->connection);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     n = n < max ? n : max;
@@ -363,8 +364,8 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     }
     ask->owners[0] = request->quota_entry.address;
     ask->owners[1] = request->quota_entry.user;
-    result = stream_open(cell_host(request->cell), request->connection, request_fd(request), ask,
-                         &request->stream, &response);
+    result = stream_mhd_open(cell_host(request->cell), request->connection, request_fd(request),
+                             ask, &request->stream, &response);
     if (result != 0) {
         access_ticket_failed(request);
         leave_place(request);

@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "conn/stream_mhd.h"
+
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
 /* Live streams that are served in one piece, before anything else has its turn: see worker.c. Fewer
@@ -340,14 +342,14 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     uint64_t timeout_ms = conf->stream.stall_timeout_ms;
     if (!is_for_streams(cell->kind) && timeout_ms < conf->limits.body_timeout_ms)
         timeout_ms = conf->limits.body_timeout_ms;
-    cell->host.backstop_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
+    cell->host.timeout_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
 
     struct mhd_daemon_conf daemon = {.arg = cell,
                                      .request = on_request,
                                      .completed = on_completed,
                                      .connected = on_connection,
                                      .connections_max = cell_room(cell->kind),
-                                     .timeout_s = cell->host.backstop_s,
+                                     .timeout_s = cell->host.timeout_s,
                                      .pool_bytes = pool_bytes_of(cell->kind),
                                      .tls = cell->kind == CELL_TLS,
                                      .target = cell_tls_on_target};
@@ -407,6 +409,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake;
+    cell->host.ops = &stream_mhd_ops;
     cell->host.sends_past = kind != CELL_TLS && cells->quirks.sends_past;
     if (streams_add_host(cells->streams, &cell->host) != 0) {
         free(cell);

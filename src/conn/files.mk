@@ -7,6 +7,7 @@ libbugle_a_SOURCES += \
     include/conn/lingering_close.h \
     include/conn/listener.h \
     include/conn/mhd_quirks.h \
+    include/conn/stream_mhd.h \
     include/conn/systemd.h \
     include/conn/tls_credentials.h \
     src/conn/cell.c \
@@ -27,5 +28,6 @@ libbugle_a_SOURCES += \
     src/conn/listener.c \
     src/conn/mhd_probe.c \
     src/conn/mhd_quirks.c \
+    src/conn/stream_mhd.c \
     src/conn/systemd.c \
     src/conn/tls_credentials.c

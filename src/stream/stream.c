@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +13,10 @@
 #include "base/clock.h"
 #include "stream/stream_internal.h"
 
-/* libmicrohttpd reads into this buffer only for HTTP/1.0; for chunked answers it is not used, but
- * it is allocated with every response. */
-#define BLOCK_BYTES_HTTP_1_0 4096
 /* Whoever takes longer than this for what it is sent is slow. */
 #define KEEP_AFTER_MS 2000
-/* Of a connection of libmicrohttpd, of a response that is made by a callback, and of a chunk with
- * an event of usual size. */
+/* What a pull touches of the host's connection, of its reader, and of a chunk with an event of
+ * usual size: as libmicrohttpd has them. */
 #define CONNECTION_BYTES 512
 #define READER_BYTES 192
 #define ROOM_BYTES 256
@@ -94,14 +90,6 @@ void stream_host_want_run(struct stream_host *host)
 {
     host->wants_run = true;
     host->wake(host, PRIO_BROADCAST);
-}
-
-/* Of the connections with the daemon's own timeout a run visits the ones that were idle longest, up
- * to the first that is not over; of those with another, all. */
-void stream_host_takes_down(struct stream_host *host, struct MHD_Connection *connection)
-{
-    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, host->backstop_s + 1);
-    stream_host_want_run(host);
 }
 
 static void make_ready(struct stream *stream, enum worker_prio prio)
@@ -289,7 +277,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
         return NULL;
     memset(stream, 0, sizeof(*stream));
     stream->host = host;
-    stream->state = STREAM_DRAINING; /* libmicrohttpd calls the reader once the head is out */
+    stream->state = STREAM_DRAINING; /* pulled from once the head is out */
     stream->prio = PRIO_BROADCAST;
     stream->cursor = stream->woken_by = STREAM_CURSOR_NONE;
     stream->live_from = ring_head(host->streams->ring);
@@ -370,14 +358,12 @@ static void join_host(struct stream_host *host, struct stream *stream)
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
 
-int stream_open(struct stream_host *host, struct MHD_Connection *connection, int fd,
-                const struct stream_ask *ask, struct stream **ret_stream,
-                struct MHD_Response **ret_response)
+int stream_open(struct stream_host *host, void *connection, int fd, const struct stream_ask *ask,
+                struct stream **ret_stream)
 {
     struct streams *streams = host->streams;
     struct stream *stream = allocate(host, ask);
-    struct MHD_Response *response = NULL;
-    int result = -ENOMEM;
+    int result;
 
     if (stream == NULL)
         return -ENOMEM;
@@ -385,11 +371,8 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     stream->fd = fd;
     stream->is_watched = peer_watch_add(&streams->departures, stream);
     stream->answers_itself = stream_may_answer_itself(stream);
-    if (!stream->answers_itself)
-        response = MHD_create_response_from_callback(
-            MHD_SIZE_UNKNOWN, ask->http_1_0 ? BLOCK_BYTES_HTTP_1_0 : STREAM_BLOCK_BYTES,
-            stream_read, stream, NULL);
-    if ((response == NULL && !stream->answers_itself) || make_room(host) != 0)
+    result = make_room(host);
+    if (result != 0)
         goto fail;
     result = enter_index(stream, ask->filter);
     if (result != 0)
@@ -404,14 +387,10 @@ int stream_open(struct stream_host *host, struct MHD_Connection *connection, int
     stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
     if (streams->draining)
         stream_end(stream, STREAM_END_DRAINED);
-    *ret_response = stream->response = response;
-    stream->reader = (const char *)response;
     *ret_stream = stream;
     return 0;
 fail:
     peer_watch_remove(&streams->departures, stream);
-    if (response != NULL)
-        MHD_destroy_response(response);
     identity_unref(stream->grant.identity);
     free(stream);
     return result;
@@ -541,25 +520,36 @@ void stream_closed(struct stream *stream)
     free(stream);
 }
 
-static int64_t backstop_ms(const struct stream *stream)
+bool stream_answers_itself(const struct stream *stream)
 {
-    return (int64_t)stream->host->backstop_s * 1000;
+    return stream->answers_itself;
+}
+
+void stream_set_reader(struct stream *stream, void *reader)
+{
+    stream->reader = reader;
+}
+
+void *stream_reader(const struct stream *stream)
+{
+    return stream->reader;
+}
+
+static int64_t host_timeout_ms(const struct stream *stream)
+{
+    return (int64_t)stream->host->timeout_s * 1000;
 }
 
 void stream_keep(struct stream *stream, int64_t now_ms)
 {
     int64_t outstanding_ms = now_ms - stream->progress.began_ms;
 
-    if (stream->host->backstop_s == 0 || outstanding_ms < KEEP_AFTER_MS)
+    if (stream->host->timeout_s == 0 || outstanding_ms < KEEP_AFTER_MS)
         return;
     stream->is_kept = true;
-    peer_set_patience(stream->fd, outstanding_ms + backstop_ms(stream));
-    if (stream->suspended)
-        return;
-    /* set after zero it counts from now (microhttpd.h) */
-    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
-    MHD_set_connection_option(stream->connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                              stream->host->backstop_s);
+    peer_set_patience(stream->fd, outstanding_ms + host_timeout_ms(stream));
+    if (!stream->suspended)
+        stream->host->ops->extend_timeout(stream->host, stream->connection);
 }
 
 void stream_keep_no_more(struct stream *stream)
@@ -567,7 +557,7 @@ void stream_keep_no_more(struct stream *stream)
     if (!stream->is_kept)
         return;
     stream->is_kept = false;
-    peer_set_patience(stream->fd, backstop_ms(stream));
+    peer_set_patience(stream->fd, host_timeout_ms(stream));
 }
 
 static void fetch(const void *from, size_t bytes)
@@ -576,7 +566,7 @@ static void fetch(const void *from, size_t bytes)
         __builtin_prefetch((const char *)from + offset);
 }
 
-static void fetch_for_library(const struct stream *stream)
+static void fetch_for_pull(const struct stream *stream)
 {
     fetch(stream->connection, CONNECTION_BYTES);
     fetch(stream->reader, READER_BYTES);
@@ -586,7 +576,7 @@ static void fetch_for_library(const struct stream *stream)
 
 /* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
- * which took longer than all our own work.  (Of what is the library's only a guess: what is there
+ * which took longer than all our own work.  (Of what is the host's only a guess: what is there
  * is read, or not, as if we had never asked.) */
 static void fetch_first(const struct stream_host *host, enum worker_prio prio, size_t max)
 {
@@ -598,7 +588,7 @@ static void fetch_first(const struct stream_host *host, enum worker_prio prio, s
         fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
     for (uint32_t i = 0; i < n; i++)
         if (!stream_sends_itself(ready_queue_at(ready, i)))
-            fetch_for_library(ready_queue_at(ready, i));
+            fetch_for_pull(ready_queue_at(ready, i));
 }
 
 void stream_resume(struct stream *stream)
@@ -609,7 +599,7 @@ void stream_resume(struct stream *stream)
         stream_leave_ready(stream);
     stream->suspended = false;
     stream->host->wants_run = true;
-    MHD_resume_connection(stream->connection);
+    stream->host->ops->resume(stream->connection);
 }
 
 bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t max)

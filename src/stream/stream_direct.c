@@ -2,22 +2,21 @@
 /*
  * Chunks that a stream sends by itself.  See stream_internal.h, and doc/design section 4 for why.
  *
- * While a connection is suspended the library has nothing of it to send and looks at nothing of it.
- * What it would do for the next event is known: ask our reader, put the length before the bytes and
- * a line end behind them (RFC 9112, 7.1), and hand that to one send().  Doing so here leaves out
- * that it resumes the connection, walks to it, and suspends it again.  The library finds nothing
- * changed when it has the connection next: for it no time has passed.
+ * While a connection is suspended its host has nothing of it to send and looks at nothing of it.
+ * What the host would do for the next event is known: pull, put the length before the bytes and a
+ * line end behind them (RFC 9112, 7.1), and hand that to one send().  Doing so here leaves out that
+ * it resumes the connection, walks to it, and suspends it again.  The host finds nothing changed
+ * when it has the connection next: for it no time has passed.
  *
- * A stream that answers by itself is suspended in the handler of its request and has no response
- * at all: the library would make one of a dozen allocations and send it in two system calls, the
- * head before the first chunk.  It has the connection back when all is said, and calls the handler
- * again, which has it closed.
+ * A stream that answers by itself is suspended in the handler of its request and is never pulled
+ * from: libmicrohttpd would make a response of a dozen allocations and send it in two system calls,
+ * the head before the first chunk.  The host has the connection back when all is said, and calls
+ * the handler again, which has it closed.
  */
 #include "config.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,9 +30,9 @@
 #define LENGTH_BYTES_MAX 10
 #define END_BYTES 2
 #define CHUNK_DATA_MAX 32768
-/* With less room than this the library may as well do it. */
+/* With less room than this the host may as well do it. */
 #define CHUNK_DATA_MIN 128
-/* Of data that is put together, where the library has no room that bounds it. */
+/* Of data that is put together, where no room of the host bounds it. */
 #define OWN_ROOM_BYTES 3072
 /* RFC 9112, 7.1: the end of the body, without trailers. */
 #define LAST_CHUNK "0\r\n\r\n"
@@ -42,7 +41,7 @@
 
 void stream_note_room(struct stream *stream, char *room, size_t room_bytes)
 {
-    bool in_chunks = room_bytes > STREAM_BLOCK_BYTES && !stream->http_1_0;
+    bool in_chunks = !stream->http_1_0;
     size_t most = CHUNK_DATA_MAX + LENGTH_BYTES + END_BYTES;
 
     stream->room = room;
@@ -124,9 +123,9 @@ static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t
     peer_watch_await_room(&stream->host->streams->departures, stream, true);
 }
 
-/* It stands meanwhile where the library has its chunks written, which is in nobody's use as long as
- * the connection is suspended.  Without such a place it is allocated; a client of whom that cannot
- * be had loses its connection, and comes back to its place. */
+/* It stands meanwhile where pulls write, which nobody uses as long as the connection is suspended.
+ * Without such a place it is allocated; a client of whom that cannot be had loses its connection,
+ * and comes back to its place. */
 static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
 {
     if (stream->answers_itself)
@@ -204,7 +203,7 @@ static void send_last_chunk(struct stream *stream)
     send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
 }
 
-/* Behind the last words the library has the connection again, and its handler ends it. */
+/* Behind the last words the host has the connection again, and its handler ends it. */
 static void send_last(struct stream *stream)
 {
     char chunk[LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
@@ -212,12 +211,12 @@ static void send_last(struct stream *stream)
 
     stream_leave_ready(stream);
     for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->rest_n == 0; i++) {
-        data_n = stream->said_end ? MHD_CONTENT_READER_END_WITH_ERROR
+        data_n = stream->said_end ? STREAM_PULL_ABORT
                                   : stream_next(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
         if (data_n > 0)
             send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
     }
-    if (data_n == MHD_CONTENT_READER_END_OF_STREAM)
+    if (data_n == STREAM_PULL_END)
         send_last_chunk(stream);
     if (stream->rest_n > 0)
         return;
@@ -270,7 +269,7 @@ static void send_beginning(struct stream *stream, const char *head, size_t head_
 void stream_begin(struct stream *stream, const char *head, size_t head_n)
 {
     assert(stream->answers_itself && head_n <= STREAM_HEAD_BYTES);
-    MHD_suspend_connection(stream->connection);
+    stream->host->ops->suspend(stream->connection);
     stream->suspended = stream->sends_chunks = true;
     stream->room_bytes = OWN_ROOM_BYTES + LENGTH_BYTES + END_BYTES;
     if (stream->state == STREAM_DRAINING)

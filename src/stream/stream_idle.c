@@ -4,60 +4,19 @@
  * stream).
  *
  * Once the answer's head is out nobody reads the request any more: not we, who have copied what we
- * need, nor the library, which only goes on asking for chunks, each written into the same room from
- * its beginning.  So of an idle stream's pool every byte is scratch, the request's head and its
- * records as well, and reads as zeros when its page was given back.
+ * need, nor the host, which only goes on pulling, each time into the same room from its beginning.
+ * So of an idle stream's pool every byte is scratch, the request's head and its records as well,
+ * and reads as zeros when its page was given back.
  */
 #include "config.h"
 
-#include <microhttpd.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "stream/stream_internal.h"
 
-/* Names and values of our headers are shorter by far; one that is not stays. */
-#define HEADER_ROOM 256
-
-/* ---- the answer's head ---- */
-
-struct header {
-    char name[HEADER_ROOM];
-    char value[HEADER_ROOM];
-    bool found;
-};
-
-/* A copy, since the library frees what it compares with. */
-static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
-{
-    struct header *header = cls;
-
-    if (kind != MHD_HEADER_KIND || strlen(name) >= HEADER_ROOM || strlen(value) >= HEADER_ROOM)
-        return MHD_YES;
-    strcpy(header->name, name);
-    strcpy(header->value, value);
-    header->found = true;
-    return MHD_NO;
-}
-
-/* Three allocations each, together some 700 bytes of an idle stream. */
-void stream_forget_head(struct stream *stream)
-{
-    struct header header;
-
-    do {
-        header.found = false;
-        MHD_get_response_headers(stream->response, copy_header, &header);
-    } while (header.found && MHD_del_response_header(stream->response, header.name, header.value));
-    stream->response = NULL;
-}
-
-/* ---- the pool ---- */
-
 /* Half a heartbeat: a stream that has nothing but heartbeats to send gives back what was used
- * before them, or by each of them where the library sends it, and one with events more often than
+ * before them, or by each of them where the host sends it, and one with events more often than
  * that keeps what it needs for the next. */
 void stream_note_chunk(struct stream *stream)
 {

@@ -23,10 +23,6 @@
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
 
-/* libmicrohttpd reads into a buffer of so many bytes where it sends no chunks; allocated, and not
- * used, where it does. */
-#define STREAM_BLOCK_BYTES 1
-
 /* What the gateway itself has to say on a stream, in the order it is said. */
 enum stream_pending {
     STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
@@ -41,7 +37,7 @@ enum stream_pending {
 
 /* Events drive streams out of the caches, one after the other.  A delivery to a stream that is in
  * the wheel of looks already touches no more than three lines, from `filter` of the listener to the
- * flags of `progress`; one that the library sends, or that enters the wheel, one more. */
+ * flags of `progress`; one that the host sends, or that enters the wheel, one more. */
 struct stream {
     alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
     struct topic_index_listener listener; /* holds the filter */
@@ -64,13 +60,13 @@ struct stream {
     bool is_kept : 1;      /* the kernel's timeout is longer than usual */
     bool is_behind : 1;    /* catches up with the past */
     bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_idle.c) */
-    bool has_pages : 1;    /* the library has written there since */
-    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_direct_send.c) */
+    bool has_pages : 1;    /* the host has written there since */
+    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_direct.c) */
     bool is_watched : 1;   /* in `departures` */
     bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
     bool rest_is_frame : 1;
     bool http_1_0 : 1;
-    bool answers_itself : 1; /* its whole answer is sent past the library */
+    bool answers_itself : 1; /* its whole answer is sent past the host */
     bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
     bool said_end : 1;       /* of an answer of its own: the last chunk */
 
@@ -95,9 +91,9 @@ struct stream {
     struct ack_progress progress;  /* of what is in `look_list` */
 
     TAILQ_ENTRY(stream) in_look;
-    struct MHD_Connection *connection;
-    const char *reader; /* the response, for as long as the stream: what the library reads it by */
-    char *room;         /* where it had the last chunk written; nobody's while suspended */
+    void *connection;               /* of the host */
+    void *reader;                   /* see stream_set_reader() */
+    char *room;                     /* where the last pull wrote; nobody's while suspended */
     TAILQ_ENTRY(stream) in_waiting; /* for a page */
     uint32_t rest_offset;
     uint32_t partial_offset;
@@ -105,8 +101,7 @@ struct stream {
     uint32_t promised;    /* bytes that its end will set free; see memory_pressure.h */
     uint32_t asked_bytes; /* of what it asked for: see topic_index_last_bytes() */
     uint32_t pool_bytes;  /* 0: not known yet */
-    char *pool;           /* that the library keeps the connection in; NULL: nothing to give back */
-    struct MHD_Response *response; /* whose headers are still there; NULL: they are gone */
+    char *pool;           /* that the host keeps the connection in; NULL: nothing to give back */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct stream_grant grant; /* holds the identity */
@@ -124,7 +119,7 @@ _Static_assert(offsetof(struct stream, listener.filter) >= STREAM_HOT_BEGIN &&
                    offsetof(struct stream, progress.is_patient) < STREAM_HOT_END,
                "a delivery touches more than three lines of a stream");
 _Static_assert(offsetof(struct stream, room) + sizeof(char *) <= STREAM_WARM_END,
-               "the library needs more than one line more");
+               "a pull needs more than one line more");
 
 /* To be offered an event shortly: ask for what that touches. */
 static inline void stream_fetch_for_offer(const struct stream *stream)
@@ -189,16 +184,13 @@ static inline struct stream_host_due *stream_host_due(const struct stream_host *
     return &host->streams->hosts[host->place];
 }
 
-/* libmicrohttpd's content reader of a stream (stream_read.c). */
-ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max);
-
 /*
  * What goes out next, by whichever way.
  *
  * Returns the bytes written to `buf`, of which there is room for `max`; 0 when there is nothing:
- * then the stream has moved to the state in which it waits, and is suspended; or how libmicrohttpd
- * is to end the connection.  Of a stream that sends by itself `sends_frame` tells whether, behind
- * those bytes, the frame in `partial` is to go out, which had no room.
+ * then the stream has moved to the state in which it waits, and is suspended; or an end as
+ * stream_pull().  Of a stream that sends by itself `sends_frame` tells whether, behind those bytes,
+ * the frame in `partial` is to go out, which had no room.
  */
 ssize_t stream_next(struct stream *stream, char *buf, size_t max);
 
@@ -208,22 +200,22 @@ void stream_frame_is_out(struct stream *stream);
 /* Whether the next call would do no more than move the stream to IDLE. */
 bool stream_has_said_all(const struct stream *stream);
 
-/* ---- stream_direct_send.c: chunks that a stream sends by itself ---- */
+/* ---- stream_direct.c: chunks that a stream sends by itself ---- */
 
-/* libmicrohttpd has the next chunk written to `room`, borrowed for as long as the connection: note
- * it, and whether later ones need the library at all. */
+/* The host has the next chunk written to `room`, borrowed for as long as the connection: note it,
+ * and whether later ones need the host at all. */
 void stream_note_room(struct stream *stream, char *room, size_t room_bytes);
 
-/* Whether what a stream in its host's queue has to say can be sent past libmicrohttpd. */
+/* Whether what a stream in its host's queue has to send can go past the host. */
 bool stream_sends_itself(const struct stream *stream);
 
-/* Whether a new stream needs no response of the library's.  What is worth giving back of a large
- * pool would be read by the library until its handler has returned, so there it does. */
+/* Whether a new stream needs no answer of the host's.  What is worth giving back of a large pool
+ * would be read by the host until its handler has returned, so there it does. */
 bool stream_may_answer_itself(const struct stream *stream);
 
 /* Send it, in a few chunks, and become ready again if there is more.  A system call for each chunk,
- * of which one is as large as an event, if the socket takes that much.  Behind the last words of an
- * answer of its own the library is left to end the connection. */
+ * of which one is as large as an event, if the socket takes that much.  Behind the end of an answer
+ * of its own the host is left to end the connection. */
 void stream_direct_send(struct stream *stream);
 
 /* The socket has room: send what is left of a chunk, if there is any, and then go on. */
@@ -232,18 +224,15 @@ void stream_direct_send_unsent(struct stream *stream);
 /* Forget what is left of a chunk: the connection is over. */
 void stream_drop_rest(struct stream *stream);
 
-/* Have the library go on with the connection, in the next run of its daemon (stream.c). */
+/* Have the host go on with the connection, in its next run (stream.c). */
 void stream_resume(struct stream *stream);
 
 /* ---- stream_idle.c: what a stream keeps of its connection ---- */
 
-/* The answer's head is out: let go of what it was made of, once. */
-void stream_forget_head(struct stream *stream);
-
 /* A chunk is about to go out: remember if the stream had rested before it. */
 void stream_note_chunk(struct stream *stream);
 
-/* All is sent: give the whole pages of the connection's pool back if the library has used them, and
+/* All is sent: give the whole pages of the connection's pool back if the host has used them, and
  * if the stream has not been idle before or rested before what it sent last.  One system call then,
  * none at a busy stream. */
 void stream_give_pages_back(struct stream *stream);
@@ -287,8 +276,8 @@ int streams_ask_page(struct streams *streams, struct stream *stream);
 void streams_page_over(struct streams *streams);
 void streams_stop_waiting(struct streams *streams, struct stream *stream);
 
-/* The peer takes what it is sent, however slowly: the timeouts of the library, which sees only what
- * it sends, and of the kernel begin anew. */
+/* The peer takes what it is sent, however slowly: the timeouts of the host, which sees only what it
+ * sends, and of the kernel begin anew. */
 void stream_keep(struct stream *stream, int64_t now_ms);
 
 /* It has taken all: the kernel's timeout is what it was. */

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream's client is sent next, the frames of the gateway itself among it, and the content
- * reader that libmicrohttpd calls when it has room.  See stream.h.
+ * What a stream's client is sent next, the frames of the gateway itself among it.  See stream.h.
  *
- * libmicrohttpd calls again as soon as a chunk is out, so a delivery is two calls: one that
- * returns bytes and one that finds nothing more and suspends.  Returning 0 without suspending
- * would spin.
+ * A host pulls again as soon as a chunk is out, so a delivery is two pulls: one that returns bytes
+ * and one that finds nothing more and suspends.  Returning 0 without suspending would spin.
  */
 #include "config.h"
 
 #include <assert.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -413,7 +410,7 @@ static size_t fill(struct stream *stream, char *to, size_t room)
 static void suspend(struct stream *stream, enum stream_state state)
 {
     if (!stream->suspended)
-        MHD_suspend_connection(stream->connection);
+        stream->host->ops->suspend(stream->connection);
     stream->suspended = true;
     stream_move(stream, state);
 }
@@ -507,11 +504,11 @@ static size_t say_last(struct stream *stream, char *to, size_t room, bool says_f
                                    : take_control(stream, to, room);
 }
 
-/* One that is suspended is read once more by the library, which is to hear it then. */
+/* One that is suspended is resumed, and pulled from once more: the host hears it then. */
 static ssize_t over(struct stream *stream, ssize_t how)
 {
     if (!stream->suspended)
-        stream_host_takes_down(stream->host, stream->connection);
+        stream->host->ops->close_soon(stream->host, stream->connection);
     return how;
 }
 
@@ -526,17 +523,17 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
     case STREAM_END_STALLED:
     case STREAM_END_MEMORY:
     case STREAM_END_VANISHED:
-        return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+        return over(stream, STREAM_PULL_ABORT);
     case STREAM_END_FAILED:
         n = say_last(stream, buf, max, true);
-        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+        return n > 0 ? account(stream, n, false) : over(stream, STREAM_PULL_ABORT);
     case STREAM_END_DRAINED:
         n = fill_last(stream, buf, max);
-        /* the library asks for what follows only when it is run once more, and the end must not
-         * wait for the next event in this cell */
+        /* the host pulls what follows only when it is run once more, and the end must not wait for
+         * its next event */
         if (n > 0 && stream->said_farewell)
             stream_host_want_run(stream->host);
-        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+        return n > 0 ? account(stream, n, false) : over(stream, STREAM_PULL_ABORT);
     case STREAM_END_DELETED:
     case STREAM_END_REPLACED:
     case STREAM_END_TOKEN:
@@ -544,9 +541,9 @@ static ssize_t read_closing(struct stream *stream, char *buf, size_t max)
         n = say_last(stream, buf, max, tells_expired(stream));
         if (n > 0)
             stream_host_want_run(stream->host); /* as above */
-        return n > 0 ? account(stream, n, false) : over(stream, MHD_CONTENT_READER_END_OF_STREAM);
+        return n > 0 ? account(stream, n, false) : over(stream, STREAM_PULL_END);
     }
-    return over(stream, MHD_CONTENT_READER_END_WITH_ERROR);
+    return over(stream, STREAM_PULL_ABORT);
 }
 
 /* With nothing to send: whoever leaves before the first event of theirs must be able to come back
@@ -599,17 +596,13 @@ ssize_t stream_next(struct stream *stream, char *buf, size_t max)
     return rest(stream, buf, max);
 }
 
-ssize_t stream_read(void *cls, uint64_t offset, char *buf, size_t max)
+ssize_t stream_pull(struct stream *stream, char *buf, size_t max)
 {
-    struct stream *stream = cls;
-
-    (void)offset;
     if (stream->suspended || stream->rest_n > 0)
-        return MHD_CONTENT_READER_END_WITH_ERROR; /* a library that asks whom it is not to ask */
-    stream_note_room(stream, buf, max);
+        return STREAM_PULL_ABORT; /* a host that pulls where it must not */
+    if (buf != stream->room || max != stream->room_bytes)
+        stream_note_room(stream, buf, max);
     stream->has_pages = true;
-    if (stream->response != NULL)
-        stream_forget_head(stream);
     ssize_t n = stream_next(stream, buf, max);
     if (stream->state == STREAM_IDLE)
         stream_give_pages_back(stream);

@@ -3,7 +3,7 @@
  * The delivery path and nothing around it, for counting its instructions: a batch goes into the
  * ring, finds its streams, wakes them, and each sends what it wants, or copies it into a buffer of
  * the library's.  All of it is the gateway's own; of the library only the four functions that
- * streams call are there, below, and send() takes everything.
+ * stream_mhd.c calls are there, below, and send() takes everything.
  *
  *   delivery CASE      broadcast  every event goes to 1,000 streams, one event at a time
  *                      packed     20 events at a time go to 1,000 streams
@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "../support/make.h"
+#include "conn/stream_mhd.h"
 #include "history/history_memory.h"
 #include "stream/stream.h"
 #include "stream/streams.h"
@@ -48,6 +49,7 @@ struct MHD_Response {
 
 struct MHD_Connection {
     struct MHD_Response *response;
+    uint64_t offset; /* bytes it was given to send */
     bool suspended;
     SLIST_ENTRY(MHD_Connection) link;
 };
@@ -151,18 +153,17 @@ static void wake(struct stream_host *host, enum worker_prio prio)
 }
 
 /* Call the reader as the library does: until it has suspended the connection. */
-static size_t read_out(struct MHD_Connection *connection)
+static void read_out(struct MHD_Connection *connection)
 {
     static char room[ROOM];
-    size_t bytes = 0;
+    ssize_t n;
 
     while (!connection->suspended) {
-        ssize_t n = connection->response->read(connection->response->cls, 0, room, sizeof(room));
-
+        n = connection->response->read(connection->response->cls, connection->offset, room,
+                                       sizeof(room));
         assert(n >= 0);
-        bytes += (size_t)n;
+        connection->offset += (size_t)n;
     }
-    return bytes;
 }
 
 static void open_one(struct scene *scene, size_t index)
@@ -175,8 +176,8 @@ static void open_one(struct scene *scene, size_t index)
     struct stream_ask ask = {.filter = make_filter(pattern, NULL), .heartbeat_ms = 15000};
     scene->fds[index] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(scene->fds[index] >= 0);
-    if (stream_open(&scene->host, connection, scene->fds[index], &ask, &scene->list[index],
-                    &connection->response) != 0)
+    if (stream_mhd_open(&scene->host, connection, scene->fds[index], &ask, &scene->list[index],
+                        &connection->response) != 0)
         abort();
     filter_unref(ask.filter);
     if (connection->response != NULL)
@@ -202,6 +203,7 @@ static struct scene *build(const struct load *load)
     scene->streams = streams_new(scene->worker, NULL, NULL);
     assert(scene->streams != NULL);
     scene->host.wake = wake;
+    scene->host.ops = &stream_mhd_ops;
     scene->host.sends_past = !load->by_library;
     if (streams_add_host(scene->streams, &scene->host) != 0)
         abort();
