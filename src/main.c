@@ -99,7 +99,7 @@ static struct conf *load(void *arg, struct conf_error *ret_error)
         conf_check(conf, ret_error) == 0 && auth_read_files(conf) == 0 &&
         auth_check_conf(conf, ret_error) == 0 && tls_credentials_check_conf(conf, ret_error) == 0)
         return conf;
-    conf_free(conf);
+    conf_unref(conf);
     return NULL;
 }
 
@@ -323,7 +323,7 @@ static int check_config(int argc, char **argv)
         status = conf != NULL ? CLI_FINE : CLI_FAILED;
         if (conf != NULL)
             conf_print(conf, stdout);
-        conf_free(conf);
+        conf_unref(conf);
     }
     clear_flags(&flags);
     return status;

@@ -3,8 +3,8 @@
  * The settings: one table row for each, from which come the INI loader, the BUGLE_SECTION_KEY
  * environment variables, --set, --help-config and the checks of the manual.  Values live in a
  * struct that is handed down; there are no globals.  Later sources win: built-in default, file,
- * environment, --set and the other flags of the command line.  Main thread only; once serving,
- * other threads read a struct conf that nobody changes any more.
+ * environment, --set and the other flags of the command line.  One thread builds a struct conf.
+ * Once it serves, nobody changes it any more: any thread reads it, and each owner counts.
  */
 #ifndef BUGLE_CONF_H
 #define BUGLE_CONF_H
@@ -26,6 +26,7 @@ bool conf_list_has(const struct conf_list *list, const char *wanted);
 bool conf_list_has_all(const struct conf_list *list, const struct conf_list *wanted);
 
 struct conf {
+    _Atomic unsigned more_refs; /* without the first */
     struct {
         struct conf_list listen;          /* ADDR:PORT, [ADDR6]:PORT, unix:PATH */
         uint64_t workers;                 /* 0: one a core */
@@ -134,9 +135,14 @@ struct conf_error {
 int conf_refuse(struct conf_error *ret_error, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* All defaults.  Gives a struct for conf_free(), NULL when out of memory. */
+/* All defaults, and one reference.  NULL when out of memory. */
 struct conf *conf_new(void);
-void conf_free(struct conf *conf);
+
+/* Another reference, and the end of one; the last frees the settings.  Hold one for as long as a
+ * pointer to them, or to a string in them, is kept beyond a turn of the loop: a reload replaces
+ * them. Both accept NULL.  Any thread; constant time. */
+const struct conf *conf_ref(const struct conf *conf);
+void conf_unref(const struct conf *conf);
 
 /*
  * Apply an INI file: `[section]`, `key = value`, comments with # or ;.

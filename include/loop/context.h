@@ -13,8 +13,8 @@
 #include "conf/conf.h"
 
 struct context {
-    const struct conf *conf;      /* as of now: a reload sets new ones between two turns */
-    struct stats *stats;          /* of this worker */
+    const struct conf *conf; /* as of now; a reference.  A reload sets others between two turns */
+    struct stats *stats;     /* of this worker */
     struct memory_budget *memory; /* of the process; NULL: not counted */
     struct event_base *base; /* its timers are coarse: a tick of the kernel's clock, 4 ms mostly,
                               * late or early */

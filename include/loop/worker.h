@@ -74,7 +74,8 @@ struct worker_hooks {
  * Build a worker and its loop, not yet running, and make it known to the hub.
  *
  * index  from 0; names the thread
- * conf   borrowed for the worker's life; so is the hub
+ * conf   takes a reference of its own
+ * hub    borrowed for the worker's life
  *
  * NULL when out of memory or descriptors.
  */
@@ -124,8 +125,8 @@ void worker_look_at_clock(struct worker *worker);
 unsigned worker_index(const struct worker *worker);
 const struct context *worker_context(const struct worker *worker);
 
-/* New settings for the context.  Worker's thread.  The old ones stay readable, so what was borrowed
- * from them stays good. */
+/* New settings for the context, which takes a reference and gives back the one to the old: what was
+ * borrowed from those is gone.  Between two turns (worker_post()). */
 void worker_set_conf(struct worker *worker, const struct conf *conf);
 struct hub *worker_hub(struct worker *worker);
 

@@ -138,14 +138,14 @@ struct stream_start {
 /* By what a stream was let in, to find out whether it would be let in again (access_read.h). */
 struct stream_grant {
     struct identity *identity; /* NULL: nobody in particular */
-    const struct conf *conf;   /* the settings that did; they stay as long as the worker */
+    const struct conf *conf;   /* the settings that did; NULL: they let in everybody */
     enum identity_way way;     /* with an identity */
 };
 
 /* What a client asked for, checked. */
 struct stream_ask {
     struct filter *filter;     /* borrowed; the stream takes its own reference */
-    struct stream_grant grant; /* the same */
+    struct stream_grant grant; /* the same, for identity and settings */
     const void
         *owners[TOPIC_SHARE_OWNERS]; /* as of topic_index_add(); good until the stream is closed */
     struct stream_start start;

@@ -471,7 +471,7 @@ struct aside {
     struct inbox_note note;
     struct work *work;
     struct reading reading;
-    const struct conf *conf; /* of when the body came */
+    const struct conf *conf; /* of when the body came; a reference */
     struct problem problem;
     bool good;
     bool stopping;
@@ -494,6 +494,7 @@ static void take_back(void *arg)
     struct aside *aside = arg;
     struct work *work = aside->work;
 
+    conf_unref(aside->conf);
     end_parsing(work);
     if (aside->good && submit(work) == 0)
         return;
@@ -537,7 +538,7 @@ static int read_aside(struct request *request, const struct reading *reading)
     work->aside->task.run = run_aside;
     work->aside->work = work;
     work->aside->reading = *reading;
-    work->aside->conf = request->service->context->conf;
+    work->aside->conf = conf_ref(request->service->context->conf);
     stats_add(request->service->context->stats, STATS_PUBLISHES_ASIDE, 1);
     thread_pool_give(request->service->shared->readers, 0, &work->aside->task);
     return request_suspend(request, respond_published);

@@ -377,6 +377,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
 
 int subscribe_handle(struct request *request)
 {
+    const struct conf *conf = request->service->context->conf;
     const struct hub *hub = request->service->shared->hub;
     struct problem problem;
     struct query_params_names names;
@@ -403,7 +404,7 @@ int subscribe_handle(struct request *request)
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_params_make_filter(&names);
     ask.grant = (struct stream_grant){.identity = request->identity,
-                                      .conf = request->service->context->conf,
+                                      .conf = conf->auth.mode == CONF_AUTH_TOKEN ? conf : NULL,
                                       .way = request->way};
     if (ask.filter == NULL)
         return respond_full(request);

@@ -161,6 +161,6 @@ int cli_epoch(int argc, char **argv)
         status = options.is_new ? renew(path) : show(path);
         free(path);
     }
-    conf_free(conf);
+    conf_unref(conf);
     return status;
 }

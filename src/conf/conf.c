@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,7 +242,7 @@ struct conf *conf_new(void)
         int error = set_row(conf, row, row->fallback);
         assert(error != -EINVAL); /* a default must fit its own row */
         if (error) {
-            conf_free(conf);
+            conf_unref(conf);
             return NULL;
         }
     }
@@ -249,11 +250,20 @@ struct conf *conf_new(void)
     return conf;
 }
 
-void conf_free(struct conf *conf)
+const struct conf *conf_ref(const struct conf *conf)
 {
+    if (conf)
+        atomic_fetch_add_explicit(&((struct conf *)(uintptr_t)conf)->more_refs, 1,
+                                  memory_order_relaxed);
+    return conf;
+}
+
+void conf_unref(const struct conf *shared)
+{
+    struct conf *conf = (struct conf *)(uintptr_t)shared;
     const struct conf_row *row;
 
-    if (!conf)
+    if (!conf || atomic_fetch_sub_explicit(&conf->more_refs, 1, memory_order_acq_rel) != 0)
         return;
     for (size_t i = 0; (row = conf_row_at(i)) != NULL; i++) {
         if (row->type == CONF_TEXT)

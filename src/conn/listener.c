@@ -37,9 +37,8 @@ struct door {
     int fd;
     struct listener_layers layers;
     struct event *event;
-    const char *item; /* of server.listen or tls.listen */
-    char name[160];   /* by which a process that takes over knows the socket */
-    bool kept;        /* by a service manager, when this process is gone */
+    char name[160]; /* by which a process that takes over knows the socket */
+    bool kept;      /* by a service manager, when this process is gone */
     char *unix_path;
     char url[160];
 };
@@ -366,7 +365,6 @@ static int open_door(struct listener *listener, const char *item, bool tls)
     bool is_unix = strncmp(item, "unix:", 5) == 0;
 
     door->listener = listener;
-    door->item = item;
     door->fd = -1;
     door->layers = (struct listener_layers){is_proxied(listener->conf, item), tls};
     snprintf(door->name, sizeof(door->name), "%s%s", tls ? "tls:" : "", item);

@@ -503,7 +503,7 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
         return NULL;
     worker->index = index;
     look_at_clock(worker);
-    worker->context.conf = conf;
+    worker->context.conf = conf_ref(conf);
     worker->context.stats = &worker->stats;
     worker->hub = hub;
     STAILQ_INIT(&worker->outbox);
@@ -580,6 +580,7 @@ void worker_free(struct worker *worker)
         event_base_free(worker->context.base);
     close_descriptor(worker->bell_fd);
     close_descriptor(worker->alarm_fd);
+    conf_unref(worker->context.conf);
     inbox_free(&worker->inbox);
     inbox_free(&worker->serving);
     pthread_mutex_destroy(&worker->lock);
@@ -619,7 +620,10 @@ const struct context *worker_context(const struct worker *worker)
 
 void worker_set_conf(struct worker *worker, const struct conf *conf)
 {
-    worker->context.conf = conf;
+    const struct conf *before = worker->context.conf;
+
+    worker->context.conf = conf_ref(conf);
+    conf_unref(before);
 }
 
 struct hub *worker_hub(struct worker *worker)

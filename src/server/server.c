@@ -575,9 +575,7 @@ static void free_server(struct server *server)
     free_event(server->memory_timer);
     if (server->base != NULL)
         event_base_free(server->base);
-    conf_free(server->conf);
-    while (server->old_confs_n > 0)
-        conf_free(server->old_confs[--server->old_confs_n]);
+    conf_unref(server->conf);
     free(server);
 }
 
@@ -628,7 +626,7 @@ int server_run(struct conf *conf, const struct server_source *source)
     int status = 1;
 
     if (server == NULL) {
-        conf_free(conf);
+        conf_unref(conf);
         return 1;
     }
     server->conf = conf;

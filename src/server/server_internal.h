@@ -15,7 +15,6 @@
 #include "server/placement.h"
 #include "server/server.h"
 
-#define RELOADS_MAX 1000
 #define SERVER_SIGNALS 7
 
 struct event;
@@ -23,9 +22,7 @@ struct reload;
 struct tls_credentials;
 
 struct server {
-    struct conf *conf;
-    struct conf *old_confs[RELOADS_MAX]; /* still borrowed here and there; freed at the end */
-    size_t old_confs_n;
+    const struct conf *conf; /* a reference, until the next reload */
     const struct server_source *source;
     struct event_base *base;
     struct event *signals[SERVER_SIGNALS];

@@ -33,29 +33,30 @@
 #define LAST_MS 1000
 
 /* New settings, on their way to a worker. */
-struct handover_old {
+struct conf_update {
     struct worker *worker;
-    const struct conf *conf;
+    const struct conf *conf; /* a reference: the next reload may come first */
 };
 
-static void take_conf(void *arg)
+static void apply_update(void *arg)
 {
-    struct handover_old *handover = arg;
+    struct conf_update *update = arg;
 
-    worker_set_conf(handover->worker, handover->conf);
-    free(handover);
+    worker_set_conf(update->worker, update->conf);
+    conf_unref(update->conf);
+    free(update);
 }
 
-static void hand_over_conf(struct server *server)
+static void send_updates(const struct server *server)
 {
     for (unsigned i = 0; i < server->shared.services_n; i++) {
-        struct handover_old *handover = malloc(sizeof(*handover));
+        struct conf_update *update = malloc(sizeof(*update));
 
-        if (handover == NULL)
+        if (update == NULL)
             log_abort_without_memory("server");
-        handover->worker = server->shared.services[i].worker;
-        handover->conf = server->conf;
-        server_post_to(handover->worker, take_conf, handover);
+        update->worker = server->shared.services[i].worker;
+        update->conf = conf_ref(server->conf);
+        server_post_to(update->worker, apply_update, update);
     }
 }
 
@@ -124,7 +125,7 @@ static int read_files(struct reload *reload)
         reload->conf = conf;
         return 0;
     }
-    conf_free(conf);
+    conf_unref(conf);
     return -1;
 }
 
@@ -144,20 +145,20 @@ static void *run(void *arg)
 
 static void take(struct server *server, struct reload *reload)
 {
-    struct conf *conf = reload->conf;
+    const struct conf *conf = reload->conf, *before = server->conf;
 
-    server->old_confs[server->old_confs_n++] = server->conf;
     server->conf = conf;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
     history_set_reserve(server->history, conf->history.disk_reserve);
     server->placements.conf = conf;
     listener_set_conf(server->listener, conf);
-    hand_over_conf(server);
+    send_updates(server);
     server_use_tls(server, reload->tls);
     if (server->keys != NULL)
         key_rollout_reload(server->keys, conf);
     reload->conf = NULL;
     reload->tls = NULL;
+    conf_unref(before);
     log_info("settings reloaded");
 }
 
@@ -168,7 +169,7 @@ static void refuse(const char *why)
 
 static void drop(struct reload *reload)
 {
-    conf_free(reload->conf);
+    conf_unref(reload->conf);
     tls_credentials_unref(reload->tls);
     tls_credentials_unref(reload->before);
     reload->conf = NULL;
@@ -249,10 +250,9 @@ void server_reload(struct server *server)
     if (server->shared.draining)
         return;
     systemd_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
-    int error = server->old_confs_n < RELOADS_MAX ? start(server, reload) : -1;
-    if (error == 0)
+    if (start(server, reload) == 0)
         return;
-    refuse(error > 0 ? "no thread to read the files with" : "reloaded too often: restart");
+    refuse("no thread to read the files with");
     systemd_notify("READY=1");
 }
 

@@ -298,6 +298,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     stream->grant = ask->grant;
     memcpy(stream->owners, ask->owners, sizeof(ask->owners));
     identity_ref(stream->grant.identity);
+    conf_ref(stream->grant.conf);
     stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
     return stream;
 }
@@ -392,6 +393,7 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
 fail:
     peer_watch_remove(&streams->departures, stream);
     identity_unref(stream->grant.identity);
+    conf_unref(stream->grant.conf);
     free(stream);
     return result;
 }
@@ -517,6 +519,7 @@ void stream_closed(struct stream *stream)
     streams_stop_waiting(streams, stream);
     stream_drop_page(stream);
     identity_unref(stream->grant.identity);
+    conf_unref(stream->grant.conf);
     free(stream);
 }
 

@@ -42,10 +42,13 @@ static void recheck_one(struct streams *streams, struct stream *stream)
 
     if (stream == NULL || stream->end != STREAM_END_NONE)
         return;
-    if (streams->judge.is_good(streams->judge.arg, conf, &stream->grant, stream->listener.filter))
+    if (streams->judge.is_good(streams->judge.arg, conf, &stream->grant, stream->listener.filter)) {
+        conf_ref(conf);
+        conf_unref(stream->grant.conf);
         stream->grant.conf = conf;
-    else
+    } else {
         stream_end(stream, STREAM_END_KEY);
+    }
 }
 
 /* By slots: streams come and go between the portions, but none moves to another slot, and one that

@@ -104,7 +104,7 @@ struct stream {
     char *pool;           /* that the host keeps the connection in; NULL: nothing to give back */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
-    struct stream_grant grant; /* holds the identity */
+    struct stream_grant grant; /* holds what it names */
     uint64_t id;
     int64_t started_ms;
     struct peer peer;

@@ -62,7 +62,7 @@ static void public_is_what_nothing_takes_back(void **state)
     assert_true(access_read_may(conf, identity, "news", 4));
     assert_false(access_read_may(conf, NULL, "a/secret/1", 10));
     identity_unref(identity);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void judges_again(void **state)
@@ -115,8 +115,8 @@ static void judges_again(void **state)
         assert_true(access_read_again(before, &grant, filter));
         filter_unref(filter);
         identity_unref(identity);
-        conf_free(before);
-        conf_free(after);
+        conf_unref(before);
+        conf_unref(after);
     }
 }
 

@@ -102,7 +102,7 @@ static void knows_keys_and_tokens(void **state)
     assert_int_equal(identify(auth, conf, API_KEY "x", NOW_MS), JWT_MALFORMED);
     assert_int_equal(identify(auth, conf, "", NOW_MS), JWT_MALFORMED);
     auth_free(auth);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void verifies_a_token_once(void **state)
@@ -134,7 +134,7 @@ static void verifies_a_token_once(void **state)
     assert_int_equal(stats_get(&stats, STATS_TOKENS_VERIFIED), 2);
     assert_int_equal(stats_get(&stats, STATS_TOKENS_FORGED), 2);
     auth_free(auth);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void a_new_set_forgets_the_old(void **state)
@@ -162,8 +162,8 @@ static void a_new_set_forgets_the_old(void **state)
     identity_unref(by_token);
     identity_unref(by_key);
     auth_free(auth);
-    conf_free(conf);
-    conf_free(later);
+    conf_unref(conf);
+    conf_unref(later);
 }
 
 /* A token is for the audience that it was verified by, and of the issuer that it names. */
@@ -193,7 +193,7 @@ static void other_settings_may_not_take_a_token(void **state)
 
         assert_int_equal(auth_key_is_current(auth, other, by_token), cases[i].takes_token);
         assert_true(auth_key_is_current(auth, other, by_key));
-        conf_free(other);
+        conf_unref(other);
     }
     /* without a new set what was verified is forgotten all the same, and the keys stay */
     auth_take(auth, NULL);
@@ -202,7 +202,7 @@ static void other_settings_may_not_take_a_token(void **state)
     identity_unref(by_token);
     identity_unref(by_key);
     auth_free(auth);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void check(const char *const *assignments, const char *part)
@@ -215,7 +215,7 @@ static void check(const char *const *assignments, const char *part)
     if (part != NULL && strstr(error.text, part) == NULL)
         fail_msg("%s", error.text);
     assert_null(strstr(error.text, "secretsecret"));
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void checks_settings(void **state)

@@ -157,7 +157,7 @@ static void measure_whole(void)
     whole.text = "bugle_of_nobody_at_all_abcdefghijklmnopqrst";
     measure("a key of nobody, of 100", 0, 5000, identify, &whole, JWT_MALFORMED);
     auth_free(whole.auth);
-    conf_free(whole.conf);
+    conf_unref(whole.conf);
 }
 
 int main(void)

@@ -224,7 +224,7 @@ static void tear_down(struct scene *scene)
     worker_free(scene->worker);
     hub_free(scene->hub);
     history_free(scene->history);
-    conf_free(scene->conf);
+    conf_unref(scene->conf);
     free(scene->batch);
     free(scene);
 }

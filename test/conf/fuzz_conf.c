@@ -76,7 +76,7 @@ static void check_print(const struct conf *conf)
     char *text_again = print(again);
     require(strcmp(text, text_again) == 0);
     free(text_again);
-    conf_free(again);
+    conf_unref(again);
     free(lines);
     free(text);
 }
@@ -90,7 +90,7 @@ static void check(struct conf *conf, int answer, const struct conf_error *error)
         check_print(conf);
     if (answer == 0 && conf_check(conf, &check_error) != 0)
         check_refusal(&check_error);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 /* A file without a disk: the path of a memory file that holds the bytes. */

@@ -120,8 +120,25 @@ static void starts_from_the_defaults(void **state)
     assert_items(&conf->auth.origins, "loopback");
     assert_int_equal(conf->log.level, LOG_LEVEL_INFO);
     assert_int_equal(conf->log.format, LOG_FORMAT_TEXT);
-    conf_free(conf);
-    conf_free(NULL);
+    conf_unref(conf);
+    conf_unref(NULL);
+}
+
+/* That the last one frees, and only that one, an address sanitizer sees. */
+static void the_last_reference_frees(void **state)
+{
+    struct conf *conf = new_conf();
+
+    (void)state;
+    assert_ptr_equal(conf_ref(conf), conf);
+    assert_ptr_equal(conf_ref(conf), conf);
+    assert_int_equal(conf->more_refs, 2);
+    conf_unref(conf);
+    conf_unref(conf);
+    assert_int_equal(conf->more_refs, 0);
+    assert_string_equal(conf->history.store, "sqlite:");
+    conf_unref(conf);
+    assert_null(conf_ref(NULL));
 }
 
 static void rings_and_a_store_in_memory_shrink_with_the_memory(void **state)
@@ -142,7 +159,7 @@ static void rings_and_a_store_in_memory_shrink_with_the_memory(void **state)
     assert_int_equal(conf_ring_bytes(conf), 20 << 20);
     must_set(conf, "limits.memory=0");
     assert_true(conf_memory_bytes(conf) >= 64 << 20);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void the_bytes_of_a_history_depend_on_its_store(void **state)
@@ -158,7 +175,7 @@ static void the_bytes_of_a_history_depend_on_its_store(void **state)
     assert_int_equal(conf_history_bytes(conf), 2 << 20);
     must_set(conf, "history.store=memory:");
     assert_int_equal(conf_history_bytes(conf), 2 << 20);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void defaults_pass_the_check(void **state)
@@ -169,7 +186,7 @@ static void defaults_pass_the_check(void **state)
     (void)state;
     assert_int_equal(conf_check(conf, &error), 0);
     assert_true(conf_is_loopback_only(conf));
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void sets_values_of_every_type(void **state)
@@ -194,7 +211,7 @@ static void sets_values_of_every_type(void **state)
 
     must_set(conf, "server.www=");
     assert_string_equal(conf->server.www, "");
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void set_says_what_is_wrong(void **state)
@@ -266,7 +283,7 @@ static void set_says_what_is_wrong(void **state)
     }
     assert_int_equal(conf->stream.heartbeat_ms, 15000);
     assert_false(conf->auth.mode_written);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void a_flag_is_named_by_its_own_name(void **state)
@@ -280,7 +297,7 @@ static void a_flag_is_named_by_its_own_name(void **state)
     assert_int_equal(conf_set_as(conf, "--workers", "server.workers", "x", &error), -EINVAL);
     assert_string_equal(
         error.text, "--workers: server.workers is \"x\", expected a whole number from 0 to 256");
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void long_values_are_cut_in_the_message(void **state)
@@ -294,7 +311,7 @@ static void long_values_are_cut_in_the_message(void **state)
     value[sizeof value - 1] = '\0';
     assert_int_equal(conf_set_as(conf, "x", "log.level", value, &error), -EINVAL);
     assert_non_null(strstr(error.text, "\", expected error, warning, info or debug"));
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void reads_a_file(void **state)
@@ -324,7 +341,7 @@ static void reads_a_file(void **state)
     assert_items(&conf->auth.origins, "");
     assert_int_equal(conf->log.level, LOG_LEVEL_ERROR);
     assert_false(conf->auth.mode_written);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void a_file_says_where_it_is_wrong(void **state)
@@ -354,7 +371,7 @@ static void a_file_says_where_it_is_wrong(void **state)
         write_file(rows[i].text, strlen(rows[i].text));
         assert_int_equal(conf_load_file(conf, file_path, &error), -EINVAL);
         assert_string_equal(after_path(error.text), rows[i].expected);
-        conf_free(conf);
+        conf_unref(conf);
     }
 }
 
@@ -374,7 +391,7 @@ static void a_file_may_not_hide_anything(void **state)
     write_file(text, sizeof text);
     assert_int_equal(conf_load_file(conf, file_path, &error), -EINVAL);
     assert_string_equal(after_path(error.text), ":2: the line is too long");
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void takes_a_line_of_190_bytes_with_any_libinih(void **state)
@@ -385,7 +402,7 @@ static void takes_a_line_of_190_bytes_with_any_libinih(void **state)
     (void)state;
     must_load(conf, text);
     assert_int_equal(strlen(conf->server.www), 181);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void a_file_that_cannot_be_read_is_named(void **state)
@@ -398,7 +415,7 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     assert_string_equal(error.text, "./no-such-file: cannot be read: No such file or directory");
     assert_int_equal(conf_load_file(conf, ".", &error), -EISDIR);
     assert_string_equal(error.text, ".: cannot be read: Is a directory");
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static int load_environment(struct conf *conf, const char *const *variables,
@@ -432,7 +449,7 @@ static void reads_the_environment(void **state)
     assert_items(&conf->server.listen, "127.0.0.1:1 127.0.0.1:2");
     assert_true(conf->auth.mode_written);
     assert_int_equal(load_environment(conf, NULL, &error), 0);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void the_environment_says_where_it_is_wrong(void **state)
@@ -466,7 +483,7 @@ static void the_environment_says_where_it_is_wrong(void **state)
         struct conf_error error;
         assert_int_equal(load_environment(conf, variables, &error), -EINVAL);
         assert_string_equal(error.text, rows[i].expected);
-        conf_free(conf);
+        conf_unref(conf);
     }
 }
 
@@ -494,7 +511,7 @@ static void variables_of_others_are_no_mistake(void **state)
 
         assert_int_equal(load_environment(conf, variables, &error), 0);
         assert_int_equal(conf->stream.retry_ms, 7000);
-        conf_free(conf);
+        conf_unref(conf);
         char **saved = environ;
         environ = (char **)variables; /* which nobody writes to */
         assert_int_equal(conf_foreign_variables(names, sizeof names), 1);
@@ -528,7 +545,7 @@ static void later_sources_win(void **state)
 
     assert_int_equal(conf->log.format, LOG_FORMAT_JSON);
     assert_items(&conf->auth.origins, "https://example.org");
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 /* Where nothing but the address protects the gateway, a name that leads there must not do. */
@@ -551,7 +568,7 @@ static void only_some_gateways_answer_to_any_name(void **state)
         must_set(conf, rows[i].listen);
         must_set(conf, rows[i].mode);
         assert_int_equal(conf_serves_any_host(conf), rows[i].any);
-        conf_free(conf);
+        conf_unref(conf);
     }
 }
 
@@ -571,7 +588,7 @@ static void secrets_are_not_printed(void **state)
     assert_non_null(strstr(text, "auth.jwt_key = HS256:(not shown), RS256:(not shown)\n"));
     assert_non_null(strstr(text, "auth.api_key = shop:(not shown)\n"));
     free(text);
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void an_open_listener_needs_a_written_none(void **state)
@@ -593,7 +610,7 @@ static void an_open_listener_needs_a_written_none(void **state)
     assert_true(conf->auth.mode_written);
     assert_int_equal(conf_check(conf, &error), 0);
     assert_false(conf_is_loopback_only(conf));
-    conf_free(conf);
+    conf_unref(conf);
 }
 
 static void checks_what_no_row_can_tell(void **state)
@@ -634,7 +651,7 @@ static void checks_what_no_row_can_tell(void **state)
         assert_int_equal(conf_check(conf, &error), rows[i].expected ? -EINVAL : 0);
         if (rows[i].expected)
             assert_string_equal(error.text, rows[i].expected);
-        conf_free(conf);
+        conf_unref(conf);
     }
 }
 
@@ -683,8 +700,8 @@ static void prints_settings_that_set_the_same(void **state)
     assert_non_null(strstr(text, "server.listen = 127.0.0.1:1, unix:/run/b.sock\n"));
     free(text);
     free(text_again);
-    conf_free(conf);
-    conf_free(again);
+    conf_unref(conf);
+    conf_unref(again);
 }
 
 static void help_has_every_row_with_its_range(void **state)
@@ -725,8 +742,8 @@ static void a_reload_can_tell_what_needs_a_restart(void **state)
     assert_string_equal(conf_next_restart(before, after, &index), "server.www");
     assert_string_equal(conf_next_restart(before, after, &index), "limits.streams");
     assert_null(conf_next_restart(before, after, &index));
-    conf_free(before);
-    conf_free(after);
+    conf_unref(before);
+    conf_unref(after);
 }
 
 static void a_reload_keeps_what_needs_a_restart(void **state)
@@ -749,14 +766,15 @@ static void a_reload_keeps_what_needs_a_restart(void **state)
     assert_int_equal(after->limits.streams, 7);
     assert_int_equal(after->stream.heartbeat_ms, 20000);
     assert_string_equal(after->auth.origins.items[0], "https://example.org");
-    conf_free(before);
-    conf_free(after);
+    conf_unref(before);
+    conf_unref(after);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_from_the_defaults),
+        cmocka_unit_test(the_last_reference_frees),
         cmocka_unit_test(rings_and_a_store_in_memory_shrink_with_the_memory),
         cmocka_unit_test(the_bytes_of_a_history_depend_on_its_store),
         cmocka_unit_test(defaults_pass_the_check),

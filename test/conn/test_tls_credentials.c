@@ -117,7 +117,7 @@ static int end(void **state)
         unlink(path_of(bench, names[i]));
     assert_int_equal(rmdir(bench->folder), 0);
     gnutls_x509_privkey_deinit(bench->key);
-    conf_free(bench->conf);
+    conf_unref(bench->conf);
     free(bench);
     return 0;
 }

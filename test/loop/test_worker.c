@@ -189,14 +189,19 @@ static void post(struct bench *bench, void (*call)(void *arg), void *arg)
 static void knows_what_it_was_given(void **state)
 {
     struct bench *bench = build();
-    struct conf other = bench->conf;
+    struct conf other = {.stream.flush_tick_ms = 1};
 
     (void)state;
     assert_int_equal(worker_index(bench->worker), 1007);
     assert_ptr_equal(worker_context(bench->worker)->conf, &bench->conf);
+    assert_int_equal(bench->conf.more_refs, 1);
     worker_set_conf(bench->worker, &other);
     assert_ptr_equal(worker_context(bench->worker)->conf, &other);
+    assert_int_equal(bench->conf.more_refs, 0);
+    assert_int_equal(other.more_refs, 1);
+    worker_set_conf(bench->worker, &other);
     worker_set_conf(bench->worker, &bench->conf);
+    assert_int_equal(other.more_refs, 0);
     assert_ptr_equal(worker_hub(bench->worker), bench->hub);
     assert_non_null(worker_context(bench->worker)->base);
     assert_non_null(worker_context(bench->worker)->stats);

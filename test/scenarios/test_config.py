@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Settings from everywhere, and mistakes in them told in one line (API section 6)."""
 
+import pathlib
 import re
+import resource
 import signal
 import socket
+import time
 
 import pytest
 
 import conftest
+import tokens
 import wire
 
 SETTINGS = """
@@ -17,6 +21,9 @@ history.disk_reserve limits.event_bytes limits.body_bytes limits.header_bytes li
 limits.keepalive_timeout limits.queue_bytes limits.queue_age limits.queue_wait drain.window auth.mode auth.origins
 log.level log.format
 """.split()
+
+RELOADS = 2000
+GROWTH_BYTES = 4 << 20
 
 
 def assert_refused(result, *words):
@@ -288,3 +295,32 @@ def test_reload_with_wrong_settings_keeps_the_old_ones(gateway_factory, conf_fil
     gateway.signal(signal.SIGHUP)
     gateway.push({"topic": "a", "data": "y"})
     assert stream.next_event().data == "y"
+
+
+def resident_bytes(gateway):
+    pages = int(pathlib.Path(f"/proc/{gateway.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def test_settings_may_be_reloaded_any_number_of_times(gateway_factory, conf_file):
+    """Each reload frees what it replaces, however many streams began under other settings."""
+    patterns = "".join(f"anonymous = {'x' * 200}/{number}\n" for number in range(60))
+    texts = [f"[auth]\nmode = token\njwt_key = HS256:{tokens.SECRET}\nanonymous = a/**, {extra}\n"
+             + patterns for extra in ("b", "c")]
+    gateway = gateway_factory(args=["--config", str(conf_file(texts[0]))], workers=2)
+    streams, sizes = [gateway.stream("a/**")], []
+    with open(gateway.log_path, "rb") as log:
+        for number in range(1, RELOADS + 1):
+            conf_file(texts[number % 2])
+            gateway.signal(signal.SIGHUP)
+            until = time.monotonic() + wire.seconds(10)
+            while b"settings reloaded" not in (said := log.read()):
+                assert b"refused" not in said and time.monotonic() < until, said
+                time.sleep(0.0005)
+            if number % (RELOADS // 4) == 0:
+                streams.append(gateway.stream("a/**"))
+                gateway.push({"topic": "a/b", "data": "x"}, headers=tokens.bearer(tokens.ADMIN))
+                sizes.append(resident_bytes(gateway))
+    for number, stream in enumerate(streams[:-1]):
+        stream.events(4 - max(number - 1, 0))
+    assert wire.SLOW > 1 or sizes[-1] - sizes[0] < GROWTH_BYTES, sizes
