@@ -64,7 +64,7 @@ without_www() {
 
 sed -n '/^[a-z]*\.[a-z_]* =/p' "$scratch/help" | without_www >"$scratch/table"
 cut -d' ' -f1 "$scratch/table" >"$scratch/names"
-echo "1..11"
+echo "1..13"
 
 if [ -s "$scratch/names" ]; then : >"$scratch/faults"; else echo "none" >"$scratch/faults"; fi
 report "the program has settings" "$scratch/faults"
@@ -192,6 +192,49 @@ for page in "$manual" "$settings" "$wire" "$srcdir/README" "$srcdir/contrib"/*; 
     missing "$scratch/documented" "$scratch/names" "setting, only in ${page##*/}"
 done >"$scratch/faults"
 report "no manual names a setting that is not there" "$scratch/faults"
+
+# A file that a document or a comment names is there; a header of a library is one that is included.
+# Names with capitals, such as test_X.c, are patterns.
+named_files() {
+    grep -oE '[A-Za-z0-9_/.-]*[a-z0-9_]\.(c|h|mk|py|sh|table|bounds)($|[^a-z])' |
+        sed 's/[^a-z]$//' | grep -v '[A-Z]'
+}
+comments() {
+    awk '/^#include/ { next }
+        { out = ""
+          for (rest = $0; rest != "";) {
+              end = index(rest, inside ? "*/" : "/*")
+              if (inside) out = out " " (end ? substr(rest, 1, end - 1) : rest)
+              rest = end ? substr(rest, end + 2) : ""
+              if (end) inside = !inside
+          }
+          print out }' "$1"
+}
+(
+    cd "$srcdir" && for page in README doc/design doc/measurements doc/contributing doc/*.[1-9]; do
+        plain "$page" | named_files | sed "s|^|$page |"
+    done
+    for source in $(find src include test -name '*.[ch]'); do
+        comments "$source" | named_files | sed "s|^|$source |"
+    done
+) >"$scratch/named"
+(cd "$srcdir" && find src include test doc -type f | sed -E 'p; s|^[a-z]+/||; p; s|.*/||' &&
+    find src include test -name '*.[ch]' -exec sed -nE 's/^#include <(.*)>/\1/p' {} +) |
+    awk 'NR == FNR { there[$0]; next } !($2 in there) { print $1 ": there is no " $2 }' \
+        - "$scratch/named" | sort -u >"$scratch/faults"
+[ -s "$scratch/named" ] || echo "no names found" >"$scratch/faults"
+report "every file that a document or a comment names is there" "$scratch/faults"
+
+# doc/design is cited by the names of its sections, which stand over a line of dashes.
+awk '/^-+$/ { print before } { before = $0 }' "$srcdir/doc/design" >"$scratch/sections"
+(cd "$srcdir" && for source in $(find src include test doc -type f ! -name '*.patch'); do
+    tr '\n' ' ' <"$source" | sed 's/ [ *#]*/ /g' | grep -oE 'doc/design,? "[^"]*"' |
+        sed "s|^doc/design,* |$source |"
+done) | awk 'NR == FNR { there[$0]; next }
+    { file = $1; sub(/^[^"]*"/, ""); sub(/"$/, "") } !($0 in there) { print file ": no section " $0 }' \
+    "$scratch/sections" - >"$scratch/faults"
+[ -s "$scratch/sections" ] || echo "no sections found" >"$scratch/faults"
+report "every section of doc/design that a source names is there" "$scratch/faults"
 
 if command -v man >"$scratch/where"; then
     for page in "$manual" "$settings" "$wire"; do

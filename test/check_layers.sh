@@ -82,7 +82,7 @@ plant() {
     [ -s "$scratch/$3" ] || echo "src/$1 with $2 goes unnoticed"
 }
 
-echo "1..6"
+echo "1..7"
 {
     plant base/a.c '#include "hub/y.h"' upward
     plant hub/a.c '#include "y.h"' upward
@@ -96,4 +96,8 @@ report "no folder includes one that it may not" "$scratch/upward"
 report "no folder includes a private header of another" "$scratch/private"
 report "headers in include/ are for other folders" "$scratch/unused"
 report "the table allows nothing that is not needed" "$scratch/idle"
+
+grep -v '^#' "$LAYERS" >"$scratch/table"
+sed -n '/^    base$/,/^$/s/^    //p' "$srcdir/doc/design" | diff "$scratch/table" - >"$scratch/shown"
+report "doc/design shows the table as it is" "$scratch/shown"
 exit $status

@@ -50,7 +50,7 @@ struct conf {
         uint64_t replay_pages; /* of one worker, 32 KiB each */
     } stream;
     struct {
-        char *store; /* "memory:", "sqlite:" or "sqlite:PATH": see store.h */
+        char *store; /* "memory:", "sqlite:" or "sqlite:PATH": see history/store_path.h */
         uint64_t max_age_ms;
         uint64_t max_events;
         uint64_t max_bytes; /* 0: conf_history_bytes() */

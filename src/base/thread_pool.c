@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads beside the loops.  See pool.h. */
+/* Threads beside the loops.  See thread_pool.h. */
 #include "config.h"
 #include "base/thread_pool.h"
 

@@ -29,7 +29,7 @@
 #define RUNS_MAX 12
 #define HEAD_BYTES_MAX 40000
 #define ANSWER_BYTES 4096
-/* What a stream needs for a chunk of 1 KiB (stream_direct_send.c). */
+/* What a stream needs for a chunk of 1 KiB (stream_direct.c). */
 #define CHUNK_ROOM_BYTES 1032
 
 /* One connection and what the library made of it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunks that a stream sends by itself.  See stream_internal.h, and doc/design section 4 for why.
+ * Chunks that a stream sends by itself.  See stream_internal.h, and doc/design, "Sending past the
+ * library", for why.
  *
  * While a connection is suspended its host has nothing of it to send and looks at nothing of it.
  * What the host would do for the next event is known: pull, put the length before the bytes and a

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream that rests keeps of its connection, and what it gives back (doc/design: memory of a
- * stream).
+ * What a stream that rests keeps of its connection, and what it gives back (doc/design, "Memory of
+ * a stream").
  *
  * Once the answer's head is out nobody reads the request any more: not we, who have copied what we
  * need, nor the host, which only goes on pulling, each time into the same room from its beginning.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Looking after it: health, numbers, live streams, the page (API section 4)."""
+"""Looking after it: health, numbers, live streams, the page (bugle-wire(7))."""
 
 import json
 import re

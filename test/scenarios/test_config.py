@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Settings from everywhere, and mistakes in them told in one line (API section 6)."""
+"""Settings from everywhere, and mistakes in them told in one line (bugle.conf(5))."""
 
 import pathlib
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GET /api/history: stored events as JSON, a part at a time (API section 4)."""
+"""GET /api/history: stored events as JSON, a part at a time (bugle-wire(7))."""
 
 import concurrent.futures
 import contextlib

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Idempotency keys: a publisher that got no answer asks again, and the event is stored once
-(API section 3)."""
+(bugle-wire(7))."""
 
 import contextlib
 import threading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""No web page may publish through a developer's browser (API section 5, auth.mode=none)."""
+"""No web page may publish through a developer's browser (bugle-wire(7), auth.mode=none)."""
 
 import pytest
 

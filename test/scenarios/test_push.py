@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """POST /api/push: what is taken, what is refused and how, and that nothing is half done
-(API section 3)."""
+(bugle-wire(7))."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Coming back: positions, replay, resets and checkpoints (API section 2)."""
+"""Coming back: positions, replay, resets and checkpoints (bugle-wire(7))."""
 
 import threading
 import time

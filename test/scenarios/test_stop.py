@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the gateway leaves, and comes back (API sections 2 and 6)."""
+"""How the gateway leaves, and comes back (bugle-wire(7))."""
 
 import contextlib
 import re

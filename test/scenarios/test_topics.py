@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who gets what: topics, patterns, users and broadcasts (API section 1)."""
+"""Who gets what: topics, patterns, users and broadcasts (bugle-wire(7))."""
 
 import itertools
 import re

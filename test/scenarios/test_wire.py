@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What stands on the wire, to the byte (API section 2)."""
+"""What stands on the wire, to the byte (bugle-wire(7))."""
 
 import json
 import re

@@ -253,7 +253,7 @@ class SseParser:
 
 
 def check_id(event_id):
-    """An id as API section 2 has it: `<epoch>-<position>`, at most 40 bytes."""
+    """An id as bugle-wire(7) has it: `<epoch>-<position>`, at most 40 bytes."""
     assert isinstance(event_id, str), event_id
     assert ID_FORM.fullmatch(event_id) and len(event_id) <= ID_BYTES_MAX, f"bad id: {event_id!r}"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the store on disk share: sqlite_store_open.c opens and hands over,
- * sqlite_store.c appends,
- * _room.c asks the disk, _watch.c locks the file and sees that
- * it stays in its place, _log.c ties the log to it, _keys.c knows idempotency keys, _trim.c forgets
- * and checkpoints, _readers.c has the connections for reading and _read.c reads, _backup.c copies,
- * _epoch.c renews the epoch. */
+/*
+ * What the files of the store on disk share: sqlite_open.c opens and hands over, sqlite_store.c
+ * appends, sqlite_reserve.c asks the disk for room, sqlite_watch.c locks the file and sees that it
+ * stays in its place, sqlite_log.c ties the log to it, sqlite_keys.c knows idempotency keys,
+ * sqlite_trim.c forgets and checkpoints, sqlite_readers.c has the connections for reading and
+ * sqlite_read.c reads, sqlite_backup.c copies, sqlite_epoch.c renews the epoch.
+ */
 #ifndef BUGLE_SQLITE_INTERNAL_H
 #define BUGLE_SQLITE_INTERNAL_H
 
