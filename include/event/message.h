@@ -26,7 +26,7 @@ enum message_kind {
     MESSAGE_CONTROL,   /* made by the gateway for one stream */
 };
 
-/* A topic or a user, with its hash from topic_hash(). */
+/* A topic or a user, with its hash from hash_bytes(). */
 struct message_name {
     const char *bytes;
     uint64_t hash;

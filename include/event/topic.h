@@ -6,7 +6,7 @@
  * count, so a URL can be a topic.  In a pattern a segment "*" stands for exactly one segment and
  * a last segment "**" for one or more.  Names under "$bugle/" belong to the gateway.
  *
- * All functions are pure but for topic_hash(), whose seed is drawn once per process.  Any thread.
+ * All functions are pure.  Any thread.
  */
 #ifndef BUGLE_TOPIC_H
 #define BUGLE_TOPIC_H
@@ -62,12 +62,5 @@ size_t topic_segments(const char *bytes, size_t bytes_n);
 
 /* Whether a checked pattern covers a checked topic.  Cost: one pass over both, no memory. */
 bool topic_match(const char *pattern, size_t pattern_n, const char *topic, size_t topic_n);
-
-/*
- * Hash of some bytes under this process's secret seed, so that nobody outside can choose names
- * that collide.  Equal bytes have equal hashes within a process and never across processes: do
- * not store it.
- */
-uint64_t topic_hash(const char *bytes, size_t bytes_n);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "event/topic.h"
 
 #define TTL_SECONDS_MAX 3153600000.0 /* a hundred years */
@@ -198,7 +199,7 @@ static size_t drop_doubles(struct message_name *names, size_t names_n)
         return names_n;
     memset(places, 0, sizeof(places));
     for (size_t i = 0; i < names_n; i++) {
-        size_t place = topic_hash(names[i].bytes, names[i].bytes_n) % DOUBLES_PLACES;
+        size_t place = hash_bytes(names[i].bytes, names[i].bytes_n) % DOUBLES_PLACES;
 
         while (places[place] != 0 && !is_same(&names[places[place] - 1], &names[i]))
             place = (place + 1) % DOUBLES_PLACES;

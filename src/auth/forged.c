@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/hash.h"
 #include "base/token_bucket.h"
-#include "event/topic.h"
 
 #define TOKENS_N 16384 /* powers of two */
 #define ADDRESSES_N 4096
@@ -99,7 +99,7 @@ static struct address *address_of(struct forged *forged, const struct peer *clie
 {
     *ret_named = (struct address){.key_n = 0};
     ret_named->key_n = (uint8_t)address_key(client, ret_named->key);
-    return &forged->addresses[topic_hash((const char *)ret_named->key, ret_named->key_n) &
+    return &forged->addresses[hash_bytes((const char *)ret_named->key, ret_named->key_n) &
                               (ADDRESSES_N - 1)];
 }
 

@@ -4,6 +4,7 @@ libbugle_a_SOURCES += \
     include/base/clock.h \
     include/base/due_heap.h \
     include/base/file_read.h \
+    include/base/hash.h \
     include/base/jitter.h \
     include/base/log.h \
     include/base/machine.h \
@@ -23,6 +24,7 @@ libbugle_a_SOURCES += \
     src/base/clock.c \
     src/base/due_heap.c \
     src/base/file_read.c \
+    src/base/hash.c \
     src/base/jitter.c \
     src/base/log.c \
     src/base/log_writer.c \

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "event/topic.h"
+#include "base/hash.h"
 
 #define HASH_FUNCTION(key, key_n, hash)                                                            \
-    ((hash) = (unsigned)topic_hash((const char *)(key), (key_n)))
+    ((hash) = (unsigned)hash_bytes((const char *)(key), (key_n)))
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -64,7 +64,7 @@ void keyed_count_free(struct keyed_count *counts)
 /* By bits of the hash that the tables within do not go by first. */
 static struct keyed_count_part *part_of(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    return &counts->parts[topic_hash(key, key_n) >> 32 & (PARTS_N - 1)];
+    return &counts->parts[hash_bytes(key, key_n) >> 32 & (PARTS_N - 1)];
 }
 
 static struct keyed_count_entry *find(struct keyed_count_part *part, const void *key, size_t key_n)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "event/topic.h"
 
 static bool same_name(const struct message_name *a, const struct message_name *b)
@@ -19,7 +20,7 @@ static char *copy_name(struct message_name *to, const struct message_name *from,
     memcpy(room, from->bytes, from->bytes_n);
     to->bytes = room;
     to->bytes_n = from->bytes_n;
-    to->hash = topic_hash(room, from->bytes_n);
+    to->hash = hash_bytes(room, from->bytes_n);
     return room + from->bytes_n;
 }
 

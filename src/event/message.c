@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "event/topic.h"
 
 #define XXH_INLINE_ALL
@@ -31,7 +32,7 @@ static char *copy_names(struct message_name *to, const struct message_name *from
         memcpy(room, from[i].bytes, from[i].bytes_n);
         to[i].bytes = room;
         to[i].bytes_n = from[i].bytes_n;
-        to[i].hash = topic_hash(room, from[i].bytes_n);
+        to[i].hash = hash_bytes(room, from[i].bytes_n);
         room += from[i].bytes_n;
     }
     return room;
@@ -311,7 +312,7 @@ static void restore_names(struct message *message, const char *lengths, const ch
 
         memcpy(&n, lengths + i * sizeof(n), sizeof(n));
         memcpy(room, bytes, n);
-        *name = (struct message_name){.bytes = room, .bytes_n = n, .hash = topic_hash(room, n)};
+        *name = (struct message_name){.bytes = room, .bytes_n = n, .hash = hash_bytes(room, n)};
         room += n;
         bytes += n;
     }

@@ -3,18 +3,12 @@
  * Topics, patterns and users: what may be one, how it is parted, which pattern covers which topic.
  */
 #include "config.h"
-
-#include "base/utf8.h"
 #include "event/topic.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/random.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "base/utf8.h"
 
 static const char reserved[] = "$bugle/";
 
@@ -186,24 +180,4 @@ bool topic_match(const char *pattern, size_t pattern_n, const char *topic, size_
         pattern++;
         topic++;
     }
-}
-
-static uint64_t seed;
-
-static void draw_seed(void)
-{
-    ssize_t got;
-
-    do
-        got = getrandom(&seed, sizeof seed, 0);
-    while (got < 0 && errno == EINTR);
-    assert(got == sizeof seed);
-}
-
-uint64_t topic_hash(const char *bytes, size_t bytes_n)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, draw_seed);
-    return XXH3_64bits_withSeed(bytes, bytes_n, seed);
 }

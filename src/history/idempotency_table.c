@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "event/topic.h"
+#include "base/hash.h"
 
 /* As in topic_index.c: a secret seed, and running out of memory is an answer. */
 #define HASH_FUNCTION(key, key_n, hash)                                                            \
-    ((hash) = (unsigned)topic_hash((const char *)(key), (key_n)))
+    ((hash) = (unsigned)hash_bytes((const char *)(key), (key_n)))
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "event/topic.h"
 #include "stream/topic_share.h"
 #include "stream/topic_tree.h"
@@ -16,7 +17,7 @@
 /* Names come from outside, so the table's hash has a secret seed; and running out of memory is an
  * answer to one client, not the end of the process. */
 #define HASH_FUNCTION(key, key_n, hash)                                                            \
-    ((hash) = (unsigned)topic_hash((const char *)(key), (key_n)))
+    ((hash) = (unsigned)hash_bytes((const char *)(key), (key_n)))
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -443,7 +444,7 @@ static void walk_topics(struct topic_index *match, const struct message *message
         walk.segments_n = topic_split(topic->bytes, topic->bytes_n, walk.segments);
         for (size_t at = 0; at < walk.segments_n; at++)
             walk.hashes[at] =
-                topic_hash(topic->bytes + walk.segments[at].offset, walk.segments[at].bytes_n);
+                hash_bytes(topic->bytes + walk.segments[at].offset, walk.segments[at].bytes_n);
         visit(&walk, match->tree.root);
         visit_rare(&walk);
     }

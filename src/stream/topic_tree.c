@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define BUCKETS_MIN 64
 
 static_assert(TOPIC_TREE_RARE_SHAPES < TOPIC_TREE_PLAIN, "a node has its shape in a byte");
@@ -189,7 +191,7 @@ static int add_child(struct topic_tree *tree, struct topic_tree_node *parent, co
 static int find_or_add(struct topic_tree *tree, struct topic_tree_node *parent, const char *segment,
                        size_t segment_n, struct topic_tree_node **ret_node)
 {
-    uint64_t hash = topic_hash(segment, segment_n);
+    uint64_t hash = hash_bytes(segment, segment_n);
 
     *ret_node = is_star(segment, segment_n)
                     ? parent->star
@@ -328,7 +330,7 @@ int topic_tree_add(struct topic_tree *tree, const char *pattern,
     if (is_plain(like.stars, like.depth))
         return add_plain(tree, pattern, segments, segments_n, ret_node);
     for (size_t i = 0; i < segments_n; i++)
-        hashes[i] = topic_hash(pattern + segments[i].offset, segments[i].bytes_n);
+        hashes[i] = hash_bytes(pattern + segments[i].offset, segments[i].bytes_n);
     topic_tree_sum(&sums, hashes, segments_n);
     like.hash = hash_of_shape(&sums, like.stars, like.depth);
     return add_rare(tree, &like, pattern,

@@ -106,12 +106,12 @@ int topic_tree_add(struct topic_tree *tree, const char *pattern,
 /* Let go of a node that nothing uses, and of the parents that only led to it. */
 void topic_tree_prune(struct topic_tree *tree, struct topic_tree_node *node);
 
-/* The child for a segment that has this topic_hash(); not for `*`.  NULL: there is none. */
+/* The child for a segment that has this hash_bytes(); not for `*`.  NULL: there is none. */
 struct topic_tree_node *topic_tree_child(const struct topic_tree *tree,
                                          const struct topic_tree_node *node, const char *segment,
                                          size_t segment_n, uint64_t hash);
 
-/* For topic_tree_rare(), from the topic_hash() of each segment. */
+/* For topic_tree_rare(), from the hash_bytes() of each segment. */
 void topic_tree_sum(struct topic_tree_sums *sums, const uint64_t *hashes, size_t segments_n);
 
 /* The pattern of a shape that is taken, and no deeper than the topic, whose segments the topic

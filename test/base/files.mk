@@ -5,6 +5,7 @@ UNIT_TESTS += \
     test/base/test_thread_pool \
     test/base/test_due_heap \
     test/base/test_file_read \
+    test/base/test_hash \
     test/base/test_jitter \
     test/base/test_log \
     test/base/test_log_writer \

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "../support/make.h"
-#include "event/topic.h"
+#include "base/hash.h"
 
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -95,7 +95,7 @@ static void holds_copies_of_all_it_was_given(void **state)
     assert_int_equal(filter->patterns[0].name.bytes_n, 3);
     assert_memory_equal(filter->patterns[0].name.bytes, "a/*", 3);
     assert_true(filter->patterns[0].wildcard);
-    assert_true(filter->user.hash == topic_hash("ada", 3));
+    assert_true(filter->user.hash == hash_bytes("ada", 3));
     assert_memory_equal(filter->user.bytes, "ada", 3);
     filter_unref(filter);
 }

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "../support/make.h"
-#include "event/topic.h"
+#include "base/hash.h"
 
 #define EPOCH "abcdefghijkl"
 #define ID_UNSEALED "00000000000000000000000000000"
@@ -24,7 +24,7 @@ static void assert_name(const struct message_name *name, const char *text)
 {
     assert_int_equal(name->bytes_n, strlen(text));
     assert_memory_equal(name->bytes, text, strlen(text));
-    assert_true(name->hash == topic_hash(text, strlen(text)));
+    assert_true(name->hash == hash_bytes(text, strlen(text)));
 }
 
 static void holds_copies_of_all_it_was_given(void **state)

@@ -161,22 +161,6 @@ static void matches(void **state)
     }
 }
 
-static void hashes_by_content(void **state)
-{
-    char one[TOPIC_BYTES_MAX], other[TOPIC_BYTES_MAX];
-
-    (void)state;
-    memset(one, 'x', sizeof one);
-    memset(other, 'x', sizeof other);
-    for (size_t n = 1; n <= TOPIC_BYTES_MAX; n++) {
-        assert_true(topic_hash(one, n) == topic_hash(other, n));
-        assert_true(topic_hash(one, n) != topic_hash(one, n - 1));
-        other[n - 1] = 'y';
-        assert_true(topic_hash(one, n) != topic_hash(other, n));
-        other[n - 1] = 'x';
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,7 +170,6 @@ int main(void)
         cmocka_unit_test(splits_with_empty_segments),
         cmocka_unit_test(splits_as_many_segments_as_there_may_be),
         cmocka_unit_test(matches),
-        cmocka_unit_test(hashes_by_content),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -7,6 +7,7 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "event/topic.h"
 
 #define XXH_INLINE_ALL
@@ -95,7 +96,7 @@ bool sqlite_row_get_names(const void *names, size_t names_n, struct message *to)
             return false;
         name->bytes_n = (size_t)at[0] + 1;
         name->bytes = (const char *)at + 1;
-        name->hash = topic_hash(name->bytes, name->bytes_n);
+        name->hash = hash_bytes(name->bytes, name->bytes_n);
         at += 1 + name->bytes_n;
     }
     return at == end;
