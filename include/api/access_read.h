@@ -32,7 +32,7 @@ bool access_read_may(const struct conf *conf, const struct identity *identity, c
  *
  * grant  how it was let in; under the same settings the answer is yes at once
  */
-bool access_read_again(const struct conf *conf, const struct stream_grant *grant,
-                       const struct filter *filter);
+bool access_read_still_may(const struct conf *conf, const struct stream_grant *grant,
+                           const struct filter *filter);
 
 #endif

@@ -60,7 +60,8 @@ void api_keys_free(struct api_keys *keys); /* accepts NULL */
 struct identity *api_keys_find(const struct api_keys *keys, const char *text, size_t text_n);
 
 /* Whether a key with this mark (its identity's `key_fingerprint`) is among them. */
-bool api_keys_have(const struct api_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES]);
+bool api_keys_have(const struct api_keys *keys,
+                   const unsigned char mark[IDENTITY_FINGERPRINT_BYTES]);
 
 /* Write the hash of a key with this salt. */
 void api_key_hash(char to[API_KEY_HASH_ROOM], const unsigned char salt[API_KEY_SALT_BYTES],

@@ -15,7 +15,7 @@
 
 #include "auth/grants.h"
 
-#define IDENTITY_MARK_BYTES 16
+#define IDENTITY_FINGERPRINT_BYTES 16
 #define IDENTITY_FOREVER INT64_MAX
 
 enum identity_kind { IDENTITY_TOKEN, IDENTITY_API_KEY, IDENTITY_TICKET };
@@ -32,9 +32,9 @@ enum identity_way {
 /* What a token claimed where settings ask for something, as marks, to find out whether other
  * settings would have taken it.  An API key claims nothing. */
 struct identity_claims {
-    bool are_there;
-    unsigned char audience[IDENTITY_MARK_BYTES]; /* auth.audience when it was verified */
-    unsigned char issuer[IDENTITY_MARK_BYTES];   /* its `iss` */
+    bool is_set;
+    unsigned char audience[IDENTITY_FINGERPRINT_BYTES]; /* auth.audience when it was verified */
+    unsigned char issuer[IDENTITY_FINGERPRINT_BYTES];   /* its `iss` */
 };
 
 /* What one is made of; everything is borrowed for the call. */
@@ -46,9 +46,9 @@ struct identity_draft {
     struct grants_pattern issuer; /* for `scope`; `bytes` NULL: none */
     struct grants_list publish;
     struct grants_list subscribe;
-    struct grants_list wishes;
+    struct grants_list public_topics;
     struct identity_claims claims;
-    unsigned char key_fingerprint[IDENTITY_MARK_BYTES];
+    unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES];
 };
 
 struct identity {
@@ -59,12 +59,13 @@ struct identity {
     struct grants_pattern user;
     struct grants_list publish;
     struct grants_list subscribe;
-    struct grants_list wishes; /* of a ticket: what it asks for and may read as everybody may */
+    struct grants_list
+        public_topics; /* of a ticket: what it asks for and may read as everybody may */
     struct identity_claims claims;
-    unsigned char key_fingerprint[IDENTITY_MARK_BYTES]; /* of the key that vouches, to find out
-                                                   whether it still does */
-    unsigned char scope[IDENTITY_MARK_BYTES]; /* of the caller: idempotency keys of one are none
-                                                 of another, and a renewed token is the same */
+    unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES]; /* of the key that vouches, to find
+                                                   out whether it still does */
+    unsigned char scope[IDENTITY_FINGERPRINT_BYTES]; /* of the caller: idempotency keys of one are
+                                                 none of another, and a renewed token is the same */
 };
 
 /* Gives one reference; NULL when out of memory. */
@@ -79,8 +80,8 @@ struct identity_piece {
     const void *bytes;
     size_t bytes_n;
 };
-void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
-                   size_t pieces_n);
+void identity_fingerprint(unsigned char to[IDENTITY_FINGERPRINT_BYTES],
+                          const struct identity_piece *pieces, size_t pieces_n);
 
 /* Note what a token was verified by: auth.audience, and its `iss` (`bytes` NULL: none). */
 void identity_claim(struct identity_claims *to, const char *audience,

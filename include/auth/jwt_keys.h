@@ -44,7 +44,7 @@ struct jwt_key {
     size_t secret_n;
     size_t signature_n; /* bytes of its signatures */
     gnutls_sign_algorithm_t sign;
-    unsigned char mark[IDENTITY_MARK_BYTES]; /* of the key and its algorithm */
+    unsigned char mark[IDENTITY_FINGERPRINT_BYTES]; /* of the key and its algorithm */
 };
 
 struct jwt_keys {
@@ -81,6 +81,7 @@ int jwt_keys_add_set(struct jwt_keys *keys, const char *text, size_t text_n,
                      char why[JWT_KEY_WHY_BYTES]);
 
 /* Whether a key with this mark is among them. */
-bool jwt_keys_have(const struct jwt_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES]);
+bool jwt_keys_have(const struct jwt_keys *keys,
+                   const unsigned char mark[IDENTITY_FINGERPRINT_BYTES]);
 
 #endif

@@ -29,8 +29,9 @@ struct ticket {
     int64_t first_until_ms; /* its first use must come before this */
     int64_t until_ms;       /* its streams end here */
     uint64_t position;      /* the last that was committed when it was made */
-    unsigned char key_fingerprint[IDENTITY_MARK_BYTES]; /* of the credential that asked for it */
-    struct identity_claims claims;                      /* the same */
+    unsigned char
+        key_fingerprint[IDENTITY_FINGERPRINT_BYTES]; /* of the credential that asked for it */
+    struct identity_claims claims;                   /* the same */
     uint16_t public_topics;     /* a bit for each that it may read only because everybody may */
     struct grants_pattern user; /* `bytes` NULL: nobody */
     struct grants_list topics;

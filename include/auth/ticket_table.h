@@ -8,7 +8,7 @@
  * the stream began up to what was last sent on it, or, while it is still live, to the newest event.
  * The later use then takes over.  Within five seconds of the first use a later one needs no id
  * either, if there is no live stream.  A ticket that two clients take from each other again and
- * again (TICKET_TABLE_FIGHTS_MAX times in a minute, where those within 0.2 s are one) is no good
+ * again (TICKET_TABLE_TAKEOVERS_MAX times in a minute, where those within 0.2 s are one) is no good
  * any more.
  *
  * A use is granted in one step, and from then on counts as live until ticket_table_opened() and
@@ -31,7 +31,7 @@
 #include "auth/ticket.h"
 #include "conf/conf.h"
 
-#define TICKET_TABLE_FIGHTS_MAX 5
+#define TICKET_TABLE_TAKEOVERS_MAX 5
 
 struct ticket_table;
 

@@ -73,7 +73,7 @@ struct request {
     size_t body_n;
     size_t body_room;
     struct cached_response
-        *answer;           /* one that is used again, until the request is over; NULL: none */
+        *cached;           /* the response that answers it, until the request is over; NULL: none */
     size_t answer_bytes;   /* counted for the answer, until the request is over */
     int64_t body_until_ms; /* absolute deadline */
     struct min_rate rate;  /* of the body, or of the answer once that is measured */
@@ -88,7 +88,7 @@ struct request {
     bool http_1_0;
 
     struct cell_waiter waiter;
-    bool deserted;                           /* its connection ended while it waited */
+    bool client_left;                        /* its connection ended while it waited */
     int (*resumed)(struct request *request); /* MHD_YES or MHD_NO */
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
@@ -108,21 +108,26 @@ struct request *request_new(struct service *service, struct cell *cell,
 void request_complete(struct request *request);
 
 /*
- * Whether this is the request that the gate saw, told apart by what parts it from the next one.
+ * Compare the head, as the library read it, with the head that the gate has checked.
  *
- * REQUEST_UNSEEN  the library had read it together with the one before; nobody has checked it
- * REQUEST_OTHER   the library reads the head in another way than the gate did
- * REQUEST_INSIDE  TLS: nobody has checked it, request_check_head() can
+ * REQUEST_HEAD_CHECKED    they are the same
+ * REQUEST_HEAD_UNCHECKED  the library had read it together with the one before; the gate has not
+ *                         seen it
+ * REQUEST_HEAD_DIFFERS    the library reads the head in another way than the gate did
+ * REQUEST_HEAD_IN_TLS     the gate cannot see it; tls_head_check() can
  *
  * Once, in the first call.
  */
-enum request_sight { REQUEST_SEEN, REQUEST_UNSEEN, REQUEST_OTHER, REQUEST_INSIDE };
-enum request_sight request_identify(struct request *request, const char *method);
+enum request_head_state {
+    REQUEST_HEAD_CHECKED,
+    REQUEST_HEAD_UNCHECKED,
+    REQUEST_HEAD_DIFFERS,
+    REQUEST_HEAD_IN_TLS,
+};
+enum request_head_state request_compare_head(struct request *request, const char *method);
 
-/* Check the head of a request inside TLS by the rules of http_head.h, as far as the library has
- * left traces of it.  In the first call; returns -1 to go on, or, with the request refused, what
- * the handler is to return.  Implemented in tls_head_check.c. */
-int request_check_head(struct request *request, const char *method, const char *version);
+/* Whether its method, POST or DELETE, changes something. */
+bool request_is_change(const struct request *request);
 
 /* The value of the first header of this name, NULL when there is none.  For those of `fields`, look
  * there.  This, `fields` and request_each_header() are the only ways to read a header: the value is
@@ -147,19 +152,6 @@ void request_each_query(const struct request *request,
                                     size_t value_n),
                         void *arg);
 
-/* A body is to come: its absolute deadline begins.  Once a request. */
-void request_begin_body(struct request *request);
-
-/* It has come, or is of no interest any more. */
-void request_end_body(struct request *request);
-
-/* Append a piece of the body.  Returns 0, -EMSGSIZE beyond `max`, -ENOBUFS when limits.memory
- * leaves no room for it, or -ENOMEM. */
-int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max);
-
-/* The body is parsed: let go of it before the request is over. */
-void request_drop_body(struct request *request);
-
 /* Count bytes for an answer that is being made, until the request is over.  Returns whether memory
  * allows it; if not, it is counted as refused. */
 bool request_admit_answer(struct request *request, size_t bytes);
@@ -174,7 +166,7 @@ void request_wake(struct request *request);
 bool request_waits(const struct request *request);
 
 /* The lines of a head, for an answer that is written by hand, about origins (origin.h). */
-void request_write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES]);
+void request_write_origin_lines(const struct request *request, char to[ORIGIN_LINES_BYTES]);
 
 /* The socket; -1 when libmicrohttpd does not say, or has closed it. */
 int request_fd(const struct request *request);
@@ -183,15 +175,11 @@ int request_fd(const struct request *request);
  * libmicrohttpd takes no answer.  Returns MHD_NO, for the handler to return. */
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail);
 
-/* An answer has been queued: whether it is taken is watched from now on.  Once a request. */
-void request_begin_answer(struct request *request);
-
-/* The same for a body that memory has no room for: 503, and when to try again. */
+/* The same for a body that limits.memory has no room for: 503, and when to try again. */
 int request_cut_busy(struct request *request);
 
-/* Cut every request of the service whose body is past its deadline or comes too slowly, or whose
- * answer nobody takes.  A system call or two for each answer that has been under way for a second.
- */
-void request_tick(struct service *service, int64_t now_ms);
+/* Write a problem by hand, and no more: what becomes of the connection is up to the caller. */
+void request_write_problem(struct request *request, unsigned status, const char *code,
+                           const char *detail);
 
 #endif

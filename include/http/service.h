@@ -32,13 +32,13 @@ struct service;
 /* Over all workers. */
 struct service_shared {
     struct hub *hub;
-    struct page_reader *pager;
-    struct thread_pool *readers; /* of large publish bodies, beside the loops */
-    struct static_files *pages;
-    struct eviction_log *evictions;
-    struct ticket_table *tickets; /* NULL without auth.mode=token */
-    struct jwks *jwks;            /* NULL without auth.mode=token */
-    struct service *services;     /* one a worker */
+    struct page_reader *page_reader;
+    struct thread_pool *body_readers; /* of large publish bodies, beside the loops */
+    struct static_files *static_files;
+    struct eviction_log *eviction_log;
+    struct ticket_table *ticket_table; /* NULL without auth.mode=token */
+    struct jwks *jwks;                 /* NULL without auth.mode=token */
+    struct service *services;          /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;
@@ -63,13 +63,13 @@ struct service {
     struct lingering_close_pool *lingering_close;
     struct cells *cells;
     struct gate *gate;
-    struct response_cache answers;
+    struct response_cache response_cache;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */
     struct log_valve limit_valve;  /* streams refused at a limit of one client */
     struct log_valve ticket_valve; /* streams ended by a later use of their ticket */
-    uint64_t read_turn;            /* the worker's turn in which bodies were read last, */
-    size_t read_bytes;             /* and how much */
+    uint64_t publish_turn;         /* the turn of the worker in which it last read bodies, */
+    size_t publish_turn_bytes;     /* and how many bytes of them */
     size_t requests_n;             /* under way, streams too */
     size_t unawaited_n;            /* of them, those that a stop does not wait for */
 };

@@ -8,12 +8,6 @@
  *   /api/tickets               who has the admin right, or wants one for itself
  *   all else                   who has the admin right
  *
- * A credential is the header `Authorization: Bearer`, else for /events the query parameter
- * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
- * names.  The first of these that is there counts, and when it is no good the request is refused:
- * nobody becomes anonymous by a bad token.  `Authorization: Basic` and its like are for a proxy in
- * front: they count, as no good, only where there is nothing else.
- *
  * Worker's thread.
  */
 #ifndef BUGLE_ACCESS_H
@@ -28,7 +22,7 @@
 
 /* Set the request's `identity` and say whether the route may be gone on with: -1, or an answer was
  * given and is to be returned, as respond.h has it.  Before any body. */
-int access_check(struct request *request, const char *method);
+int access_check(struct request *request);
 
 /*
  * Hold what a stream asks for against what its caller may have: the user becomes the caller's, and
@@ -38,8 +32,8 @@ int access_check(struct request *request, const char *method);
  *
  * Returns false with a problem.
  */
-bool access_narrow(struct request *request, struct query_params_names *names,
-                   struct problem *ret_problem);
+bool access_limit_stream(struct request *request, struct query_params_names *names,
+                         struct problem *ret_problem);
 
 /* Whether the caller may publish each of these events.  Returns false with a problem, a 403 to be
  * counted by who answers it, that points at the first that is not covered.
@@ -55,17 +49,8 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
  * right, otherwise only what the caller may read itself.  Without a user in `*user` it becomes the
  * caller's then; `ret_public` has a bit for each topic that the caller may read only because
  * everybody may.  Returns false with a problem. */
-bool access_may_give(const struct request *request, struct grants_pattern *user,
-                     const struct grants_pattern *topics, size_t topics_n, uint16_t *ret_public,
-                     struct problem *ret_problem);
-
-/* Use the ticket that a stream comes with, if it does: before it is opened, once it is, and when it
- * is over.  access_use_ticket() ends an older stream of the same ticket; false with a problem.
- * One of the next two follows when it was true. */
-bool access_use_ticket(struct request *request, const struct stream_start *start,
-                       struct problem *ret_problem);
-void access_ticket_opened(const struct request *request);
-void access_ticket_failed(const struct request *request);
-void access_ticket_closed(const struct request *request);
+bool access_may_give_ticket(const struct request *request, struct grants_pattern *user,
+                            const struct grants_pattern *topics, size_t topics_n,
+                            uint16_t *ret_public, struct problem *ret_problem);
 
 #endif

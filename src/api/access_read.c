@@ -11,7 +11,7 @@ static bool is_private(const struct conf *conf, const char *wanted, size_t wante
     const struct conf_list *list = &conf->auth.private;
 
     for (size_t i = 0; i < list->items_n; i++)
-        if (grants_patterns_meet(list->items[i], strlen(list->items[i]), wanted, wanted_n))
+        if (grants_patterns_overlap(list->items[i], strlen(list->items[i]), wanted, wanted_n))
             return true;
     return false;
 }
@@ -87,8 +87,8 @@ static bool way_is_open(const struct conf *before, const struct conf *after, enu
     return false;
 }
 
-bool access_read_again(const struct conf *conf, const struct stream_grant *grant,
-                       const struct filter *filter)
+bool access_read_still_may(const struct conf *conf, const struct stream_grant *grant,
+                           const struct filter *filter)
 {
     if (grant->conf == conf)
         return true;

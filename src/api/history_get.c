@@ -22,8 +22,6 @@
 #define PAGE_BYTES 32768
 #define ANSWER_BYTES 1048576
 #define READING_MS 200
-#define RETRY_AFTER_MIN_S 1
-#define RETRY_AFTER_MAX_S 5
 
 /* Between the handler and its answer.  The request owns it; the pager's threads pass its address
  * on without looking, and that stays good: a suspended request is completed by nothing but what
@@ -173,7 +171,7 @@ static int ask_page(struct work *work)
     page->after = history_listing_position(work->listing);
     page->upto = history_listing_upto(work->listing);
     page->bytes_max = PAGE_BYTES;
-    page_reader_read(work->request->service->shared->pager, page);
+    page_reader_read(work->request->service->shared->page_reader, page);
     return 0;
 }
 
@@ -214,18 +212,13 @@ static void take_page(void *arg)
 
 /* ---- answering ---- */
 
-static unsigned retry_after_s(void)
-{
-    return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
-}
-
 static int respond_overload(struct request *request)
 {
     struct problem problem;
 
     problem_set(&problem, 503, "overloaded",
                 "More requests for the history are under way than limits.history_requests allows.");
-    problem.retry_after_s = retry_after_s();
+    problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
@@ -239,7 +232,7 @@ static int respond_failure(struct request *request, int error)
         problem_set(&problem, 503, "stopping", "The gateway is stopping.");
     else
         problem_set(&problem, 503, "store_failed", "The history cannot be read.");
-    problem.retry_after_s = retry_after_s();
+    problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 

@@ -11,16 +11,16 @@
 #include <strings.h>
 
 #include "api/access.h"
+#include "api/challenge.h"
 #include "api/publish_body.h"
 #include "api/publish_kind.h"
 #include "api/publish_plain.h"
 #include "history/history.h"
+#include "http/request_body.h"
 #include "http/respond.h"
 #include "http/service.h"
 #include "wire/json_span.h"
 
-#define RETRY_AFTER_MIN_S 1
-#define RETRY_AFTER_MAX_S 5
 #define FIELDS_MAX 64
 /* What is not plain takes 20 to 70 ns a byte, the most where events are small.  Beyond this, 0.1 to
  * 0.3 ms, it is done beside the loop, whose streams would wait for it, and for all the others that
@@ -212,11 +212,6 @@ static void charge(const struct request *request, const struct publish_body *bod
 
 /* ---- answering ---- */
 
-static unsigned retry_after_s(void)
-{
-    return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
-}
-
 static int respond_overload(struct request *request)
 {
     struct problem problem;
@@ -224,7 +219,7 @@ static int respond_overload(struct request *request)
     stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
     problem_set(&problem, 503, "overloaded",
                 "Too many events wait for their commit; nothing of this request was stored.");
-    problem.retry_after_s = retry_after_s();
+    problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
@@ -273,7 +268,7 @@ static int respond_failure(struct request *request, int error)
                     "stored.  Sent again with its idempotency key it cannot come twice.");
     else
         problem_set(&problem, 503, "store_failed", "The store failed; nothing was stored.");
-    problem.retry_after_s = retry_after_s();
+    problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
@@ -419,8 +414,7 @@ static int refuse(struct request *request, const struct problem *problem)
 {
     release(request->work);
     stats_add(request->service->context->stats, STATS_PUBLISHES_REFUSED, 1);
-    if (problem->status == 403)
-        stats_add(request->service->context->stats, STATS_REQUESTS_FORBIDDEN, 1);
+    challenge_count(request->service->context->stats, problem);
     return respond_problem(request, problem);
 }
 
@@ -448,7 +442,7 @@ static void end_parsing(struct work *work)
 /* The body is good: off to the hub.  Returns 0, or -ENOMEM. */
 static int submit(struct work *work)
 {
-    request_drop_body(work->request); /* it is in the messages */
+    request_body_drop(work->request); /* it is in the messages */
     work->op.events = work->body.messages;
     work->op.events_n = work->body.messages_n;
     work->op.bytes = work->body.bytes;
@@ -540,7 +534,7 @@ static int read_aside(struct request *request, const struct reading *reading)
     work->aside->reading = *reading;
     work->aside->conf = conf_ref(request->service->context->conf);
     stats_add(request->service->context->stats, STATS_PUBLISHES_ASIDE, 1);
-    thread_pool_give(request->service->shared->readers, 0, &work->aside->task);
+    thread_pool_give(request->service->shared->body_readers, 0, &work->aside->task);
     return request_suspend(request, respond_published);
 }
 
@@ -580,12 +574,12 @@ static bool is_for_loop(struct request *request)
     uint64_t turn = worker_turns(service->worker);
     size_t cost = reading_cost(request);
 
-    if (service->read_turn != turn)
-        service->read_bytes = 0;
-    service->read_turn = turn;
-    if (cost > ASIDE_BYTES || service->read_bytes + cost > READ_BYTES_A_TURN)
+    if (service->publish_turn != turn)
+        service->publish_turn_bytes = 0;
+    service->publish_turn = turn;
+    if (cost > ASIDE_BYTES || service->publish_turn_bytes + cost > READ_BYTES_A_TURN)
         return false;
-    service->read_bytes += cost;
+    service->publish_turn_bytes += cost;
     return true;
 }
 

@@ -11,16 +11,20 @@
 #include <strings.h>
 
 #include "api/access.h"
-#include "api/admin.h"
-#include "api/backup.h"
+#include "api/admin_health.h"
+#include "api/admin_streams.h"
+#include "api/backup_post.h"
 #include "api/history_get.h"
 #include "api/publish.h"
 #include "api/static_files.h"
 #include "api/subscribe.h"
 #include "api/ticket_post.h"
 #include "http/parameters.h"
+#include "http/request_body.h"
+#include "http/request_deadline.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "http/tls_head_check.h"
 
 struct route {
     const char *path;
@@ -39,17 +43,17 @@ static const struct route routes[] = {
     {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
     {"/api/push", "POST", publish_handle, publish_begin, false, SIZE_MAX, false, NULL},
     {"/api/history", "GET", history_get_handle, NULL, false, false, false, parameters_of_history},
-    {"/api/stats", "GET", admin_stats, NULL, false, false, false, parameters_none},
-    {"/api/streams", "GET", admin_list_streams, NULL, false, false, false, parameters_of_listing},
-    {"/api/streams", "DELETE", admin_end_streams, NULL, false, false, false, parameters_of_ending},
-    {"/api/streams/", "DELETE", admin_end_stream, NULL, true, false, false, parameters_none},
-    {"/api/evictions", "GET", admin_list_evictions, NULL, false, false, false,
+    {"/api/stats", "GET", admin_health_stats, NULL, false, false, false, parameters_none},
+    {"/api/streams", "GET", admin_streams_list, NULL, false, false, false, parameters_of_listing},
+    {"/api/streams", "DELETE", admin_streams_end, NULL, false, false, false, parameters_of_ending},
+    {"/api/streams/", "DELETE", admin_streams_end_one, NULL, true, false, false, parameters_none},
+    {"/api/evictions", "GET", admin_streams_list_evictions, NULL, false, false, false,
      parameters_of_evictions},
-    {"/api/backup", "POST", backup_handle, NULL, false, false, false, parameters_none},
+    {"/api/backup", "POST", backup_post_handle, NULL, false, false, false, parameters_none},
     {"/api/tickets", "POST", ticket_post_handle, NULL, false, TICKET_POST_BODY_BYTES, false,
      parameters_none},
-    {"/healthz", "GET", admin_healthz, NULL, false, false, false, NULL},
-    {"/readyz", "GET", admin_readyz, NULL, false, false, false, NULL},
+    {"/healthz", "GET", admin_health_live, NULL, false, false, false, NULL},
+    {"/readyz", "GET", admin_health_ready, NULL, false, false, false, NULL},
 };
 
 /* What is not in the table may be a file of server.www. */
@@ -103,7 +107,8 @@ static const char *allowed_at(const char *path)
 
 static int answer_page(struct request *request)
 {
-    int result = static_files_respond(request->service->shared->pages, request, request->path);
+    int result =
+        static_files_respond(request->service->shared->static_files, request, request->path);
 
     if (result != -ENOENT)
         return result;
@@ -117,11 +122,9 @@ static int answer_page(struct request *request)
 /* ---- rules for all ---- */
 
 /* No web page of another site may change anything through a browser that happens to reach us. */
-static bool origin_may_change(const struct request *request, const char *method)
+static bool origin_may_change(const struct request *request)
 {
-    bool changes = strcmp(method, "POST") == 0 || strcmp(method, "DELETE") == 0;
-
-    return !changes || request->origin_verdict != ORIGIN_FOREIGN;
+    return !request_is_change(request) || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
 /* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
@@ -235,10 +238,10 @@ static int check(struct request *request, const char *method)
     result = choose_route(request, method);
     if (result >= 0)
         return result;
-    if (!origin_may_change(request, method))
+    if (!origin_may_change(request))
         return respond_error(request, 403, "foreign_origin",
                              "Pages of this origin may not do this; auth.origins lists who may.");
-    result = access_check(request, method);
+    result = access_check(request);
     if (result >= 0)
         return result;
     if (request->route->parameters != NULL &&
@@ -265,9 +268,9 @@ static const char *path_of(const char *url)
 
 /* What nobody has checked is not answered: whoever sent it has to wait for the answer before it and
  * send it again, on a connection of its own. */
-static int refuse_unchecked(struct request *request, enum request_sight sight)
+static int refuse_unchecked(struct request *request, enum request_head_state sight)
 {
-    if (sight == REQUEST_OTHER)
+    if (sight == REQUEST_HEAD_DIFFERS)
         return request_cut(request, 400, "bad_framing",
                            "The request can be read in more than one way.");
     stats_add(request->service->context->stats, STATS_REQUESTS_UNSEEN, 1);
@@ -279,12 +282,12 @@ static int refuse_unchecked(struct request *request, enum request_sight sight)
  * second, but for streams, whose connection ends with them. */
 static int first_call(struct request *request, const char *method, const char *version)
 {
-    enum request_sight sight = request_identify(request, method);
+    enum request_head_state sight = request_compare_head(request, method);
     int result = -1;
 
-    if (sight == REQUEST_INSIDE)
-        result = request_check_head(request, method, version);
-    else if (sight != REQUEST_SEEN)
+    if (sight == REQUEST_HEAD_IN_TLS)
+        result = tls_head_check(request, method, version);
+    else if (sight != REQUEST_HEAD_CHECKED)
         result = refuse_unchecked(request, sight);
     if (result >= 0)
         return result;
@@ -299,7 +302,7 @@ static int first_call(struct request *request, const char *method, const char *v
     if (request->route->at_once && !request->has_body)
         return request->route->handle(request);
     if (request->has_body)
-        request_begin_body(request);
+        request_deadline_watch_body(request);
     return MHD_YES;
 }
 
@@ -307,7 +310,7 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
 {
     if (*upload_n == 0)
         return MHD_YES; /* here the library takes no answer: the last call is still to come */
-    int result = request_take_body(request, upload, *upload_n, body_max(request));
+    int result = request_body_append(request, upload, *upload_n, body_max(request));
 
     *upload_n = 0;
     if (result == -EMSGSIZE)
@@ -324,7 +327,7 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
 
 static int last_call(struct request *request, const char *method)
 {
-    request_end_body(request);
+    request_deadline_unwatch(request);
     if (request->route == NULL) {
         int result = check(request, method);
 

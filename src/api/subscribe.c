@@ -14,6 +14,7 @@
 
 #include "api/access.h"
 #include "api/query_params.h"
+#include "api/ticket_use.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "conn/stream_mhd.h"
@@ -123,7 +124,7 @@ static size_t write_head(const struct request *request, char to[STREAM_HEAD_BYTE
     for (size_t i = 0; i < HEADERS; i++)
         at = stpcpy(stpcpy(stpcpy(stpcpy(at, headers[i].name), ": "), headers[i].value), "\r\n");
     at = stpcpy(at, "Transfer-Encoding: chunked\r\n");
-    request_write_lines(request, lines);
+    request_write_origin_lines(request, lines);
     at = stpcpy(at, lines);
     if (request->has_secret_url)
         at = stpcpy(at, "Referrer-Policy: no-referrer\r\n");
@@ -357,7 +358,7 @@ static int open_stream(struct request *request, struct stream_ask *ask)
         client_quota_leave(request->service->shared->client_quota, &request->quota_entry);
         return respond_full(request);
     }
-    if (!access_use_ticket(request, &ask->start, &problem)) {
+    if (!ticket_use_begin(request, &ask->start, &problem)) {
         leave_place(request);
         return problem.status == 401 ? respond_problem(request, &problem)
                                      : subscribe_refuse(request, &problem);
@@ -367,11 +368,11 @@ static int open_stream(struct request *request, struct stream_ask *ask)
     result = stream_mhd_open(cell_host(request->cell), request->connection, request_fd(request),
                              ask, &request->stream, &response);
     if (result != 0) {
-        access_ticket_failed(request);
+        ticket_use_failed(request);
         leave_place(request);
         return respond_failed(request, result);
     }
-    access_ticket_opened(request);
+    ticket_use_opened(request);
     return response != NULL ? queue(request, response) : begin(request);
 }
 
@@ -393,7 +394,8 @@ int subscribe_handle(struct request *request)
                              "This is an event stream: Accept must allow text/event-stream.");
     if (!query_params_read_anonymous(request, &anonymous, &problem) ||
         !query_params_read_names(request, &names, &problem) ||
-        !access_narrow(request, &names, &problem) || !query_params_check_size(&names, &problem) ||
+        !access_limit_stream(request, &names, &problem) ||
+        !query_params_check_size(&names, &problem) ||
         !query_params_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
                                  &problem) ||
         !read_heartbeat(request, &ask, &problem))
@@ -415,7 +417,7 @@ int subscribe_handle(struct request *request)
 
 void subscribe_completed(struct request *request)
 {
-    access_ticket_closed(request);
+    ticket_use_closed(request);
     stream_closed(request->stream);
     request->stream = NULL;
     leave_place(request);

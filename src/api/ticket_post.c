@@ -139,10 +139,10 @@ static int give(struct request *request, const struct ask *ask)
     struct problem problem;
 
     ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
-    memcpy(ticket.key_fingerprint, identity->key_fingerprint, IDENTITY_MARK_BYTES);
+    memcpy(ticket.key_fingerprint, identity->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
-    ssize_t text_n = ticket_seal(text, &ticket, ticket_table_key(shared->tickets));
+    ssize_t text_n = ticket_seal(text, &ticket, ticket_table_key(shared->ticket_table));
     if (text_n < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
     if (text_n == 0) {
@@ -161,8 +161,8 @@ static int answer(struct request *request)
     int result;
 
     if (!read_ask(request, &ask, &problem) ||
-        !access_may_give(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
-                         &problem))
+        !access_may_give_ticket(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
+                                &problem))
         result = respond_problem(request, &problem);
     else
         result = give(request, &ask);

@@ -153,11 +153,11 @@ static bool make_identity(const struct reading *reading, const char *item, struc
 
     grants->draft.kind = IDENTITY_API_KEY;
     grants->draft.until_ms = IDENTITY_FOREVER;
-    identity_mark(grants->draft.key_fingerprint, &piece, 1);
+    identity_fingerprint(grants->draft.key_fingerprint, &piece, 1);
     key->identity = identity_new(&grants->draft);
     if (key->identity == NULL)
         return refuse(reading, "needs more memory than there is");
-    identity_mark(key->identity->scope, &scope, 1);
+    identity_fingerprint(key->identity->scope, &scope, 1);
     return true;
 }
 
@@ -227,10 +227,11 @@ struct identity *api_keys_find(const struct api_keys *keys, const char *text, si
     return identity_ref(found);
 }
 
-bool api_keys_have(const struct api_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES])
+bool api_keys_have(const struct api_keys *keys,
+                   const unsigned char mark[IDENTITY_FINGERPRINT_BYTES])
 {
     for (size_t i = 0; i < keys->n; i++)
-        if (memcmp(keys->list[i].identity->key_fingerprint, mark, IDENTITY_MARK_BYTES) == 0)
+        if (memcmp(keys->list[i].identity->key_fingerprint, mark, IDENTITY_FINGERPRINT_BYTES) == 0)
             return true;
     return false;
 }

@@ -58,7 +58,7 @@ bool grants_pattern_covers(const char *granted, size_t granted_n, const char *wa
 
 /* `**` stands last, and for one or more segments: where one pattern has it the other has one left.
  */
-bool grants_patterns_meet(const char *one, size_t one_n, const char *other, size_t other_n)
+bool grants_patterns_overlap(const char *one, size_t one_n, const char *other, size_t other_n)
 {
     struct rest a = rest_of(one, one + one_n);
     struct rest b = rest_of(other, other + other_n);

@@ -34,7 +34,7 @@ bool grants_pattern_covers(const char *granted, size_t granted_n, const char *wa
                            size_t wanted_n);
 
 /* Whether there can be a topic that both checked patterns match.  Cost: one pass over both. */
-bool grants_patterns_meet(const char *one, size_t one_n, const char *other, size_t other_n);
+bool grants_patterns_overlap(const char *one, size_t one_n, const char *other, size_t other_n);
 
 /* Whether a pattern of the list covers this pattern or topic. */
 bool grants_cover(const struct grants_list *list, const char *wanted, size_t wanted_n);

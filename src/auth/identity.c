@@ -50,8 +50,8 @@ static void hash_parts(unsigned char to[SHA256_BYTES], const struct identity_pie
     gnutls_hash_deinit(hash, to);
 }
 
-void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_piece *pieces,
-                   size_t pieces_n)
+void identity_fingerprint(unsigned char to[IDENTITY_FINGERPRINT_BYTES],
+                          const struct identity_piece *pieces, size_t pieces_n)
 {
     unsigned char joined[JOINED_BYTES_MAX], digest[SHA256_BYTES];
     size_t joined_n = join(joined, pieces, pieces_n);
@@ -61,36 +61,37 @@ void identity_mark(unsigned char to[IDENTITY_MARK_BYTES], const struct identity_
     else if (gnutls_hash_fast(GNUTLS_DIG_SHA256, joined, joined_n, digest) < 0)
         abort();                      /* a hash that is not there: nothing could be told apart */
     explicit_bzero(joined, joined_n); /* keys may be in it */
-    memcpy(to, digest, IDENTITY_MARK_BYTES);
+    memcpy(to, digest, IDENTITY_FINGERPRINT_BYTES);
 }
 
-static void mark_text(unsigned char to[IDENTITY_MARK_BYTES], const char *bytes, size_t bytes_n)
+static void mark_text(unsigned char to[IDENTITY_FINGERPRINT_BYTES], const char *bytes,
+                      size_t bytes_n)
 {
     struct identity_piece piece = {bytes, bytes_n};
 
-    identity_mark(to, &piece, 1);
+    identity_fingerprint(to, &piece, 1);
 }
 
 void identity_claim(struct identity_claims *to, const char *audience,
                     const struct grants_pattern *issuer)
 {
-    to->are_there = true;
+    to->is_set = true;
     mark_text(to->audience, audience, strlen(audience));
     mark_text(to->issuer, issuer->bytes, issuer->bytes_n);
 }
 
-static bool is_mark_of(const unsigned char mark[IDENTITY_MARK_BYTES], const char *text)
+static bool is_mark_of(const unsigned char mark[IDENTITY_FINGERPRINT_BYTES], const char *text)
 {
-    unsigned char other[IDENTITY_MARK_BYTES];
+    unsigned char other[IDENTITY_FINGERPRINT_BYTES];
 
     mark_text(other, text, strlen(text));
-    return memcmp(mark, other, IDENTITY_MARK_BYTES) == 0;
+    return memcmp(mark, other, IDENTITY_FINGERPRINT_BYTES) == 0;
 }
 
 bool identity_claims_fit(const struct identity_claims *claims, const char *audience,
                          const char *issuer)
 {
-    if (!claims->are_there)
+    if (!claims->is_set)
         return true;
     return is_mark_of(claims->audience, audience) &&
            (issuer[0] == '\0' || is_mark_of(claims->issuer, issuer));
@@ -104,12 +105,13 @@ static void set_scope(struct identity *identity, const struct identity_draft *dr
     struct identity_piece of_user[] = {{&kind, 1},
                                        {draft->issuer.bytes, draft->issuer.bytes_n},
                                        {draft->user.bytes, draft->user.bytes_n}};
-    struct identity_piece of_nobody[] = {{&kind, 1}, {draft->key_fingerprint, IDENTITY_MARK_BYTES}};
+    struct identity_piece of_nobody[] = {{&kind, 1},
+                                         {draft->key_fingerprint, IDENTITY_FINGERPRINT_BYTES}};
 
     if (draft->user.bytes != NULL)
-        identity_mark(identity->scope, of_user, 3);
+        identity_fingerprint(identity->scope, of_user, 3);
     else
-        identity_mark(identity->scope, of_nobody, 2);
+        identity_fingerprint(identity->scope, of_nobody, 2);
 }
 
 static size_t list_bytes(const struct grants_list *list)
@@ -142,11 +144,12 @@ static char *copy_list(struct grants_list *to, const struct grants_list *from,
 struct identity *identity_new(const struct identity_draft *draft)
 {
     size_t slots_n =
-        draft->publish.patterns_n + draft->subscribe.patterns_n + draft->wishes.patterns_n;
+        draft->publish.patterns_n + draft->subscribe.patterns_n + draft->public_topics.patterns_n;
     size_t slots_bytes = slots_n * sizeof(struct grants_pattern);
-    struct identity *identity = calloc(
-        1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
-               list_bytes(&draft->subscribe) + list_bytes(&draft->wishes) + draft->user.bytes_n);
+    struct identity *identity =
+        calloc(1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
+                      list_bytes(&draft->subscribe) + list_bytes(&draft->public_topics) +
+                      draft->user.bytes_n);
 
     if (identity == NULL)
         return NULL;
@@ -158,13 +161,13 @@ struct identity *identity_new(const struct identity_draft *draft)
     identity->admin = draft->admin;
     identity->until_ms = draft->until_ms;
     identity->claims = draft->claims;
-    memcpy(identity->key_fingerprint, draft->key_fingerprint, IDENTITY_MARK_BYTES);
+    memcpy(identity->key_fingerprint, draft->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     room = copy_text(&identity->user, &draft->user, room);
     room = copy_list(&identity->publish, &draft->publish, slots, room);
     slots += draft->publish.patterns_n;
     room = copy_list(&identity->subscribe, &draft->subscribe, slots, room);
     slots += draft->subscribe.patterns_n;
-    copy_list(&identity->wishes, &draft->wishes, slots, room);
+    copy_list(&identity->public_topics, &draft->public_topics, slots, room);
     set_scope(identity, draft);
     return identity;
 }

@@ -128,7 +128,7 @@ static bool read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
 }
 
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
-                                   const unsigned char key_fingerprint[IDENTITY_MARK_BYTES],
+                                   const unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES],
                                    const char *audience, struct identity **ret_identity)
 {
     struct grants publish, subscribe;
@@ -145,7 +145,7 @@ enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
     draft.publish = (struct grants_list){publish.patterns, publish.patterns_n};
     draft.subscribe = (struct grants_list){subscribe.patterns, subscribe.patterns_n};
     identity_claim(&draft.claims, audience, &draft.issuer);
-    memcpy(draft.key_fingerprint, key_fingerprint, IDENTITY_MARK_BYTES);
+    memcpy(draft.key_fingerprint, key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     *ret_identity = identity_new(&draft);
     return *ret_identity != NULL ? JWT_OK : JWT_NO_MEMORY;
 }

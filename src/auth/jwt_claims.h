@@ -27,7 +27,7 @@
  * Returns JWT_OK with one reference given, JWT_CLAIMS or JWT_NO_MEMORY.
  */
 enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
-                                   const unsigned char key_fingerprint[IDENTITY_MARK_BYTES],
+                                   const unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES],
                                    const char *audience, struct identity **ret_identity);
 
 #endif

@@ -93,10 +93,11 @@ void jwt_keys_free(struct jwt_keys *keys)
     free(keys);
 }
 
-bool jwt_keys_have(const struct jwt_keys *keys, const unsigned char mark[IDENTITY_MARK_BYTES])
+bool jwt_keys_have(const struct jwt_keys *keys,
+                   const unsigned char mark[IDENTITY_FINGERPRINT_BYTES])
 {
     for (size_t i = 0; i < keys->n; i++)
-        if (memcmp(keys->list[i].mark, mark, IDENTITY_MARK_BYTES) == 0)
+        if (memcmp(keys->list[i].mark, mark, IDENTITY_FINGERPRINT_BYTES) == 0)
             return true;
     return false;
 }
@@ -106,7 +107,7 @@ static void mark_key(struct jwt_key *key, const void *bytes, size_t bytes_n)
     const char *name = algorithms[key->algorithm].name;
     struct identity_piece pieces[] = {{name, strlen(name)}, {bytes, bytes_n}};
 
-    identity_mark(key->mark, pieces, 2);
+    identity_fingerprint(key->mark, pieces, 2);
 }
 
 /* Takes what the key holds, also when it fails. */

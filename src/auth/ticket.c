@@ -15,8 +15,8 @@
 #define FORM 2 /* the first byte, for the day when there is another */
 /* Of a ticket with as many names and bytes of names as one may have. */
 #define PLAIN_BYTES_MAX                                                                            \
-    (2 + TICKET_ID_BYTES + 4 * 8 + IDENTITY_MARK_BYTES + sizeof(struct identity_claims) + 2 +      \
-     2 * (1 + TICKET_TOPICS_MAX) + TICKET_NAMES_BYTES_MAX)
+    (2 + TICKET_ID_BYTES + 4 * 8 + IDENTITY_FINGERPRINT_BYTES + sizeof(struct identity_claims) +   \
+     2 + 2 * (1 + TICKET_TOPICS_MAX) + TICKET_NAMES_BYTES_MAX)
 #define SEALED_BYTES_MAX (NONCE_BYTES + PLAIN_BYTES_MAX + TAG_BYTES)
 _Static_assert((SEALED_BYTES_MAX * 4 + 2) / 3 < TICKET_TEXT_ROOM, "the longest text has room");
 
@@ -102,7 +102,7 @@ static size_t write_plain(unsigned char to[PLAIN_BYTES_MAX], const struct ticket
     put(&writer, &ticket->first_until_ms, sizeof(int64_t));
     put(&writer, &ticket->until_ms, sizeof(int64_t));
     put(&writer, &ticket->position, sizeof(uint64_t));
-    put(&writer, ticket->key_fingerprint, IDENTITY_MARK_BYTES);
+    put(&writer, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     put(&writer, &ticket->claims, sizeof(ticket->claims));
     put(&writer, &ticket->public_topics, sizeof(uint16_t));
     put_name(&writer, &ticket->user);
@@ -124,7 +124,7 @@ static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket
     get(&reader, &ticket->first_until_ms, sizeof(int64_t));
     get(&reader, &ticket->until_ms, sizeof(int64_t));
     get(&reader, &ticket->position, sizeof(uint64_t));
-    get(&reader, ticket->key_fingerprint, IDENTITY_MARK_BYTES);
+    get(&reader, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     get(&reader, &ticket->claims, sizeof(ticket->claims));
     get(&reader, &ticket->public_topics, sizeof(uint16_t));
     get_name(&reader, &ticket->user);

@@ -27,7 +27,7 @@
 
 /* What one user, or one key, has in the table. */
 struct share {
-    unsigned char mark[IDENTITY_MARK_BYTES];
+    unsigned char mark[IDENTITY_FINGERPRINT_BYTES];
     size_t n;
     struct due_heap idle; /* by when they may be forgotten */
     UT_hash_handle hh;
@@ -78,13 +78,13 @@ static struct share *share_enter(struct share **shares, const unsigned char *mar
 {
     struct share *share;
 
-    HASH_FIND(hh, *shares, mark, IDENTITY_MARK_BYTES, share);
+    HASH_FIND(hh, *shares, mark, IDENTITY_FINGERPRINT_BYTES, share);
     if (share == NULL) {
         share = calloc(1, sizeof(*share));
         if (share == NULL)
             return NULL;
-        memcpy(share->mark, mark, IDENTITY_MARK_BYTES);
-        HASH_ADD(hh, *shares, mark, IDENTITY_MARK_BYTES, share);
+        memcpy(share->mark, mark, IDENTITY_FINGERPRINT_BYTES);
+        HASH_ADD(hh, *shares, mark, IDENTITY_FINGERPRINT_BYTES, share);
         if (share->hh.tbl == NULL) {
             free(share);
             return NULL;
@@ -238,14 +238,14 @@ static enum ticket_table_verdict make_room(struct ticket_table *tickets, const s
 static bool enter_shares(struct ticket_table *tickets, struct entry *entry,
                          const struct ticket *ticket)
 {
-    const struct identity_piece of_user[] = {{ticket->key_fingerprint, IDENTITY_MARK_BYTES},
+    const struct identity_piece of_user[] = {{ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES},
                                              {ticket->user.bytes, ticket->user.bytes_n}};
-    unsigned char mark[IDENTITY_MARK_BYTES];
+    unsigned char mark[IDENTITY_FINGERPRINT_BYTES];
 
     entry->key = share_enter(&tickets->keys, ticket->key_fingerprint);
     if (entry->key == NULL || due_heap_reserve(&entry->key->idle, entry->key->n) != 0)
         return false;
-    identity_mark(mark, of_user, 2);
+    identity_fingerprint(mark, of_user, 2);
     entry->user = share_enter(&tickets->users, mark);
     return entry->user != NULL && due_heap_reserve(&entry->user->idle, entry->user->n) == 0;
 }
@@ -312,7 +312,7 @@ static bool may_take_over(struct entry *entry, int64_t now_ms)
         entry->fought_ms = now_ms;
         entry->fights_n++;
     }
-    return entry->fights_n <= TICKET_TABLE_FIGHTS_MAX;
+    return entry->fights_n <= TICKET_TABLE_TAKEOVERS_MAX;
 }
 
 /* What was shown could be the last that its stream sent. */
@@ -337,7 +337,7 @@ static enum ticket_table_verdict enter_again(struct ticket_table *tickets, struc
                                              const struct ticket_table_use *use,
                                              struct ticket_table_answer *answer)
 {
-    if (entry->fights_n > TICKET_TABLE_FIGHTS_MAX)
+    if (entry->fights_n > TICKET_TABLE_TAKEOVERS_MAX)
         return TICKET_TABLE_REVOKED;
     if (entry->entering || (!shows_its_id(entry, use) && !begins_again(entry, use)))
         return TICKET_TABLE_USED;

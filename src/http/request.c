@@ -3,8 +3,6 @@
 #include "config.h"
 #include "http/request.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <stdio.h>
@@ -13,16 +11,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "http/request_body.h"
+#include "http/request_deadline.h"
 #include "http/service.h"
 #include "wire/problem.h"
-
-/* Nearly all answers are in the kernel's hands before that. */
-#define ANSWER_LOOK_AFTER_MS 1000
-/* How much later than ours the kernel's judgement comes. */
-#define PATIENCE_BEYOND_STALL_MS 10000
-#define RETRY_AFTER_MIN_S 1
-#define RETRY_AFTER_MAX_S 5
 
 #define FIELD(text) text, sizeof(text) - 1
 
@@ -167,28 +159,26 @@ static bool is_framed_as(const struct request *request, const struct http_head *
            (!has_length || request->content_length == head->content_length);
 }
 
-enum request_sight request_identify(struct request *request, const char *method)
+enum request_head_state request_compare_head(struct request *request, const char *method)
 {
     const struct cell_conn_owner *owner;
 
     if (!cell_is_expected(request->connection, &owner))
-        return REQUEST_UNSEEN;
+        return REQUEST_HEAD_UNCHECKED;
     if (owner == NULL)
-        return REQUEST_SEEN;
+        return REQUEST_HEAD_CHECKED;
     if (request->session != NULL)
-        return REQUEST_INSIDE;
+        return REQUEST_HEAD_IN_TLS;
     request->is_last = owner->is_last;
     if (http_head_method_of(method) != owner->head.method)
-        return REQUEST_OTHER;
-    return is_framed_as(request, &owner->head) ? REQUEST_SEEN : REQUEST_OTHER;
+        return REQUEST_HEAD_DIFFERS;
+    return is_framed_as(request, &owner->head) ? REQUEST_HEAD_CHECKED : REQUEST_HEAD_DIFFERS;
 }
 
-void request_end_body(struct request *request)
+bool request_is_change(const struct request *request)
 {
-    if (!request->receiving)
-        return;
-    LIST_REMOVE(request, link);
-    request->receiving = false;
+    return strcmp(request->method, MHD_HTTP_METHOD_POST) == 0 ||
+           strcmp(request->method, MHD_HTTP_METHOD_DELETE) == 0;
 }
 
 /* libmicrohttpd is about to close its descriptor: a copy lets the client read the answer. */
@@ -205,30 +195,9 @@ static void linger(struct request *request)
         lingering_close_take(request->service->lingering_close, copy);
 }
 
-static void end_answer(struct request *request)
-{
-    if (!request->answering)
-        return;
-    LIST_REMOVE(request, link);
-    request->answering = false;
-}
-
-static struct memory_budget *memory_of(const struct request *request)
-{
-    return request->service->context->memory;
-}
-
-void request_drop_body(struct request *request)
-{
-    memory_budget_add(memory_of(request), MEMORY_BUDGET_BODIES, -(int64_t)request->body_room);
-    free(request->body);
-    request->body = NULL;
-    request->body_n = request->body_room = 0;
-}
-
 bool request_admit_answer(struct request *request, size_t bytes)
 {
-    if (memory_budget_admit(memory_of(request), MEMORY_BUDGET_ANSWERS, bytes,
+    if (memory_budget_admit(request->service->context->memory, MEMORY_BUDGET_ANSWERS, bytes,
                             memory_budget_level_for(bytes))) {
         request->answer_bytes += bytes;
         return true;
@@ -241,29 +210,29 @@ static void free_request(struct request *request)
 {
     if (request->free_work != NULL)
         request->free_work(request->work);
-    if (request->answer != NULL)
-        response_cache_give_back(&request->service->answers, request->answer);
+    if (request->cached != NULL)
+        response_cache_give_back(&request->service->response_cache, request->cached);
     identity_unref(request->identity);
     free(request->ticket);
     free_trimmed(request);
     request->service->requests_n--;
-    request_drop_body(request);
-    memory_budget_add(memory_of(request), MEMORY_BUDGET_ANSWERS, -(int64_t)request->answer_bytes);
+    request_body_drop(request);
+    memory_budget_add(request->service->context->memory, MEMORY_BUDGET_ANSWERS,
+                      -(int64_t)request->answer_bytes);
     free(request);
 }
 
 void request_complete(struct request *request)
 {
-    request_end_body(request);
-    end_answer(request);
+    request_deadline_unwatch(request);
     if (request->lingers)
         linger(request);
-    request->deserted = request->waiter.state == CELL_SUSPENDED;
+    request->client_left = request->waiter.state == CELL_SUSPENDED;
     if (request_waits(request))
         cell_forget(request->cell, &request->waiter);
     request->connection = NULL;
     request->session = NULL;
-    if (!request->deserted)
+    if (!request->client_left)
         free_request(request);
 }
 
@@ -355,45 +324,6 @@ void request_each_query(const struct request *request,
     MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, see_query, &each);
 }
 
-void request_begin_body(struct request *request)
-{
-    struct service *service = request->service;
-    int64_t now_ms = clock_mono_ms();
-
-    request->body_until_ms = now_ms + (int64_t)service->context->conf->limits.body_timeout_ms;
-    min_rate_begin(&request->rate, now_ms, 0);
-    LIST_INSERT_HEAD(&service->receiving, request, link);
-    request->receiving = true;
-}
-
-int request_take_body(struct request *request, const char *piece, size_t piece_n, size_t max)
-{
-    size_t needed = request->body_n + piece_n;
-
-    if (needed > max)
-        return -EMSGSIZE;
-    if (needed > request->body_room) {
-        size_t room = request->body_room * 2;
-
-        if (room < needed)
-            room = needed; /* nearly every body comes in one piece */
-        size_t more = room - request->body_room;
-        if (!memory_budget_admit(memory_of(request), MEMORY_BUDGET_BODIES, more,
-                                 memory_budget_level_for(room)))
-            return -ENOBUFS;
-        char *body = realloc(request->body, room);
-        if (body == NULL) {
-            memory_budget_add(memory_of(request), MEMORY_BUDGET_BODIES, -(int64_t)more);
-            return -ENOMEM;
-        }
-        request->body = body;
-        request->body_room = room;
-    }
-    memcpy(request->body + request->body_n, piece, piece_n);
-    request->body_n = needed;
-    return 0;
-}
-
 int request_suspend(struct request *request, int (*resumed)(struct request *request))
 {
     request->resumed = resumed;
@@ -403,7 +333,7 @@ int request_suspend(struct request *request, int (*resumed)(struct request *requ
 
 void request_wake(struct request *request)
 {
-    if (request->deserted)
+    if (request->client_left)
         free_request(request);
     else
         cell_answer(request->cell, &request->waiter);
@@ -433,18 +363,18 @@ static bool send_by_hand(struct request *request, const char *answer, size_t n)
     return send(request_fd(request), answer, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
 }
 
-void request_write_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
+void request_write_origin_lines(const struct request *request, char to[ORIGIN_LINES_BYTES])
 {
     origin_write_lines(to, request->origin_verdict == ORIGIN_LISTED ? request->origin : NULL,
                        request->service->context->conf->auth.cookie[0] != '\0');
 }
 
-static void write_by_hand(struct request *request, unsigned status, const char *code,
-                          const char *detail)
+void request_write_problem(struct request *request, unsigned status, const char *code,
+                           const char *detail)
 {
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    request_write_lines(request, lines);
+    request_write_origin_lines(request, lines);
     size_t n = problem_write_http(answer, status, code, detail, lines);
     if (send_by_hand(request, answer, n))
         stats_add(request->service->context->stats,
@@ -453,7 +383,7 @@ static void write_by_hand(struct request *request, unsigned status, const char *
 
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail)
 {
-    write_by_hand(request, status, code, detail);
+    request_write_problem(request, status, code, detail);
     request->answered = true;
     request->lingers = true;
     return MHD_NO;
@@ -462,15 +392,13 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
 int request_cut_busy(struct request *request)
 {
     struct stats *stats = request->service->context->stats;
-    unsigned retry_after_s =
-        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    request_write_lines(request, lines);
+    request_write_origin_lines(request, lines);
     size_t n = problem_write_busy(answer, "memory_short",
                                   "The gateway has no memory for this body now; nothing of this "
                                   "request was stored.",
-                                  lines, retry_after_s);
+                                  lines, problem_retry_after_s());
 
     if (send_by_hand(request, answer, n))
         stats_add(stats, STATS_RESPONSES_5XX, 1);
@@ -479,100 +407,4 @@ int request_cut_busy(struct request *request)
     request->answered = true;
     request->lingers = true;
     return MHD_NO;
-}
-
-void request_begin_answer(struct request *request)
-{
-    struct service *service = request->service;
-
-    assert(!request->receiving && !request->answering);
-    request->rate.begun_ms = worker_now_ms(service->worker);
-    LIST_INSERT_HEAD(&service->answering, request, link);
-    request->answering = true;
-}
-
-/* A body that does not come.  The answer is written by hand, and its daemon sees the shutdown and
- * completes the request. */
-static void cut_body(struct request *request, enum stats_id counter, const char *code,
-                     const char *detail)
-{
-    stats_add(request->service->context->stats, counter, 1);
-    request_end_body(request);
-    write_by_hand(request, 408, code, detail);
-    shutdown(request_fd(request), SHUT_RDWR);
-}
-
-static void check_body(struct request *request, int64_t now_ms)
-{
-    const struct conf *conf = request->service->context->conf;
-
-    min_rate_note(&request->rate, now_ms, (int64_t)request->body_n);
-    if (request->body_until_ms <= now_ms)
-        cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
-                 "The body did not arrive within limits.body_timeout.");
-    else if (min_rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
-        cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
-                 "The body came more slowly than limits.body_rate allows.");
-}
-
-static void cut_answer(struct request *request, enum stats_id counter)
-{
-    stats_add(request->service->context->stats, counter, 1);
-    end_answer(request);
-    peer_abort(request_fd(request));
-}
-
-/* The kernel would take a slow reader for one that is gone; see peer_set_patience(). */
-static void keep_patience(struct request *request, int64_t now_ms)
-{
-    const struct conf *conf = request->service->context->conf;
-
-    if (request->rate.moved_ms == now_ms)
-        peer_set_patience(request_fd(request), now_ms - request->rate.begun_ms +
-                                                   (int64_t)conf->stream.stall_timeout_ms +
-                                                   PATIENCE_BEYOND_STALL_MS);
-}
-
-/* A count below 0 is of a unix socket, which tells no rate. */
-static void check_answer(struct request *request, int64_t now_ms)
-{
-    const struct conf *conf = request->service->context->conf;
-    struct min_rate *rate = &request->rate;
-    struct tcp_progress flow;
-
-    if (now_ms - rate->begun_ms < ANSWER_LOOK_AFTER_MS ||
-        tcp_progress(request_fd(request), &flow) != 0)
-        return;
-    if (flow.outstanding == 0) { /* and then it does not tell how much was acknowledged */
-        min_rate_moved(rate, now_ms);
-        return;
-    }
-    if (!request->measured)
-        min_rate_begin(rate, now_ms, flow.acknowledged);
-    request->measured = true;
-    min_rate_note(rate, now_ms, flow.acknowledged);
-    keep_patience(request, now_ms);
-    if (min_rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
-        cut_answer(request, STATS_ANSWERS_STALLED);
-    else if (flow.acknowledged >= 0 && min_rate_is_slow(rate, now_ms, conf->limits.answer_rate))
-        cut_answer(request, STATS_ANSWERS_TOO_SLOW);
-}
-
-static void check_each(struct request_list *list, int64_t now_ms,
-                       void (*check)(struct request *request, int64_t now_ms))
-{
-    struct request *request = LIST_FIRST(list);
-
-    while (request != NULL) {
-        struct request *next = LIST_NEXT(request, link);
-
-        check(request, now_ms);
-        request = next;
-    }
-}
-
-void request_tick(struct service *service, int64_t now_ms)
-{
-    check_each(&service->receiving, now_ms, check_body);
-    check_each(&service->answering, now_ms, check_answer);
 }

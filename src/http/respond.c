@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/request_deadline.h"
 #include "http/service.h"
 
 #define PREFLIGHT_SECONDS "600"
-#define RETRY_AFTER_MIN_S 1
-#define RETRY_AFTER_MAX_S 5
 
 static void add(struct MHD_Response *response, const char *name, const char *value)
 {
@@ -65,7 +64,7 @@ static int queue(struct request *request, unsigned status, struct MHD_Response *
     int result = MHD_queue_response(request->connection, status, response);
 
     request->answered = true;
-    request_begin_answer(request);
+    request_deadline_watch_answer(request);
     count(request, status);
     return result;
 }
@@ -87,7 +86,8 @@ static bool is_like_others(const struct request *request)
 
 static int respond_again(struct request *request, unsigned status, const char *json, size_t json_n)
 {
-    struct cached_response *answer = response_cache_take(&request->service->answers, json, json_n);
+    struct cached_response *answer =
+        response_cache_take(&request->service->response_cache, json, json_n);
 
     if (answer == NULL)
         return MHD_NO;
@@ -96,7 +96,7 @@ static int respond_again(struct request *request, unsigned status, const char *j
         add_headers(request, answer->response);
         answer->is_new = false;
     }
-    request->answer = answer;
+    request->cached = answer;
     return queue(request, status, answer->response);
 }
 
@@ -224,8 +224,7 @@ int respond_memory_short(struct request *request)
 
     problem_set(&problem, 503, "memory_short",
                 "The gateway has no memory for this now; nothing was done.");
-    problem.retry_after_s =
-        RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
+    problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 

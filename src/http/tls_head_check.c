@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The check of a head that the gate cannot see, inside TLS.  What libmicrohttpd made of it is
- * written down again (mhd_quirks.h), and judged as the gate judges heads.
- */
+/* Heads inside TLS.  See tls_head_check.h. */
 #include "config.h"
-#include "http/request.h"
+#include "http/tls_head_check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +36,7 @@ static int refuse(struct request *request, const struct http_head *head)
     return request_cut(request, head->status, "bad_request", detail);
 }
 
-int request_check_head(struct request *request, const char *method, const char *version)
+int tls_head_check(struct request *request, const char *method, const char *version)
 {
     struct http_head head = {.status = 400, .why = "has parts that are not parted as HTTP has it"};
     enum http_head_verdict verdict = HTTP_HEAD_BAD;

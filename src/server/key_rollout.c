@@ -38,7 +38,7 @@ static bool is_good(void *arg, const struct conf *conf, const struct stream_gran
     const struct auth *auth = arg;
 
     return (grant->identity == NULL || auth_key_is_current(auth, conf, grant->identity)) &&
-           access_read_again(conf, grant, filter);
+           access_read_still_may(conf, grant, filter);
 }
 
 /* After a reload the worker has the new settings by now: they were posted before. */

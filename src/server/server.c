@@ -27,6 +27,7 @@
 #include "handover/handover_new.h"
 #include "history/page_reader.h"
 #include "history/store_path.h"
+#include "http/request_deadline.h"
 #include "loop/event_alloc.h"
 #include "server/history_open.h"
 #include "server/key_rollout.h"
@@ -73,7 +74,7 @@ static void on_tick(void *arg, int64_t now_ms)
 
     gate_tick(service->gate, now_ms);
     lingering_close_tick(service->lingering_close, now_ms);
-    request_tick(service, now_ms);
+    request_deadline_tick(service, now_ms);
     streams_tick(service->streams, now_ms);
     stream_expiry_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
@@ -285,11 +286,11 @@ static int build_service(struct server *server, unsigned index)
     worker_set_hooks(service->worker, &hooks);
     worker_set_memory(service->worker, server->memory);
     service->auth = auth_new(service->context->stats);
-    service->streams = streams_new(service->worker, server->pager, server->shared.evictions);
+    service->streams = streams_new(service->worker, server->pager, server->shared.eviction_log);
     service->lingering_close = lingering_close_new(service->worker);
     if (service->auth == NULL || service->streams == NULL || service->lingering_close == NULL)
         return fail("out of memory");
-    service->answers.reuses = server->quirks.reuses_buffers;
+    service->response_cache.reuses = server->quirks.reuses_buffers;
     service->cells = cells_new(service->worker, service->streams, &handler, &server->quirks);
     if (service->cells == NULL)
         return fail("out of memory");
@@ -306,8 +307,8 @@ static int build_services(struct server *server)
     unsigned services_n = server_count_workers(server->conf);
 
     server->shared.services = calloc(services_n, sizeof(struct service));
-    server->shared.evictions = eviction_log_new(server->conf->limits.evictions);
-    if (server->shared.services == NULL || server->shared.evictions == NULL)
+    server->shared.eviction_log = eviction_log_new(server->conf->limits.evictions);
+    if (server->shared.services == NULL || server->shared.eviction_log == NULL)
         return fail("out of memory");
     for (unsigned i = 0; i < services_n; i++) {
         server->shared.services_n = i + 1;
@@ -396,9 +397,9 @@ static int build_tickets(struct server *server)
     free(path);
     if (result != 0)
         return fail(error.text);
-    server->shared.tickets = ticket_table_new(key, clock_wall_ms());
+    server->shared.ticket_table = ticket_table_new(key, clock_wall_ms());
     explicit_bzero(key, sizeof(key));
-    return server->shared.tickets != NULL ? 0 : fail("out of memory");
+    return server->shared.ticket_table != NULL ? 0 : fail("out of memory");
 }
 
 static int build_keys(struct server *server)
@@ -425,8 +426,8 @@ static int build(struct server *server)
     server->base = event_base_new();
     if (server->base == NULL)
         return fail("no event loop");
-    server->shared.pages = static_files_new(page_folder(server->conf), &error);
-    if (server->shared.pages == NULL)
+    server->shared.static_files = static_files_new(page_folder(server->conf), &error);
+    if (server->shared.static_files == NULL)
         return fail(error.text);
     if (server_build_memory(server) != 0 || server_find_sockets(server) != 0)
         return -1;
@@ -436,7 +437,7 @@ static int build(struct server *server)
     if (build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;
-    server->shared.pager = server->pager;
+    server->shared.page_reader = server->pager;
     server->shared.client_quota = client_quota_new(server->conf);
     if (server->shared.client_quota == NULL)
         return fail("out of memory");
@@ -444,7 +445,7 @@ static int build(struct server *server)
                                       1 + server_count_workers(server->conf) / 4, 1);
     if (server->readers == NULL)
         return fail("no threads for reading bodies");
-    server->shared.readers = server->readers;
+    server->shared.body_readers = server->readers;
     if (build_services(server) != 0 || server_build_tls(server) != 0 || build_keys(server) != 0 ||
         build_farewells(server) != 0 || build_signals(server) != 0)
         return -1;
@@ -536,7 +537,7 @@ static void free_services(struct server *server)
             cells_abort(service->cells);
         gate_free(service->gate);
         cells_free(service->cells);
-        response_cache_clear(&service->answers);
+        response_cache_clear(&service->response_cache);
         lingering_close_free(service->lingering_close);
         streams_free(service->streams);
         auth_free(service->auth);
@@ -558,14 +559,14 @@ static void free_server(struct server *server)
     free_farewells(server);
     free_services(server);
     ticket_table_free(
-        server->shared.tickets); /* the last streams have told what became of theirs */
+        server->shared.ticket_table); /* the last streams have told what became of theirs */
     server_free_handover(server);
     client_quota_free(server->shared.client_quota);
     hub_free(server->hub);
     history_free(server->history);
-    static_files_free(server->shared.pages);
+    static_files_free(server->shared.static_files);
     memory_budget_free(server->memory);
-    eviction_log_free(server->shared.evictions);
+    eviction_log_free(server->shared.eviction_log);
     while (server->shared.own_origins.items_n > 0)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);
@@ -591,7 +592,7 @@ static void announce(const struct server *server)
             foreign_n, foreign);
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
-    if (static_files_count(server->shared.pages) == 0)
+    if (static_files_count(server->shared.static_files) == 0)
         log_warning("no page at /: name its folder with --www");
     log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",
              server->shared.services_n, server->shared.streams_max,

@@ -81,9 +81,9 @@ static void on_memory_look(evutil_socket_t fd, short what, void *arg)
     (void)what;
     memory_budget_tick(server->memory, &server->stats);
     stats_set(&server->stats, STATS_LOG_LINES_DROPPED, (int64_t)log_dropped());
-    if (server->shared.tickets != NULL)
+    if (server->shared.ticket_table != NULL)
         stats_set(&server->stats, STATS_TICKETS_USED,
-                  (int64_t)ticket_table_count(server->shared.tickets, clock_wall_ms()));
+                  (int64_t)ticket_table_count(server->shared.ticket_table, clock_wall_ms()));
 }
 
 int server_build_memory(struct server *server)

@@ -6,7 +6,11 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define RETRY_AFTER_MIN_S 1
+#define RETRY_AFTER_MAX_S 5
 
 bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
                  ...)
@@ -54,6 +58,11 @@ const char *problem_title(unsigned status)
         if (titles[i].status == status)
             return titles[i].title;
     return "Error";
+}
+
+unsigned problem_retry_after_s(void)
+{
+    return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
 }
 
 /* `header` is a whole line or empty, and `lines` any number. */

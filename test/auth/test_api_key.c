@@ -148,14 +148,14 @@ static void tells_keys_apart(void **state)
     (void)state;
     assert_false(a->admin);
     assert_true(b->admin);
-    assert_int_not_equal(memcmp(a->scope, b->scope, IDENTITY_MARK_BYTES), 0);
+    assert_int_not_equal(memcmp(a->scope, b->scope, IDENTITY_FINGERPRINT_BYTES), 0);
     api_keys_free(keys);
 
     /* the same key with other rights is not what vouched before, but still the same caller */
     items[0] = item(first, "a:publish admin", KEY);
     keys = api_keys_new(items, 1, why);
     assert_false(api_keys_have(keys, a->key_fingerprint));
-    assert_memory_equal(keys->list[0].identity->scope, a->scope, IDENTITY_MARK_BYTES);
+    assert_memory_equal(keys->list[0].identity->scope, a->scope, IDENTITY_FINGERPRINT_BYTES);
     api_keys_free(keys);
     identity_unref(a);
     identity_unref(b);
@@ -173,9 +173,9 @@ static void keys_of_one_name_are_one_caller(void **state)
     (void)state;
     assert_true(!old->admin && old->publish.patterns_n == 1);
     assert_true(new->admin &&new->publish.patterns_n == 0);
-    assert_memory_equal(old->scope, new->scope, IDENTITY_MARK_BYTES);
-    assert_int_not_equal(memcmp(old->key_fingerprint, new->key_fingerprint, IDENTITY_MARK_BYTES),
-                         0);
+    assert_memory_equal(old->scope, new->scope, IDENTITY_FINGERPRINT_BYTES);
+    assert_int_not_equal(
+        memcmp(old->key_fingerprint, new->key_fingerprint, IDENTITY_FINGERPRINT_BYTES), 0);
     identity_unref(old);
     identity_unref(new);
     api_keys_free(keys);

@@ -500,7 +500,7 @@ static void scopes_tell_callers_apart(void **state)
     for (size_t i = 0; i < ROWS(cases); i++) {
         make_hs256(HS256, cases[i].claims);
         assert_int_equal(jwt_verify(keys, token, strlen(token), &rules, &second), JWT_OK);
-        assert_int_equal(memcmp(first->scope, second->scope, IDENTITY_MARK_BYTES) == 0,
+        assert_int_equal(memcmp(first->scope, second->scope, IDENTITY_FINGERPRINT_BYTES) == 0,
                          cases[i].same);
         identity_unref(second);
     }

@@ -21,7 +21,7 @@ static struct ticket some_ticket(const struct grants_pattern *topics, size_t top
         .until_ms = 3000,
         .position = 42,
         .key_fingerprint = {5, 6},
-        .claims = {.are_there = true, .audience = {1}, .issuer = {2}},
+        .claims = {.is_set = true, .audience = {1}, .issuer = {2}},
         .public_topics = 2,
         .user = {"anna", 4},
         .topics = {topics, topics_n},
@@ -42,7 +42,7 @@ static void opens_what_was_sealed(void **state)
     assert_null(memmem(text, text_n, "anna", 4));
     assert_int_equal(ticket_open(text, text_n, key, &room, &back), 0);
     assert_memory_equal(back.id, ticket.id, TICKET_ID_BYTES);
-    assert_memory_equal(back.key_fingerprint, ticket.key_fingerprint, IDENTITY_MARK_BYTES);
+    assert_memory_equal(back.key_fingerprint, ticket.key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     assert_memory_equal(&back.claims, &ticket.claims, sizeof(ticket.claims));
     assert_int_equal(back.public_topics, 2);
     assert_int_equal(back.made_ms, 1000);

@@ -87,7 +87,7 @@ static void a_ticket_that_is_fought_over_is_revoked(void **state)
 
     (void)state;
     assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    for (int i = 0; i < TICKET_TABLE_FIGHTS_MAX; i++) {
+    for (int i = 0; i < TICKET_TABLE_TAKEOVERS_MAX; i++) {
         ticket_table_opened(tickets, ticket.id, 70 + (uint64_t)i, 120);
         assert_int_equal(enter(tickets, &ticket, 21000 + i * 200, 120, &older), TICKET_TABLE_GOOD);
     }

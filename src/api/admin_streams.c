@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Health, figures and streams over HTTP.  See admin.h. */
+/* Streams and evictions over HTTP.  See admin_streams.h. */
 #include "config.h"
-#include "api/admin.h"
+#include "api/admin_streams.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "api/ask_workers.h"
-#include "api/publish.h"
 #include "api/query_params.h"
 #include "base/clock.h"
 #include "event/topic.h"
@@ -22,75 +21,6 @@
 /* A row of the list of streams, as a value and as text. */
 #define ROW_BYTES 2048
 
-/* ---- health ---- */
-
-int admin_healthz(struct request *request)
-{
-    return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
-}
-
-static int respond_not_ready(struct request *request, const char *why)
-{
-    struct problem problem;
-
-    problem_set(&problem, 503, "not_ready", "%s", why);
-    problem.retry_after_s = 1;
-    return respond_problem(request, &problem);
-}
-
-/* A gateway whose disk has no room serves streams, replay and ephemeral events all the same. */
-static int respond_ready(struct request *request, bool has_room)
-{
-    if (has_room)
-        return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
-    return respond_json(request, MHD_HTTP_OK,
-                        json_pack("{s:s, s:s}", "status", "ready", "publishing", "no_room"));
-}
-
-static int probe_answered(struct request *request)
-{
-    if (publish_result(request) != 0)
-        return respond_not_ready(request, "The dispatcher does not take events.");
-    switch (history_trouble(hub_history(request->service->shared->hub))) {
-    case HISTORY_GONE:
-        return respond_not_ready(request, "The file of the store was moved, removed or replaced.");
-    case HISTORY_DAMAGED:
-        return respond_not_ready(request, "The file of the store is damaged.");
-    case HISTORY_NO_MEMORY:
-        return respond_not_ready(request, "The store is out of memory.");
-    case HISTORY_FAILED:
-        return respond_not_ready(request, "The store failed; it needs a restart.");
-    case HISTORY_NO_ROOM:
-        return respond_ready(request, false);
-    case HISTORY_FINE:
-        break;
-    }
-    return respond_ready(request, true);
-}
-
-/* A probe takes the way of a publish, through the dispatcher and back to this worker. */
-int admin_readyz(struct request *request)
-{
-    struct service_shared *shared = request->service->shared;
-
-    if (shared->draining && !shared->handed_over)
-        return respond_not_ready(request, "The gateway is stopping.");
-    if (hub_is_full(shared->hub, 0))
-        return respond_not_ready(request, "Too many events wait for their commit.");
-    return publish_probe(request, probe_answered);
-}
-
-/* ---- figures ---- */
-
-static void sum_stats(const struct service_shared *shared, struct stats *ret_sum)
-{
-    memset(ret_sum, 0, sizeof(*ret_sum));
-    stats_sum(ret_sum, shared->main_stats);
-    stats_sum(ret_sum, hub_stats(shared->hub));
-    for (unsigned i = 0; i < shared->services_n; i++)
-        stats_sum(ret_sum, shared->services[i].context->stats);
-}
-
 static json_t *id_json(const struct hub *hub, uint64_t position)
 {
     char id[SSE_ID_BYTES];
@@ -98,26 +28,6 @@ static json_t *id_json(const struct hub *hub, uint64_t position)
     sse_put_id(id, hub_history(hub)->epoch, position);
     return json_stringn(id, SSE_ID_BYTES);
 }
-
-int admin_stats(struct request *request)
-{
-    struct service_shared *shared = request->service->shared;
-    json_t *json = json_object();
-    struct stats sum;
-
-    sum_stats(shared, &sum);
-    json_object_set_new(json, "version", json_string(PACKAGE_VERSION));
-    json_object_set_new(json, "uptime_ms", json_integer(clock_mono_ms() - shared->started_ms));
-    json_object_set_new(json, "workers", json_integer(shared->services_n));
-    json_object_set_new(json, "durability",
-                        json_string(history_durability_text(hub_history(shared->hub))));
-    json_object_set_new(json, "newest", id_json(shared->hub, hub_committed(shared->hub)));
-    for (enum stats_id id = 0; id < STATS_COUNT; id++)
-        json_object_set_new(json, stats_name(id), json_integer(stats_get(&sum, id)));
-    return respond_json(request, MHD_HTTP_OK, json);
-}
-
-/* ---- streams ---- */
 
 static json_t *name_json(const struct message_name *name)
 {
@@ -373,7 +283,7 @@ static bool rows_fit(struct request *request, size_t limit)
     return rows <= LIST_DEFAULT || request_admit_answer(request, rows * ROW_BYTES);
 }
 
-int admin_list_streams(struct request *request)
+int admin_streams_list(struct request *request)
 {
     struct ask_workers question = {0};
     struct problem problem;
@@ -388,7 +298,7 @@ int admin_list_streams(struct request *request)
     return ask_all(request, list_worker, respond_list, &question);
 }
 
-int admin_list_evictions(struct request *request)
+int admin_streams_list_evictions(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
     struct eviction *list;
@@ -398,7 +308,7 @@ int admin_list_evictions(struct request *request)
 
     if (!query_params_read_limit(request, LIST_DEFAULT, LIST_MAX, &limit, &problem))
         return respond_problem(request, &problem);
-    int list_n = eviction_log_list(shared->evictions, limit, &list, &total);
+    int list_n = eviction_log_list(shared->eviction_log, limit, &list, &total);
     if (list_n < 0)
         return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
     json_t *rows = json_array();
@@ -409,7 +319,7 @@ int admin_list_evictions(struct request *request)
                         json_pack("{s:o, s:I}", "evictions", rows, "total", (json_int_t)total));
 }
 
-int admin_end_streams(struct request *request)
+int admin_streams_end(struct request *request)
 {
     struct ask_workers question = {0};
     struct problem problem;
@@ -422,7 +332,7 @@ int admin_end_streams(struct request *request)
     return ask_all(request, end_worker, respond_ended, &question);
 }
 
-int admin_end_stream(struct request *request)
+int admin_streams_end_one(struct request *request)
 {
     struct ask_workers question = {0};
     const char *text = request->tail;

@@ -4,11 +4,11 @@
  * makes the copy, and gives it up when its client leaves.  One copy exists at a time, over all
  * workers, until it has been sent.
  */
-#ifndef BUGLE_BACKUP_H
-#define BUGLE_BACKUP_H
+#ifndef BUGLE_BACKUP_POST_H
+#define BUGLE_BACKUP_POST_H
 
 #include "http/request.h"
 
-int backup_handle(struct request *request);
+int backup_post_handle(struct request *request);
 
 #endif

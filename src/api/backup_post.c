@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* POST /api/backup.  See backup.h. */
+/* POST /api/backup.  See backup_post.h. */
 #include "config.h"
-#include "api/backup.h"
+#include "api/backup_post.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -181,7 +181,7 @@ static struct work *new_work(struct request *request)
     return work;
 }
 
-int backup_handle(struct request *request)
+int backup_post_handle(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
 

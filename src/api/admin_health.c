@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* Health and figures over HTTP.  See admin_health.h. */
+#include "config.h"
+#include "api/admin_health.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <string.h>
+
+#include "api/publish.h"
+#include "base/clock.h"
+#include "http/respond.h"
+#include "http/service.h"
+
+/* ---- health ---- */
+
+int admin_health_live(struct request *request)
+{
+    return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+}
+
+static int respond_not_ready(struct request *request, const char *why)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, "not_ready", "%s", why);
+    problem.retry_after_s = 1;
+    return respond_problem(request, &problem);
+}
+
+/* A gateway whose disk has no room serves streams, replay and ephemeral events all the same. */
+static int respond_ready(struct request *request, bool has_room)
+{
+    if (has_room)
+        return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
+    return respond_json(request, MHD_HTTP_OK,
+                        json_pack("{s:s, s:s}", "status", "ready", "publishing", "no_room"));
+}
+
+static int probe_answered(struct request *request)
+{
+    if (publish_result(request) != 0)
+        return respond_not_ready(request, "The dispatcher does not take events.");
+    switch (history_trouble(hub_history(request->service->shared->hub))) {
+    case HISTORY_GONE:
+        return respond_not_ready(request, "The file of the store was moved, removed or replaced.");
+    case HISTORY_DAMAGED:
+        return respond_not_ready(request, "The file of the store is damaged.");
+    case HISTORY_NO_MEMORY:
+        return respond_not_ready(request, "The store is out of memory.");
+    case HISTORY_FAILED:
+        return respond_not_ready(request, "The store failed; it needs a restart.");
+    case HISTORY_NO_ROOM:
+        return respond_ready(request, false);
+    case HISTORY_FINE:
+        break;
+    }
+    return respond_ready(request, true);
+}
+
+/* A probe takes the way of a publish, through the dispatcher and back to this worker. */
+int admin_health_ready(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+
+    if (shared->draining && !shared->handed_over)
+        return respond_not_ready(request, "The gateway is stopping.");
+    if (hub_is_full(shared->hub, 0))
+        return respond_not_ready(request, "Too many events wait for their commit.");
+    return publish_probe(request, probe_answered);
+}
+
+/* ---- figures ---- */
+
+static void sum_stats(const struct service_shared *shared, struct stats *ret_sum)
+{
+    memset(ret_sum, 0, sizeof(*ret_sum));
+    stats_sum(ret_sum, shared->main_stats);
+    stats_sum(ret_sum, hub_stats(shared->hub));
+    for (unsigned i = 0; i < shared->services_n; i++)
+        stats_sum(ret_sum, shared->services[i].context->stats);
+}
+
+int admin_health_stats(struct request *request)
+{
+    struct service_shared *shared = request->service->shared;
+    json_t *json = json_object();
+    char newest[SSE_ID_BYTES];
+    struct stats sum;
+
+    sse_put_id(newest, hub_history(shared->hub)->epoch, hub_committed(shared->hub));
+    sum_stats(shared, &sum);
+    json_object_set_new(json, "version", json_string(PACKAGE_VERSION));
+    json_object_set_new(json, "uptime_ms", json_integer(clock_mono_ms() - shared->started_ms));
+    json_object_set_new(json, "workers", json_integer(shared->services_n));
+    json_object_set_new(json, "durability",
+                        json_string(history_durability_text(hub_history(shared->hub))));
+    json_object_set_new(json, "newest", json_stringn(newest, SSE_ID_BYTES));
+    for (enum stats_id id = 0; id < STATS_COUNT; id++)
+        json_object_set_new(json, stats_name(id), json_integer(stats_get(&sum, id)));
+    return respond_json(request, MHD_HTTP_OK, json);
+}

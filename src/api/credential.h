@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which credential a request has, where it has it from, and whose it is.
+ *
+ * A credential is the header `Authorization: Bearer`, else for /events the query parameter
+ * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
+ * names.  The first of these that is there counts, and when it is no good the request is refused:
+ * nobody becomes anonymous by a bad token.  `Authorization: Basic` and its like are for a proxy in
+ * front: they count, as no good, only where there is nothing else.
+ */
+#ifndef BUGLE_CREDENTIAL_H
+#define BUGLE_CREDENTIAL_H
+
+#include <stdbool.h>
+
+#include "http/request.h"
+#include "wire/problem.h"
+
+/* Set the request's `identity`, `way`, `ticket` and `has_secret_url` from its credential; without
+ * one `identity` stays NULL, and that is no mistake.  Worker's thread.  Returns false with a
+ * problem: 401, 403, 429 or 503. */
+bool credential_identify(struct request *request, struct problem *ret_problem);
+
+#endif

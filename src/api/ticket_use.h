@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ticket that a stream comes with: whose it is, and its use from the opening of the stream to
+ * its end.  ticket_table.h has the rules.  All but the first do nothing for a request without a
+ * ticket.  Worker's thread.
+ */
+#ifndef BUGLE_TICKET_USE_H
+#define BUGLE_TICKET_USE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "http/request.h"
+#include "stream/stream.h"
+#include "wire/problem.h"
+
+/* Open the text of a ticket and set the request's `identity` and `ticket` from it.  Whether it may
+ * be used just now is asked later, by ticket_use_begin().  Returns false with a problem. */
+bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
+                         struct problem *ret_problem);
+
+/* Use it, before the stream is opened; ends an older stream of the same ticket.  Returns false with
+ * a problem.  When it was true, one of the next two follows. */
+bool ticket_use_begin(struct request *request, const struct stream_start *start,
+                      struct problem *ret_problem);
+void ticket_use_opened(const struct request *request);
+void ticket_use_failed(const struct request *request);
+
+/* The stream is over. */
+void ticket_use_closed(const struct request *request);
+
+#endif
