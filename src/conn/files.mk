@@ -3,6 +3,7 @@ libbugle_a_SOURCES += \
     include/conn/client_quota.h \
     include/conn/fd_budget.h \
     include/conn/gate.h \
+    include/conn/gate_route.h \
     include/conn/inherited_sockets.h \
     include/conn/lingering_close.h \
     include/conn/listener.h \
@@ -17,9 +18,12 @@ libbugle_a_SOURCES += \
     src/conn/client_quota.c \
     src/conn/fd_budget.c \
     src/conn/gate.c \
+    src/conn/gate_answer.c \
+    src/conn/gate_evict.c \
     src/conn/gate_internal.h \
+    src/conn/gate_plain.c \
     src/conn/gate_proxy.c \
-    src/conn/gate_room.c \
+    src/conn/gate_route.c \
     src/conn/gate_tls.c \
     src/conn/inherited_sockets.c \
     src/conn/keyed_count.c \

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Visitors behind a proxy that passes bytes on, and names its client before them.  See gate.h. */
+/* Connections of a proxy that names its client in a PROXY header and then passes bytes on.  See
+ * gate.h. */
 #include "config.h"
 #include "conn/gate_internal.h"
-
-#include <errno.h>
 
 #include "base/address.h"
 #include "wire/proxy_protocol.h"
 
-void gate_refuse_proxy(struct gate_conn *conn, const char *why)
+void gate_drop_proxied(struct gate_conn *conn, const char *why)
 {
     struct gate *gate = conn->gate;
     char more[LOG_SKIPPED_BYTES];
@@ -42,16 +41,14 @@ static bool name_client(struct gate_conn *conn, const struct peer *client)
     return false;
 }
 
-bool gate_take_proxy_header(struct gate_conn *conn, bool may_grow)
+bool gate_read_proxy_header(struct gate_conn *conn, bool may_grow)
 {
     struct gate *gate = conn->gate;
     struct proxy_protocol header;
-    ssize_t n = recv(conn->fd, gate->peek, gate->peek_bytes, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = gate_peek(conn);
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && may_grow)
-        return false;
     if (n <= 0) {
-        gate_drop(conn);
+        gate_see_nothing(conn, n, may_grow);
         return false;
     }
     switch (proxy_protocol_read(gate->peek, (size_t)n, &header)) {
@@ -60,7 +57,7 @@ bool gate_take_proxy_header(struct gate_conn *conn, bool may_grow)
             gate_drop(conn);
         return false;
     case PROXY_PROTOCOL_BAD:
-        gate_refuse_proxy(conn, "it does not begin with a PROXY header");
+        gate_drop_proxied(conn, "it does not begin with a PROXY header");
         return false;
     case PROXY_PROTOCOL_GOOD:
         break;
@@ -70,6 +67,8 @@ bool gate_take_proxy_header(struct gate_conn *conn, bool may_grow)
         gate_drop(conn);
         return false;
     }
-    conn->proxied = false;
-    return header.is_local || name_client(conn, &header.client);
+    if (!header.is_local && !name_client(conn, &header.client))
+        return false;
+    gate_move(conn, GATE_WAIT_HEAD);
+    return true;
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Visitors who speak TLS.  See gate.h.
+ * Connections with TLS: a cell reads their heads.  See gate.h.
  *
  * A handshake costs more than a millisecond, nearly all of it when the client's hello is read.  So
- * the hello waits here until it is whole, and a few handshakes begin in each turn of the loop.
+ * the hello waits here until it is complete, and a few handshakes begin in each turn of the loop.
  */
 #include "config.h"
 #include "conn/gate_internal.h"
 
-#include <errno.h>
 #include <event2/event.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -20,63 +19,50 @@
  * crash, when one of their allocations fails. */
 #define HANDSHAKE_BYTES 196608
 
-static bool greet_some(struct worker_job *job);
+static bool begin_handshakes(struct worker_job *job);
 
-/* One of them is in each turn, whatever else is in it. */
-static void on_greet_timer(evutil_socket_t fd, short what, void *arg)
+/* It is in each turn, whatever else is in it. */
+static void on_handshake_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct gate *gate = arg;
 
     (void)fd;
     (void)what;
-    worker_enqueue(gate->worker, &gate->greet_job, PRIO_NEW);
+    worker_enqueue(gate->worker, &gate->handshake_job, PRIO_NEW);
 }
 
 void gate_init_tls(struct gate *gate)
 {
-    TAILQ_INIT(&gate->greeting);
     TAILQ_INIT(&gate->hellos);
-    gate->greet_job.run = greet_some;
-    evtimer_assign(&gate->greet_timer, gate->context->base, on_greet_timer, gate);
+    gate->handshake_job.run = begin_handshakes;
+    evtimer_assign(&gate->handshake_timer, gate->context->base, on_handshake_timer, gate);
 }
 
 void gate_clear_tls(struct gate *gate)
 {
-    evtimer_del(&gate->greet_timer);
-    worker_dequeue(gate->worker, &gate->greet_job);
+    evtimer_del(&gate->handshake_timer);
+    worker_dequeue(gate->worker, &gate->handshake_job);
 }
 
-static void greet_next_turn(struct gate *gate)
+static void begin_handshakes_next_turn(struct gate *gate)
 {
     struct timeval now = {0};
 
-    if (evtimer_pending(&gate->greet_timer, NULL) || gate->greet_job.queue != NULL)
+    if (evtimer_pending(&gate->handshake_timer, NULL) || gate->handshake_job.queue != NULL)
         return;
-    if (evtimer_add(&gate->greet_timer, &now) != 0)
-        worker_enqueue(gate->worker, &gate->greet_job, PRIO_NEW);
+    if (evtimer_add(&gate->handshake_timer, &now) != 0)
+        worker_enqueue(gate->worker, &gate->handshake_job, PRIO_NEW);
 }
 
-/* ---- the hello ---- */
+/* ---- looking ---- */
 
-static bool refuse_hello(struct gate_conn *conn, enum tls_hello hello)
+static void refuse_hello(struct gate_conn *conn, enum tls_hello hello)
 {
     stats_add(conn->gate->context->stats, STATS_TLS_HELLOS_REFUSED, 1);
     if (hello == TLS_HELLO_HTTP)
-        gate_refuse(conn, 400, "is plain HTTP, and this address speaks TLS: use https");
+        gate_answer_refusal(conn, 400, "is plain HTTP, and this address speaks TLS: use https");
     else
         gate_drop(conn);
-    return false;
-}
-
-static bool take_hello(struct gate_conn *conn)
-{
-    struct gate *gate = conn->gate;
-
-    gate_unwatch(conn);
-    TAILQ_INSERT_TAIL(&gate->hellos, conn, in_arrived);
-    conn->said_hello = true;
-    greet_next_turn(gate);
-    return false;
 }
 
 static bool look_at_hello(struct gate_conn *conn, bool may_grow)
@@ -87,140 +73,127 @@ static bool look_at_hello(struct gate_conn *conn, bool may_grow)
     if (n <= 0)
         return gate_see_nothing(conn, n, may_grow);
     enum tls_hello hello = tls_hello_look(gate->peek, (size_t)n, gate->peek_bytes);
-    if (hello == TLS_HELLO_WHOLE)
-        return take_hello(conn);
     if (hello == TLS_HELLO_MORE && may_grow)
         return true;
-    return refuse_hello(conn, hello);
+    if (hello != TLS_HELLO_WHOLE) {
+        refuse_hello(conn, hello);
+        return false;
+    }
+    gate_unwatch(conn);
+    gate_move(conn, GATE_HELLO_QUEUED);
+    begin_handshakes_next_turn(gate);
+    return false;
 }
 
-/* Something of a next request, or the end of the session: only the library can tell. */
-static bool look_at_rest(struct gate_conn *conn, bool may_grow)
+static void resume_to(struct gate_conn *conn, enum gate_state state)
+{
+    gate_move(conn, state);
+    cell_resume(&conn->owner);
+}
+
+/* A part of a next request, or the end of the session: only the library can tell. */
+static bool look_at_next(struct gate_conn *conn, bool may_grow)
 {
     char byte;
     ssize_t n = recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     if (n <= 0)
         return gate_see_nothing(conn, n, may_grow);
-    gate_move_to(conn, SPEAKING);
-    cell_resume(&conn->owner);
+    resume_to(conn, GATE_HEAD_IN_CELL);
     return false;
 }
 
-bool gate_look_at_tls(struct gate_conn *conn, bool may_grow)
+static bool tls_look(struct gate_conn *conn, bool may_grow)
 {
-    conn->stirred = false;
-    if (conn->place == AT_DOOR)
-        return !conn->said_hello && look_at_hello(conn, may_grow);
-    if (conn->place == RESTING)
-        return look_at_rest(conn, may_grow);
+    conn->unread = false;
+    if (conn->state == GATE_WAIT_HEAD)
+        return look_at_hello(conn, may_grow);
+    if (conn->state == GATE_IDLE)
+        return look_at_next(conn, may_grow);
+    resume_to(conn, GATE_HANDSHAKE); /* it has waited for this */
     return false;
+}
+
+/* What GnuTLS has read already does not show on the socket. */
+static void tls_on_suspended(struct gate_conn *conn)
+{
+    if (conn->state == GATE_IDLE && cell_has_pending(&conn->owner))
+        resume_to(conn, GATE_HEAD_IN_CELL);
+    else
+        gate_await(conn, conn->unread || (conn->state == GATE_IDLE && conn->peer_ended));
 }
 
 /* ---- handshakes ---- */
 
-/* There is nobody to be told within TLS, and no memory for it. */
-static void turn_away(struct gate_conn *conn)
-{
-    stats_add(conn->gate->context->stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
-    gate_drop(conn);
-}
-
-/* Its time goes on as it was, and so its place in the order does. */
-static void greet(struct gate_conn *conn)
+static void begin_handshake(struct gate_conn *conn)
 {
     struct gate *gate = conn->gate;
 
+    /* there is no way to tell the client within TLS without the memory for it */
+    if (memory_budget_level(gate->context->memory) >= MEMORY_BUDGET_FULL ||
+        !memory_budget_is_at_hand(HANDSHAKE_BYTES)) {
+        stats_add(gate->context->stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);
+        gate_drop(conn);
+        return;
+    }
     stats_add(gate->context->stats, STATS_TLS_HANDSHAKES_BEGUN, 1);
-    conn->place = SHAKING;
-    int result =
-        cells_add(gate->cells, CELL_TLS, conn->fd, (const struct sockaddr *)(void *)&conn->address,
-                  conn->address_n, &conn->owner);
-    if (result != 0) /* and the conn is gone */
-        gate_tell_lost(gate, result);
+    gate_move(conn, GATE_HANDSHAKE);
+    gate_add_to_cell(conn, CELL_TLS);
 }
 
-static bool greet_some(struct worker_job *job)
+static bool begin_handshakes(struct worker_job *job)
 {
-    struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, greet_job));
+    struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, handshake_job));
     struct gate_conn *conn;
 
-    for (int i = 0; i < HANDSHAKES_A_TURN && (conn = TAILQ_FIRST(&gate->hellos)) != NULL; i++) {
-        TAILQ_REMOVE(&gate->hellos, conn, in_arrived);
-        conn->said_hello = false;
-        if (memory_budget_level(gate->context->memory) >= MEMORY_BUDGET_FULL ||
-            !memory_budget_is_at_hand(HANDSHAKE_BYTES))
-            turn_away(conn);
-        else
-            greet(conn);
-    }
+    for (int i = 0; i < HANDSHAKES_A_TURN && (conn = TAILQ_FIRST(&gate->hellos)) != NULL; i++)
+        begin_handshake(conn);
     if (!TAILQ_EMPTY(&gate->hellos))
-        greet_next_turn(gate);
+        begin_handshakes_next_turn(gate);
     return false;
 }
 
-void gate_shake_on(struct gate_conn *conn)
-{
-    conn->stirred = !conn->waits;
-    if (!conn->waits)
-        return;
-    conn->waits = false;
-    cell_resume(&conn->owner);
-}
-
-void gate_on_waiting(struct gate_conn *conn)
-{
-    conn->waits = true;
-    if (conn->gate->closing)
-        gate_drop(conn);
-    else if (!conn->watched)
-        gate_watch(conn);
-    else if (conn->stirred)
-        gate_shake_on(conn);
-}
-
-void gate_on_greeted(struct cell_conn_owner *owner)
+/* One that was dropped may get so far before its cell closes it. */
+void gate_on_handshake_done(struct cell_conn_owner *owner)
 {
     struct gate_conn *conn = (struct gate_conn *)(void *)owner;
 
-    conn->greeted = true;
+    if (conn->state == GATE_HANDSHAKE)
+        gate_move(conn, GATE_HEAD_IN_CELL);
 }
 
-void gate_on_begun(struct cell_conn_owner *owner)
+void gate_on_request_begins(struct cell_conn_owner *owner)
 {
-    gate_move_to((struct gate_conn *)(void *)owner, INSIDE);
+    struct gate_conn *conn = (struct gate_conn *)(void *)owner;
+
+    if (conn->state == GATE_HEAD_IN_CELL)
+        gate_move(conn, GATE_IN_REQUEST);
 }
 
 /* ---- deadlines ---- */
 
-/* How long it may take until a head is there, from the moment it came in, or until its handshake
- * is done. */
-static int64_t greeting_ms(const struct gate_conn *conn)
+/* Until the handshake is done, or until the head is there: both from when the connection came, or
+ * when the next request began. */
+static int64_t tls_limit_ms(const struct gate_conn *conn)
 {
     const struct conf *conf = conn->gate->context->conf;
     int64_t head_ms = (int64_t)conf->limits.header_timeout_ms;
     int64_t handshake_ms = (int64_t)conf->tls.handshake_timeout_ms;
 
-    return conn->greeted || head_ms < handshake_ms ? head_ms : handshake_ms;
+    return conn->state == GATE_HEAD_IN_CELL || head_ms < handshake_ms ? head_ms : handshake_ms;
 }
 
-static void time_out(struct gate_conn *conn)
+static void tls_time_out(struct gate_conn *conn)
 {
+    bool has_session = conn->state == GATE_HEAD_IN_CELL;
+
     stats_add(conn->gate->context->stats,
-              conn->greeted ? STATS_HEADS_TIMED_OUT : STATS_TLS_HANDSHAKES_TIMED_OUT, 1);
+              has_session ? STATS_HEADS_TIMED_OUT : STATS_TLS_HANDSHAKES_TIMED_OUT, 1);
     gate_drop(conn);
 }
 
-/* Who has come first may still have time when another has not, since its handshake is done. */
-void gate_tick_tls(struct gate *gate, int64_t now_ms)
-{
-    struct gate_conn *conn = TAILQ_FIRST(&gate->greeting);
-
-    while (conn != NULL) {
-        struct gate_conn *next = TAILQ_NEXT(conn, link);
-
-        if (conn->since_ms + greeting_ms(conn) <= now_ms)
-            time_out(conn);
-        conn = next;
-    }
-}
+const struct gate_ops gate_tls_ops = {.waiting_list = GATE_LIST_TLS,
+                                      .limit_ms = tls_limit_ms,
+                                      .time_out = tls_time_out,
+                                      .look = tls_look,
+                                      .on_suspended = tls_on_suspended};

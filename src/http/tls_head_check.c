@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "conn/gate.h"
+#include "conn/gate_route.h"
 #include "conn/mhd_quirks.h"
 #include "http/service.h"
 #include "wire/http_head.h"
@@ -20,10 +20,10 @@ static enum http_head_verdict judge(struct request *request, const char *text, s
                                       .headers_max = conf->limits.header_count};
     enum http_head_verdict verdict = http_head_check(text, text_n, &limits, ret_head);
 
-    if (verdict != HTTP_HEAD_GOOD || gate_has_room_for(ret_head))
+    if (verdict != HTTP_HEAD_GOOD || gate_route_has_room(ret_head))
         return verdict;
     ret_head->status = 431;
-    ret_head->why = GATE_NO_ROOM_FOR_HEAD;
+    ret_head->why = GATE_ROUTE_NO_ROOM;
     return HTTP_HEAD_BAD;
 }
 

@@ -45,14 +45,8 @@ static void enter_gate(void *arg)
 {
     struct placement *arrival = arg;
     const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
-    struct gate *gate = arrival->service->gate;
 
-    if (arrival->layers.tls)
-        gate_take_tls(gate, arrival->fd, address, arrival->address_n, arrival->layers.proxied);
-    else if (arrival->layers.proxied)
-        gate_take_proxied(gate, arrival->fd, address, arrival->address_n);
-    else
-        gate_take(gate, arrival->fd, address, arrival->address_n);
+    gate_take(arrival->service->gate, arrival->fd, address, arrival->address_n, arrival->layers);
     free(arrival);
 }
 
@@ -119,9 +113,10 @@ static void make_room(void *arg)
 {
     struct service *service = arg;
 
-    if (gate_since_ms(service->gate) != INT64_MAX)
-        gate_crowd_out(service->gate);
-    else if (gate_count(service->gate) > 0 && worker_post(service->worker, make_room, arg) == 0)
+    if (gate_idlest_since_ms(service->gate) != INT64_MAX)
+        gate_evict_idlest(service->gate);
+    else if (gate_waiting_count(service->gate) > 0 &&
+             worker_post(service->worker, make_room, arg) == 0)
         return;
     atomic_fetch_sub(&service->shared->room_asked_n, 1);
 }

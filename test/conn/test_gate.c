@@ -195,7 +195,7 @@ static void take(struct bench *bench, struct pair pair)
 {
     struct sockaddr address = {.sa_family = AF_UNIX};
 
-    gate_take(bench->gate, pair.ours, &address, sizeof(address));
+    gate_take(bench->gate, pair.ours, &address, sizeof(address), (struct listener_layers){0});
     turn(bench);
 }
 
@@ -217,7 +217,7 @@ static void assert_dropped(struct bench *bench, struct pair pair)
 {
     char byte;
 
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_int_equal(worker_load(bench->worker), 0);
     assert_int_equal(bench->cells.calls_n, 0);
     assert_false(is_open(pair.ours));
@@ -233,7 +233,7 @@ static void assert_refused(struct bench *bench, struct pair pair, unsigned statu
     json_t *problem;
     ssize_t n;
 
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_int_equal(worker_load(bench->worker), 0);
     assert_int_equal(bench->cells.calls_n, 0);
     n = recv(pair.theirs, answer, sizeof(answer) - 1, 0);
@@ -262,7 +262,7 @@ static void assert_refused(struct bench *bench, struct pair pair, unsigned statu
 
 static void assert_admitted(struct bench *bench, struct pair pair, enum cell_kind kind)
 {
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_int_equal(bench->cells.calls_n, 1);
     assert_int_equal(bench->cells.fd, pair.ours);
     assert_int_equal(bench->cells.kind, kind);
@@ -299,7 +299,7 @@ static void a_head_may_come_byte_by_byte(void **state)
 
     (void)state;
     for (size_t i = 0; i < strlen(GOOD_HEAD); i++) {
-        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(gate_waiting_count(bench->gate), 1);
         assert_int_equal(bench->cells.calls_n, 0);
         assert_int_equal(send(pair.theirs, &GOOD_HEAD[i], 1, 0), 1);
         turn(bench);
@@ -411,7 +411,8 @@ static void hands_the_address_on(void **state)
 
     (void)state;
     inet_pton(AF_INET6, "2001:db8::1", &address.sin6_addr);
-    gate_take(bench->gate, pair.ours, (struct sockaddr *)&address, sizeof(address));
+    gate_take(bench->gate, pair.ours, (struct sockaddr *)&address, sizeof(address),
+              (struct listener_layers){0});
     turn(bench);
     say(pair, GOOD_HEAD);
     turn(bench);
@@ -444,7 +445,7 @@ static void answers_a_bad_head_itself(void **state)
         if (i % 2 == 0)
             say(pair, cases[i / 2].rest);
         take(bench, pair);
-        if (i % 2 == 1 && gate_count(bench->gate) == 1)
+        if (i % 2 == 1 && gate_waiting_count(bench->gate) == 1)
             say(pair, cases[i / 2].rest);
         turn(bench);
         assert_int_equal(stat_of(bench, STATS_HEADS_REFUSED), 1);
@@ -512,7 +513,7 @@ static void a_peer_that_goes_is_dropped(void **state)
             shutdown(pair.theirs, SHUT_WR);
         take(bench, pair);
         if (i >= 2) {
-            assert_int_equal(gate_count(bench->gate), 1);
+            assert_int_equal(gate_waiting_count(bench->gate), 1);
             shutdown(pair.theirs, SHUT_WR);
         }
         turn(bench);
@@ -552,7 +553,7 @@ static void who_says_nothing_in_time_is_dropped_without_a_word(void **state)
 
     (void)state;
     gate_tick(bench->gate, before_ms + 9999);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     gate_tick(bench->gate, after_ms + 10000);
     assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
     assert_int_equal(stat_of(bench, STATS_RESPONSES_4XX), 0);
@@ -596,7 +597,7 @@ static void dripping_does_not_move_the_deadline(void **state)
 
     (void)state;
     drip_beyond(bench, pair, after_ms);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     gate_tick(bench->gate, after_ms + 10000);
     assert_refused(bench, pair, 408);
     tear_down(bench);
@@ -611,7 +612,7 @@ static void each_has_its_own_deadline(void **state)
     bench->conf.limits.header_timeout_ms = 20000;
     second = taken(bench, "");
     gate_tick(bench->gate, clock_mono_ms() + 10000);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     assert_false(is_open(first.ours));
     assert_true(is_open(second.ours));
     close(first.theirs);
@@ -628,7 +629,7 @@ static void an_abort_closes_all_that_waits(void **state)
     (void)state;
     for (size_t i = 0; i < 3; i++)
         pairs[i] = taken(bench, i == 1 ? "GET" : "");
-    assert_int_equal(gate_count(bench->gate), 3);
+    assert_int_equal(gate_waiting_count(bench->gate), 3);
     gate_abort(bench->gate);
     for (size_t i = 0; i < 3; i++)
         assert_dropped(bench, pairs[i]);
@@ -650,7 +651,7 @@ static void goes_on_when_there_is_no_cell(void **state)
     bench->cells.result = -EMFILE;
     pair = taken(bench, GOOD_HEAD);
     assert_int_equal(bench->cells.calls_n, 1);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_int_equal(worker_load(bench->worker), 0);
     close(pair.theirs);
     bench->cells.result = 0;
@@ -674,7 +675,7 @@ static struct pair kept(struct bench *bench)
     assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
     bench->cells.calls_n = 0;
     bench->cells.owner->idle(bench->cells.owner);
-    assert_int_equal(gate_resting(bench->gate), 1);
+    assert_int_equal(gate_idle_count(bench->gate), 1);
     return pair;
 }
 
@@ -683,8 +684,8 @@ static void assert_let_end(struct bench *bench, struct pair pair)
 {
     char byte;
 
-    assert_int_equal(gate_resting(bench->gate), 0);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_idle_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_int_equal(bench->cells.let_end_n, 1);
     assert_int_equal(bench->cells.taken_back_n, 0);
     while (recv(pair.ours, &byte, 1, MSG_DONTWAIT) > 0)
@@ -704,15 +705,15 @@ static void a_later_head_is_looked_at_before_its_cell_reads_it(void **state)
         char text[100];
 
         turn(bench);
-        assert_int_equal(gate_resting(bench->gate), 1);
+        assert_int_equal(gate_idle_count(bench->gate), 1);
         say(pair, "GET /healthz HTTP/1.1\r\n");
         turn(bench);
-        assert_int_equal(gate_resting(bench->gate), 0);
-        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(gate_idle_count(bench->gate), 0);
+        assert_int_equal(gate_waiting_count(bench->gate), 1);
         assert_int_equal(bench->cells.went_on_n, i - 1);
         say(pair, "Host: h\r\nX: y\r\n\r\n");
         turn(bench);
-        assert_int_equal(gate_count(bench->gate), 0);
+        assert_int_equal(gate_waiting_count(bench->gate), 0);
         assert_int_equal(bench->cells.went_on_n, i);
         assert_int_equal(bench->cells.owner->head.method, HTTP_GET);
         assert_int_equal(bench->cells.owner->head.headers_n, 2);
@@ -825,13 +826,13 @@ static void a_later_head_has_a_deadline_from_its_first_byte(void **state)
 
     (void)state;
     gate_tick(bench->gate, clock_mono_ms() + 50000);
-    assert_int_equal(gate_resting(bench->gate), 1);
+    assert_int_equal(gate_idle_count(bench->gate), 1);
     say(pair, "GET / HTTP/1.1\r\n");
     turn(bench);
     after_ms = clock_mono_ms();
     drip_beyond(bench, pair, after_ms);
     gate_tick(bench->gate, after_ms + 9000);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     gate_tick(bench->gate, after_ms + 10000);
     assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
     assert_refused(bench, pair, 408);
@@ -845,7 +846,7 @@ static void who_rests_too_long_is_dropped(void **state)
 
     (void)state;
     gate_tick(bench->gate, clock_mono_ms() + 59000);
-    assert_int_equal(gate_resting(bench->gate), 1);
+    assert_int_equal(gate_idle_count(bench->gate), 1);
     gate_tick(bench->gate, clock_mono_ms() + 60001);
     assert_int_equal(stat_of(bench, STATS_KEEPALIVES_TIMED_OUT), 1);
     assert_let_end(bench, pair);
@@ -859,7 +860,7 @@ static void the_end_of_who_rests_is_its_cells_affair(void **state)
     (void)state;
     shutdown(pair.theirs, SHUT_WR);
     turn(bench);
-    assert_int_equal(gate_resting(bench->gate), 0);
+    assert_int_equal(gate_idle_count(bench->gate), 0);
     assert_int_equal(bench->cells.let_end_n, 1);
     assert_int_equal(bench->cells.taken_back_n, 0);
     close_pair(pair);
@@ -929,8 +930,8 @@ static void what_nobody_has_looked_at_can_be_ended(void **state)
     struct sockaddr address = {.sa_family = AF_UNIX};
 
     (void)state;
-    gate_take(bench->gate, pair.ours, &address, sizeof(address));
-    assert_int_equal(gate_count(bench->gate), 1);
+    gate_take(bench->gate, pair.ours, &address, sizeof(address), (struct listener_layers){0});
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     assert_true(worker_has_jobs(bench->worker, PRIO_NEW));
     gate_abort(bench->gate);
     turn(bench);
@@ -946,7 +947,8 @@ static struct pair taken_proxied(struct bench *bench, const char *text)
     struct sockaddr address = {.sa_family = AF_UNIX};
     struct pair pair = connected(bench, text);
 
-    gate_take_proxied(bench->gate, pair.ours, &address, sizeof(address));
+    gate_take(bench->gate, pair.ours, &address, sizeof(address),
+              (struct listener_layers){.proxied = true});
     turn(bench); /* it is watched from now on */
     turn(bench);
     return pair;
@@ -981,7 +983,7 @@ static void a_proxy_header_and_a_head_may_come_byte_by_byte(void **state)
     (void)state;
     for (size_t i = 0; i + 1 < sizeof(all); i++) {
         assert_int_equal(bench->cells.calls_n, 0);
-        assert_int_equal(gate_count(bench->gate), 1);
+        assert_int_equal(gate_waiting_count(bench->gate), 1);
         assert_int_equal(send(pair.theirs, &all[i], 1, 0), 1);
         turn(bench);
     }
@@ -1015,7 +1017,7 @@ static void a_proxy_header_has_the_deadline_of_the_head(void **state)
 
     (void)state;
     gate_tick(bench->gate, now_ms + 9000);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     gate_tick(bench->gate, now_ms + 10001);
     assert_dropped(bench, slow);
     assert_int_equal(stat_of(bench, STATS_PROXY_HEADERS_REFUSED), 1);
@@ -1031,14 +1033,14 @@ static void clients_behind_a_proxy_count_by_their_own_address(void **state)
     (void)state;
     bench->conf.limits.connections_per_address = 1;
     first = taken_proxied(bench, PROXY_LINE);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     second = taken_proxied(bench, PROXY_LINE);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     assert_false(is_open(second.ours));
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_REFUSED_ADDRESS), 1);
     close(first.theirs);
     turn(bench);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     assert_true(client_quota_add_connection(bench->client_quota, &client, 1));
     close(second.theirs);
     tear_down(bench);
@@ -1050,12 +1052,12 @@ static void the_oldest_goes_when_there_is_a_crowd(void **state)
     struct pair pairs[2] = {taken(bench, ""), taken(bench, "GET")};
 
     (void)state;
-    assert_true(gate_since_ms(bench->gate) <= clock_mono_ms());
-    gate_crowd_out(bench->gate);
+    assert_true(gate_idlest_since_ms(bench->gate) <= clock_mono_ms());
+    gate_evict_idlest(bench->gate);
     assert_false(is_open(pairs[0].ours));
     assert_true(is_open(pairs[1].ours));
-    gate_crowd_out(bench->gate);
-    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    gate_evict_idlest(bench->gate);
+    assert_int_equal(gate_idlest_since_ms(bench->gate), INT64_MAX);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 2);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_WAITING), 0);
     assert_int_equal(worker_load(bench->worker), 0);
@@ -1071,16 +1073,16 @@ static void who_rests_longest_goes_when_there_is_a_crowd(void **state)
 
     (void)state;
     say(pair, GOOD_POST); /* it has come, and only nobody has looked */
-    gate_crowd_out(bench->gate);
+    gate_evict_idlest(bench->gate);
     assert_int_equal(bench->cells.went_on_n, 1);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 0);
     char text[100];
     assert_int_equal(recv(pair.ours, text, sizeof(text), 0), strlen(GOOD_POST));
     bench->cells.owner->idle(bench->cells.owner);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_RESTING), 1);
-    gate_crowd_out(bench->gate);
+    gate_evict_idlest(bench->gate);
     assert_int_equal(stat_of(bench, STATS_CONNECTIONS_CROWDED_OUT), 1);
-    assert_int_equal(gate_since_ms(bench->gate), INT64_MAX);
+    assert_int_equal(gate_idlest_since_ms(bench->gate), INT64_MAX);
     assert_let_end(bench, pair);
 }
 

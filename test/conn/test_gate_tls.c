@@ -171,7 +171,8 @@ static void enter(struct bench *bench, const char *bytes, size_t n)
     bench->theirs[bench->visitors_n++] = fds[1];
     if (n > 0)
         say(bench, bench->visitors_n - 1, bytes, n);
-    gate_take_tls(bench->gate, fds[0], &address, sizeof(address), false);
+    gate_take(bench->gate, fds[0], &address, sizeof(address),
+              (struct listener_layers){.tls = true});
 }
 
 static bool has_ended(int theirs)
@@ -217,7 +218,7 @@ static void a_hello_is_waited_for(void **state)
     for (int i = 0; i < 4; i++)
         turn(bench);
     assert_int_equal(bench->cells.calls_n, 1);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     tear_down(bench);
 }
 
@@ -242,7 +243,7 @@ static void what_is_no_hello_is_refused(void **state)
         turn(bench);
         ssize_t n = recv(bench->theirs[0], answer, sizeof(answer), 0);
         assert_int_equal(n > 0 && memcmp(answer, "HTTP/1.1 400", 12) == 0, rows[i].is_told);
-        assert_int_equal(gate_count(bench->gate), 0);
+        assert_int_equal(gate_waiting_count(bench->gate), 0);
         assert_int_equal(stat_of(bench, STATS_TLS_HELLOS_REFUSED), 1);
         tear_down(bench);
     }
@@ -263,15 +264,15 @@ static void deadlines_are_absolute(void **state)
     assert_int_equal(bench->cells.calls_n, 2);
     bench->cells.owners[1]->handshake_done(bench->cells.owners[1]);
     gate_tick(bench->gate, now_ms + 4000);
-    assert_int_equal(gate_count(bench->gate), 3);
+    assert_int_equal(gate_waiting_count(bench->gate), 3);
     gate_tick(bench->gate, now_ms + 6000);
     assert_int_equal(stat_of(bench, STATS_TLS_HANDSHAKES_TIMED_OUT), 2);
     assert_true(has_ended(bench->theirs[0]) && has_ended(bench->theirs[1]));
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     gate_tick(bench->gate, now_ms + 11000);
     assert_int_equal(stat_of(bench, STATS_HEADS_TIMED_OUT), 1);
     assert_true(has_ended(bench->theirs[2]));
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     tear_down(bench);
 }
 
@@ -311,20 +312,20 @@ static void requests_begin_and_rest(void **state)
     struct cell_conn_owner *owner = bench->cells.owners[0];
     owner->handshake_done(owner);
     owner->request_begins(owner);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     bench->cells.has_pending = true;
     owner->idle(owner);
     assert_int_equal(bench->cells.went_on_n, 1);
     owner->request_begins(owner);
     bench->cells.has_pending = false;
     owner->idle(owner);
-    assert_int_equal(gate_resting(bench->gate), 1);
+    assert_int_equal(gate_idle_count(bench->gate), 1);
     turn(bench); /* the hello is still there */
     assert_int_equal(bench->cells.went_on_n, 2);
-    assert_int_equal(gate_resting(bench->gate), 0);
-    assert_int_equal(gate_count(bench->gate), 1);
+    assert_int_equal(gate_idle_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 1);
     owner->request_begins(owner);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     tear_down(bench);
 }
 
@@ -339,7 +340,7 @@ static void one_that_ends_is_counted(void **state)
     bench->cells.owners[0]->gone(bench->cells.owners[0]);
     bench->cells.owners[0] = NULL;
     assert_int_equal(stat_of(bench, STATS_TLS_HANDSHAKES_FAILED), 1);
-    assert_int_equal(gate_count(bench->gate), 0);
+    assert_int_equal(gate_waiting_count(bench->gate), 0);
     tear_down(bench);
 }
 
