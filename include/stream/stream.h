@@ -41,6 +41,7 @@
 #include "event/filter.h"
 #include "loop/worker.h"
 #include "stream/ready_queue.h"
+#include "stream/stream_end.h"
 #include "stream/topic_share.h"
 
 struct hub;
@@ -51,27 +52,6 @@ struct streams;
 TAILQ_HEAD(stream_list, stream);
 
 enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, STREAM_CLOSING };
-
-/* Why a stream ends; each has a counter. */
-enum stream_end {
-    STREAM_END_NONE,
-    STREAM_END_LEFT,     /* the client went */
-    STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
-    STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
-    STREAM_END_REPLACED, /* its ticket was used anew: with the final chunk */
-    /* These too, and whoever began with a credential is told by `event: expired` before. */
-    STREAM_END_DELETED, /* by DELETE */
-    STREAM_END_TOKEN,   /* its token has ended */
-    STREAM_END_KEY,     /* what vouches for it is gone, or the settings do not let it in any more */
-    STREAM_END_DRAINED, /* by an orderly stop: without it, so that every client reconnects */
-    STREAM_END_FAILED,  /* no memory, or the store failed its replay */
-    STREAM_END_MEMORY,  /* it held much while limits.memory was nearly reached: cut */
-};
-
-/* Whether the gateway got rid of the stream for something that its client did or failed to do:
- * such ends are noted (eviction_log.h). */
-bool stream_end_is_eviction(enum stream_end end);
-const char *stream_end_text(enum stream_end end);
 
 /* Why a place cannot be had any more; the words are on the wire. */
 enum stream_reset {
@@ -84,7 +64,7 @@ enum stream_reset {
 const char *stream_reset_text(enum stream_reset reset);
 
 /*
- * Where whoever shows this id goes on, by the rule that streams and listings share.
+ * Where a client that shows this id goes on, by the rule that streams and listings share.
  *
  * ret_position  given: the id's own, or with a reset the place to go on from
  *
@@ -94,8 +74,8 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
                                     uint64_t *ret_position);
 
 /*
- * What a host can do with the connection of a stream, as it was given to stream_open().  None of
- * them calls back into the stream.  A suspended connection is neither read, written nor timed.
+ * What a host can do with the connection of a stream, as it was given to stream_open().  They do
+ * not call back into the stream.  A suspended connection is neither read, written nor timed.
  */
 struct stream_host_ops {
     void (*suspend)(void *connection);
@@ -180,7 +160,7 @@ bool stream_answers_itself(const struct stream *stream);
 /* ---- a host that answers, and pulls ---- */
 
 /* Ends that stream_pull() returns in the place of a number of bytes. */
-#define STREAM_PULL_END (-1)   /* all is said: end the answer in order */
+#define STREAM_PULL_END (-1)   /* all is sent: end the answer in order */
 #define STREAM_PULL_ABORT (-2) /* end the connection, without the end of the answer */
 
 /*
@@ -220,9 +200,8 @@ bool stream_waits(const struct stream *stream);
  * done with the request, and only then. */
 void stream_closed(struct stream *stream);
 
-/* Have the stream end.  The reason that comes first stays, and is noted if it is an eviction.
- * STALLED, VANISHED, MEMORY and LEFT cut the connection, the others let the frame under way out
- * first. */
+/* Have the stream end, as the table has it (stream_end.h).  The reason that comes first stays, but
+ * one that cuts still cuts after one that does not. */
 void stream_end(struct stream *stream, enum stream_end end);
 
 /* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs

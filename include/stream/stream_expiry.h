@@ -16,7 +16,7 @@
 
 struct streams;
 
-/* Whether a stream may go on under these settings; `arg` is for whoever asks. */
+/* Whether a stream may go on under these settings; `arg` is the asker's. */
 struct stream_expiry_judge {
     bool (*is_good)(void *arg, const struct conf *conf, const struct stream_grant *grant,
                     const struct filter *filter);

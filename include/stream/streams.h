@@ -18,9 +18,9 @@
 #include "stream/eviction_log.h"
 #include "stream/stream.h"
 
-/* Borrows worker, pager and evictions for its life.  NULL when out of memory. */
+/* Borrows worker, pager and eviction_log for its life.  NULL when out of memory. */
 struct streams *streams_new(struct worker *worker, struct page_reader *pager,
-                            struct eviction_log *evictions);
+                            struct eviction_log *eviction_log);
 void streams_free(struct streams *streams); /* accepts NULL; every stream must be gone */
 
 /* Make a host ready for streams; take it off again when it has none left.  Adding returns 0 or

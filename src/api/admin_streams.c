@@ -15,6 +15,7 @@
 #include "event/topic.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "stream/stream_end.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 10000
@@ -97,7 +98,7 @@ static json_t *eviction_json(const struct service_shared *shared, const struct e
     json_object_set_new(json, "topics", evicted_topics_json(eviction));
     if (eviction->topics_left_out_n > 0)
         json_object_set_new(json, "topics_left_out", json_integer(eviction->topics_left_out_n));
-    json_object_set_new(json, "why", json_string(stream_end_text(eviction->why)));
+    json_object_set_new(json, "why", json_string(stream_ends[eviction->why].word));
     return json;
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Who takes what he is sent, and who does not.  See ack_progress.h. */
+/* Peers that take what they are sent, and peers that do not.  See ack_progress.h. */
 #include "config.h"
 #include "stream/ack_progress.h"
 
 /* The kernel tells times in ticks of its own, and a record begins a moment before the send. */
 #define LEFT_MARGIN_MS 1000
 /* The next heartbeat may come a tick late, and an answer takes its time. */
-#define NEXT_BEAT_MS 1000
+#define NEXT_HEARTBEAT_MS 1000
 
 void ack_progress_begin(struct ack_progress *progress, int64_t now_ms)
 {
@@ -18,17 +18,18 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-int64_t ack_progress_beat_due_ms(const struct ack_progress_limits *limits, int64_t beat_ms,
-                                 int64_t now_ms)
+int64_t ack_progress_heartbeat_due_ms(const struct ack_progress_limits *limits,
+                                      int64_t heartbeat_ms, int64_t now_ms)
 {
     int64_t wait_ms = lesser(limits->stall_ms, limits->vanish_ms) - 2 * ACK_PROGRESS_LOOK_MS;
 
-    wait_ms = lesser(lesser(wait_ms, beat_ms + NEXT_BEAT_MS), ACK_PROGRESS_BEAT_LOOK_MS);
+    wait_ms =
+        lesser(lesser(wait_ms, heartbeat_ms + NEXT_HEARTBEAT_MS), ACK_PROGRESS_HEARTBEAT_LOOK_MS);
     return now_ms + (wait_ms > ACK_PROGRESS_LOOK_MS ? wait_ms : ACK_PROGRESS_LOOK_MS);
 }
 
 int64_t ack_progress_first_due_ms(const struct ack_progress *progress,
-                                  const struct ack_progress_limits *limits, int64_t beat_ms,
+                                  const struct ack_progress_limits *limits, int64_t heartbeat_ms,
                                   int64_t now_ms)
 {
     int64_t limit_ms = lesser(limits->stall_ms, limits->vanish_ms);
@@ -36,7 +37,7 @@ int64_t ack_progress_first_due_ms(const struct ack_progress *progress,
 
     if (!progress->is_patient)
         return due_ms;
-    return lesser(due_ms, ack_progress_beat_due_ms(limits, beat_ms, progress->began_ms));
+    return lesser(due_ms, ack_progress_heartbeat_due_ms(limits, heartbeat_ms, progress->began_ms));
 }
 
 /* Whatever is new was acknowledged when the peer was last heard, or before. */

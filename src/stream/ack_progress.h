@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether somebody who is sent something takes it: pure numbers, from one look at the kernel's
+ * Whether a peer takes what it is sent: pure numbers, from one look at the kernel's
  * figures to the next.
  *
  * A record begins with something sent.  From then on until all is acknowledged, time counts from
@@ -21,12 +21,12 @@
 
 #include "base/peer.h"
 
-/* The first look comes so long after something was sent; nearly everybody has taken it by then. */
+/* The first look comes so long after something was sent; nearly all peers have taken it by then. */
 #define ACK_PROGRESS_FIRST_LOOK_MS 1000
-/* How often whoever has something outstanding is to be looked at from then on. */
+/* How often a peer that has something outstanding is looked at from then on. */
 #define ACK_PROGRESS_LOOK_MS 750
 /* The latest first look after a heartbeat. */
-#define ACK_PROGRESS_BEAT_LOOK_MS 16500
+#define ACK_PROGRESS_HEARTBEAT_LOOK_MS 16500
 
 struct ack_progress {
     int64_t began_ms; /* monotonic: since then something was outstanding */
@@ -53,19 +53,20 @@ enum ack_progress_verdict {
 /* Something is sent to a peer that had acknowledged everything. */
 void ack_progress_begin(struct ack_progress *progress, int64_t now_ms);
 
-/* When to look first if all that is sent is a heartbeat, and another every `beat_ms`: after the
- * next one, but before a third, and before either limit can be over. */
-int64_t ack_progress_beat_due_ms(const struct ack_progress_limits *limits, int64_t beat_ms,
-                                 int64_t now_ms);
+/* When to look first if all that is sent is a heartbeat, and another every `heartbeat_ms`: after
+ * the next one, but before a third, and before either limit can be over. */
+int64_t ack_progress_heartbeat_due_ms(const struct ack_progress_limits *limits,
+                                      int64_t heartbeat_ms, int64_t now_ms);
 
 /* When to look first now that something else is sent: in a limit's time at the latest, and no later
- * than is due already if heartbeats, every `beat_ms`, were all that was sent since the record
+ * than is due already if heartbeats, every `heartbeat_ms`, were all that was sent since the record
  * began. */
 int64_t ack_progress_first_due_ms(const struct ack_progress *progress,
-                                  const struct ack_progress_limits *limits, int64_t beat_ms,
+                                  const struct ack_progress_limits *limits, int64_t heartbeat_ms,
                                   int64_t now_ms);
 
-/* Judge by what tcp_progress() says at `now_ms`.  Who stalls and does not answer has vanished.
+/* Judge by what tcp_progress() says at `now_ms`.  A peer that stalls and does not answer has
+ * vanished.
  *
  * sent_ms  when the peer was last sent something
  */

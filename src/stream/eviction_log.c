@@ -99,7 +99,7 @@ static void tell(const struct eviction *eviction, unsigned long skipped)
     log_info("stream %016llx of %s evicted: %s; %llu events sent, %llu behind, %llu bytes "
              "unacknowledged, %lld ms old%s",
              (unsigned long long)facts->id, peer_text(&facts->peer, peer),
-             stream_end_text(eviction->why), (unsigned long long)facts->events_sent,
+             stream_ends[eviction->why].word, (unsigned long long)facts->events_sent,
              (unsigned long long)facts->lag_events, (unsigned long long)facts->unacknowledged_bytes,
              (long long)facts->age_ms, log_skipped(more, skipped));
 }

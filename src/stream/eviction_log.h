@@ -29,7 +29,7 @@ struct eviction {
     struct stream_facts facts; /* as they were, but for `filter`, which is NULL */
     bool has_user;
     uint16_t topics_n;              /* that are in `text` */
-    uint16_t topics_left_out_n;     /* for want of room */
+    uint16_t topics_left_out_n;     /* there was no room */
     char text[EVICTION_TEXT_BYTES]; /* the user and the topics, each ended by NUL */
 };
 

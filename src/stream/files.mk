@@ -2,27 +2,33 @@ libbugle_a_SOURCES += \
     include/stream/memory_pressure.h \
     include/stream/page_ask.h \
     include/stream/stream.h \
+    include/stream/stream_end.h \
     include/stream/stream_expiry.h \
     include/stream/streams.h \
     src/stream/ack_progress.c \
     src/stream/ack_progress.h \
     src/stream/eviction_log.c \
     src/stream/eviction_log.h \
+    src/stream/heartbeat.c \
     src/stream/memory_pressure.c \
     src/stream/peer_watch.c \
     src/stream/peer_watch.h \
     src/stream/ready_queue.c \
     src/stream/ready_queue.h \
+    src/stream/replay_pages.c \
     src/stream/ring.c \
     src/stream/ring.h \
     src/stream/stall_timer.c \
     src/stream/stall_timer.h \
     src/stream/stream.c \
     src/stream/stream_direct.c \
+    src/stream/stream_end.c \
     src/stream/stream_expiry.c \
+    src/stream/stream_fill.c \
+    src/stream/stream_frames.c \
     src/stream/stream_idle.c \
     src/stream/stream_internal.h \
-    src/stream/stream_read.c \
+    src/stream/stream_peer.c \
     src/stream/streams.c \
     src/stream/topic_index.c \
     src/stream/topic_index.h \

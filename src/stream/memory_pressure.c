@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "stream/stream_internal.h"
 
-#define LOOK_EVERY_MS 10
+#define LOOK_AFTER_MS 10
 /* Where nobody holds anything it is put off: it goes through all streams. */
 #define LOOK_IN_VAIN_MS 100
 /* A page that was not touched for so long is not being read right now. */
@@ -17,7 +17,7 @@
 #define ASKED_BYTES_MUCH 16384
 
 /* How many bytes the streams hold, by the magnitude of what each of them holds. */
-struct keyed_count {
+struct held_bytes {
     size_t bytes[CLASSES];
 };
 
@@ -42,7 +42,7 @@ static void drop_unread_pages(struct streams *streams, int64_t now_ms)
     size_t slot = 0;
 
     while ((stream = next_stream(streams, &slot)) != NULL)
-        if (stream->page != NULL && now_ms - stream->read_ms >= PAGE_UNREAD_MS) {
+        if (stream->page != NULL && now_ms - stream->filled_ms >= PAGE_UNREAD_MS) {
             stats_add(streams->stats, STATS_PAGES_DROPPED, 1);
             stream_drop_page(stream);
         }
@@ -86,7 +86,7 @@ static unsigned magnitude(size_t bytes)
     return (unsigned)(CLASSES - 1 - __builtin_clzll(bytes));
 }
 
-static void count_held(const struct streams *streams, struct keyed_count *tally)
+static void count_held(const struct streams *streams, struct held_bytes *held)
 {
     const struct stream *stream;
     size_t slot = 0;
@@ -95,18 +95,18 @@ static void count_held(const struct streams *streams, struct keyed_count *tally)
         size_t bytes = held_by(streams, stream);
 
         if (bytes > 0)
-            tally->bytes[magnitude(bytes)] += bytes;
+            held->bytes[magnitude(bytes)] += bytes;
     }
 }
 
 /* The least magnitude that has to go for so many bytes. */
-static unsigned least_magnitude(const struct keyed_count *tally, size_t wanted)
+static unsigned least_magnitude(const struct held_bytes *held, size_t wanted)
 {
     size_t sum = 0;
     unsigned prio = CLASSES;
 
     while (prio > 0 && sum < wanted)
-        sum += tally->bytes[--prio];
+        sum += held->bytes[--prio];
     return prio;
 }
 
@@ -122,14 +122,14 @@ static void evict(struct streams *streams, struct stream *stream, size_t bytes)
 }
 
 /* End streams that hold at least so much, those of larger magnitude first. */
-static size_t evict_from(struct streams *streams, const struct keyed_count *tally, size_t wanted)
+static size_t evict_from(struct streams *streams, const struct held_bytes *held, size_t wanted)
 {
-    unsigned least = least_magnitude(tally, wanted);
+    unsigned least = least_magnitude(held, wanted);
     size_t count = 0, found = 0;
 
     for (unsigned prio = CLASSES; prio > least && found < wanted; prio--) {
         struct stream *stream;
-        size_t slot = tally->bytes[prio - 1] > 0 ? 0 : streams->slots_n;
+        size_t slot = held->bytes[prio - 1] > 0 ? 0 : streams->slots_n;
 
         while (found < wanted && (stream = next_stream(streams, &slot)) != NULL) {
             size_t bytes = held_by(streams, stream);
@@ -149,7 +149,7 @@ static void report(struct streams *streams, size_t evicted_n)
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
-    if (evicted_n > 0 && log_valve_open(&streams->relief_valve, &skipped))
+    if (evicted_n > 0 && log_valve_open(&streams->pressure_valve, &skipped))
         log_warning("memory is short: evicted the %zu streams that held most%s", evicted_n,
                     log_skipped(more, skipped));
 }
@@ -158,10 +158,10 @@ static void report(struct streams *streams, size_t evicted_n)
 static size_t evict_biggest(struct streams *streams)
 {
     size_t wanted = memory_budget_excess(memory_of(streams)), evicted_n;
-    struct keyed_count tally = {{0}};
+    struct held_bytes held = {{0}};
 
-    count_held(streams, &tally);
-    evicted_n = evict_from(streams, &tally, wanted);
+    count_held(streams, &held);
+    evicted_n = evict_from(streams, &held, wanted);
     report(streams, evicted_n);
     return evicted_n;
 }
@@ -169,9 +169,9 @@ static size_t evict_biggest(struct streams *streams)
 void memory_pressure_evict(struct streams *streams, int64_t now_ms)
 {
     if (memory_budget_excess(memory_of(streams)) == 0 ||
-        now_ms - streams->relieved_ms < LOOK_EVERY_MS)
+        now_ms - streams->pressure_looked_ms < LOOK_AFTER_MS)
         return;
     drop_unread_pages(streams, now_ms);
     bool in_vain = evict_biggest(streams) == 0;
-    streams->relieved_ms = in_vain ? now_ms + LOOK_IN_VAIN_MS - LOOK_EVERY_MS : now_ms;
+    streams->pressure_looked_ms = in_vain ? now_ms + LOOK_IN_VAIN_MS - LOOK_AFTER_MS : now_ms;
 }

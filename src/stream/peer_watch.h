@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which clients of a worker's streams have left, and which can be sent more again.
+ * Which peers of a worker's streams have left, and which can be sent more again.
  *
- * A suspended stream is in no epoll set of the library's, so nobody would see its client go before
- * a heartbeat finds out.  All streams of a worker are in one set of our own, which stands in the
- * worker's loop as a single event: an event of libevent's for each stream would cost 170 bytes.
+ * A suspended connection is in no epoll set of its host, so nobody would see its client go before a
+ * heartbeat finds out.  All of a worker are in one set of our own, which stands in the worker's
+ * loop as a single event: an event of libevent's for each stream would cost 170 bytes.
  *
  * Worker's thread, but for peer_watch_init() and peer_watch_stop().
  */
@@ -15,30 +15,38 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 
-struct stream;
+/* What is reported of a peer; `owner` is that of peer_watch_add().  The edge tells what the peer
+ * did, so the socket need not be asked again.  None may free an owner: more edges of the same turn
+ * may name it. */
+struct peer_watch_reports {
+    void (*gone)(void *owner, bool is_closed); /* is_closed: there is nothing left to reset */
+    void (*half_closed)(void *owner);          /* only a byte sent to it tells if it still reads */
+    void (*room)(void *owner);                 /* after peer_watch_await_room() */
+};
 
 /* Embedded by the streams of a worker.  Zeroed: not begun. */
 struct peer_watch {
     int set_fd;
+    const struct peer_watch_reports *reports;
     struct event ready; /* the set has something to tell */
     bool begun;
 };
 
-/* Begin to watch in `base`, which must outlive this.  Returns 0 or -errno. */
-int peer_watch_init(struct peer_watch *departures, struct event_base *base);
+/* Begin to watch in `base`, which must outlive this, as must `reports`.  Returns 0 or -errno. */
+int peer_watch_init(struct peer_watch *watch, struct event_base *base,
+                    const struct peer_watch_reports *reports);
 
-/* Stop; every stream must be gone.  Harmless when not begun. */
-void peer_watch_stop(struct peer_watch *departures);
+/* Stop; every peer must be gone.  Harmless when not begun. */
+void peer_watch_stop(struct peer_watch *watch);
 
-/* Watch the client of a stream, until peer_watch_remove().  One system call.  Returns whether there
- * was memory for it; if not the heartbeats still find out who left. */
-bool peer_watch_add(struct peer_watch *departures, struct stream *stream);
+/* Watch a socket, until peer_watch_remove().  One system call.  Returns whether there was memory
+ * for it; if not the heartbeats still find out who left. */
+bool peer_watch_add(struct peer_watch *watch, int fd, void *owner);
 
-/* Whether a watched stream is to be told, by stream_direct_send_unsent(), that its socket has room.
- * One system call. */
-void peer_watch_await_room(struct peer_watch *departures, struct stream *stream, bool awaits);
+/* Whether room in a watched socket is to be reported.  One system call. */
+void peer_watch_await_room(struct peer_watch *watch, int fd, void *owner, bool awaits);
 
-/* Before the stream's descriptor is closed. */
-void peer_watch_remove(struct peer_watch *departures, struct stream *stream);
+/* Before the descriptor is closed.  Harmless when it is not watched. */
+void peer_watch_remove(struct peer_watch *watch, int fd);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who has something to say.  See ready_queue.h. */
+/* Streams that have something to send.  See ready_queue.h. */
 #include "config.h"
 #include "stream/ready_queue.h"
 

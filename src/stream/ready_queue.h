@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams that have something to say, in the order in which they got it.
+ * Streams that have something to send, in the order in which they got it.
  *
- * An array and not a list, so that whoever serves the first can have the next ones brought into the
- * caches meanwhile: where they are does not stand in those before them.
+ * An array and not a list, so that the next ones can be brought into the caches while the first is
+ * served: where they are does not stand in those before them.
  */
 #ifndef BUGLE_READY_QUEUE_H
 #define BUGLE_READY_QUEUE_H
@@ -30,7 +30,8 @@ void ready_queue_free(struct ready_queue *queue);
 /* To the end.  There must be room. */
 void ready_queue_push(struct ready_queue *queue, struct stream *stream);
 
-/* Takes a stream out, which must be there: at once if it is the first, else the rest moves up. */
+/* Takes a stream out, which must be there: at once if it is the first, else those behind it move
+ * up. */
 void ready_queue_remove(struct ready_queue *queue, const struct stream *stream);
 
 /* Where the one at place `i` from the front stands. */

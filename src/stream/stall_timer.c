@@ -1,68 +1,68 @@
 /* SPDX-License-Identifier: MIT */
-/* Who does not take what he is sent.  See stall_timer.h. */
+/* Peers that do not take what they are sent.  See stall_timer.h. */
 #include "config.h"
 #include "stream/stall_timer.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #include "base/clock.h"
-#include "base/peer.h"
-#include "stream/stream_internal.h"
 
 #define QUARTER_MS 250
 /* A portion of looks; an eviction, with all that the kernel frees, costs as much as twenty. */
 #define PORTION_NS 60000
 #define CLOCK_EVERY 8
-#define PAGE_UNREAD_MAX_MS 1000
 
-_Static_assert(ACK_PROGRESS_FIRST_LOOK_MS <= ACK_PROGRESS_BEAT_LOOK_MS &&
-                   ACK_PROGRESS_BEAT_LOOK_MS / QUARTER_MS + 2 <= STALL_TIMER_SLOTS,
+_Static_assert(ACK_PROGRESS_FIRST_LOOK_MS <= ACK_PROGRESS_HEARTBEAT_LOOK_MS &&
+                   ACK_PROGRESS_HEARTBEAT_LOOK_MS / QUARTER_MS + 2 <= STALL_TIMER_SLOTS,
                "the wheel is too small");
 
-static bool look_at_due(struct worker_job *job);
+static bool stall_timer_look_at_due(struct worker_job *job);
 
-void stall_timer_init(struct stall_timer *stalls, struct streams *streams)
+void stall_timer_init(struct stall_timer *timer, struct worker *worker,
+                      const struct stall_timer_hooks *hooks)
 {
-    stalls->streams = streams;
-    stalls->job.run = look_at_due;
-    stalls->wheel_tick = clock_mono_ms() / QUARTER_MS;
-    TAILQ_INIT(&stalls->due);
+    timer->worker = worker;
+    timer->hooks = hooks;
+    timer->job.run = stall_timer_look_at_due;
+    timer->wheel_tick = clock_mono_ms() / QUARTER_MS;
+    TAILQ_INIT(&timer->due);
     for (size_t i = 0; i < STALL_TIMER_SLOTS; i++)
-        TAILQ_INIT(&stalls->wheel[i]);
+        TAILQ_INIT(&timer->wheel[i]);
 }
 
-void stall_timer_stop(struct stall_timer *stalls)
+void stall_timer_stop(struct stall_timer *timer)
 {
-    assert(TAILQ_EMPTY(&stalls->due));
-    worker_dequeue(stalls->streams->worker, &stalls->job);
+    assert(TAILQ_EMPTY(&timer->due));
+    worker_dequeue(timer->worker, &timer->job);
 }
 
 /* ---- the wheel ---- */
 
 /* A quarter is due when it is over, so no look comes before its time. */
-static void enter(struct stream *stream, int64_t due_ms)
+static void stall_timer_enter(struct stall_timer *timer, struct stall_timer_entry *entry,
+                              int64_t due_ms)
 {
-    struct stall_timer *stalls = &stream->host->streams->stalls;
     int64_t quarter = due_ms / QUARTER_MS;
 
-    assert(stream->look_list == NULL);
-    if (quarter <= stalls->wheel_tick)
-        quarter = stalls->wheel_tick + 1;
-    stream->look_list = &stalls->wheel[quarter % STALL_TIMER_SLOTS];
-    TAILQ_INSERT_TAIL(stream->look_list, stream, in_look);
+    assert(entry->list == NULL);
+    if (quarter <= timer->wheel_tick)
+        quarter = timer->wheel_tick + 1;
+    entry->list = &timer->wheel[quarter % STALL_TIMER_SLOTS];
+    TAILQ_INSERT_TAIL(entry->list, entry, link);
 }
 
-void stall_timer_remove(struct stream *stream)
+void stall_timer_remove(struct stall_timer_entry *entry)
 {
-    if (stream->look_list == NULL)
+    if (entry->list == NULL)
         return;
-    TAILQ_REMOVE(stream->look_list, stream, in_look);
-    stream->look_list = NULL;
+    TAILQ_REMOVE(entry->list, entry, link);
+    entry->list = NULL;
 }
 
-static struct ack_progress_limits limits_of(const struct stall_timer *stalls)
+static struct ack_progress_limits limits_of(const struct stall_timer *timer)
 {
-    const struct conf *conf = stalls->streams->context->conf;
+    const struct conf *conf = worker_context(timer->worker)->conf;
 
     return (struct ack_progress_limits){
         .stall_ms = (int64_t)conf->stream.stall_timeout_ms,
@@ -70,126 +70,91 @@ static struct ack_progress_limits limits_of(const struct stall_timer *stalls)
     };
 }
 
-/* A look that was put off for heartbeats is not for what comes after them. */
-void stall_timer_add(struct stream *stream, int64_t now_ms)
+void stall_timer_start_entry(struct stall_timer *timer, struct stall_timer_entry *entry,
+                             int64_t heartbeat_ms, int64_t now_ms)
 {
-    if (stream->look_list != NULL && !stream->progress.is_patient)
-        return;
-    struct stall_timer *stalls = &stream->host->streams->stalls;
-    struct ack_progress_limits limits = limits_of(stalls);
+    struct ack_progress_limits limits = limits_of(timer);
     int64_t due_ms;
 
-    if (stream->look_list == NULL)
-        ack_progress_begin(&stream->progress, now_ms);
-    due_ms = ack_progress_first_due_ms(&stream->progress, &limits, stream->heartbeat_ms, now_ms);
-    stream->progress.is_patient = false;
-    if (stream->look_list == &stalls->due)
+    if (entry->list == NULL)
+        ack_progress_begin(&entry->progress, now_ms);
+    due_ms = ack_progress_first_due_ms(&entry->progress, &limits, heartbeat_ms, now_ms);
+    entry->progress.is_patient = false;
+    if (entry->list == &timer->due)
         return;
-    stall_timer_remove(stream);
-    enter(stream, due_ms);
+    stall_timer_remove(entry);
+    stall_timer_enter(timer, entry, due_ms);
 }
 
-void stall_timer_add_heartbeat(struct stream *stream, int64_t now_ms)
+void stall_timer_add_heartbeat(struct stall_timer *timer, struct stall_timer_entry *entry,
+                               int64_t heartbeat_ms, int64_t now_ms)
 {
-    if (stream->look_list != NULL)
+    if (entry->list != NULL)
         return;
-    struct ack_progress_limits limits = limits_of(&stream->host->streams->stalls);
+    struct ack_progress_limits limits = limits_of(timer);
 
-    ack_progress_begin(&stream->progress, now_ms);
-    stream->progress.is_patient = true;
-    enter(stream, ack_progress_beat_due_ms(&limits, stream->heartbeat_ms, now_ms));
+    ack_progress_begin(&entry->progress, now_ms);
+    entry->progress.is_patient = true;
+    stall_timer_enter(timer, entry, ack_progress_heartbeat_due_ms(&limits, heartbeat_ms, now_ms));
 }
 
-static void move_to_due(struct stall_timer *stalls, struct stream_list *list)
+static void move_to_due(struct stall_timer *timer, struct stall_timer_list *list)
 {
-    struct stream *stream;
+    struct stall_timer_entry *entry;
 
-    while ((stream = TAILQ_FIRST(list)) != NULL) {
-        TAILQ_REMOVE(list, stream, in_look);
-        TAILQ_INSERT_TAIL(&stalls->due, stream, in_look);
-        stream->look_list = &stalls->due;
+    while ((entry = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, entry, link);
+        TAILQ_INSERT_TAIL(&timer->due, entry, link);
+        entry->list = &timer->due;
     }
 }
 
-void stall_timer_tick(struct stall_timer *stalls, int64_t now_ms)
+void stall_timer_tick(struct stall_timer *timer, int64_t now_ms)
 {
     int64_t over = now_ms / QUARTER_MS - 1;
 
-    if (over - stalls->wheel_tick > STALL_TIMER_SLOTS)
-        stalls->wheel_tick = over - STALL_TIMER_SLOTS; /* the gateway slept */
-    while (stalls->wheel_tick < over)
-        move_to_due(stalls, &stalls->wheel[++stalls->wheel_tick % STALL_TIMER_SLOTS]);
-    if (!TAILQ_EMPTY(&stalls->due))
-        worker_enqueue(stalls->streams->worker, &stalls->job, PRIO_REPLAY);
+    if (over - timer->wheel_tick > STALL_TIMER_SLOTS)
+        timer->wheel_tick = over - STALL_TIMER_SLOTS; /* the gateway slept */
+    while (timer->wheel_tick < over)
+        move_to_due(timer, &timer->wheel[++timer->wheel_tick % STALL_TIMER_SLOTS]);
+    if (!TAILQ_EMPTY(&timer->due))
+        worker_enqueue(timer->worker, &timer->job, PRIO_REPLAY);
 }
 
 /* ---- a look ---- */
 
-/* A page that the client does not take is only in the way. */
-static void drop_unread_page(struct stream *stream, int64_t now_ms)
+static void stall_timer_look(struct stall_timer *timer, struct stall_timer_entry *entry,
+                             const struct ack_progress_limits *limits, int64_t now_ms)
 {
-    bool waits = !stream->suspended || stream->rest_n > 0;
-
-    if (stream->page == NULL || !waits || now_ms - stream->read_ms < PAGE_UNREAD_MAX_MS)
-        return;
-    stats_add(stream->host->streams->stats, STATS_PAGES_DROPPED, 1);
-    stream_drop_page(stream);
-}
-
-/* While libmicrohttpd has the stream it may hold a chunk that the kernel has not been given, and a
- * stream that sends by itself may hold the rest of one: where it was the kernel that had no memory,
- * nothing else tells that it has some again. */
-static void look_again_if_held(struct stream *stream, int64_t now_ms)
-{
-    stream_direct_send_unsent(stream);
-    if (!stream->suspended || stream->rest_n > 0)
-        stall_timer_add(stream, now_ms);
-}
-
-static void look(struct stream *stream, const struct ack_progress_limits *limits, int64_t now_ms)
-{
+    enum ack_progress_verdict verdict;
     struct tcp_progress flow = {0};
+    int64_t sent_ms;
 
-    stall_timer_remove(stream);
-    stream->progress.is_patient = false;
-    if (tcp_progress(stream->fd, &flow) != 0)
-        return; /* its watch tells the rest */
-    drop_unread_page(stream, now_ms);
-    switch (ack_progress_look(&stream->progress, &flow, stream->wrote_ms, limits, now_ms)) {
-    case ACK_PROGRESS_CLEAR:
-        stream_keep_no_more(stream);
-        look_again_if_held(stream, now_ms);
+    stall_timer_remove(entry);
+    entry->progress.is_patient = false;
+    if (timer->hooks->ask(entry, &flow, &sent_ms) != 0)
         return;
-    case ACK_PROGRESS_MOVES:
-        stream_keep(stream, now_ms);
-        break;
-    case ACK_PROGRESS_WAITS:
-        break;
-    case ACK_PROGRESS_STALLED:
-        stream_end(stream, STREAM_END_STALLED);
-        return;
-    case ACK_PROGRESS_VANISHED:
-        stream_end(stream, STREAM_END_VANISHED);
-        return;
-    }
-    enter(stream, ack_progress_due_ms(&stream->progress, limits, now_ms));
+    verdict = ack_progress_look(&entry->progress, &flow, sent_ms, limits, now_ms);
+    if (verdict == ACK_PROGRESS_MOVES || verdict == ACK_PROGRESS_WAITS)
+        stall_timer_enter(timer, entry, ack_progress_due_ms(&entry->progress, limits, now_ms));
+    timer->hooks->report(entry, verdict, now_ms);
 }
 
 /* The clock is read for every few looks: an acknowledgement must not seem older than it is. */
-static bool look_at_due(struct worker_job *job)
+static bool stall_timer_look_at_due(struct worker_job *job)
 {
-    struct stall_timer *stalls =
+    struct stall_timer *timer =
         (struct stall_timer *)((char *)job - offsetof(struct stall_timer, job));
-    struct ack_progress_limits limits = limits_of(stalls);
+    struct ack_progress_limits limits = limits_of(timer);
     int64_t begin_ns = clock_mono_ns(), now_ns = begin_ns;
-    struct stream *stream;
+    struct stall_timer_entry *entry;
 
-    while ((stream = TAILQ_FIRST(&stalls->due)) != NULL && now_ns - begin_ns < PORTION_NS) {
-        for (int i = 0; stream != NULL && i < CLOCK_EVERY; i++) {
-            look(stream, &limits, now_ns / 1000000);
-            stream = TAILQ_FIRST(&stalls->due);
+    while ((entry = TAILQ_FIRST(&timer->due)) != NULL && now_ns - begin_ns < PORTION_NS) {
+        for (int i = 0; entry != NULL && i < CLOCK_EVERY; i++) {
+            stall_timer_look(timer, entry, &limits, now_ns / 1000000);
+            entry = TAILQ_FIRST(&timer->due);
         }
         now_ns = clock_mono_ns();
     }
-    return stream != NULL;
+    return entry != NULL;
 }

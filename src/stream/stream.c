@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a stream: opening, its states, its ends.  See stream.h; the reader is in
- * stream_read.c. */
+/* The life of a stream: opening, its states, its ends.  See stream.h; what it
+ * sends is in stream_fill.c. */
 #include "config.h"
 #include "stream/stream.h"
 
@@ -13,8 +13,6 @@
 #include "base/clock.h"
 #include "stream/stream_internal.h"
 
-/* Whoever takes longer than this for what it is sent is slow. */
-#define KEEP_AFTER_MS 2000
 /* What a pull touches of the host's connection, of its reader, and of a chunk with an event of
  * usual size: as libmicrohttpd has them. */
 #define CONNECTION_BYTES 512
@@ -23,7 +21,7 @@
 
 /* ---- states ---- */
 
-static bool is_legal(enum stream_state from, enum stream_state to)
+static bool is_legal_move(enum stream_state from, enum stream_state to)
 {
     switch (from) {
     case STREAM_IDLE:
@@ -62,16 +60,16 @@ static void enter_ready(struct stream *stream)
 
 void stream_move(struct stream *stream, enum stream_state to)
 {
-    assert(is_legal(stream->state, to));
+    assert(is_legal_move(stream->state, to));
     stream_leave_ready(stream);
     if (stream->state == STREAM_PAGING)
-        streams_stop_waiting(stream->host->streams, stream);
+        replay_pages_stop_waiting(stream->host->streams, stream);
     stream->state = to;
     if (to == STREAM_IDLE)
         stream_set_behind(stream, false);
     /* a suspended stream that has something to do is to be resumed, once a chunk of its own is out
      */
-    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->rest_n == 0))
+    if (to == STREAM_READY || (to == STREAM_CLOSING && stream->suspended && stream->unsent_n == 0))
         enter_ready(stream);
 }
 
@@ -98,7 +96,7 @@ static void make_ready(struct stream *stream, enum worker_prio prio)
     stream_move(stream, STREAM_READY);
 }
 
-void stream_go_on(struct stream *stream)
+void stream_continue(struct stream *stream)
 {
     stream->prio = stream->is_behind ? PRIO_REPLAY : PRIO_BROADCAST;
     if (stream->state == STREAM_CLOSING)
@@ -107,7 +105,7 @@ void stream_go_on(struct stream *stream)
         stream_move(stream, STREAM_READY);
 }
 
-/* An idle stream has passed everything in the ring; say so before it does anything else. */
+/* An idle stream has passed everything in the ring: set its place before it does anything else. */
 static void catch_up(struct stream *stream)
 {
     struct ring *ring = stream->host->streams->ring;
@@ -125,7 +123,7 @@ uint64_t stream_passed(const struct stream *stream)
     return caught_up && head > stream->position ? head : stream->position;
 }
 
-void stream_say(struct stream *stream, enum stream_pending what)
+void stream_add_control(struct stream *stream, enum stream_pending what)
 {
     stream->pending |= (uint8_t)what;
     if (stream->state != STREAM_IDLE)
@@ -176,13 +174,13 @@ void stream_page_done(struct stream *stream, struct page_reader_request *request
 {
     stream->page_asked = false;
     if (stream->state != STREAM_PAGING || request->page == NULL)
-        streams_page_over(stream->host->streams);
+        replay_pages_returned(stream->host->streams);
     if (stream->state != STREAM_PAGING) {
         page_reader_request_free(request);
         return;
     }
     if (request->result == -ESTALE) {
-        /* whoever began at the oldest event, or a time, had no place there to lose */
+        /* one that began at the oldest event, or a time, had no place there to lose */
         if (stream->last_id_sent == UINT64_MAX && stream->begins_anywhere)
             stream->position = request->bounds.trimmed;
         else
@@ -209,7 +207,7 @@ void stream_drop_page(struct stream *stream)
         return;
     history_page_free(stream->page);
     stream->page = NULL;
-    streams_page_over(stream->host->streams);
+    replay_pages_returned(stream->host->streams);
 }
 
 /* ---- opening ---- */
@@ -269,7 +267,7 @@ static void find_start(struct stream *stream, const struct stream_start *start)
     }
 }
 
-static struct stream *allocate(struct stream_host *host, const struct stream_ask *ask)
+static struct stream *stream_allocate(struct stream_host *host, const struct stream_ask *ask)
 {
     struct stream *stream = aligned_alloc(alignof(struct stream), sizeof(*stream));
 
@@ -299,7 +297,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
     memcpy(stream->owners, ask->owners, sizeof(ask->owners));
     identity_ref(stream->grant.identity);
     conf_ref(stream->grant.conf);
-    stream->started_ms = stream->read_ms = stream->wrote_ms = stream->told_ms = clock_mono_ms();
+    stream->started_ms = stream->filled_ms = stream->sent_ms = stream->id_sent_ms = clock_mono_ms();
     return stream;
 }
 
@@ -307,7 +305,7 @@ static struct stream *allocate(struct stream_host *host, const struct stream_ask
  * changes. */
 static void count_index(struct streams *streams, size_t before)
 {
-    int64_t grown = (int64_t)topic_index_bytes(streams->match) - (int64_t)before;
+    int64_t grown = (int64_t)topic_index_bytes(streams->index) - (int64_t)before;
 
     memory_budget_add(streams->context->memory, MEMORY_BUDGET_CONNECTIONS, grown);
 }
@@ -315,11 +313,11 @@ static void count_index(struct streams *streams, size_t before)
 static int enter_index(struct stream *stream, struct filter *filter)
 {
     struct streams *streams = stream->host->streams;
-    size_t before = topic_index_bytes(streams->match);
-    int result = topic_index_add(streams->match, &stream->listener, filter, stream->owners);
+    size_t before = topic_index_bytes(streams->index);
+    int result = topic_index_add(streams->index, &stream->listener, filter, stream->owners);
 
     if (result == 0)
-        stream->asked_bytes = (uint32_t)topic_index_last_bytes(streams->match);
+        stream->asked_bytes = (uint32_t)topic_index_last_bytes(streams->index);
     count_index(streams, before);
     return result;
 }
@@ -327,9 +325,9 @@ static int enter_index(struct stream *stream, struct filter *filter)
 static void leave_index(struct stream *stream)
 {
     struct streams *streams = stream->host->streams;
-    size_t before = topic_index_bytes(streams->match);
+    size_t before = topic_index_bytes(streams->index);
 
-    topic_index_remove(streams->match, &stream->listener, stream->owners);
+    topic_index_remove(streams->index, &stream->listener, stream->owners);
     count_index(streams, before);
 }
 
@@ -352,9 +350,10 @@ static void join_host(struct stream_host *host, struct stream *stream)
     host->streams_n++;
     if (stream->grant.identity != NULL)
         due->token_ms = clock_earlier(due->token_ms, stream->grant.identity->until_ms);
-    due->beat_ms = clock_earlier(due->beat_ms, stream->wrote_ms + stream->heartbeat_ms);
+    due->heartbeat_ms = clock_earlier(due->heartbeat_ms, stream->sent_ms + stream->heartbeat_ms);
     due->last_id_sent = UINT64_MAX;
-    stall_timer_add(stream, stream->started_ms);
+    stall_timer_add(&streams->stall_timer, &stream->stall, stream->heartbeat_ms,
+                    stream->started_ms);
     stats_add(streams->stats, STATS_STREAMS_OPENED, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, 1);
 }
@@ -363,14 +362,14 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
                 struct stream **ret_stream)
 {
     struct streams *streams = host->streams;
-    struct stream *stream = allocate(host, ask);
+    struct stream *stream = stream_allocate(host, ask);
     int result;
 
     if (stream == NULL)
         return -ENOMEM;
     stream->connection = connection;
     stream->fd = fd;
-    stream->is_watched = peer_watch_add(&streams->departures, stream);
+    stream->is_watched = peer_watch_add(&streams->peer_watch, fd, stream);
     stream->answers_itself = stream_may_answer_itself(stream);
     result = make_room(host);
     if (result != 0)
@@ -391,7 +390,7 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
     *ret_stream = stream;
     return 0;
 fail:
-    peer_watch_remove(&streams->departures, stream);
+    peer_watch_remove(&streams->peer_watch, stream->fd);
     identity_unref(stream->grant.identity);
     conf_unref(stream->grant.conf);
     free(stream);
@@ -400,43 +399,16 @@ fail:
 
 /* ---- ending ---- */
 
-bool stream_end_is_eviction(enum stream_end end)
+/* Reset the connection.  What the socket has not taken is not waited for. */
+static void cut_connection(struct stream *stream)
 {
-    switch (end) {
-    case STREAM_END_STALLED:
-    case STREAM_END_VANISHED:
-    case STREAM_END_MEMORY:
-        return true;
-    case STREAM_END_NONE:
-    case STREAM_END_LEFT:
-    case STREAM_END_DELETED:
-    case STREAM_END_REPLACED:
-    case STREAM_END_TOKEN:
-    case STREAM_END_KEY:
-    case STREAM_END_DRAINED:
-    case STREAM_END_FAILED:
-        return false;
-    }
-    return false;
-}
-
-/* Nobody reads what would still be sent. */
-static bool is_cut(enum stream_end end)
-{
-    return end == STREAM_END_STALLED || end == STREAM_END_VANISHED || end == STREAM_END_MEMORY ||
-           end == STREAM_END_LEFT;
-}
-
-/* One that waits to send the rest of a chunk waits no more. */
-static void cut(struct stream *stream)
-{
-    bool waits = stream->rest_n > 0;
+    bool waits = stream->unsent_n > 0;
 
     if (!stream->is_gone)
         peer_abort(stream->fd);
-    stream_drop_rest(stream);
+    stream_drop_unsent(stream);
     if (waits && stream->state == STREAM_CLOSING)
-        stream_go_on(stream);
+        stream_continue(stream);
 }
 
 static void note_eviction(const struct stream *stream, enum stream_end end)
@@ -444,57 +416,30 @@ static void note_eviction(const struct stream *stream, enum stream_end end)
     struct stream_facts facts;
 
     stream_get_facts(stream, clock_mono_ms(), &facts);
-    eviction_log_add(stream->host->streams->evictions, &facts, end);
+    eviction_log_add(stream->host->streams->eviction_log, &facts, end);
 }
 
 void stream_end(struct stream *stream, enum stream_end end)
 {
     if (stream->end != STREAM_END_NONE) {
-        /* a farewell that finds no reader becomes a cut; the cut itself is an edge too */
-        if (is_cut(end) && !is_cut(stream->end))
-            cut(stream);
+        /* an orderly end that finds no reader becomes a cut; the cut itself is an edge too */
+        if (stream_ends[end].cuts && !stream_ends[stream->end].cuts)
+            cut_connection(stream);
         return;
     }
-    if (stream_end_is_eviction(end))
+    if (stream_ends[end].is_eviction)
         note_eviction(stream, end);
     stream->end = end;
-    if (is_cut(end))
-        cut(stream);
+    if (stream_ends[end].cuts)
+        cut_connection(stream);
     /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
     stream->pending &= STREAM_PRELUDE;
     if (stream->state == STREAM_IDLE)
         catch_up(stream);
     stream->prio = stream->in_ready ? stream->prio : PRIO_BROADCAST;
     stream_move(stream, STREAM_CLOSING);
-    /* one that is not suspended may be waiting for room that never comes: have its daemon look */
+    /* one that is not suspended may be waiting for room that never comes: have its host look */
     stream_host_want_run(stream->host);
-}
-
-static enum stats_id end_counter(enum stream_end end)
-{
-    switch (end) {
-    case STREAM_END_NONE:
-    case STREAM_END_LEFT:
-        return STATS_STREAMS_LEFT;
-    case STREAM_END_STALLED:
-        return STATS_STREAMS_STALLED;
-    case STREAM_END_VANISHED:
-        return STATS_STREAMS_VANISHED;
-    case STREAM_END_DELETED:
-        return STATS_STREAMS_ENDED;
-    case STREAM_END_REPLACED:
-        return STATS_STREAMS_REPLACED;
-    case STREAM_END_TOKEN:
-    case STREAM_END_KEY:
-        return STATS_STREAMS_EXPIRED;
-    case STREAM_END_DRAINED:
-        return STATS_STREAMS_DRAINED;
-    case STREAM_END_FAILED:
-        return STATS_STREAMS_FAILED;
-    case STREAM_END_MEMORY:
-        return STATS_STREAMS_EVICTED_MEMORY;
-    }
-    return STATS_STREAMS_LEFT;
 }
 
 void stream_closed(struct stream *stream)
@@ -502,21 +447,21 @@ void stream_closed(struct stream *stream)
     struct streams *streams = stream->host->streams;
     struct memory_budget *memory = streams->context->memory;
 
-    peer_watch_remove(&streams->departures, stream);
+    peer_watch_remove(&streams->peer_watch, stream->fd);
     stream_leave_ready(stream);
     if (stream->answers_itself)
         free(stream->room);
-    stall_timer_remove(stream);
+    stall_timer_remove(&stream->stall);
     TAILQ_REMOVE(&stream->host->all, stream, in_host);
     stream->host->streams_n--;
     streams_leave(streams, stream);
-    stats_add(streams->stats, end_counter(stream->end), 1);
+    stats_add(streams->stats, stream_ends[stream->end].counter, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
     leave_index(stream);
     message_unref(stream->partial);
     memory_budget_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);
-    streams_stop_waiting(streams, stream);
+    replay_pages_stop_waiting(streams, stream);
     stream_drop_page(stream);
     identity_unref(stream->grant.identity);
     conf_unref(stream->grant.conf);
@@ -538,60 +483,35 @@ void *stream_reader(const struct stream *stream)
     return stream->reader;
 }
 
-static int64_t host_timeout_ms(const struct stream *stream)
-{
-    return (int64_t)stream->host->timeout_s * 1000;
-}
-
-void stream_keep(struct stream *stream, int64_t now_ms)
-{
-    int64_t outstanding_ms = now_ms - stream->progress.began_ms;
-
-    if (stream->host->timeout_s == 0 || outstanding_ms < KEEP_AFTER_MS)
-        return;
-    stream->is_kept = true;
-    peer_set_patience(stream->fd, outstanding_ms + host_timeout_ms(stream));
-    if (!stream->suspended)
-        stream->host->ops->extend_timeout(stream->host, stream->connection);
-}
-
-void stream_keep_no_more(struct stream *stream)
-{
-    if (!stream->is_kept)
-        return;
-    stream->is_kept = false;
-    peer_set_patience(stream->fd, host_timeout_ms(stream));
-}
-
-static void fetch(const void *from, size_t bytes)
+static void prefetch(const void *from, size_t bytes)
 {
     for (size_t offset = 0; offset < bytes; offset += STREAM_LINE_BYTES)
         __builtin_prefetch((const char *)from + offset);
 }
 
-static void fetch_for_pull(const struct stream *stream)
+static void prefetch_pull(const struct stream *stream)
 {
-    fetch(stream->connection, CONNECTION_BYTES);
-    fetch(stream->reader, READER_BYTES);
+    prefetch(stream->connection, CONNECTION_BYTES);
+    prefetch(stream->reader, READER_BYTES);
     if (stream->room != NULL)
-        fetch(stream->room, ROOM_BYTES);
+        prefetch(stream->room, ROOM_BYTES);
 }
 
 /* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
  * which took longer than all our own work.  (Of what is the host's only a guess: what is there
  * is read, or not, as if we had never asked.) */
-static void fetch_first(const struct stream_host *host, enum worker_prio prio, size_t max)
+static void prefetch_ready(const struct stream_host *host, enum worker_prio prio, size_t max)
 {
     const struct ready_queue *ready = &host->ready[prio - PRIO_TARGETED];
     size_t end = host->sends_past ? STREAM_HOT_END : STREAM_WARM_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
     for (uint32_t i = 0; i < n; i++)
-        fetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
+        prefetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
     for (uint32_t i = 0; i < n; i++)
         if (!stream_sends_itself(ready_queue_at(ready, i)))
-            fetch_for_pull(ready_queue_at(ready, i));
+            prefetch_pull(ready_queue_at(ready, i));
 }
 
 void stream_resume(struct stream *stream)
@@ -609,7 +529,7 @@ bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t 
 {
     struct ready_queue *ready = &host->ready[prio - PRIO_TARGETED];
 
-    fetch_first(host, prio, max);
+    prefetch_ready(host, prio, max);
     while (max-- > 0 && ready->n > 0) {
         struct stream *stream = ready_queue_at(ready, 0);
 
@@ -632,25 +552,6 @@ const char *stream_state_text(enum stream_state state)
     };
 
     return texts[state];
-}
-
-const char *stream_end_text(enum stream_end end)
-{
-    static const char *const texts[] = {
-        [STREAM_END_NONE] = "",
-        [STREAM_END_LEFT] = "left",
-        [STREAM_END_STALLED] = "stalled",
-        [STREAM_END_VANISHED] = "vanished",
-        [STREAM_END_DELETED] = "deleted",
-        [STREAM_END_DRAINED] = "drained",
-        [STREAM_END_FAILED] = "failed",
-        [STREAM_END_MEMORY] = "memory",
-        [STREAM_END_REPLACED] = "replaced",
-        [STREAM_END_TOKEN] = "token",
-        [STREAM_END_KEY] = "key",
-    };
-
-    return texts[end];
 }
 
 const char *stream_reset_text(enum stream_reset reset)

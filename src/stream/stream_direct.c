@@ -11,7 +11,7 @@
  *
  * A stream that answers by itself is suspended in the handler of its request and is never pulled
  * from: libmicrohttpd would make a response of a dozen allocations and send it in two system calls,
- * the head before the first chunk.  The host has the connection back when all is said, and calls
+ * the head before the first chunk.  The host has the connection back when all is sent, and calls
  * the handler again, which has it closed.
  */
 #include "config.h"
@@ -71,7 +71,7 @@ static char *put_length(char *data, size_t data_n)
 }
 
 /* Returns how many bytes the socket took, or -1: the connection is over. */
-static ssize_t put_out(struct stream *stream, const char *bytes, size_t bytes_n)
+static ssize_t try_send(struct stream *stream, const char *bytes, size_t bytes_n)
 {
     ssize_t sent;
 
@@ -85,7 +85,7 @@ static ssize_t put_out(struct stream *stream, const char *bytes, size_t bytes_n)
 
 /* The frame under way as one chunk: its length, what is left of the frame where the event has it, a
  * line end.  `from` bytes of that are out already. */
-static ssize_t put_frame_out(struct stream *stream, size_t from, size_t *ret_chunk_n)
+static ssize_t try_send_frame(struct stream *stream, size_t from, size_t *ret_chunk_n)
 {
     char length[LENGTH_BYTES_MAX];
     size_t data_n = stream->partial->frame_n - stream->partial_offset;
@@ -114,20 +114,20 @@ static ssize_t put_frame_out(struct stream *stream, size_t from, size_t *ret_chu
     return sent;
 }
 
-/* Nothing may be sent before the rest of this chunk. */
+/* What is left of this chunk goes out before anything else. */
 static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t chunk_n)
 {
-    stream->rest_is_frame = is_frame;
-    stream->rest_offset = (uint32_t)sent;
-    stream->rest_n = (uint32_t)(chunk_n - sent);
+    stream->unsent_is_frame = is_frame;
+    stream->unsent_offset = (uint32_t)sent;
+    stream->unsent_n = (uint32_t)(chunk_n - sent);
     stream_leave_ready(stream); /* one that ends meanwhile, since memory is short */
-    peer_watch_await_room(&stream->host->streams->departures, stream, true);
+    peer_watch_await_room(&stream->host->streams->peer_watch, stream->fd, stream, true);
 }
 
 /* It stands meanwhile where pulls write, which nobody uses as long as the connection is suspended.
  * Without such a place it is allocated; a client of whom that cannot be had loses its connection,
  * and comes back to its place. */
-static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
+static void keep_unsent(struct stream *stream, const char *bytes, size_t bytes_n)
 {
     if (stream->answers_itself)
         stream->room = malloc(bytes_n);
@@ -143,7 +143,7 @@ static void keep_rest(struct stream *stream, const char *bytes, size_t bytes_n)
 static void send_frame(struct stream *stream)
 {
     size_t chunk_n;
-    ssize_t sent = put_frame_out(stream, 0, &chunk_n);
+    ssize_t sent = try_send_frame(stream, 0, &chunk_n);
 
     if (sent < 0)
         stream_end(stream, STREAM_END_LEFT);
@@ -155,12 +155,12 @@ static void send_frame(struct stream *stream)
 
 static void send_all(struct stream *stream, const char *bytes, size_t bytes_n)
 {
-    ssize_t sent = put_out(stream, bytes, bytes_n);
+    ssize_t sent = try_send(stream, bytes, bytes_n);
 
     if (sent < 0)
         stream_end(stream, STREAM_END_LEFT);
     else if ((size_t)sent < bytes_n)
-        keep_rest(stream, bytes + sent, bytes_n - (size_t)sent);
+        keep_unsent(stream, bytes + sent, bytes_n - (size_t)sent);
 }
 
 static void send_copied(struct stream *stream, char *data, size_t data_n)
@@ -171,14 +171,14 @@ static void send_copied(struct stream *stream, char *data, size_t data_n)
     send_all(stream, begin, (size_t)(data + data_n + END_BYTES - begin));
 }
 
-static bool goes_on(const struct stream *stream)
+static bool may_send(const struct stream *stream)
 {
-    return stream->state == STREAM_DRAINING && stream->rest_n == 0;
+    return stream->state == STREAM_DRAINING && stream->unsent_n == 0;
 }
 
-static void rest_if_said(struct stream *stream)
+static void idle_if_all_sent(struct stream *stream)
 {
-    if (goes_on(stream) && stream_has_said_all(stream))
+    if (may_send(stream) && stream_has_sent_all(stream))
         stream_move(stream, STREAM_IDLE);
 }
 
@@ -190,17 +190,17 @@ static void send_next(struct stream *stream)
     ssize_t data_n = 0;
 
     if (!stream->sends_frame)
-        data_n = stream_next(stream, data, stream->room_bytes - LENGTH_BYTES - END_BYTES);
+        data_n = stream_fill(stream, data, stream->room_bytes - LENGTH_BYTES - END_BYTES);
     if (data_n > 0)
         send_copied(stream, data, (size_t)data_n);
-    if (goes_on(stream) && stream->sends_frame)
+    if (may_send(stream) && stream->sends_frame)
         send_frame(stream);
-    rest_if_said(stream);
+    idle_if_all_sent(stream);
 }
 
 static void send_last_chunk(struct stream *stream)
 {
-    stream->said_end = true;
+    stream->sent_last_chunk = true;
     send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
 }
 
@@ -211,34 +211,35 @@ static void send_last(struct stream *stream)
     ssize_t data_n = 1;
 
     stream_leave_ready(stream);
-    for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->rest_n == 0; i++) {
-        data_n = stream->said_end ? STREAM_PULL_ABORT
-                                  : stream_next(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
+    for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->unsent_n == 0; i++) {
+        data_n = stream->sent_last_chunk
+                     ? STREAM_PULL_ABORT
+                     : stream_fill(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
         if (data_n > 0)
             send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
     }
     if (data_n == STREAM_PULL_END)
         send_last_chunk(stream);
-    if (stream->rest_n > 0)
+    if (stream->unsent_n > 0)
         return;
     if (data_n > 0)
-        stream_go_on(stream);
+        stream_continue(stream);
     else
         stream_resume(stream);
 }
 
 void stream_direct_send(struct stream *stream)
 {
-    assert(stream->suspended && stream->rest_n == 0);
+    assert(stream->suspended && stream->unsent_n == 0);
     if (stream->state == STREAM_CLOSING) {
         send_last(stream);
         return;
     }
     stream_move(stream, STREAM_DRAINING);
-    for (int i = 0; i < CHUNKS_MAX && goes_on(stream); i++)
+    for (int i = 0; i < CHUNKS_MAX && may_send(stream); i++)
         send_next(stream);
-    if (goes_on(stream))
-        stream_go_on(stream);
+    if (may_send(stream))
+        stream_continue(stream);
     else if (stream->state == STREAM_IDLE)
         stream_give_pages_back(stream);
 }
@@ -257,7 +258,7 @@ static void send_beginning(struct stream *stream, const char *head, size_t head_
     char bytes[STREAM_HEAD_BYTES + LENGTH_BYTES + OWN_ROOM_BYTES + END_BYTES];
     char *data = bytes + STREAM_HEAD_BYTES + LENGTH_BYTES;
     char *begin = data, *end = data;
-    ssize_t data_n = stream_next(stream, data, OWN_ROOM_BYTES);
+    ssize_t data_n = stream_fill(stream, data, OWN_ROOM_BYTES);
 
     if (data_n > 0) {
         begin = put_length(data, (size_t)data_n);
@@ -277,10 +278,10 @@ void stream_begin(struct stream *stream, const char *head, size_t head_n)
         send_beginning(stream, head, head_n);
     else
         send_all(stream, head, head_n);
-    rest_if_said(stream);
-    if (stream->rest_n == 0 && !stream->in_ready &&
+    idle_if_all_sent(stream);
+    if (stream->unsent_n == 0 && !stream->in_ready &&
         (stream->state == STREAM_DRAINING || stream->state == STREAM_CLOSING))
-        stream_go_on(stream);
+        stream_continue(stream);
 }
 
 bool stream_waits(const struct stream *stream)
@@ -288,51 +289,51 @@ bool stream_waits(const struct stream *stream)
     return stream->suspended;
 }
 
-/* ---- the rest of one ---- */
+/* ---- what the socket did not take ---- */
 
-void stream_drop_rest(struct stream *stream)
+void stream_drop_unsent(struct stream *stream)
 {
-    if (stream->rest_n == 0)
+    if (stream->unsent_n == 0)
         return;
-    stream->rest_n = 0;
+    stream->unsent_n = 0;
     if (stream->answers_itself) {
         free(stream->room);
         stream->room = NULL;
     }
-    peer_watch_await_room(&stream->host->streams->departures, stream, false);
+    peer_watch_await_room(&stream->host->streams->peer_watch, stream->fd, stream, false);
 }
 
-static void end_rest(struct stream *stream)
+static void unsent_is_out(struct stream *stream)
 {
-    stream_drop_rest(stream);
-    if (stream->rest_is_frame)
+    stream_drop_unsent(stream);
+    if (stream->unsent_is_frame)
         stream_frame_is_out(stream);
-    stream_go_on(stream);
+    stream_continue(stream);
 }
 
-static ssize_t put_rest_out(struct stream *stream)
+static ssize_t try_send_unsent(struct stream *stream)
 {
     size_t chunk_n;
 
-    if (stream->rest_is_frame)
-        return put_frame_out(stream, stream->rest_offset, &chunk_n);
-    return put_out(stream, stream->room + stream->rest_offset, stream->rest_n);
+    if (stream->unsent_is_frame)
+        return try_send_frame(stream, stream->unsent_offset, &chunk_n);
+    return try_send(stream, stream->room + stream->unsent_offset, stream->unsent_n);
 }
 
 /* Until the socket takes no more: only then the set reports that it has room again. */
 void stream_direct_send_unsent(struct stream *stream)
 {
-    while (stream->rest_n > 0) {
-        ssize_t sent = put_rest_out(stream);
+    while (stream->unsent_n > 0) {
+        ssize_t sent = try_send_unsent(stream);
 
         if (sent < 0)
             stream_end(stream, STREAM_END_LEFT);
         if (sent <= 0)
             return;
-        stream->rest_offset += (uint32_t)sent;
-        if ((uint32_t)sent == stream->rest_n)
-            end_rest(stream);
+        stream->unsent_offset += (uint32_t)sent;
+        if ((uint32_t)sent == stream->unsent_n)
+            unsent_is_out(stream);
         else
-            stream->rest_n -= (uint32_t)sent;
+            stream->unsent_n -= (uint32_t)sent;
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream that rests keeps of its connection, and what it gives back (doc/design, "Memory of
- * a stream").
+ * What an idle stream keeps of its connection, and what it gives back (doc/design, "Memory of a
+ * stream").
  *
  * Once the answer's head is out nobody reads the request any more: not we, who have copied what we
  * need, nor the host, which only goes on pulling, each time into the same room from its beginning.
@@ -20,7 +20,7 @@
  * that keeps what it needs for the next. */
 void stream_note_chunk(struct stream *stream)
 {
-    if (stream->read_ms - stream->wrote_ms >= stream->heartbeat_ms / 2)
+    if (stream->filled_ms - stream->sent_ms >= stream->heartbeat_ms / 2)
         stream->gives_pages = true;
 }
 

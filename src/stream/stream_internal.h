@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What stream.c and streams.c share of a stream, and nobody else. */
+/* What the files of this folder share of a stream, and nobody else. */
 #ifndef BUGLE_STREAM_INTERNAL_H
 #define BUGLE_STREAM_INTERNAL_H
 
@@ -23,13 +23,13 @@
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
 
-/* What the gateway itself has to say on a stream, in the order it is said. */
+/* Frames of the gateway's own that are still to be sent, in the order in which they are. */
 enum stream_pending {
     STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
     STREAM_RESET = 1 << 1,      /* `reset` with `reset_reason` */
     STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
-    STREAM_BEAT = 1 << 3,       /* heartbeat */
-    STREAM_FAREWELL = 1 << 4,   /* `retry` or `expired` before the end */
+    STREAM_HEARTBEAT = 1 << 3,  /* heartbeat */
+    STREAM_FINAL = 1 << 4,      /* see enum stream_final */
 };
 
 /* Of the caches. */
@@ -37,7 +37,7 @@ enum stream_pending {
 
 /* Events drive streams out of the caches, one after the other.  A delivery to a stream that is in
  * the wheel of looks already touches no more than three lines, from `filter` of the listener to the
- * flags of `progress`; one that the host sends, or that enters the wheel, one more. */
+ * flags of `stall`; one that the host sends, or that enters the wheel, one more. */
 struct stream {
     alignas(STREAM_LINE_BYTES) TAILQ_ENTRY(stream) in_host;
     struct topic_index_listener listener; /* holds the filter */
@@ -51,7 +51,7 @@ struct stream {
     bool suspended : 1;
     bool in_ready : 1; /* in the host's queue of its class */
     bool half_closed : 1;
-    bool said_farewell : 1;
+    bool sent_final : 1;
     bool begins_anywhere : 1; /* not at a place of the client's own */
     bool ping_event : 1;
     bool padding : 1;
@@ -62,13 +62,13 @@ struct stream {
     bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_idle.c) */
     bool has_pages : 1;    /* the host has written there since */
     bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_direct.c) */
-    bool is_watched : 1;   /* in `departures` */
+    bool is_watched : 1;   /* in `peer_watch` */
     bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
-    bool rest_is_frame : 1;
+    bool unsent_is_frame : 1;
     bool http_1_0 : 1;
-    bool answers_itself : 1; /* its whole answer is sent past the host */
-    bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
-    bool said_end : 1;       /* of an answer of its own: the last chunk */
+    bool answers_itself : 1;  /* its whole answer is sent past the host */
+    bool is_gone : 1;         /* its socket is closed already: there is nothing to cut */
+    bool sent_last_chunk : 1; /* of an answer of its own: the last chunk */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
@@ -79,23 +79,20 @@ struct stream {
     struct history_page *page;
     int fd;
     uint32_t room_bytes; /* of `room` */
-    uint32_t rest_n; /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
+    uint32_t unsent_n; /* bytes left of a chunk that was sent in part, of `partial` or in `room` */
     uint32_t heartbeat_ms;
 
-    int64_t read_ms; /* when it last was asked for what goes out next */
-    int64_t wrote_ms;
-    int64_t told_ms;
+    int64_t filled_ms; /* when it last was asked for what goes out next */
+    int64_t sent_ms;
+    int64_t id_sent_ms;
     uint64_t events_sent;
     uint64_t bytes_sent;
-    struct stream_list *look_list; /* where in the wheel of looks; NULL: all is acknowledged */
-    struct ack_progress progress;  /* of what is in `look_list` */
-
-    TAILQ_ENTRY(stream) in_look;
+    struct stall_timer_entry stall; /* the looks at what its client takes */
     void *connection;               /* of the host */
     void *reader;                   /* see stream_set_reader() */
     char *room;                     /* where the last pull wrote; nobody's while suspended */
     TAILQ_ENTRY(stream) in_waiting; /* for a page */
-    uint32_t rest_offset;
+    uint32_t unsent_offset;
     uint32_t partial_offset;
     uint32_t page_index;
     uint32_t promised;    /* bytes that its end will set free; see memory_pressure.h */
@@ -116,7 +113,7 @@ struct stream {
 #define STREAM_HOT_END (4 * STREAM_LINE_BYTES)
 #define STREAM_WARM_END (5 * STREAM_LINE_BYTES)
 _Static_assert(offsetof(struct stream, listener.filter) >= STREAM_HOT_BEGIN &&
-                   offsetof(struct stream, progress.is_patient) < STREAM_HOT_END,
+                   offsetof(struct stream, stall.progress.is_patient) < STREAM_HOT_END,
                "a delivery touches more than three lines of a stream");
 _Static_assert(offsetof(struct stream, room) + sizeof(char *) <= STREAM_WARM_END,
                "a pull needs more than one line more");
@@ -133,7 +130,7 @@ static inline void stream_fetch_for_offer(const struct stream *stream)
  */
 struct stream_host_due {
     struct stream_host *host;
-    int64_t beat_ms;       /* for heartbeats */
+    int64_t heartbeat_ms;  /* for heartbeats */
     int64_t checkpoint_ms; /* and for checkpoints, unless the ring's position is still this */
     uint64_t last_id_sent; /* one that all of its streams know; UINT64_MAX: there is none */
     int64_t token_ms;      /* wall clock: when the first token of its streams ends */
@@ -146,24 +143,24 @@ struct streams {
     struct page_reader *pager;
     struct stats *stats;
     struct ring *ring;
-    struct topic_index *match;
-    struct message *beat; /* one frame for all heartbeats that are no events */
+    struct topic_index *index;
+    struct message *heartbeat_frame; /* one frame for all heartbeats that are no events */
     struct jitter jitter;
     struct stream_host_due *hosts; /* each at its place */
     size_t hosts_n;
     size_t hosts_room;
-    struct stall_timer stalls;
-    struct peer_watch departures;
-    struct eviction_log *evictions;
+    struct stall_timer stall_timer;
+    struct peer_watch peer_watch;
+    struct eviction_log *eviction_log;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
     struct worker_job recheck;  /* stream_expiry.h */
     size_t rechecked_n;         /* slots that it has looked at */
     struct stream_expiry_judge judge;
-    size_t pages_n;      /* asked for or held */
-    uint64_t looks_turn; /* the worker's turn in which there are */
-    size_t looks_left;   /* so many comparisons left (stream_read.c) */
-    int64_t relieved_ms; /* memory_pressure.h: the last look */
-    struct log_valve relief_valve;
+    size_t pages_n;             /* asked for or held */
+    uint64_t compared_turn;     /* the worker's turn in which there are */
+    size_t compares_left;       /* so many comparisons left (stream_fill.c) */
+    int64_t pressure_looked_ms; /* memory_pressure.h: the last look */
+    struct log_valve pressure_valve;
     size_t count;
 
     struct stream **slots; /* by the low half of the id */
@@ -192,13 +189,21 @@ static inline struct stream_host_due *stream_host_due(const struct stream_host *
  * stream_pull().  Of a stream that sends by itself `sends_frame` tells whether, behind those bytes,
  * the frame in `partial` is to go out, which had no room.
  */
-ssize_t stream_next(struct stream *stream, char *buf, size_t max);
+ssize_t stream_fill(struct stream *stream, char *buf, size_t max);
+
+/* ---- stream_frames.c ---- */
+
+/* A frame of the gateway's own, as a reference for the caller; NULL when out of memory.  Notes the
+ * id that it tells, and counts it. */
+struct message *stream_make_frame(struct stream *stream, enum stream_pending what);
+
+/* ---- stream_fill.c: what goes out next ---- */
 
 /* `partial` is sent. */
 void stream_frame_is_out(struct stream *stream);
 
 /* Whether the next call would do no more than move the stream to IDLE. */
-bool stream_has_said_all(const struct stream *stream);
+bool stream_has_sent_all(const struct stream *stream);
 
 /* ---- stream_direct.c: chunks that a stream sends by itself ---- */
 
@@ -222,39 +227,41 @@ void stream_direct_send(struct stream *stream);
 void stream_direct_send_unsent(struct stream *stream);
 
 /* Forget what is left of a chunk: the connection is over. */
-void stream_drop_rest(struct stream *stream);
+void stream_drop_unsent(struct stream *stream);
 
 /* Have the host go on with the connection, in its next run (stream.c). */
 void stream_resume(struct stream *stream);
 
 /* ---- stream_idle.c: what a stream keeps of its connection ---- */
 
-/* A chunk is about to go out: remember if the stream had rested before it. */
+/* A chunk is about to go out: remember if the stream had been idle before it. */
 void stream_note_chunk(struct stream *stream);
 
 /* All is sent: give the whole pages of the connection's pool back if the host has used them, and
- * if the stream has not been idle before or rested before what it sent last.  One system call then,
- * none at a busy stream. */
+ * if the stream has not been idle before or was idle long before what it sent last.  One system
+ * call then, none at a busy stream. */
 void stream_give_pages_back(struct stream *stream);
 
 /* Move a stream to another state; asserts that the step is a legal one. */
 void stream_move(struct stream *stream, enum stream_state to);
 
-/* Nothing to say for now.  Harmless when it is not in its host's queue. */
+/* Nothing to send for now.  Harmless when it is not in its host's queue. */
 void stream_leave_ready(struct stream *stream);
 
 /* Nothing of the stream's own is under way any more: ready for what comes next. */
-void stream_go_on(struct stream *stream);
+void stream_continue(struct stream *stream);
 
 /* Go on from a position other than the client's, and have it told why. */
 void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t position);
 
-/* Wake an idle stream to say something of the gateway's own. */
-void stream_say(struct stream *stream, enum stream_pending what);
+/* Have a frame of the gateway's own sent; wakes an idle stream. */
+void stream_add_control(struct stream *stream, enum stream_pending what);
 
 /* Take a cursor from an event, if the stream is idle and the event is new to it. */
 void stream_offer(struct stream *stream, uint64_t sequence, const struct message *message,
                   enum worker_prio prio);
+
+/* ---- pages of the history ---- */
 
 /* Take the answer to a page request; takes the request. */
 void stream_page_done(struct stream *stream, struct page_reader_request *request);
@@ -269,19 +276,30 @@ uint64_t stream_passed(const struct stream *stream);
 int streams_enter(struct streams *streams, struct stream *stream);
 void streams_leave(struct streams *streams, struct stream *stream);
 
+/* ---- stream_peer.c: what is seen of the client ---- */
+
+extern const struct peer_watch_reports stream_peer_reports;
+extern const struct stall_timer_hooks stream_stall_hooks;
+
+/* ---- heartbeat.c ---- */
+
+/* Have idle streams send the heartbeats and checkpoints that are due.  Costs a look at each host,
+ * and at the streams of those that have one which is due. */
+void heartbeat_tick(struct streams *streams, int64_t now_ms);
+
+/* ---- replay_pages.c: pages of the history, of which a worker asks for so many at once ---- */
+
 /* Ask the pager for the stream's next page, now or when there are fewer.  Returns 0 or -ENOMEM. */
-int streams_ask_page(struct streams *streams, struct stream *stream);
+int replay_pages_ask(struct streams *streams, struct stream *stream);
 
-/* The stream has no page any more, nor waits for one: its turn is the next one's. */
-void streams_page_over(struct streams *streams);
-void streams_stop_waiting(struct streams *streams, struct stream *stream);
+/* The stream does not wait for a page any more.  Harmless when it did not. */
+void replay_pages_stop_waiting(struct streams *streams, struct stream *stream);
 
-/* The peer takes what it is sent, however slowly: the timeouts of the host, which sees only what it
- * sends, and of the kernel begin anew. */
-void stream_keep(struct stream *stream, int64_t now_ms);
+/* A page that was asked for is gone, or never came: the turn is the next one's. */
+void replay_pages_returned(struct streams *streams);
 
-/* It has taken all: the kernel's timeout is what it was. */
-void stream_keep_no_more(struct stream *stream);
+/* Give pages to those who wait, the first first. */
+void replay_pages_hand_out(struct streams *streams);
 
 /* Note whether the stream catches up with the past. */
 void stream_set_behind(struct stream *stream, bool is_behind);

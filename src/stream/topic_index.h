@@ -35,7 +35,7 @@ struct topic_index_entry {
     bool is_rest;                 /* its pattern goes on with "**" */
 };
 
-/* Embedded by whoever wants events.  Zero it, then topic_index_add(). */
+/* Embedded by what wants events.  Zero it, then topic_index_add(). */
 struct topic_index_listener {
     LIST_ENTRY(topic_index_listener) everyone;
     LIST_ENTRY(topic_index_listener) same_user;

@@ -26,7 +26,8 @@ struct topic_shares {
 };
 
 /*
- * Count one more pattern of a shape for each owner that is not NULL, or for none of them.
+ * Count one more pattern of a shape for each owner that is not NULL, or, if that fails, for no
+ * owner.
  *
  * Returns 0, -ENOMEM, or -EDQUOT: an owner has as many shapes as it may, and this is another.
  */

@@ -224,10 +224,10 @@ static void a_late_look_is_not_misled_by_a_closed_window(void **state)
 static void a_late_look_comes_in_time(void **state)
 {
     static const struct {
-        int64_t stall_ms, vanish_ms, beat_ms, wait_ms;
+        int64_t stall_ms, vanish_ms, heartbeat_ms, wait_ms;
     } cases[] = {
         {30000, 18000, 15000, 16000}, {30000, 18000, 3000, 4000},
-        {30000, 18000, 60000, 16500}, {3600000, 3600000, 60000, ACK_PROGRESS_BEAT_LOOK_MS},
+        {30000, 18000, 60000, 16500}, {3600000, 3600000, 60000, ACK_PROGRESS_HEARTBEAT_LOOK_MS},
         {10000, 18000, 15000, 8500},  {30000, 4000, 15000, 2500},
         {2000, 18000, 15000, 750},    {30000, 1000, 3000, ACK_PROGRESS_LOOK_MS},
     };
@@ -236,7 +236,7 @@ static void a_late_look_comes_in_time(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct ack_progress_limits some = {cases[i].stall_ms, cases[i].vanish_ms};
 
-        assert_int_equal(ack_progress_beat_due_ms(&some, cases[i].beat_ms, 1000),
+        assert_int_equal(ack_progress_heartbeat_due_ms(&some, cases[i].heartbeat_ms, 1000),
                          1000 + cases[i].wait_ms);
     }
 }
@@ -279,7 +279,7 @@ static void an_event_after_a_heartbeat_puts_no_look_off(void **state)
     (void)state;
     ack_progress_begin(&progress, 0);
     progress.is_patient = true;
-    assert_int_equal(ack_progress_beat_due_ms(&some, 15000, 0), 16000);
+    assert_int_equal(ack_progress_heartbeat_due_ms(&some, 15000, 0), 16000);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(ack_progress_first_due_ms(&progress, &some, 15000, cases[i].sent_ms),
                          cases[i].due_ms);
