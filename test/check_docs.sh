@@ -193,46 +193,53 @@ for page in "$manual" "$settings" "$wire" "$srcdir/README" "$srcdir/contrib"/*; 
 done >"$scratch/faults"
 report "no manual names a setting that is not there" "$scratch/faults"
 
-# A file that a document or a comment names is there; a header of a library is one that is included.
+# Every file that a document or a comment names is there, or is a header that somebody includes.
 # Names with capitals, such as test_X.c, are patterns.
-named_files() {
-    grep -oE '[A-Za-z0-9_/.-]*[a-z0-9_]\.(c|h|mk|py|sh|table|bounds)($|[^a-z])' |
-        sed 's/[^a-z]$//' | grep -v '[A-Z]'
-}
 comments() {
-    awk '/^#include/ { next }
-        { out = ""
-          for (rest = $0; rest != "";) {
+    awk 'FNR == 1 { inside = 0 }
+        /^#include/ { next }
+        { for (rest = $0; rest != "";) {
               end = index(rest, inside ? "*/" : "/*")
-              if (inside) out = out " " (end ? substr(rest, 1, end - 1) : rest)
+              if (inside) print FILENAME, end ? substr(rest, 1, end - 1) : rest
               rest = end ? substr(rest, end + 2) : ""
               if (end) inside = !inside
-          }
-          print out }' "$1"
+          } }' "$@"
 }
-(
-    cd "$srcdir" && for page in README doc/design doc/measurements doc/contributing doc/*.[1-9]; do
-        plain "$page" | named_files | sed "s|^|$page |"
+{
+    cd "$srcdir" || exit 99
+    for page in README doc/design doc/measurements doc/contributing doc/*.[1-9]; do
+        plain "$page" | sed "s|^|$page |"
     done
-    for source in $(find src include test -name '*.[ch]'); do
-        comments "$source" | named_files | sed "s|^|$source |"
-    done
-) >"$scratch/named"
+    comments $(find src include test -name '*.[ch]')
+    cd - >"$scratch/where" || exit 99
+} | awk '{
+        rest = $0
+        sub(/^[^ ]* /, "", rest)
+        while (match(rest, /[A-Za-z0-9_\/.-]*[a-z0-9_]\.(c|h|mk|py|sh|table|bounds)([^A-Za-z_]|$)/)) {
+            name = substr(rest, RSTART, RLENGTH)
+            rest = substr(rest, RSTART + RLENGTH)
+            sub(/[^a-z]$/, "", name)
+            if (name !~ /[A-Z]/) print $1, name
+        } }' >"$scratch/named"
 (cd "$srcdir" && find src include test doc -type f | sed -E 'p; s|^[a-z]+/||; p; s|.*/||' &&
     find src include test -name '*.[ch]' -exec sed -nE 's/^#include <(.*)>/\1/p' {} +) |
     awk 'NR == FNR { there[$0]; next } !($2 in there) { print $1 ": there is no " $2 }' \
         - "$scratch/named" | sort -u >"$scratch/faults"
 [ -s "$scratch/named" ] || echo "no names found" >"$scratch/faults"
-report "every file that a document or a comment names is there" "$scratch/faults"
+# So are the functions of doc/design; x_new() and its like are patterns.
+(cd "$srcdir" && find src include test -name '*.[ch]' -exec cat {} +) | grep -oE '[A-Za-z_0-9]+' |
+    sort -u >"$scratch/words"
+grep -ohE '[a-zA-Z_0-9]+\(\)' "$srcdir/doc/design" "$srcdir/doc/contributing" | tr -d '()' |
+    grep -v '^x_' >"$scratch/functions"
+missing "$scratch/functions" "$scratch/words" "function, only in a document" >>"$scratch/faults"
+report "every file and function that a document or a comment names is there" "$scratch/faults"
 
 # doc/design is cited by the names of its sections, which stand over a line of dashes.
 awk '/^-+$/ { print before } { before = $0 }' "$srcdir/doc/design" >"$scratch/sections"
-(cd "$srcdir" && for source in $(find src include test doc -type f ! -name '*.patch'); do
-    tr '\n' ' ' <"$source" | sed 's/ [ *#]*/ /g' | grep -oE 'doc/design,? "[^"]*"' |
-        sed "s|^doc/design,* |$source |"
-done) | awk 'NR == FNR { there[$0]; next }
-    { file = $1; sub(/^[^"]*"/, ""); sub(/"$/, "") } !($0 in there) { print file ": no section " $0 }' \
-    "$scratch/sections" - >"$scratch/faults"
+(cd "$srcdir" && find src include test doc -type f ! -path '*/seeds/*' -exec cat {} +) | tr '\n' ' ' |
+    sed 's/ [ *#]*/ /g' | grep -aoE 'doc/design,? "[^"]*"' | sed -e 's/^[^"]*"//' -e 's/"$//' \
+    >"$scratch/cited"
+missing "$scratch/cited" "$scratch/sections" "no such section" >"$scratch/faults"
 [ -s "$scratch/sections" ] || echo "no sections found" >"$scratch/faults"
 report "every section of doc/design that a source names is there" "$scratch/faults"
 
