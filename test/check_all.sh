@@ -80,6 +80,12 @@ scenarios() {
     count "${good:-0}" "$bad"
 }
 
+# How long a part took, and how much CPU: what it does not use of the cores is waiting.
+TIMEFORMAT='%0R s, %0U + %0S s CPU'
+timed() {
+    time "$@"
+}
+
 try_build() {
     if ! build "$@"; then
         say "$1 does not build"
@@ -104,22 +110,22 @@ wait_ahead() {
     ahead=
 }
 
-if try_build build --enable-werror; then
-    units build
+if timed try_build build --enable-werror; then
+    timed units build
     CC=clang build_ahead build-address --enable-werror --enable-sanitizer=address,undefined
-    scenarios build
-    BUGLE_TEST_STORE=sqlite scenarios build "-k '($about_events) and not test_quiet'"
+    timed scenarios build
+    BUGLE_TEST_STORE=sqlite timed scenarios build "-k '($about_events) and not test_quiet'"
 fi
 wait_ahead
-if CC=clang try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
-    units build-address
+if CC=clang timed try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
+    timed units build-address
     build_ahead build-thread --enable-werror --enable-sanitizer=thread
-    BUGLE_TEST_SLOW=2 scenarios build-address "-m 'not long' -k 'not ($(one_line "$no_address"))'"
+    BUGLE_TEST_SLOW=2 timed scenarios build-address "-m 'not long' -k 'not ($(one_line "$no_address"))'"
 fi
 wait_ahead
-if try_build build-thread --enable-werror --enable-sanitizer=thread; then
-    units build-thread
-    BUGLE_TEST_SLOW=2 scenarios build-thread "-m 'not long' -k 'not ($(one_line "$no_thread"))'"
+if timed try_build build-thread --enable-werror --enable-sanitizer=thread; then
+    timed units build-thread
+    BUGLE_TEST_SLOW=2 timed scenarios build-thread "-m 'not long' -k 'not ($(one_line "$no_thread"))'"
 fi
 
 # Nothing is missing from the other passes where this one cannot be made.
@@ -138,7 +144,7 @@ other_release() {
     [ -n "$sum" ] || sum="0 passed, 1 failed"
     count $(sed -E 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/' <<<"$sum")
 }
-other_release
+timed other_release
 
 echo
 echo "$passed passed, $failed failed"
