@@ -48,7 +48,7 @@ static const struct {
     {"--www", "server.www"},
 };
 
-static bool is_port(const char *text)
+static bool is_port_alone(const char *text)
 {
     uint64_t port;
 
@@ -66,7 +66,7 @@ static int refuse_port(const char *value, struct conf_error *ret_error)
 static int apply_flag(struct conf *conf, const char *flag, const char *value,
                       struct conf_error *ret_error)
 {
-    if (strcmp(flag, "--listen") == 0 && is_port(value))
+    if (strcmp(flag, "--listen") == 0 && is_port_alone(value))
         return refuse_port(value, ret_error);
     for (size_t i = 0; i < sizeof(short_ways) / sizeof(short_ways[0]); i++)
         if (strcmp(flag, short_ways[i].flag) == 0)
@@ -86,7 +86,7 @@ static int apply_flags(struct conf *conf, const struct flags *flags, struct conf
     return 0;
 }
 
-static struct conf *load(void *arg, struct conf_error *ret_error)
+static struct conf *load_settings(void *arg, struct conf_error *ret_error)
 {
     const struct flags *flags = arg;
     struct conf *conf = conf_new();
@@ -159,7 +159,7 @@ static int refuse_flag(int verdict, int argc, char **argv)
                         : optind < argc               ? argv[optind]
                                                       : "";
     return cli_misused(argv[0], "there is no option --port; use --listen 127.0.0.1:%s",
-                       is_port(value) ? value : "8080");
+                       is_port_alone(value) ? value : "8080");
 }
 
 /* Returns -1 to go on, or the exit status. */
@@ -206,11 +206,11 @@ struct loading {
     sem_t done;
 };
 
-static void *run_load(void *arg)
+static void *run_load_settings(void *arg)
 {
     struct loading *loading = arg;
 
-    loading->conf = load(loading->flags, &loading->error);
+    loading->conf = load_settings(loading->flags, &loading->error);
     sem_post(&loading->done);
     return NULL;
 }
@@ -223,8 +223,8 @@ static int load_in_time(struct loading *loading)
     pthread_t thread;
 
     sem_init(&loading->done, 0, 0);
-    if (pthread_create(&thread, NULL, run_load, loading) != 0) {
-        run_load(loading);
+    if (pthread_create(&thread, NULL, run_load_settings, loading) != 0) {
+        run_load_settings(loading);
         return 0;
     }
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -272,7 +272,7 @@ static int run_server(int argc, char **argv, struct flags *flags, struct conf *c
 {
     char *program = realpath("/proc/self/exe", NULL);
     char **words = program != NULL ? upgrade_words(argc, argv, program, flags->takes_over) : NULL;
-    struct server_source source = {.load = load,
+    struct server_source source = {.load = load_settings,
                                    .arg = flags,
                                    .takes_over = flags->takes_over,
                                    .program = words != NULL ? program : NULL,
@@ -292,7 +292,7 @@ static const char *file_of_environment(void)
     return file != NULL && file[0] != '\0' ? file : NULL;
 }
 
-static int serve(int argc, char **argv)
+static int serve_command(int argc, char **argv)
 {
     struct flags flags = {.file = file_of_environment()};
 
@@ -331,14 +331,14 @@ static int check_config(int argc, char **argv)
 
 /* ---- commands ---- */
 
-static int help(int argc, char **argv);
+static int help_command(int argc, char **argv);
 
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *sentence;
 } commands[] = {
-    {"serve", serve, "run the gateway"},
+    {"serve", serve_command, "run the gateway"},
     {"publish", cli_publish, "publish events from arguments or standard input"},
     {"subscribe", cli_subscribe, "print events as they come"},
     {"bench", bench_main, "hold streams, publish, and measure"},
@@ -346,7 +346,7 @@ static const struct command {
     {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
     {"token", cli_token, "make and look at tokens and keys"},
     {"check-config", check_config, "check settings and print what they come to"},
-    {"help", help, "tell the options of a command"},
+    {"help", help_command, "tell the options of a command"},
 };
 
 #define COMMAND_NEAR_ENOUGH 2
@@ -400,14 +400,14 @@ static int refuse_command(const char *name)
     return CLI_USAGE;
 }
 
-static int help(int argc, char **argv)
+static int help_command(int argc, char **argv)
 {
     char option[] = "--help";
     const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
 
     if (argc > 1 && command == NULL && argv[1][0] != '-')
         return refuse_command(argv[1]);
-    if (command != NULL && command->run != help)
+    if (command != NULL && command->run != help_command)
         return command->run(2, (char *[]){argv[1], option, NULL});
     print_help(stdout);
     return CLI_FINE;

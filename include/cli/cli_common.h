@@ -21,6 +21,7 @@ enum cli_exit {
     CLI_FINE = 0,
     CLI_FAILED = 1, /* one clear line on standard error says why */
     CLI_USAGE = 2,  /* the words of the command line make no sense */
+    CLI_HELPED = 3, /* of cli_read_options() only: --help was given and answered */
 };
 
 /* The tools.  `argv[0]` is the word itself ("publish"), the rest are its options and operands.
@@ -64,6 +65,54 @@ int cli_misused(const char *tool, const char *format, ...) __attribute__((format
 /* What getopt_long() refused, told as cli_misused() does.  To be called at once when it returned
  * '?' or ':' (opterr is 0 and the option string begins with ':').  Returns CLI_USAGE. */
 int cli_bad_option(const char *tool, int verdict, char **argv);
+
+/* An option of a tool, and where its value goes.  See the macros below. */
+struct cli_option {
+    const char *name;
+    bool (*take)(const struct cli_option *option, const char *value); /* NULL: a flag, for a bool */
+    void *to;
+    uint64_t min, max;
+    const char *wants; /* what a message says of a value that was refused; NULL: nothing more */
+};
+
+bool cli_take_text(const struct cli_option *option, const char *value);     /* a const char * */
+bool cli_take_word(const struct cli_option *option, const char *value);     /* a cli_list */
+bool cli_take_number(const struct cli_option *option, const char *value);   /* a uint64_t */
+bool cli_take_number32(const struct cli_option *option, const char *value); /* a uint32_t */
+
+#define CLI_FLAG(name, to)                                                                         \
+    {                                                                                              \
+        name, NULL, to, 0, 0, NULL                                                                 \
+    }
+#define CLI_TEXT(name, to)                                                                         \
+    {                                                                                              \
+        name, cli_take_text, to, 0, 0, NULL                                                        \
+    }
+#define CLI_WORD(name, to)                                                                         \
+    {                                                                                              \
+        name, cli_take_word, to, 0, 0, NULL                                                        \
+    }
+#define CLI_NUMBER(name, to, min, max, wants)                                                      \
+    {                                                                                              \
+        name, cli_take_number, to, min, max, wants                                                 \
+    }
+#define CLI_NUMBER32(name, to, min, max)                                                           \
+    {                                                                                              \
+        name, cli_take_number32, to, min, max, NULL                                                \
+    }
+#define CLI_OTHER(name, take, to, wants)                                                           \
+    {                                                                                              \
+        name, take, to, 0, 0, wants                                                                \
+    }
+
+/*
+ * Read the options of a tool; optind is then behind them.  --help and -h print `help` on standard
+ * output.
+ *
+ * Returns CLI_FINE, CLI_HELPED, or CLI_USAGE after telling what is wrong.
+ */
+int cli_read_options(const char *tool, const char *help, const struct cli_option *options,
+                     size_t options_n, int argc, char **argv);
 
 /* A whole decimal number of digits only, from `min` to `max`; outputs are untouched if not. */
 bool cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number);

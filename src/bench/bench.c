@@ -10,8 +10,9 @@
 int bench_main(int argc, char **argv)
 {
     struct bench_options options;
-    int rc = bench_options_parse(&options, argc, argv);
-    if (rc != 0)
-        return rc == BENCH_OPTIONS_HELPED ? CLI_FINE : CLI_USAGE;
+    int status = bench_options_parse(&options, argc, argv);
+
+    if (status != CLI_FINE)
+        return status == CLI_HELPED ? CLI_FINE : status;
     return bench_run(&options);
 }

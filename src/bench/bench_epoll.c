@@ -9,12 +9,14 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-static int begin(int fd, int epoll, uint64_t key, const struct sockaddr_storage *address,
-                 socklen_t address_n, const struct sockaddr_storage *source)
+static int bench_epoll_begin(int fd, int epoll, uint64_t key,
+                             const struct sockaddr_storage *address, socklen_t address_n,
+                             const struct sockaddr_storage *source)
 {
     int on = 1;
+
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (source) {
+    if (source != NULL) {
         /* Lets ports be shared by connections to different places. */
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
         if (bind(fd, (const struct sockaddr *)source, sizeof(struct sockaddr_in)) < 0)
@@ -30,9 +32,10 @@ int bench_connect(int epoll, uint64_t key, const struct sockaddr_storage *addres
                   socklen_t address_n, const struct sockaddr_storage *source)
 {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
     if (fd < 0)
         return -errno;
-    int rc = begin(fd, epoll, key, address, address_n, source);
+    int rc = bench_epoll_begin(fd, epoll, key, address, address_n, source);
     if (rc == 0)
         return fd;
     close(fd);

@@ -18,9 +18,11 @@ void bench_http_start(struct bench_http *http)
 }
 
 /* The value of a header line when its name is `name`, else NULL.  `name` has the colon. */
-static const char *value_of(const char *text, size_t text_n, const char *name, size_t *ret_n)
+static const char *bench_http_value_of(const char *text, size_t text_n, const char *name,
+                                       size_t *ret_n)
 {
     size_t name_n = strlen(name);
+
     if (text_n < name_n || strncasecmp(text, name, name_n) != 0)
         return NULL;
     text += name_n;
@@ -36,21 +38,25 @@ static const char *value_of(const char *text, size_t text_n, const char *name, s
 static bool has_token(const char *value, size_t value_n, const char *token)
 {
     size_t token_n = strlen(token);
+
     for (size_t i = 0; i + token_n <= value_n; i++)
         if (strncasecmp(value + i, token, token_n) == 0)
             return true;
     return false;
 }
 
-static uint64_t read_number(const char *text, size_t text_n, unsigned base, size_t *ret_digits)
+static uint64_t bench_http_read_number(const char *text, size_t text_n, unsigned base,
+                                       size_t *ret_digits)
 {
     uint64_t number = 0;
     size_t i;
+
     for (i = 0; i < text_n; i++) {
         int c = text[i] | 0x20; /* lower case; digits stay */
         unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
                          : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
                                                 : base;
+
         if (digit >= base || number > UINT64_MAX / 32)
             break;
         number = number * base + digit;
@@ -64,21 +70,22 @@ static enum bench_http_state read_status(struct bench_http *http, const char *te
     if (text_n < 12 || memcmp(text, "HTTP/1.", 7) != 0 || text[8] != ' ')
         return BENCH_HTTP_BAD;
     size_t digits;
-    http->status = (int)read_number(text + 9, 3, 10, &digits);
+    http->status = (int)bench_http_read_number(text + 9, 3, 10, &digits);
     http->closes = text[7] == '0';
     return digits == 3 ? BENCH_HTTP_HEAD : BENCH_HTTP_BAD;
 }
 
-static void read_header(struct bench_http *http, const char *text, size_t text_n)
+static void bench_http_read_header(struct bench_http *http, const char *text, size_t text_n)
 {
     const char *value;
     size_t value_n, digits;
-    if ((value = value_of(text, text_n, "transfer-encoding:", &value_n))) {
+
+    if ((value = bench_http_value_of(text, text_n, "transfer-encoding:", &value_n))) {
         http->chunked = has_token(value, value_n, "chunked");
-    } else if ((value = value_of(text, text_n, "content-length:", &value_n))) {
-        http->left = read_number(value, value_n, 10, &digits);
+    } else if ((value = bench_http_value_of(text, text_n, "content-length:", &value_n))) {
+        http->left = bench_http_read_number(value, value_n, 10, &digits);
         http->counted = digits > 0;
-    } else if ((value = value_of(text, text_n, "connection:", &value_n))) {
+    } else if ((value = bench_http_value_of(text, text_n, "connection:", &value_n))) {
         http->closes = has_token(value, value_n, "close");
     }
 }
@@ -105,13 +112,15 @@ static enum bench_http_state read_chunk_size(struct bench_http *http, const char
                                              size_t text_n)
 {
     size_t digits;
-    http->left = read_number(text, text_n, 16, &digits);
+
+    http->left = bench_http_read_number(text, text_n, 16, &digits);
     if (digits == 0)
         return BENCH_HTTP_BAD;
     return http->left ? BENCH_HTTP_CHUNK : BENCH_HTTP_TRAILER;
 }
 
-static enum bench_http_state read_line(struct bench_http *http, const char *text, size_t text_n)
+static enum bench_http_state bench_http_read_line(struct bench_http *http, const char *text,
+                                                  size_t text_n)
 {
     switch (http->state) {
     case BENCH_HTTP_STATUS:
@@ -119,7 +128,7 @@ static enum bench_http_state read_line(struct bench_http *http, const char *text
     case BENCH_HTTP_HEAD:
         if (text_n == 0)
             return after_head(http);
-        read_header(http, text, text_n);
+        bench_http_read_header(http, text, text_n);
         return BENCH_HTTP_HEAD;
     case BENCH_HTTP_CHUNK_SIZE:
         return read_chunk_size(http, text, text_n);
@@ -137,13 +146,14 @@ static enum bench_http_state read_line(struct bench_http *http, const char *text
 }
 
 /* Pass on what lies here of the body, and move on when its end is reached. */
-static const char *read_body(struct bench_http *http, const char *at, const char *end,
-                             bench_http_body_fn *body, void *context)
+static const char *bench_http_read_body(struct bench_http *http, const char *at, const char *end,
+                                        bench_http_body_fn *body, void *context)
 {
     size_t piece_n = (size_t)(end - at);
+
     if (piece_n > http->left)
         piece_n = http->left;
-    if (body)
+    if (body != NULL)
         body(context, at, piece_n);
     if (http->left != UINT64_MAX)
         http->left -= piece_n;
@@ -157,11 +167,12 @@ size_t bench_http_feed(struct bench_http *http, const char *bytes, size_t bytes_
 {
     const char *at = bytes, *end = bytes + bytes_n, *text;
     size_t text_n;
+
     while (at < end && http->state < BENCH_HTTP_DONE) {
         if (http->state == BENCH_HTTP_BODY || http->state == BENCH_HTTP_CHUNK)
-            at = read_body(http, at, end, body, context);
+            at = bench_http_read_body(http, at, end, body, context);
         else if (bench_line_take(&http->line, &at, end, &text, &text_n))
-            http->state = read_line(http, text, text_n);
+            http->state = bench_http_read_line(http, text, text_n);
     }
     return (size_t)(at - bytes);
 }

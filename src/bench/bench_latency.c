@@ -10,7 +10,7 @@
 
 static_assert(1 << STEP_BITS == BENCH_LATENCY_STEPS, "steps are a power of two");
 
-static size_t bucket_of(uint64_t ns)
+static size_t bench_latency_bucket_of(uint64_t ns)
 {
     if (ns < BENCH_LATENCY_STEPS)
         return ns;
@@ -29,7 +29,7 @@ static uint64_t upper_edge(size_t bucket)
 
 void bench_latency_record(struct bench_latency *latency, uint64_t ns)
 {
-    latency->buckets[bucket_of(ns)]++;
+    latency->buckets[bench_latency_bucket_of(ns)]++;
     latency->count++;
     if (ns > latency->max_ns)
         latency->max_ns = ns;

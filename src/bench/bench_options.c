@@ -59,105 +59,49 @@ static const char usage[] =
     "\n"
     "Exit status: 0 every event came once and in order, 1 something failed, 2 wrong usage.\n";
 
-enum option_code {
-    OPTION_STREAM_URL = 256,
-    OPTION_PUBLISH_URL,
-    OPTION_PUBLISH_BODY,
-    OPTION_PUBLISH_TYPE,
-    OPTION_HEADER,
-    OPTION_STREAMS,
-    OPTION_TOPICS,
-    OPTION_CONNECTING,
-    OPTION_SOURCE_ADDRESSES,
-    OPTION_SETTLE,
-    OPTION_CLOSE,
-    OPTION_RATE,
-    OPTION_SECONDS,
-    OPTION_EVENTS,
-    OPTION_WARMUP,
-    OPTION_CONNECTIONS,
-    OPTION_BATCH,
-    OPTION_SIZE,
-    OPTION_RANDOM,
-    OPTION_DRAIN,
-    OPTION_PUBLISH_ONLY,
-    OPTION_IDLE,
-    OPTION_SERVER_PID,
-    OPTION_JSON,
-    OPTION_PROGRESS,
-};
-
-static const struct option long_options[] = {
-    {"stream-url", required_argument, NULL, OPTION_STREAM_URL},
-    {"publish-url", required_argument, NULL, OPTION_PUBLISH_URL},
-    {"publish-body", required_argument, NULL, OPTION_PUBLISH_BODY},
-    {"publish-type", required_argument, NULL, OPTION_PUBLISH_TYPE},
-    {"header", required_argument, NULL, OPTION_HEADER},
-    {"streams", required_argument, NULL, OPTION_STREAMS},
-    {"topics", required_argument, NULL, OPTION_TOPICS},
-    {"connecting", required_argument, NULL, OPTION_CONNECTING},
-    {"source-addresses", required_argument, NULL, OPTION_SOURCE_ADDRESSES},
-    {"settle", required_argument, NULL, OPTION_SETTLE},
-    {"close", required_argument, NULL, OPTION_CLOSE},
-    {"rate", required_argument, NULL, OPTION_RATE},
-    {"seconds", required_argument, NULL, OPTION_SECONDS},
-    {"events", required_argument, NULL, OPTION_EVENTS},
-    {"warmup", required_argument, NULL, OPTION_WARMUP},
-    {"connections", required_argument, NULL, OPTION_CONNECTIONS},
-    {"batch", required_argument, NULL, OPTION_BATCH},
-    {"size", required_argument, NULL, OPTION_SIZE},
-    {"random", no_argument, NULL, OPTION_RANDOM},
-    {"drain", required_argument, NULL, OPTION_DRAIN},
-    {"publish-only", no_argument, NULL, OPTION_PUBLISH_ONLY},
-    {"idle", no_argument, NULL, OPTION_IDLE},
-    {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"progress", no_argument, NULL, OPTION_PROGRESS},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
-
-static bool read_count32(const char *text, uint32_t min, uint32_t max, uint32_t *ret_count)
-{
-    uint64_t count;
-    if (!cli_parse_number(text, min, max, &count))
-        return false;
-    *ret_count = (uint32_t)count;
-    return true;
-}
-
 static bool read_real(const char *text, double min, double max, double *ret_real)
 {
     char *end;
     double real = strtod(text, &end);
+
     if (end == text || *end || !(real >= min && real <= max))
         return false;
     *ret_real = real;
     return true;
 }
 
-static bool read_rate(const char *text, double *ret_rate)
+static bool take_rate(const struct cli_option *option, const char *value)
 {
-    if (strcmp(text, "max") == 0) {
-        *ret_rate = 0;
-        return true;
-    }
-    return read_real(text, 0.001, 1e8, ret_rate);
+    if (strcmp(value, "max") != 0)
+        return read_real(value, 0.001, 1e8, option->to);
+    *(double *)option->to = 0;
+    return true;
 }
 
-static bool add_header(struct bench_options *options, const char *text)
+/* Seconds, from `min` milliseconds to `max` seconds. */
+static bool take_seconds(const struct cli_option *option, const char *value)
 {
+    return read_real(value, (double)option->min / 1e3, (double)option->max, option->to);
+}
+
+static bool take_header(const struct cli_option *option, const char *text)
+{
+    struct bench_options *options = option->to;
+
     if (options->headers_n == BENCH_HEADERS_MAX || !strchr(text, ':') || strpbrk(text, "\r\n"))
         return false;
     options->headers[options->headers_n++] = text;
     return true;
 }
 
-static bool add_pids(struct bench_options *options, const char *text)
+static bool take_pids(const struct cli_option *option, const char *text)
 {
+    struct bench_options *options = option->to;
+
     for (;;) {
         char *end;
         long pid = strtol(text, &end, 10);
+
         if (end == text || (*end && *end != ',') || pid < 1 || options->pids_n == BENCH_PIDS_MAX)
             return false;
         options->pids[options->pids_n++] = (pid_t)pid;
@@ -167,82 +111,7 @@ static bool add_pids(struct bench_options *options, const char *text)
     }
 }
 
-/* Take one option; false when its argument makes no sense. */
-static bool take(struct bench_options *options, int code, const char *argument)
-{
-    switch ((enum option_code)code) {
-    case OPTION_STREAM_URL:
-        options->stream_url = argument;
-        return true;
-    case OPTION_PUBLISH_URL:
-        options->publish_url = argument;
-        return true;
-    case OPTION_PUBLISH_BODY:
-        options->publish_body = argument;
-        return true;
-    case OPTION_PUBLISH_TYPE:
-        options->publish_type = argument;
-        return true;
-    case OPTION_HEADER:
-        return add_header(options, argument);
-    case OPTION_STREAMS:
-        return read_count32(argument, 1, 10000000, &options->streams);
-    case OPTION_TOPICS:
-        return read_count32(argument, 1, 10000000, &options->topics);
-    case OPTION_CONNECTING:
-        return read_count32(argument, 1, 100000, &options->connecting);
-    case OPTION_SOURCE_ADDRESSES:
-        return read_count32(argument, 1, 65000, &options->source_addresses);
-    case OPTION_SETTLE:
-        return read_real(argument, 0, 3600, &options->settle);
-    case OPTION_CLOSE:
-        return read_real(argument, 0, 3600, &options->close);
-    case OPTION_RATE:
-        return read_rate(argument, &options->rate);
-    case OPTION_SECONDS:
-        return read_real(argument, 0.001, 1e6, &options->seconds);
-    case OPTION_EVENTS:
-        return cli_parse_number(argument, 1, UINT32_MAX, &options->events);
-    case OPTION_WARMUP:
-        return read_real(argument, 0, 3600, &options->warmup);
-    case OPTION_CONNECTIONS:
-        return read_count32(argument, 1, 100000, &options->connections);
-    case OPTION_BATCH:
-        return read_count32(argument, 1, 100000, &options->batch);
-    case OPTION_SIZE:
-        return read_count32(argument, BENCH_STAMP_BYTES, 16777216, &options->size);
-    case OPTION_RANDOM:
-        options->random = true;
-        return true;
-    case OPTION_DRAIN:
-        return read_real(argument, 0.01, 3600, &options->drain);
-    case OPTION_PUBLISH_ONLY:
-        options->publish_only = true;
-        return true;
-    case OPTION_IDLE:
-        options->idle = true;
-        return true;
-    case OPTION_SERVER_PID:
-        return add_pids(options, argument);
-    case OPTION_JSON:
-        options->json = true;
-        return true;
-    case OPTION_PROGRESS:
-        options->progress = true;
-        return true;
-    }
-    return false;
-}
-
-static const char *name_of(int code)
-{
-    for (const struct option *option = long_options; option->name; option++)
-        if (option->val == code)
-            return option->name;
-    return "option";
-}
-
-static int check(struct bench_options *options, double warmup)
+static int bench_options_check(struct bench_options *options, double warmup)
 {
     if (options->idle && options->publish_only)
         return cli_misused("bench", "--idle with --publish-only leaves nothing to do");
@@ -256,7 +125,7 @@ static int check(struct bench_options *options, double warmup)
         options->warmup = warmup;
     else
         options->warmup = options->events || options->idle ? 0 : 1;
-    return 0;
+    return CLI_FINE;
 }
 
 int bench_options_parse(struct bench_options *ret_options, int argc, char **argv)
@@ -279,23 +148,42 @@ int bench_options_parse(struct bench_options *ret_options, int argc, char **argv
         .warmup = -1,
         .progress = isatty(STDERR_FILENO),
     };
-    int code;
-    optind = 0; /* the program's own options may have been read with getopt before */
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-        if (code == 'h') {
-            fputs(usage, stdout);
-            return BENCH_OPTIONS_HELPED;
-        }
-        if (code == '?' || code == ':')
-            return cli_bad_option("bench", code, argv);
-        if (!take(&options, code, optarg))
-            return cli_misused("bench", "--%s cannot be %s", name_of(code), optarg);
-    }
+    const struct cli_option known[] = {
+        CLI_TEXT("stream-url", &options.stream_url),
+        CLI_TEXT("publish-url", &options.publish_url),
+        CLI_TEXT("publish-body", &options.publish_body),
+        CLI_TEXT("publish-type", &options.publish_type),
+        CLI_OTHER("header", take_header, &options, NULL),
+        CLI_NUMBER32("streams", &options.streams, 1, 10000000),
+        CLI_NUMBER32("topics", &options.topics, 1, 10000000),
+        CLI_NUMBER32("connecting", &options.connecting, 1, 100000),
+        CLI_NUMBER32("source-addresses", &options.source_addresses, 1, 65000),
+        {"settle", take_seconds, &options.settle, 0, 3600, NULL},
+        {"close", take_seconds, &options.close, 0, 3600, NULL},
+        CLI_OTHER("rate", take_rate, &options.rate, NULL),
+        {"seconds", take_seconds, &options.seconds, 1, 1000000, NULL},
+        CLI_NUMBER("events", &options.events, 1, UINT32_MAX, NULL),
+        {"warmup", take_seconds, &options.warmup, 0, 3600, NULL},
+        CLI_NUMBER32("connections", &options.connections, 1, 100000),
+        CLI_NUMBER32("batch", &options.batch, 1, 100000),
+        CLI_NUMBER32("size", &options.size, BENCH_STAMP_BYTES, 16777216),
+        CLI_FLAG("random", &options.random),
+        {"drain", take_seconds, &options.drain, 10, 3600, NULL},
+        CLI_FLAG("publish-only", &options.publish_only),
+        CLI_FLAG("idle", &options.idle),
+        CLI_OTHER("server-pid", take_pids, &options, NULL),
+        CLI_FLAG("json", &options.json),
+        CLI_FLAG("progress", &options.progress),
+    };
+    int status =
+        cli_read_options("bench", usage, known, sizeof(known) / sizeof(known[0]), argc, argv);
+
+    if (status != CLI_FINE)
+        return status;
     if (optind < argc)
         return cli_misused("bench", "there is nothing to do with %s", argv[optind]);
-    int rc = check(&options, options.warmup);
-    if (rc == 0)
+    status = bench_options_check(&options, options.warmup);
+    if (status == CLI_FINE)
         *ret_options = options;
-    return rc;
+    return status;
 }

@@ -42,10 +42,8 @@ struct bench_options {
     bool progress;
 };
 
-#define BENCH_OPTIONS_HELPED (-1)
-
-/* Read the command line; argv[0] is the name of the command.  0, BENCH_OPTIONS_HELPED when help
- * was asked for and written, or CLI_USAGE (cli_common.h) after saying what is wrong. */
+/* Read the command line; argv[0] is the name of the command.  CLI_FINE,
+ * CLI_HELPED when help was asked for and written, or CLI_USAGE after saying what is wrong. */
 int bench_options_parse(struct bench_options *ret_options, int argc, char **argv);
 
 #endif

@@ -14,9 +14,10 @@
 static int thread_cpu(pid_t pid, const char *tid, uint64_t *ret_ns)
 {
     char path[320];
+
     snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, tid);
     FILE *file = fopen(path, "re");
-    if (!file)
+    if (file == NULL)
         return -errno;
     int found = fscanf(file, "%" SCNu64, ret_ns);
     fclose(file);
@@ -26,9 +27,10 @@ static int thread_cpu(pid_t pid, const char *tid, uint64_t *ret_ns)
 static int threads_cpu(pid_t pid, uint64_t *ret_ns)
 {
     char path[64];
+
     snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
     DIR *tasks = opendir(path);
-    if (!tasks)
+    if (tasks == NULL)
         return -ESRCH;
     uint64_t sum = 0, ns;
     int read_n = 0;
@@ -49,16 +51,17 @@ static int threads_cpu(pid_t pid, uint64_t *ret_ns)
 static int ticks_cpu(pid_t pid, uint64_t *ret_ns)
 {
     char path[64], text[1024];
+
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "re");
-    if (!file)
+    if (file == NULL)
         return -ESRCH;
     size_t text_n = fread(text, 1, sizeof(text) - 1, file);
     fclose(file);
     text[text_n] = '\0';
     char *after_name = strrchr(text, ')'); /* the name may hold anything */
     uint64_t user, system;
-    if (!after_name ||
+    if (after_name == NULL ||
         sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
                &user, &system) != 2)
         return -ESRCH;
@@ -69,8 +72,10 @@ static int ticks_cpu(pid_t pid, uint64_t *ret_ns)
 int bench_process_cpu(const pid_t *pids, size_t pids_n, uint64_t *ret_ns)
 {
     uint64_t sum = 0, ns;
+
     for (size_t i = 0; i < pids_n; i++) {
         int rc = threads_cpu(pids[i], &ns);
+
         if (rc == -ENODATA)
             rc = ticks_cpu(pids[i], &ns);
         if (rc != 0)
@@ -84,9 +89,10 @@ int bench_process_cpu(const pid_t *pids, size_t pids_n, uint64_t *ret_ns)
 static int private_of(pid_t pid, uint64_t *ret_bytes)
 {
     char path[64], line[256];
+
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
     FILE *file = fopen(path, "re");
-    if (!file)
+    if (file == NULL)
         return -ESRCH;
     uint64_t sum = 0, kib;
     int found = 0;
@@ -107,8 +113,10 @@ static int private_of(pid_t pid, uint64_t *ret_bytes)
 int bench_process_private(const pid_t *pids, size_t pids_n, uint64_t *ret_bytes)
 {
     uint64_t sum = 0, bytes;
+
     for (size_t i = 0; i < pids_n; i++) {
         int rc = private_of(pids[i], &bytes);
+
         if (rc != 0)
             return rc;
         sum += bytes;

@@ -63,18 +63,19 @@ struct bench_publish {
     char read[READ_BYTES];
 };
 
-static void note(struct bench_publish *publish, const char *what)
+static void bench_publish_note(struct bench_publish *publish, const char *what)
 {
-    if (!publish->trouble[0])
+    if (publish->trouble[0] == '\0')
         snprintf(publish->trouble, sizeof(publish->trouble), "%s", what);
 }
 
-static uint32_t index_of(const struct bench_publish *publish, const struct connection *con)
+static uint32_t bench_publish_index_of(const struct bench_publish *publish,
+                                       const struct connection *con)
 {
     return (uint32_t)(con - publish->list);
 }
 
-static void settle(struct bench_publish *publish, struct connection *con)
+static void bench_publish_settle_one(struct bench_publish *publish, struct connection *con)
 {
     publish->settled += !con->settled;
     con->settled = true;
@@ -82,79 +83,87 @@ static void settle(struct bench_publish *publish, struct connection *con)
 
 /* Let a connection wait for its next request.  A closed one is opened when it is needed, so that
  * a server which closes at once is not dialled without end. */
-static void put_ready(struct bench_publish *publish, struct connection *con, enum state state)
+static void bench_publish_put_ready(struct bench_publish *publish, struct connection *con,
+                                    enum state state)
 {
     uint32_t room = publish->options->connections;
+
     con->state = state;
     if (con->queued)
         return;
     con->queued = true;
-    publish->ready[(publish->ready_first + publish->ready_n++) % room] = index_of(publish, con);
+    publish->ready[(publish->ready_first + publish->ready_n++) % room] =
+        bench_publish_index_of(publish, con);
 }
 
-static void put_closed(struct bench_publish *publish, struct connection *con)
+static void bench_publish_put_closed(struct bench_publish *publish, struct connection *con)
 {
     close(con->fd);
     con->fd = -1;
-    put_ready(publish, con, STATE_CLOSED);
+    bench_publish_put_ready(publish, con, STATE_CLOSED);
 }
 
-static void fail(struct bench_publish *publish, struct connection *con, int error)
+static void bench_publish_fail(struct bench_publish *publish, struct connection *con, int error)
 {
-    note(publish, strerror(error));
-    settle(publish, con);
+    bench_publish_note(publish, strerror(error));
+    bench_publish_settle_one(publish, con);
     publish->failed++;
     con->state = STATE_FAILED;
 }
 
-static void open_connection(struct bench_publish *publish, struct connection *con)
+static void bench_publish_open_connection(struct bench_publish *publish, struct connection *con)
 {
     const struct bench_url *url = &publish->request.url;
-    int fd = bench_connect(publish->epoll, bench_key(BENCH_KIND_PUBLISHER, index_of(publish, con)),
+    int fd = bench_connect(publish->epoll,
+                           bench_key(BENCH_KIND_PUBLISHER, bench_publish_index_of(publish, con)),
                            &url->address, url->address_n, NULL);
+
     con->fd = fd >= 0 ? fd : -1;
     if (fd >= 0)
         con->state = STATE_CONNECTING;
     else
-        fail(publish, con, -fd);
+        bench_publish_fail(publish, con, -fd);
 }
 
 /* The next connection that can take a request, or NULL; closed ones before it are opened. */
-static struct connection *take_free(struct bench_publish *publish)
+static struct connection *bench_publish_take_free(struct bench_publish *publish)
 {
     while (publish->ready_n > 0) {
         struct connection *con = &publish->list[publish->ready[publish->ready_first]];
+
         publish->ready_first = (publish->ready_first + 1) % publish->options->connections;
         publish->ready_n--;
         con->queued = false;
         if (con->state == STATE_FREE)
             return con;
         if (con->state == STATE_CLOSED)
-            open_connection(publish, con);
+            bench_publish_open_connection(publish, con);
     }
     return NULL;
 }
 
-static int set_up(struct bench_publish *publish, uint32_t run)
+static int bench_publish_set_up(struct bench_publish *publish, uint32_t run)
 {
     const struct bench_options *options = publish->options;
     int rc = bench_request_init(&publish->request, options, run);
+
     if (rc != 0)
         return rc;
     publish->list = calloc(options->connections, sizeof(*publish->list));
     publish->ready = calloc(options->connections, sizeof(*publish->ready));
     publish->refused = calloc(options->topics, sizeof(*publish->refused));
-    if (!publish->list || !publish->ready || !publish->refused)
+    if (publish->list == NULL || publish->ready == NULL || publish->refused == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->connections; i++)
         publish->list[i].fd = -1;
     for (uint32_t i = 0; i < options->connections; i++) {
         struct connection *con = &publish->list[i];
+
         con->out = malloc(bench_request_room(&publish->request));
         con->events = calloc(options->batch, sizeof(*con->events));
-        if (!con->out || !con->events)
+        if (con->out == NULL || con->events == NULL)
             return -ENOMEM;
-        open_connection(publish, con);
+        bench_publish_open_connection(publish, con);
     }
     return 0;
 }
@@ -163,14 +172,15 @@ int bench_publish_new(struct bench_publish **ret_publish, const struct bench_opt
                       int epoll, uint32_t run, bench_listening_fn *listening, const void *context)
 {
     struct bench_publish *publish = calloc(1, sizeof(*publish));
-    if (!publish)
+
+    if (publish == NULL)
         return -ENOMEM;
     publish->options = options;
     publish->epoll = epoll;
     publish->listening = listening;
     publish->listening_context = context;
     publish->measure_from_ns = BENCH_NEVER;
-    int rc = set_up(publish, run);
+    int rc = bench_publish_set_up(publish, run);
     if (rc != 0) {
         bench_publish_free(publish);
         return rc;
@@ -181,10 +191,11 @@ int bench_publish_new(struct bench_publish **ret_publish, const struct bench_opt
 
 void bench_publish_free(struct bench_publish *publish)
 {
-    if (!publish)
+    if (publish == NULL)
         return;
-    for (uint32_t i = 0; publish->list && i < publish->options->connections; i++) {
+    for (uint32_t i = 0; publish->list != NULL && i < publish->options->connections; i++) {
         struct connection *con = &publish->list[i];
+
         if (con->fd >= 0)
             close(con->fd);
         free(con->out);
@@ -213,6 +224,7 @@ void bench_publish_start(struct bench_publish *publish, uint64_t from_ns)
 {
     const struct bench_options *options = publish->options;
     double seconds = options->warmup + options->seconds;
+
     publish->from_ns = from_ns;
     publish->until_ns = BENCH_NEVER;
     publish->requests_max = UINT64_MAX;
@@ -227,33 +239,34 @@ void bench_publish_start(struct bench_publish *publish, uint64_t from_ns)
         publish->requests_max = options->events / options->batch;
 }
 
-static uint64_t next_due(const struct bench_publish *publish)
+static uint64_t bench_publish_next_due(const struct bench_publish *publish)
 {
     return publish->from_ns + (uint64_t)(publish->interval_ns * (double)publish->requests);
 }
 
-static bool has_more(const struct bench_publish *publish)
+static bool bench_publish_has_more(const struct bench_publish *publish)
 {
     return publish->started && !publish->stopped && publish->requests < publish->requests_max;
 }
 
 uint64_t bench_publish_due(const struct bench_publish *publish)
 {
-    if (publish->ready_n == 0 || !has_more(publish))
+    if (publish->ready_n == 0 || !bench_publish_has_more(publish))
         return BENCH_NEVER;
-    return next_due(publish);
+    return bench_publish_next_due(publish);
 }
 
 /* Take the events of a request that was not acknowledged out of what streams must receive. */
-static void excuse(struct bench_publish *publish, const struct connection *con)
+static void bench_publish_excuse(struct bench_publish *publish, const struct connection *con)
 {
     for (uint32_t i = 0; i < publish->options->batch; i++) {
         struct bench_request_event event = con->events[i];
+
         bench_sequence_take(&publish->refused[event.topic], event.number);
     }
 }
 
-static void set_idle(struct bench_publish *publish, struct connection *con)
+static void bench_publish_set_idle(struct bench_publish *publish, struct connection *con)
 {
     assert(con->state == STATE_BUSY);
     bench_request_answered(&publish->request, con->events);
@@ -263,19 +276,21 @@ static void set_idle(struct bench_publish *publish, struct connection *con)
 }
 
 /* The connection ended under a request: whether the server took it cannot be known. */
-static void give_up(struct bench_publish *publish, struct connection *con, const char *why)
+static void bench_publish_give_up_one(struct bench_publish *publish, struct connection *con,
+                                      const char *why)
 {
-    note(publish, why);
-    excuse(publish, con);
+    bench_publish_note(publish, why);
+    bench_publish_excuse(publish, con);
     publish->counts.unanswered += publish->options->batch;
-    set_idle(publish, con);
-    put_closed(publish, con);
+    bench_publish_set_idle(publish, con);
+    bench_publish_put_closed(publish, con);
 }
 
-static void send_on(struct connection *con)
+static void bench_publish_send_on(struct connection *con)
 {
     while (con->sent_n < con->out_n) {
         ssize_t n = send(con->fd, con->out + con->sent_n, con->out_n - con->sent_n, MSG_NOSIGNAL);
+
         if (n < 0) {
             /* A server that refuses early closes; its answer is still there to be read. */
             if (errno != EAGAIN)
@@ -286,10 +301,11 @@ static void send_on(struct connection *con)
     }
 }
 
-static void send_request(struct bench_publish *publish, struct connection *con, uint64_t now_ns)
+static void bench_publish_send_request(struct bench_publish *publish, struct connection *con,
+                                       uint64_t now_ns)
 {
     /* In a closed loop a request is due when its connection is free. */
-    con->due_ns = publish->interval_ns > 0 ? next_due(publish) : now_ns;
+    con->due_ns = publish->interval_ns > 0 ? bench_publish_next_due(publish) : now_ns;
     con->out_n = bench_request_write(&publish->request, con->out, con->due_ns, con->events);
     con->sent_n = 0;
     con->state = STATE_BUSY;
@@ -299,22 +315,23 @@ static void send_request(struct bench_publish *publish, struct connection *con, 
     publish->counts.issued += publish->options->batch;
     if (con->due_ns >= publish->measure_from_ns)
         bench_latency_record(&publish->lag, now_ns - con->due_ns);
-    send_on(con);
+    bench_publish_send_on(con);
 }
 
 void bench_publish_run(struct bench_publish *publish, uint64_t now_ns)
 {
     if (now_ns >= publish->until_ns)
         publish->stopped = true;
-    while (has_more(publish) && next_due(publish) <= now_ns) {
-        struct connection *con = take_free(publish);
-        if (!con)
+    while (bench_publish_has_more(publish) && bench_publish_next_due(publish) <= now_ns) {
+        struct connection *con = bench_publish_take_free(publish);
+
+        if (con == NULL)
             return;
-        send_request(publish, con, now_ns);
+        bench_publish_send_request(publish, con, now_ns);
     }
 }
 
-static void acknowledge(struct bench_publish *publish, struct connection *con)
+static void bench_publish_acknowledge(struct bench_publish *publish, struct connection *con)
 {
     for (uint32_t i = 0; i < publish->options->batch; i++)
         publish->counts.expected +=
@@ -322,60 +339,64 @@ static void acknowledge(struct bench_publish *publish, struct connection *con)
     publish->counts.acknowledged += publish->options->batch;
 }
 
-static void refuse(struct bench_publish *publish, struct connection *con)
+static void bench_publish_refuse(struct bench_publish *publish, struct connection *con)
 {
     char why[64];
+
     snprintf(why, sizeof(why), "answered with status %d", con->answer.status);
-    note(publish, why);
-    excuse(publish, con);
+    bench_publish_note(publish, why);
+    bench_publish_excuse(publish, con);
     publish->counts.refused += publish->options->batch;
 }
 
-static void take_answer(struct bench_publish *publish, struct connection *con)
+static void bench_publish_take_answer(struct bench_publish *publish, struct connection *con)
 {
     bool whole = con->sent_n == con->out_n;
+
     if (con->answer.status >= 200 && con->answer.status < 300)
-        acknowledge(publish, con);
+        bench_publish_acknowledge(publish, con);
     else
-        refuse(publish, con);
+        bench_publish_refuse(publish, con);
     publish->counts.last_ns = publish->now_ns;
     if (con->due_ns >= publish->measure_from_ns)
         bench_latency_record(&publish->latency, publish->now_ns - con->due_ns);
-    set_idle(publish, con);
+    bench_publish_set_idle(publish, con);
     if (con->answer.closes || !whole)
-        put_closed(publish, con);
+        bench_publish_put_closed(publish, con);
     else
-        put_ready(publish, con, STATE_FREE);
+        bench_publish_put_ready(publish, con, STATE_FREE);
 }
 
 /* The end of the connection, which also ends an answer of no declared length. */
-static void take_end(struct bench_publish *publish, struct connection *con, const char *why)
+static void bench_publish_take_end(struct bench_publish *publish, struct connection *con,
+                                   const char *why)
 {
     if (con->state != STATE_BUSY)
-        put_closed(publish, con);
+        bench_publish_put_closed(publish, con);
     else if (con->answer.state == BENCH_HTTP_BODY && con->answer.left == UINT64_MAX)
-        take_answer(publish, con);
+        bench_publish_take_answer(publish, con);
     else
-        give_up(publish, con, why);
+        bench_publish_give_up_one(publish, con, why);
 }
 
-static void read_all(struct bench_publish *publish, struct connection *con)
+static void bench_publish_read_all(struct bench_publish *publish, struct connection *con)
 {
     ssize_t n = recv(con->fd, publish->read, READ_BYTES, 0);
+
     while (n > 0) {
         publish->now_ns = bench_now();
         if (con->state != STATE_BUSY) {
-            note(publish, "an answer that nothing asked for");
-            put_closed(publish, con);
+            bench_publish_note(publish, "an answer that nothing asked for");
+            bench_publish_put_closed(publish, con);
             return;
         }
         size_t taken = bench_http_feed(&con->answer, publish->read, (size_t)n, NULL, NULL);
         if (con->answer.state == BENCH_HTTP_BAD || taken < (size_t)n) {
-            give_up(publish, con, "not an HTTP answer");
+            bench_publish_give_up_one(publish, con, "not an HTTP answer");
             return;
         }
         if (con->answer.state == BENCH_HTTP_DONE) {
-            take_answer(publish, con);
+            bench_publish_take_answer(publish, con);
             return;
         }
         if (n < READ_BYTES)
@@ -383,22 +404,23 @@ static void read_all(struct bench_publish *publish, struct connection *con)
         n = recv(con->fd, publish->read, READ_BYTES, 0);
     }
     if (n == 0 || errno != EAGAIN)
-        take_end(publish, con, n == 0 ? "closed by the server" : strerror(errno));
+        bench_publish_take_end(publish, con, n == 0 ? "closed by the server" : strerror(errno));
 }
 
-static void connected(struct bench_publish *publish, struct connection *con)
+static void bench_publish_connected(struct bench_publish *publish, struct connection *con)
 {
     int error = 0;
     socklen_t error_n = sizeof(error);
+
     getsockopt(con->fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
     if (error == 0) {
-        settle(publish, con);
-        put_ready(publish, con, STATE_FREE);
+        bench_publish_settle_one(publish, con);
+        bench_publish_put_ready(publish, con, STATE_FREE);
         return;
     }
     close(con->fd);
     con->fd = -1;
-    fail(publish, con, error);
+    bench_publish_fail(publish, con, error);
 }
 
 uint64_t bench_publish_ready(struct bench_publish *publish, uint32_t index)
@@ -407,19 +429,20 @@ uint64_t bench_publish_ready(struct bench_publish *publish, uint32_t index)
     struct connection *con = &publish->list[index];
     publish->now_ns = bench_now();
     if (con->state == STATE_CONNECTING) {
-        connected(publish, con);
+        bench_publish_connected(publish, con);
     } else if (con->state == STATE_FREE || con->state == STATE_BUSY) {
         if (con->sent_n < con->out_n)
-            send_on(con);
-        read_all(publish, con);
+            bench_publish_send_on(con);
+        bench_publish_read_all(publish, con);
     }
     return publish->now_ns;
 }
 
 void bench_publish_stop(struct bench_publish *publish, uint64_t now_ns)
 {
-    if (publish->interval_ns > 0 && has_more(publish)) {
+    if (publish->interval_ns > 0 && bench_publish_has_more(publish)) {
         uint64_t due = (uint64_t)((double)(now_ns - publish->from_ns) / publish->interval_ns) + 1;
+
         if (due > publish->requests_max)
             due = publish->requests_max;
         if (due > publish->requests)
@@ -430,14 +453,15 @@ void bench_publish_stop(struct bench_publish *publish, uint64_t now_ns)
 
 bool bench_publish_finished(const struct bench_publish *publish)
 {
-    return publish->busy == 0 && (!has_more(publish) || bench_publish_failed(publish));
+    return publish->busy == 0 &&
+           (!bench_publish_has_more(publish) || bench_publish_failed(publish));
 }
 
 void bench_publish_give_up(struct bench_publish *publish)
 {
     for (uint32_t i = 0; i < publish->options->connections; i++)
         if (publish->list[i].state == STATE_BUSY)
-            give_up(publish, &publish->list[i], "no answer in time");
+            bench_publish_give_up_one(publish, &publish->list[i], "no answer in time");
 }
 
 void bench_publish_measure(struct bench_publish *publish, uint64_t from_ns)

@@ -18,12 +18,12 @@ struct derived {
     double own_percent;
 };
 
-static double ratio(double of, double to)
+static double ratio_of(double of, double to)
 {
     return to > 0 ? of / to : 0;
 }
 
-static struct derived derive(const struct bench_result *result)
+static struct derived bench_report_derive(const struct bench_result *result)
 {
     const struct bench_usage *begin = &result->begin, *end = &result->end;
     struct derived derived = {
@@ -32,9 +32,10 @@ static struct derived derive(const struct bench_result *result)
         .events = (double)(end->acknowledged - begin->acknowledged),
         .bytes = (double)(end->bytes - begin->bytes),
         .server_us = (double)(end->server_cpu_ns - begin->server_cpu_ns) / 1e3,
-        .own_percent = 100 * ratio((double)(end->own_cpu_ns - begin->own_cpu_ns),
-                                   (double)(end->at_ns - begin->at_ns)),
+        .own_percent = 100 * ratio_of((double)(end->own_cpu_ns - begin->own_cpu_ns),
+                                      (double)(end->at_ns - begin->at_ns)),
     };
+
     return derived;
 }
 
@@ -43,14 +44,15 @@ static double memory_a_stream(const struct bench_result *result)
 {
     if (result->memory_standing < result->memory_before)
         return 0;
-    return ratio((double)(result->memory_standing - result->memory_before),
-                 result->streams.standing + result->streams.ended);
+    return ratio_of((double)(result->memory_standing - result->memory_before),
+                    result->streams.standing + result->streams.ended);
 }
 
 /* Microseconds of the server's CPU that each of the streams took between two moments. */
 static double cpu_us_a_stream(const struct bench_result *result, uint64_t from_ns, uint64_t to_ns)
 {
-    return ratio((double)(to_ns - from_ns) / 1e3, result->streams.standing + result->streams.ended);
+    return ratio_of((double)(to_ns - from_ns) / 1e3,
+                    result->streams.standing + result->streams.ended);
 }
 
 static double cpu_us_a_connect(const struct bench_result *result)
@@ -68,13 +70,14 @@ bool bench_report_is_good(const struct bench_result *result)
     const struct bench_streams_counts *streams = &result->streams;
     const struct bench_publish_counts *publish = &result->publish;
     uint64_t asked = result->options->streams;
+
     return streams->standing == asked && streams->failed == 0 && streams->ended == 0 &&
            streams->duplicated == 0 && streams->late == 0 && streams->misrouted == 0 &&
            result->lost == 0 && publish->refused == 0 && publish->unanswered == 0 &&
            publish->unsent == 0 && (result->options->idle || publish->acknowledged > 0);
 }
 
-static void put_time(FILE *to, uint64_t ns)
+static void bench_report_put_time(FILE *to, uint64_t ns)
 {
     if (ns < 10000000)
         fprintf(to, "%.3f ms", (double)ns / 1e6);
@@ -88,12 +91,13 @@ static void put_latency(FILE *to, const char *label, const struct bench_latency 
         const char *name;
         double percent;
     } shown[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}};
+
     if (latency->count == 0)
         return;
     fprintf(to, "%-12s", label);
     for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
         fprintf(to, "%s%s ", i ? ", " : "", shown[i].name);
-        put_time(to, bench_latency_percentile(latency, shown[i].percent));
+        bench_report_put_time(to, bench_latency_percentile(latency, shown[i].percent));
     }
     fputc('\n', to);
 }
@@ -107,6 +111,7 @@ static void put_trouble(FILE *to, const char *label, const char *trouble)
 static void put_streams(FILE *to, const struct bench_result *result)
 {
     const struct bench_streams_counts *streams = &result->streams;
+
     fprintf(to, "%-12s%u standing, %u failed, %u ended early; connected in %.2f s\n", "streams",
             streams->standing, streams->failed, streams->ended,
             (double)result->connect_ns / (double)BENCH_SECOND_NS);
@@ -116,11 +121,12 @@ static void put_streams(FILE *to, const struct bench_result *result)
 static void put_publish(FILE *to, const struct bench_result *result, const struct derived *derived)
 {
     const struct bench_publish_counts *publish = &result->publish;
+
     fprintf(to,
             "%-12s%" PRIu64 " published, %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64
             " unanswered, %" PRIu64 " unsent; %.1f/s\n",
             "events", publish->issued, publish->acknowledged, publish->refused, publish->unanswered,
-            publish->unsent, ratio(derived->events, derived->seconds));
+            publish->unsent, ratio_of(derived->events, derived->seconds));
     put_trouble(to, "", result->publish_trouble);
 }
 
@@ -128,11 +134,12 @@ static void put_deliveries(FILE *to, const struct bench_result *result,
                            const struct derived *derived)
 {
     const struct bench_streams_counts *streams = &result->streams;
+
     fprintf(to,
             "%-12s%" PRIu64 " expected, %" PRIu64 " received, %" PRIu64 " lost, %" PRIu64
             " duplicated, %" PRIu64 " out of order; %.0f/s\n",
             "deliveries", result->publish.expected, streams->received, result->lost,
-            streams->duplicated, streams->late, ratio(derived->deliveries, derived->seconds));
+            streams->duplicated, streams->late, ratio_of(derived->deliveries, derived->seconds));
     if (streams->misrouted || streams->foreign)
         fprintf(to, "%-12s%" PRIu64 " of topics not asked for, %" PRIu64 " not of this run\n", "",
                 streams->misrouted, streams->foreign);
@@ -146,7 +153,8 @@ static void put_server(FILE *to, const struct bench_result *result, const struct
     if (derived->events > 0)
         fprintf(to, ", %.1f us an event", derived->server_us / derived->events);
     if (derived->deliveries > 0)
-        fprintf(to, ", %.2f GB a second of CPU", ratio(derived->bytes, derived->server_us) / 1e3);
+        fprintf(to, ", %.2f GB a second of CPU",
+                ratio_of(derived->bytes, derived->server_us) / 1e3);
     fputc('\n', to);
     if (result->options->streams)
         fprintf(to, "%-12s%.1f us CPU to connect a stream", "", cpu_us_a_connect(result));
@@ -164,8 +172,9 @@ static void put_server(FILE *to, const struct bench_result *result, const struct
 
 void bench_report_text(FILE *to, const struct bench_result *result)
 {
-    const struct derived derived = derive(result);
+    const struct derived derived = bench_report_derive(result);
     bool streams = result->options->streams > 0, events = !result->options->idle;
+
     if (streams)
         put_streams(to, result);
     if (events)
@@ -197,6 +206,7 @@ static void json_counts(FILE *to, const struct bench_result *result)
 {
     const struct bench_streams_counts *streams = &result->streams;
     const struct bench_publish_counts *publish = &result->publish;
+
     fprintf(to,
             "  \"streams\": {\"asked\": %u, \"standing\": %u, \"failed\": %u, \"ended\": %u, "
             "\"connect_s\": %.3f},\n",
@@ -222,8 +232,8 @@ static void json_window(FILE *to, const struct derived *derived)
             "  \"window\": {\"seconds\": %.3f, \"events\": %.0f, \"deliveries\": %.0f, "
             "\"events_per_s\": %.1f, \"deliveries_per_s\": %.1f, \"tool_cpu_percent\": %.2f},\n",
             derived->seconds, derived->events, derived->deliveries,
-            ratio(derived->events, derived->seconds), ratio(derived->deliveries, derived->seconds),
-            derived->own_percent);
+            ratio_of(derived->events, derived->seconds),
+            ratio_of(derived->deliveries, derived->seconds), derived->own_percent);
 }
 
 static void json_server(FILE *to, const struct bench_result *result, const struct derived *derived)
@@ -236,13 +246,13 @@ static void json_server(FILE *to, const struct bench_result *result, const struc
             "  \"server\": {\"cpu_us\": %.1f, \"cpu_percent\": %.3f, "
             "\"cpu_us_per_delivery\": %.4f, \"cpu_us_per_event\": %.4f,\n",
             derived->server_us, derived->server_us / derived->seconds / 1e4,
-            ratio(derived->server_us, derived->deliveries),
-            ratio(derived->server_us, derived->events));
+            ratio_of(derived->server_us, derived->deliveries),
+            ratio_of(derived->server_us, derived->events));
     fprintf(to,
             "    \"cpu_us_per_connect\": %.3f, \"cpu_us_per_close\": %.3f, "
             "\"bytes_per_cpu_s\": %.0f,\n",
             cpu_us_a_connect(result), cpu_us_a_close(result),
-            ratio(derived->bytes, derived->server_us) * 1e6);
+            ratio_of(derived->bytes, derived->server_us) * 1e6);
     fprintf(to,
             "    \"private_before\": %" PRIu64 ", \"private_standing\": %" PRIu64
             ", \"private_after\": %" PRIu64 ", \"private_per_stream\": %.1f},\n",
@@ -252,7 +262,8 @@ static void json_server(FILE *to, const struct bench_result *result, const struc
 
 void bench_report_json(FILE *to, const struct bench_result *result)
 {
-    const struct derived derived = derive(result);
+    const struct derived derived = bench_report_derive(result);
+
     fputs("{\n", to);
     json_counts(to, result);
     json_latency(to, "first_bytes", result->first_bytes);

@@ -15,7 +15,7 @@
 #define DIGITS_MAX 20
 #define TOPIC_BYTES 24
 
-static int compile(struct bench_template *template, const char *text)
+static int bench_request_compile(struct bench_template *template, const char *text)
 {
     if (bench_template_compile(template, text) == 0)
         return 0;
@@ -30,7 +30,8 @@ static int write_constant(struct bench_request *request)
     char *text = NULL;
     size_t text_n = 0;
     FILE *file = open_memstream(&text, &text_n);
-    if (!file)
+
+    if (file == NULL)
         return -ENOMEM;
     fprintf(file, " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\nContent-Type: %s\r\n",
             request->url.authority, options->publish_type);
@@ -54,9 +55,9 @@ int bench_request_init(struct bench_request *request, const struct bench_options
     request->chance = UINT64_C(0x9e3779b97f4a7c15) ^ run;
     int rc = bench_url_resolve(&request->url, options->publish_url);
     if (rc == 0)
-        rc = compile(&request->path, request->url.path);
+        rc = bench_request_compile(&request->path, request->url.path);
     if (rc == 0)
-        rc = compile(&request->body, options->publish_body);
+        rc = bench_request_compile(&request->body, options->publish_body);
     if (rc == 0)
         rc = write_constant(request);
     if (rc != 0)
@@ -65,7 +66,7 @@ int bench_request_init(struct bench_request *request, const struct bench_options
     request->issued = calloc(options->topics, sizeof(*request->issued));
     request->answered = calloc(options->topics, sizeof(*request->answered));
     request->data = malloc(options->size);
-    if (!request->issued || !request->answered || !request->data)
+    if (request->issued == NULL || request->answered == NULL || request->data == NULL)
         return -ENOMEM;
     memset(request->data, 'x', options->size);
     return 0;
@@ -82,9 +83,10 @@ void bench_request_done(struct bench_request *request)
     memset(request, 0, sizeof(*request));
 }
 
-static struct bench_values values_of(const struct bench_request *request)
+static struct bench_values bench_request_values_of(const struct bench_request *request)
 {
     struct bench_values values = {0};
+
     values.at[BENCH_PLACE_DATA].text = request->data;
     values.at[BENCH_PLACE_DATA].text_n = request->options->size;
     return values;
@@ -92,7 +94,8 @@ static struct bench_values values_of(const struct bench_request *request)
 
 size_t bench_request_room(const struct bench_request *request)
 {
-    struct bench_values values = values_of(request);
+    struct bench_values values = bench_request_values_of(request);
+
     values.at[BENCH_PLACE_TOPIC].text_n = TOPIC_BYTES;
     values.at[BENCH_PLACE_SEQ].text_n = DIGITS_MAX;
     size_t events = (bench_template_bytes(&request->body, &values) + 1) * request->options->batch;
@@ -101,10 +104,11 @@ size_t bench_request_room(const struct bench_request *request)
 }
 
 /* Decimal digits, faster than printf; returns the place behind them. */
-static char *write_number(char *to, uint64_t number)
+static char *bench_request_write_number(char *to, uint64_t number)
 {
     char digits[DIGITS_MAX];
     size_t n = 0;
+
     do {
         digits[DIGITS_MAX - ++n] = (char)('0' + number % 10);
         number /= 10;
@@ -113,7 +117,7 @@ static char *write_number(char *to, uint64_t number)
 }
 
 /* xorshift64*: cheap, and even enough to spread events. */
-static uint32_t random_below(struct bench_request *request, uint32_t below)
+static uint32_t bench_request_random_below(struct bench_request *request, uint32_t below)
 {
     request->chance ^= request->chance >> 12;
     request->chance ^= request->chance << 25;
@@ -125,10 +129,11 @@ static uint32_t random_below(struct bench_request *request, uint32_t below)
 static uint32_t next_topic(struct bench_request *request)
 {
     uint32_t topics = request->options->topics;
+
     if (topics == 1)
         return 0;
     if (request->options->random)
-        return random_below(request, topics);
+        return bench_request_random_below(request, topics);
     uint32_t topic = request->turn;
     request->turn = topic + 1 == topics ? 0 : topic + 1;
     return topic;
@@ -137,6 +142,7 @@ static uint32_t next_topic(struct bench_request *request)
 static void choose_events(struct bench_request *request, struct bench_request_event *ret_events)
 {
     uint32_t topic = next_topic(request);
+
     for (uint32_t i = 0; i < request->options->batch; i++) {
         if (i > 0 && !request->one_topic)
             topic = next_topic(request);
@@ -145,15 +151,19 @@ static void choose_events(struct bench_request *request, struct bench_request_ev
     }
 }
 
-static char *write_event(struct bench_request *request, char *to, uint64_t due_ns,
-                         struct bench_request_event event, const struct bench_template *template)
+static char *bench_request_write_event(struct bench_request *request, char *to, uint64_t due_ns,
+                                       struct bench_request_event event,
+                                       const struct bench_template *template)
 {
     char topic[TOPIC_BYTES] = "bench-", seq[DIGITS_MAX];
-    struct bench_values values = values_of(request);
+    struct bench_values values = bench_request_values_of(request);
+
     values.at[BENCH_PLACE_TOPIC].text = topic;
-    values.at[BENCH_PLACE_TOPIC].text_n = (size_t)(write_number(topic + 6, event.topic) - topic);
+    values.at[BENCH_PLACE_TOPIC].text_n =
+        (size_t)(bench_request_write_number(topic + 6, event.topic) - topic);
     values.at[BENCH_PLACE_SEQ].text = seq;
-    values.at[BENCH_PLACE_SEQ].text_n = (size_t)(write_number(seq, event.number) - seq);
+    values.at[BENCH_PLACE_SEQ].text_n =
+        (size_t)(bench_request_write_number(seq, event.number) - seq);
     const struct bench_stamp stamp = {
         .run = request->run,
         .topic = event.topic,
@@ -165,15 +175,16 @@ static char *write_event(struct bench_request *request, char *to, uint64_t due_n
     return bench_template_write(template, to, &values);
 }
 
-static char *write_events(struct bench_request *request, char *to, uint64_t due_ns,
-                          const struct bench_request_event *events)
+static char *bench_request_write_events(struct bench_request *request, char *to, uint64_t due_ns,
+                                        const struct bench_request_event *events)
 {
     uint32_t batch = request->options->batch;
+
     if (batch == 1)
-        return write_event(request, to, due_ns, events[0], &request->body);
+        return bench_request_write_event(request, to, due_ns, events[0], &request->body);
     for (uint32_t i = 0; i < batch; i++) {
         *to++ = i == 0 ? '[' : ',';
-        to = write_event(request, to, due_ns, events[i], &request->body);
+        to = bench_request_write_event(request, to, due_ns, events[i], &request->body);
     }
     *to++ = ']';
     return to;
@@ -188,11 +199,11 @@ size_t bench_request_write(struct bench_request *request, char *to, uint64_t due
 {
     choose_events(request, ret_events);
     char *at = stpcpy(to, "POST ");
-    at = write_event(request, at, due_ns, ret_events[0], &request->path);
+    at = bench_request_write_event(request, at, due_ns, ret_events[0], &request->path);
     at = mempcpy(at, request->constant, request->constant_n);
     char *body = at + DIGITS_MAX + 4;
-    size_t body_n = (size_t)(write_events(request, body, due_ns, ret_events) - body);
-    at = write_number(at, body_n);
+    size_t body_n = (size_t)(bench_request_write_events(request, body, due_ns, ret_events) - body);
+    at = bench_request_write_number(at, body_n);
     at = mempcpy(at, "\r\n\r\n", 4);
     memmove(at, body, body_n);
     size_t bytes = (size_t)(at - to) + body_n;

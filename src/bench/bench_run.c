@@ -30,7 +30,7 @@
 #define CONNECT_PATIENCE_S 15             /* without another stream standing */
 #define LEAD_NS (BENCH_SECOND_NS / 100)   /* between the last look at usage and the first event */
 #define SPIN_NS 60000                     /* before an event is due */
-#define AWAKE_NS 500000                   /* and after one was sent: see loop() */
+#define AWAKE_NS 500000                   /* and after one was sent: see bench_run_loop() */
 #define LINGER_NS (BENCH_SECOND_NS / 5)   /* for duplicates behind the last delivery */
 #define OVERTIME_NS (2 * BENCH_SECOND_NS) /* for requests that were due and are not sent */
 
@@ -71,12 +71,12 @@ struct bench_run {
     struct bench_result result;
 };
 
-static uint64_t seconds(double s)
+static uint64_t ns_of_seconds(double s)
 {
     return (uint64_t)(s * (double)BENCH_SECOND_NS);
 }
 
-static uint32_t listening(const void *context, uint32_t topic)
+static uint32_t bench_run_listening(const void *context, uint32_t topic)
 {
     return bench_streams_listening(context, topic);
 }
@@ -84,6 +84,7 @@ static uint32_t listening(const void *context, uint32_t topic)
 static uint64_t own_cpu(void)
 {
     struct timespec used;
+
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
     return (uint64_t)used.tv_sec * BENCH_SECOND_NS + (uint64_t)used.tv_nsec;
 }
@@ -105,12 +106,13 @@ static void look_at_cpu(struct bench_run *run, uint64_t *ret_ns)
 static void look_at_usage(struct bench_run *run, struct bench_usage *ret_usage)
 {
     const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
+
     look_at_cpu(run, &ret_usage->server_cpu_ns);
     ret_usage->own_cpu_ns = own_cpu();
     ret_usage->at_ns = bench_now();
     ret_usage->deliveries = streams->received;
     ret_usage->bytes = streams->bytes;
-    if (run->publish)
+    if (run->publish != NULL)
         ret_usage->acknowledged = bench_publish_counts(run->publish)->acknowledged;
 }
 
@@ -122,10 +124,10 @@ static void start_events(struct bench_run *run)
 {
     run->now_ns = bench_now();
     uint64_t from_ns = run->now_ns + LEAD_NS;
-    run->measure_ns = from_ns + seconds(run->options->warmup);
+    run->measure_ns = from_ns + ns_of_seconds(run->options->warmup);
     run->deadline_ns = run->measure_ns - LEAD_NS / 2;
     bench_streams_measure(run->streams, run->measure_ns);
-    if (!run->publish)
+    if (run->publish == NULL)
         return;
     bench_publish_measure(run->publish, run->measure_ns);
     bench_publish_start(run->publish, from_ns);
@@ -138,13 +140,13 @@ static void close_streams(struct bench_run *run)
     look_at_cpu(run, &run->result.cpu_closing_ns);
     if (run->options->close > 0)
         bench_streams_close(run->streams);
-    run->deadline_ns = bench_now() + seconds(run->options->close);
+    run->deadline_ns = bench_now() + ns_of_seconds(run->options->close);
 }
 
 /* When the window ended: with the last delivery or answer, not with the wait for more. */
 static uint64_t last_moment(const struct bench_run *run)
 {
-    if (!run->publish)
+    if (run->publish == NULL)
         return run->now_ns;
     uint64_t last = bench_streams_counts(run->streams)->last_ns;
     if (last < bench_publish_counts(run->publish)->last_ns)
@@ -155,9 +157,10 @@ static uint64_t last_moment(const struct bench_run *run)
 }
 
 /* The one place where the phase changes. */
-static void enter(struct bench_run *run, enum phase phase)
+static void bench_run_enter(struct bench_run *run, enum phase phase)
 {
     const struct bench_options *options = run->options;
+
     run->phase = phase;
     switch (phase) {
     case PHASE_CONNECT:
@@ -165,7 +168,7 @@ static void enter(struct bench_run *run, enum phase phase)
         return;
     case PHASE_SETTLE:
         run->result.connect_ns = run->now_ns - run->begun_ns;
-        run->deadline_ns = run->now_ns + (options->streams ? seconds(options->settle) : 0);
+        run->deadline_ns = run->now_ns + (options->streams ? ns_of_seconds(options->settle) : 0);
         return;
     case PHASE_WARM_UP:
         look_at_memory(run, &run->result.memory_standing);
@@ -175,17 +178,17 @@ static void enter(struct bench_run *run, enum phase phase)
     case PHASE_MEASURE:
         look_at_usage(run, &run->result.begin);
         run->result.begin.at_ns = run->measure_ns;
-        run->deadline_ns = run->measure_ns + seconds(options->seconds);
+        run->deadline_ns = run->measure_ns + ns_of_seconds(options->seconds);
         if (options->events)
             run->deadline_ns = BENCH_NEVER;
         return;
     case PHASE_DRAIN:
-        run->deadline_ns = run->now_ns + seconds(options->drain);
+        run->deadline_ns = run->now_ns + ns_of_seconds(options->drain);
         return;
     case PHASE_LINGER:
         look_at_usage(run, &run->result.end);
         run->result.end.at_ns = last_moment(run);
-        run->deadline_ns = run->now_ns + (run->publish ? LINGER_NS : 0);
+        run->deadline_ns = run->now_ns + (run->publish != NULL ? LINGER_NS : 0);
         return;
     case PHASE_CLOSE:
         close_streams(run);
@@ -196,55 +199,57 @@ static void enter(struct bench_run *run, enum phase phase)
     }
 }
 
-static void connect_more(struct bench_run *run)
+static void bench_run_connect_more(struct bench_run *run)
 {
     const struct bench_streams_counts *counts = bench_streams_counts(run->streams);
     uint64_t done = (uint64_t)counts->standing + counts->failed + counts->ended;
+
     run->starting = bench_streams_connect(run->streams);
     if (done != run->seen)
-        enter(run, PHASE_CONNECT); /* one more: wait on */
+        bench_run_enter(run, PHASE_CONNECT); /* one more: wait on */
     run->seen = done;
     bool late = run->now_ns >= run->deadline_ns;
     if (late) {
         bench_streams_give_up(run->streams);
         run->starting = false;
     }
-    bool publisher_settled = !run->publish || bench_publish_settled(run->publish);
+    bool publisher_settled = run->publish == NULL || bench_publish_settled(run->publish);
     if (!late && !(bench_streams_settled(run->streams) && publisher_settled))
         return;
     run->connected = (counts->standing || run->options->streams == 0) &&
                      !(run->publish && bench_publish_failed(run->publish));
-    enter(run, run->connected ? PHASE_SETTLE : PHASE_OVER);
+    bench_run_enter(run, run->connected ? PHASE_SETTLE : PHASE_OVER);
 }
 
-static bool all_came(const struct bench_run *run)
+static bool bench_run_all_came(const struct bench_run *run)
 {
     return bench_publish_finished(run->publish) && bench_streams_counts(run->streams)->received >=
                                                        bench_publish_counts(run->publish)->expected;
 }
 
 /* Over when everything has come, or when nothing has come for long. */
-static void drain(struct bench_run *run)
+static void bench_run_drain(struct bench_run *run)
 {
     const struct bench_publish_counts *publish = bench_publish_counts(run->publish);
     uint64_t done = bench_streams_counts(run->streams)->received + publish->acknowledged +
                     publish->refused + publish->unanswered;
+
     if (done != run->seen)
-        enter(run, PHASE_DRAIN);
+        bench_run_enter(run, PHASE_DRAIN);
     run->seen = done;
-    if (all_came(run)) {
-        enter(run, PHASE_LINGER);
+    if (bench_run_all_came(run)) {
+        bench_run_enter(run, PHASE_LINGER);
     } else if (run->now_ns >= run->deadline_ns) {
         bench_publish_give_up(run->publish);
-        enter(run, PHASE_LINGER);
+        bench_run_enter(run, PHASE_LINGER);
     }
 }
 
-static void measure(struct bench_run *run)
+static void bench_run_measure(struct bench_run *run)
 {
-    if (!run->publish) {
+    if (run->publish == NULL) {
         if (run->now_ns >= run->deadline_ns)
-            enter(run, PHASE_LINGER);
+            bench_run_enter(run, PHASE_LINGER);
         return;
     }
     /* Requests that were due in time may still go; what cannot be sent even then is overload. */
@@ -253,55 +258,56 @@ static void measure(struct bench_run *run)
     if (overtime)
         bench_publish_stop(run->publish, run->deadline_ns);
     if (bench_publish_finished(run->publish) || overtime)
-        enter(run, PHASE_DRAIN);
+        bench_run_enter(run, PHASE_DRAIN);
 }
 
-static void step(struct bench_run *run)
+static void bench_run_step(struct bench_run *run)
 {
     switch (run->phase) {
     case PHASE_CONNECT:
-        connect_more(run);
+        bench_run_connect_more(run);
         return;
     case PHASE_SETTLE:
         if (run->now_ns >= run->deadline_ns)
-            enter(run, PHASE_WARM_UP);
+            bench_run_enter(run, PHASE_WARM_UP);
         return;
     case PHASE_WARM_UP:
         if (run->now_ns >= run->deadline_ns)
-            enter(run, PHASE_MEASURE);
+            bench_run_enter(run, PHASE_MEASURE);
         return;
     case PHASE_MEASURE:
-        measure(run);
+        bench_run_measure(run);
         return;
     case PHASE_DRAIN:
-        drain(run);
+        bench_run_drain(run);
         return;
     case PHASE_LINGER:
         if (run->now_ns >= run->deadline_ns)
-            enter(run, PHASE_CLOSE);
+            bench_run_enter(run, PHASE_CLOSE);
         return;
     case PHASE_CLOSE:
         if (run->now_ns >= run->deadline_ns)
-            enter(run, PHASE_OVER);
+            bench_run_enter(run, PHASE_OVER);
         return;
     case PHASE_OVER:
         return;
     }
 }
 
-static void interrupt(struct bench_run *run)
+static void bench_run_interrupt(struct bench_run *run)
 {
     struct signalfd_siginfo info;
+
     if (read(run->signal, &info, sizeof(info)) != sizeof(info))
         return;
     run->interrupted = run->phase < PHASE_MEASURE;
     if (run->interrupted) {
-        enter(run, PHASE_OVER);
-    } else if (run->phase > PHASE_MEASURE || !run->publish) {
-        enter(run, run->phase < PHASE_LINGER ? PHASE_LINGER : run->phase + 1);
+        bench_run_enter(run, PHASE_OVER);
+    } else if (run->phase > PHASE_MEASURE || run->publish == NULL) {
+        bench_run_enter(run, run->phase < PHASE_LINGER ? PHASE_LINGER : run->phase + 1);
     } else {
         bench_publish_stop(run->publish, run->now_ns);
-        enter(run, PHASE_DRAIN);
+        bench_run_enter(run, PHASE_DRAIN);
     }
 }
 
@@ -314,9 +320,10 @@ static void publish_due(struct bench_run *run)
         run->awake_until_ns = run->now_ns + AWAKE_NS;
 }
 
-static void serve(struct bench_run *run, uint64_t key)
+static void bench_run_serve(struct bench_run *run, uint64_t key)
 {
     uint64_t expirations;
+
     switch ((enum bench_kind)(key >> 32)) {
     case BENCH_KIND_TIMER:
         run->armed_ns = BENCH_NEVER;
@@ -325,7 +332,7 @@ static void serve(struct bench_run *run, uint64_t key)
         run->now_ns = bench_now();
         break;
     case BENCH_KIND_SIGNAL:
-        interrupt(run);
+        bench_run_interrupt(run);
         break;
     case BENCH_KIND_STREAM:
         run->now_ns = bench_streams_ready(run->streams, (uint32_t)key);
@@ -346,8 +353,10 @@ static void show_progress(struct bench_run *run)
         [PHASE_CLOSE] = "closing",      [PHASE_OVER] = "over",
     };
     const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
-    uint64_t acknowledged = run->publish ? bench_publish_counts(run->publish)->acknowledged : 0;
+    uint64_t acknowledged =
+        run->publish != NULL ? bench_publish_counts(run->publish)->acknowledged : 0;
     double since_s = (double)(run->now_ns - run->shown_ns + 1) / (double)BENCH_SECOND_NS;
+
     fprintf(stderr,
             "%4.0f s  %-10s  %u streams  %" PRIu64 " events (%.0f/s)  %" PRIu64
             " deliveries (%.0f/s)  p99 %.3f ms\n",
@@ -363,9 +372,10 @@ static void show_progress(struct bench_run *run)
 }
 
 /* A line a second, and one at the moment when another phase begins: scripts wait for it. */
-static void progress(struct bench_run *run)
+static void bench_run_progress(struct bench_run *run)
 {
     bool due = run->now_ns >= run->progress_ns;
+
     if (!run->options->progress || (!due && run->phase == run->shown_phase))
         return;
     show_progress(run);
@@ -373,7 +383,7 @@ static void progress(struct bench_run *run)
         run->progress_ns += BENCH_SECOND_NS;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
+static uint64_t bench_run_earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
@@ -382,17 +392,19 @@ static uint64_t earlier(uint64_t a, uint64_t b)
  * rest is spent asking. */
 static uint64_t wake_ns(const struct bench_run *run)
 {
-    uint64_t due = run->publish ? bench_publish_due(run->publish) : BENCH_NEVER;
+    uint64_t due = run->publish != NULL ? bench_publish_due(run->publish) : BENCH_NEVER;
+
     return due < SPIN_NS || due == BENCH_NEVER ? due : due - SPIN_NS;
 }
 
 /* Set the timer to what comes next, if it is not. */
-static void arm(struct bench_run *run)
+static void bench_run_arm(struct bench_run *run)
 {
-    uint64_t next = earlier(run->progress_ns, run->deadline_ns);
-    if (run->phase == PHASE_MEASURE && run->publish && run->deadline_ns != BENCH_NEVER)
-        next = earlier(run->progress_ns, run->deadline_ns + OVERTIME_NS);
-    next = earlier(next, wake_ns(run));
+    uint64_t next = bench_run_earlier(run->progress_ns, run->deadline_ns);
+
+    if (run->phase == PHASE_MEASURE && run->publish != NULL && run->deadline_ns != BENCH_NEVER)
+        next = bench_run_earlier(run->progress_ns, run->deadline_ns + OVERTIME_NS);
+    next = bench_run_earlier(next, wake_ns(run));
     if (next == run->armed_ns)
         return;
     struct itimerspec when = {0};
@@ -406,39 +418,43 @@ static void arm(struct bench_run *run)
 
 /* Who wakes a core that sleeps pays for it, up to 0.1 ms, and so does who is woken.  Neither is the
  * server's doing, so the tool stays awake for as long as a quick one takes. */
-static int loop(struct bench_run *run)
+static int bench_run_loop(struct bench_run *run)
 {
     struct epoll_event entries[ENTRIES];
+
     while (run->phase != PHASE_OVER) {
         bool spinning =
             run->starting || run->now_ns >= wake_ns(run) || run->now_ns < run->awake_until_ns;
+
         if (!spinning)
-            arm(run);
+            bench_run_arm(run);
         int entries_n = epoll_wait(run->epoll, entries, ENTRIES, spinning ? 0 : -1);
         if (entries_n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < entries_n && run->phase != PHASE_OVER; i++)
-            serve(run, entries[i].data.u64);
+            bench_run_serve(run, entries[i].data.u64);
         run->now_ns = bench_now();
         publish_due(run);
         for (enum phase before = PHASE_OVER; before != run->phase;) {
             before = run->phase;
-            step(run);
+            bench_run_step(run);
         }
-        progress(run);
+        bench_run_progress(run);
     }
     return 0;
 }
 
-static int watch(struct bench_run *run, int fd, enum bench_kind kind)
+static int bench_run_watch(struct bench_run *run, int fd, enum bench_kind kind)
 {
     struct epoll_event entry = {.events = EPOLLIN, .data.u64 = bench_key(kind, 0)};
+
     return epoll_ctl(run->epoll, EPOLL_CTL_ADD, fd, &entry) < 0 ? -errno : 0;
 }
 
-static int open_loop(struct bench_run *run)
+static int bench_run_open_loop(struct bench_run *run)
 {
     sigset_t interrupts;
+
     sigemptyset(&interrupts);
     sigaddset(&interrupts, SIGINT);
     sigprocmask(SIG_BLOCK, &interrupts, NULL);
@@ -447,14 +463,15 @@ static int open_loop(struct bench_run *run)
     run->signal = signalfd(-1, &interrupts, SFD_NONBLOCK | SFD_CLOEXEC);
     if (run->epoll < 0 || run->timer < 0 || run->signal < 0)
         return -errno;
-    int rc = watch(run, run->timer, BENCH_KIND_TIMER);
-    return rc != 0 ? rc : watch(run, run->signal, BENCH_KIND_SIGNAL);
+    int rc = bench_run_watch(run, run->timer, BENCH_KIND_TIMER);
+    return rc != 0 ? rc : bench_run_watch(run, run->signal, BENCH_KIND_SIGNAL);
 }
 
 /* Raise the limit of descriptors as far as it goes, and see whether that is enough. */
 static int check_descriptors(const struct bench_options *options)
 {
     uint64_t needed = (uint64_t)options->streams + OTHER_DESCRIPTORS;
+
     needed += options->idle ? 0 : options->connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -468,14 +485,15 @@ static int check_descriptors(const struct bench_options *options)
     return -EMFILE;
 }
 
-static int set_up(struct bench_run *run)
+static int bench_run_set_up(struct bench_run *run)
 {
     uint32_t stamp = 0;
+
     if (getrandom(&stamp, sizeof(stamp), 0) < 0)
         return -errno;
     int rc = check_descriptors(run->options);
     if (rc == 0)
-        rc = open_loop(run);
+        rc = bench_run_open_loop(run);
     run->result.has_server = run->options->pids_n > 0;
     look_at_memory(run, &run->result.memory_before);
     look_at_cpu(run, &run->result.cpu_before_ns);
@@ -486,14 +504,15 @@ static int set_up(struct bench_run *run)
     if (rc == 0)
         rc = bench_streams_new(&run->streams, run->options, run->epoll, stamp);
     if (rc == 0 && !run->options->idle)
-        rc = bench_publish_new(&run->publish, run->options, run->epoll, stamp, listening,
+        rc = bench_publish_new(&run->publish, run->options, run->epoll, stamp, bench_run_listening,
                                run->streams);
     return rc;
 }
 
-static void clean_up(struct bench_run *run)
+static void bench_run_clean_up(struct bench_run *run)
 {
     const int fds[] = {run->epoll, run->timer, run->signal};
+
     bench_publish_free(run->publish);
     bench_streams_free(run->streams);
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -501,10 +520,11 @@ static void clean_up(struct bench_run *run)
             close(fds[i]);
 }
 
-static int report(struct bench_run *run)
+static int bench_run_report(struct bench_run *run)
 {
     static const struct bench_latency none;
     struct bench_result *result = &run->result;
+
     result->options = run->options;
     result->streams = *bench_streams_counts(run->streams);
     result->streams_trouble = bench_streams_trouble(run->streams);
@@ -512,7 +532,7 @@ static int report(struct bench_run *run)
     result->delivery = bench_streams_latency(run->streams);
     result->publish_trouble = "";
     result->acknowledgement = result->lag = &none;
-    if (run->publish) {
+    if (run->publish != NULL) {
         result->publish = *bench_publish_counts(run->publish);
         result->publish_trouble = bench_publish_trouble(run->publish);
         result->acknowledgement = bench_publish_latency(run->publish);
@@ -539,16 +559,17 @@ int bench_run(const struct bench_options *options)
 {
     struct bench_run run = {.options = options, .epoll = -1, .timer = -1, .signal = -1};
     int status = CLI_FAILED;
-    int rc = set_up(&run);
+    int rc = bench_run_set_up(&run);
+
     if (rc == -EINVAL || rc == -EMFILE)
         goto out;
     if (rc == 0) {
         run.now_ns = run.begun_ns = run.shown_ns = bench_now();
         run.armed_ns = BENCH_NEVER;
         run.progress_ns = options->progress ? run.begun_ns + BENCH_SECOND_NS : BENCH_NEVER;
-        enter(&run, PHASE_CONNECT);
+        bench_run_enter(&run, PHASE_CONNECT);
         run.starting = bench_streams_connect(run.streams);
-        rc = loop(&run);
+        rc = bench_run_loop(&run);
     }
     if (rc != 0)
         cli_fail("bench", "%s", strerror(-rc));
@@ -557,8 +578,8 @@ int bench_run(const struct bench_options *options)
     else if (!run.connected)
         say_why_not_connected(&run);
     else
-        status = report(&run);
+        status = bench_run_report(&run);
 out:
-    clean_up(&run);
+    bench_run_clean_up(&run);
     return status;
 }

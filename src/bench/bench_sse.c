@@ -5,17 +5,18 @@
 
 #include <string.h>
 
-static void end_event(struct bench_sse *sse, bench_sse_event_fn *event, void *context)
+static void bench_sse_end_event(struct bench_sse *sse, bench_sse_event_fn *event, void *context)
 {
     bool has_data = sse->has_data;
     const struct bench_stamp *stamp = sse->has_stamp ? &sse->stamp : NULL;
+
     sse->has_data = false;
     sse->has_stamp = false;
     if (has_data)
         event(context, stamp);
 }
 
-static void read_data(struct bench_sse *sse, const char *value, size_t value_n)
+static void bench_sse_read_data(struct bench_sse *sse, const char *value, size_t value_n)
 {
     /* Empty data dispatches nothing in a browser, so it does not count here either. */
     if (value_n && *value == ' ') {
@@ -33,10 +34,11 @@ void bench_sse_feed(struct bench_sse *sse, const char *bytes, size_t bytes_n,
 {
     const char *at = bytes, *end = bytes + bytes_n, *text;
     size_t text_n;
+
     while (bench_line_take(&sse->line, &at, end, &text, &text_n)) {
         if (text_n == 0)
-            end_event(sse, event, context);
+            bench_sse_end_event(sse, event, context);
         else if (text_n > 5 && memcmp(text, "data:", 5) == 0)
-            read_data(sse, text + 5, text_n - 5);
+            bench_sse_read_data(sse, text + 5, text_n - 5);
     }
 }

@@ -42,8 +42,10 @@ static bool read_hex(const char *from, int digits, char after, uint64_t *ret_val
 {
     uint64_t value = 0;
     bool good = from[digits] == after;
+
     for (int i = 0; i < digits; i++) {
         unsigned worth = digit_worth[(unsigned char)from[i]];
+
         good &= worth != 0;
         value = value << 4 | ((worth - 1) & 15);
     }
@@ -54,6 +56,7 @@ static bool read_hex(const char *from, int digits, char after, uint64_t *ret_val
 static bool read_stamp(const char *from, struct bench_stamp *ret_stamp)
 {
     uint64_t run, topic, number, answered, due;
+
     if (!read_hex(from + 1, 8, '-', &run) || !read_hex(from + 10, 8, '-', &topic) ||
         !read_hex(from + 19, 8, '-', &number) || !read_hex(from + 28, 8, '-', &answered) ||
         !read_hex(from + 37, 16, MARK, &due))
@@ -69,9 +72,10 @@ static bool read_stamp(const char *from, struct bench_stamp *ret_stamp)
 bool bench_stamp_find(const char *text, size_t text_n, struct bench_stamp *ret_stamp)
 {
     const char *end = text + text_n;
+
     for (const char *at = text; at + BENCH_STAMP_BYTES <= end; at++) {
         at = memchr(at, MARK, (size_t)(end - at));
-        if (!at || at + BENCH_STAMP_BYTES > end)
+        if (at == NULL || at + BENCH_STAMP_BYTES > end)
             return false;
         if (read_stamp(at, ret_stamp))
             return true;

@@ -62,10 +62,11 @@ struct reading {
     struct stream *st;
 };
 
-static int set_up(struct bench_streams *streams)
+static int bench_streams_set_up(struct bench_streams *streams)
 {
     const struct bench_options *options = streams->options;
     int rc = bench_url_resolve(&streams->url, options->stream_url);
+
     if (rc != 0)
         return rc;
     if (bench_template_compile(&streams->path, streams->url.path) != 0) {
@@ -78,7 +79,7 @@ static int set_up(struct bench_streams *streams)
     }
     streams->list = calloc(options->streams ? options->streams : 1, sizeof(*streams->list));
     streams->listening = calloc(options->topics, sizeof(*streams->listening));
-    if (!streams->list || !streams->listening)
+    if (streams->list == NULL || streams->listening == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->streams; i++) {
         streams->list[i].fd = -1;
@@ -92,13 +93,14 @@ int bench_streams_new(struct bench_streams **ret_streams, const struct bench_opt
                       int epoll, uint32_t run)
 {
     struct bench_streams *streams = calloc(1, sizeof(*streams));
-    if (!streams)
+
+    if (streams == NULL)
         return -ENOMEM;
     streams->options = options;
     streams->epoll = epoll;
     streams->run = run;
     streams->measure_from_ns = BENCH_NEVER;
-    int rc = set_up(streams);
+    int rc = bench_streams_set_up(streams);
     if (rc != 0) {
         bench_streams_free(streams);
         return rc;
@@ -109,9 +111,9 @@ int bench_streams_new(struct bench_streams **ret_streams, const struct bench_opt
 
 void bench_streams_free(struct bench_streams *streams)
 {
-    if (!streams)
+    if (streams == NULL)
         return;
-    for (uint32_t i = 0; streams->list && i < streams->options->streams; i++) {
+    for (uint32_t i = 0; streams->list != NULL && i < streams->options->streams; i++) {
         if (streams->list[i].fd >= 0)
             close(streams->list[i].fd);
         bench_sequence_done(&streams->list[i].came);
@@ -122,10 +124,11 @@ void bench_streams_free(struct bench_streams *streams)
 }
 
 /* The one place where a stream's state changes. */
-static void move(struct bench_streams *streams, struct stream *st, enum state state)
+static void bench_stream_move(struct bench_streams *streams, struct stream *st, enum state state)
 {
     bool was_under_way = st->state == STATE_CONNECTING || st->state == STATE_ASKED;
     bool is_under_way = state == STATE_CONNECTING || state == STATE_ASKED;
+
     streams->under_way += (uint32_t)is_under_way - (uint32_t)was_under_way;
     if (state == STATE_STANDING) {
         st->stood = true;
@@ -140,18 +143,19 @@ static void move(struct bench_streams *streams, struct stream *st, enum state st
     st->state = state;
 }
 
-static void end(struct bench_streams *streams, struct stream *st, const char *why)
+static void bench_stream_end(struct bench_streams *streams, struct stream *st, const char *why)
 {
-    if (!streams->trouble[0])
+    if (streams->trouble[0] == '\0')
         snprintf(streams->trouble, sizeof(streams->trouble), "%s", why);
-    move(streams, st, STATE_OVER);
+    bench_stream_move(streams, st, STATE_OVER);
     if (st->fd >= 0)
         close(st->fd);
     st->fd = -1;
 }
 
-static const struct sockaddr_storage *source_of(const struct bench_streams *streams, uint32_t index,
-                                                struct sockaddr_storage *ret_source)
+static const struct sockaddr_storage *bench_streams_source_of(const struct bench_streams *streams,
+                                                              uint32_t index,
+                                                              struct sockaddr_storage *ret_source)
 {
     if (!streams->options->source_addresses)
         return NULL;
@@ -162,24 +166,26 @@ static const struct sockaddr_storage *source_of(const struct bench_streams *stre
     return ret_source;
 }
 
-static void start(struct bench_streams *streams, uint32_t index)
+static void bench_stream_start(struct bench_streams *streams, uint32_t index)
 {
     struct stream *st = &streams->list[index];
     struct sockaddr_storage source;
+
     st->begun_ns = bench_now();
     int fd =
         bench_connect(streams->epoll, bench_key(BENCH_KIND_STREAM, index), &streams->url.address,
-                      streams->url.address_n, source_of(streams, index, &source));
+                      streams->url.address_n, bench_streams_source_of(streams, index, &source));
     if (fd >= 0) {
         st->fd = fd;
-        move(streams, st, STATE_CONNECTING);
+        bench_stream_move(streams, st, STATE_CONNECTING);
         return;
     }
-    end(streams, st,
-        fd == -EADDRNOTAVAIL ? "no free port (see --source-addresses)" : strerror(-fd));
+    bench_stream_end(streams, st,
+                     fd == -EADDRNOTAVAIL ? "no free port (see --source-addresses)"
+                                          : strerror(-fd));
 }
 
-static bool may_start(const struct bench_streams *streams)
+static bool bench_streams_may_start(const struct bench_streams *streams)
 {
     return streams->started < streams->options->streams &&
            streams->under_way < streams->options->connecting;
@@ -187,9 +193,9 @@ static bool may_start(const struct bench_streams *streams)
 
 bool bench_streams_connect(struct bench_streams *streams)
 {
-    for (int i = 0; i < STARTS_MAX && may_start(streams); i++)
-        start(streams, streams->started++);
-    return may_start(streams);
+    for (int i = 0; i < STARTS_MAX && bench_streams_may_start(streams); i++)
+        bench_stream_start(streams, streams->started++);
+    return bench_streams_may_start(streams);
 }
 
 bool bench_streams_settled(const struct bench_streams *streams)
@@ -201,7 +207,7 @@ void bench_streams_give_up(struct bench_streams *streams)
 {
     for (uint32_t i = 0; i < streams->options->streams; i++)
         if (streams->list[i].state < STATE_STANDING)
-            end(streams, &streams->list[i], "no answer in time");
+            bench_stream_end(streams, &streams->list[i], "no answer in time");
     streams->started = streams->options->streams;
 }
 
@@ -210,6 +216,7 @@ static size_t write_request(const struct bench_streams *streams, const struct st
     char topic[32];
     int topic_n = snprintf(topic, sizeof(topic), "bench-%u", st->topic);
     struct bench_values values = {0};
+
     values.at[BENCH_PLACE_TOPIC].text = topic;
     values.at[BENCH_PLACE_TOPIC].text_n = (size_t)topic_n;
     if (bench_template_bytes(&streams->path, &values) > REQUEST_BYTES / 2)
@@ -233,38 +240,41 @@ static int socket_error(int fd)
 {
     int error = 0;
     socklen_t error_n = sizeof(error);
+
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
     return error;
 }
 
 /* The first entry of a new connection: it stands or it failed.  Ask for the events. */
-static void ask(struct bench_streams *streams, struct stream *st)
+static void bench_stream_ask(struct bench_streams *streams, struct stream *st)
 {
     int error = socket_error(st->fd);
+
     if (error) {
-        end(streams, st, strerror(error));
+        bench_stream_end(streams, st, strerror(error));
         return;
     }
     size_t request_n = write_request(streams, st, streams->read);
     if (request_n == 0) {
-        end(streams, st, "the request is too long");
+        bench_stream_end(streams, st, "the request is too long");
         return;
     }
     if (send(st->fd, streams->read, request_n, MSG_NOSIGNAL) != (ssize_t)request_n) {
-        end(streams, st, "the request could not be sent");
+        bench_stream_end(streams, st, "the request could not be sent");
         return;
     }
     bench_http_start(&st->http);
-    move(streams, st, STATE_ASKED);
+    bench_stream_move(streams, st, STATE_ASKED);
 }
 
-static void take_event(void *context, const struct bench_stamp *stamp)
+static void bench_streams_take_event(void *context, const struct bench_stamp *stamp)
 {
     struct reading *reading = context;
     struct bench_streams *streams = reading->streams;
     struct bench_streams_counts *counts = &streams->counts;
     struct stream *st = reading->st;
-    if (!stamp || stamp->run != streams->run) {
+
+    if (stamp == NULL || stamp->run != streams->run) {
         counts->foreign++;
         return;
     }
@@ -289,53 +299,57 @@ static void take_event(void *context, const struct bench_stamp *stamp)
         bench_latency_record(&streams->latency, streams->now_ns - stamp->due_ns);
 }
 
-static void take_body(void *context, const char *bytes, size_t bytes_n)
+static void bench_streams_take_body(void *context, const char *bytes, size_t bytes_n)
 {
     struct reading *reading = context;
+
     if (reading->st->http.status == 200)
-        bench_sse_feed(&reading->st->sse, bytes, bytes_n, take_event, context);
+        bench_sse_feed(&reading->st->sse, bytes, bytes_n, bench_streams_take_event, context);
 }
 
 /* After bytes were read: has the answer come, was it a good one, is it over? */
-static bool still_good(struct bench_streams *streams, struct stream *st)
+static bool bench_stream_is_good(struct bench_streams *streams, struct stream *st)
 {
     char why[64];
+
     if (st->http.state == BENCH_HTTP_BAD) {
-        end(streams, st, "not an HTTP answer");
+        bench_stream_end(streams, st, "not an HTTP answer");
         return false;
     }
     if (st->state == STATE_ASKED && bench_http_has_head(&st->http)) {
         if (st->http.status != 200) {
             snprintf(why, sizeof(why), "answered with status %d", st->http.status);
-            end(streams, st, why);
+            bench_stream_end(streams, st, why);
             return false;
         }
-        move(streams, st, STATE_STANDING);
+        bench_stream_move(streams, st, STATE_STANDING);
         bench_latency_record(&streams->first_bytes, streams->now_ns - st->begun_ns);
     }
     if (st->http.state == BENCH_HTTP_DONE) {
-        end(streams, st, "ended by the server with the final chunk");
+        bench_stream_end(streams, st, "ended by the server with the final chunk");
         return false;
     }
     return true;
 }
 
 /* Read all there is: an edge is told only once. */
-static void read_all(struct bench_streams *streams, struct stream *st)
+static void bench_stream_read(struct bench_streams *streams, struct stream *st)
 {
     struct reading reading = {streams, st};
+
     for (;;) {
         ssize_t n = recv(st->fd, streams->read, READ_BYTES, 0);
+
         if (n <= 0) {
             if (n < 0 && errno == EAGAIN)
                 return;
-            end(streams, st, n < 0 ? strerror(errno) : "closed by the server");
+            bench_stream_end(streams, st, n < 0 ? strerror(errno) : "closed by the server");
             return;
         }
         streams->now_ns = bench_now();
         streams->counts.bytes += (uint64_t)n;
-        bench_http_feed(&st->http, streams->read, (size_t)n, take_body, &reading);
-        if (!still_good(streams, st) || n < READ_BYTES)
+        bench_http_feed(&st->http, streams->read, (size_t)n, bench_streams_take_body, &reading);
+        if (!bench_stream_is_good(streams, st) || n < READ_BYTES)
             return;
     }
 }
@@ -345,9 +359,9 @@ uint64_t bench_streams_ready(struct bench_streams *streams, uint32_t index)
     assert(index < streams->options->streams);
     struct stream *st = &streams->list[index];
     if (st->state == STATE_CONNECTING)
-        ask(streams, st);
+        bench_stream_ask(streams, st);
     else if (st->state != STATE_OVER)
-        read_all(streams, st);
+        bench_stream_read(streams, st);
     return streams->now_ns;
 }
 
@@ -394,8 +408,10 @@ uint64_t bench_streams_missing(const struct bench_streams *streams, const uint32
                                const struct bench_sequence *refused)
 {
     uint64_t missing = 0;
+
     for (uint32_t i = 0; i < streams->options->streams; i++) {
         const struct stream *st = &streams->list[i];
+
         /* One that never stood was promised nothing; it is counted as failed. */
         if (st->stood)
             missing += bench_sequence_missing(&st->came, &refused[st->topic], issued[st->topic]);

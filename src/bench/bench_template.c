@@ -15,7 +15,7 @@ static const char *const place_names[BENCH_PLACES] = {
     [BENCH_PLACE_SEQ] = "{seq}",
 };
 
-static enum bench_place place_at(const char *text)
+static enum bench_place bench_template_place_at(const char *text)
 {
     for (int place = 0; place < BENCH_PLACES; place++)
         if (strncmp(text, place_names[place], strlen(place_names[place])) == 0)
@@ -28,7 +28,8 @@ int bench_template_compile(struct bench_template *template, const char *text)
     template->parts_n = 0;
     const char *begin = text;
     for (const char *at = text;; at++) {
-        enum bench_place place = place_at(at);
+        enum bench_place place = bench_template_place_at(at);
+
         if (*at && place == BENCH_PLACES)
             continue;
         if (template->parts_n == BENCH_TEMPLATE_PARTS)
@@ -56,6 +57,7 @@ size_t bench_template_bytes(const struct bench_template *template,
                             const struct bench_values *values)
 {
     size_t bytes = 0;
+
     for (size_t i = 0; i < template->parts_n; i++) {
         bytes += template->parts[i].text_n;
         if (template->parts[i].place < BENCH_PLACES)
@@ -69,6 +71,7 @@ char *bench_template_write(const struct bench_template *template, char *to,
 {
     for (size_t i = 0; i < template->parts_n; i++) {
         enum bench_place place = template->parts[i].place;
+
         to = mempcpy(to, template->parts[i].text, template->parts[i].text_n);
         if (place < BENCH_PLACES)
             to = mempcpy(to, values->at[place].text, values->at[place].text_n);
@@ -76,7 +79,7 @@ char *bench_template_write(const struct bench_template *template, char *to,
     return to;
 }
 
-static int refuse(const char *text, const char *why)
+static int bench_template_refuse(const char *text, const char *why)
 {
     cli_fail("bench", "%s: %s", text, why);
     return -EINVAL;
@@ -87,10 +90,12 @@ static int refuse(const char *text, const char *why)
 static bool part_authority(char *parts, const char **ret_host, const char **ret_port)
 {
     char *colon;
+
     *ret_host = parts;
     if (*parts == '[') {
         char *bracket = strchr(parts, ']');
-        if (!bracket)
+
+        if (bracket == NULL)
             return false;
         *bracket = '\0';
         *ret_host = parts + 1;
@@ -105,13 +110,15 @@ static bool part_authority(char *parts, const char **ret_host, const char **ret_
     return **ret_host && **ret_port;
 }
 
-static int resolve(struct bench_url *url, const char *host, const char *port, const char *text)
+static int bench_template_resolve(struct bench_url *url, const char *host, const char *port,
+                                  const char *text)
 {
     const struct addrinfo wish = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found;
     int rc = getaddrinfo(host, port, &wish, &found);
+
     if (rc != 0)
-        return refuse(text, gai_strerror(rc));
+        return bench_template_refuse(text, gai_strerror(rc));
     memcpy(&url->address, found->ai_addr, found->ai_addrlen);
     url->address_n = found->ai_addrlen;
     freeaddrinfo(found);
@@ -121,23 +128,24 @@ static int resolve(struct bench_url *url, const char *host, const char *port, co
 int bench_url_resolve(struct bench_url *url, const char *text)
 {
     static const char scheme[] = "http://";
+
     if (strncmp(text, scheme, strlen(scheme)) != 0)
-        return refuse(text, "only http:// URLs can be measured");
+        return bench_template_refuse(text, "only http:// URLs can be measured");
     const char *authority = text + strlen(scheme);
     size_t authority_n = strcspn(authority, "/?");
     if (authority_n >= sizeof(url->authority))
-        return refuse(text, "the host is too long");
+        return bench_template_refuse(text, "the host is too long");
     memcpy(url->authority, authority, authority_n);
     url->authority[authority_n] = '\0';
     url->path = authority + authority_n;
     if (*url->path == '\0')
         url->path = "/";
     else if (*url->path != '/')
-        return refuse(text, "a path must begin with /");
+        return bench_template_refuse(text, "a path must begin with /");
     char parts[sizeof(url->authority)];
     memcpy(parts, url->authority, authority_n + 1);
     const char *host, *port;
     if (!part_authority(parts, &host, &port))
-        return refuse(text, "no host and port");
-    return resolve(url, host, port, text);
+        return bench_template_refuse(text, "no host and port");
+    return bench_template_resolve(url, host, port, text);
 }

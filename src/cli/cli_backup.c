@@ -61,23 +61,10 @@ static const char help_text[] =
     "Example:\n"
     "  bugle backup /var/backups/bugle-$(date +%F).db\n";
 
-enum option_code { OPTION_CA = 256, OPTION_FORCE, OPTION_HEADER, OPTION_TOKEN, OPTION_URL };
-
-static const struct option long_options[] = {
-    {"ca", required_argument, NULL, OPTION_CA},
-    {"force", no_argument, NULL, OPTION_FORCE},
-    {"header", required_argument, NULL, OPTION_HEADER},
-    {"help", no_argument, NULL, 'h'},
-    {"token", required_argument, NULL, OPTION_TOKEN},
-    {"url", required_argument, NULL, OPTION_URL},
-    {NULL, 0, NULL, 0},
-};
-
 struct backup {
     struct cli_http_target target;
     const char *file; /* borrowed */
     bool force;
-    bool help;
     struct cli_http http;
     char *part;    /* the file while it is written; NULL: none */
     int fd;        /* of it, or standard output */
@@ -89,41 +76,16 @@ struct backup {
 
 /* ---- the command line ---- */
 
-static int take_option(struct backup *backup, int code, char **argv)
+static int backup_read_options(struct backup *backup, int argc, char **argv)
 {
-    switch (code) {
-    case OPTION_CA:
-        backup->target.ca = optarg;
-        return CLI_FINE;
-    case OPTION_FORCE:
-        backup->force = true;
-        return CLI_FINE;
-    case OPTION_HEADER:
-        cli_list_add(&backup->target.headers, optarg);
-        return CLI_FINE;
-    case OPTION_TOKEN:
-        backup->target.token = optarg;
-        return CLI_FINE;
-    case OPTION_URL:
-        backup->target.url = optarg;
-        return CLI_FINE;
-    case 'h':
-        backup->help = true;
-        return CLI_FINE;
-    default:
-        return cli_bad_option(TOOL, code, argv);
-    }
-}
+    const struct cli_option known[] = {
+        CLI_FLAG("force", &backup->force),
+        CLI_HTTP_OPTIONS(&backup->target),
+    };
+    int status =
+        cli_read_options(TOOL, help_text, known, sizeof(known) / sizeof(known[0]), argc, argv);
 
-static int read_options(struct backup *backup, int argc, char **argv)
-{
-    int code, status = CLI_FINE;
-    optind = 0;
-    opterr = 0;
-    while (status == CLI_FINE && !backup->help &&
-           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
-        status = take_option(backup, code, argv);
-    if (status != CLI_FINE || backup->help)
+    if (status != CLI_FINE)
         return status;
     if (optind == argc || !*argv[optind])
         return cli_misused(TOOL, "name the file to write");
@@ -137,9 +99,10 @@ static int read_options(struct backup *backup, int argc, char **argv)
 
 /* ---- the file ---- */
 
-static int open_file(struct backup *backup)
+static int backup_open_file(struct backup *backup)
 {
     struct stat facts;
+
     if (strcmp(backup->file, TO_STDOUT) == 0) {
         backup->fd = STDOUT_FILENO;
         return CLI_FINE;
@@ -160,19 +123,20 @@ static int open_file(struct backup *backup)
     return status;
 }
 
-static void close_file(struct backup *backup)
+static void backup_close_file(struct backup *backup)
 {
-    if (!backup->part)
+    if (backup->part == NULL)
         return;
     close(backup->fd);
     unlink(backup->part);
     free(backup->part);
 }
 
-static int write_all(int fd, const char *bytes, size_t bytes_n)
+static int backup_write_all(int fd, const char *bytes, size_t bytes_n)
 {
     for (size_t at = 0; at < bytes_n;) {
         ssize_t n = write(fd, bytes + at, bytes_n - at);
+
         if (n < 0 && errno != EINTR)
             return errno;
         at += n > 0 ? (size_t)n : 0;
@@ -181,9 +145,10 @@ static int write_all(int fd, const char *bytes, size_t bytes_n)
 }
 
 /* Give the complete file its name, without --force only if there is none of that name. */
-static int rename_file(const struct backup *backup)
+static int backup_rename_file(const struct backup *backup)
 {
     unsigned flags = backup->force ? 0 : RENAME_NOREPLACE;
+
     if (renameat2(AT_FDCWD, backup->part, AT_FDCWD, backup->file, flags) == 0)
         return 0;
     if (errno != EINVAL || backup->force)
@@ -194,29 +159,30 @@ static int rename_file(const struct backup *backup)
     return unlink(backup->part) == 0 ? 0 : errno;
 }
 
-static int sync_folder(const char *file)
+static int backup_sync_folder(const char *file)
 {
     char *copy = cli_format("%s", file);
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int error = fd < 0 || fsync(fd) < 0 ? errno : 0;
+
     if (fd >= 0)
         close(fd);
     free(copy);
     return error;
 }
 
-static int keep_file(struct backup *backup)
+static int backup_keep_file(struct backup *backup)
 {
-    if (!backup->part)
+    if (backup->part == NULL)
         return CLI_FINE;
-    int error = fsync(backup->fd) < 0 ? errno : rename_file(backup);
+    int error = fsync(backup->fd) < 0 ? errno : backup_rename_file(backup);
     if (error == EEXIST)
         return cli_fail(TOOL, "%s is there already (--force replaces it)", backup->file);
     if (error == 0) {
         close(backup->fd);
         free(backup->part);
         backup->part = NULL;
-        error = sync_folder(backup->file);
+        error = backup_sync_folder(backup->file);
     }
     if (error != 0)
         return cli_fail(TOOL, "%s cannot be written: %s", backup->file, strerror(error));
@@ -225,53 +191,57 @@ static int keep_file(struct backup *backup)
 
 /* ---- the request ---- */
 
-static uint32_t number_at(const struct backup *backup, size_t at)
+static uint32_t backup_number_at(const struct backup *backup, size_t at)
 {
     const unsigned char *bytes = backup->header + at;
+
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
 /* Whether what came is the beginning of a store, and no more than all of it. */
-static bool is_store(const struct backup *backup)
+static bool backup_is_store(const struct backup *backup)
 {
-    size_t magic_n = backup->bytes < sizeof MAGIC ? backup->bytes : sizeof MAGIC;
+    size_t magic_n = backup->bytes < sizeof(MAGIC) ? backup->bytes : sizeof(MAGIC);
+
     if (backup->bytes < HEADER_BYTES)
         return memcmp(backup->header, MAGIC, magic_n) == 0;
-    return memcmp(backup->header, MAGIC, sizeof MAGIC) == 0 &&
-           number_at(backup, APPLICATION_AT) == SQLITE_STORE_APPLICATION_ID &&
-           backup->bytes <= (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;
+    return memcmp(backup->header, MAGIC, sizeof(MAGIC)) == 0 &&
+           backup_number_at(backup, APPLICATION_AT) == SQLITE_STORE_APPLICATION_ID &&
+           backup->bytes <= (uint64_t)backup_number_at(backup, PAGES_AT) * PAGE_BYTES;
 }
 
-static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
+static size_t backup_on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct backup *backup = arg;
+
     (void)one;
-    if (cli_http_status(&backup->http) != 200) {
+    if (cli_http_status(&backup->http) != 200)
         return cli_http_keep(&backup->http, bytes, bytes_n) ? bytes_n : 0;
-    }
     for (size_t i = 0; i < bytes_n && backup->bytes + i < HEADER_BYTES; i++)
         backup->header[backup->bytes + i] = (unsigned char)bytes[i];
     backup->bytes += bytes_n;
-    if (!is_store(backup))
+    if (!backup_is_store(backup))
         return CURL_WRITEFUNC_ERROR;
-    backup->error = write_all(backup->fd, bytes, bytes_n);
+    backup->error = backup_write_all(backup->fd, bytes, bytes_n);
     return backup->error == 0 ? bytes_n : CURL_WRITEFUNC_ERROR;
 }
 
 /* About once a second, and when bytes come.  A signal ends the request, so that the beginning of a
  * file does not stay behind. */
-static int on_progress(void *arg, curl_off_t down_n, curl_off_t down, curl_off_t up_n,
-                       curl_off_t up)
+static int backup_on_progress(void *arg, curl_off_t down_n, curl_off_t down, curl_off_t up_n,
+                              curl_off_t up)
 {
     struct backup *backup = arg;
     struct signalfd_siginfo signal;
+
     (void)down_n, (void)down, (void)up_n, (void)up;
-    return read(backup->signal_fd, &signal, sizeof signal) > 0;
+    return read(backup->signal_fd, &signal, sizeof(signal)) > 0;
 }
 
 static void watch_signals(struct backup *backup)
 {
     sigset_t signals;
+
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
@@ -281,19 +251,20 @@ static void watch_signals(struct backup *backup)
     signal(SIGPIPE, SIG_IGN); /* a reader of standard output that left is told as an error */
 }
 
-static CURLcode ask(struct backup *backup)
+static CURLcode backup_ask(struct backup *backup)
 {
     static const char *const lines[] = {
         "Accept: application/vnd.sqlite3, application/problem+json",
         "Content-Type:", /* there is no body */
     };
     CURL *easy = backup->http.easy;
-    cli_http_begin(&backup->http, lines, sizeof lines / sizeof lines[0]);
+
+    cli_http_begin(&backup->http, lines, sizeof(lines) / sizeof(lines[0]));
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, backup_on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, backup);
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, backup_on_progress);
     curl_easy_setopt(easy, CURLOPT_XFERINFODATA, backup);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -302,10 +273,10 @@ static CURLcode ask(struct backup *backup)
 }
 
 /* Whether all of it came. */
-static bool is_whole(const struct backup *backup)
+static bool backup_is_whole(const struct backup *backup)
 {
     return backup->bytes >= HEADER_BYTES &&
-           backup->bytes == (uint64_t)number_at(backup, PAGES_AT) * PAGE_BYTES;
+           backup->bytes == (uint64_t)backup_number_at(backup, PAGES_AT) * PAGE_BYTES;
 }
 
 /* One answer for all that is no copy: nothing of it stays behind. */
@@ -315,39 +286,41 @@ static int tell_no_store(const struct backup *backup)
                     backup->http.shown);
 }
 
-static int tell_text(char *text)
+static int backup_tell_text(char *text)
 {
     int status = cli_fail(TOOL, "%s", text);
+
     free(text);
     return status;
 }
 
-static int judge(struct backup *backup, CURLcode code)
+static int backup_judge(struct backup *backup, CURLcode code)
 {
     if (backup->error != 0)
         return cli_fail(TOOL, "%s cannot be written: %s", backup->file, strerror(backup->error));
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return cli_fail(TOOL, "interrupted; %s was not written", backup->file);
-    if (!is_store(backup))
+    if (!backup_is_store(backup))
         return tell_no_store(backup);
     if (code != CURLE_OK)
-        return tell_text(cli_http_trouble(&backup->http, code));
+        return backup_tell_text(cli_http_trouble(&backup->http, code));
     if (cli_http_status(&backup->http) != 200)
-        return tell_text(cli_http_refusal(&backup->http));
-    if (!is_whole(backup))
+        return backup_tell_text(cli_http_refusal(&backup->http));
+    if (!backup_is_whole(backup))
         return cli_fail(TOOL, "%s answered 200 without a whole copy: is it a Bugle gateway?",
                         backup->http.shown);
-    return keep_file(backup);
+    return backup_keep_file(backup);
 }
 
-static int run(struct backup *backup)
+static int backup_run(struct backup *backup)
 {
-    int status = open_file(backup);
+    int status = backup_open_file(backup);
+
     if (status != CLI_FINE)
         return status;
     watch_signals(backup);
-    status = judge(backup, ask(backup));
-    close_file(backup);
+    status = backup_judge(backup, backup_ask(backup));
+    backup_close_file(backup);
     close(backup->signal_fd);
     return status;
 }
@@ -355,17 +328,16 @@ static int run(struct backup *backup)
 int cli_backup(int argc, char **argv)
 {
     struct backup backup = {.target = cli_http_target_default()};
-    int status = read_options(&backup, argc, argv);
-    if (status == CLI_FINE && backup.help) {
-        fputs(help_text, stdout);
-    } else if (status == CLI_FINE) {
+    int status = backup_read_options(&backup, argc, argv);
+
+    if (status == CLI_FINE) {
         curl_global_init(CURL_GLOBAL_DEFAULT);
         status = cli_http_init(&backup.http, TOOL, &backup.target, "/api/backup", NULL);
         if (status == CLI_FINE)
-            status = run(&backup);
+            status = backup_run(&backup);
         cli_http_clear(&backup.http);
         curl_global_cleanup();
     }
     cli_list_clear(&backup.target.headers);
-    return status;
+    return status == CLI_HELPED ? CLI_FINE : status;
 }

@@ -19,7 +19,7 @@
 
 void *cli_need(void *memory)
 {
-    if (memory)
+    if (memory != NULL)
         return memory;
     fputs("bugle: out of memory\n", stderr);
     exit(CLI_FAILED);
@@ -29,6 +29,7 @@ char *cli_format(const char *format, ...)
 {
     char *text;
     va_list arguments;
+
     va_start(arguments, format);
     if (vasprintf(&text, format, arguments) < 0)
         cli_need(NULL);
@@ -40,6 +41,7 @@ struct json_alloc *cli_read_json(const char *text, size_t text_n, size_t flags,
                                  json_error_t *ret_error)
 {
     struct json_alloc *parsed;
+
     if (json_alloc_load(text, text_n, flags, ret_error, &parsed) == -ENOMEM)
         cli_need(NULL);
     return parsed;
@@ -47,7 +49,7 @@ struct json_alloc *cli_read_json(const char *text, size_t text_n, size_t flags,
 
 void cli_list_add(struct cli_list *list, const char *item)
 {
-    list->items = cli_need(reallocarray(list->items, list->items_n + 1, sizeof *list->items));
+    list->items = cli_need(reallocarray(list->items, list->items_n + 1, sizeof(*list->items)));
     list->items[list->items_n++] = item;
 }
 
@@ -63,6 +65,7 @@ tell(const char *tool, const char *hint, const char *format, va_list arguments)
 {
     char *message, *line;
     size_t line_n;
+
     if (vasprintf(&message, format, arguments) < 0)
         cli_need(NULL);
     FILE *to = cli_need(open_memstream(&line, &line_n));
@@ -79,6 +82,7 @@ tell(const char *tool, const char *hint, const char *format, va_list arguments)
 int cli_fail(const char *tool, const char *format, ...)
 {
     va_list arguments;
+
     va_start(arguments, format);
     tell(tool, "", format, arguments);
     va_end(arguments);
@@ -88,6 +92,7 @@ int cli_fail(const char *tool, const char *format, ...)
 int cli_misused(const char *tool, const char *format, ...)
 {
     va_list arguments;
+
     va_start(arguments, format);
     tell(tool, " (see --help)", format, arguments);
     va_end(arguments);
@@ -97,6 +102,7 @@ int cli_misused(const char *tool, const char *format, ...)
 int cli_bad_option(const char *tool, int verdict, char **argv)
 {
     const char *word = argv[optind - 1];
+
     if (strncmp(word, "--", 2) != 0)
         return cli_misused(tool, "there is no option -%c", optopt);
     if (verdict == ':')
@@ -106,9 +112,86 @@ int cli_bad_option(const char *tool, int verdict, char **argv)
     return cli_misused(tool, "there is no option %s", word);
 }
 
+bool cli_take_text(const struct cli_option *option, const char *value)
+{
+    *(const char **)option->to = value;
+    return true;
+}
+
+bool cli_take_word(const struct cli_option *option, const char *value)
+{
+    cli_list_add(option->to, value);
+    return true;
+}
+
+bool cli_take_number(const struct cli_option *option, const char *value)
+{
+    return cli_parse_number(value, option->min, option->max, option->to);
+}
+
+bool cli_take_number32(const struct cli_option *option, const char *value)
+{
+    uint64_t number;
+
+    if (!cli_parse_number(value, option->min, option->max, &number))
+        return false;
+    *(uint32_t *)option->to = (uint32_t)number;
+    return true;
+}
+
+/* As getopt_long() has them: an option's code is its place behind 256.  For free(). */
+static struct option *cli_known_options(const struct cli_option *options, size_t options_n)
+{
+    struct option *known = cli_need(calloc(options_n + 2, sizeof(*known)));
+
+    for (size_t i = 0; i < options_n; i++) {
+        known[i].name = options[i].name;
+        known[i].has_arg = options[i].take != NULL ? required_argument : no_argument;
+        known[i].val = 256 + (int)i;
+    }
+    known[options_n] = (struct option){"help", no_argument, NULL, 'h'};
+    return known;
+}
+
+static int cli_take_option(const char *tool, const struct cli_option *option, const char *value)
+{
+    if (option->take == NULL) {
+        *(bool *)option->to = true;
+        return CLI_FINE;
+    }
+    if (option->take(option, value))
+        return CLI_FINE;
+    if (option->wants == NULL)
+        return cli_misused(tool, "--%s cannot be %s", option->name, value);
+    return cli_misused(tool, "--%s wants %s, not '%s'", option->name, option->wants, value);
+}
+
+int cli_read_options(const char *tool, const char *help, const struct cli_option *options,
+                     size_t options_n, int argc, char **argv)
+{
+    struct option *known = cli_known_options(options, options_n);
+    int code, status = CLI_FINE;
+
+    optind = 0; /* the options of another tool may have been read before */
+    opterr = 0;
+    while (status == CLI_FINE && (code = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
+        if (code == 'h') {
+            fputs(help, stdout);
+            status = CLI_HELPED;
+        } else if (code == '?' || code == ':') {
+            status = cli_bad_option(tool, code, argv);
+        } else {
+            status = cli_take_option(tool, &options[code - 256], optarg);
+        }
+    }
+    free(known);
+    return status;
+}
+
 bool cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number)
 {
     uint64_t number = 0;
+
     if (*text == '\0')
         return false;
     for (; *text; text++) {
@@ -127,9 +210,10 @@ bool cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *re
 uint64_t cli_random(uint64_t below)
 {
     uint64_t number;
+
     if (below == 0)
         return 0;
-    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number)
+    if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != (ssize_t)sizeof(number))
         number = (uint64_t)clock(); /* spreading needs no secrecy */
     return number % below;
 }
@@ -147,12 +231,13 @@ static void put_hidden(FILE *to, uint32_t cp)
 void cli_put_visible(FILE *to, const char *bytes, size_t bytes_n, const char *line_indent)
 {
     uint32_t cp;
+
     for (size_t i = 0, taken; i < bytes_n; i += taken) {
         taken = utf8_decode(bytes + i, bytes_n - i, &cp);
         if (taken == 0) {
             taken = 1;
             fprintf(to, "<%02X>", (unsigned char)bytes[i]);
-        } else if (cp == '\n' && line_indent) {
+        } else if (cp == '\n' && line_indent != NULL) {
             fprintf(to, "\n%s", line_indent);
         } else if (cp != '\t' && utf8_is_hidden(cp)) {
             put_hidden(to, cp);

@@ -40,43 +40,18 @@ static const char help_text[] =
     "Example:\n"
     "  bugle epoch new --store sqlite:/var/lib/bugle/history.db\n";
 
-enum option_code { OPTION_STORE = 256 };
-
-static const struct option long_options[] = {
-    {"help", no_argument, NULL, 'h'},
-    {"store", required_argument, NULL, OPTION_STORE},
-    {NULL, 0, NULL, 0},
-};
-
 struct options {
     const char *store; /* borrowed; NULL: the default */
     bool is_new;
-    bool help;
 };
 
-static int take_option(struct options *options, int code, char **argv)
+static int epoch_read_options(struct options *options, int argc, char **argv)
 {
-    switch (code) {
-    case OPTION_STORE:
-        options->store = optarg;
-        return CLI_FINE;
-    case 'h':
-        options->help = true;
-        return CLI_FINE;
-    default:
-        return cli_bad_option(TOOL, code, argv);
-    }
-}
+    const struct cli_option known[] = {CLI_TEXT("store", &options->store)};
+    int status =
+        cli_read_options(TOOL, help_text, known, sizeof(known) / sizeof(known[0]), argc, argv);
 
-static int read_options(struct options *options, int argc, char **argv)
-{
-    int code, status = CLI_FINE;
-    optind = 0;
-    opterr = 0;
-    while (status == CLI_FINE && !options->help &&
-           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
-        status = take_option(options, code, argv);
-    if (status != CLI_FINE || options->help || optind == argc)
+    if (status != CLI_FINE || optind == argc)
         return status;
     if (strcmp(argv[optind], "new") != 0)
         return cli_misused(TOOL, "there is nothing called %s", argv[optind]);
@@ -87,13 +62,14 @@ static int read_options(struct options *options, int argc, char **argv)
 }
 
 /* The store as the settings have it: what was given, or else the environment, or the default. */
-static int load_store(struct conf *conf, const struct options *options)
+static int epoch_load_store(struct conf *conf, const struct options *options)
 {
     struct conf_error error;
+
     if (conf_load_environment(conf, &error) != 0)
         return cli_fail(TOOL, "%s", error.text);
     conf_begin_source(conf);
-    if (options->store &&
+    if (options->store != NULL &&
         conf_set_as(conf, "--store", "history.store", options->store, &error) != 0)
         return cli_misused(TOOL, "%s", error.text);
     if (strncmp(conf->history.store, ON_DISK, strlen(ON_DISK)) != 0)
@@ -102,11 +78,12 @@ static int load_store(struct conf *conf, const struct options *options)
     return CLI_FINE;
 }
 
-static int show(const char *path)
+static int epoch_tell(const char *path)
 {
     struct conf_error error;
     char epoch[SSE_EPOCH_BYTES + 1];
     bool copied;
+
     if (sqlite_store_read_epoch(path, epoch, &copied, &error) != 0)
         return cli_fail(TOOL, "%s", error.text);
     if (copied)
@@ -116,9 +93,10 @@ static int show(const char *path)
 }
 
 /* A file that is not there or empty would be made into a store. */
-static int check_file(const char *path)
+static int epoch_check_file(const char *path)
 {
     struct stat facts;
+
     if (stat(path, &facts) < 0)
         return cli_fail(TOOL, "%s: %s", path, strerror(errno));
     if (S_ISREG(facts.st_mode) && facts.st_size == 0)
@@ -126,16 +104,17 @@ static int check_file(const char *path)
     return CLI_FINE;
 }
 
-static int renew(const char *path)
+static int epoch_renew(const char *path)
 {
     static const struct history_limits none = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2,
                                                SIZE_MAX};
     struct conf_error error;
-    int status = check_file(path);
+    int status = epoch_check_file(path);
+
     if (status != CLI_FINE)
         return status;
     struct history *history = sqlite_store_open_without_log(path, &none, &error);
-    if (!history)
+    if (history == NULL)
         return cli_fail(TOOL, "%s", error.text);
     int result = sqlite_store_renew_epoch(history);
     if (result == 0)
@@ -149,16 +128,16 @@ static int renew(const char *path)
 int cli_epoch(int argc, char **argv)
 {
     struct options options = {.store = NULL};
-    int status = read_options(&options, argc, argv);
-    if (status == CLI_FINE && options.help)
-        fputs(help_text, stdout);
-    if (status != CLI_FINE || options.help)
-        return status;
+    int status = epoch_read_options(&options, argc, argv);
+
+    if (status != CLI_FINE)
+        return status == CLI_HELPED ? CLI_FINE : status;
     struct conf *conf = cli_need(conf_new());
-    status = load_store(conf, &options);
+    status = epoch_load_store(conf, &options);
     if (status == CLI_FINE) {
         char *path = cli_need(store_path(conf->history.store));
-        status = options.is_new ? renew(path) : show(path);
+
+        status = options.is_new ? epoch_renew(path) : epoch_tell(path);
         free(path);
     }
     conf_unref(conf);

@@ -68,20 +68,19 @@ struct follow {
 };
 
 /* Why the connection at hand ended, for a person.  Takes the text. */
-static void end_with(struct follow *s, enum end end, char *why)
+static void follow_end_with(struct follow *s, enum end end, char *why)
 {
     free(s->why);
     s->why = cli_need(why);
     s->end = end;
 }
 
-static bool is_wanted(const struct cli_follow_options *options,
-                      const struct sse_parser_event *event)
+static bool follow_is_wanted(const struct cli_follow_options *options,
+                             const struct sse_parser_event *event)
 {
-    for (size_t i = 0; i < options->events.items_n; i++) {
+    for (size_t i = 0; i < options->events.items_n; i++)
         if (strcmp(options->events.items[i], event->name) == 0)
             return true;
-    }
     return options->events.items_n == 0;
 }
 
@@ -90,14 +89,16 @@ static bool is_wanted(const struct cli_follow_options *options,
 static const char *read_reason(const struct sse_parser_event *event, struct json_alloc **ret_data)
 {
     bool is_small = event->data_n <= REASON_DATA_BYTES_MAX;
+
     *ret_data = is_small ? cli_read_json(event->data, event->data_n, 0, NULL) : NULL;
     return *ret_data ? json_string_value(json_object_get((*ret_data)->root, "reason")) : NULL;
 }
 
-static void take_reset(struct follow *s, const struct sse_parser_event *event)
+static void follow_take_reset(struct follow *s, const struct sse_parser_event *event)
 {
     struct json_alloc *data;
     const char *reason = read_reason(event, &data);
+
     cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");
     json_alloc_free(data);
@@ -120,51 +121,54 @@ static const char *expired_words(const char *reason)
 
 /* With the same token it would be refused; one that was deleted may come again.  Returns whether it
  * is the gateway's. */
-static bool take_expired(struct follow *s, const struct sse_parser_event *event)
+static bool follow_take_expired(struct follow *s, const struct sse_parser_event *event)
 {
     struct json_alloc *data;
     const char *reason = read_reason(event, &data);
     const char *words = expired_words(reason);
-    if (words && s->options->json)
+
+    if (words != NULL && s->options->json)
         cli_show_event(&s->show, event);
-    if (words && strcmp(reason, "deleted") == 0)
+    if (words != NULL && strcmp(reason, "deleted") == 0)
         cli_show_note(&s->show, "%s", words);
-    else if (words)
-        end_with(s, END_FAILED, strdup(words));
+    else if (words != NULL)
+        follow_end_with(s, END_FAILED, strdup(words));
     json_alloc_free(data);
-    return words;
+    return words != NULL;
 }
 
-static int on_event(void *arg, const struct sse_parser_event *event)
+static int follow_on_event(void *arg, const struct sse_parser_event *event)
 {
     struct follow *s = arg;
+
     s->has_event = true;
     s->told_shed = false;
     if (strcmp(event->name, "checkpoint") == 0)
         return 0;
     if (strcmp(event->name, "reset") == 0) {
-        take_reset(s, event);
+        follow_take_reset(s, event);
         return 0;
     }
-    if (strcmp(event->name, "expired") == 0 && take_expired(s, event))
+    if (strcmp(event->name, "expired") == 0 && follow_take_expired(s, event))
         return s->end == END_NOT_YET ? 0 : -ECONNABORTED;
-    if (!is_wanted(s->options, event))
+    if (!follow_is_wanted(s->options, event))
         return 0;
     cli_show_event(&s->show, event);
     s->printed_n++;
     return s->printed_n == s->options->count ? -ECANCELED : 0;
 }
 
-static void on_retry(void *arg, uint64_t retry_ms)
+static void follow_on_retry(void *arg, uint64_t retry_ms)
 {
     struct follow *s = arg;
+
     s->retry_ms = retry_ms < RETRY_MIN_MS   ? RETRY_MIN_MS
                   : retry_ms > RETRY_MAX_MS ? RETRY_MAX_MS
                                             : retry_ms;
 }
 
 /* End the connection for what the parser or the output said. */
-static void stop_for(struct follow *s, int error)
+static void follow_stop_for(struct follow *s, int error)
 {
     if (error == -ENOMEM)
         cli_need(NULL);
@@ -173,27 +177,27 @@ static void stop_for(struct follow *s, int error)
     if (error == -ECANCELED || error == -EPIPE || error == -EINTR)
         s->end = END_FINE;
     else if (error == -EMSGSIZE)
-        end_with(s, END_FAILED, strdup("an event is larger than 16 MiB"));
+        follow_end_with(s, END_FAILED, strdup("an event is larger than 16 MiB"));
     else
-        end_with(s, END_FAILED, cli_format("standard output: %s", strerror(-error)));
+        follow_end_with(s, END_FAILED, cli_format("standard output: %s", strerror(-error)));
 }
 
-static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
+static size_t follow_on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct follow *s = arg;
+
     (void)one;
-    if (!s->is_open) {
+    if (!s->is_open)
         return cli_http_keep(&s->http, bytes, bytes_n) ? bytes_n : 0;
-    }
     int parsed = sse_parser_push(s->reader, bytes, bytes_n);
     int written = cli_show_flush(&s->show);
     s->heard_ms = clock_mono_ms(); /* not before: a slow reader of ours is no silence */
     if (written < 0 || parsed < 0)
-        stop_for(s, written < 0 ? written : parsed);
+        follow_stop_for(s, written < 0 ? written : parsed);
     return s->end == END_NOT_YET ? bytes_n : 0;
 }
 
-static void mark_open(struct follow *s)
+static void follow_mark_open(struct follow *s)
 {
     s->is_open = true;
     s->was_open = true;
@@ -205,15 +209,18 @@ static void mark_open(struct follow *s)
 static bool is_event_stream(const char *type)
 {
     static const char wanted[] = "text/event-stream";
-    size_t wanted_n = sizeof wanted - 1;
-    return type && strncasecmp(type, wanted, wanted_n) == 0 && strchr("; \t", type[wanted_n]);
+    size_t wanted_n = sizeof(wanted) - 1;
+
+    return type != NULL && strncasecmp(type, wanted, wanted_n) == 0 &&
+           strchr("; \t", type[wanted_n]);
 }
 
 /* A line of the head of an answer; the last one is empty. */
-static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
+static size_t follow_on_header(char *line, size_t one, size_t line_n, void *arg)
 {
     struct follow *s = arg;
     const char *type = NULL;
+
     (void)one;
     if (!cli_http_count_header(&s->http, line_n))
         return 0;
@@ -223,12 +230,13 @@ static size_t on_header(char *line, size_t one, size_t line_n, void *arg)
         return line_n;
     curl_easy_getinfo(s->http.easy, CURLINFO_CONTENT_TYPE, &type);
     if (is_event_stream(type)) {
-        mark_open(s);
+        follow_mark_open(s);
         return line_n;
     }
-    end_with(s, END_FAILED,
-             cli_format("%s answered with %s, not with an event stream: is it a Bugle gateway?",
-                        s->http.shown, type ? type : "no type"));
+    follow_end_with(
+        s, END_FAILED,
+        cli_format("%s answered with %s, not with an event stream: is it a Bugle gateway?",
+                   s->http.shown, type != NULL ? type : "no type"));
     return 0;
 }
 
@@ -240,29 +248,31 @@ static bool is_hopeless(CURLcode code)
 }
 
 /* A connection ended on its own: decide how to go on. */
-static void judge(struct follow *s, CURLcode code)
+static void follow_judge(struct follow *s, CURLcode code)
 {
     long status = cli_http_status(&s->http);
+
     s->is_clean = code == CURLE_OK;
     if (s->is_open && s->is_clean)
-        end_with(s, END_AGAIN, strdup("the stream ended"));
+        follow_end_with(s, END_AGAIN, strdup("the stream ended"));
     else if (!s->is_clean)
-        end_with(s, is_hopeless(code) && !s->was_open ? END_FAILED : END_AGAIN,
-                 cli_http_trouble(&s->http, code));
+        follow_end_with(s, is_hopeless(code) && !s->was_open ? END_FAILED : END_AGAIN,
+                        cli_http_trouble(&s->http, code));
     else if (cli_http_redirect(&s->http))
         s->end = END_MOVED;
     else if (status == 204)
         s->end = END_FINE; /* the server's way to say "stop" to any client of its streams */
     else
-        end_with(s, cli_http_is_passing(status) ? END_AGAIN : END_FAILED,
-                 cli_http_refusal(&s->http));
+        follow_end_with(s, cli_http_is_passing(status) ? END_AGAIN : END_FAILED,
+                        cli_http_refusal(&s->http));
 }
 
 /* Whether the transfer is over, and how. */
-static bool is_over(struct follow *s, CURLcode *ret_code)
+static bool follow_is_over(struct follow *s, CURLcode *ret_code)
 {
     int left;
     CURLMsg *message;
+
     while ((message = curl_multi_info_read(s->multi, &left))) {
         if (message->msg == CURLMSG_DONE) {
             *ret_code = message->data.result;
@@ -279,17 +289,19 @@ static bool is_interrupted(const struct follow *s)
         {.fd = s->signal_fd, .events = POLLIN},
         {.fd = STDOUT_FILENO, .events = 0},
     };
+
     return poll(fds, 2, 0) > 0;
 }
 
 /* Wait for the network or an interruption, at most so long. */
-static void wait_a_turn(struct follow *s, long long wait_ms)
+static void follow_wait_a_turn(struct follow *s, long long wait_ms)
 {
     struct curl_waitfd fds[2] = {
         {.fd = s->signal_fd, .events = CURL_WAIT_POLLIN},
         {.fd = STDOUT_FILENO, .events = 0},
     };
     long long state_ms = s->show.is_current ? STATE_LATER_MS : STATE_SOON_MS;
+
     if (s->show.has_state && wait_ms > state_ms)
         wait_ms = state_ms;
     curl_multi_poll(s->multi, fds, 2, wait_ms > 0 ? (int)wait_ms : 0, NULL);
@@ -297,7 +309,7 @@ static void wait_a_turn(struct follow *s, long long wait_ms)
         s->end = END_FINE;
 }
 
-static const char *plural(uint64_t n)
+static const char *follow_plural(uint64_t n)
 {
     return n == 1 ? "" : "s";
 }
@@ -308,7 +320,7 @@ static void show_state(struct follow *s)
         cli_show_state(&s->show, "connecting to %s", s->http.shown);
     else
         cli_show_state(&s->show, "open, %llu event%s", (unsigned long long)s->printed_n,
-                       plural(s->printed_n));
+                       follow_plural(s->printed_n));
 }
 
 static void begin_connection(struct follow *s)
@@ -317,7 +329,8 @@ static void begin_connection(struct follow *s)
     bool is_id = *position && strlen(position) <= CLI_FOLLOW_ID_BYTES_MAX;
     char *resume = is_id ? cli_format("Last-Event-ID: %s", position) : NULL;
     const char *lines[] = {"Accept: text/event-stream", "Cache-Control: no-cache", resume};
-    cli_http_begin(&s->http, lines, resume ? 3 : 2);
+
+    cli_http_begin(&s->http, lines, resume != NULL ? 3 : 2);
     free(resume);
     sse_parser_begin(s->reader);
     s->is_open = false;
@@ -334,6 +347,7 @@ static void follow_place(struct follow *s)
     CURLcode code;
     int running;
     long long silence_ms = (long long)s->options->heartbeat_s * SILENT_HEARTBEATS * 1000;
+
     begin_connection(s);
     curl_multi_add_handle(s->multi, s->http.easy);
     while (s->end == END_NOT_YET) {
@@ -341,13 +355,14 @@ static void follow_place(struct follow *s)
         long long left_ms = s->heard_ms + silence_ms - clock_mono_ms();
         if (s->end != END_NOT_YET)
             break;
-        if (is_over(s, &code)) {
-            judge(s, code);
+        if (follow_is_over(s, &code)) {
+            follow_judge(s, code);
         } else if (left_ms <= 0) {
-            end_with(s, END_AGAIN, cli_format("nothing heard for %lld s", silence_ms / 1000));
+            follow_end_with(s, END_AGAIN,
+                            cli_format("nothing heard for %lld s", silence_ms / 1000));
         } else {
             show_state(s);
-            wait_a_turn(s, left_ms);
+            follow_wait_a_turn(s, left_ms);
         }
     }
     curl_multi_remove_handle(s->multi, s->http.easy);
@@ -367,6 +382,7 @@ static long long next_wait_ms(struct follow *s)
 {
     long long lasted_ms = clock_mono_ms() - s->began_ms;
     bool was_useful = s->has_event || lasted_ms > (long long)s->options->heartbeat_s * 1000;
+
     s->failures = s->is_open && was_useful ? 0 : s->failures + 1;
     if (s->failures == 0)
         return (long long)s->retry_ms;
@@ -378,6 +394,7 @@ static long long next_wait_ms(struct follow *s)
 static void tell_trouble(struct follow *s)
 {
     bool *told = s->is_open ? &s->told_shed : &s->told_down;
+
     if (s->show.has_state || *told || s->failures < (s->is_open ? 2 : 1))
         return;
     cli_show_note(&s->show, "%s; trying again", s->why);
@@ -385,18 +402,20 @@ static void tell_trouble(struct follow *s)
 }
 
 /* Wait until the next connection is due; an interruption changes `end`. */
-static void wait_between(struct follow *s)
+static void follow_wait_between(struct follow *s)
 {
     long long due_ms = clock_mono_ms() + next_wait_ms(s);
+
     tell_trouble(s);
     while (s->end == END_AGAIN) {
         long long left_ms = due_ms - clock_mono_ms();
+
         if (left_ms <= 0)
             break;
         cli_show_state(&s->show, "connecting again in %lld s, %llu event%s: %s",
                        (left_ms + 999) / 1000, (unsigned long long)s->printed_n,
-                       plural(s->printed_n), s->why);
-        wait_a_turn(s, left_ms);
+                       follow_plural(s->printed_n), s->why);
+        follow_wait_a_turn(s, left_ms);
     }
 }
 
@@ -407,7 +426,7 @@ static void follow_on(struct follow *s)
         if (s->end == END_AGAIN && s->options->no_reconnect)
             s->end = s->is_open && s->is_clean ? END_FINE : END_FAILED;
         if (s->end == END_AGAIN)
-            wait_between(s);
+            follow_wait_between(s);
     } while (s->end == END_AGAIN);
 }
 
@@ -417,9 +436,11 @@ static int open_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM};
     sigset_t set;
+
     sigemptyset(&set);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         struct sigaction action;
+
         if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, numbers[i]);
     }
@@ -435,11 +456,12 @@ static char *compose_query(const struct cli_follow_options *options)
     char *query, *heartbeat = cli_format("%llu", (unsigned long long)options->heartbeat_s);
     size_t query_n;
     FILE *to = cli_need(open_memstream(&query, &query_n));
+
     for (size_t i = 0; i < options->topics.items_n; i++)
         cli_http_add_query(to, "topic", options->topics.items[i]);
     if (options->user)
         cli_http_add_query(to, "user", options->user);
-    if (options->since)
+    if (options->since != NULL)
         cli_http_add_query(to, "since", options->since);
     cli_http_add_query(to, "heartbeat", heartbeat);
     free(heartbeat);
@@ -452,13 +474,14 @@ static int open_http(struct follow *s, const char *tool)
 {
     char *query = compose_query(s->options);
     int status = cli_http_init(&s->http, tool, &s->options->target, "/events", query);
+
     free(query);
     if (status != CLI_FINE)
         return status;
     CURL *easy = s->http.easy;
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, follow_on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, s);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, follow_on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, NETWORK_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a name still being looked up may be left */
@@ -466,19 +489,19 @@ static int open_http(struct follow *s, const char *tool)
     return CLI_FINE;
 }
 
-static void open_reader(struct follow *s)
+static void follow_open_reader(struct follow *s)
 {
     /* A line is "data: " and, at most, all of an event. */
     struct sse_parser_limits limits = {EVENT_BYTES_MAX + 16, EVENT_BYTES_MAX};
-    struct sse_parser_handler handler = {on_event, on_retry, s};
+    struct sse_parser_handler handler = {follow_on_event, follow_on_retry, s};
     s->reader = cli_need(sse_parser_new(&limits, &handler, s->options->last_event_id));
 }
 
 /* Follow with everything open, and say at the end what went wrong. */
-static int run(struct follow *s, const char *tool)
+static int follow_run(struct follow *s, const char *tool)
 {
     cli_show_open(&s->show, tool, s->signal_fd, s->options->json, s->options->quiet);
-    open_reader(s);
+    follow_open_reader(s);
     follow_on(s);
     cli_show_close(&s->show);
     sse_parser_free(s->reader);
@@ -488,6 +511,7 @@ static int run(struct follow *s, const char *tool)
 int cli_follow(const char *tool, const struct cli_follow_options *options)
 {
     struct follow s = {.options = options, .retry_ms = RETRY_DEFAULT_MS};
+
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
         return cli_fail(tool, "standard output is closed");
     s.signal_fd = open_signals();
@@ -496,7 +520,7 @@ int cli_follow(const char *tool, const struct cli_follow_options *options)
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = open_http(&s, tool);
     if (status == CLI_FINE)
-        status = run(&s, tool);
+        status = follow_run(&s, tool);
     curl_multi_cleanup(s.multi);
     cli_http_clear(&s.http);
     curl_global_cleanup();

@@ -21,6 +21,11 @@ struct cli_http_target {
     struct cli_list headers; /* "Name: value" */
 };
 
+/* The rows of these options in the table of a tool. */
+#define CLI_HTTP_OPTIONS(target)                                                                   \
+    CLI_TEXT("ca", &(target)->ca), CLI_WORD("header", &(target)->headers),                         \
+        CLI_TEXT("token", &(target)->token), CLI_TEXT("url", &(target)->url)
+
 /* One resource of the gateway, asked once or many times over kept connections. */
 struct cli_http {
     CURL *easy;

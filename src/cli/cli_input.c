@@ -28,7 +28,7 @@ void cli_input_clear(struct cli_input *input)
 }
 
 /* Move what is left to the front and have room behind it for a read. */
-static void make_room(struct cli_input *input)
+static void input_make_room(struct cli_input *input)
 {
     input->end -= input->at;
     input->searched -= input->at;
@@ -42,9 +42,9 @@ static void make_room(struct cli_input *input)
 }
 
 /* Read once.  Returns 0 or -errno. */
-static int read_more(struct cli_input *input)
+static int input_read_more(struct cli_input *input)
 {
-    make_room(input);
+    input_make_room(input);
     ssize_t n = read(input->fd, input->bytes + input->end, input->room - input->end);
     if (n < 0)
         return errno == EINTR || errno == EAGAIN ? 0 : -errno;
@@ -54,10 +54,11 @@ static int read_more(struct cli_input *input)
 }
 
 /* Whether bytes or the end came in time: 1, 0 or -errno. */
-static int wait_for_bytes(const struct cli_input *input, int quiet_ms)
+static int input_wait_for_bytes(const struct cli_input *input, int quiet_ms)
 {
     struct pollfd fd = {.fd = input->fd, .events = POLLIN};
     int n;
+
     do {
         n = poll(&fd, 1, quiet_ms);
     } while (n < 0 && errno == EINTR);
@@ -65,11 +66,12 @@ static int wait_for_bytes(const struct cli_input *input, int quiet_ms)
 }
 
 /* Take the bytes up to `end`, and `skip` more, as a line. */
-static int take_line(struct cli_input *input, size_t end, size_t skip, const char **ret_line,
-                     size_t *ret_line_n)
+static int input_take_line(struct cli_input *input, size_t end, size_t skip, const char **ret_line,
+                           size_t *ret_line_n)
 {
     size_t line_n = end - input->at;
     bool is_long = input->is_long || line_n > CLI_INPUT_BYTES_MAX;
+
     *ret_line = input->bytes + input->at;
     if (skip > 0 && line_n > 0 && (*ret_line)[line_n - 1] == '\r')
         line_n--;
@@ -81,7 +83,7 @@ static int take_line(struct cli_input *input, size_t end, size_t skip, const cha
 }
 
 /* Keep no more of an unfinished line than a line may have. */
-static void drop_long(struct cli_input *input)
+static void input_drop_long(struct cli_input *input)
 {
     input->is_long |= input->end - input->at > CLI_INPUT_BYTES_MAX;
     if (input->is_long)
@@ -94,18 +96,19 @@ int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_
     for (;;) {
         size_t left_n = input->end - input->searched;
         const char *lf = left_n > 0 ? memchr(input->bytes + input->searched, '\n', left_n) : NULL;
-        if (lf)
-            return take_line(input, (size_t)(lf - input->bytes), 1, ret_line, ret_line_n);
+
+        if (lf != NULL)
+            return input_take_line(input, (size_t)(lf - input->bytes), 1, ret_line, ret_line_n);
         input->searched = input->end;
-        drop_long(input);
+        input_drop_long(input);
         if (input->is_over && input->at == input->end && !input->is_long)
             return CLI_INPUT_END;
         if (input->is_over)
-            return take_line(input, input->end, 0, ret_line, ret_line_n);
-        int ready = wait_for_bytes(input, quiet_ms);
+            return input_take_line(input, input->end, 0, ret_line, ret_line_n);
+        int ready = input_wait_for_bytes(input, quiet_ms);
         if (ready <= 0)
             return ready < 0 ? ready : CLI_INPUT_QUIET;
-        int ret = read_more(input);
+        int ret = input_read_more(input);
         if (ret < 0)
             return ret;
     }
@@ -114,11 +117,12 @@ int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_
 int cli_input_read_all(struct cli_input *input, const char **ret_text, size_t *ret_text_n)
 {
     while (!input->is_over) {
-        int ret = wait_for_bytes(input, -1);
+        int ret = input_wait_for_bytes(input, -1);
+
         if (input->end > CLI_INPUT_BYTES_MAX)
             ret = -EMSGSIZE;
         if (ret >= 0)
-            ret = read_more(input);
+            ret = input_read_more(input);
         if (ret < 0)
             return ret;
     }

@@ -23,9 +23,10 @@
 #define JSON_FLAGS                                                                                 \
     (JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL)
 
-static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
+static size_t post_on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct cli_post *post = arg;
+
     (void)one;
     return cli_http_keep(&post->http, bytes, bytes_n) ? bytes_n : 0;
 }
@@ -35,9 +36,10 @@ static size_t on_body(char *bytes, size_t one, size_t bytes_n, void *arg)
  * connection ends without an answer; the first may have been published, so without a key the
  * second must not leave.
  */
-static int on_send(void *arg, char *peer, char *own, int peer_port, int own_port)
+static int post_on_send(void *arg, char *peer, char *own, int peer_port, int own_port)
 {
     struct cli_post *post = arg;
+
     (void)peer, (void)own, (void)peer_port, (void)own_port;
     post->sent_n++;
     return post->sent_n == 1 || post->options->key ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -48,10 +50,12 @@ static const char *find_bad_text(const struct cli_post_options *options)
 {
     const char *single[] = {options->event, options->key};
     const struct cli_list lists[] = {options->topics, options->users, {single, 2}};
+
     for (size_t i = 0; i < 3; i++) {
         for (size_t j = 0; j < lists[i].items_n; j++) {
             const char *text = lists[i].items[j];
-            if (text && !utf8_valid(text, strlen(text), NULL))
+
+            if (text != NULL && !utf8_valid(text, strlen(text), NULL))
                 return text;
         }
     }
@@ -81,13 +85,14 @@ static void add_names(json_t *object, const char *one, const char *many,
 static char *make_address(const struct cli_post_options *options)
 {
     json_t *object = cli_need(json_object());
+
     add_names(object, "topic", "topics", &options->topics);
     add_names(object, "user", "users", &options->users);
-    if (options->event)
+    if (options->event != NULL)
         add_member(object, "event", json_string(options->event));
-    if (options->has_retry)
+    if (options->retry_ms != CLI_POST_UNSET)
         add_member(object, "retry", json_integer((json_int_t)options->retry_ms));
-    if (options->has_ttl)
+    if (options->ttl_s != CLI_POST_UNSET)
         add_member(object, "ttl", json_integer((json_int_t)options->ttl_s));
     if (options->ephemeral)
         add_member(object, "ephemeral", json_true());
@@ -124,12 +129,12 @@ int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http
     if (status != CLI_FINE)
         return status;
     post->address = make_address(options);
-    post->events = cli_need(reallocarray(NULL, options->batch_n, sizeof *post->events));
+    post->events = cli_need(reallocarray(NULL, options->batch_n, sizeof(*post->events)));
     begin_batch(post);
     CURL *easy = post->http.easy;
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, post_on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, post_on_send);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, post);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, STALLED_SECONDS);
@@ -140,7 +145,7 @@ int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http
 
 void cli_post_close(struct cli_post *post)
 {
-    if (post->pending)
+    if (post->pending != NULL)
         drop_batch(post);
     free(post->address);
     free(post->events);
@@ -151,7 +156,7 @@ void cli_post_close(struct cli_post *post)
 /* "lines 3-7: " in front of a message; nothing when there is only one event. */
 static char *format_place(const struct cli_post *post, uint64_t first, uint64_t last)
 {
-    if (!post->unit)
+    if (post->unit == NULL)
         return cli_format("%s", "");
     if (first == last)
         return cli_format("%s %llu: ", post->unit, (unsigned long long)first);
@@ -164,16 +169,18 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
     json_error_t error;
     size_t bad;
     char *why = NULL;
+
     if (post->options->json) {
         struct json_alloc *json = cli_read_json(data_n > 0 ? data : "", data_n, JSON_FLAGS, &error);
-        if (!json)
+
+        if (json == NULL)
             why = cli_format("no JSON at line %d, column %d: %s", error.line, error.column,
                              error.text);
         json_alloc_free(json);
     } else if (!utf8_valid(data_n > 0 ? data : "", data_n, &bad)) {
         why = cli_format("not valid UTF-8 at byte %zu", bad + 1);
     }
-    if (!why)
+    if (why == NULL)
         return NULL;
     char *place = format_place(post, number, number);
     char *text = cli_format("%s%s", place, why);
@@ -183,23 +190,25 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
 }
 
 /* Text as a JSON string. */
-static void put_string(FILE *to, const char *text, size_t text_n)
+static void post_put_string(FILE *to, const char *text, size_t text_n)
 {
     json_t *string = cli_need(json_stringn(text_n > 0 ? text : "", text_n));
+
     json_dumpf(string, to, JSON_ENCODE_ANY);
     json_decref(string);
 }
 
 /* The key of an event: the one given, or one of a row, which a line keeps whatever becomes of the
  * others: after a refused one is mended all lines may be published again. */
-static void put_key(const struct cli_post *post, uint64_t number, FILE *to)
+static void post_put_key(const struct cli_post *post, uint64_t number, FILE *to)
 {
-    if (!post->options->key)
+    if (post->options->key == NULL)
         return;
-    char *key = post->unit ? cli_format("%s-%llu", post->options->key, (unsigned long long)number)
-                           : cli_format("%s", post->options->key);
+    char *key = post->unit != NULL
+                    ? cli_format("%s-%llu", post->options->key, (unsigned long long)number)
+                    : cli_format("%s", post->options->key);
     fputs("\"idempotency_key\":", to);
-    put_string(to, key, strlen(key));
+    post_put_string(to, key, strlen(key));
     putc(',', to);
     free(key);
 }
@@ -208,8 +217,10 @@ int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_
 {
     bool is_full = post->pending_n == post->options->batch_n ||
                    ftello(post->pending) + (off_t)data_n > BATCH_BYTES_MAX;
+
     if (post->pending_n > 0 && is_full) {
         int status = cli_post_flush(post);
+
         if (status != CLI_FINE)
             return status;
     }
@@ -218,12 +229,12 @@ int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_
         putc(',', to);
     post->events[post->pending_n++] = (struct cli_post_event){(size_t)ftello(to), number};
     fprintf(to, "{%s", post->address);
-    put_key(post, number, to);
+    post_put_key(post, number, to);
     fputs("\"data\":", to);
     if (post->options->json)
         fwrite(data, 1, data_n, to);
     else
-        put_string(to, data, data_n);
+        post_put_string(to, data, data_n);
     putc('}', to);
     return post->pending_n == post->options->batch_n ? cli_post_flush(post) : CLI_FINE;
 }
@@ -234,13 +245,14 @@ bool cli_post_is_empty(const struct cli_post *post)
 }
 
 /* Send a part once. */
-static CURLcode send_once(struct cli_post *post, const struct cli_post_part *part)
+static CURLcode post_send_once(struct cli_post *post, const struct cli_post_part *part)
 {
     static const char *const lines[] = {
         "Content-Type: application/json", "Accept: application/json, application/problem+json",
         "Expect:", /* a refusal reaches us while we are sending, and waiting costs a second */
     };
-    cli_http_begin(&post->http, lines, sizeof lines / sizeof lines[0]);
+
+    cli_http_begin(&post->http, lines, sizeof(lines) / sizeof(lines[0]));
     curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDS, part->body);
     curl_easy_setopt(post->http.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)part->body_n);
     post->sent_n = 0;
@@ -248,7 +260,7 @@ static CURLcode send_once(struct cli_post *post, const struct cli_post_part *par
 }
 
 /* Whether a connection failed in a way that another may not. */
-static bool is_lost(CURLcode code)
+static bool post_is_lost(CURLcode code)
 {
     return code == CURLE_COULDNT_CONNECT || code == CURLE_OPERATION_TIMEDOUT ||
            code == CURLE_GOT_NOTHING || code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
@@ -259,12 +271,12 @@ static bool is_lost(CURLcode code)
 static bool may_retry(const struct cli_post *post, CURLcode code)
 {
     if (code != CURLE_OK)
-        return is_lost(code) && (post->sent_n == 0 || post->options->key);
+        return post_is_lost(code) && (post->sent_n == 0 || post->options->key);
     return post->options->key && cli_http_is_passing(cli_http_status(&post->http));
 }
 
 /* What went wrong with the request.  Gives a text for free(). */
-static char *describe(const struct cli_post *post, CURLcode code)
+static char *post_describe(const struct cli_post *post, CURLcode code)
 {
     if (code == CURLE_OK)
         return cli_http_refusal(&post->http);
@@ -273,15 +285,17 @@ static char *describe(const struct cli_post *post, CURLcode code)
     return cli_http_trouble(&post->http, code);
 }
 
-static int give_up(const struct cli_post *post, const struct cli_post_part *part, CURLcode code)
+static int post_give_up(const struct cli_post *post, const struct cli_post_part *part,
+                        CURLcode code)
 {
     bool is_unknown = code != CURLE_OK && post->sent_n > 0;
     char *place =
         format_place(post, part->events[0].number, part->events[part->events_n - 1].number);
-    char *why = describe(post, code);
+    char *why = post_describe(post, code);
     int status = cli_fail(
         post->tool, "%s%s%s%s", place, why, is_unknown ? "; it may have been published or not" : "",
         is_unknown && !post->options->key ? " (with --idempotency-key one can try again)" : "");
+
     free(place);
     free(why);
     return status;
@@ -291,7 +305,8 @@ static void wait_to_retry(const struct cli_post *post, CURLcode code, unsigned f
 {
     uint64_t wait_ms = cli_http_wait_ms(&post->http, failures);
     struct timespec wait = {(time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000};
-    char *why = describe(post, code);
+    char *why = post_describe(post, code);
+
     if (!post->options->quiet)
         cli_fail(post->tool, "%s; trying again in %.1f s", why, (double)wait_ms / 1000);
     free(why);
@@ -314,23 +329,24 @@ static bool print_id(const struct cli_post *post, const json_t *id)
 static bool print_ids(const struct cli_post *post, uint64_t events_n, const json_t *answer)
 {
     const json_t *ids = json_object_get(answer, "ids");
-    if (!ids)
+
+    if (ids == NULL)
         return events_n == 1 && print_id(post, json_object_get(answer, "id"));
     if (json_array_size(ids) != events_n)
         return false;
-    for (size_t i = 0; i < json_array_size(ids); i++) {
+    for (size_t i = 0; i < json_array_size(ids); i++)
         if (!print_id(post, json_array_get(ids, i)))
             return false;
-    }
     return true;
 }
 
 /* The events are published: print what they are called now. */
-static int take_answer(const struct cli_post *post, uint64_t events_n)
+static int post_take_answer(const struct cli_post *post, uint64_t events_n)
 {
-    struct json_alloc *answer =
-        cli_read_json(post->http.answer ? post->http.answer : "", post->http.answer_n, 0, NULL);
-    bool good = answer && print_ids(post, events_n, answer->root);
+    struct json_alloc *answer = cli_read_json(post->http.answer != NULL ? post->http.answer : "",
+                                              post->http.answer_n, 0, NULL);
+    bool good = answer != NULL && print_ids(post, events_n, answer->root);
+
     json_alloc_free(answer);
     if (fflush(stdout) != 0)
         return cli_fail(post->tool, "cannot print the ids: %m");
@@ -341,53 +357,59 @@ static int take_answer(const struct cli_post *post, uint64_t events_n)
 }
 
 /* Whether an answer refuses what was sent, not who sent it or when. */
-static bool is_bad_event(const struct cli_post *post, CURLcode code)
+static bool post_is_bad_event(const struct cli_post *post, CURLcode code)
 {
     long status = cli_http_status(&post->http);
+
     return code == CURLE_OK && (status == 400 || status == 413 || status == 422);
 }
 
 /* Send a part until it is taken, refused or hopeless.  `*ret_is_refused` is set, and nothing told,
  * when its events may fare better one by one. */
-static int send_part(struct cli_post *post, const struct cli_post_part *part, bool *ret_is_refused)
+static int post_send_part(struct cli_post *post, const struct cli_post_part *part,
+                          bool *ret_is_refused)
 {
     *ret_is_refused = false;
     for (unsigned failures = 0;; failures++) {
-        CURLcode code = send_once(post, part);
+        CURLcode code = post_send_once(post, part);
+
         if (code == CURLE_OK && cli_http_status(&post->http) / 100 == 2)
-            return take_answer(post, part->events_n);
-        if (post->options->goes_on && is_bad_event(post, code)) {
+            return post_take_answer(post, part->events_n);
+        if (post->options->goes_on && post_is_bad_event(post, code)) {
             *ret_is_refused = part->events_n > 1;
             post->refused_n += part->events_n == 1;
             if (!*ret_is_refused)
-                give_up(post, part, code);
+                post_give_up(post, part, code);
             return CLI_FINE;
         }
         if (failures == RETRIES_MAX || !may_retry(post, code))
-            return give_up(post, part, code);
+            return post_give_up(post, part, code);
         wait_to_retry(post, code, failures);
     }
 }
 
 /* One event of the batch, without the comma or bracket behind it. */
-static struct cli_post_part part_of(const struct cli_post *post, uint64_t i)
+static struct cli_post_part post_part_of(const struct cli_post *post, uint64_t i)
 {
     size_t at = post->events[i].at;
     size_t end = i + 1 < post->pending_n ? post->events[i + 1].at : post->body_n;
+
     return (struct cli_post_part){&post->events[i], 1, post->body + at,
                                   end - at - (post->pending_n > 1)};
 }
 
-static int send_batch(struct cli_post *post)
+static int post_send_batch(struct cli_post *post)
 {
     struct cli_post_part all = {post->events, post->pending_n, post->body, post->body_n};
     bool is_refused;
+
     if (post->pending_n == 1)
-        all = part_of(post, 0);
-    int status = send_part(post, &all, &is_refused);
+        all = post_part_of(post, 0);
+    int status = post_send_part(post, &all, &is_refused);
     for (uint64_t i = 0, n = is_refused ? post->pending_n : 0; i < n && status == CLI_FINE; i++) {
-        struct cli_post_part part = part_of(post, i);
-        status = send_part(post, &part, &is_refused);
+        struct cli_post_part part = post_part_of(post, i);
+
+        status = post_send_part(post, &part, &is_refused);
     }
     return status;
 }
@@ -400,7 +422,7 @@ int cli_post_flush(struct cli_post *post)
         putc(']', post->pending);
     if (fflush(post->pending) != 0)
         cli_need(NULL);
-    int status = send_batch(post);
+    int status = post_send_batch(post);
     drop_batch(post);
     begin_batch(post);
     return status;

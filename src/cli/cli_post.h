@@ -16,18 +16,18 @@
 #include "cli/cli_common.h"
 #include "cli/cli_http.h"
 
+#define CLI_POST_UNSET UINT64_MAX
+
 /* What all events have in common.  All texts are borrowed. */
 struct cli_post_options {
     struct cli_list topics;
     struct cli_list users;
     const char *event; /* NULL: message */
     const char *key;   /* idempotency key; NULL: none */
-    uint64_t retry_ms;
+    uint64_t retry_ms; /* or CLI_POST_UNSET, as the next */
     uint64_t ttl_s;
     uint64_t batch_n;   /* most events of a request */
     uint64_t timeout_s; /* for a request and its answer, whole */
-    bool has_retry;
-    bool has_ttl;
     bool ephemeral;
     bool json; /* data is JSON, to be sent as it is written */
     bool quiet;

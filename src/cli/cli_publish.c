@@ -88,129 +88,31 @@ struct options {
     struct cli_post_options post;
     bool lines;
     bool strict;
-    bool help;
 };
 
-enum option_code {
-    OPTION_BATCH = 256,
-    OPTION_CA,
-    OPTION_EPHEMERAL,
-    OPTION_EVENT,
-    OPTION_HEADER,
-    OPTION_IDEMPOTENCY_KEY,
-    OPTION_JSON,
-    OPTION_LINES,
-    OPTION_QUIET,
-    OPTION_RETRY,
-    OPTION_STRICT,
-    OPTION_TIMEOUT,
-    OPTION_TOKEN,
-    OPTION_TOPIC,
-    OPTION_TTL,
-    OPTION_URL,
-    OPTION_USER,
-};
-
-static const struct option long_options[] = {
-    {"batch", required_argument, NULL, OPTION_BATCH},
-    {"ca", required_argument, NULL, OPTION_CA},
-    {"ephemeral", no_argument, NULL, OPTION_EPHEMERAL},
-    {"event", required_argument, NULL, OPTION_EVENT},
-    {"header", required_argument, NULL, OPTION_HEADER},
-    {"help", no_argument, NULL, 'h'},
-    {"idempotency-key", required_argument, NULL, OPTION_IDEMPOTENCY_KEY},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"lines", no_argument, NULL, OPTION_LINES},
-    {"quiet", no_argument, NULL, OPTION_QUIET},
-    {"retry", required_argument, NULL, OPTION_RETRY},
-    {"strict", no_argument, NULL, OPTION_STRICT},
-    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"token", required_argument, NULL, OPTION_TOKEN},
-    {"topic", required_argument, NULL, OPTION_TOPIC},
-    {"ttl", required_argument, NULL, OPTION_TTL},
-    {"url", required_argument, NULL, OPTION_URL},
-    {"user", required_argument, NULL, OPTION_USER},
-    {NULL, 0, NULL, 0},
-};
-
-static int take_option(struct options *options, int code, char **argv)
+static int publish_tool_read_options(struct options *options, int argc, char **argv)
 {
-    switch (code) {
-    case OPTION_BATCH:
-        if (!cli_parse_number(optarg, 1, BATCH_EVENTS_MAX, &options->post.batch_n))
-            return cli_misused(TOOL, "--batch wants 1 to %d, not '%s'", BATCH_EVENTS_MAX, optarg);
-        return CLI_FINE;
-    case OPTION_RETRY:
-        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->post.retry_ms))
-            return cli_misused(TOOL, "--retry wants milliseconds, not '%s'", optarg);
-        options->post.has_retry = true;
-        return CLI_FINE;
-    case OPTION_TIMEOUT:
-        if (!cli_parse_number(optarg, 1, TIMEOUT_SECONDS_MAX, &options->post.timeout_s))
-            return cli_misused(TOOL, "--timeout wants 1 to %d seconds, not '%s'",
-                               TIMEOUT_SECONDS_MAX, optarg);
-        return CLI_FINE;
-    case OPTION_TTL:
-        if (!cli_parse_number(optarg, 0, TTL_SECONDS_MAX, &options->post.ttl_s))
-            return cli_misused(TOOL, "--ttl wants seconds, not '%s'", optarg);
-        options->post.has_ttl = true;
-        return CLI_FINE;
-    case OPTION_EVENT:
-        options->post.event = optarg;
-        return CLI_FINE;
-    case OPTION_HEADER:
-        cli_list_add(&options->target.headers, optarg);
-        return CLI_FINE;
-    case OPTION_IDEMPOTENCY_KEY:
-        options->post.key = optarg;
-        return CLI_FINE;
-    case OPTION_CA:
-        options->target.ca = optarg;
-        return CLI_FINE;
-    case OPTION_TOKEN:
-        options->target.token = optarg;
-        return CLI_FINE;
-    case OPTION_TOPIC:
-        cli_list_add(&options->post.topics, optarg);
-        return CLI_FINE;
-    case OPTION_URL:
-        options->target.url = optarg;
-        return CLI_FINE;
-    case OPTION_USER:
-        cli_list_add(&options->post.users, optarg);
-        return CLI_FINE;
-    case OPTION_EPHEMERAL:
-        options->post.ephemeral = true;
-        return CLI_FINE;
-    case OPTION_JSON:
-        options->post.json = true;
-        return CLI_FINE;
-    case OPTION_LINES:
-        options->lines = true;
-        return CLI_FINE;
-    case OPTION_STRICT:
-        options->strict = true;
-        return CLI_FINE;
-    case OPTION_QUIET:
-        options->post.quiet = true;
-        return CLI_FINE;
-    case 'h':
-        options->help = true;
-        return CLI_FINE;
-    default:
-        return cli_bad_option(TOOL, code, argv);
-    }
-}
+    struct cli_post_options *post = &options->post;
+    const struct cli_option known[] = {
+        CLI_NUMBER("batch", &post->batch_n, 1, BATCH_EVENTS_MAX, "1 to 1000"),
+        CLI_FLAG("ephemeral", &post->ephemeral),
+        CLI_TEXT("event", &post->event),
+        CLI_HTTP_OPTIONS(&options->target),
+        CLI_TEXT("idempotency-key", &post->key),
+        CLI_FLAG("json", &post->json),
+        CLI_FLAG("lines", &options->lines),
+        CLI_FLAG("quiet", &post->quiet),
+        CLI_NUMBER("retry", &post->retry_ms, 0, UINT32_MAX, "milliseconds"),
+        CLI_FLAG("strict", &options->strict),
+        CLI_NUMBER("timeout", &post->timeout_s, 1, TIMEOUT_SECONDS_MAX, "1 to 3600 seconds"),
+        CLI_WORD("topic", &post->topics),
+        CLI_NUMBER("ttl", &post->ttl_s, 0, TTL_SECONDS_MAX, "seconds"),
+        CLI_WORD("user", &post->users),
+    };
+    int status =
+        cli_read_options(TOOL, help_text, known, sizeof(known) / sizeof(known[0]), argc, argv);
 
-static int read_options(struct options *options, int argc, char **argv)
-{
-    int code, status = CLI_FINE;
-    optind = 0;
-    opterr = 0;
-    while (status == CLI_FINE && !options->help &&
-           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
-        status = take_option(options, code, argv);
-    if (status != CLI_FINE || options->help)
+    if (status != CLI_FINE)
         return status;
     if (options->lines && optind < argc)
         return cli_misused(TOOL, "--lines reads standard input; there can be no DATA with it");
@@ -233,9 +135,11 @@ static int input_failed(int error)
 static int publish_arguments(struct cli_post *post, char **data, uint64_t data_n)
 {
     int status = CLI_FINE;
+
     post->unit = data_n > 1 ? "argument" : NULL;
     for (uint64_t i = 0; i < data_n; i++) {
         char *why = cli_post_check(post, i + 1, data[i], strlen(data[i]));
+
         if (why)
             return cli_post_refuse(post, why);
     }
@@ -257,6 +161,7 @@ static int publish_input(struct cli_post *post, struct cli_input *input)
     const char *text = NULL;
     size_t text_n = 0;
     int ret = cli_input_read_all(input, &text, &text_n);
+
     if (ret < 0)
         return input_failed(ret);
     if (text_n > 0 && text[text_n - 1] == '\n')
@@ -268,20 +173,20 @@ static int publish_input(struct cli_post *post, struct cli_input *input)
     return status == CLI_FINE ? cli_post_flush(post) : status;
 }
 
-static bool is_blank(const char *text, size_t text_n)
+static bool is_blank_line(const char *text, size_t text_n)
 {
-    for (size_t i = 0; i < text_n; i++) {
+    for (size_t i = 0; i < text_n; i++)
         if (text[i] != ' ' && text[i] != '\t')
             return false;
-    }
     return true;
 }
 
 /* A line that is no event.  What came before it is published all the same, and what comes after
  * it unless --strict is given.  Takes the text. */
-static int refuse_line(struct cli_post *post, char *why)
+static int publish_tool_refuse_line(struct cli_post *post, char *why)
 {
     int status = post->options->goes_on ? CLI_FINE : cli_post_flush(post);
+
     if (status == CLI_FINE)
         return cli_post_refuse(post, why);
     free(why);
@@ -290,21 +195,22 @@ static int refuse_line(struct cli_post *post, char *why)
 
 static int publish_line(struct cli_post *post, uint64_t number, const char *line, size_t line_n)
 {
-    if (post->options->json && is_blank(line, line_n))
+    if (post->options->json && is_blank_line(line, line_n))
         return CLI_FINE;
     char *why = cli_post_check(post, number, line, line_n);
-    return why ? refuse_line(post, why) : cli_post_add(post, number, line, line_n);
+    return why ? publish_tool_refuse_line(post, why) : cli_post_add(post, number, line, line_n);
 }
 
 /* Take what one look at the input brought. */
-static int take_input(struct cli_post *post, int got, uint64_t *number, const char *line,
-                      size_t line_n)
+static int publish_tool_take_input(struct cli_post *post, int got, uint64_t *number,
+                                   const char *line, size_t line_n)
 {
     if (got == CLI_INPUT_LINE)
         return publish_line(post, ++*number, line, line_n);
     if (got == -EMSGSIZE)
-        return refuse_line(post, cli_format("line %llu is more than 16 MiB, too much for an event",
-                                            (unsigned long long)++*number));
+        return publish_tool_refuse_line(
+            post, cli_format("line %llu is more than 16 MiB, too much for an event",
+                             (unsigned long long)++*number));
     return cli_post_flush(post);
 }
 
@@ -314,11 +220,13 @@ static int publish_lines(struct cli_post *post, struct cli_input *input)
     size_t line_n = 0;
     uint64_t number = 0;
     int got, status = CLI_FINE;
+
     post->unit = "line";
     do {
         int quiet_ms = cli_post_is_empty(post) ? -1 : BATCH_QUIET_MS;
+
         got = cli_input_next_line(input, quiet_ms, &line, &line_n);
-        status = take_input(post, got, &number, line, line_n);
+        status = publish_tool_take_input(post, got, &number, line, line_n);
     } while (status == CLI_FINE && (got >= 0 || got == -EMSGSIZE) && got != CLI_INPUT_END);
     if (status == CLI_FINE && got < 0)
         status = input_failed(got);
@@ -328,11 +236,12 @@ static int publish_lines(struct cli_post *post, struct cli_input *input)
                     (unsigned long long)number);
 }
 
-static int publish(const struct options *options, char **data, int data_n)
+static int publish_tool_run(const struct options *options, char **data, int data_n)
 {
     struct cli_post post;
     struct cli_input input;
     int status = cli_post_open(&post, TOOL, &options->target, &options->post);
+
     cli_input_open(&input, STDIN_FILENO);
     if (status == CLI_FINE && data_n == 0)
         tell_reading(options);
@@ -353,14 +262,15 @@ int cli_publish(int argc, char **argv)
         .target = cli_http_target_default(),
         .post.batch_n = BATCH_EVENTS,
         .post.timeout_s = TIMEOUT_SECONDS,
+        .post.retry_ms = CLI_POST_UNSET,
+        .post.ttl_s = CLI_POST_UNSET,
     };
-    int status = read_options(&options, argc, argv);
-    if (status == CLI_FINE && options.help)
-        fputs(help_text, stdout);
-    else if (status == CLI_FINE)
-        status = publish(&options, argv + optind, argc - optind);
+    int status = publish_tool_read_options(&options, argc, argv);
+
+    if (status == CLI_FINE)
+        status = publish_tool_run(&options, argv + optind, argc - optind);
     cli_list_clear(&options.target.headers);
     cli_list_clear(&options.post.topics);
     cli_list_clear(&options.post.users);
-    return status;
+    return status == CLI_HELPED ? CLI_FINE : status;
 }

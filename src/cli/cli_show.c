@@ -44,7 +44,7 @@ void cli_show_open(struct cli_show *show, const char *tool, int interrupt_fd, bo
     begin_pending(show);
 }
 
-static void wipe_state(struct cli_show *show)
+static void show_wipe_state(struct cli_show *show)
 {
     if (!show->is_drawn)
         return;
@@ -55,7 +55,7 @@ static void wipe_state(struct cli_show *show)
 
 void cli_show_close(struct cli_show *show)
 {
-    wipe_state(show);
+    show_wipe_state(show);
     fclose(show->pending);
     free(show->text);
     free(show->state);
@@ -81,6 +81,7 @@ static json_t *clean_string(const char *bytes, size_t bytes_n, bool *ret_hides)
     char *clean = cli_need(malloc(bytes_n * strlen(REPLACEMENT) + 1));
     size_t clean_n = 0;
     uint32_t cp;
+
     for (size_t i = 0, taken; i < bytes_n; i += taken) {
         taken = utf8_decode(bytes + i, bytes_n - i, &cp);
         if (taken > 0 && utf8_is_hidden(cp))
@@ -102,6 +103,7 @@ static void put_json(FILE *to, const struct sse_parser_event *event)
     bool hides = false;
     json_t *object = cli_need(json_object());
     json_t *id = event->has_id ? clean_string(event->id, event->id_n, &hides) : json_null();
+
     json_object_set_new(object, "id", id);
     json_object_set_new(object, "event", clean_string(event->name, event->name_n, &hides));
     json_object_set_new(object, "data", clean_string(event->data, event->data_n, &hides));
@@ -136,6 +138,7 @@ static int wait_for_room(const struct cli_show *show)
         {.fd = STDOUT_FILENO, .events = POLLOUT},
         {.fd = show->interrupt_fd, .events = POLLIN},
     };
+
     if (poll(fds, 2, -1) < 0)
         return errno == EINTR ? 0 : -errno;
     if (fds[1].revents)
@@ -145,10 +148,11 @@ static int wait_for_room(const struct cli_show *show)
 
 /* A pipe that is ready takes PIPE_BUF bytes without blocking, so a reader that stops reading
  * never keeps an interrupt waiting. */
-static int write_all(const struct cli_show *show)
+static int show_write_all(const struct cli_show *show)
 {
     for (size_t at = 0; at < show->text_n;) {
         int ret = wait_for_room(show);
+
         if (ret < 0)
             return ret;
         size_t left_n = show->text_n - at;
@@ -167,28 +171,31 @@ int cli_show_flush(struct cli_show *show)
     if (fclose(show->pending) != 0)
         cli_need(NULL);
     if (show->is_screen)
-        wipe_state(show);
-    int ret = write_all(show);
+        show_wipe_state(show);
+    int ret = show_write_all(show);
     free(show->text);
     begin_pending(show);
     return ret;
 }
 
 /* Columns of the screen on standard error. */
-static size_t columns(void)
+static size_t show_columns(void)
 {
     struct winsize size = {0};
+
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
         return 80;
     return size.ws_col;
 }
 
 /* The longest beginning of a text that takes at most `columns_n` columns, one a character. */
-static size_t fitting_n(const char *text, size_t columns_n)
+static size_t show_fitting_n(const char *text, size_t columns_n)
 {
     size_t n = 0;
+
     for (; text[n]; n++) {
         bool begins_character = ((unsigned char)text[n] & 0xC0) != 0x80;
+
         if (begins_character && columns_n-- == 0)
             break;
     }
@@ -196,10 +203,12 @@ static size_t fitting_n(const char *text, size_t columns_n)
 }
 
 /* Format a text and make it visible.  Gives a text for free(). */
-static char *__attribute__((format(printf, 1, 0))) compose(const char *format, va_list arguments)
+static char *__attribute__((format(printf, 1, 0)))
+show_compose(const char *format, va_list arguments)
 {
     char *raw, *text;
     size_t text_n;
+
     if (vasprintf(&raw, format, arguments) < 0)
         cli_need(NULL);
     FILE *to = cli_need(open_memstream(&text, &text_n));
@@ -211,10 +220,10 @@ static char *__attribute__((format(printf, 1, 0))) compose(const char *format, v
 }
 
 /* Put the state on the screen, in place of the one there. */
-static void draw_state(struct cli_show *show, long long now_ms)
+static void show_draw_state(struct cli_show *show, long long now_ms)
 {
     /* The last column stays free: a full line would scroll. */
-    fprintf(stderr, WIPE "%.*s", (int)fitting_n(show->state, columns() - 1), show->state);
+    fprintf(stderr, WIPE "%.*s", (int)show_fitting_n(show->state, show_columns() - 1), show->state);
     show->is_drawn = true;
     show->drawn_ms = now_ms;
 }
@@ -225,9 +234,9 @@ void cli_show_state(struct cli_show *show, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    char *text = compose(format, arguments);
+    char *text = show_compose(format, arguments);
     va_end(arguments);
-    if (!show->state || strcmp(text, show->state) != 0)
+    if (show->state == NULL || strcmp(text, show->state) != 0)
         show->is_current = false;
     free(show->state);
     show->state = text;
@@ -236,7 +245,7 @@ void cli_show_state(struct cli_show *show, const char *format, ...)
         return;
     show->is_current = now_ms - show->drawn_ms >= DRAW_EVERY_MS;
     if (show->is_current)
-        draw_state(show, now_ms);
+        show_draw_state(show, now_ms);
 }
 
 void cli_show_note(struct cli_show *show, const char *format, ...)
@@ -245,9 +254,9 @@ void cli_show_note(struct cli_show *show, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    char *text = compose(format, arguments);
+    char *text = show_compose(format, arguments);
     va_end(arguments);
-    wipe_state(show);
+    show_wipe_state(show);
     cli_fail(show->tool, "%s", text);
     free(text);
 }

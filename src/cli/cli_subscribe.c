@@ -68,112 +68,31 @@ static const char help_text[] =
     "  bugle subscribe --since 1h --json orders/42 | jq -r .data\n"
     "  bugle subscribe --count 1 --event ready builds\n";
 
-enum option_code {
-    OPTION_CA = 256,
-    OPTION_COUNT,
-    OPTION_EVENT,
-    OPTION_HEADER,
-    OPTION_HEARTBEAT,
-    OPTION_JSON,
-    OPTION_LAST_EVENT_ID,
-    OPTION_NO_RECONNECT,
-    OPTION_QUIET,
-    OPTION_SINCE,
-    OPTION_TOKEN,
-    OPTION_TOPIC,
-    OPTION_URL,
-    OPTION_USER,
-};
-
-static const struct option long_options[] = {
-    {"ca", required_argument, NULL, OPTION_CA},
-    {"count", required_argument, NULL, OPTION_COUNT},
-    {"event", required_argument, NULL, OPTION_EVENT},
-    {"header", required_argument, NULL, OPTION_HEADER},
-    {"heartbeat", required_argument, NULL, OPTION_HEARTBEAT},
-    {"help", no_argument, NULL, 'h'},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"last-event-id", required_argument, NULL, OPTION_LAST_EVENT_ID},
-    {"no-reconnect", no_argument, NULL, OPTION_NO_RECONNECT},
-    {"quiet", no_argument, NULL, OPTION_QUIET},
-    {"since", required_argument, NULL, OPTION_SINCE},
-    {"token", required_argument, NULL, OPTION_TOKEN},
-    {"topic", required_argument, NULL, OPTION_TOPIC},
-    {"url", required_argument, NULL, OPTION_URL},
-    {"user", required_argument, NULL, OPTION_USER},
-    {NULL, 0, NULL, 0},
-};
-
-static int take_option(struct cli_follow_options *options, bool *ret_help, int code, char **argv)
+static int subscribe_tool_read_options(struct cli_follow_options *options, int argc, char **argv)
 {
-    switch (code) {
-    case OPTION_COUNT:
-        if (!cli_parse_number(optarg, 1, UINT64_MAX, &options->count))
-            return cli_misused(TOOL, "--count wants a number from 1, not '%s'", optarg);
-        return CLI_FINE;
-    case OPTION_HEARTBEAT:
-        if (!cli_parse_number(optarg, 3, 60, &options->heartbeat_s))
-            return cli_misused(TOOL, "--heartbeat wants 3 to 60 seconds, not '%s'", optarg);
-        return CLI_FINE;
-    case OPTION_EVENT:
-        cli_list_add(&options->events, optarg);
-        return CLI_FINE;
-    case OPTION_HEADER:
-        cli_list_add(&options->target.headers, optarg);
-        return CLI_FINE;
-    case OPTION_TOPIC:
-        cli_list_add(&options->topics, optarg);
-        return CLI_FINE;
-    case OPTION_LAST_EVENT_ID:
-        options->last_event_id = optarg;
-        return CLI_FINE;
-    case OPTION_SINCE:
-        options->since = optarg;
-        return CLI_FINE;
-    case OPTION_CA:
-        options->target.ca = optarg;
-        return CLI_FINE;
-    case OPTION_TOKEN:
-        options->target.token = optarg;
-        return CLI_FINE;
-    case OPTION_URL:
-        options->target.url = optarg;
-        return CLI_FINE;
-    case OPTION_USER:
-        options->user = optarg;
-        return CLI_FINE;
-    case OPTION_JSON:
-        options->json = true;
-        return CLI_FINE;
-    case OPTION_NO_RECONNECT:
-        options->no_reconnect = true;
-        return CLI_FINE;
-    case OPTION_QUIET:
-        options->quiet = true;
-        return CLI_FINE;
-    case 'h':
-        *ret_help = true;
-        return CLI_FINE;
-    default:
-        return cli_bad_option(TOOL, code, argv);
-    }
-}
+    const struct cli_option known[] = {
+        CLI_NUMBER("count", &options->count, 1, UINT64_MAX, "a number from 1"),
+        CLI_WORD("event", &options->events),
+        CLI_NUMBER("heartbeat", &options->heartbeat_s, 3, 60, "3 to 60 seconds"),
+        CLI_FLAG("json", &options->json),
+        CLI_TEXT("last-event-id", &options->last_event_id),
+        CLI_HTTP_OPTIONS(&options->target),
+        CLI_FLAG("no-reconnect", &options->no_reconnect),
+        CLI_FLAG("quiet", &options->quiet),
+        CLI_TEXT("since", &options->since),
+        CLI_WORD("topic", &options->topics),
+        CLI_TEXT("user", &options->user),
+    };
+    int status =
+        cli_read_options(TOOL, help_text, known, sizeof(known) / sizeof(known[0]), argc, argv);
 
-static int read_options(struct cli_follow_options *options, bool *ret_help, int argc, char **argv)
-{
-    int code, status = CLI_FINE;
-    optind = 0;
-    opterr = 0;
-    while (status == CLI_FINE && !*ret_help &&
-           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
-        status = take_option(options, ret_help, code, argv);
-    if (status != CLI_FINE || *ret_help)
+    if (status != CLI_FINE)
         return status;
     for (int i = optind; i < argc; i++)
         cli_list_add(&options->topics, argv[i]);
-    if (options->last_event_id && !cli_http_is_header_text(options->last_event_id))
+    if (options->last_event_id != NULL && !cli_http_is_header_text(options->last_event_id))
         return cli_misused(TOOL, "--last-event-id has control characters in it");
-    if (options->last_event_id && strlen(options->last_event_id) > CLI_FOLLOW_ID_BYTES_MAX)
+    if (options->last_event_id != NULL && strlen(options->last_event_id) > CLI_FOLLOW_ID_BYTES_MAX)
         return cli_misused(TOOL, "--last-event-id is longer than %d bytes: it is no id",
                            CLI_FOLLOW_ID_BYTES_MAX);
     return CLI_FINE;
@@ -185,14 +104,12 @@ int cli_subscribe(int argc, char **argv)
         .target = cli_http_target_default(),
         .heartbeat_s = HEARTBEAT_SECONDS,
     };
-    bool help = false;
-    int status = read_options(&options, &help, argc, argv);
-    if (status == CLI_FINE && help)
-        fputs(help_text, stdout);
-    else if (status == CLI_FINE)
+    int status = subscribe_tool_read_options(&options, argc, argv);
+
+    if (status == CLI_FINE)
         status = cli_follow(TOOL, &options);
     cli_list_clear(&options.target.headers);
     cli_list_clear(&options.topics);
     cli_list_clear(&options.events);
-    return status;
+    return status == CLI_HELPED ? CLI_FINE : status;
 }

@@ -48,108 +48,32 @@ static const char help_text[] =
     "Example:\n"
     "  bugle token make --key HS256:@secret --user anna --subscribe 'orders/*' --ttl 10m\n";
 
-enum option_code {
-    OPTION_KEY = 256,
-    OPTION_USER,
-    OPTION_PUBLISH,
-    OPTION_SUBSCRIBE,
-    OPTION_ADMIN,
-    OPTION_TTL,
-    OPTION_KID,
-    OPTION_AUDIENCE,
-    OPTION_ISSUER,
-    OPTION_NAME,
-    OPTION_RIGHTS,
-    OPTION_ALG,
-    OPTION_OUT,
-};
-
-static const struct option long_options[] = {
-    {"help", no_argument, NULL, 'h'},
-    {"key", required_argument, NULL, OPTION_KEY},
-    {"user", required_argument, NULL, OPTION_USER},
-    {"publish", required_argument, NULL, OPTION_PUBLISH},
-    {"subscribe", required_argument, NULL, OPTION_SUBSCRIBE},
-    {"admin", no_argument, NULL, OPTION_ADMIN},
-    {"ttl", required_argument, NULL, OPTION_TTL},
-    {"kid", required_argument, NULL, OPTION_KID},
-    {"audience", required_argument, NULL, OPTION_AUDIENCE},
-    {"issuer", required_argument, NULL, OPTION_ISSUER},
-    {"name", required_argument, NULL, OPTION_NAME},
-    {"rights", required_argument, NULL, OPTION_RIGHTS},
-    {"alg", required_argument, NULL, OPTION_ALG},
-    {"out", required_argument, NULL, OPTION_OUT},
-    {NULL, 0, NULL, 0},
-};
-
-/* The option's own place for a text; NULL if it has none. */
-static const char **text_of(struct cli_token *token, int code)
+static bool token_take_ttl(const struct cli_option *option, const char *value)
 {
-    switch (code) {
-    case OPTION_USER:
-        return &token->user;
-    case OPTION_KID:
-        return &token->kid;
-    case OPTION_AUDIENCE:
-        return &token->audience;
-    case OPTION_ISSUER:
-        return &token->issuer;
-    case OPTION_NAME:
-        return &token->name;
-    case OPTION_RIGHTS:
-        return &token->rights;
-    case OPTION_ALG:
-        return &token->alg;
-    case OPTION_OUT:
-        return &token->out;
-    default:
-        return NULL;
-    }
+    return conf_parse_duration_ms(value, option->to) && *(const uint64_t *)option->to >= 1000;
 }
 
-static int take_option(struct cli_token *token, int code, char **argv)
+static int token_read_options(struct cli_token *token, int argc, char **argv)
 {
-    const char **text = text_of(token, code);
+    const struct cli_option known[] = {
+        CLI_WORD("key", &token->keys),
+        CLI_TEXT("user", &token->user),
+        CLI_WORD("publish", &token->publish),
+        CLI_WORD("subscribe", &token->subscribe),
+        CLI_FLAG("admin", &token->admin),
+        CLI_OTHER("ttl", token_take_ttl, &token->ttl_ms, "a duration from 1s on, such as 10m"),
+        CLI_TEXT("kid", &token->kid),
+        CLI_TEXT("audience", &token->audience),
+        CLI_TEXT("issuer", &token->issuer),
+        CLI_TEXT("name", &token->name),
+        CLI_TEXT("rights", &token->rights),
+        CLI_TEXT("alg", &token->alg),
+        CLI_TEXT("out", &token->out),
+    };
+    int status = cli_read_options(CLI_TOKEN_TOOL, help_text, known,
+                                  sizeof(known) / sizeof(known[0]), argc, argv);
 
-    if (text != NULL) {
-        *text = optarg;
-        return CLI_FINE;
-    }
-    switch (code) {
-    case OPTION_KEY:
-        cli_list_add(&token->keys, optarg);
-        return CLI_FINE;
-    case OPTION_PUBLISH:
-        cli_list_add(&token->publish, optarg);
-        return CLI_FINE;
-    case OPTION_SUBSCRIBE:
-        cli_list_add(&token->subscribe, optarg);
-        return CLI_FINE;
-    case OPTION_ADMIN:
-        token->admin = true;
-        return CLI_FINE;
-    case OPTION_TTL:
-        if (!conf_parse_duration_ms(optarg, &token->ttl_ms) || token->ttl_ms < 1000)
-            return cli_misused(CLI_TOKEN_TOOL, "--ttl takes a duration from 1s on, such as 10m");
-        return CLI_FINE;
-    case 'h':
-        token->help = true;
-        return CLI_FINE;
-    default:
-        return cli_bad_option(CLI_TOKEN_TOOL, code, argv);
-    }
-}
-
-static int read_options(struct cli_token *token, int argc, char **argv)
-{
-    int code, status = CLI_FINE;
-
-    optind = 0;
-    opterr = 0;
-    while (status == CLI_FINE && !token->help &&
-           (code = getopt_long(argc, argv, ":h", long_options, NULL)) != -1)
-        status = take_option(token, code, argv);
-    if (status != CLI_FINE || token->help)
+    if (status != CLI_FINE)
         return status;
     if (optind == argc)
         return cli_misused(CLI_TOKEN_TOOL, "say what: make, inspect, new or hash");
@@ -159,7 +83,7 @@ static int read_options(struct cli_token *token, int argc, char **argv)
     return CLI_FINE;
 }
 
-static int run(struct cli_token *token)
+static int token_run(struct cli_token *token)
 {
     static const struct {
         const char *word;
@@ -180,16 +104,14 @@ static int run(struct cli_token *token)
 int cli_token(int argc, char **argv)
 {
     struct cli_token token = {.ttl_ms = 3600000};
-    int status = read_options(&token, argc, argv);
+    int status = token_read_options(&token, argc, argv);
 
-    if (status == CLI_FINE && token.help)
-        fputs(help_text, stdout);
-    else if (status == CLI_FINE)
-        status = run(&token);
-    if (status == CLI_FINE && fflush(stdout) != 0)
+    if (status == CLI_FINE)
+        status = token_run(&token);
+    if ((status == CLI_FINE || status == CLI_HELPED) && fflush(stdout) != 0)
         status = cli_fail(CLI_TOKEN_TOOL, "cannot print: %m");
     cli_list_clear(&token.keys);
     cli_list_clear(&token.publish);
     cli_list_clear(&token.subscribe);
-    return status;
+    return status == CLI_HELPED ? CLI_FINE : status;
 }

@@ -27,7 +27,6 @@ struct cli_token {
     const char *out;
     uint64_t ttl_ms;
     bool admin;
-    bool help;
 };
 
 int cli_token_make(const struct cli_token *token);

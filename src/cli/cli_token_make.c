@@ -48,7 +48,7 @@ static json_t *rights_json(const struct cli_token *token, int *ret_status)
     return rights;
 }
 
-static void set_text(json_t *claims, const char *name, const char *text)
+static void token_set_text(json_t *claims, const char *name, const char *text)
 {
     if (text != NULL)
         json_object_set_new(claims, name, json_string(text));
@@ -59,9 +59,9 @@ static json_t *claims_json(const struct cli_token *token, int *ret_status)
     json_t *claims = cli_need(json_object()), *rights = rights_json(token, ret_status);
     int64_t now_ms = clock_wall_ms();
 
-    set_text(claims, "sub", token->user);
-    set_text(claims, "iss", token->issuer);
-    set_text(claims, "aud", token->audience);
+    token_set_text(claims, "sub", token->user);
+    token_set_text(claims, "iss", token->issuer);
+    token_set_text(claims, "aud", token->audience);
     json_object_set_new(claims, "iat", json_integer(now_ms / 1000));
     json_object_set_new(claims, "exp", json_integer((now_ms + (int64_t)token->ttl_ms) / 1000));
     json_object_set_new(claims, "bugle", rights);
@@ -132,8 +132,8 @@ static int print_signed(const struct cli_token *token, enum jwt_algorithm algori
                : cli_fail(TOOL, "the key cannot sign with %s", jwt_algorithm_text(algorithm));
 }
 
-static int sign(const struct cli_token *token, enum jwt_algorithm algorithm, const char *key,
-                json_t *claims)
+static int token_sign(const struct cli_token *token, enum jwt_algorithm algorithm, const char *key,
+                      json_t *claims)
 {
     size_t text_n = strlen(key);
     char *text = key[0] == '@' ? read_key_file(key + 1, &text_n) : cli_need(strdup(key));
@@ -170,7 +170,7 @@ int cli_token_make(const struct cli_token *token)
     if (status == CLI_FINE)
         status = check_secret(algorithm, item);
     if (status == CLI_FINE)
-        status = sign(token, algorithm, colon + 1, claims);
+        status = token_sign(token, algorithm, colon + 1, claims);
     json_decref(claims);
     return status;
 }
@@ -219,7 +219,7 @@ static int print_parts(const char *text)
     return status == CLI_FINE ? status : cli_fail(TOOL, "this is no signed token");
 }
 
-static int verify(const struct cli_token *token, const char *text)
+static int token_verify(const struct cli_token *token, const char *text)
 {
     struct jwt_keys *keys = cli_need(jwt_keys_new());
     const struct jwt_rules rules = {.audience = token->audience != NULL ? token->audience : "",
@@ -254,5 +254,5 @@ int cli_token_inspect(const struct cli_token *token)
     int status = print_parts(text);
     if (status != CLI_FINE || token->keys.items_n == 0)
         return status;
-    return verify(token, text);
+    return token_verify(token, text);
 }

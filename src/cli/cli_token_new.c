@@ -22,7 +22,7 @@
 #define SECRET_BYTES 64
 #define RSA_BITS 3072
 
-static void draw(void *to, size_t bytes_n)
+static void draw_key(void *to, size_t bytes_n)
 {
     if (gnutls_rnd(GNUTLS_RND_KEY, to, bytes_n) < 0)
         abort();
@@ -54,7 +54,7 @@ static int print_hash(const struct cli_token *token, const char *key)
     unsigned char salt[API_KEY_SALT_BYTES];
     char hash[API_KEY_HASH_ROOM];
 
-    draw(salt, sizeof(salt));
+    draw_key(salt, sizeof(salt));
     api_key_hash(hash, salt, key, strlen(key));
     if (token->name != NULL)
         return print_item(token, hash);
@@ -62,7 +62,7 @@ static int print_hash(const struct cli_token *token, const char *key)
     return CLI_FINE;
 }
 
-static int check_names(const struct cli_token *token)
+static int token_check_names(const struct cli_token *token)
 {
     if ((token->name == NULL) != (token->rights == NULL))
         return cli_misused(TOOL, "--name and --rights go together");
@@ -72,7 +72,7 @@ static int check_names(const struct cli_token *token)
 int cli_token_hash(const struct cli_token *token)
 {
     char key[API_KEY_BYTES_MAX + 3];
-    int status = check_names(token);
+    int status = token_check_names(token);
 
     if (status != CLI_FINE)
         return status;
@@ -92,7 +92,7 @@ static int new_api_key(const struct cli_token *token)
     unsigned char bytes[KEY_BYTES];
     char key[sizeof(KEY_PREFIX) + BASE64URL_TEXT_ROOM(KEY_BYTES)] = KEY_PREFIX;
 
-    draw(bytes, sizeof(bytes));
+    draw_key(bytes, sizeof(bytes));
     base64url_encode(key + strlen(KEY_PREFIX), bytes, sizeof(bytes));
     puts(key);
     return print_hash(token, key);
@@ -105,14 +105,14 @@ static int new_secret(enum jwt_algorithm algorithm)
     unsigned char bytes[SECRET_BYTES];
     char text[BASE64URL_TEXT_ROOM(SECRET_BYTES)];
 
-    draw(bytes, sizeof(bytes));
+    draw_key(bytes, sizeof(bytes));
     base64url_encode(text, bytes, sizeof(bytes));
     printf("jwt_key = %s:%s\n", jwt_algorithm_text(algorithm), text);
     return CLI_FINE;
 }
 
 /* Never over a file that is there: it may be the only key. */
-static int write_file(const char *path, mode_t mode, const gnutls_datum_t *text)
+static int token_write_file(const char *path, mode_t mode, const gnutls_datum_t *text)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 
@@ -135,7 +135,7 @@ static int write_public(const char *out, gnutls_privkey_t key)
         cli_need(NULL);
     if (gnutls_pubkey_import_privkey(public, key, 0, 0) >= 0 &&
         gnutls_pubkey_export2(public, GNUTLS_X509_FMT_PEM, &pem) >= 0) {
-        status = write_file(path, 0644, &pem);
+        status = token_write_file(path, 0644, &pem);
         gnutls_free(pem.data);
     }
     gnutls_pubkey_deinit(public);
@@ -153,7 +153,7 @@ static int write_pair(const char *out, gnutls_privkey_t key)
         return cli_fail(TOOL, "the key cannot be written as PEM");
     if (gnutls_x509_privkey_export2_pkcs8(private, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN,
                                           &pem) >= 0) {
-        status = write_file(out, 0600, &pem);
+        status = token_write_file(out, 0600, &pem);
         explicit_bzero(pem.data, pem.size);
         gnutls_free(pem.data);
     }
@@ -161,7 +161,7 @@ static int write_pair(const char *out, gnutls_privkey_t key)
     return status == CLI_FINE ? write_public(out, key) : status;
 }
 
-static gnutls_privkey_t generate(enum jwt_algorithm algorithm)
+static gnutls_privkey_t token_generate(enum jwt_algorithm algorithm)
 {
     gnutls_pk_algorithm_t kind = GNUTLS_PK_RSA;
     unsigned bits = RSA_BITS;
@@ -192,7 +192,7 @@ static int new_signing_key(const struct cli_token *token)
         return new_secret(algorithm);
     if (token->out == NULL)
         return cli_misused(TOOL, "--out must name a file for the private key");
-    gnutls_privkey_t key = generate(algorithm);
+    gnutls_privkey_t key = token_generate(algorithm);
     int status = write_pair(token->out, key);
     gnutls_privkey_deinit(key);
     if (status == CLI_FINE)
@@ -202,7 +202,7 @@ static int new_signing_key(const struct cli_token *token)
 
 int cli_token_new(const struct cli_token *token)
 {
-    int status = check_names(token);
+    int status = token_check_names(token);
 
     if (status != CLI_FINE)
         return status;
