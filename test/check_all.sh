@@ -11,10 +11,15 @@
 #   build-thread   gcc, thread sanitizer: unit tests, and the scenarios in which threads meet
 #
 # and, in a root of the other supported release of Debian, what its libraries can break:
-# test/on_debian.sh, which needs root and namespaces (BUGLE_ONE_RELEASE=1 leaves it out).  Tests marked `long` run with gcc only.
+# test/on_debian.sh, which needs root and namespaces (BUGLE_ONE_RELEASE=1 leaves it out).  Tests
+# marked `long` run with gcc only.
+#
+# Most scenarios wait most of their time, and those with a sanitizer compute.  So once the units of
+# gcc have passed there are two lanes beside each other: gcc and the other release, and the
+# sanitizers.  What a part prints comes when it is over, with its time.
 
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 about_events='test_push.py or test_resume.py or test_fanout.py or test_stop.py or test_topics.py'
 
@@ -36,22 +41,38 @@ export ASAN_OPTIONS="detect_stack_use_after_return=1${ASAN_OPTIONS:+:$ASAN_OPTIO
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-passed=0
-failed=0
 
+# Tests that passed and that failed; from any lane.
 count() {
-    passed=$((passed + $1))
-    failed=$((failed + $2))
+    echo "$1 $2" >>"$logs/counts"
 }
 
 one_line() {
     tr -s ' \n' '  ' <<<"$1"
 }
 
+# Name a part, run it, and print in one piece what it said, how long it took and how much CPU.
+#   part NAME COMMAND...
+TIMEFORMAT='(%0R s; CPU %0U s and %0S s in the kernel)'
+part() {
+    local name=$1 log status
+    log=$(mktemp "$logs/part.XXXXXX")
+    shift
+    say "$name"
+    { time "$@"; } >"$log" 2>&1
+    status=$?
+    {
+        flock 9
+        printf '\n== %s\n' "$name"
+        cat "$log"
+    } 9>>"$logs/printing"
+    return "$status"
+}
+
 # The sums of automake's TAP harness.
 units() {
-    local folder=$1 log=$logs/units
-    say "unit tests in $folder"
+    local folder=$1 log
+    log=$(mktemp "$logs/units.XXXXXX")
     make -C "$folder" --no-print-directory -s -j"$(nproc)" check >"$log" 2>&1 || true
     if ! grep -q '^# PASS:' "$log"; then
         tail -50 "$log"
@@ -68,84 +89,73 @@ units() {
 
 # The sums of pytest.
 scenarios() {
-    local folder=$1 log=$logs/scenarios
-    say "scenarios in $folder${BUGLE_TEST_STORE:+, store $BUGLE_TEST_STORE}"
+    local folder=$1 log good bad
+    log=$(mktemp "$logs/scenarios.XXXXXX")
     make -C "$folder" --no-print-directory -s check-scenarios PYTEST_ARGS="${2:-}" \
-        PYTEST_JOBS=8 2>&1 |
-        tee "$log" | grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$'
-    local good bad
+        PYTEST_JOBS=8 >"$log" 2>&1
+    grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$' "$log"
     good=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
     bad=$(grep -oE '[0-9]+ (failed|errors?)' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
     [ -n "$good" ] || bad=$((bad + 1))
     count "${good:-0}" "$bad"
 }
 
-# How long a part took, and how much CPU: what it does not use of the cores is waiting.
-TIMEFORMAT='%0R s, %0U + %0S s CPU'
-timed() {
-    time "$@"
+# A folder's program and unit tests, made.
+make_tests() {
+    build "$@" && make -C "$1" --no-print-directory -s -j"$(nproc)" check TESTS= && return
+    count 0 1
+    return 1
 }
 
-try_build() {
-    if ! build "$@"; then
-        say "$1 does not build"
-        count 0 1
-        return 1
+with_sanitizers() {
+    export BUGLE_TEST_SLOW=2 BUGLE_TEST_PORTS=1
+    if CC=clang part "build-address" make_tests build-address --enable-werror \
+        --enable-sanitizer=address,undefined; then
+        part "unit tests in build-address" units build-address
+        part "scenarios in build-address" scenarios build-address \
+            "-m 'not long' -k 'not ($(one_line "$no_address"))'"
+    fi
+    if part "build-thread" make_tests build-thread --enable-werror --enable-sanitizer=thread; then
+        part "unit tests in build-thread" units build-thread
+        part "scenarios in build-thread" scenarios build-thread \
+            "-m 'not long' -k 'not ($(one_line "$no_thread"))'"
     fi
 }
 
-# Build the next folder while scenarios of another run, which mostly wait: it gets what they leave.
-# try_build then finds everything made, or fails as it would have without.
-build_ahead() {
-    (
-        renice -n 19 "$BASHPID"
-        build "$@" && make -C "$1" --no-print-directory -s check TESTS=
-    ) >"$logs/ahead-$1" 2>&1 &
-    ahead=$!
-}
-ahead=
-
-wait_ahead() {
-    [ -z "$ahead" ] || wait "$ahead" || true
-    ahead=
-}
-
-if timed try_build build --enable-werror; then
-    timed units build
-    CC=clang build_ahead build-address --enable-werror --enable-sanitizer=address,undefined
-    timed scenarios build
-    BUGLE_TEST_STORE=sqlite timed scenarios build "-k '($about_events) and not test_quiet'"
-fi
-wait_ahead
-if CC=clang timed try_build build-address --enable-werror --enable-sanitizer=address,undefined; then
-    timed units build-address
-    build_ahead build-thread --enable-werror --enable-sanitizer=thread
-    BUGLE_TEST_SLOW=2 timed scenarios build-address "-m 'not long' -k 'not ($(one_line "$no_address"))'"
-fi
-wait_ahead
-if timed try_build build-thread --enable-werror --enable-sanitizer=thread; then
-    timed units build-thread
-    BUGLE_TEST_SLOW=2 timed scenarios build-thread "-m 'not long' -k 'not ($(one_line "$no_thread"))'"
-fi
-
-# Nothing is missing from the other passes where this one cannot be made.
-other_release() {
-    local log=$logs/release other=trixie
+# Nothing is missing from the other passes where this one cannot be made.  It makes ready what it
+# needs with what the lanes leave of the machine, and tests when its standard input ends.
+on_other_release() {
+    local log=$logs/release other=trixie sum
     [ "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" != trixie ] || other=bookworm
-    [ -z "${BUGLE_ONE_RELEASE:-}" ] || return 0
     if ! unshare --mount --pid --fork true 2>/dev/null; then
-        say "not tested on Debian $other: that needs root and namespaces"
+        echo "not tested on Debian $other: that needs root and namespaces"
         return
     fi
-    say "on Debian $other"
-    test/on_debian.sh "$other" quick 2>&1 | tee "$log"
-    local sum
+    exec 8<&0 </dev/null
+    BUGLE_AHEAD=8 BUGLE_TEST_PORTS=2 test/on_debian.sh "$other" quick 2>&1 | tee "$log"
     sum=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1)
     [ -n "$sum" ] || sum="0 passed, 1 failed"
-    count $(sed -E 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/' <<<"$sum")
+    count "${sum%% *}" "$(sed -E 's/.*, ([0-9]+) failed$/\1/' <<<"$sum")"
 }
-timed other_release
+
+if part "build" make_tests build --enable-werror; then
+    part "unit tests in build" units build
+    with_sanitizers &
+    sanitizers=$!
+    if [ -z "${BUGLE_ONE_RELEASE:-}" ]; then
+        exec {ahead}> >(part "other release of Debian" on_other_release)
+        other=$!
+    fi
+    part "scenarios in build" scenarios build
+    BUGLE_TEST_STORE=sqlite part "scenarios in build, history on disk" scenarios build \
+        "-k '($about_events) and not test_quiet'"
+    if [ -z "${BUGLE_ONE_RELEASE:-}" ]; then
+        exec {ahead}>&-
+        wait "$other"
+    fi
+    wait "$sanitizers"
+fi
 
 echo
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+awk '{ good += $1; bad += $2 } END { print good + 0 " passed, " bad + 0 " failed"; exit bad > 0 }' \
+    "$logs/counts"

@@ -6,6 +6,7 @@ BUGLE            path of the program (default: `bugle` in the folder above)
 BUGLE_TEST_SLOW  factor for time limits and against sizes under a sanitizer (default: 1)
 BUGLE_TEST_USERS users of test_one_of_many_users (default: 1000)
 BUGLE_TEST_STORE store of gateways whose test names none: memory or sqlite (default: memory)
+BUGLE_TEST_PORTS 0 to 3, which quarter of the ports is for a run beside others (default: 0)
 """
 
 import collections
@@ -33,12 +34,13 @@ import wire  # noqa: E402
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 TEST_SECONDS = 120
 STOP_SECONDS = 10
+BROWSERS = 3
 REPORTS = re.compile(
     r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|LeakSanitizer|runtime error:|Assertion"
 )
 
 # Ports below the range from which the kernel takes those of outgoing connections, a part of them
-# for each process of a parallel run.
+# for each process of a parallel run, and of runs beside each other.
 PORTS = range(10000, 32000)
 
 
@@ -52,6 +54,17 @@ def pytest_configure(config):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # a shell ignores this signal in what it runs in the background, and programs inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """A parallel run ends sooner when the longest tests begin first and few of its processes start
+    a browser."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if config.pluginmanager.hasplugin("xdist"):
+        browsing = [item for item in items if "driver" in item.fixturenames]
+        for i, item in enumerate(browsing):
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{i % BROWSERS}"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -107,7 +120,8 @@ GIVEN = collections.deque(maxlen=100)  # so that who asks twice before listening
 
 def free_port(host="127.0.0.1"):
     worker = re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0"
-    part = PORTS[int(worker) % 8::8]
+    run = int(os.environ.get("BUGLE_TEST_PORTS") or "0")
+    part = PORTS[int(worker) % 16 * 4 + run % 4::64]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.sample(part, len(part)):
         if port in GIVEN:
