@@ -353,7 +353,7 @@ def test_an_ephemeral_event_has_no_id(page, gateway):
     page.wait_event(id=kept["id"])
     page.find("publish-ephemeral").click()
     page.publish("gone with the wind", topic="a")
-    page.wait_text("answer", "not kept")
+    page.wait_text("answer", "not stored")
     row = page.wait_event(data="gone with the wind")
     assert (row["id"], row["delay"]) == ("–", "–")
     assert page.text("last-id") == kept["id"]
@@ -514,7 +514,7 @@ def test_pause_filter_and_clear(page, gateway):
     page.open()
     page.click("pause")
     answer = gateway.push({"topic": "a", "data": "apple"})
-    page.wait_text("pause", r"^Go on \(1\)$")
+    page.wait_text("pause", r"^Resume \(1\)$")
     assert not page.events()
     page.click("pause")
     page.wait_event(id=answer["id"])
@@ -586,7 +586,7 @@ def shut_page(driver, gateway_factory):
 def test_what_the_page_may_not_read_is_not_asked_again(shut_page):
     """It would be refused every two seconds for as long as the page is open."""
     shut_page.open()
-    shut_page.wait_text("stat-refused", "not for this page")
+    shut_page.wait_text("stat-refused", "may not read")
     assert STATS_EVERY_MS not in shut_page.driver.execute_script("return window.delays")
     assert shut_page.driver.execute_script("return window.asked") == ["/api/stats"]
     assert shut_page.text("stat-streams") == "–"
