@@ -42,17 +42,6 @@ unsigned mhd_version(void)
 
 /* ---- daemons ---- */
 
-/* An option that older versions do not know. */
-static void add_version_options(struct MHD_OptionItem *items)
-{
-    size_t n = 0;
-
-    if (mhd_version() >= DISCIPLINE_SINCE)
-        items[n++] =
-            (struct MHD_OptionItem){(enum MHD_OPTION)DISCIPLINE_OPTION, DISCIPLINE_STRICT, NULL};
-    items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-}
-
 /* The library asks for a certificate to begin with.  Sessions are given theirs when they begin. */
 static int no_certificate(gnutls_session_t session, const gnutls_datum_t *authorities,
                           int authorities_n, const gnutls_pk_algorithm_t *algorithms,
@@ -80,28 +69,35 @@ static unsigned flags_of(const struct mhd_daemon_conf *conf)
     return flags | (conf->tls ? MHD_USE_TLS : MHD_USE_TURBO);
 }
 
+/* Options that not all versions know, and those of TLS. */
+static void fill_more(struct MHD_OptionItem *items, const struct mhd_daemon_conf *conf)
+{
+    size_t n = 0;
+
+    if (mhd_version() >= DISCIPLINE_SINCE)
+        items[n++] =
+            (struct MHD_OptionItem){(enum MHD_OPTION)DISCIPLINE_OPTION, DISCIPLINE_STRICT, NULL};
+    if (conf->tls) {
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                             (void *)(uintptr_t)no_certificate};
+        items[n++] =
+            (struct MHD_OptionItem){MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)conf->target, conf->arg};
+    }
+    items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+}
+
 struct MHD_Daemon *mhd_start(const struct mhd_daemon_conf *conf)
 {
-    struct MHD_OptionItem by_version[2];
+    struct MHD_OptionItem more[4];
 
-    add_version_options(by_version);
-    if (conf->tls)
-        return MHD_start_daemon(flags_of(conf), 0, NULL, NULL, conf->request, conf->arg,  /**/
-                                MHD_OPTION_CONNECTION_LIMIT, conf->connections_max,       /**/
-                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, conf->pool_bytes,     /**/
-                                MHD_OPTION_CONNECTION_TIMEOUT, conf->timeout_s,           /**/
-                                MHD_OPTION_NOTIFY_COMPLETED, conf->completed, conf->arg,  /**/
-                                MHD_OPTION_NOTIFY_CONNECTION, conf->connected, conf->arg, /**/
-                                MHD_OPTION_HTTPS_CERT_CALLBACK, no_certificate,           /**/
-                                MHD_OPTION_URI_LOG_CALLBACK, conf->target, conf->arg,     /**/
-                                MHD_OPTION_ARRAY, by_version, MHD_OPTION_END);
+    fill_more(more, conf);
     return MHD_start_daemon(flags_of(conf), 0, NULL, NULL, conf->request, conf->arg,  /**/
                             MHD_OPTION_CONNECTION_LIMIT, conf->connections_max,       /**/
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, conf->pool_bytes,     /**/
                             MHD_OPTION_CONNECTION_TIMEOUT, conf->timeout_s,           /**/
                             MHD_OPTION_NOTIFY_COMPLETED, conf->completed, conf->arg,  /**/
                             MHD_OPTION_NOTIFY_CONNECTION, conf->connected, conf->arg, /**/
-                            MHD_OPTION_ARRAY, by_version, MHD_OPTION_END);
+                            MHD_OPTION_ARRAY, more, MHD_OPTION_END);
 }
 
 /* ---- connections ---- */
