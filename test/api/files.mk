@@ -1,4 +1,5 @@
 UNIT_TESTS += \
+    test/api/test_routes \
     test/api/test_access_read \
     test/api/test_history_listing \
     test/api/test_static_files \
@@ -9,3 +10,5 @@ UNIT_TESTS += \
 FUZZ_TARGETS += \
     test/api/fuzz_publish_body \
     test/api/fuzz_query_params
+
+test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
