@@ -1,5 +1,6 @@
 UNIT_TESTS += \
     test/api/test_access \
+    test/api/test_query_params \
     test/api/test_routes \
     test/api/test_access_read \
     test/api/test_history_listing \
@@ -13,4 +14,5 @@ FUZZ_TARGETS += \
     test/api/fuzz_query_params
 
 test_api_test_access_SOURCES = test/api/test_access.c $(FIXTURE)
+test_api_test_query_params_SOURCES = test/api/test_query_params.c $(FIXTURE)
 test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
