@@ -118,6 +118,7 @@ int stream_mhd_open(struct stream_host *host, struct MHD_Connection *connection,
     if (*ret_response == NULL) {
         stream_end(*ret_stream, STREAM_END_FAILED);
         stream_closed(*ret_stream);
+        *ret_stream = NULL; /* the caller closes what it has */
         return -ENOMEM;
     }
     stream_set_reader(*ret_stream, *ret_response);

@@ -2,6 +2,7 @@ UNIT_TESTS += \
     test/api/test_access \
     test/api/test_query_params \
     test/api/test_routes \
+    test/api/test_subscribe \
     test/api/test_access_read \
     test/api/test_history_listing \
     test/api/test_static_files \
@@ -16,3 +17,4 @@ FUZZ_TARGETS += \
 test_api_test_access_SOURCES = test/api/test_access.c $(FIXTURE)
 test_api_test_query_params_SOURCES = test/api/test_query_params.c $(FIXTURE)
 test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
+test_api_test_subscribe_SOURCES = test/api/test_subscribe.c $(FIXTURE)

@@ -467,7 +467,7 @@ static struct client *stall(struct fixture *fixture)
     client->connection->takes_no_answer = true;
     client_send(client, EVENT, EVENT_N);
     client_send_end(client);
-    fixture_settle(fixture);
+    client_wait(client);
     assert_true(under_way(client)->answering);
     return client;
 }

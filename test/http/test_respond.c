@@ -233,7 +233,7 @@ static void an_answer_under_way_is_not_used_again(void **state)
     client->connection->takes_no_answer = true;
     client_send(client, EVENT, 12);
     client_send_end(client);
-    fixture_settle(fixture);
+    client_wait(client);
     assert_int_equal(client->status, 201);
     assert_false(client->connection->is_complete);
     struct client *other = publish(fixture, "");

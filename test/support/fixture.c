@@ -158,7 +158,7 @@ static void build_service(struct fixture *fixture, unsigned index)
     struct worker_hooks hooks = {
         .arg = service, .batch = on_batch, .answer = publish_answer, .tick = on_tick};
     struct cell_handler handler = routes_handler(service);
-    struct mhd_quirks quirks = {.sends_past = true, .reuses_buffers = true};
+    struct mhd_quirks quirks = {.sends_past = !fixture->by_library, .reuses_buffers = true};
 
     service->shared = &fixture->shared;
     LIST_INIT(&service->receiving);
@@ -202,10 +202,11 @@ static void build_shared(struct fixture *fixture)
     must(shared->services_n <= FIXTURE_WORKERS_MAX);
 }
 
-struct fixture *fixture_new(const char *settings)
+static struct fixture *build(const char *settings, bool by_library)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
+    fixture->by_library = by_library;
     fixture->address = "192.0.2.1";
     fixture->conf = read_settings(settings);
     fixture->memory = memory_budget_new(MEMORY_BYTES, 0);
@@ -216,6 +217,16 @@ struct fixture *fixture_new(const char *settings)
         build_service(fixture, i);
     must(hub_start(fixture->hub) == 0);
     return fixture;
+}
+
+struct fixture *fixture_new(const char *settings)
+{
+    return build(settings, false);
+}
+
+struct fixture *fixture_new_by_library(const char *settings)
+{
+    return build(settings, true);
 }
 
 /* ---- time ---- */
@@ -588,7 +599,7 @@ static bool is_answered(const struct client *client)
     const struct MHD_Connection *connection = client->connection;
 
     return connection->is_complete || client_is_closed(client) ||
-           (client->status != 0 && connection->suspended);
+           (client->status != 0 && (connection->suspended || connection->takes_no_answer));
 }
 
 void client_wait(struct client *client)
@@ -604,6 +615,19 @@ void client_wait(struct client *client)
             fail_msg("no answer to %s %s", client->connection->method, client->connection->url);
     }
     fixture_turn(client->fixture);
+}
+
+void client_wait_for(struct client *client, const char *text)
+{
+    struct timespec pause = {.tv_nsec = 500000};
+    int64_t until_ms = clock_mono_ms() + WAIT_MS;
+
+    while (!client_has(client, text)) {
+        if (client_is_closed(client) || clock_mono_ms() > until_ms)
+            fail_msg("no \"%s\" in \"%s\"", text, client->body);
+        fixture_turn(client->fixture);
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void send_body(struct client *client, const char *body)

@@ -49,6 +49,7 @@ struct fixture {
     _Atomic bool holds_store; /* what is to be stored waits until this is false */
 
     /* the fixture's own */
+    bool by_library;
     struct history_ops ops;
     const struct history_ops *real_ops;
     int64_t filled_bytes;
@@ -84,6 +85,9 @@ struct client {
  * those of HS256 with FIXTURE_SECRET.
  */
 struct fixture *fixture_new(const char *settings);
+
+/* One whose streams never send past the library, as inside TLS. */
+struct fixture *fixture_new_by_library(const char *settings);
 void fixture_free(struct fixture *fixture);
 
 /* Let every loop turn once, or until nothing but time would change anything. */
@@ -128,6 +132,9 @@ void client_send_end(struct client *client);
 
 /* Let the loops turn until the answer is whole, its connection is closed, or a stream has begun. */
 void client_wait(struct client *client);
+
+/* Let the loops turn until this has come in the body: pages of the history take a thread. */
+void client_wait_for(struct client *client, const char *text);
 
 /* All of it.  `body` NULL: none. */
 struct client *client_ask(struct fixture *fixture, const char *method, const char *target,
