@@ -63,6 +63,7 @@ copy_sources() {
 in_namespace() {
     local root=$1 release=$2 what=$3
 
+    BUGLE_NICE=$(nice)
     [ -z "${BUGLE_AHEAD:-}" ] || renice -n 19 -p $$ >/dev/null
     mount --make-rprivate /
     make_root "$root" "$release"
@@ -70,7 +71,7 @@ in_namespace() {
     mount --rbind /dev "$root/dev"
     copy_sources "$root/bugle"
     exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_TEST_PORTS="${BUGLE_TEST_PORTS:-}" \
+        BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_NICE="$BUGLE_NICE" BUGLE_TEST_PORTS="${BUGLE_TEST_PORTS:-}" \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /bin/bash /bugle/test/on_debian.sh --inside "$release" "$what"
 }
@@ -95,7 +96,7 @@ quick() {
     make_ready
     if [ -n "${BUGLE_AHEAD:-}" ]; then
         read -r -u "$BUGLE_AHEAD" || true
-        renice -n 0 -p $$ >/dev/null || true
+        renice -n "$BUGLE_NICE" -p $$ >/dev/null || true
     fi
     make -C build -s -j"$(nproc)" check >units.log 2>&1 || true
     grep -E '^(# (PASS|FAIL|ERROR|TOTAL)|FAIL|ERROR)' units.log || tail -30 units.log
