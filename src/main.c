@@ -116,11 +116,11 @@ static const char serve_help[] =
     "                           (sqlite:, history.db in the state directory)\n"
     "  --www DIR                folder of the page at /\n"
     "  --set SECTION.KEY=VALUE  any setting; repeatable\n"
-    "  --takeover               take over from the gateway at server.handover, if there is one\n"
-    "  --help-config            tell every setting, its default and its range\n"
-    "  -h, --help               tell this\n"
+    "  --takeover               take over from the gateway at server.handover, if one runs\n"
+    "  --help-config            print every setting, its default and its range\n"
+    "  -h, --help               print this\n"
     "\n"
-    "Any setting can also come from the environment, as BUGLE_SECTION_KEY.\n";
+    "Settings can also come from the environment, as BUGLE_SECTION_KEY.\n";
 
 enum { OPT_CONFIG = 1, OPT_SETTING, OPT_TAKEOVER, OPT_HELP_CONFIG };
 
@@ -315,7 +315,7 @@ static int serve_command(int argc, char **argv)
 static int check_config(int argc, char **argv)
 {
     struct flags flags = {.file = file_of_environment()};
-    int status = read_flags(argc, argv, "Check the settings and print what they come to.", &flags);
+    int status = read_flags(argc, argv, "Check the settings and print the effective ones.", &flags);
 
     if (status < 0) {
         struct conf *conf = load_or_tell(argv[0], &flags);
@@ -341,12 +341,12 @@ static const struct command {
     {"serve", serve_command, "run the gateway"},
     {"publish", cli_publish, "publish events from arguments or standard input"},
     {"subscribe", cli_subscribe, "print events as they come"},
-    {"bench", bench_main, "hold streams, publish, and measure"},
-    {"backup", cli_backup, "copy the store of a running gateway into a file"},
-    {"epoch", cli_epoch, "tell the epoch of a store, or begin a new one"},
-    {"token", cli_token, "make and look at tokens and keys"},
-    {"check-config", check_config, "check settings and print what they come to"},
-    {"help", help_command, "tell the options of a command"},
+    {"bench", bench_main, "measure a gateway: hold streams, publish, report"},
+    {"backup", cli_backup, "copy the store of a running gateway to a file"},
+    {"epoch", cli_epoch, "print the epoch of a store, or begin a new one"},
+    {"token", cli_token, "make and inspect tokens and keys"},
+    {"check-config", check_config, "check settings and print the effective ones"},
+    {"help", help_command, "print the options of a command"},
 };
 
 #define COMMAND_NEAR_ENOUGH 2
@@ -355,7 +355,7 @@ static const struct command {
 static void print_help(FILE *to)
 {
     fputs("Usage: bugle COMMAND [OPTION]...\n"
-          "A gateway for Server-Sent Events, and its hand tools.\n\n",
+          "A gateway for Server-Sent Events, and its tools.\n\n",
           to);
     for (size_t i = 0; i < COMMANDS_N; i++)
         fprintf(to, "  %-13s %s\n", commands[i].name, commands[i].sentence);
