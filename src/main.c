@@ -15,12 +15,12 @@
 #include <unistd.h>
 
 #include "auth/auth.h"
+#include "base/edit_distance.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "bench/bench.h"
 #include "cli/cli_common.h"
 #include "conf/conf.h"
-#include "conf/conf_value.h"
 #include "conn/tls_credentials.h"
 #include "server/server.h"
 
@@ -375,7 +375,7 @@ static size_t command_distance(const char *name, const char *known)
 {
     if (name[0] != '\0' && strncmp(name, known, strlen(name)) == 0)
         return 1;
-    return conf_value_distance(name, known);
+    return edit_distance(name, known);
 }
 
 static int refuse_command(const char *name)

@@ -3,6 +3,7 @@ libbugle_a_SOURCES += \
     include/base/base64url.h \
     include/base/clock.h \
     include/base/due_heap.h \
+    include/base/edit_distance.h \
     include/base/file_read.h \
     include/base/hash.h \
     include/base/jitter.h \
@@ -23,6 +24,7 @@ libbugle_a_SOURCES += \
     src/base/base64url.c \
     src/base/clock.c \
     src/base/due_heap.c \
+    src/base/edit_distance.c \
     src/base/file_read.c \
     src/base/hash.c \
     src/base/jitter.c \

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/edit_distance.h"
 #include "base/log.h"
 #include "conf/conf_internal.h"
 #include "conf/conf_value.h"
@@ -69,7 +70,7 @@ static size_t name_distance(const char *name, const char *known)
     const char *key = strrchr(name, '.');
     if (strcmp(key ? key + 1 : name, strchr(known, '.') + 1) == 0)
         return 1;
-    return conf_value_distance(name, known);
+    return edit_distance(name, known);
 }
 
 const char *conf_nearest(const char *name)

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/edit_distance.h"
 #include "base/file_read.h"
 #include "base/log.h"
 #include "conf/conf_internal.h"
@@ -66,7 +67,7 @@ static size_t nearest_section(const char *name, char *to, size_t to_n)
     size_t best = SIZE_MAX;
     const char *known;
     for (size_t i = 0; (known = conf_name_at(i)); i++) {
-        size_t distance = conf_value_distance(name, section_of(known, section, sizeof section));
+        size_t distance = edit_distance(name, section_of(known, section, sizeof section));
         if (distance < best) {
             best = distance;
             section_of(known, to, to_n);
@@ -88,7 +89,7 @@ static int check_section(struct loading *loading, const char *line)
 
     snprintf(name, sizeof name, "%.*s", (int)name_n, line + 1);
     size_t distance = nearest_section(name, nearest, sizeof nearest);
-    if (distance == 0)
+    if (distance == 0 && strcmp(name, nearest) == 0)
         return 0;
     log_visible(shown, sizeof shown, name, strlen(name));
     snprintf(text, sizeof text, "there is no section [%s]; ", shown);

@@ -15,7 +15,6 @@
 
 /* Beyond this a double, as JSON readers use, no longer holds every whole number. */
 #define NUMBER_MAX (UINT64_C(1) << 53)
-#define NAME_BYTES_MAX 64
 #define UNIX_PREFIX "unix:"
 
 struct unit {
@@ -270,31 +269,4 @@ int conf_value_list_add(struct conf_list *list, const char *text, bool (*fits)(c
             return error;
         text += field_n + 1;
     }
-}
-
-static size_t least(size_t one, size_t other)
-{
-    return one < other ? one : other;
-}
-
-size_t conf_value_distance(const char *one, const char *other)
-{
-    size_t one_n = strlen(one);
-    size_t other_n = strlen(other);
-    size_t row[NAME_BYTES_MAX + 1];
-    if (one_n > NAME_BYTES_MAX || other_n > NAME_BYTES_MAX)
-        return SIZE_MAX;
-
-    for (size_t j = 0; j <= other_n; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= one_n; i++) {
-        size_t diagonal = row[0]; /* of the row before */
-        row[0] = i;
-        for (size_t j = 1; j <= other_n; j++) {
-            size_t changed = diagonal + (one[i - 1] != other[j - 1]);
-            diagonal = row[j];
-            row[j] = least(changed, 1 + least(row[j], row[j - 1]));
-        }
-    }
-    return row[other_n];
 }

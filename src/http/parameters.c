@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/edit_distance.h"
 #include "base/log.h"
 
 /* Longer names are no slip of ours. */
@@ -90,37 +91,6 @@ static const char *const other_words[][2] = {
     {"start", "since"},   {"token", "access_token"},
 };
 
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t least = a < b ? a : b;
-
-    return least < c ? least : c;
-}
-
-/* How many letters were left out, added, changed or swapped with their neighbour (optimal string
- * alignment), whatever their case. */
-static size_t slips_between(const char *a, size_t a_n, const char *b, size_t b_n)
-{
-    size_t rows[3][GUESS_BYTES + 1];
-
-    for (size_t j = 0; j <= b_n; j++)
-        rows[0][j] = j;
-    for (size_t i = 1; i <= a_n; i++) {
-        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *over = rows[(i + 1) % 3];
-
-        row[0] = i;
-        for (size_t j = 1; j <= b_n; j++) {
-            size_t changed = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
-
-            row[j] = min3(above[j] + 1, row[j - 1] + 1, above[j - 1] + changed);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                over[j - 2] + 1 < row[j])
-                row[j] = over[j - 2] + 1;
-        }
-    }
-    return rows[a_n % 3][b_n];
-}
-
 static const char *find(const char *wanted, const struct parameter *known)
 {
     for (; known->name != NULL; known++)
@@ -137,14 +107,14 @@ static const char *guess_word(const char *name, const struct parameter *known)
     return NULL;
 }
 
-static const char *guess_slip(const char *name, size_t name_n, const struct parameter *known)
+static const char *guess_slip(const char *name, const struct parameter *known)
 {
     size_t least = SLIPS_MAX + 1;
     const char *guess = NULL;
 
     for (; known->name != NULL; known++) {
         size_t known_n = strlen(known->name);
-        size_t slips = slips_between(name, name_n, known->name, known_n);
+        size_t slips = edit_distance(name, known->name);
 
         if (slips < least && 2 * slips < known_n) {
             least = slips;
@@ -176,7 +146,7 @@ const char *parameters_guess(const char *name, size_t name_n, const struct param
     if (guess == NULL)
         guess = guess_word(text, known);
     if (guess == NULL)
-        guess = guess_slip(text, text_n, known);
+        guess = guess_slip(text, known);
     return guess != NULL ? guess : guess_part(text, known);
 }
 

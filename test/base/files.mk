@@ -4,6 +4,7 @@ UNIT_TESTS += \
     test/base/test_clock \
     test/base/test_thread_pool \
     test/base/test_due_heap \
+    test/base/test_edit_distance \
     test/base/test_file_read \
     test/base/test_hash \
     test/base/test_jitter \

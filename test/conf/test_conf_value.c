@@ -268,36 +268,6 @@ static void clean_text_has_no_control_characters(void **state)
     assert_false(conf_value_is_clean("\x1b[0m"));
 }
 
-static void measures_how_near_names_are(void **state)
-{
-    static const struct {
-        const char *one, *other;
-        size_t expected;
-    } rows[] = {
-        {"", "", 0},
-        {"", "abc", 3},
-        {"listen", "listen", 0},
-        {"lsten", "listen", 1},
-        {"listenn", "listen", 1},
-        {"lidten", "listen", 1},
-        {"lisetn", "listen", 2},
-        {"kitten", "sitting", 3},
-    };
-    char long_name[66];
-
-    (void)state;
-    for (size_t i = 0; i < ROWS(rows); i++) {
-        assert_int_equal(conf_value_distance(rows[i].one, rows[i].other), rows[i].expected);
-        assert_int_equal(conf_value_distance(rows[i].other, rows[i].one), rows[i].expected);
-    }
-    memset(long_name, 'a', sizeof long_name);
-    long_name[65] = '\0';
-    assert_true(conf_value_distance(long_name, "a") == SIZE_MAX);
-    assert_true(conf_value_distance("a", long_name) == SIZE_MAX);
-    long_name[64] = '\0';
-    assert_int_equal(conf_value_distance(long_name, "a"), 63);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,7 +279,6 @@ int main(void)
         cmocka_unit_test(lists_part_at_commas),
         cmocka_unit_test(lists_grow_unless_inherited),
         cmocka_unit_test(clean_text_has_no_control_characters),
-        cmocka_unit_test(measures_how_near_names_are),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

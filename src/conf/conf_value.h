@@ -57,8 +57,4 @@ bool conf_value_is_loopback(const char *item);
 int conf_value_list_add(struct conf_list *list, const char *text, bool (*fits)(const char *item));
 void conf_value_list_clear(struct conf_list *list);
 
-/* How many characters must be added, dropped or changed to make one name of the other
- * (Levenshtein); SIZE_MAX when either is too long to be a misspelt name. */
-size_t conf_value_distance(const char *one, const char *other);
-
 #endif
