@@ -149,12 +149,13 @@ missing "$scratch/headings" "$scratch/words" "code, only in bugle-wire.7" >>"$sc
 report "bugle-wire.7 has every code of an error, and no other" "$scratch/faults"
 
 # Every path with its method, from the table in routes.c.
-sed -nE 's|^ *\{"(/[a-z/]*)", "([A-Z]+)", [a-z_]+, .*|\2 \1|p' "$srcdir/src/api/routes.c" |
+stream_path=$(sed -n 's|^#define SSE_PATH "\(.*\)"$|\1|p' "$srcdir/include/wire/sse.h")
+sed -nE -e "s|\{SSE_PATH,|{\"$stream_path\",|" \
+    -e 's|^ *\{"(/[a-z/]*)", "([A-Z]+)", [a-z_]+, .*|\2 \1|p' "$srcdir/src/api/routes.c" |
     sed 's|\([a-z]\)/$|\1|' >"$scratch/routes"
 if [ ! -s "$scratch/routes" ]; then
     echo "no routes found in the sources"
 fi >"$scratch/faults"
-echo "GET /" >>"$scratch/routes"
 plain "$wire" | sed 's/\\~/ /g' | grep -oE '(GET|POST|DELETE|PUT) /[a-z/]*' | sed 's|\([a-z]\)/$|\1|' \
     >"$scratch/documented"
 missing "$scratch/routes" "$scratch/documented" "path, not in bugle-wire.7" >>"$scratch/faults"

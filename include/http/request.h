@@ -124,7 +124,7 @@ enum request_head_state {
     REQUEST_HEAD_DIFFERS,
     REQUEST_HEAD_IN_TLS,
 };
-enum request_head_state request_compare_head(struct request *request, const char *method);
+enum request_head_state request_compare_head(struct request *request);
 
 /* Whether its method, POST or DELETE, changes something. */
 bool request_is_change(const struct request *request);

@@ -39,6 +39,9 @@ int respond_error(struct request *request, unsigned status, const char *code, co
 /* 503 with a time to try again, for what limits.memory has no room for. */
 int respond_memory_short(struct request *request);
 
+/* The same for a publish, counted in publishes_shed and publishes_refused_memory. */
+int respond_publish_shed(struct request *request);
+
 /* 204 without a body, for OPTIONS: what `allow` lists, and CORS to a listed origin. */
 int respond_options(struct request *request, const char *allow);
 

@@ -11,6 +11,6 @@
 
 /* In the first call of a request; worker's thread.  Returns -1 to go on, or, with the request
  * refused, what the handler is to return. */
-int tls_head_check(struct request *request, const char *method, const char *version);
+int tls_head_check(struct request *request, const char *version);
 
 #endif

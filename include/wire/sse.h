@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Where the gateway serves streams: the gate, the routes and the tools all ask for it. */
+#define SSE_PATH "/events"
+
 #define SSE_EPOCH_BYTES 12 /* [0-9a-z] */
 #define SSE_POSITION_DIGITS 16
 #define SSE_ID_BYTES (SSE_EPOCH_BYTES + 1 + SSE_POSITION_DIGITS) /* without the NUL */

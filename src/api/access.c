@@ -9,6 +9,7 @@
 #include "api/access_read.h"
 #include "api/challenge.h"
 #include "api/credential.h"
+#include "api/route.h"
 #include "api/subscribe.h"
 #include "base/clock.h"
 #include "http/respond.h"
@@ -25,23 +26,6 @@ static bool is_on(const struct request *request)
 }
 
 /* ---- routes ---- */
-
-enum need { NEED_NOTHING, NEED_ANYBODY, NEED_READ, NEED_PUBLISH, NEED_ADMIN };
-
-/* What a path needs.  Paths that are no page need the admin right unless they are named here, so
- * one that is forgotten is closed and not open. */
-static enum need need_of(const char *path)
-{
-    if (strcmp(path, "/events") == 0)
-        return NEED_READ;
-    if (strcmp(path, "/api/push") == 0)
-        return NEED_PUBLISH;
-    if (strcmp(path, "/api/tickets") == 0)
-        return NEED_ANYBODY;
-    if (strncmp(path, "/api/", 5) == 0 || strcmp(path, "/metrics") == 0)
-        return NEED_ADMIN;
-    return NEED_NOTHING;
-}
 
 /* A stream is not opened past the end of its token, not even within the leeway: it would end at
  * once, and its client would try again and again. */
@@ -64,26 +48,28 @@ static bool may_be_nobodys(const struct request *request, struct problem *ret_pr
            challenge_no_credential(ret_problem);
 }
 
-static bool has_need(const struct request *request, enum need need, struct problem *ret_problem)
+static bool access_has_right(const struct request *request, struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
 
-    if (need == NEED_READ && identity == NULL)
+    enum route_right right = request->route->right;
+
+    if (right == ROUTE_READ && identity == NULL)
         return may_be_nobodys(request, ret_problem);
     if (identity == NULL)
         return challenge_no_credential(ret_problem);
-    if (need == NEED_ANYBODY)
+    if (right == ROUTE_CALLER)
         return true;
-    if (need == NEED_READ)
+    if (right == ROUTE_READ)
         return stream_may_open(request, ret_problem);
-    if (need == NEED_PUBLISH)
+    if (right == ROUTE_PUBLISH)
         return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
     return identity->admin || challenge_no_right(ret_problem, "admin");
 }
 
 static int refuse(struct request *request, struct problem *problem)
 {
-    if ((problem->status == 429 || problem->status == 503) && strcmp(request->path, "/events") == 0)
+    if ((problem->status == 429 || problem->status == 503) && request->route->is_stream)
         return subscribe_refuse(request, problem);
     challenge_count(request->service->context->stats, problem);
     return respond_problem(request, problem);
@@ -91,12 +77,11 @@ static int refuse(struct request *request, struct problem *problem)
 
 int access_check(struct request *request)
 {
-    enum need need = need_of(request->path);
     struct problem problem;
 
-    if (!is_on(request) || need == NEED_NOTHING)
+    if (!is_on(request) || request->route->right == ROUTE_OPEN)
         return -1;
-    if (credential_identify(request, &problem) && has_need(request, need, &problem))
+    if (credential_identify(request, &problem) && access_has_right(request, &problem))
         return -1;
     return refuse(request, &problem);
 }

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "api/challenge.h"
+#include "api/route.h"
 #include "api/ticket_use.h"
 #include "auth/auth.h"
 #include "base/clock.h"
@@ -65,7 +66,7 @@ static struct credential credential_from_query(struct request *request)
 {
     struct credential credential = {.way = IDENTITY_BY_TICKET};
 
-    if (strcmp(request->path, "/events") != 0)
+    if (!request->route->is_stream)
         return credential;
     credential.text = request_query(request, "ticket", &credential.text_n);
     if (credential.text == NULL) {

@@ -32,6 +32,7 @@ libbugle_a_SOURCES += \
     src/api/publish_plain.h \
     src/api/query_params.c \
     src/api/query_params.h \
+    src/api/route.h \
     src/api/routes.c \
     src/api/static_files.c \
     include/api/static_files.h \

@@ -223,15 +223,6 @@ static int respond_overload(struct request *request)
     return respond_problem(request, &problem);
 }
 
-static int respond_short(struct request *request)
-{
-    struct stats *stats = request->service->context->stats;
-
-    stats_add(stats, STATS_PUBLISHES_SHED, 1);
-    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
-    return respond_memory_short(request);
-}
-
 /* Who may publish is no stranger: the figures help whoever is called for it. */
 static void set_no_room(struct problem *problem, const struct history *history)
 {
@@ -515,7 +506,7 @@ static void run_aside(struct thread_pool_task *task, bool stopping)
 static int respond_no_room(struct request *request)
 {
     end_parsing(request->work);
-    return respond_short(request);
+    return respond_publish_shed(request);
 }
 
 static int read_aside(struct request *request, const struct reading *reading)
@@ -523,7 +514,7 @@ static int read_aside(struct request *request, const struct reading *reading)
     struct work *work = request->work;
 
     if (!set_aside(work, composing_bytes(request) + tree_bytes(request, reading)))
-        return respond_short(request);
+        return respond_publish_shed(request);
     work->aside = calloc(1, sizeof(*work->aside));
     if (work->aside == NULL) {
         end_parsing(work);
@@ -544,7 +535,7 @@ static int read_here(struct request *request, const struct reading *reading)
     struct problem problem;
 
     if (!set_aside(work, composing_bytes(request)))
-        return respond_short(request);
+        return respond_publish_shed(request);
     bool good = read_plain(request, reading, &work->body);
     if (!good && !set_aside(work, tree_bytes(request, reading)))
         return respond_no_room(request);

@@ -16,85 +16,85 @@
 #include "api/backup_post.h"
 #include "api/history_get.h"
 #include "api/publish.h"
+#include "api/route.h"
 #include "api/static_files.h"
 #include "api/subscribe.h"
 #include "api/ticket_post.h"
-#include "http/parameters.h"
 #include "http/request_body.h"
 #include "http/request_deadline.h"
 #include "http/respond.h"
 #include "http/service.h"
 #include "http/tls_head_check.h"
+#include "wire/sse.h"
 
-struct route {
-    const char *path;
-    const char *method; /* a GET serves HEAD too */
-    int (*handle)(struct request *request);
-    int (*begin)(struct request *request); /* before the body; -1: go on.  NULL: nothing to ask */
-    bool is_prefix;                        /* the rest of the path is the request's `tail` */
-    size_t body_bytes;                     /* at most, within limits.body_bytes; 0: it takes none */
-    bool at_once; /* answered in the first call, which ends the connection after it */
-    const struct parameter *parameters; /* NULL: the handler looks by itself, or nobody does */
-};
+static int routes_answer_page(struct request *request);
 
-static int answer_page(struct request *request);
-
+/* Of several rows with one path the first says what holds for the path, whatever the method. */
 static const struct route routes[] = {
-    {"/events", "GET", subscribe_handle, NULL, false, false, true, parameters_of_events},
-    {"/api/push", "POST", publish_handle, publish_begin, false, SIZE_MAX, false, NULL},
-    {"/api/history", "GET", history_get_handle, NULL, false, false, false, parameters_of_history},
-    {"/api/stats", "GET", admin_health_stats, NULL, false, false, false, parameters_none},
-    {"/api/streams", "GET", admin_streams_list, NULL, false, false, false, parameters_of_listing},
-    {"/api/streams", "DELETE", admin_streams_end, NULL, false, false, false, parameters_of_ending},
-    {"/api/streams/", "DELETE", admin_streams_end_one, NULL, true, false, false, parameters_none},
-    {"/api/evictions", "GET", admin_streams_list_evictions, NULL, false, false, false,
-     parameters_of_evictions},
-    {"/api/backup", "POST", backup_post_handle, NULL, false, false, false, parameters_none},
-    {"/api/tickets", "POST", ticket_post_handle, NULL, false, TICKET_POST_BODY_BYTES, false,
-     parameters_none},
-    {"/healthz", "GET", admin_health_live, NULL, false, false, false, NULL},
-    {"/readyz", "GET", admin_health_ready, NULL, false, false, false, NULL},
+    {SSE_PATH, "GET", subscribe_handle, ROUTE_READ, .parameters = parameters_of_events,
+     .is_stream = true},
+    {"/api/push", "POST", publish_handle, ROUTE_PUBLISH, .begin = publish_begin,
+     .body_bytes = SIZE_MAX},
+    {"/api/history", "GET", history_get_handle, ROUTE_ADMIN, .parameters = parameters_of_history},
+    {"/api/stats", "GET", admin_health_stats, ROUTE_ADMIN, .parameters = parameters_none},
+    {"/api/streams", "GET", admin_streams_list, ROUTE_ADMIN, .parameters = parameters_of_listing},
+    {"/api/streams", "DELETE", admin_streams_end, ROUTE_ADMIN, .parameters = parameters_of_ending},
+    {"/api/streams/", "DELETE", admin_streams_end_one, ROUTE_ADMIN, .parameters = parameters_none,
+     .is_prefix = true},
+    {"/api/evictions", "GET", admin_streams_list_evictions, ROUTE_ADMIN,
+     .parameters = parameters_of_evictions},
+    {"/api/backup", "POST", backup_post_handle, ROUTE_ADMIN, .parameters = parameters_none},
+    {"/api/tickets", "POST", ticket_post_handle, ROUTE_CALLER, .parameters = parameters_none,
+     .body_bytes = TICKET_POST_BODY_BYTES},
+    {"/healthz", "GET", admin_health_live, ROUTE_OPEN, .any_host = true},
+    {"/readyz", "GET", admin_health_ready, ROUTE_OPEN, .any_host = true},
+    {"/", "GET", routes_answer_page, .right = ROUTE_OPEN},
 };
-
-/* What is not in the table may be a file of server.www. */
-static const struct route page_route = {"/", "GET", answer_page, NULL, true, false, false, NULL};
 
 #define ROUTES_N (sizeof(routes) / sizeof(routes[0]))
 
+/* A path that is not in the table may be a file of server.www, but not below /api/ and not
+ * /metrics: a path that is forgotten in the table is closed and not open. */
+static const struct route *routes_for_other(const char *path)
+{
+    static const struct route page = {"/", "GET", routes_answer_page, .right = ROUTE_OPEN};
+    static const struct route closed = {"/", "GET", routes_answer_page, .right = ROUTE_ADMIN};
+
+    return strncmp(path, "/api/", 5) == 0 || strcmp(path, "/metrics") == 0 ? &closed : &page;
+}
+
 /* ---- finding ---- */
 
-static bool path_fits(const struct route *route, const char *path)
+static bool routes_method_fits(const char *of_route, const char *method)
 {
-    if (!route->is_prefix)
-        return strcmp(route->path, path) == 0;
-    return strncmp(route->path, path, strlen(route->path)) == 0;
+    return strcmp(of_route, method) == 0 ||
+           (strcmp(of_route, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
-static bool method_fits(const struct route *route, const char *method)
+/* The first row for a path and a method; with NULL, for a path.  NULL when there is none. */
+static const struct route *routes_find(const char *path, const char *method)
 {
-    return strcmp(route->method, method) == 0 ||
-           (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
-}
+    for (size_t i = 0; i < ROUTES_N; i++) {
+        const struct route *route = &routes[i];
+        bool fits = route->is_prefix ? strncmp(route->path, path, strlen(route->path)) == 0
+                                     : strcmp(route->path, path) == 0;
 
-static const struct route *find(const char *path, const char *method)
-{
-    for (size_t i = 0; i < ROUTES_N; i++)
-        if (path_fits(&routes[i], path) && method_fits(&routes[i], method))
-            return &routes[i];
-    return strcmp(path, page_route.path) == 0 && method_fits(&page_route, method) ? &page_route
-                                                                                  : NULL;
+        if (fits && (method == NULL || routes_method_fits(route->method, method)))
+            return route;
+    }
+    return NULL;
 }
 
 /* "GET, HEAD, OPTIONS" and so on; NULL when the table knows no such path.  "*" is the server as a
  * whole (RFC 9110 section 9.3.7), and only OPTIONS comes with it. */
-static const char *allowed_at(const char *path)
+static const char *routes_allowed_at(const char *path)
 {
     if (strcmp(path, "*") == 0)
         return "GET, HEAD, POST, DELETE, OPTIONS";
 
-    bool get = find(path, "GET") != NULL;
-    bool post = find(path, "POST") != NULL;
-    bool delete = find(path, "DELETE") != NULL;
+    bool get = routes_find(path, "GET") != NULL;
+    bool post = routes_find(path, "POST") != NULL;
+    bool delete = routes_find(path, "DELETE") != NULL;
 
     if (get && delete)
         return "GET, HEAD, DELETE, OPTIONS";
@@ -105,7 +105,7 @@ static const char *allowed_at(const char *path)
     return delete ? "DELETE, OPTIONS" : NULL;
 }
 
-static int answer_page(struct request *request)
+static int routes_answer_page(struct request *request)
 {
     int result =
         static_files_respond(request->service->shared->static_files, request, request->path);
@@ -122,21 +122,23 @@ static int answer_page(struct request *request)
 /* ---- rules for all ---- */
 
 /* No web page of another site may change anything through a browser that happens to reach us. */
-static bool origin_may_change(const struct request *request)
+static bool routes_origin_may_change(const struct request *request)
 {
     return !request_is_change(request) || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
 /* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
  * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
-static bool host_is_served(const struct request *request)
+static bool routes_host_is_served(const struct request *request)
 {
     static char word[] = "loopback", *words[] = {word};
     static const struct conf_list loopback = {.items = words, .items_n = 1};
     const struct conf *conf = request->service->context->conf;
     const struct conf_list *hosts = &conf->server.hosts;
 
-    if (strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/readyz") == 0)
+    const struct route *route = routes_find(request->path, NULL);
+
+    if (route != NULL && route->any_host)
         return true;
     const char *host = request->fields[REQUEST_HOST];
     if (hosts->items_n > 0)
@@ -145,7 +147,7 @@ static bool host_is_served(const struct request *request)
 }
 
 /* Before a route is chosen, none. */
-static size_t body_max(const struct request *request)
+static size_t routes_body_max(const struct request *request)
 {
     size_t most = request->service->context->conf->limits.body_bytes;
     size_t own = request->route != NULL ? request->route->body_bytes : 0;
@@ -153,14 +155,9 @@ static size_t body_max(const struct request *request)
     return own < most ? own : most;
 }
 
-static bool body_fits(const struct request *request)
+static int routes_refuse_large_body(struct request *request)
 {
-    return request->content_length <= body_max(request);
-}
-
-static int respond_too_large(struct request *request)
-{
-    size_t most = body_max(request);
+    size_t most = routes_body_max(request);
 
     if (most == 0)
         return respond_error(request, 413, "body_not_taken", "This request takes no body.");
@@ -171,11 +168,11 @@ static int respond_too_large(struct request *request)
                          "The body has more bytes than limits.body_bytes allows (%zu).", most);
 }
 
-static int respond_wrong_method(struct request *request, const char *method, const char *allow)
+static int routes_refuse_method(struct request *request, const char *allow)
 {
     struct problem problem;
 
-    if (strcmp(method, "OPTIONS") == 0)
+    if (strcmp(request->method, "OPTIONS") == 0)
         return respond_options(request, allow);
     const char *last = strrchr(allow, ','); /* there are always two */
     problem_set(&problem, 405, "method_not_allowed", "This path takes %.*s and%s.",
@@ -185,17 +182,20 @@ static int respond_wrong_method(struct request *request, const char *method, con
 }
 
 /* Find the route, or answer.  Returns -1 when there is a route to go on with. */
-static int choose_route(struct request *request, const char *method)
+static int routes_choose(struct request *request)
 {
-    const char *allow;
+    request->route = routes_find(request->path, request->method);
+    if (request->route == NULL) {
+        const char *allow = routes_allowed_at(request->path);
 
-    request->route = find(request->path, method);
-    if (request->route == NULL && (allow = allowed_at(request->path)) != NULL)
-        return respond_wrong_method(request, method, allow);
-    if (request->route == NULL && !method_fits(&page_route, method))
-        return respond_error(request, 404, "not_found", "There is nothing at this path.");
-    if (request->route == NULL)
-        request->route = &page_route;
+        if (allow != NULL)
+            return routes_refuse_method(request, allow);
+        request->route = routes_for_other(request->path);
+        if (!routes_method_fits(request->route->method, request->method)) {
+            request->route = NULL;
+            return respond_error(request, 404, "not_found", "There is nothing at this path.");
+        }
+    }
     request->tail = request->path + (request->route->is_prefix ? strlen(request->route->path) : 0);
     return -1;
 }
@@ -205,7 +205,7 @@ static int choose_route(struct request *request, const char *method)
 
 /* Whether there is memory for a body that was announced; one that comes in chunks may be as large
  * as any. */
-static bool memory_has_room(const struct request *request)
+static bool routes_memory_has_room(const struct request *request)
 {
     bool is_known = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
     size_t bytes = is_known ? request->content_length : MEMORY_BUDGET_LARGE_BYTES + 1;
@@ -216,29 +216,20 @@ static bool memory_has_room(const struct request *request)
                                      needed, memory_budget_level_for(bytes));
 }
 
-static int respond_no_room(struct request *request)
-{
-    struct stats *stats = request->service->context->stats;
-
-    stats_add(stats, STATS_PUBLISHES_SHED, 1);
-    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
-    return respond_memory_short(request);
-}
-
 /* All that can be said before the body.  Returns -1 to go on. */
-static int check(struct request *request, const char *method)
+static int routes_check(struct request *request)
 {
     struct problem problem;
     int result;
 
-    if (!host_is_served(request))
+    if (!routes_host_is_served(request))
         return respond_error(
             request, 421, "misdirected",
             "The gateway is not known by this name; server.hosts lists its names.");
-    result = choose_route(request, method);
+    result = routes_choose(request);
     if (result >= 0)
         return result;
-    if (!origin_may_change(request))
+    if (!routes_origin_may_change(request))
         return respond_error(request, 403, "foreign_origin",
                              "Pages of this origin may not do this; auth.origins lists who may.");
     result = access_check(request);
@@ -247,10 +238,10 @@ static int check(struct request *request, const char *method)
     if (request->route->parameters != NULL &&
         !parameters_check(request, request->route->parameters, &problem))
         return respond_problem(request, &problem);
-    if (!body_fits(request))
-        return respond_too_large(request);
-    if (!memory_has_room(request))
-        return respond_no_room(request);
+    if (request->content_length > routes_body_max(request))
+        return routes_refuse_large_body(request);
+    if (!routes_memory_has_room(request))
+        return respond_publish_shed(request);
     return request->route->begin != NULL ? request->route->begin(request) : -1;
 }
 
@@ -258,7 +249,7 @@ static int check(struct request *request, const char *method)
 
 /* A proxy may send the whole URL (RFC 9112 3.2.2).  The text is the library's and stays where it
  * is until the request is completed. */
-static const char *path_of(const char *url)
+static const char *routes_path_of(const char *url)
 {
     if (strncasecmp(url, "http://", 7) != 0)
         return url;
@@ -268,7 +259,7 @@ static const char *path_of(const char *url)
 
 /* What nobody has checked is not answered: whoever sent it has to wait for the answer before it and
  * send it again, on a connection of its own. */
-static int refuse_unchecked(struct request *request, enum request_head_state sight)
+static int routes_refuse_unchecked(struct request *request, enum request_head_state sight)
 {
     if (sight == REQUEST_HEAD_DIFFERS)
         return request_cut(request, 400, "bad_framing",
@@ -280,42 +271,44 @@ static int refuse_unchecked(struct request *request, enum request_head_state sig
 
 /* What is answered in the first call ends its connection, so requests without a body wait for the
  * second, but for streams, whose connection ends with them. */
-static int first_call(struct request *request, const char *method, const char *version)
+static int routes_first_call(struct request *request, const char *version)
 {
-    enum request_head_state sight = request_compare_head(request, method);
+    enum request_head_state sight = request_compare_head(request);
     int result = -1;
 
     if (sight == REQUEST_HEAD_IN_TLS)
-        result = tls_head_check(request, method, version);
+        result = tls_head_check(request, version);
     else if (sight != REQUEST_HEAD_CHECKED)
-        result = refuse_unchecked(request, sight);
+        result = routes_refuse_unchecked(request, sight);
     if (result >= 0)
         return result;
     request->lingers = request->is_last;
-    if (!request->has_body && strcmp(request->path, "/events") != 0)
+    const struct route *route = routes_find(request->path, NULL);
+    if (!request->has_body && (route == NULL || !route->is_stream))
         return MHD_YES;
-    result = check(request, method);
+    result = routes_check(request);
     if (result >= 0) {
         request->lingers |= request->has_body;
         return result;
     }
-    if (request->route->at_once && !request->has_body)
+    if (request->route->is_stream && !request->has_body)
         return request->route->handle(request);
     if (request->has_body)
         request_deadline_watch_body(request);
     return MHD_YES;
 }
 
-static int take_piece(struct request *request, const char *upload, size_t *upload_n)
+static int routes_take_piece(struct request *request, const char *upload, size_t *upload_n)
 {
     if (*upload_n == 0)
         return MHD_YES; /* here the library takes no answer: the last call is still to come */
-    int result = request_body_append(request, upload, *upload_n, body_max(request));
+    int result = request_body_append(request, upload, *upload_n, routes_body_max(request));
 
     *upload_n = 0;
     if (result == -EMSGSIZE)
         return request_cut(request, 413, "body_too_large",
-                           body_max(request) < request->service->context->conf->limits.body_bytes
+                           routes_body_max(request) <
+                                   request->service->context->conf->limits.body_bytes
                                ? "The body has more bytes than this request may have."
                                : "The body has more bytes than limits.body_bytes allows.");
     if (result == -ENOBUFS)
@@ -325,11 +318,11 @@ static int take_piece(struct request *request, const char *upload, size_t *uploa
     return MHD_YES;
 }
 
-static int last_call(struct request *request, const char *method)
+static int routes_last_call(struct request *request)
 {
     request_deadline_unwatch(request);
     if (request->route == NULL) {
-        int result = check(request, method);
+        int result = routes_check(request);
 
         if (result >= 0)
             return result;
@@ -337,9 +330,9 @@ static int last_call(struct request *request, const char *method)
     return request->route->handle(request);
 }
 
-static int on_request(struct cell *cell, struct MHD_Connection *connection, const char *url,
-                      const char *method, const char *version, const char *upload, size_t *upload_n,
-                      void **context)
+static int routes_on_request(struct cell *cell, struct MHD_Connection *connection, const char *url,
+                             const char *method, const char *version, const char *upload,
+                             size_t *upload_n, void **context)
 {
     struct request *request = *context;
 
@@ -348,19 +341,19 @@ static int on_request(struct cell *cell, struct MHD_Connection *connection, cons
         if (request == NULL)
             return MHD_NO;
         *context = request;
-        request->path = path_of(url);
-        return first_call(request, method, version);
+        request->path = routes_path_of(url);
+        return routes_first_call(request, version);
     }
     if (request_waits(request))
         return MHD_YES;
     if (upload != NULL)
-        return take_piece(request, upload, upload_n);
+        return routes_take_piece(request, upload, upload_n);
     if (request->resumed != NULL)
         return request->resumed(request);
-    return last_call(request, method);
+    return routes_last_call(request);
 }
 
-static void on_completed(struct cell *cell, void **context, bool connected)
+static void routes_on_completed(struct cell *cell, void **context, bool connected)
 {
     struct request *request = *context;
 
@@ -374,7 +367,7 @@ static void on_completed(struct cell *cell, void **context, bool connected)
     *context = NULL;
 }
 
-static void on_closed(void *arg, const struct sockaddr *address)
+static void routes_on_closed(void *arg, const struct sockaddr *address)
 {
     struct service *service = arg;
     struct peer peer;
@@ -385,6 +378,8 @@ static void on_closed(void *arg, const struct sockaddr *address)
 
 struct cell_handler routes_handler(struct service *service)
 {
-    return (struct cell_handler){
-        .arg = service, .request = on_request, .completed = on_completed, .closed = on_closed};
+    return (struct cell_handler){.arg = service,
+                                 .request = routes_on_request,
+                                 .completed = routes_on_completed,
+                                 .closed = routes_on_closed};
 }

@@ -5,6 +5,7 @@
 
 #include "bench/bench_stamp.h"
 #include "cli/cli_common.h"
+#include "wire/sse.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -20,7 +21,7 @@ static const char usage[] =
     "Hold event streams, publish events, and report losses, order, latency and cost.\n"
     "\n"
     "What to measure; {topic}, {data} and {seq} are placeholders:\n"
-    "  --stream-url TEMPLATE    " URL_DEFAULT "/events?topic={topic}\n"
+    "  --stream-url TEMPLATE    " URL_DEFAULT SSE_PATH "?topic={topic}\n"
     "  --publish-url TEMPLATE   " URL_DEFAULT "/api/push\n"
     "  --publish-body TEMPLATE  {\"topic\":\"{topic}\",\"data\":\"{data}\"}\n"
     "  --publish-type TYPE      application/json\n"
@@ -131,7 +132,7 @@ static int bench_options_check(struct bench_options *options, double warmup)
 int bench_options_parse(struct bench_options *ret_options, int argc, char **argv)
 {
     struct bench_options options = {
-        .stream_url = URL_DEFAULT "/events?topic={topic}",
+        .stream_url = URL_DEFAULT SSE_PATH "?topic={topic}",
         .publish_url = URL_DEFAULT "/api/push",
         .publish_body = "{\"topic\":\"{topic}\",\"data\":\"{data}\"}",
         .publish_type = "application/json",

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "cli/cli_show.h"
+#include "wire/sse.h"
 #include "wire/sse_parser.h"
 
 #define SILENT_HEARTBEATS 3
@@ -473,7 +474,7 @@ static char *compose_query(const struct cli_follow_options *options)
 static int open_http(struct follow *s, const char *tool)
 {
     char *query = compose_query(s->options);
-    int status = cli_http_init(&s->http, tool, &s->options->target, "/events", query);
+    int status = cli_http_init(&s->http, tool, &s->options->target, SSE_PATH, query);
 
     free(query);
     if (status != CLI_FINE)

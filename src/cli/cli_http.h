@@ -52,7 +52,7 @@ struct cli_http_target cli_http_target_default(void);
  *
  * http    filled; to be given to cli_http_clear() whatever is returned
  * target  borrowed until then
- * path    borrowed for the call; "/events"
+ * path    borrowed for the call; "/api/push"
  * query   borrowed for the call; without the '?', escaped; NULL: none
  *
  * Returns CLI_FINE, or CLI_USAGE when the target makes no sense, which has been told then.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conn/mhd_quirks.h"
+#include "wire/sse.h"
 
 /* Up to here a body fits into half of a small pool, behind an ordinary head, and is read in one
  * piece.  Beyond the other one it is read faster through a large pool. */
@@ -46,7 +47,8 @@ enum cell_kind gate_route(const struct http_head *head, enum memory_budget_level
 {
     bool large = needs_of(head) > MHD_NEEDS_SMALL_BYTES;
 
-    if (head->method == HTTP_GET && head->path_n == 7 && memcmp(head->path, "/events", 7) == 0)
+    if (head->method == HTTP_GET && head->path_n == sizeof(SSE_PATH) - 1 &&
+        memcmp(head->path, SSE_PATH, head->path_n) == 0)
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
     return large ? CELL_API_LARGE : kind_for_body(head, level);
 }

@@ -159,7 +159,7 @@ static bool is_framed_as(const struct request *request, const struct http_head *
            (!has_length || request->content_length == head->content_length);
 }
 
-enum request_head_state request_compare_head(struct request *request, const char *method)
+enum request_head_state request_compare_head(struct request *request)
 {
     const struct cell_conn_owner *owner;
 
@@ -170,7 +170,7 @@ enum request_head_state request_compare_head(struct request *request, const char
     if (request->session != NULL)
         return REQUEST_HEAD_IN_TLS;
     request->is_last = owner->is_last;
-    if (http_head_method_of(method) != owner->head.method)
+    if (http_head_method_of(request->method) != owner->head.method)
         return REQUEST_HEAD_DIFFERS;
     return is_framed_as(request, &owner->head) ? REQUEST_HEAD_CHECKED : REQUEST_HEAD_DIFFERS;
 }

@@ -228,6 +228,15 @@ int respond_memory_short(struct request *request)
     return respond_problem(request, &problem);
 }
 
+int respond_publish_shed(struct request *request)
+{
+    struct stats *stats = request->service->context->stats;
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
+    return respond_memory_short(request);
+}
+
 /* Fetch, 4.8: what a page of a listed origin may send.  Without memory a header less. */
 static void add_allowed_headers(const struct request *request, struct MHD_Response *response)
 {

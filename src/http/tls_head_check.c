@@ -36,7 +36,7 @@ static int refuse(struct request *request, const struct http_head *head)
     return request_cut(request, head->status, "bad_request", detail);
 }
 
-int tls_head_check(struct request *request, const char *method, const char *version)
+int tls_head_check(struct request *request, const char *version)
 {
     struct http_head head = {.status = 400, .why = "has parts that are not parted as HTTP has it"};
     enum http_head_verdict verdict = HTTP_HEAD_BAD;
@@ -45,8 +45,8 @@ int tls_head_check(struct request *request, const char *method, const char *vers
     char *text = NULL, *target = cell_take_target(request->connection);
 
     if (target != NULL)
-        text =
-            mhd_write_head_again(request->connection, method, target, version, &is_plain, &text_n);
+        text = mhd_write_head_again(request->connection, request->method, target, version,
+                                    &is_plain, &text_n);
     free(target);
     if (text == NULL)
         return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
