@@ -1,5 +1,6 @@
 UNIT_TESTS += \
     test/api/test_access \
+    test/api/test_publish \
     test/api/test_query_params \
     test/api/test_routes \
     test/api/test_subscribe \
@@ -15,6 +16,7 @@ FUZZ_TARGETS += \
     test/api/fuzz_query_params
 
 test_api_test_access_SOURCES = test/api/test_access.c $(FIXTURE)
+test_api_test_publish_SOURCES = test/api/test_publish.c $(FIXTURE)
 test_api_test_query_params_SOURCES = test/api/test_query_params.c $(FIXTURE)
 test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
 test_api_test_subscribe_SOURCES = test/api/test_subscribe.c $(FIXTURE)

@@ -50,6 +50,7 @@ struct fixture {
 
     /* the fixture's own */
     bool by_library;
+    size_t responses_n; /* that a test before has left, which failed then */
     struct history_ops ops;
     const struct history_ops *real_ops;
     int64_t filled_bytes;
