@@ -1,157 +1,198 @@
 /* SPDX-License-Identifier: MIT */
-/* Cells when the library cannot take a connection, of which one fails here whenever a test says so.
- */
+/* How many connections a cell has, when cells begin and end, and connections that are lost. */
 #include "config.h"
-#include "conn/cell.h"
+#include "cell_fixture.h"
 
-#include <setjmp.h>
 #include <errno.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "conn/mhd_quirks.h"
-#include "history/history_memory.h"
-
-#define PORT 4711
-
-/* In place of the library's: it fails as that does without memory, and so closes the descriptor. */
-enum MHD_Result MHD_add_connection(struct MHD_Daemon *daemon, MHD_socket fd,
-                                   const struct sockaddr *address, socklen_t address_n)
+static int64_t cells_n(struct bench *bench)
 {
-    (void)daemon;
-    (void)address;
-    (void)address_n;
-    close(fd);
-    return MHD_NO;
-}
-
-/* Whose connection it is; the address stands in it, as in the gate's visitors. */
-struct owner {
-    struct cell_conn_owner base;
-    struct sockaddr_in address;
-    size_t gone_n;
-};
-
-struct bench {
-    struct conf conf;
-    struct history *history;
-    struct hub *hub;
-    struct worker *worker;
-    struct streams *streams;
-    struct cells *cells;
-    size_t closed_n;
-    int closed_port;
-};
-
-/* As if it was freed, and used again for something else. */
-static void on_gone(struct cell_conn_owner *base)
-{
-    struct owner *owner = (struct owner *)(void *)base;
-
-    memset(&owner->address, 0xA5, sizeof(owner->address));
-    owner->gone_n++;
-}
-
-static void on_closed(void *arg, const struct sockaddr *address)
-{
-    struct bench *bench = arg;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-
-    bench->closed_n++;
-    bench->closed_port = in->sin_family == AF_INET ? ntohs(in->sin_port) : -1;
-}
-
-static void no_tick(void *arg, int64_t now_ms)
-{
-    (void)arg;
-    (void)now_ms;
-}
-
-static int build(void **state)
-{
-    struct history_limits limits = {INT64_MAX / 2, SIZE_MAX, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
-    struct hub_limits hub_limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = INT64_MAX};
-    struct worker_hooks hooks = {.tick = no_tick};
-    struct bench *bench = calloc(1, sizeof(*bench));
-    struct cell_handler handler = {.arg = bench, .closed = on_closed};
-
-    bench->conf.stream.stall_timeout_ms = 1000;
-    bench->history = history_memory_new(&limits);
-    bench->hub = hub_new(bench->history, &hub_limits);
-    bench->worker = worker_new(0, &bench->conf, bench->hub);
-    worker_set_hooks(bench->worker, &hooks);
-    bench->streams = streams_new(bench->worker, NULL, NULL);
-    struct mhd_quirks quirks = {.sends_past = true, .reuses_buffers = true, .knows_pools = true};
-    bench->cells = cells_new(bench->worker, bench->streams, &handler, &quirks);
-    *state = bench;
-    return bench->cells != NULL ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    struct bench *bench = *state;
-
-    cells_free(bench->cells);
-    streams_free(bench->streams);
-    worker_free(bench->worker);
-    hub_free(bench->hub);
-    history_free(bench->history);
-    free(bench);
-    return 0;
-}
-
-static int add(struct bench *bench, enum cell_kind kind, struct owner *owner)
-{
-    struct cell_conn_owner *base = kind == CELL_STREAM ? NULL : &owner->base;
-    int fds[2];
-
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    close(fds[1]);
-    owner->base.gone = on_gone;
-    owner->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(PORT)};
-    worker_load_add(bench->worker, 1);
-    return cells_add(bench->cells, kind, fds[0], (struct sockaddr *)(void *)&owner->address,
-                     sizeof(owner->address), base);
+    return stat_of(bench, STATS_CELLS);
 }
 
 static void a_connection_that_is_lost_is_counted_off_by_its_own_address(void **state)
 {
     struct bench *bench = *state;
-    struct owner owner = {.gone_n = 0};
+    struct owner owner;
 
+    fake_mhd_faults.connections = 1;
     assert_int_equal(add(bench, CELL_API, &owner), -ENOMEM);
     assert_int_equal(owner.gone_n, 1);
     assert_int_equal(bench->closed_n, 1);
     assert_int_equal(bench->closed_port, PORT);
     assert_int_equal(worker_load(bench->worker), 0);
     assert_int_equal(cells_connections(bench->cells), 0);
+    end(bench, &owner);
 }
 
-static void so_is_one_for_a_stream_which_has_no_guest(void **state)
+static void so_is_one_for_a_stream_which_has_no_owner(void **state)
 {
     struct bench *bench = *state;
-    struct owner owner = {.gone_n = 0};
+    struct owner owner;
 
+    fake_mhd_faults.connections = 1;
     assert_int_equal(add(bench, CELL_STREAM, &owner), -ENOMEM);
     assert_int_equal(owner.gone_n, 0);
     assert_int_equal(bench->closed_n, 1);
     assert_int_equal(bench->closed_port, PORT);
     assert_int_equal(worker_load(bench->worker), 0);
+    end(bench, &owner);
 }
+
+static void so_is_one_for_which_there_is_no_cell(void **state)
+{
+    struct bench *bench = *state;
+    struct owner owners[2];
+
+    fake_mhd_faults.daemons = 1;
+    assert_int_equal(add(bench, CELL_API, &owners[0]), -ENOMEM);
+    cells_set_fd_end(bench->cells, 3);
+    assert_int_equal(add(bench, CELL_API, &owners[1]), -EMFILE);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(owners[i].gone_n, 1);
+        end(bench, &owners[i]);
+    }
+    assert_int_equal(bench->closed_n, 2);
+    assert_int_equal(bench->closed_port, PORT);
+    assert_int_equal(worker_load(bench->worker), 0);
+    assert_int_equal(cells_n(bench), 0);
+}
+
+static void a_full_cell_is_followed_by_another(void **state)
+{
+    struct bench *bench = *state;
+    static const struct {
+        enum cell_kind kind;
+        size_t most;
+    } rows[] = {{CELL_STREAM, CELL_STREAMS_MAX},
+                {CELL_API, CELL_REQUESTS_MAX},
+                {CELL_API_LARGE, CELL_REQUESTS_MAX}};
+    static struct owner owners[CELL_REQUESTS_MAX + 1];
+
+    for (size_t row = 0; row < 3; row++) {
+        int64_t before_n = cells_n(bench);
+
+        for (size_t i = 0; i <= rows[row].most; i++) {
+            assert_int_equal(add(bench, rows[row].kind, &owners[i]), 0);
+            assert_int_equal(cells_n(bench) - before_n, i < rows[row].most ? 1 : 2);
+        }
+        assert_int_equal(cells_connections(bench->cells), rows[row].most + 1);
+        turn(bench);
+        for (size_t i = 0; i <= rows[row].most; i++)
+            end(bench, &owners[i]);
+        assert_int_equal(cells_connections(bench->cells), 0);
+        assert_int_equal(worker_load(bench->worker), 0);
+    }
+}
+
+static void one_empty_cell_of_a_kind_is_kept(void **state)
+{
+    struct bench *bench = *state;
+    struct owner owners[CELL_STREAMS_MAX + 1], other;
+
+    for (size_t i = 0; i <= CELL_STREAMS_MAX; i++)
+        assert_int_equal(add(bench, CELL_STREAM, &owners[i]), 0);
+    assert_int_equal(add(bench, CELL_API, &other), 0);
+    cells_tick(bench->cells);
+    assert_int_equal(cells_n(bench), 3);
+    for (size_t i = 0; i <= CELL_STREAMS_MAX; i++)
+        end(bench, &owners[i]);
+    end(bench, &other);
+    assert_int_equal(cells_n(bench), 3);
+    cells_tick(bench->cells);
+    assert_int_equal(cells_n(bench), 2);
+    cells_tick(bench->cells);
+    assert_int_equal(cells_n(bench), 2);
+    assert_int_equal(add(bench, CELL_STREAM, &other), 0);
+    assert_int_equal(cells_n(bench), 2);
+    end(bench, &other);
+}
+
+static void an_abort_closes_all(void **state)
+{
+    struct bench *bench = *state;
+    static const enum cell_kind kinds[] = {CELL_API, CELL_STREAM, CELL_API_LARGE};
+    struct owner owners[3];
+
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(add(bench, kinds[i], &owners[i]), 0);
+    cells_abort(bench->cells);
+    assert_int_equal(cells_connections(bench->cells), 0);
+    assert_int_equal(cells_n(bench), 0);
+    assert_int_equal(bench->closed_n, 3);
+    assert_int_equal(worker_load(bench->worker), 0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(owners[i].gone_n, kinds[i] != CELL_STREAM);
+        end(bench, &owners[i]);
+    }
+}
+
+static void a_request_waits_for_its_answer(void **state)
+{
+    struct bench *bench = *state;
+    struct owner owner;
+
+    bench->suspends = true;
+    assert_int_equal(add(bench, CELL_API, &owner), 0);
+    turn(bench);
+    assert_int_equal(cells_suspended(bench->cells), 1);
+    assert_true(owner.connection->suspended);
+    assert_int_equal(bench->answered_n, 0);
+    cell_answer(bench->cell, &bench->waiter);
+    assert_int_equal(bench->waiter.state, CELL_ANSWERED);
+    assert_int_equal(cells_suspended(bench->cells), 1);
+    turn(bench);
+    assert_int_equal(bench->waiter.state, CELL_RUNNING);
+    assert_int_equal(bench->answered_n, 1);
+    assert_int_equal(owner.idle_n, 1); /* and that counts as suspended too */
+    assert_int_equal(cells_suspended(bench->cells), 1);
+    end(bench, &owner);
+    assert_int_equal(cells_suspended(bench->cells), 0);
+}
+
+/* In the run in which it was to be suspended, or between the answer and the resumption. */
+static void one_that_ends_waits_no_more(void **state)
+{
+    struct bench *bench = *state;
+
+    for (int answered = 0; answered < 2; answered++) {
+        struct owner owner;
+
+        bench->suspends = true;
+        assert_int_equal(add(bench, CELL_API, &owner), 0);
+        owner.connection->fails_in_run = !answered;
+        turn(bench);
+        if (answered) {
+            assert_int_equal(cells_suspended(bench->cells), 1);
+            close(owner.theirs);
+            owner.theirs = -1;
+            cell_answer(bench->cell, &bench->waiter);
+            turn(bench);
+        }
+        assert_int_equal(bench->waiter.state, CELL_RUNNING);
+        assert_int_equal(cells_suspended(bench->cells), 0);
+        assert_int_equal(owner.gone_n, 1);
+        assert_int_equal(bench->answered_n, 0);
+        end(bench, &owner);
+    }
+    assert_int_equal(bench->completed_n, 2);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, build, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_connection_that_is_lost_is_counted_off_by_its_own_address,
-                                        build, tear_down),
-        cmocka_unit_test_setup_teardown(so_is_one_for_a_stream_which_has_no_guest, build,
-                                        tear_down),
+        CASE(a_connection_that_is_lost_is_counted_off_by_its_own_address),
+        CASE(so_is_one_for_a_stream_which_has_no_owner),
+        CASE(so_is_one_for_which_there_is_no_cell),
+        CASE(a_full_cell_is_followed_by_another),
+        CASE(one_empty_cell_of_a_kind_is_kept),
+        CASE(an_abort_closes_all),
+        CASE(a_request_waits_for_its_answer),
+        CASE(one_that_ends_waits_no_more),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

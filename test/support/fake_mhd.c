@@ -707,6 +707,12 @@ enum MHD_Result MHD_add_connection(struct MHD_Daemon *daemon, MHD_socket client_
     assert(connection != NULL && !daemon->runs);
     assert(daemon->connections_n < daemon->connections_max);
     TAILQ_REMOVE(&announced, connection, link);
+    if (fails(&fake_mhd_faults.connections)) {
+        close(client_socket);
+        connection->fd = -1;
+        connection->state = FAKE_MHD_CLOSED;
+        return MHD_NO;
+    }
     TAILQ_INSERT_TAIL(&daemon->connections, connection, link);
     daemon->connections_n++;
     connection->daemon = daemon;

@@ -89,9 +89,10 @@ struct MHD_Connection {
 
 /* How many of the next calls of each kind fail, as without memory. */
 struct fake_mhd_faults {
-    unsigned responses; /* MHD_create_response_*() */
-    unsigned queues;    /* MHD_queue_response() */
-    unsigned daemons;   /* MHD_start_daemon() */
+    unsigned responses;   /* MHD_create_response_*() */
+    unsigned queues;      /* MHD_queue_response() */
+    unsigned daemons;     /* MHD_start_daemon() */
+    unsigned connections; /* MHD_add_connection() */
 };
 extern struct fake_mhd_faults fake_mhd_faults;
 
