@@ -164,7 +164,7 @@ static void a_body_comes_in_pieces(void **state)
 
     (void)state;
     for (long i = 0; i < EVENT_N; i++) {
-        client_send(client, EVENT + i, 1);
+        client_send(client, &EVENT[i], 1);
         assert_int_equal(request->body_n, i + 1);
         assert_true(request->body_room >= request->body_n && request->receiving);
     }
