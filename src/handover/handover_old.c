@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "conn/listener.h"
 #include "handover/handover_link.h"
-#include "handover/relay.h"
+#include "handover/relay_client.h"
 #include "history/history.h"
 
 enum step { FREE, GREETED, OFFERED, LEAVING, AWAY, GOING, RETURNING, GONE, OVER };

@@ -121,3 +121,21 @@ bool unpack_is_done(const struct unpack *unpack)
 {
     return !unpack->failed && unpack->left == 0;
 }
+
+/* ---- events ---- */
+
+void pack_message(struct pack *pack, const struct message *message)
+{
+    char *to = pack_room(pack, message_image_bytes(message));
+
+    if (to != NULL)
+        message_write_image(to, message);
+}
+
+struct message *unpack_message(struct unpack *unpack)
+{
+    size_t n;
+    const char *bytes = unpack_bytes(unpack, &n);
+
+    return bytes != NULL ? message_read_image(bytes, n) : NULL;
+}

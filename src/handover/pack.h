@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "event/message.h"
+
 /* Begin with zeros; end with pack_clear(). */
 struct pack {
     char *bytes;
@@ -30,6 +32,9 @@ void pack_text(struct pack *pack, const char *text); /* without NUL in it */
 char *pack_room(struct pack *pack, size_t n);
 void pack_clear(struct pack *pack); /* empty it and give its memory back */
 
+/* An event, as message_write_image() has it. */
+void pack_message(struct pack *pack, const struct message *message);
+
 /* What is left of a row of bytes; borrowed. */
 struct unpack {
     const char *at;
@@ -45,6 +50,9 @@ const char *unpack_bytes(struct unpack *unpack, size_t *ret_n);
 
 /* A copy of a text for free(); NULL when it is not whole or out of memory. */
 char *unpack_text(struct unpack *unpack);
+
+/* A reference to an event; NULL when it is not whole or out of memory. */
+struct message *unpack_message(struct unpack *unpack);
 
 /* Whether everything was there and nothing is left. */
 bool unpack_is_done(const struct unpack *unpack);

@@ -9,10 +9,12 @@ libbugle_a_SOURCES += \
     src/server/placement.c \
     src/server/placement.h \
     src/server/server.c \
+    src/server/server_build.c \
     src/server/server_handover.c \
     src/server/server_internal.h \
     src/server/server_reload.c \
     src/server/server_resources.c \
+    src/server/server_stop.c \
     src/server/server_tls.c \
     src/server/watchdog.c \
     src/server/watchdog.h

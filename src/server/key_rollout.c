@@ -27,13 +27,14 @@ struct key_rollout {
 
 /* ---- a worker's part ---- */
 
-struct handover_old {
+/* New keys on their way to a worker. */
+struct key_update {
     struct service *service;
-    struct auth_set *set;
+    struct auth_set *set; /* NULL: none, but its streams are to be judged */
 };
 
-static bool is_good(void *arg, const struct conf *conf, const struct stream_grant *grant,
-                    const struct filter *filter)
+static bool stream_may_stay(void *arg, const struct conf *conf, const struct stream_grant *grant,
+                            const struct filter *filter)
 {
     const struct auth *auth = arg;
 
@@ -42,43 +43,43 @@ static bool is_good(void *arg, const struct conf *conf, const struct stream_gran
 }
 
 /* After a reload the worker has the new settings by now: they were posted before. */
-static void take_set(void *arg)
+static void apply_update(void *arg)
 {
-    struct handover_old *handover = arg;
-    struct service *service = handover->service;
-    struct stream_expiry_judge judge = {.is_good = is_good, .arg = service->auth};
+    struct key_update *update = arg;
+    struct service *service = update->service;
+    struct stream_expiry_judge judge = {.is_good = stream_may_stay, .arg = service->auth};
 
-    auth_take(service->auth, handover->set);
+    auth_take(service->auth, update->set);
     stream_expiry_recheck(service->streams, &judge);
-    free(handover);
+    free(update);
 }
 
 /* ---- main thread ---- */
 
-static void hand_over(struct service *service, struct auth_set *set)
+static void send_update(struct service *service, struct auth_set *set)
 {
-    struct handover_old *handover = malloc(sizeof(*handover));
+    struct key_update *update = malloc(sizeof(*update));
 
-    if (handover != NULL)
-        *handover = (struct handover_old){service, set};
-    if (handover == NULL || worker_post(service->worker, take_set, handover) != 0)
+    if (update != NULL)
+        *update = (struct key_update){service, set};
+    if (update == NULL || worker_post(service->worker, apply_update, update) != 0)
         log_abort_without_memory("keys"); /* a key that was removed would stay good */
 }
 
 /* A set for each worker, or none at all.  Settings were checked when they were loaded, but a file
  * may have changed since. */
-static bool make_sets(const struct key_rollout *keys, struct auth_set **sets)
+static bool make_sets(const struct key_rollout *rollout, struct auth_set **sets)
 {
     struct conf_error error;
     size_t text_n = 0;
-    char *text = jwks_text(keys->jwks, &text_n);
+    char *text = jwks_text(rollout->jwks, &text_n);
     unsigned n = 0;
 
-    while (n < keys->shared->services_n &&
-           (sets[n] = auth_set_new(keys->conf, text, text_n, &error)) != NULL)
+    while (n < rollout->shared->services_n &&
+           (sets[n] = auth_set_new(rollout->conf, text, text_n, &error)) != NULL)
         n++;
     free(text);
-    if (n == keys->shared->services_n)
+    if (n == rollout->shared->services_n)
         return true;
     log_error("the old keys stay: %s", error.text);
     while (n > 0)
@@ -87,65 +88,65 @@ static bool make_sets(const struct key_rollout *keys, struct auth_set **sets)
 }
 
 /* Without new keys too the streams are judged anew, since settings may have changed. */
-static void distribute(struct key_rollout *keys)
+static void distribute(struct key_rollout *rollout)
 {
-    unsigned n = keys->shared->services_n;
+    unsigned n = rollout->shared->services_n;
     struct auth_set **sets = calloc(n, sizeof(struct auth_set *));
 
     if (sets == NULL)
         log_abort_without_memory("keys");
-    bool are_made = make_sets(keys, sets);
+    bool are_made = make_sets(rollout, sets);
     for (unsigned i = 0; i < n; i++)
-        hand_over(&keys->shared->services[i], are_made ? sets[i] : NULL);
+        send_update(&rollout->shared->services[i], are_made ? sets[i] : NULL);
     free(sets);
 }
 
-static void count(struct key_rollout *keys)
+static void count_fetches(struct key_rollout *rollout)
 {
     int64_t fetched, failed;
 
-    jwks_counts(keys->jwks, &fetched, &failed);
-    stats_set(keys->stats, STATS_JWKS_FETCHED, fetched);
-    stats_set(keys->stats, STATS_JWKS_FAILED, failed);
+    jwks_counts(rollout->jwks, &fetched, &failed);
+    stats_set(rollout->stats, STATS_JWKS_FETCHED, fetched);
+    stats_set(rollout->stats, STATS_JWKS_FAILED, failed);
 }
 
 static void on_bell(evutil_socket_t fd, short what, void *arg)
 {
-    struct key_rollout *keys = arg;
+    struct key_rollout *rollout = arg;
     uint64_t rings;
 
     (void)what;
     if (read(fd, &rings, sizeof(rings)) != sizeof(rings))
         return;
-    count(keys);
-    if (!atomic_exchange(&keys->changed, false))
+    count_fetches(rollout);
+    if (!atomic_exchange(&rollout->changed, false))
         return;
     log_info("auth.jwks has other keys than before");
-    distribute(keys);
+    distribute(rollout);
 }
 
 /* On the thread that fetches. */
 static void on_try(void *arg, bool changed)
 {
-    struct key_rollout *keys = arg;
+    struct key_rollout *rollout = arg;
     uint64_t one = 1;
 
     if (changed)
-        keys->changed = true;
-    if (write(keys->bell_fd, &one, sizeof(one)) != sizeof(one))
+        rollout->changed = true;
+    if (write(rollout->bell_fd, &one, sizeof(one)) != sizeof(one))
         log_error("the main loop cannot be told of new keys");
 }
 
-static int build(struct key_rollout *keys, struct event_base *base)
+static int build_rollout(struct key_rollout *rollout, struct event_base *base)
 {
-    struct jwks_listener listener = {.tried = on_try, .arg = keys};
+    struct jwks_listener listener = {.tried = on_try, .arg = rollout};
 
-    keys->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (keys->bell_fd < 0)
+    rollout->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (rollout->bell_fd < 0)
         return -1;
-    keys->bell = event_new(base, keys->bell_fd, EV_READ | EV_PERSIST, on_bell, keys);
-    keys->jwks = jwks_new(&listener);
-    if (keys->bell == NULL || keys->jwks == NULL || event_add(keys->bell, NULL) != 0)
+    rollout->bell = event_new(base, rollout->bell_fd, EV_READ | EV_PERSIST, on_bell, rollout);
+    rollout->jwks = jwks_new(&listener);
+    if (rollout->bell == NULL || rollout->jwks == NULL || event_add(rollout->bell, NULL) != 0)
         return -1;
     return 0;
 }
@@ -153,54 +154,54 @@ static int build(struct key_rollout *keys, struct event_base *base)
 struct key_rollout *key_rollout_new(struct event_base *base, struct service_shared *shared,
                                     struct stats *stats)
 {
-    struct key_rollout *keys = calloc(1, sizeof(*keys));
+    struct key_rollout *rollout = calloc(1, sizeof(*rollout));
 
-    if (keys == NULL)
+    if (rollout == NULL)
         return NULL;
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    keys->shared = shared;
-    keys->stats = stats;
-    keys->bell_fd = -1;
-    if (build(keys, base) == 0) {
-        shared->jwks = keys->jwks;
-        return keys;
+    rollout->shared = shared;
+    rollout->stats = stats;
+    rollout->bell_fd = -1;
+    if (build_rollout(rollout, base) == 0) {
+        shared->jwks = rollout->jwks;
+        return rollout;
     }
-    key_rollout_free(keys);
+    key_rollout_free(rollout);
     return NULL;
 }
 
-static void read_source(struct key_rollout *keys, const struct conf *conf)
+static void read_source(struct key_rollout *rollout, const struct conf *conf)
 {
-    keys->conf = conf;
-    if (jwks_set_source(keys->jwks, conf->auth.jwks, (int64_t)conf->auth.jwks_refresh_ms) != 0)
+    rollout->conf = conf;
+    if (jwks_set_source(rollout->jwks, conf->auth.jwks, (int64_t)conf->auth.jwks_refresh_ms) != 0)
         log_error("auth.jwks is not read: out of memory");
 }
 
-void key_rollout_start(struct key_rollout *keys, const struct conf *conf)
+void key_rollout_start(struct key_rollout *rollout, const struct conf *conf)
 {
-    read_source(keys, conf);
-    if (jwks_start(keys->jwks) != 0)
+    read_source(rollout, conf);
+    if (jwks_start(rollout->jwks) != 0)
         log_error("auth.jwks is not read: no thread");
     else
-        jwks_wait(keys->jwks, FIRST_FETCH_MS);
-    count(keys);
-    distribute(keys);
+        jwks_wait(rollout->jwks, FIRST_FETCH_MS);
+    count_fetches(rollout);
+    distribute(rollout);
 }
 
-void key_rollout_reload(struct key_rollout *keys, const struct conf *conf)
+void key_rollout_reload(struct key_rollout *rollout, const struct conf *conf)
 {
-    read_source(keys, conf);
-    distribute(keys);
+    read_source(rollout, conf);
+    distribute(rollout);
 }
 
-void key_rollout_free(struct key_rollout *keys)
+void key_rollout_free(struct key_rollout *rollout)
 {
-    if (keys == NULL)
+    if (rollout == NULL)
         return;
-    jwks_free(keys->jwks);
-    if (keys->bell != NULL)
-        event_free(keys->bell);
-    if (keys->bell_fd >= 0)
-        close(keys->bell_fd);
-    free(keys);
+    jwks_free(rollout->jwks);
+    if (rollout->bell != NULL)
+        event_free(rollout->bell);
+    if (rollout->bell_fd >= 0)
+        close(rollout->bell_fd);
+    free(rollout);
 }

@@ -25,7 +25,7 @@
 #include "conn/systemd.h"
 #include "handover/handover_new.h"
 #include "handover/handover_old.h"
-#include "handover/relay.h"
+#include "handover/relay_host.h"
 #include "history/history.h"
 #include "history/store_path.h"
 #include "server/server_internal.h"
@@ -36,12 +36,6 @@
 #define LEAVE_GRACE_MS 1500
 
 extern char **environ;
-
-static int fail(const char *what)
-{
-    log_error("cannot start: %s", what);
-    return -1;
-}
 
 /* ---- starting ---- */
 
@@ -78,7 +72,7 @@ static int begin_takeover(struct server *server)
     free(store);
     if (result == 0 && server->takeover == NULL)
         log_info("nobody is at %s to take over from: an ordinary start", conf->server.handover);
-    return result == 0 ? 0 : fail(error.text);
+    return result == 0 ? 0 : server_fail(error.text);
 }
 
 int server_find_sockets(struct server *server)
@@ -86,7 +80,7 @@ int server_find_sockets(struct server *server)
     struct conf_error error;
 
     if (systemd_take(&server->inherited, &error) != 0)
-        return fail(error.text);
+        return server_fail(error.text);
     return server->source->takes_over ? begin_takeover(server) : 0;
 }
 
@@ -94,7 +88,7 @@ int server_wait_for_store(struct server *server)
 {
     struct conf_error error;
 
-    return handover_new_wait_for_store(server->takeover, &error) == 0 ? 0 : fail(error.text);
+    return handover_new_wait_for_store(server->takeover, &error) == 0 ? 0 : server_fail(error.text);
 }
 
 int server_confirm(struct server *server)
@@ -106,7 +100,7 @@ int server_confirm(struct server *server)
     return handover_new_confirm(server->takeover, server->history->epoch,
                                 hub_committed(server->hub), &error) == 0
                ? 0
-               : fail(error.text);
+               : server_fail(error.text);
 }
 
 /* ---- the process before this one ---- */
@@ -189,9 +183,9 @@ static void gone(void *arg)
 
 static void end_streams(void *arg)
 {
-    struct farewell *farewell = arg;
+    struct worker_shutdown *shutdown = arg;
 
-    streams_drain(farewell->service->streams, clock_mono_ms(), 0);
+    streams_drain(shutdown->service->streams, clock_mono_ms(), 0);
 }
 
 static void unfed(void *arg)
@@ -227,7 +221,7 @@ static int build_for_next(struct server *server)
         server->handover = handover_old_new(server->base, server->conf, store, server->hub,
                                             server->listener, &hooks, &error);
     free(store);
-    return server->handover != NULL ? 0 : fail(error.text);
+    return server->handover != NULL ? 0 : server_fail(error.text);
 }
 
 int server_build_handover(struct server *server)
@@ -245,7 +239,7 @@ int server_build_handover(struct server *server)
     if (server->takeover != NULL && !handover_new_is_alone(server->takeover)) {
         server->host = relay_host_new(server->hub, handover_new_link(server->takeover));
         if (server->host == NULL)
-            return fail("out of memory");
+            return server_fail("out of memory");
     }
     return is_set(server) ? build_for_next(server) : 0;
 }

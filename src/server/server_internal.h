@@ -36,13 +36,13 @@ struct server {
     struct thread_pool *readers; /* of large publish bodies */
     struct listener *listener;
     struct reload *reload;
-    struct key_rollout *keys;    /* NULL without auth.mode=token */
-    struct tls_credentials *tls; /* what handshakes use; NULL without tls.listen */
+    struct key_rollout *key_rollout; /* NULL without auth.mode=token */
+    struct tls_credentials *tls;     /* what handshakes use; NULL without tls.listen */
     struct placements placements;
     struct stats stats;
     struct service_shared shared;
-    struct farewell *farewells; /* one a worker */
-    int status;                 /* to exit with */
+    struct worker_shutdown *shutdowns; /* one a worker */
+    int status;                        /* to exit with */
 
     struct inherited_sockets inherited; /* listening sockets that others opened */
     struct handover_new *takeover;   /* from the process before this one, until this one serves */
@@ -59,7 +59,7 @@ struct server {
 };
 
 /* The end of one worker's work; runs on the worker. */
-struct farewell {
+struct worker_shutdown {
     struct server *server;
     struct service *service;
     struct event *timer;
@@ -68,10 +68,27 @@ struct farewell {
 
 /* server.c */
 
+/* Say in the log why the gateway cannot start.  Returns -1. */
+int server_fail(const char *what);
+
+/* Have the main loop handle signals, and be woken to look while it drains.  Returns 0 or -1. */
+int server_build_signals(struct server *server);
+
 /* For what must reach a worker: without a few bytes for it there is no way on. */
 void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg);
 
-/* Call it on every worker, with its farewell. */
+/* server_build.c */
+
+/* Everything, from the settings; no thread of the hub or of a worker runs yet.  Returns 0 or -1,
+ * and then the log has said why; server_free() frees what there is. */
+int server_build(struct server *server);
+
+/* server_stop.c */
+
+/* With the workers built.  Returns 0 or -1. */
+int server_build_shutdowns(struct server *server);
+
+/* Call it on every worker, with its worker_shutdown. */
 void server_post_to_all(struct server *server, void (*call)(void *arg));
 
 /* End requests and streams, then the main loop; they may take until the deadline. */
@@ -79,6 +96,13 @@ void server_drain(struct server *server, int64_t until_ms);
 
 /* As at SIGTERM. */
 void server_stop(struct server *server, const char *why);
+
+/* Serve until the workers have drained or the deadline has come, then end all threads but the
+ * log's. Ends the process when connections do not close in time. */
+void server_stop_threads(struct server *server);
+
+/* Free what there is, with the server itself; the threads have ended or never ran. */
+void server_free(struct server *server);
 
 /* server_resources.c */
 

@@ -129,7 +129,7 @@ static int read_files(struct reload *reload)
     return -1;
 }
 
-static void *run(void *arg)
+static void *read_on_thread(void *arg)
 {
     struct reload *reload = arg;
     uint64_t one = 1;
@@ -143,7 +143,7 @@ static void *run(void *arg)
 
 /* ---- main thread ---- */
 
-static void take(struct server *server, struct reload *reload)
+static void apply_reload(struct server *server, struct reload *reload)
 {
     const struct conf *conf = reload->conf, *before = server->conf;
 
@@ -154,20 +154,20 @@ static void take(struct server *server, struct reload *reload)
     listener_set_conf(server->listener, conf);
     send_updates(server);
     server_use_tls(server, reload->tls);
-    if (server->keys != NULL)
-        key_rollout_reload(server->keys, conf);
+    if (server->key_rollout != NULL)
+        key_rollout_reload(server->key_rollout, conf);
     reload->conf = NULL;
     reload->tls = NULL;
     conf_unref(before);
     log_info("settings reloaded");
 }
 
-static void refuse(const char *why)
+static void refuse_reload(const char *why)
 {
     log_error("reload refused, the old settings stay: %s", why);
 }
 
-static void drop(struct reload *reload)
+static void drop_reload(struct reload *reload)
 {
     conf_unref(reload->conf);
     tls_credentials_unref(reload->tls);
@@ -177,7 +177,7 @@ static void drop(struct reload *reload)
 }
 
 /* A service manager is told when it is over (sd_notify(3)), however it went. */
-static void end(struct server *server)
+static void end_reload(struct server *server)
 {
     struct reload *reload = server->reload;
 
@@ -186,12 +186,12 @@ static void end(struct server *server)
     evtimer_del(reload->timer);
     if (!reload->late && !server->shared.draining) {
         if (reload->conf != NULL)
-            take(server, reload);
+            apply_reload(server, reload);
         else
-            refuse(reload->error.text);
+            refuse_reload(reload->error.text);
         systemd_notify("READY=1");
     }
-    drop(reload);
+    drop_reload(reload);
     if (reload->wanted)
         server_reload(server);
 }
@@ -202,7 +202,7 @@ static void on_bell(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     if (read(fd, &rings, sizeof(rings)) == sizeof(rings))
-        end(arg);
+        end_reload(arg);
 }
 
 static void on_late(evutil_socket_t fd, short what, void *arg)
@@ -212,12 +212,12 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     server->reload->late = true;
-    refuse("a file of settings, certificates or keys is not read after " READ_TEXT
-           ": does its file system answer?");
+    refuse_reload("a file of settings, certificates or keys is not read after " READ_TEXT
+                  ": does its file system answer?");
     systemd_notify("READY=1");
 }
 
-static int start(struct server *server, struct reload *reload)
+static int start_reload(struct server *server, struct reload *reload)
 {
     struct timeval late = {.tv_sec = READ_SECONDS};
     sigset_t all, before;
@@ -227,13 +227,13 @@ static int start(struct server *server, struct reload *reload)
     reload->late = reload->wanted = false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&reload->thread, NULL, run, reload);
+    int error = pthread_create(&reload->thread, NULL, read_on_thread, reload);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     reload->reads = error == 0;
     if (error == 0)
         evtimer_add(reload->timer, &late);
     else
-        drop(reload);
+        drop_reload(reload);
     return error;
 }
 
@@ -243,16 +243,16 @@ void server_reload(struct server *server)
 
     if (reload->reads) {
         if (reload->late)
-            refuse("the one before still waits for its files");
+            refuse_reload("the one before still waits for its files");
         reload->wanted = true;
         return;
     }
     if (server->shared.draining)
         return;
     systemd_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ns() / 1000);
-    if (start(server, reload) == 0)
+    if (start_reload(server, reload) == 0)
         return;
-    refuse("no thread to read the files with");
+    refuse_reload("no thread to read the files with");
     systemd_notify("READY=1");
 }
 
@@ -294,7 +294,7 @@ bool server_free_reload(struct server *server)
         return true;
     if (reload->reads && !has_ended(reload))
         return false;
-    drop(reload);
+    drop_reload(reload);
     if (reload->bell != NULL)
         event_free(reload->bell);
     if (reload->timer != NULL)

@@ -19,12 +19,6 @@
  * Fixed, since it would rise to 32 MiB by itself, and bodies and large events would be kept. */
 #define MMAP_FROM_BYTES 65536
 
-static int fail(const char *what)
-{
-    log_error("cannot start: %s", what);
-    return -1;
-}
-
 /* ---- descriptors ---- */
 
 int server_check_descriptors(const struct server *server, size_t limit)
@@ -41,7 +35,7 @@ int server_check_descriptors(const struct server *server, size_t limit)
              "the limit on open files (RLIMIT_NOFILE) is %zu, and with server.workers=%u at "
              "least %zu are needed: raise it (ulimit -n, LimitNOFILE= of systemd)%s",
              limit, workers_n, needed, workers_n > 1 ? ", or set server.workers lower" : "");
-    return fail(why);
+    return server_fail(why);
 }
 
 /* Streams stop short of the limit, so that publishing and looking after things still work. */
@@ -102,6 +96,6 @@ int server_build_memory(struct server *server)
     server->memory_timer = event_new(server->base, -1, EV_PERSIST, on_memory_look, server);
     if (server->memory == NULL || server->memory_timer == NULL ||
         event_add(server->memory_timer, &look) != 0)
-        return fail("out of memory");
+        return server_fail("out of memory");
     return 0;
 }

@@ -4,7 +4,8 @@
  * between them.  Both are in this process here, with the store on disk; the link is served by the
  * test's own thread, as the main thread does.  What runs on a hub's thread checks with assert().
  */
-#include "handover/relay.h"
+#include "handover/relay_client.h"
+#include "handover/relay_host.h"
 
 #include <setjmp.h>
 #include <assert.h>
