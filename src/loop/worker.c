@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* A worker's loop, inbox and flush.  See worker.h. */
+/* A worker's loop and inbox.  See worker.h. */
 #include "config.h"
 #include "loop/worker.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,76 +13,11 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "loop/inbox.h"
+#include "loop/worker_internal.h"
 
 #define TICK_MS 250
-/* Jobs of a late class are begun for so long. */
-#define SLICE_NS 150000
-/* And jobs of a live one.  It is less than most pieces of a broadcast take, so what comes
- * meanwhile, be it an event for few or the publish of one, waits for a piece and no more.  A turn
- * between two pieces costs a hundredth of a piece. */
-#define LIVE_SLICE_NS 150000
-/* After a flush the class rests for its duration divided by this; */
-#define FLUSH_TO_PAUSE 4
-/* one that took less than this is followed by the next at once. */
-#define FLUSH_CHEAP_NS 300000
-
-/* However busy live delivery keeps the worker, one of the late classes gets a slice so often, and a
- * short one.  More would be felt: whatever runs in the midst of a broadcast delays all that comes
- * after it. */
-#define LATE_EVERY_NS 20000000
-#define LATE_SLICE_NS 300000
-
-/* One class of the flush.  A flush takes what waits when it begins, in slices; what comes
- * meanwhile waits for the next.  Between two passes a quarter of what the first one took: a single
- * event leaves at once, and a storm packs itself. */
-struct pace {
-    struct worker_jobs waiting;
-    struct worker_jobs running;
-    int64_t cost_ns; /* of the flush under way */
-    int64_t not_before_ns;
-    int64_t served_ns; /* of a late class: the end of its last slice */
-};
-
-struct worker {
-    unsigned index;
-    struct context context; /* its parts are this worker's to change */
-    struct hub *hub;
-    struct hub_listener listener;
-    struct worker_hooks hooks;
-    struct event *tick;
-    struct event *alarm;
-    struct event *bell;
-    int alarm_fd;
-    int bell_fd;
-    int64_t alarm_ns; /* when it last was to go off */
-    pthread_t thread;
-    bool started;
-    bool stopping;
-
-    pthread_mutex_t lock; /* over the next two */
-    struct inbox inbox;
-    bool asleep;          /* it waits, or is about to: whoever leaves something rings */
-    struct inbox serving; /* emptied by the worker; swapped with `inbox` */
-    uint64_t turns_n;
-    size_t work; /* left for the batches of this turn */
-
-    struct hub_ops outbox;
-    struct worker_jobs now;
-    struct pace paces[PRIO_COUNT];
-    int64_t now_ns;
-    _Atomic int load;
-    struct stats stats;
-};
-
-static int64_t look_at_clock(struct worker *worker)
-{
-    worker->now_ns = clock_mono_ns();
-    return worker->now_ns;
-}
 
 /* ---- inbox ---- */
 
@@ -202,7 +135,7 @@ static void serve_inbox(struct worker *worker)
 {
     if (!take_inbox(worker))
         return;
-    look_at_clock(worker);
+    worker_read_clock(worker);
     stats_set(&worker->stats, STATS_INBOX_BYTES, (int64_t)worker->serving.bytes);
     if (!serve_batches(worker, &worker->serving))
         return;
@@ -221,113 +154,7 @@ static bool fall_asleep(struct worker *worker)
     return asleep;
 }
 
-/* ---- jobs and flush ---- */
-
-static void queue_job(struct worker_job *job, struct worker_jobs *queue)
-{
-    TAILQ_INSERT_TAIL(queue, job, link);
-    job->queue = (void *)queue;
-}
-
-void worker_dequeue(struct worker *worker, struct worker_job *job)
-{
-    (void)worker;
-    if (job->queue == NULL)
-        return;
-    TAILQ_REMOVE((struct worker_jobs *)(void *)job->queue, job, link);
-    job->queue = NULL;
-}
-
-/* The class of a queued job. */
-static enum worker_prio class_of(const struct worker *worker, const struct worker_job *job)
-{
-    const void *queue = job->queue;
-    enum worker_prio prio = PRIO_TARGETED;
-
-    if (queue == &worker->now)
-        return PRIO_ANSWER;
-    while (queue != &worker->paces[prio].waiting && queue != &worker->paces[prio].running)
-        prio++;
-    return prio;
-}
-
-void worker_enqueue(struct worker *worker, struct worker_job *job, enum worker_prio prio)
-{
-    if (job->queue != NULL && class_of(worker, job) <= prio)
-        return;
-    worker_dequeue(worker, job);
-    if (prio == PRIO_ANSWER)
-        queue_job(job, &worker->now);
-    else
-        queue_job(job, &worker->paces[prio].waiting);
-}
-
-bool worker_has_jobs(const struct worker *worker, enum worker_prio prio)
-{
-    if (prio == PRIO_ANSWER)
-        return !TAILQ_EMPTY(&worker->now);
-    return !TAILQ_EMPTY(&worker->paces[prio].waiting) || !TAILQ_EMPTY(&worker->paces[prio].running);
-}
-
-/* Run the first job of a queue; if it has more to do it waits in `again`, and only there. */
-static void run_first(struct worker *worker, struct worker_jobs *queue, struct worker_jobs *again)
-{
-    struct worker_job *job = TAILQ_FIRST(queue);
-
-    worker_dequeue(worker, job);
-    if (!job->run(job))
-        return;
-    worker_dequeue(worker, job);
-    queue_job(job, again);
-}
-
-static void run_now(struct worker *worker)
-{
-    while (!TAILQ_EMPTY(&worker->now))
-        run_first(worker, &worker->now, &worker->now);
-}
-
-static void end_flush(struct worker *worker, struct pace *pace, int64_t now_ns)
-{
-    int64_t tick_ns = (int64_t)worker->context.conf->stream.flush_tick_ms * 1000000;
-    int64_t wait_ns = pace->cost_ns < FLUSH_CHEAP_NS ? 0 : pace->cost_ns / FLUSH_TO_PAUSE;
-
-    pace->not_before_ns = now_ns + (wait_ns < tick_ns ? wait_ns : tick_ns);
-    pace->cost_ns = 0;
-}
-
-/* One slice of a class's flush. */
-static void flush(struct worker *worker, struct pace *pace)
-{
-    int64_t begin_ns = look_at_clock(worker), now_ns = begin_ns;
-
-    if (TAILQ_EMPTY(&pace->running)) {
-        struct worker_job *job;
-
-        if (TAILQ_EMPTY(&pace->waiting) || now_ns < pace->not_before_ns)
-            return;
-        TAILQ_CONCAT(&pace->running, &pace->waiting, link);
-        TAILQ_FOREACH (job, &pace->running, link)
-            job->queue = (void *)&pace->running;
-    }
-    while (!TAILQ_EMPTY(&pace->running) && now_ns - begin_ns < LIVE_SLICE_NS) {
-        run_first(worker, &pace->running, &pace->running);
-        now_ns = look_at_clock(worker);
-    }
-    pace->cost_ns += now_ns - begin_ns;
-    if (TAILQ_EMPTY(&pace->running))
-        end_flush(worker, pace, now_ns);
-}
-
-/* When a class wants to go on: 0 for at once, INT64_MAX for nothing to do. */
-static int64_t pace_due_ns(const struct pace *pace, int64_t now_ns)
-{
-    if (!TAILQ_EMPTY(&pace->running))
-        return 0;
-    if (TAILQ_EMPTY(&pace->waiting))
-        return INT64_MAX;
-    return pace->not_before_ns <= now_ns ? 0 : pace->not_before_ns;
-}
+/* ---- the turn ---- */
 
 /* An alarm that is too early stays: the turn that it brings sets the next, which costs less than
  * moving one at every turn.  (libevent's own precise timers are set anew before every wait, for
@@ -340,50 +167,6 @@ static void set_alarm(struct worker *worker, int64_t due_ns, int64_t now_ns)
         return;
     worker->alarm_ns = due_ns;
     timerfd_settime(worker->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL);
-}
-
-/* When the first of the classes up to this one wants to go on. */
-static int64_t due_ns_up_to(const struct worker *worker, enum worker_prio last, int64_t now_ns)
-{
-    int64_t due_ns = INT64_MAX;
-
-    for (enum worker_prio prio = PRIO_TARGETED; prio <= last; prio++) {
-        int64_t own_ns = pace_due_ns(&worker->paces[prio], now_ns);
-
-        due_ns = own_ns < due_ns ? own_ns : due_ns;
-    }
-    return due_ns;
-}
-
-/* How long a slice a late class may have now: they take turns while something live is due. */
-static int64_t late_slice_ns(const struct worker *worker, enum worker_prio prio)
-{
-    const struct pace *pace = &worker->paces[prio];
-    const struct pace *other = &worker->paces[prio == PRIO_NEW ? PRIO_REPLAY : PRIO_NEW];
-    int64_t now_ns = worker->now_ns;
-
-    if (due_ns_up_to(worker, PRIO_BROADCAST, now_ns) != 0)
-        return SLICE_NS;
-    if (now_ns - pace->served_ns < LATE_EVERY_NS || now_ns - other->served_ns < LATE_EVERY_NS)
-        return 0;
-    return TAILQ_EMPTY(&other->waiting) || pace->served_ns <= other->served_ns ? LATE_SLICE_NS : 0;
-}
-
-/* A slice of a class that makes way for what is live.  It has no pace: whoever connects or catches
- * up is served as soon as there is time. */
-static void flush_late(struct worker *worker, enum worker_prio prio)
-{
-    struct pace *pace = &worker->paces[prio];
-    int64_t begin_ns = worker->now_ns, now_ns = begin_ns;
-    int64_t slice_ns = TAILQ_EMPTY(&pace->waiting) ? 0 : late_slice_ns(worker, prio);
-
-    if (slice_ns == 0)
-        return;
-    while (!TAILQ_EMPTY(&pace->waiting) && now_ns - begin_ns < slice_ns) {
-        run_first(worker, &pace->waiting, &pace->waiting);
-        now_ns = look_at_clock(worker);
-    }
-    pace->served_ns = now_ns;
 }
 
 /* The hub has answered by now, in our turn or because it is more urgent and found a core free or
@@ -405,20 +188,20 @@ static bool end_turn(struct worker *worker)
     worker->work = WORKER_WORK_A_TURN;
     serve_inbox(worker);
     submit(worker);
-    flush(worker, &worker->paces[PRIO_TARGETED]);
-    run_now(worker);
-    flush(worker, &worker->paces[PRIO_BROADCAST]);
-    flush_late(worker, PRIO_NEW);
-    flush_late(worker, PRIO_REPLAY);
+    worker_flush(worker, PRIO_TARGETED);
+    worker_run_answers(worker);
+    worker_flush(worker, PRIO_BROADCAST);
+    worker_flush_late(worker, PRIO_NEW);
+    worker_flush_late(worker, PRIO_REPLAY);
 
     int64_t now_ns = clock_mono_ns();
-    int64_t due_ns = due_ns_up_to(worker, PRIO_REPLAY, now_ns);
+    int64_t due_ns = worker_due_ns(worker, PRIO_REPLAY, now_ns);
     if (due_ns == 0 || is_behind(worker))
         return true;
     if (due_ns != INT64_MAX)
         set_alarm(worker, due_ns, now_ns);
     /* a job may have answered or published */
-    return !TAILQ_EMPTY(&worker->now) || !STAILQ_EMPTY(&worker->outbox);
+    return !TAILQ_EMPTY(&worker->answers) || !STAILQ_EMPTY(&worker->outbox);
 }
 
 /* Bell and alarm only have to end the wait: inbox and flush follow every turn.  Nobody reads their
@@ -436,7 +219,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    worker->hooks.tick(worker->hooks.arg, look_at_clock(worker) / 1000000);
+    worker->hooks.tick(worker->hooks.arg, worker_read_clock(worker) / 1000000);
 }
 
 /* ---- life ---- */
@@ -502,17 +285,17 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
     if (worker == NULL)
         return NULL;
     worker->index = index;
-    look_at_clock(worker);
+    worker_read_clock(worker);
     worker->context.conf = conf_ref(conf);
     worker->context.stats = &worker->stats;
     worker->hub = hub;
     STAILQ_INIT(&worker->outbox);
     inbox_init(&worker->inbox);
     inbox_init(&worker->serving);
-    TAILQ_INIT(&worker->now);
+    TAILQ_INIT(&worker->answers);
     for (size_t i = 0; i < PRIO_COUNT; i++) {
-        TAILQ_INIT(&worker->paces[i].waiting);
-        TAILQ_INIT(&worker->paces[i].running);
+        TAILQ_INIT(&worker->queues[i].waiting);
+        TAILQ_INIT(&worker->queues[i].running);
     }
     pthread_mutex_init(&worker->lock, NULL);
     worker->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -600,7 +383,7 @@ int64_t worker_now_ms(const struct worker *worker)
 
 void worker_look_at_clock(struct worker *worker)
 {
-    look_at_clock(worker);
+    worker_read_clock(worker);
 }
 
 uint64_t worker_turns(const struct worker *worker)
