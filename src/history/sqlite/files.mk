@@ -1,6 +1,8 @@
 libbugle_a_SOURCES += \
     include/history/sqlite/sqlite_store.h \
+    src/history/sqlite/sqlite_append.c \
     src/history/sqlite/sqlite_backup.c \
+    src/history/sqlite/sqlite_db.c \
     src/history/sqlite/sqlite_epoch.c \
     src/history/sqlite/sqlite_internal.h \
     src/history/sqlite/sqlite_keys.c \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the store on disk share: sqlite_open.c opens and hands over, sqlite_store.c
- * appends, sqlite_reserve.c asks the disk for room, sqlite_watch.c locks the file and sees that it
- * stays in its place, sqlite_log.c ties the log to it, sqlite_keys.c knows idempotency keys,
- * sqlite_trim.c forgets and checkpoints, sqlite_readers.c has the connections for reading and
- * sqlite_read.c reads, sqlite_backup.c copies, sqlite_epoch.c renews the epoch.
+ * What the files of the store on disk share, from the top down: sqlite_store.c opens, hands over
+ * and ends; sqlite_append.c appends, sqlite_read.c reads, sqlite_trim.c forgets and moves the log
+ * into the file, sqlite_backup.c copies, _epoch.c begins a new epoch; sqlite_open.c brings a file
+ * into use, sqlite_watch.c locks it and sees that it stays in its place, sqlite_log.c ties the log
+ * to it, sqlite_keys.c knows idempotency keys, sqlite_readers.c has the connections for reading,
+ * sqlite_reserve.c asks the disk; sqlite_db.c has the connection that writes.
  */
 #ifndef BUGLE_SQLITE_INTERNAL_H
 #define BUGLE_SQLITE_INTERNAL_H
@@ -23,14 +24,14 @@
 
 /* Events for users are found by user, all others by topic; those with neither by this empty name.
  * And the empty user tells of blocks of positions in which there are events for no user in
- * particular, so that whoever wants all of those passes over the rest without looking. */
+ * particular, so that a read of all of those passes over the rest without looking. */
 #define SQLITE_STORE_BLOCK 256
 
 /* The log is moved into the file each time it has grown by so many pages. */
 #define SQLITE_STORE_CHECKPOINT_PAGES 1000
 
 /* A transaction that stays open keeps the log from beginning again at its front; and where events
- * lie far apart, whoever waits for them is better served with the first ones. */
+ * lie far apart, the first ones are of more use at once. */
 #define SQLITE_STORE_READ_NS_MAX (20 * INT64_C(1000000))
 #define SQLITE_STORE_READ_NS_WITH_EVENTS_MAX (3 * INT64_C(1000000))
 
@@ -177,8 +178,9 @@ static inline bool sqlite_is_damage(int code)
     return (code & 0xff) == SQLITE_CORRUPT || code == SQLITE_IOERR_DATA;
 }
 
-/* A store that is not open yet, for history_free().  NULL when out of memory. */
-struct sqlite_store *sqlite_store_new(const struct history_limits *limits);
+/* Open the file for writing, or make its tables first, and find out where it stands.  With the lock
+ * held.  `path` is its name for the operator.  Returns 0 or -1; sqlite_close_writer() ends it. */
+int sqlite_open_file(struct sqlite_store *sqlite, const char *path, struct conf_error *ret_error);
 
 /* Compile what is written with, once the tables are there.  Returns 0 or -1. */
 int sqlite_prepare(struct sqlite_store *sqlite);
@@ -228,7 +230,7 @@ int sqlite_put_key(struct sqlite_store *sqlite, const struct message *message, u
 struct sqlite_old_keys {
     uint64_t first_kept;
     int64_t oldest_ms; /* of those that stay */
-    size_t early_n;    /* forgotten within their window, for want of room */
+    size_t early_n;    /* forgotten within their window: there were too many */
 };
 
 bool sqlite_has_old_keys(const struct sqlite_store *sqlite, int64_t now_ms);
@@ -301,10 +303,9 @@ int sqlite_commit(struct sqlite_store *sqlite);
 int sqlite_seal(struct sqlite_store *sqlite, bool closed);
 
 /* history_ops */
+int sqlite_append(struct history *history, struct message *const *events, size_t events_n,
+                  int64_t now_ms);
 void sqlite_store_watch(struct history *history);
-int sqlite_release(struct history *history);
-int sqlite_reclaim(struct history *history);
-void sqlite_follow(struct history *history, uint64_t newest);
 int sqlite_find_key(struct history *history, const struct message *message, int64_t now_ms,
                     uint64_t *ret_position);
 void sqlite_settle(struct history *history);

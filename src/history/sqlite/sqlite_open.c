@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The store on disk: opening the file, and what is to be known of one that was there.  See
- * sqlite_store.h. */
+/* The store on disk: bringing a file into use, and finding out where it stands. */
 #include "config.h"
 #include "history/sqlite/sqlite_store.h"
 
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "history/sqlite/sqlite_internal.h"
@@ -24,10 +22,6 @@
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
  * recovery; in usual work nobody waits. */
 #define BUSY_MS 100
-
-/* How long to wait for a lock that another process is about to let go. */
-#define RELOCK_EVERY_MS 10
-#define RELOCK_MAX_MS 10000
 
 /* Damage among the events is passed over; this is where the file could not be written any more. */
 #define DAMAGED "%s is damaged: put a sound copy in its place, or move it away to begin anew"
@@ -106,22 +100,6 @@ static bool ask_number(struct sqlite_store *sqlite, const char *sql, int64_t *re
 static bool run_sql(struct sqlite_store *sqlite, const char *sql)
 {
     return sqlite3_exec(sqlite->db, sql, NULL, NULL, NULL) == SQLITE_OK;
-}
-
-/* The file, empty if it was not there: for its owner only, since events may be private.  It must
- * not be opened here when it was there: closing it would drop the locks that this process has. */
-static int touch(const char *path, struct conf_error *ret_error)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    struct stat facts;
-
-    if (fd >= 0)
-        close(fd);
-    else if (errno != EEXIST)
-        return conf_refuse(ret_error, -1, "%s cannot be made: %s", path, strerror(errno));
-    if (stat(path, &facts) != 0)
-        return conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
-    return S_ISREG(facts.st_mode) ? 0 : conf_refuse(ret_error, -1, "%s is no file", path);
 }
 
 /* Whether the file is a history that this version knows, or none yet; changes nothing. */
@@ -370,8 +348,7 @@ static int use_file(struct sqlite_store *sqlite, const char *path, bool empty,
     return run_sql(sqlite, use_log) ? 0 : refuse_as_sqlite(sqlite, path, ret_error);
 }
 
-/* With the lock held: what only the owner of the file may do. */
-static int set_up(struct sqlite_store *sqlite, const char *path, struct conf_error *ret_error)
+int sqlite_open_file(struct sqlite_store *sqlite, const char *path, struct conf_error *ret_error)
 {
     bool empty = false;
 
@@ -391,106 +368,4 @@ static int set_up(struct sqlite_store *sqlite, const char *path, struct conf_err
     sqlite_add_reader(sqlite);
     sqlite->is_set_up = true;
     return 0;
-}
-
-static struct history *open_store(const char *path, const struct history_limits *limits,
-                                  bool may_lack_log, struct conf_error *ret_error)
-{
-    struct sqlite_store *sqlite;
-
-    if (touch(path, ret_error) != 0)
-        return NULL;
-    sqlite = sqlite_store_new(limits);
-    if (sqlite == NULL) {
-        conf_refuse(ret_error, -1, "out of memory");
-        return NULL;
-    }
-    sqlite->path = realpath(path, NULL);
-    int result = sqlite->path != NULL ? sqlite_lock(sqlite, ret_error)
-                                      : conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
-    if (result == 0)
-        sqlite_remove_leavings(sqlite);
-    if (result == 0)
-        result = sqlite_look_at_log(sqlite, may_lack_log, ret_error);
-    if (result == 0)
-        result = set_up(sqlite, path, ret_error);
-    if (result == 0)
-        return &sqlite->base;
-    history_free(&sqlite->base);
-    return NULL;
-}
-
-struct history *sqlite_store_open(const char *path, const struct history_limits *limits,
-                                  struct conf_error *ret_error)
-{
-    return open_store(path, limits, false, ret_error);
-}
-
-struct history *sqlite_store_open_without_log(const char *path, const struct history_limits *limits,
-                                              struct conf_error *ret_error)
-{
-    return open_store(path, limits, true, ret_error);
-}
-
-/* ---- a hand-over ---- */
-
-int sqlite_release(struct history *history)
-{
-    struct sqlite_store *sqlite = sqlite_of(history);
-
-    /* whoever is next goes on with the log as it is: publishers wait for this */
-    sqlite_close_writer(sqlite, true);
-    sqlite->open_block = UINT64_MAX;
-    sqlite->wal_pages = 0;
-    sqlite->checkpoint_at = SQLITE_STORE_CHECKPOINT_PAGES;
-    sqlite->away = true;
-    sqlite->base.trouble = HISTORY_FINE; /* what there is now is the other's */
-    return 0;
-}
-
-/* The other process lets go of the lock by ending, if not sooner. */
-static int lock_soon(struct sqlite_store *sqlite, struct conf_error *ret_error)
-{
-    struct timespec pause = {.tv_nsec = RELOCK_EVERY_MS * 1000000L};
-    int result = sqlite_lock(sqlite, ret_error);
-
-    for (int waited_ms = 0; result != 0 && waited_ms < RELOCK_MAX_MS;
-         waited_ms += RELOCK_EVERY_MS) {
-        nanosleep(&pause, NULL);
-        result = sqlite_lock(sqlite, ret_error);
-    }
-    return result;
-}
-
-int sqlite_reclaim(struct history *history)
-{
-    struct sqlite_store *sqlite = sqlite_of(history);
-    uint64_t newest = sqlite->newest;
-    struct conf_error error;
-
-    int result = lock_soon(sqlite, &error);
-    sqlite->file_tie = (struct sqlite_tie){0}; /* the other process has looked at the log */
-    if (result == 0)
-        result = set_up(sqlite, sqlite->path, &error);
-    /* what somebody else has stored is in no ring here: going on would pass it over in silence */
-    if (result == 0 && sqlite->newest != newest)
-        result = conf_refuse(&error, -1, "%s has %llu events more than when it was given up",
-                             sqlite->path, (unsigned long long)(sqlite->newest - newest));
-    if (result == 0) {
-        sqlite->failed = false;
-        sqlite->away = false;
-        sqlite_tell_trouble(sqlite);
-        return 0;
-    }
-    log_error("the store cannot be had back: %s", error.text);
-    sqlite->failed = true;
-    sqlite_tell_trouble(sqlite);
-    return -EIO;
-}
-
-void sqlite_follow(struct history *history, uint64_t newest)
-{
-    struct sqlite_store *sqlite = sqlite_of(history);
-
-    sqlite->newest = newest;
 }
