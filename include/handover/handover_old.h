@@ -6,7 +6,7 @@
  * listening sockets, builds everything but the store, and says so.  From there on publishers wait:
  * this process stops accepting, commits what is under way, gives the store up, and goes on as
  * before if anything goes wrong until the other one serves.  Then its hub passes on what its
- * clients still publish (relay.h), and it leaves when the last of them has.
+ * clients still publish (relay_client.h), and it leaves when the last of them has.
  *
  *   FREE > GREETED > OFFERED > LEAVING > AWAY > GOING > GONE > OVER
  *
