@@ -2,10 +2,10 @@
 /*
  * What the files of the store on disk share, from the top down: sqlite_store.c opens, hands over
  * and ends; sqlite_append.c appends, sqlite_read.c reads, sqlite_trim.c forgets and moves the log
- * into the file, sqlite_backup.c copies, sqlite_epoch.c begins a new epoch; sqlite_open.c brings a file
- * into use, sqlite_watch.c locks it and sees that it stays in its place, sqlite_log.c ties the log
- * to it, sqlite_keys.c knows idempotency keys, sqlite_readers.c has the connections for reading,
- * sqlite_reserve.c asks the disk; sqlite_db.c has the connection that writes.
+ * into the file, sqlite_backup.c copies, sqlite_epoch.c begins a new epoch; sqlite_open.c brings a
+ * file into use, sqlite_watch.c locks it and sees that it stays in its place, sqlite_log.c ties
+ * the log to it, sqlite_keys.c knows idempotency keys, sqlite_readers.c has the connections for
+ * reading, sqlite_reserve.c asks the disk; sqlite_db.c has the connection that writes.
  */
 #ifndef BUGLE_SQLITE_INTERNAL_H
 #define BUGLE_SQLITE_INTERNAL_H
