@@ -14,15 +14,15 @@
 #include "event/filter.h"
 #include "stream/stream.h"
 
-/* Matches no topic, since nobody can publish to one below it: for whoever may read nothing but what
- * is addressed to its user. */
+/* Matches no topic, since nothing can be published below it: for callers that may read only what is
+ * addressed to their user. */
 #define ACCESS_READ_NO_TOPIC "$bugle/none"
 
 /* Whether everybody may read all that a topic or pattern can match.  Costs a comparison with each
  * pattern of both settings; so do the next two for each pattern that they ask about. */
 bool access_read_public(const struct conf *conf, const char *wanted, size_t wanted_n);
 
-/* Whether this caller may; NULL is nobody in particular. */
+/* Whether this caller may; NULL is anonymous. */
 bool access_read_may(const struct conf *conf, const struct identity *identity, const char *wanted,
                      size_t wanted_n);
 

@@ -21,13 +21,13 @@ struct static_files;
  * Returns NULL with a line for the operator when the folder cannot be read or is too large.
  */
 struct static_files *static_files_new(const char *folder, struct conf_error *ret_error);
-void static_files_free(struct static_files *pages); /* accepts NULL */
+void static_files_free(struct static_files *files); /* accepts NULL */
 
 /* Answer a GET or HEAD for one of them.  Returns MHD_YES or MHD_NO as respond.h, or -ENOENT when
  * there is no such page. */
-int static_files_respond(const struct static_files *pages, struct request *request,
+int static_files_respond(const struct static_files *files, struct request *request,
                          const char *path);
 
-size_t static_files_count(const struct static_files *pages);
+size_t static_files_count(const struct static_files *files);
 
 #endif

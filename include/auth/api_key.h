@@ -56,7 +56,8 @@ struct api_keys {
 struct api_keys *api_keys_new(char *const *items, size_t items_n, char why[API_KEY_WHY_BYTES]);
 void api_keys_free(struct api_keys *keys); /* accepts NULL */
 
-/* Whose key this is: a reference given; NULL for nobody's.  Costs one SHA-256 for each key. */
+/* The identity of a key: a reference given; NULL: there is none.  Costs one SHA-256 for each key.
+ */
 struct identity *api_keys_find(const struct api_keys *keys, const char *text, size_t text_n);
 
 /* Whether a key with this mark (its identity's `key_fingerprint`) is among them. */

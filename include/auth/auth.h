@@ -56,7 +56,7 @@ void auth_free(struct auth *auth); /* accepts NULL */
  * with other keys, or by other settings. */
 void auth_take(struct auth *auth, struct auth_set *set);
 
-/* A credential, who shows it, and when by both clocks. */
+/* A credential, the client that sent it, and the time by both clocks. */
 struct auth_shown {
     const char *text;
     size_t text_n;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who a caller has proved to be, and what that caller may do.  Immutable and counted: the cache of
- * seen tokens, requests and streams share one.
+ * Who a caller is, as its credential shows, and what it may do.  Immutable and counted: the cache
+ * of seen tokens, requests and streams share one.
  *
- * Nobody at all is NULL.  No secret is in here: neither the token nor the key.
+ * NULL is an anonymous caller.  No secret is in here: neither the token nor the key.
  */
 #ifndef BUGLE_IDENTITY_H
 #define BUGLE_IDENTITY_H

@@ -45,7 +45,7 @@ void origin_write_lines(char to[ORIGIN_LINES_BYTES], const char *origin, bool ha
 
 #define ORIGIN_BYTES_MAX 256
 
-/* Find the Origin in a head that nobody has read as one, since it is wrong or not complete.  `text`
+/* Find the Origin in a head that was not parsed, since it is wrong or not complete.  `text`
  * need not be a head at all.  Returns `to`, or NULL when there is none that is shorter than the
  * room. */
 const char *origin_find(const char *text, size_t text_n, char to[ORIGIN_BYTES_MAX]);

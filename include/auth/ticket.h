@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The text of a ticket: what its stream may read and for whom, sealed (AES-256-GCM) with a key that
- * only the gateway has.  Whoever holds one can neither read nor change it, and every worker, and
+ * only the gateway has.  A client can neither read nor change it, and every worker, and
  * the gateway after a restart, can open it without having kept anything.
  *
  * Pure but for the random nonce; any thread.

@@ -71,27 +71,27 @@ struct ticket_table_answer {
 
 /* key  TICKET_KEY_BYTES; copied.  NULL when out of memory. */
 struct ticket_table *ticket_table_new(const unsigned char *key, int64_t now_ms);
-void ticket_table_free(struct ticket_table *tickets); /* accepts NULL */
+void ticket_table_free(struct ticket_table *table); /* accepts NULL */
 
-const unsigned char *ticket_table_key(const struct ticket_table *tickets);
+const unsigned char *ticket_table_key(const struct ticket_table *table);
 
 /* Ask for a use and note it.  With TICKET_TABLE_GOOD the caller goes on to ticket_table_opened() or
  * ticket_table_failed(). */
-enum ticket_table_verdict ticket_table_enter(struct ticket_table *tickets,
+enum ticket_table_verdict ticket_table_enter(struct ticket_table *table,
                                              const struct ticket *ticket,
                                              const struct ticket_table_use *use,
                                              struct ticket_table_answer *ret_answer);
 
 /* The use became this stream, which began at this position; it became none; the stream ended, and
  * this was the last position sent. */
-void ticket_table_opened(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+void ticket_table_opened(struct ticket_table *table, const unsigned char *id, uint64_t stream_id,
                          uint64_t position);
-void ticket_table_failed(struct ticket_table *tickets, const unsigned char *id, int64_t now_ms);
-void ticket_table_closed(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+void ticket_table_failed(struct ticket_table *table, const unsigned char *id, int64_t now_ms);
+void ticket_table_closed(struct ticket_table *table, const unsigned char *id, uint64_t stream_id,
                          uint64_t position, int64_t now_ms);
 
 /* How many are remembered, when those that are over have been forgotten. */
-size_t ticket_table_count(struct ticket_table *tickets, int64_t now_ms);
+size_t ticket_table_count(struct ticket_table *table, int64_t now_ms);
 
 /* The key of a gateway's tickets: from a file beside that of its history, made if it is not there;
  * a random one for a history without a file (`history_path` is NULL).  A file that holds no key is

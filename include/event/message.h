@@ -4,7 +4,7 @@
  * since libevent owns the names that begin with event_.
  *
  * Life: a publisher's worker builds it (message_new), the hub gives it its place and time
- * (message_seal), and from then on nobody changes a byte: rings, the memory store and streams that
+ * (message_seal), and from then on no byte changes: rings, the memory store and streams that
  * stopped in the middle of the frame each hold a reference.  Frame, topics, users and key are one
  * allocation with the struct.
  *
@@ -41,7 +41,7 @@ struct message {
     uint16_t key_n; /* bytes of the idempotency key; 0: there is none */
     uint32_t frame_n;
     uint32_t id_offset;       /* into the frame; UINT32_MAX without an id */
-    uint32_t bytes;           /* of the whole allocation: what it costs those who hold it */
+    uint32_t bytes;           /* of the whole allocation: what holding it costs */
     uint64_t position;        /* its own, or for an ephemeral event the last one stored before it */
     int64_t published_ms;     /* wall clock, set by message_seal() */
     int64_t ttl_ms;           /* 0: as long as the history keeps it */

@@ -2,9 +2,9 @@
 /*
  * The names that events go by: topics, patterns over topics, and users.
  *
- * A topic is 1-256 bytes of UTF-8 compared byte by byte.  '/' parts its segments, empty segments
- * count, so a URL can be a topic.  In a pattern a segment "*" stands for exactly one segment and
- * a last segment "**" for one or more.  Names under "$bugle/" belong to the gateway.
+ * A topic is 1-256 bytes of UTF-8 compared byte by byte.  '/' separates its segments, empty
+ * segments count, so a URL can be a topic.  In a pattern a segment "*" stands for exactly one
+ * segment and a last segment "**" for one or more.  Names under "$bugle/" belong to the gateway.
  *
  * All functions are pure.  Any thread.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who sent a request: the peer on the connection, or whom a trusted proxy there names in the
+ * The client of a request: the peer on the connection, or whom a trusted proxy there names in the
  * header that server.forwarded_header says.  What a monitor shows, the log tells and limits count.
  */
 #ifndef BUGLE_CLIENT_ADDRESS_H

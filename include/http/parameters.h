@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which query parameters a route knows.  A parameter that is not known may be a wish that was
- * spelt wrong, and ignored it would give the caller more than was asked for: every event instead
- * of those of a topic, the end of all streams instead of some.  So it is refused, by its name as
- * decoded (RFC 3986 2.1), and what was probably meant is told.
+ * Which query parameters a route knows.  An unknown parameter may be a misspelt one, and to ignore
+ * it would give the caller more than was asked for: every event instead of those of a topic, the
+ * end of all streams instead of some.  So it is refused, by its name as decoded (RFC 3986 2.1), and
+ * what was probably meant is told.
  *
  * Let pass on every route: `utm_...`, `_`, `cb` and `v`, which pages, scripts and proxies add to
  * any URL, and nothing at all, as behind a last `&`.

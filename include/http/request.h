@@ -12,8 +12,8 @@
  * nothing, where a byte is behind a head with an Expect and without a body; again in the same run,
  * before a request that is to wait is suspended; and it may end a connection at any time.  What
  * such a call finds is `request_waits()`, or a piece of a body that is empty, and it does nothing.
- * A request whose connection ends while it waits stays until request_wake(), for whoever makes its
- * answer.
+ * A request whose connection ends while it waits stays until request_wake(), for the part that
+ * makes its answer.
  *
  * Worker's thread throughout.
  */
@@ -64,7 +64,7 @@ struct request {
     uint64_t content_length;            /* the header's; 0: none, UINT64_MAX: beyond all bounds */
     enum origin_verdict origin_verdict;
     const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
-    struct identity *identity; /* who asks; NULL: nobody in particular */
+    struct identity *identity; /* the caller; NULL: anonymous */
     enum identity_way way;     /* how that was shown */
     struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */
     bool has_secret_url;       /* its URL has a credential in it */

@@ -36,6 +36,9 @@ int respond_problem(struct request *request, const struct problem *problem);
 int respond_error(struct request *request, unsigned status, const char *code, const char *format,
                   ...) __attribute__((format(printf, 4, 5)));
 
+/* 503: an allocation failed. */
+int respond_out_of_memory(struct request *request);
+
 /* 503 with a time to try again, for what limits.memory has no room for. */
 int respond_memory_short(struct request *request);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who a request comes from, when proxies stand in between: X-Forwarded-For, and Forwarded of
+ * The client of a request that came through proxies: X-Forwarded-For, and Forwarded of
  * RFC 7239.
  *
  * Each proxy adds at the end whom it was called by, so the last entry is the word of the peer on
- * the socket, the one before it the word of whoever that entry names, and so on.  Words of trusted
- * proxies are believed; the first entry from the right that is not a trusted proxy is the client,
- * and what stands left of it anybody can have written.  An entry that names no address, or that
- * cannot be read, is a client that nobody knows: PEER_UNKNOWN.  It must not be taken for the proxy,
+ * the socket, the one before it the word of the host that this entry names, and so on.  Words of
+ * trusted proxies are believed; the first entry from the right that is not a trusted proxy is the
+ * client, and what stands left of it anybody can have written.  An entry that names no address, or
+ * that cannot be read, is an unknown client: PEER_UNKNOWN.  It must not be taken for the proxy,
  * which no limit counts: then a client could hide by sending a header that its proxy spoils.
  *
  * The lines are read once, from left to right, without memory of them: it is enough to know the
@@ -43,7 +43,7 @@ void forwarded_begin(struct forwarded *forwarded, const struct peer *peer,
 void forwarded_add(struct forwarded *forwarded, enum forwarded_form form, const char *value,
                    size_t value_n);
 
-/* The client, as far as anybody who is trusted says; the peer on the socket when nobody does. */
+/* The client that the trusted proxies name; without one, the peer on the socket. */
 const struct peer *forwarded_client(const struct forwarded *forwarded);
 
 #endif

@@ -30,7 +30,7 @@ struct json_span json_span_first(struct json_span text);
 struct json_span json_span_next(struct json_span text, struct json_span element);
 
 /* How deep arrays and objects are nested: 0 for a plain value, 1 for [] or {}.  Unlike the others
- * it may be given text that nobody has checked yet. */
+ * it may be given unchecked text. */
 size_t json_span_depth(struct json_span text);
 
 /*

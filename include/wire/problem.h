@@ -21,6 +21,9 @@ struct problem {
 bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
                  ...) __attribute__((format(printf, 4, 5)));
 
+/* 503: an allocation failed. */
+bool problem_set_out_of_memory(struct problem *problem);
+
 /* A `retry_after_s` for what there is no room for just now: drawn at random, so that clients that
  * were refused together do not come back together. */
 unsigned problem_retry_after_s(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who asks, and whether they may.  See access.h. */
+/* The rights of a caller. See access.h. */
 #include "config.h"
 #include "api/access.h"
 
@@ -15,36 +15,36 @@
 #include "http/respond.h"
 #include "http/service.h"
 
-static const struct conf *conf_of(const struct request *request)
+static const struct conf *access_conf(const struct request *request)
 {
     return request->service->context->conf;
 }
 
-static bool is_on(const struct request *request)
+static bool access_is_on(const struct request *request)
 {
-    return conf_of(request)->auth.mode == CONF_AUTH_TOKEN;
+    return access_conf(request)->auth.mode == CONF_AUTH_TOKEN;
 }
 
 /* ---- routes ---- */
 
 /* A stream is not opened past the end of its token, not even within the leeway: it would end at
  * once, and its client would try again and again. */
-static bool stream_may_open(const struct request *request, struct problem *ret_problem)
+static bool access_may_open(const struct request *request, struct problem *ret_problem)
 {
     if (request->identity != NULL && request->identity->until_ms <= clock_wall_ms())
         return challenge_bad_credential(ret_problem, "The token has expired.");
     return true;
 }
 
-/* Whether a stream may be nobody's: what the settings allow, unless its client wants to know that
- * its login is over. */
-static bool may_be_nobodys(const struct request *request, struct problem *ret_problem)
+/* Whether a stream may be anonymous: if the settings allow it, and the client does not ask with
+ * anonymous=no to be told that its login is over. */
+static bool access_may_be_anonymous(const struct request *request, struct problem *ret_problem)
 {
     bool anonymous;
 
     if (!query_params_read_anonymous(request, &anonymous, ret_problem))
         return false;
-    return (anonymous && conf_of(request)->auth.anonymous.items_n > 0) ||
+    return (anonymous && access_conf(request)->auth.anonymous.items_n > 0) ||
            challenge_no_credential(ret_problem);
 }
 
@@ -55,19 +55,19 @@ static bool access_has_right(const struct request *request, struct problem *ret_
     enum route_right right = request->route->right;
 
     if (right == ROUTE_READ && identity == NULL)
-        return may_be_nobodys(request, ret_problem);
+        return access_may_be_anonymous(request, ret_problem);
     if (identity == NULL)
         return challenge_no_credential(ret_problem);
     if (right == ROUTE_CALLER)
         return true;
     if (right == ROUTE_READ)
-        return stream_may_open(request, ret_problem);
+        return access_may_open(request, ret_problem);
     if (right == ROUTE_PUBLISH)
         return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
     return identity->admin || challenge_no_right(ret_problem, "admin");
 }
 
-static int refuse(struct request *request, struct problem *problem)
+static int access_refuse(struct request *request, struct problem *problem)
 {
     if ((problem->status == 429 || problem->status == 503) && request->route->is_stream)
         return subscribe_refuse(request, problem);
@@ -79,21 +79,21 @@ int access_check(struct request *request)
 {
     struct problem problem;
 
-    if (!is_on(request) || request->route->right == ROUTE_OPEN)
+    if (!access_is_on(request) || request->route->right == ROUTE_OPEN)
         return -1;
     if (credential_identify(request, &problem) && access_has_right(request, &problem))
         return -1;
-    return refuse(request, &problem);
+    return access_refuse(request, &problem);
 }
 
 /* ---- streams ---- */
 
-static bool may_read(const struct request *request, const char *wanted, size_t wanted_n)
+static bool access_may_read(const struct request *request, const char *wanted, size_t wanted_n)
 {
-    return access_read_may(conf_of(request), request->identity, wanted, wanted_n);
+    return access_read_may(access_conf(request), request->identity, wanted, wanted_n);
 }
 
-static bool same_user(const struct request *request, const struct message_name *user)
+static bool access_is_own_user(const struct request *request, const struct message_name *user)
 {
     const struct identity *identity = request->identity;
 
@@ -102,46 +102,46 @@ static bool same_user(const struct request *request, const struct message_name *
            memcmp(identity->user.bytes, user->bytes, user->bytes_n) == 0;
 }
 
-static void add_topic(struct query_params_names *names, const char *bytes, size_t bytes_n)
+static void access_add_topic(struct query_params_names *names, const char *bytes, size_t bytes_n)
 {
     if (names->topics_n < QUERY_PARAMS_TOPICS_ROOM)
         names->topics[names->topics_n++] =
             (struct message_name){.bytes = bytes, .bytes_n = bytes_n};
 }
 
-static void add_topics(struct query_params_names *names, const struct grants_list *list)
+static void access_add_topics(struct query_params_names *names, const struct grants_list *list)
 {
     for (size_t i = 0; i < list->patterns_n; i++)
-        add_topic(names, list->patterns[i].bytes, list->patterns[i].bytes_n);
+        access_add_topic(names, list->patterns[i].bytes, list->patterns[i].bytes_n);
 }
 
-/* All that the caller may read.  Without patterns a filter would accept everything, so who may read
- * no topic gets a pattern that no topic matches. */
-static void ask_for_all(const struct request *request, struct query_params_names *names)
+/* All that the caller may read.  A filter without patterns would accept everything, so a caller
+ * that may read no topic gets a pattern that matches none. */
+static void access_ask_for_all(const struct request *request, struct query_params_names *names)
 {
-    const struct conf_list *list = &conf_of(request)->auth.anonymous;
+    const struct conf_list *list = &access_conf(request)->auth.anonymous;
     const struct identity *identity = request->identity;
 
-    if (may_read(request, "**", 2))
+    if (access_may_read(request, "**", 2))
         return;
     for (size_t i = 0; i < list->items_n; i++)
-        if (access_read_public(conf_of(request), list->items[i], strlen(list->items[i])))
-            add_topic(names, list->items[i], strlen(list->items[i]));
+        if (access_read_public(access_conf(request), list->items[i], strlen(list->items[i])))
+            access_add_topic(names, list->items[i], strlen(list->items[i]));
     if (identity != NULL) {
-        add_topics(names, &identity->subscribe);
-        add_topics(names, &identity->public_topics);
+        access_add_topics(names, &identity->subscribe);
+        access_add_topics(names, &identity->public_topics);
     }
     if (names->topics_n == 0)
-        add_topic(names, ACCESS_READ_NO_TOPIC, strlen(ACCESS_READ_NO_TOPIC));
+        access_add_topic(names, ACCESS_READ_NO_TOPIC, strlen(ACCESS_READ_NO_TOPIC));
 }
 
-static bool check_topics(const struct request *request, const struct query_params_names *names,
-                         struct problem *ret_problem)
+static bool access_check_topics(const struct request *request,
+                                const struct query_params_names *names, struct problem *ret_problem)
 {
     for (size_t i = 0; i < names->topics_n; i++) {
         const struct message_name *topic = &names->topics[i];
 
-        if (may_read(request, topic->bytes, topic->bytes_n))
+        if (access_may_read(request, topic->bytes, topic->bytes_n))
             continue;
         if (request->identity == NULL)
             return challenge_no_credential(ret_problem);
@@ -156,13 +156,13 @@ bool access_limit_stream(struct request *request, struct query_params_names *nam
     const struct identity *identity = request->identity;
     bool good;
 
-    if (!is_on(request))
+    if (!access_is_on(request))
         return true;
-    if (names->user.bytes != NULL && !same_user(request, &names->user))
+    if (names->user.bytes != NULL && !access_is_own_user(request, &names->user))
         good = problem_set(ret_problem, 403, "foreign_user",
-                           "The user of a stream is the sub of its token, and no other.");
+                           "The user of a stream must be the sub of its token.");
     else
-        good = check_topics(request, names, ret_problem);
+        good = access_check_topics(request, names, ret_problem);
     if (!good) {
         challenge_count(request->service->context->stats, ret_problem);
         return false;
@@ -172,14 +172,14 @@ bool access_limit_stream(struct request *request, struct query_params_names *nam
         names->user =
             (struct message_name){.bytes = identity->user.bytes, .bytes_n = identity->user.bytes_n};
     if (names->topics_n == 0)
-        ask_for_all(request, names);
+        access_ask_for_all(request, names);
     return true;
 }
 
 /* ---- publishing ---- */
 
-static void point_at(struct problem *problem, const struct publish_body *body, size_t event,
-                     const char *field)
+static void access_point_at(struct problem *problem, const struct publish_body *body, size_t event,
+                            const char *field)
 {
     if (body->is_array)
         snprintf(problem->pointer, sizeof(problem->pointer), "/%zu%s", event, field);
@@ -187,14 +187,14 @@ static void point_at(struct problem *problem, const struct publish_body *body, s
         snprintf(problem->pointer, sizeof(problem->pointer), "%s", field);
 }
 
-static bool may_publish_one(const struct identity *identity, const struct message *message,
-                            struct problem *ret_problem)
+static bool access_may_publish_one(const struct identity *identity, const struct message *message,
+                                   struct problem *ret_problem)
 {
     if (message->topics_n == 0 && !grants_cover_all(&identity->publish)) {
         challenge_no_right(ret_problem, "publish");
         snprintf(ret_problem->detail, sizeof(ret_problem->detail),
-                 "The event has no topic%s: that needs the right to publish that covers \"**\".  "
-                 "Name a topic that the caller may publish to.",
+                 "The event has no topic%s: this needs a publish right that covers \"**\". Name a "
+                 "topic that the caller may publish to.",
                  message->users_n > 0 ? "" : " and no user, so it is for every stream");
         return false;
     }
@@ -215,12 +215,12 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
     for (size_t i = 0; i < body->messages_n; i++) {
         const struct message *message = body->messages[i];
 
-        if (may_publish_one(request->identity, message, ret_problem))
+        if (access_may_publish_one(request->identity, message, ret_problem))
             continue;
-        point_at(ret_problem, body, i,
-                 message->topics_n == 0   ? ""
-                 : message->topics_n == 1 ? "/topic"
-                                          : "/topics");
+        access_point_at(ret_problem, body, i,
+                        message->topics_n == 0   ? ""
+                        : message->topics_n == 1 ? "/topic"
+                                                 : "/topics");
         return false;
     }
     return true;
@@ -241,12 +241,12 @@ bool access_may_give_ticket(const struct request *request, struct grants_pattern
         return true;
     if (user->bytes == NULL)
         *user = identity->user;
-    else if (!same_user(request, &wanted))
+    else if (!access_is_own_user(request, &wanted))
         return challenge_no_right(ret_problem, "admin");
     for (size_t i = 0; i < topics_n; i++) {
         if (grants_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))
             continue;
-        if (!access_read_public(conf_of(request), topics[i].bytes, topics[i].bytes_n))
+        if (!access_read_public(access_conf(request), topics[i].bytes, topics[i].bytes_n))
             return challenge_no_right_to(ret_problem, "subscribe", topics[i].bytes,
                                          topics[i].bytes_n);
         *ret_public |= (uint16_t)(1U << i);

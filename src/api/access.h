@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who asks, and whether they may: the rules of auth.mode=token for requests, in one place.
+ * Whether the caller of a request may do what it asks: the rules of auth.mode=token. The right that
+ * each path needs stands in the table of routes.c; credential.h says who the caller is.
  *
  *   /healthz, /readyz, pages   open
  *   /events                    who may read something, or anybody where auth.anonymous has patterns

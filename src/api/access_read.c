@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Whether some topic that the wish could match is in auth.private. */
-static bool is_private(const struct conf *conf, const char *wanted, size_t wanted_n)
+/* Whether a topic that `wanted` can match is in auth.private. */
+static bool access_read_is_private(const struct conf *conf, const char *wanted, size_t wanted_n)
 {
     const struct conf_list *list = &conf->auth.private;
 
@@ -20,7 +20,7 @@ bool access_read_public(const struct conf *conf, const char *wanted, size_t want
 {
     const struct conf_list *list = &conf->auth.anonymous;
 
-    if (is_private(conf, wanted, wanted_n))
+    if (access_read_is_private(conf, wanted, wanted_n))
         return false;
     for (size_t i = 0; i < list->items_n; i++)
         if (grants_pattern_covers(list->items[i], strlen(list->items[i]), wanted, wanted_n))
@@ -38,7 +38,7 @@ bool access_read_may(const struct conf *conf, const struct identity *identity, c
 
 /* ---- again ---- */
 
-static bool reads_only_what_it_may(const struct conf *conf, const struct identity *identity,
+static bool access_read_filter_may(const struct conf *conf, const struct identity *identity,
                                    const struct filter *filter)
 {
     if (filter->patterns_n == 0)
@@ -55,7 +55,7 @@ static bool reads_only_what_it_may(const struct conf *conf, const struct identit
 }
 
 /* Whether everybody may read less than before, or other things. */
-static bool takes_from_everybody(const struct conf *before, const struct conf *after)
+static bool access_read_lost_public(const struct conf *before, const struct conf *after)
 {
     return !conf_list_has_all(&after->auth.anonymous, &before->auth.anonymous) ||
            !conf_list_has_all(&before->auth.private, &after->auth.private);
@@ -63,8 +63,8 @@ static bool takes_from_everybody(const struct conf *before, const struct conf *a
 
 /* A cookie of another name, or of a page that may not be listed any more.  Which page it was is not
  * kept: all of them come again, and those that are still listed get on. */
-static bool cookie_counts_still(const struct conf *before, const struct conf *after,
-                                enum identity_way way)
+static bool access_read_cookie_counts(const struct conf *before, const struct conf *after,
+                                      enum identity_way way)
 {
     if (strcmp(before->auth.cookie, after->auth.cookie) != 0)
         return false;
@@ -72,7 +72,8 @@ static bool cookie_counts_still(const struct conf *before, const struct conf *af
            conf_list_has_all(&after->auth.origins, &before->auth.origins);
 }
 
-static bool way_is_open(const struct conf *before, const struct conf *after, enum identity_way way)
+static bool access_read_way_is_open(const struct conf *before, const struct conf *after,
+                                    enum identity_way way)
 {
     switch (way) {
     case IDENTITY_BY_HEADER:
@@ -82,7 +83,7 @@ static bool way_is_open(const struct conf *before, const struct conf *after, enu
         return after->auth.query_token;
     case IDENTITY_BY_COOKIE:
     case IDENTITY_BY_COOKIE_OF_PAGE:
-        return cookie_counts_still(before, after, way);
+        return access_read_cookie_counts(before, after, way);
     }
     return false;
 }
@@ -94,8 +95,8 @@ bool access_read_still_may(const struct conf *conf, const struct stream_grant *g
         return true;
     if (grant->identity == NULL && conf->auth.anonymous.items_n == 0)
         return false;
-    if (grant->identity != NULL && !way_is_open(grant->conf, conf, grant->way))
+    if (grant->identity != NULL && !access_read_way_is_open(grant->conf, conf, grant->way))
         return false;
-    return !takes_from_everybody(grant->conf, conf) ||
-           reads_only_what_it_may(conf, grant->identity, filter);
+    return !access_read_lost_public(grant->conf, conf) ||
+           access_read_filter_may(conf, grant->identity, filter);
 }

@@ -19,7 +19,7 @@ int admin_health_live(struct request *request)
     return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
 }
 
-static int respond_not_ready(struct request *request, const char *why)
+static int health_respond_not_ready(struct request *request, const char *why)
 {
     struct problem problem;
 
@@ -28,8 +28,8 @@ static int respond_not_ready(struct request *request, const char *why)
     return respond_problem(request, &problem);
 }
 
-/* A gateway whose disk has no room serves streams, replay and ephemeral events all the same. */
-static int respond_ready(struct request *request, bool has_room)
+/* A gateway whose disk has no room still serves streams, replay and ephemeral events. */
+static int health_respond_ready(struct request *request, bool has_room)
 {
     if (has_room)
         return respond_json(request, MHD_HTTP_OK, json_pack("{s:s}", "status", "ready"));
@@ -37,25 +37,26 @@ static int respond_ready(struct request *request, bool has_room)
                         json_pack("{s:s, s:s}", "status", "ready", "publishing", "no_room"));
 }
 
-static int probe_answered(struct request *request)
+static int health_respond_probe(struct request *request)
 {
     if (publish_result(request) != 0)
-        return respond_not_ready(request, "The dispatcher does not take events.");
+        return health_respond_not_ready(request, "The gateway does not accept events.");
     switch (history_trouble(hub_history(request->service->shared->hub))) {
     case HISTORY_GONE:
-        return respond_not_ready(request, "The file of the store was moved, removed or replaced.");
+        return health_respond_not_ready(request,
+                                        "The file of the store was moved, removed or replaced.");
     case HISTORY_DAMAGED:
-        return respond_not_ready(request, "The file of the store is damaged.");
+        return health_respond_not_ready(request, "The file of the store is damaged.");
     case HISTORY_NO_MEMORY:
-        return respond_not_ready(request, "The store is out of memory.");
+        return health_respond_not_ready(request, "The store is out of memory.");
     case HISTORY_FAILED:
-        return respond_not_ready(request, "The store failed; it needs a restart.");
+        return health_respond_not_ready(request, "The store failed; restart the gateway.");
     case HISTORY_NO_ROOM:
-        return respond_ready(request, false);
+        return health_respond_ready(request, false);
     case HISTORY_FINE:
         break;
     }
-    return respond_ready(request, true);
+    return health_respond_ready(request, true);
 }
 
 /* A probe takes the way of a publish, through the dispatcher and back to this worker. */
@@ -64,15 +65,15 @@ int admin_health_ready(struct request *request)
     struct service_shared *shared = request->service->shared;
 
     if (shared->draining && !shared->handed_over)
-        return respond_not_ready(request, "The gateway is stopping.");
+        return health_respond_not_ready(request, "The gateway is stopping.");
     if (hub_is_full(shared->hub, 0))
-        return respond_not_ready(request, "Too many events wait for their commit.");
-    return publish_probe(request, probe_answered);
+        return health_respond_not_ready(request, "Too many events wait to be stored.");
+    return publish_probe(request, health_respond_probe);
 }
 
 /* ---- figures ---- */
 
-static void sum_stats(const struct service_shared *shared, struct stats *ret_sum)
+static void health_sum_stats(const struct service_shared *shared, struct stats *ret_sum)
 {
     memset(ret_sum, 0, sizeof(*ret_sum));
     stats_sum(ret_sum, shared->main_stats);
@@ -89,7 +90,7 @@ int admin_health_stats(struct request *request)
     struct stats sum;
 
     sse_put_id(newest, hub_history(shared->hub)->epoch, hub_committed(shared->hub));
-    sum_stats(shared, &sum);
+    health_sum_stats(shared, &sum);
     json_object_set_new(json, "version", json_string(PACKAGE_VERSION));
     json_object_set_new(json, "uptime_ms", json_integer(clock_mono_ms() - shared->started_ms));
     json_object_set_new(json, "workers", json_integer(shared->services_n));

@@ -49,7 +49,7 @@ static json_t *last_id_json(const struct hub *hub, uint64_t last_id_sent)
     return last_id_sent == UINT64_MAX ? json_null() : id_json(hub, last_id_sent);
 }
 
-/* What there is to say of a stream, but for who it is for; gives an object. */
+/* A stream as a new object, without its user and topics. */
 static json_t *facts_json(const struct service_shared *shared, const struct stream_facts *facts)
 {
     char id[24], peer[PEER_TEXT_BYTES];
@@ -102,7 +102,7 @@ static json_t *eviction_json(const struct service_shared *shared, const struct e
     return json;
 }
 
-static bool same_user(const struct filter *wanted, const struct filter *filter)
+static bool admin_is_same_user(const struct filter *wanted, const struct filter *filter)
 {
     const struct message_name *a = &wanted->user, *b = &filter->user;
 
@@ -112,7 +112,7 @@ static bool same_user(const struct filter *wanted, const struct filter *filter)
 
 /* A topic in the question means the streams that an event of this topic would reach, and the
  * streams that asked for exactly this pattern. */
-static bool same_topic(const struct filter *wanted, const struct filter *filter)
+static bool admin_is_same_topic(const struct filter *wanted, const struct filter *filter)
 {
     if (wanted->patterns_n == 0 || filter->patterns_n == 0)
         return true;
@@ -132,101 +132,101 @@ static bool same_topic(const struct filter *wanted, const struct filter *filter)
 
 /* One worker's part of a question. */
 struct visit {
-    struct ask_workers *gather;
+    struct ask_workers *question;
     struct service *service;
     struct ask_workers_slot *slot;
 };
 
-static bool is_wanted(const struct visit *visit, struct stream *stream,
-                      struct stream_facts *ret_facts)
+static bool admin_is_wanted(const struct visit *visit, struct stream *stream,
+                            struct stream_facts *ret_facts)
 {
-    const struct ask_workers *gather = visit->gather;
+    const struct ask_workers *question = visit->question;
 
     stream_get_facts(stream, clock_mono_ms(), ret_facts);
-    if (gather->stream_id != 0 && ret_facts->id != gather->stream_id)
+    if (question->stream_id != 0 && ret_facts->id != question->stream_id)
         return false;
-    return gather->filter == NULL || (same_user(gather->filter, ret_facts->filter) &&
-                                      same_topic(gather->filter, ret_facts->filter));
+    return question->filter == NULL || (admin_is_same_user(question->filter, ret_facts->filter) &&
+                                        admin_is_same_topic(question->filter, ret_facts->filter));
 }
 
-static bool list_one(struct stream *stream, void *arg)
+static bool admin_list_one(struct stream *stream, void *arg)
 {
     struct visit *visit = arg;
     struct stream_facts facts;
 
-    if (!is_wanted(visit, stream, &facts))
+    if (!admin_is_wanted(visit, stream, &facts))
         return true;
     json_array_append_new(visit->slot->rows, stream_json(visit->service->shared, &facts));
-    return ++visit->slot->count < visit->gather->limit;
+    return ++visit->slot->count < visit->question->limit;
 }
 
-static bool end_one(struct stream *stream, void *arg)
+static bool admin_end_one(struct stream *stream, void *arg)
 {
     struct visit *visit = arg;
     struct stream_facts facts;
 
-    if (!is_wanted(visit, stream, &facts))
+    if (!admin_is_wanted(visit, stream, &facts))
         return true;
     stream_end(stream, STREAM_END_DELETED);
     visit->slot->count++;
     return true;
 }
 
-static void list_worker(struct ask_workers *gather, struct service *service, unsigned index)
+static void admin_list_worker(struct ask_workers *question, struct service *service, unsigned index)
 {
-    struct visit visit = {gather, service, &gather->slots[index]};
+    struct visit visit = {question, service, &question->slots[index]};
 
     visit.slot->rows = json_array();
-    streams_each(service->streams, list_one, &visit);
+    streams_each(service->streams, admin_list_one, &visit);
 }
 
-static void end_worker(struct ask_workers *gather, struct service *service, unsigned index)
+static void admin_end_worker(struct ask_workers *question, struct service *service, unsigned index)
 {
-    struct visit visit = {gather, service, &gather->slots[index]};
+    struct visit visit = {question, service, &question->slots[index]};
 
-    streams_each(service->streams, end_one, &visit);
+    streams_each(service->streams, admin_end_one, &visit);
 }
 
-static int respond_list(struct request *request)
+static int admin_respond_list(struct request *request)
 {
-    struct ask_workers *gather = request->work;
+    struct ask_workers *question = request->work;
     json_t *rows = json_array();
 
     for (unsigned i = 0; i < request->service->shared->services_n; i++)
-        json_array_extend(rows, gather->slots[i].rows);
-    while (json_array_size(rows) > gather->limit)
+        json_array_extend(rows, question->slots[i].rows);
+    while (json_array_size(rows) > question->limit)
         json_array_remove(rows, json_array_size(rows) - 1);
     return respond_json(request, MHD_HTTP_OK,
                         json_pack("{s:o, s:I}", "streams", rows, "total",
                                   (json_int_t)request->service->shared->streams_n));
 }
 
-static size_t count_ended(const struct request *request)
+static size_t admin_count_ended(const struct request *request)
 {
-    const struct ask_workers *gather = request->work;
+    const struct ask_workers *question = request->work;
     size_t count = 0;
 
     for (unsigned i = 0; i < request->service->shared->services_n; i++)
-        count += gather->slots[i].count;
+        count += question->slots[i].count;
     return count;
 }
 
-static int respond_ended(struct request *request)
+static int admin_respond_ended(struct request *request)
 {
     return respond_json(request, MHD_HTTP_OK,
-                        json_pack("{s:I}", "ended", (json_int_t)count_ended(request)));
+                        json_pack("{s:I}", "ended", (json_int_t)admin_count_ended(request)));
 }
 
-static int respond_ended_one(struct request *request)
+static int admin_respond_ended_one(struct request *request)
 {
-    if (count_ended(request) == 0)
+    if (admin_count_ended(request) == 0)
         return respond_error(request, 404, "no_such_stream", "There is no stream with this id.");
-    return respond_ended(request);
+    return admin_respond_ended(request);
 }
 
-static bool read_name(struct request *request, const char *name,
-                      enum topic_error (*check)(const char *bytes, size_t bytes_n),
-                      struct message_name *ret_name, struct problem *ret_problem)
+static bool admin_read_name(struct request *request, const char *name,
+                            enum topic_error (*check)(const char *bytes, size_t bytes_n),
+                            struct message_name *ret_name, struct problem *ret_problem)
 {
     ret_name->bytes = request_query(request, name, &ret_name->bytes_n);
     if (ret_name->bytes == NULL)
@@ -239,13 +239,13 @@ static bool read_name(struct request *request, const char *name,
 }
 
 /* The question that ?user= and ?topic= ask; `*ret_filter` is NULL when neither is there. */
-static bool read_filter(struct request *request, struct filter **ret_filter,
-                        struct problem *ret_problem)
+static bool admin_read_filter(struct request *request, struct filter **ret_filter,
+                              struct problem *ret_problem)
 {
     struct message_name user, topic;
 
-    if (!read_name(request, "user", topic_check_user, &user, ret_problem) ||
-        !read_name(request, "topic", topic_check_pattern, &topic, ret_problem))
+    if (!admin_read_name(request, "user", topic_check_user, &user, ret_problem) ||
+        !admin_read_name(request, "topic", topic_check_pattern, &topic, ret_problem))
         return false;
     *ret_filter = NULL;
     if (user.bytes == NULL && topic.bytes == NULL)
@@ -253,30 +253,29 @@ static bool read_filter(struct request *request, struct filter **ret_filter,
     *ret_filter =
         filter_new(&topic, topic.bytes != NULL ? 1 : 0, user.bytes != NULL ? &user : NULL);
     if (*ret_filter == NULL)
-        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return problem_set_out_of_memory(ret_problem);
     return true;
 }
 
-static int ask_all(struct request *request,
-                   void (*ask)(struct ask_workers *gather, struct service *service, unsigned index),
-                   int (*resumed)(struct request *request), const struct ask_workers *question)
+/* Send a question with `ask`, `resumed` and what is asked for; takes its filter. */
+static int admin_ask_all(struct request *request, const struct ask_workers *question)
 {
-    struct ask_workers *gather = ask_workers_new(request);
+    struct ask_workers *sent = ask_workers_new(request);
 
-    if (gather == NULL) {
+    if (sent == NULL) {
         filter_unref(question->filter);
-        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+        return respond_out_of_memory(request);
     }
-    gather->ask = ask;
-    gather->resumed = resumed;
-    gather->filter = question->filter;
-    gather->stream_id = question->stream_id;
-    gather->limit = question->limit;
-    return ask_workers_start(gather);
+    sent->ask = question->ask;
+    sent->resumed = question->resumed;
+    sent->filter = question->filter;
+    sent->stream_id = question->stream_id;
+    sent->limit = question->limit;
+    return ask_workers_start(sent);
 }
 
-/* A short list is always given: whoever looks for what takes the memory needs it. */
-static bool rows_fit(struct request *request, size_t limit)
+/* A short list is always given: the operator needs it to find what takes the memory. */
+static bool admin_rows_fit(struct request *request, size_t limit)
 {
     size_t rows = request->service->shared->streams_n;
 
@@ -286,17 +285,17 @@ static bool rows_fit(struct request *request, size_t limit)
 
 int admin_streams_list(struct request *request)
 {
-    struct ask_workers question = {0};
+    struct ask_workers question = {.ask = admin_list_worker, .resumed = admin_respond_list};
     struct problem problem;
 
     if (!query_params_read_limit(request, LIST_DEFAULT, LIST_MAX, &question.limit, &problem) ||
-        !read_filter(request, &question.filter, &problem))
+        !admin_read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
-    if (!rows_fit(request, question.limit)) {
+    if (!admin_rows_fit(request, question.limit)) {
         filter_unref(question.filter);
         return respond_memory_short(request);
     }
-    return ask_all(request, list_worker, respond_list, &question);
+    return admin_ask_all(request, &question);
 }
 
 int admin_streams_list_evictions(struct request *request)
@@ -311,7 +310,7 @@ int admin_streams_list_evictions(struct request *request)
         return respond_problem(request, &problem);
     int list_n = eviction_log_list(shared->eviction_log, limit, &list, &total);
     if (list_n < 0)
-        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+        return respond_out_of_memory(request);
     json_t *rows = json_array();
     for (int i = 0; i < list_n; i++)
         json_array_append_new(rows, eviction_json(shared, &list[i]));
@@ -322,25 +321,26 @@ int admin_streams_list_evictions(struct request *request)
 
 int admin_streams_end(struct request *request)
 {
-    struct ask_workers question = {0};
+    struct ask_workers question = {.ask = admin_end_worker, .resumed = admin_respond_ended};
     struct problem problem;
 
     if (request_query(request, "user", NULL) == NULL)
-        return respond_error(request, 400, "user_required",
-                             "Name the user whose streams are to end: DELETE /api/streams?user=…");
-    if (!read_filter(request, &question.filter, &problem))
+        return respond_error(
+            request, 400, "user_required",
+            "Name the user whose streams are to be ended: DELETE /api/streams?user=…");
+    if (!admin_read_filter(request, &question.filter, &problem))
         return respond_problem(request, &problem);
-    return ask_all(request, end_worker, respond_ended, &question);
+    return admin_ask_all(request, &question);
 }
 
 int admin_streams_end_one(struct request *request)
 {
-    struct ask_workers question = {0};
+    struct ask_workers question = {.ask = admin_end_worker, .resumed = admin_respond_ended_one};
     const char *text = request->tail;
     char *end;
 
     question.stream_id = strtoull(text, &end, 16);
     if (strspn(text, "0123456789abcdef") != 16 || text[16] != '\0' || question.stream_id == 0)
         return respond_error(request, 404, "no_such_stream", "There is no stream with this id.");
-    return ask_all(request, end_worker, respond_ended_one, &question);
+    return admin_ask_all(request, &question);
 }

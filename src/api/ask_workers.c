@@ -10,73 +10,74 @@
 #include "http/respond.h"
 #include "http/service.h"
 
-static void free_gather(void *arg)
+static void ask_workers_free(void *arg)
 {
-    struct ask_workers *gather = arg;
-    unsigned services_n = gather->request->service->shared->services_n;
+    struct ask_workers *question = arg;
+    unsigned services_n = question->request->service->shared->services_n;
 
     for (unsigned i = 0; i < services_n; i++)
-        json_decref(gather->slots[i].rows);
-    filter_unref(gather->filter);
-    free(gather);
+        json_decref(question->slots[i].rows);
+    filter_unref(question->filter);
+    free(question);
 }
 
 struct ask_workers *ask_workers_new(struct request *request)
 {
     unsigned services_n = request->service->shared->services_n;
-    struct ask_workers *gather =
-        calloc(1, sizeof(*gather) + services_n * sizeof(struct ask_workers_slot));
+    struct ask_workers *question =
+        calloc(1, sizeof(*question) + services_n * sizeof(struct ask_workers_slot));
 
-    if (gather == NULL)
+    if (question == NULL)
         return NULL;
-    gather->request = request;
+    question->request = request;
     for (unsigned i = 0; i < services_n; i++)
-        gather->slots[i].gather = gather;
-    request->work = gather;
-    request->free_work = free_gather;
-    return gather;
+        question->slots[i].question = question;
+    request->work = question;
+    request->free_work = ask_workers_free;
+    return question;
 }
 
-static void all_answered(void *arg)
+static void ask_workers_all_answered(void *arg)
 {
-    struct ask_workers *gather = arg;
+    struct ask_workers *question = arg;
 
-    request_wake(gather->request);
+    request_wake(question->request);
 }
 
 /* On one of the workers: its slot tells which. */
-static void run_errand(void *arg)
+static void ask_workers_run(void *arg)
 {
     struct ask_workers_slot *slot = arg;
-    struct ask_workers *gather = slot->gather;
-    unsigned index = (unsigned)(slot - gather->slots);
+    struct ask_workers *question = slot->question;
+    unsigned index = (unsigned)(slot - question->slots);
 
-    gather->ask(gather, &gather->request->service->shared->services[index], index);
-    if (atomic_fetch_sub(&gather->left, 1) != 1)
+    question->ask(question, &question->request->service->shared->services[index], index);
+    if (atomic_fetch_sub(&question->left, 1) != 1)
         return;
-    worker_post_note(gather->request->service->worker, &gather->note, all_answered, gather);
+    worker_post_note(question->request->service->worker, &question->note, ask_workers_all_answered,
+                     question);
 }
 
-static int respond(struct request *request)
+static int ask_workers_respond(struct request *request)
 {
-    struct ask_workers *gather = request->work;
+    struct ask_workers *question = request->work;
 
-    if (gather->failed)
-        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-    return gather->resumed(request);
+    if (question->failed)
+        return respond_out_of_memory(request);
+    return question->resumed(request);
 }
 
-int ask_workers_start(struct ask_workers *gather)
+int ask_workers_start(struct ask_workers *question)
 {
-    struct service_shared *shared = gather->request->service->shared;
+    struct service_shared *shared = question->request->service->shared;
 
-    gather->left = shared->services_n + 1;
+    question->left = shared->services_n + 1;
     for (unsigned i = 0; i < shared->services_n; i++)
-        if (worker_post(shared->services[i].worker, run_errand, &gather->slots[i]) != 0) {
-            gather->failed = true;
-            atomic_fetch_sub(&gather->left, 1);
+        if (worker_post(shared->services[i].worker, ask_workers_run, &question->slots[i]) != 0) {
+            question->failed = true;
+            atomic_fetch_sub(&question->left, 1);
         }
-    if (atomic_fetch_sub(&gather->left, 1) == 1)
-        return respond(gather->request);
-    return request_suspend(gather->request, respond);
+    if (atomic_fetch_sub(&question->left, 1) == 1)
+        return ask_workers_respond(question->request);
+    return request_suspend(question->request, ask_workers_respond);
 }

@@ -20,7 +20,7 @@ struct ask_workers {
     struct inbox_note note; /* that all have answered */
     struct request *request;
     int (*resumed)(struct request *request);
-    void (*ask)(struct ask_workers *gather, struct service *service,
+    void (*ask)(struct ask_workers *question, struct service *service,
                 unsigned index); /* any worker */
 
     /* the question */
@@ -29,10 +29,10 @@ struct ask_workers {
     size_t limit;
 
     /* the answers, one a worker */
-    _Atomic unsigned left; /* workers, and the one who asks */
+    _Atomic unsigned left; /* workers, and the caller */
     bool failed;           /* not every worker could be asked */
     struct ask_workers_slot {
-        struct ask_workers *gather;
+        struct ask_workers *question;
         json_t *rows; /* NULL: none, or out of memory */
         size_t count;
     } slots[];
@@ -41,8 +41,8 @@ struct ask_workers {
 /* Make an empty question for a request, owned by it.  NULL when out of memory. */
 struct ask_workers *ask_workers_new(struct request *request);
 
-/* Ask, with `ask`, `resumed` and the question filled in.  Returns as respond.h.  Where a worker
- * cannot be asked for want of memory the answer is 503, once the others have done their part. */
-int ask_workers_start(struct ask_workers *gather);
+/* Ask, with `ask`, `resumed` and the question filled in.  Returns as respond.h.  When there is no
+ * memory to ask a worker the answer is 503, once the others have done their part. */
+int ask_workers_start(struct ask_workers *question);
 
 #endif

@@ -29,19 +29,19 @@ struct work {
     bool is_sent;        /* or is on its way: no stop waits for the request */
 };
 
-static void free_watch(struct work *work)
+static void backup_free_watch(struct work *work)
 {
     if (work->watch != NULL)
         event_free(work->watch);
     work->watch = NULL;
 }
 
-static void free_work(void *arg)
+static void backup_free(void *arg)
 {
     struct work *work = arg;
     struct service *service = work->request->service;
 
-    free_watch(work);
+    backup_free_watch(work);
     if (work->is_sent)
         service->unawaited_n--;
     if (work->backup.copy.fd >= 0)
@@ -52,7 +52,7 @@ static void free_work(void *arg)
 
 /* ---- answers ---- */
 
-static int respond_running(struct request *request)
+static int backup_respond_running(struct request *request)
 {
     struct problem problem;
 
@@ -62,7 +62,7 @@ static int respond_running(struct request *request)
     return respond_problem(request, &problem);
 }
 
-static int respond_stopping(struct request *request)
+static int backup_respond_stopping(struct request *request)
 {
     struct problem problem;
 
@@ -71,15 +71,15 @@ static int respond_stopping(struct request *request)
     return respond_problem(request, &problem);
 }
 
-static int respond_failure(struct request *request, int error)
+static int backup_respond_failure(struct request *request, int error)
 {
     if (error != -ENOTSUP)
         stats_add(request->service->context->stats, STATS_BACKUPS_FAILED, 1);
     switch (error) {
     case -ECANCELED:
-        return MHD_NO; /* there is nobody to tell */
+        return MHD_NO; /* the client has left */
     case -ESHUTDOWN:
-        return respond_stopping(request);
+        return backup_respond_stopping(request);
     case -ENOTSUP:
         return respond_error(request, 409, "nothing_on_disk",
                              "The store is in memory: there is no file to copy.");
@@ -92,7 +92,7 @@ static int respond_failure(struct request *request, int error)
     }
 }
 
-static int respond_copy(struct request *request, struct work *work)
+static int backup_respond_copy(struct request *request, struct work *work)
 {
     const struct history_backup *copy = &work->backup.copy;
     const struct history *history = hub_history(request->service->shared->hub);
@@ -117,36 +117,36 @@ static int respond_copy(struct request *request, struct work *work)
     return respond_with(request, MHD_HTTP_OK, response);
 }
 
-static int respond_made(struct request *request)
+static int backup_respond_made(struct request *request)
 {
     struct work *work = request->work;
 
     if (work->backup.result != 0)
-        return respond_failure(request, work->backup.result);
-    return respond_copy(request, work);
+        return backup_respond_failure(request, work->backup.result);
+    return backup_respond_copy(request, work);
 }
 
 /* ---- to the hub and back ---- */
 
-static void answered(void *arg)
+static void backup_answered(void *arg)
 {
     struct work *work = arg;
 
-    free_watch(work);
+    backup_free_watch(work);
     request_wake(work->request);
 }
 
 /* The hub's thread. */
-static void on_answer(struct hub_backup *backup)
+static void backup_on_answer(struct hub_backup *backup)
 {
     struct work *work = (struct work *)((char *)backup - offsetof(struct work, backup));
 
-    worker_post_note(work->request->service->worker, &work->note, answered, work);
+    worker_post_note(work->request->service->worker, &work->note, backup_answered, work);
 }
 
-/* A client that shut down its sending half is taken for one that left: it cannot be told from one,
- * and a copy for nobody costs a lot. */
-static void on_peer(evutil_socket_t fd, short what, void *arg)
+/* A client that shut down its sending half counts as gone: it looks like one that left, and a copy
+ * that nobody reads is expensive. */
+static void backup_on_peer(evutil_socket_t fd, short what, void *arg)
 {
     struct work *work = arg;
     char byte;
@@ -157,27 +157,27 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Edge-triggered for reading and closing, as streams watch theirs. */
-static bool watch_peer(struct work *work)
+static bool backup_watch_peer(struct work *work)
 {
     struct request *request = work->request;
 
     work->watch = event_new(request->service->context->base, request_fd(request),
-                            EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_peer, work);
+                            EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, backup_on_peer, work);
     return work->watch != NULL && event_add(work->watch, NULL) == 0;
 }
 
-/* Whoever has it has `has_backup` too.  NULL when out of memory. */
-static struct work *new_work(struct request *request)
+/* The work owns `has_backup`, and frees it.  NULL when out of memory. */
+static struct work *backup_new(struct request *request)
 {
     struct work *work = calloc(1, sizeof(*work));
 
     if (work == NULL)
         return NULL;
     work->request = request;
-    work->backup.answer = on_answer;
+    work->backup.answer = backup_on_answer;
     work->backup.copy.fd = -1;
     request->work = work;
-    request->free_work = free_work;
+    request->free_work = backup_free;
     return work;
 }
 
@@ -186,20 +186,20 @@ int backup_post_handle(struct request *request)
     struct service_shared *shared = request->service->shared;
 
     if (shared->draining)
-        return respond_stopping(request);
+        return backup_respond_stopping(request);
     if (memory_budget_level(request->service->context->memory) >= MEMORY_BUDGET_NEAR) {
         stats_add(request->service->context->stats, STATS_ANSWERS_REFUSED_MEMORY, 1);
         return respond_memory_short(request);
     }
     if (atomic_exchange(&shared->has_backup, true))
-        return respond_running(request);
-    struct work *work = new_work(request);
+        return backup_respond_running(request);
+    struct work *work = backup_new(request);
     if (work == NULL)
         shared->has_backup = false;
-    if (work == NULL || !watch_peer(work))
-        return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
+    if (work == NULL || !backup_watch_peer(work))
+        return respond_out_of_memory(request);
     int result = hub_request_backup(shared->hub, &work->backup);
     if (result != 0)
-        return respond_failure(request, result);
-    return request_suspend(request, respond_made);
+        return backup_respond_failure(request, result);
+    return request_suspend(request, backup_respond_made);
 }

@@ -14,7 +14,7 @@
 bool challenge_no_credential(struct problem *problem)
 {
     problem_set(problem, 401, "no_credentials",
-                "This needs a token or a key: Authorization: Bearer ...");
+                "This request needs a token or a key: Authorization: Bearer ...");
     strcpy(problem->challenge, CHALLENGE);
     return false;
 }
@@ -29,7 +29,7 @@ bool challenge_bad_credential(struct problem *problem, const char *sentence)
 
 bool challenge_no_right(struct problem *problem, const char *right)
 {
-    problem_set(problem, 403, "missing_right", "This needs the %s right.", right);
+    problem_set(problem, 403, "missing_right", "This request needs the %s right.", right);
     snprintf(problem->challenge, sizeof(problem->challenge),
              CHALLENGE ", error=\"insufficient_scope\", scope=\"%s\"", right);
     return false;
@@ -42,8 +42,8 @@ bool challenge_no_right_to(struct problem *problem, const char *right, const cha
 
     challenge_no_right(problem, right);
     log_visible(shown, sizeof(shown), topic, topic_n);
-    snprintf(problem->detail, sizeof(problem->detail), "This needs a %s right that covers \"%s\".",
-             right, shown);
+    snprintf(problem->detail, sizeof(problem->detail),
+             "This request needs a %s right that covers \"%s\".", right, shown);
     return false;
 }
 

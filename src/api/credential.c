@@ -50,11 +50,10 @@ static struct credential credential_from_header(const struct request *request)
         return credential;
     if (strncasecmp(header, "Bearer ", 7) != 0) {
         credential.is_for_proxy = credential_is_for_proxy(header);
-        credential.wrong =
-            credential.is_for_proxy
-                ? "Authorization must be Bearer and a token or key; a proxy in front "
-                  "has to keep what is for itself."
-                : "Authorization must be Bearer and a token or key.";
+        credential.wrong = credential.is_for_proxy
+                               ? "Authorization must be Bearer and a token or key; a proxy in "
+                                 "front must not pass on its own credentials."
+                               : "Authorization must be Bearer and a token or key.";
         return credential;
     }
     credential.text = header + 7 + strspn(header + 7, " ");
@@ -73,7 +72,7 @@ static struct credential credential_from_query(struct request *request)
         credential.way = IDENTITY_BY_QUERY;
         credential.text = request_query(request, "access_token", &credential.text_n);
         if (credential.text != NULL && !request->service->context->conf->auth.query_token)
-            credential.wrong = "Tokens in the URL are not taken: auth.query_token is off.";
+            credential.wrong = "Tokens in the URL are not accepted: auth.query_token is off.";
     }
     request->has_secret_url = credential.text != NULL;
     return credential;
@@ -84,7 +83,7 @@ static void credential_see_cookies(void *arg, const char *value)
     cookie_look(arg, value, strlen(value));
 }
 
-/* Two cookies of one name come from two places, and nobody says which is which. */
+/* Two cookies of one name come from two places, and cannot be told apart. */
 static struct credential credential_from_cookie(const struct request *request)
 {
     struct cookie cookie = {.name = request->service->context->conf->auth.cookie};
@@ -97,9 +96,9 @@ static struct credential credential_from_cookie(const struct request *request)
     credential.text = cookie.value;
     credential.text_n = cookie.value_n;
     if (cookie.n > 1)
-        credential.wrong = "The cookie with the token is there more than once.";
+        credential.wrong = "The request has the cookie with the token more than once.";
     else if (cookie.n == 1 && cookie.value_n == 0)
-        credential.wrong = "The cookie with the token is empty: have it deleted instead.";
+        credential.wrong = "The cookie with the token is empty: delete it instead.";
     return credential;
 }
 
@@ -131,7 +130,7 @@ static bool credential_cookie_counts(const struct request *request)
 
 static bool credential_put_off(struct problem *problem)
 {
-    problem_set(problem, 429, "too_many_forged_tokens", "The token %s; show it again.",
+    problem_set(problem, 429, "too_many_forged_tokens", "The token %s; send it again.",
                 jwt_error_text(JWT_PUT_OFF));
     problem->retry_after_s = AUTH_RETRY_S;
     return false;
@@ -161,7 +160,7 @@ static bool credential_look_up(struct request *request, const struct credential 
     if (error == JWT_UNKNOWN_KEY && request->service->shared->jwks != NULL)
         jwks_wish(request->service->shared->jwks);
     if (error == JWT_NO_MEMORY)
-        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return problem_set_out_of_memory(ret_problem);
     snprintf(sentence, sizeof(sentence), "The token %s.", jwt_error_text(error));
     return challenge_bad_credential(ret_problem, sentence);
 }
@@ -175,8 +174,8 @@ bool credential_identify(struct request *request, struct problem *ret_problem)
     if (credential.text == NULL)
         return true;
     if (credential_is_cookie(&credential) && !credential_cookie_counts(request))
-        return problem_set(ret_problem, 403, "foreign_origin",
-                           "A cookie counts only for pages of a listed origin; auth.origins lists "
-                           "them.");
+        return problem_set(
+            ret_problem, 403, "foreign_origin",
+            "The cookie is accepted only from pages of an origin that auth.origins lists.");
     return credential_look_up(request, &credential, ret_problem);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which credential a request has, where it has it from, and whose it is.
+ * The credential of a request: where it is, and whose.
  *
  * A credential is the header `Authorization: Bearer`, else for /events the query parameter
  * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
- * names.  The first of these that is there counts, and when it is no good the request is refused:
- * nobody becomes anonymous by a bad token.  `Authorization: Basic` and its like are for a proxy in
- * front: they count, as no good, only where there is nothing else.
+ * names.  The first of these that is there counts, and a request whose credential is not valid is
+ * refused: a bad token does not make a caller anonymous. `Authorization: Basic` and the like are
+ * for a proxy in front: they count, as invalid, only when there is nothing else.
  */
 #ifndef BUGLE_CREDENTIAL_H
 #define BUGLE_CREDENTIAL_H

@@ -16,7 +16,7 @@
 #define TTL_SECONDS_MAX 3153600000.0 /* a hundred years */
 #define DOUBLES_PLACES 2048
 
-void event_builder_refuse(struct event_builder *draft, const char *field, const char *format, ...)
+void event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
 {
     char detail[256];
     va_list args;
@@ -24,38 +24,33 @@ void event_builder_refuse(struct event_builder *draft, const char *field, const 
     va_start(args, format);
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
-    problem_set(draft->problem, 422, "invalid_field", "%s.", detail);
-    snprintf(draft->problem->pointer, sizeof(draft->problem->pointer), "%s/%s", draft->where,
+    problem_set(builder->problem, 422, "invalid_field", "%s.", detail);
+    snprintf(builder->problem->pointer, sizeof(builder->problem->pointer), "%s/%s", builder->where,
              field);
 }
 
-bool event_builder_refuse_for_memory(struct problem *problem)
-{
-    return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");
-}
-
-bool event_builder_refuse_both(struct event_builder *draft, const char *field, const char *one,
+bool event_builder_refuse_both(struct event_builder *builder, const char *field, const char *one,
                                const char *other)
 {
-    event_builder_refuse(draft, field, "Give either %s or %s, not both", one, other);
+    event_builder_refuse(builder, field, "Give either %s or %s, not both", one, other);
     return false;
 }
 
 /* ---- names ---- */
 
-bool event_builder_make_room(struct event_builder *draft, size_t users_n)
+bool event_builder_make_room(struct event_builder *builder, size_t users_n)
 {
     size_t room = users_n < PUBLISH_USERS_MAX ? users_n : PUBLISH_USERS_MAX;
 
-    if (room <= draft->users_room)
+    if (room <= builder->users_room)
         return true;
-    free(draft->users);
-    draft->users = malloc(room * sizeof(draft->users[0]));
-    draft->users_room = draft->users != NULL ? room : 0;
-    return draft->users != NULL || event_builder_refuse_for_memory(draft->problem);
+    free(builder->users);
+    builder->users = malloc(room * sizeof(builder->users[0]));
+    builder->users_room = builder->users != NULL ? room : 0;
+    return builder->users != NULL || problem_set_out_of_memory(builder->problem);
 }
 
-bool event_builder_check_name(struct event_builder *draft, const char *field,
+bool event_builder_check_name(struct event_builder *builder, const char *field,
                               const struct message_name *name, bool is_topic)
 {
     enum topic_error error = is_topic ? topic_check_name(name->bytes, name->bytes_n)
@@ -63,86 +58,87 @@ bool event_builder_check_name(struct event_builder *draft, const char *field,
 
     if (error == TOPIC_OK)
         return true;
-    event_builder_refuse(draft, field, "The %s %s", is_topic ? "topic" : "user",
+    event_builder_refuse(builder, field, "The %s %s", is_topic ? "topic" : "user",
                          topic_error_text(error));
     return false;
 }
 
 /* ---- the other fields ---- */
 
-bool event_builder_set_data(struct event_builder *draft, const char *data, size_t data_n)
+bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n)
 {
-    if (data_n > draft->limits->event_bytes_max) {
-        problem_set(draft->problem, 413, "event_too_large",
+    if (data_n > builder->limits->event_bytes_max) {
+        problem_set(builder->problem, 413, "event_too_large",
                     "The data has %zu bytes; limits.event_bytes allows %zu.", data_n,
-                    draft->limits->event_bytes_max);
-        snprintf(draft->problem->pointer, sizeof(draft->problem->pointer), "%s/data", draft->where);
+                    builder->limits->event_bytes_max);
+        snprintf(builder->problem->pointer, sizeof(builder->problem->pointer), "%s/data",
+                 builder->where);
         return false;
     }
-    draft->message.fields.data = data;
-    draft->message.fields.data_n = data_n;
-    draft->has_data = true;
+    builder->message.fields.data = data;
+    builder->message.fields.data_n = data_n;
+    builder->has_data = true;
     return true;
 }
 
-bool event_builder_set_event(struct event_builder *draft, const char *name, size_t name_n)
+bool event_builder_set_event(struct event_builder *builder, const char *name, size_t name_n)
 {
     const char *why;
 
     if (name_n == 0) {
-        event_builder_refuse(draft, "event",
+        event_builder_refuse(builder, "event",
                              "The event name is empty; leave it out for a plain message");
         return false;
     }
     if (!sse_check_name(name, name_n, &why)) {
-        event_builder_refuse(draft, "event", "The event name %s", why);
+        event_builder_refuse(builder, "event", "The event name %s", why);
         return false;
     }
-    draft->message.fields.name = name;
-    draft->message.fields.name_n = name_n;
+    builder->message.fields.name = name;
+    builder->message.fields.name_n = name_n;
     return true;
 }
 
-bool event_builder_set_retry(struct event_builder *draft, double retry_ms)
+bool event_builder_set_retry(struct event_builder *builder, double retry_ms)
 {
     if (!(retry_ms >= 0) || retry_ms != floor(retry_ms)) {
-        event_builder_refuse(draft, "retry",
+        event_builder_refuse(builder, "retry",
                              "The retry time must be a whole number of milliseconds");
         return false;
     }
     if (retry_ms < SSE_RETRY_MIN_MS)
         retry_ms = SSE_RETRY_MIN_MS;
-    draft->message.fields.retry_ms =
+    builder->message.fields.retry_ms =
         retry_ms > SSE_RETRY_MAX_MS ? SSE_RETRY_MAX_MS : (uint32_t)retry_ms;
     return true;
 }
 
-bool event_builder_set_ttl(struct event_builder *draft, double ttl_s)
+bool event_builder_set_ttl(struct event_builder *builder, double ttl_s)
 {
     if (!(ttl_s > 0) || ttl_s > TTL_SECONDS_MAX) {
-        event_builder_refuse(draft, "ttl",
+        event_builder_refuse(builder, "ttl",
                              "The ttl must be a number of seconds above 0 and at most %.0f",
                              TTL_SECONDS_MAX);
         return false;
     }
-    draft->message.ttl_ms = (int64_t)ceil(ttl_s * 1000);
+    builder->message.ttl_ms = (int64_t)ceil(ttl_s * 1000);
     return true;
 }
 
-bool event_builder_set_key(struct event_builder *draft, const char *key, size_t key_n)
+bool event_builder_set_key(struct event_builder *builder, const char *key, size_t key_n)
 {
     enum topic_error error = topic_check_user(key, key_n);
 
-    if (draft->message.key != NULL) {
-        event_builder_refuse(draft, "idempotency_key", "The key is given in the header too");
+    if (builder->message.key != NULL) {
+        event_builder_refuse(builder, "idempotency_key", "The key is given in the header as well");
         return false;
     }
     if (error != TOPIC_OK) {
-        event_builder_refuse(draft, "idempotency_key", "The key %s", topic_error_text(error));
+        event_builder_refuse(builder, "idempotency_key", "The key %s", topic_error_text(error));
         return false;
     }
-    draft->message.key = key;
-    draft->message.key_n = key_n;
+    builder->message.key = key;
+    builder->message.key_n = key_n;
     return true;
 }
 
@@ -151,45 +147,45 @@ bool event_builder_set_key(struct event_builder *draft, const char *key, size_t 
 struct event_builder *event_builder_new(const struct publish_limits *limits, size_t scratch_n,
                                         struct problem *problem)
 {
-    struct event_builder *draft = malloc(sizeof(*draft) + scratch_n);
+    struct event_builder *builder = malloc(sizeof(*builder) + scratch_n);
 
-    if (draft == NULL)
+    if (builder == NULL)
         return NULL;
-    draft->limits = limits;
-    draft->problem = problem;
-    draft->where[0] = '\0';
-    draft->users = NULL;
-    draft->users_room = 0;
-    draft->scratch = (char *)(draft + 1);
-    return draft;
+    builder->limits = limits;
+    builder->problem = problem;
+    builder->where[0] = '\0';
+    builder->users = NULL;
+    builder->users_room = 0;
+    builder->scratch = (char *)(builder + 1);
+    return builder;
 }
 
-void event_builder_free(struct event_builder *draft)
+void event_builder_free(struct event_builder *builder)
 {
-    if (draft != NULL)
-        free(draft->users);
-    free(draft);
+    if (builder != NULL)
+        free(builder->users);
+    free(builder);
 }
 
-bool event_builder_begin(struct event_builder *draft)
+bool event_builder_begin(struct event_builder *builder)
 {
-    const struct publish_limits *limits = draft->limits;
+    const struct publish_limits *limits = builder->limits;
 
-    memset(&draft->message, 0, sizeof(draft->message));
-    draft->message.kind = MESSAGE_STORED;
-    draft->has_data = draft->has_topics = draft->has_users = draft->is_broadcast = false;
-    draft->topic_field = draft->user_field = NULL;
-    return limits->key == NULL || event_builder_set_key(draft, limits->key, limits->key_n);
+    memset(&builder->message, 0, sizeof(builder->message));
+    builder->message.kind = MESSAGE_STORED;
+    builder->has_data = builder->has_topics = builder->has_users = builder->is_broadcast = false;
+    builder->topic_field = builder->user_field = NULL;
+    return limits->key == NULL || event_builder_set_key(builder, limits->key, limits->key_n);
 }
 
-static bool is_same(const struct message_name *a, const struct message_name *b)
+static bool event_builder_is_same(const struct message_name *a, const struct message_name *b)
 {
     return a->bytes_n == b->bytes_n && memcmp(a->bytes, b->bytes, a->bytes_n) == 0;
 }
 
 /* Of the names that are the same the first stays, so the order does.  A table of places by hash,
  * with room for twice as many as there may be. */
-static size_t drop_doubles(struct message_name *names, size_t names_n)
+static size_t event_builder_drop_doubles(struct message_name *names, size_t names_n)
 {
     static_assert(2 * PUBLISH_USERS_MAX <= DOUBLES_PLACES, "the table is at most half full");
     uint16_t places[DOUBLES_PLACES];
@@ -201,7 +197,7 @@ static size_t drop_doubles(struct message_name *names, size_t names_n)
     for (size_t i = 0; i < names_n; i++) {
         size_t place = hash_bytes(names[i].bytes, names[i].bytes_n) % DOUBLES_PLACES;
 
-        while (places[place] != 0 && !is_same(&names[places[place] - 1], &names[i]))
+        while (places[place] != 0 && !event_builder_is_same(&names[places[place] - 1], &names[i]))
             place = (place + 1) % DOUBLES_PLACES;
         if (places[place] != 0)
             continue;
@@ -212,35 +208,36 @@ static size_t drop_doubles(struct message_name *names, size_t names_n)
 }
 
 /* A key is one publisher's: the same key of another is another key. */
-static void scope_key(struct event_builder *draft)
+static void event_builder_scope_key(struct event_builder *builder)
 {
-    const unsigned char *scope = draft->limits->scope;
+    const unsigned char *scope = builder->limits->scope;
 
-    if (scope == NULL || draft->message.key == NULL)
+    if (scope == NULL || builder->message.key == NULL)
         return;
-    memcpy(draft->key, scope, PUBLISH_SCOPE_BYTES);
-    memcpy(draft->key + PUBLISH_SCOPE_BYTES, draft->message.key, draft->message.key_n);
-    draft->message.key = draft->key;
-    draft->message.key_n += PUBLISH_SCOPE_BYTES;
+    memcpy(builder->key, scope, PUBLISH_SCOPE_BYTES);
+    memcpy(builder->key + PUBLISH_SCOPE_BYTES, builder->message.key, builder->message.key_n);
+    builder->message.key = builder->key;
+    builder->message.key_n += PUBLISH_SCOPE_BYTES;
 }
 
-bool event_builder_finish(struct event_builder *draft, struct publish_body *body)
+bool event_builder_finish(struct event_builder *builder, struct publish_body *body)
 {
-    if (!draft->has_data) {
-        event_builder_refuse(draft, "data", "The field \"data\" is required");
+    if (!builder->has_data) {
+        event_builder_refuse(builder, "data", "The field \"data\" is required");
         return false;
     }
-    if (draft->message.key != NULL && draft->message.kind == MESSAGE_EPHEMERAL) {
-        event_builder_refuse(draft, "idempotency_key",
-                             "An ephemeral event is not stored, nor is its key");
+    if (builder->message.key != NULL && builder->message.kind == MESSAGE_EPHEMERAL) {
+        event_builder_refuse(builder, "idempotency_key",
+                             "An ephemeral event is not stored, so it cannot have a key");
         return false;
     }
-    draft->message.topics_n = drop_doubles(draft->topics, draft->message.topics_n);
-    draft->message.users_n = drop_doubles(draft->users, draft->message.users_n);
-    scope_key(draft);
-    struct message *message = message_new(&draft->message);
+    builder->message.topics_n =
+        event_builder_drop_doubles(builder->topics, builder->message.topics_n);
+    builder->message.users_n = event_builder_drop_doubles(builder->users, builder->message.users_n);
+    event_builder_scope_key(builder);
+    struct message *message = message_new(&builder->message);
     if (message == NULL)
-        return event_builder_refuse_for_memory(draft->problem);
+        return problem_set_out_of_memory(builder->problem);
     body->messages[body->messages_n++] = message;
     body->bytes += message->bytes;
     body->has_keys |= message->key_n > 0;

@@ -42,35 +42,35 @@ struct event_builder {
  * memory.  event_builder_free() accepts NULL. */
 struct event_builder *event_builder_new(const struct publish_limits *limits, size_t scratch_n,
                                         struct problem *problem);
-void event_builder_free(struct event_builder *draft);
+void event_builder_free(struct event_builder *builder);
 
 /* Forget the last event.  The key of a header comes first, so that a mistake in it is told like one
  * in a field. */
-bool event_builder_begin(struct event_builder *draft);
+bool event_builder_begin(struct event_builder *builder);
 
 /* Make the message of a finished draft and add it to the body's, which has room for it. */
-bool event_builder_finish(struct event_builder *draft, struct publish_body *body);
+bool event_builder_finish(struct event_builder *builder, struct publish_body *body);
 
 /* Room for so many users, at most PUBLISH_USERS_MAX; those that were there are lost. */
-bool event_builder_make_room(struct event_builder *draft, size_t users_n);
+bool event_builder_make_room(struct event_builder *builder, size_t users_n);
 
 /* Whether this may be a topic, or a user. */
-bool event_builder_check_name(struct event_builder *draft, const char *field,
+bool event_builder_check_name(struct event_builder *builder, const char *field,
                               const struct message_name *name, bool is_topic);
 
 /* The other fields.  What they are given is borrowed until the message is made. */
-bool event_builder_set_data(struct event_builder *draft, const char *data, size_t data_n);
-bool event_builder_set_event(struct event_builder *draft, const char *name, size_t name_n);
-bool event_builder_set_retry(struct event_builder *draft, double retry_ms);
-bool event_builder_set_ttl(struct event_builder *draft, double ttl_s);
-bool event_builder_set_key(struct event_builder *draft, const char *key, size_t key_n);
+bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n);
+bool event_builder_set_event(struct event_builder *builder, const char *name, size_t name_n);
+bool event_builder_set_retry(struct event_builder *builder, double retry_ms);
+bool event_builder_set_ttl(struct event_builder *builder, double ttl_s);
+bool event_builder_set_key(struct event_builder *builder, const char *key, size_t key_n);
 
 /* What is wrong with a field: 422, with a pointer to it. */
-void event_builder_refuse(struct event_builder *draft, const char *field, const char *format, ...)
+void event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Both of two fields that exclude each other.  Returns false, as the next does. */
-bool event_builder_refuse_both(struct event_builder *draft, const char *field, const char *one,
+/* Both of two fields that exclude each other.  Returns false. */
+bool event_builder_refuse_both(struct event_builder *builder, const char *field, const char *one,
                                const char *other);
 bool event_builder_refuse_for_memory(struct problem *problem);
 

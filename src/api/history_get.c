@@ -44,8 +44,8 @@ struct question {
     size_t after_n;
 };
 
-static bool read_question(const struct request *request, struct question *ret_question,
-                          struct problem *ret_problem)
+static bool history_get_read_question(const struct request *request, struct question *ret_question,
+                                      struct problem *ret_problem)
 {
     const char *epoch;
     uint64_t position;
@@ -62,7 +62,7 @@ static bool read_question(const struct request *request, struct question *ret_qu
 }
 
 /* Count the request in, unless there are too many. */
-static bool take_place(struct request *request)
+static bool history_get_take_place(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
     struct stats *stats = request->service->context->stats;
@@ -78,7 +78,7 @@ static bool take_place(struct request *request)
 }
 
 /* A listing is a text as it grows, and at its end the answer: both as large as answers get. */
-static bool memory_has_room(struct request *request)
+static bool history_get_memory_has_room(struct request *request)
 {
     struct service *service = request->service;
 
@@ -88,7 +88,7 @@ static bool memory_has_room(struct request *request)
     return false;
 }
 
-static void free_work(void *arg)
+static void history_get_free(void *arg)
 {
     struct work *work = arg;
     struct service *service = work->request->service;
@@ -100,8 +100,8 @@ static void free_work(void *arg)
     free(work);
 }
 
-static struct history_listing *begin_listing(const struct work *work,
-                                             const struct question *question)
+static struct history_listing *history_get_begin_listing(const struct work *work,
+                                                         const struct question *question)
 {
     struct hub *hub = work->request->service->shared->hub;
     struct history_listing_ask ask = {
@@ -124,7 +124,7 @@ static struct history_listing *begin_listing(const struct work *work,
 }
 
 /* The place is taken; the work gives it back, however far it came. */
-static struct work *new_work(struct request *request, const struct question *question)
+static struct work *history_get_new(struct request *request, const struct question *question)
 {
     struct work *work = calloc(1, sizeof(*work));
 
@@ -136,34 +136,34 @@ static struct work *new_work(struct request *request, const struct question *que
     work->request = request;
     work->until_ms = clock_mono_ms() + READING_MS;
     request->work = work;
-    request->free_work = free_work;
+    request->free_work = history_get_free;
     work->filter = query_params_make_filter(&question->names);
     if (work->filter != NULL)
-        work->listing = begin_listing(work, question);
+        work->listing = history_get_begin_listing(work, question);
     return work->listing != NULL ? work : NULL;
 }
 
 /* ---- reading ---- */
 
-static void take_page(void *arg);
+static void history_get_take_page(void *arg);
 
 /* On a pager's thread. */
-static void page_read(struct page_reader_request *page)
+static void history_get_page_read(struct page_reader_request *page)
 {
     struct work *work = page->arg;
 
     worker_post_note(work->request->service->worker, &((struct page_ask *)(void *)page)->note,
-                     take_page, page);
+                     history_get_take_page, page);
 }
 
-static int ask_page(struct work *work)
+static int history_get_ask_page(struct work *work)
 {
     struct page_ask *ask = calloc(1, sizeof(*ask));
 
     if (ask == NULL)
         return -ENOMEM;
     struct page_reader_request *page = &ask->request;
-    page->done = page_read;
+    page->done = history_get_page_read;
     page->arg = work;
     page->queue = PAGE_READER_LISTINGS;
     page->filter = filter_ref(work->filter);
@@ -176,14 +176,14 @@ static int ask_page(struct work *work)
 }
 
 /* A client that left needs no more, and a stop should not wait. */
-static bool goes_on(const struct work *work)
+static bool history_get_goes_on(const struct work *work)
 {
     return history_listing_wants_more(work->listing) && clock_mono_ms() < work->until_ms &&
            !work->request->service->shared->draining &&
            peer_probe(request_fd(work->request)) != PEER_GONE;
 }
 
-static void count_page(const struct work *work, const struct page_reader_request *page)
+static void history_get_count_page(const struct work *work, const struct page_reader_request *page)
 {
     struct stats *stats = work->request->service->context->stats;
 
@@ -194,16 +194,16 @@ static void count_page(const struct work *work, const struct page_reader_request
 }
 
 /* The pager's answer, on the request's worker. */
-static void take_page(void *arg)
+static void history_get_take_page(void *arg)
 {
     struct page_reader_request *page = arg;
     struct work *work = page->arg;
 
-    count_page(work, page);
+    history_get_count_page(work, page);
     work->result = history_listing_take(work->listing, page->result, page->page, &page->bounds);
     page_reader_request_free(page);
-    if (work->result == 0 && goes_on(work)) {
-        work->result = ask_page(work);
+    if (work->result == 0 && history_get_goes_on(work)) {
+        work->result = history_get_ask_page(work);
         if (work->result == 0)
             return;
     }
@@ -212,22 +212,23 @@ static void take_page(void *arg)
 
 /* ---- answering ---- */
 
-static int respond_overload(struct request *request)
+static int history_get_respond_overload(struct request *request)
 {
     struct problem problem;
 
-    problem_set(&problem, 503, "overloaded",
-                "More requests for the history are under way than limits.history_requests allows.");
+    problem_set(
+        &problem, 503, "overloaded",
+        "As many requests for the history are in progress as limits.history_requests allows.");
     problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
-static int respond_failure(struct request *request, int error)
+static int history_get_respond_failure(struct request *request, int error)
 {
     struct problem problem;
 
     if (error == -ENOMEM)
-        problem_set(&problem, 503, "out_of_memory", "The gateway is out of memory.");
+        problem_set_out_of_memory(&problem);
     else if (error == -ESHUTDOWN)
         problem_set(&problem, 503, "stopping", "The gateway is stopping.");
     else
@@ -236,18 +237,18 @@ static int respond_failure(struct request *request, int error)
     return respond_problem(request, &problem);
 }
 
-static int respond_listing(struct request *request)
+static int history_get_respond_listing(struct request *request)
 {
     struct work *work = request->work;
     struct history_bounds bounds;
     size_t text_n;
 
     if (work->result != 0)
-        return respond_failure(request, work->result);
+        return history_get_respond_failure(request, work->result);
     history_bounds(hub_history(request->service->shared->hub), &bounds);
     char *text = history_listing_finish(work->listing, &bounds, &text_n);
     if (text == NULL)
-        return respond_failure(request, -ENOMEM);
+        return history_get_respond_failure(request, -ENOMEM);
     return respond_json_text(request, MHD_HTTP_OK, text, text_n);
 }
 
@@ -256,18 +257,18 @@ int history_get_handle(struct request *request)
     struct question question;
     struct problem problem;
 
-    if (!read_question(request, &question, &problem))
+    if (!history_get_read_question(request, &question, &problem))
         return respond_problem(request, &problem);
-    if (!memory_has_room(request))
+    if (!history_get_memory_has_room(request))
         return respond_memory_short(request);
-    if (!take_place(request))
-        return respond_overload(request);
-    struct work *work = new_work(request, &question);
+    if (!history_get_take_place(request))
+        return history_get_respond_overload(request);
+    struct work *work = history_get_new(request, &question);
     if (work == NULL)
-        return respond_failure(request, -ENOMEM);
+        return history_get_respond_failure(request, -ENOMEM);
     if (!history_listing_wants_more(work->listing))
-        return respond_listing(request);
-    if (ask_page(work) != 0)
-        return respond_failure(request, -ENOMEM);
-    return request_suspend(request, respond_listing);
+        return history_get_respond_listing(request);
+    if (history_get_ask_page(work) != 0)
+        return history_get_respond_failure(request, -ENOMEM);
+    return request_suspend(request, history_get_respond_listing);
 }

@@ -26,13 +26,13 @@ struct history_listing {
 
 /* ---- JSON ---- */
 
-static void put(struct history_listing *listing, const char *text)
+static void listing_put(struct history_listing *listing, const char *text)
 {
     fputs(text, listing->to);
 }
 
 /* Length of the bytes that stand in a JSON string as they are. */
-static size_t plain_bytes(const char *at, size_t n)
+static size_t listing_plain_bytes(const char *at, size_t n)
 {
     size_t i = 0;
 
@@ -41,11 +41,11 @@ static size_t plain_bytes(const char *at, size_t n)
     return i;
 }
 
-static void put_string(struct history_listing *listing, const char *text, size_t text_n)
+static void listing_put_string(struct history_listing *listing, const char *text, size_t text_n)
 {
     putc_unlocked('"', listing->to);
     for (;;) {
-        size_t plain_n = plain_bytes(text, text_n);
+        size_t plain_n = listing_plain_bytes(text, text_n);
 
         fwrite(text, 1, plain_n, listing->to);
         if (plain_n == text_n)
@@ -54,7 +54,7 @@ static void put_string(struct history_listing *listing, const char *text, size_t
         if (byte == '"' || byte == '\\')
             fprintf(listing->to, "\\%c", byte);
         else if (byte == '\n')
-            put(listing, "\\n");
+            listing_put(listing, "\\n");
         else
             fprintf(listing->to, "\\u%04x", (unsigned)byte);
         text += plain_n + 1;
@@ -63,7 +63,7 @@ static void put_string(struct history_listing *listing, const char *text, size_t
     putc_unlocked('"', listing->to);
 }
 
-static void put_id(struct history_listing *listing, uint64_t position)
+static void listing_put_id(struct history_listing *listing, uint64_t position)
 {
     char id[SSE_ID_BYTES];
 
@@ -71,15 +71,15 @@ static void put_id(struct history_listing *listing, uint64_t position)
     fprintf(listing->to, "\"%.*s\"", SSE_ID_BYTES, id);
 }
 
-static void put_id_or_null(struct history_listing *listing, uint64_t position, bool there)
+static void listing_put_id_or_null(struct history_listing *listing, uint64_t position, bool there)
 {
     if (there)
-        put_id(listing, position);
+        listing_put_id(listing, position);
     else
-        put(listing, "null");
+        listing_put(listing, "null");
 }
 
-static void put_time(struct history_listing *listing, int64_t wall_ms)
+static void listing_put_time(struct history_listing *listing, int64_t wall_ms)
 {
     char text[CLOCK_UTC_BYTES];
 
@@ -88,28 +88,29 @@ static void put_time(struct history_listing *listing, int64_t wall_ms)
 
 /* ---- an event ---- */
 
-static void put_topics(struct history_listing *listing, const struct message *message)
+static void listing_put_topics(struct history_listing *listing, const struct message *message)
 {
-    put(listing, ",\"topics\":[");
+    listing_put(listing, ",\"topics\":[");
     for (size_t i = 0; i < message->topics_n; i++) {
         const struct message_name *topic = &message_topics(message)[i];
 
-        put(listing, i > 0 ? "," : "");
-        put_string(listing, topic->bytes, topic->bytes_n);
+        listing_put(listing, i > 0 ? "," : "");
+        listing_put_string(listing, topic->bytes, topic->bytes_n);
     }
 }
 
-/* Who else got it is nobody's business: an event for users is here only for the one who asked. */
-static void put_users(struct history_listing *listing, const struct message *message)
+/* The other recipients are not shown: an event for users is here only because the caller is one of
+ * them. */
+static void listing_put_users(struct history_listing *listing, const struct message *message)
 {
     const struct message_name *user = listing->ask.user;
 
-    put(listing, "],\"users\":[");
+    listing_put(listing, "],\"users\":[");
     if (message->users_n > 0 && user->bytes != NULL)
-        put_string(listing, user->bytes, user->bytes_n);
+        listing_put_string(listing, user->bytes, user->bytes_n);
 }
 
-static bool reserve_data(struct history_listing *listing, size_t bytes)
+static bool listing_reserve_data(struct history_listing *listing, size_t bytes)
 {
     if (bytes <= listing->data_room)
         return true;
@@ -119,32 +120,32 @@ static bool reserve_data(struct history_listing *listing, size_t bytes)
     return listing->data != NULL;
 }
 
-static int put_event(struct history_listing *listing, const struct message *message)
+static int listing_put_event(struct history_listing *listing, const struct message *message)
 {
     struct sse_fields fields;
 
-    if (!reserve_data(listing, message->frame_n))
+    if (!listing_reserve_data(listing, message->frame_n))
         return -ENOMEM;
     if (!sse_read_frame(message->frame, message->frame_n, listing->data, &fields))
         return -EIO; /* no frame of ours, though its checksum was right */
-    put(listing, listing->events_n > 0 ? ",{\"id\":" : "{\"id\":");
-    put_id(listing, message->position);
-    put_topics(listing, message);
-    put_users(listing, message);
-    put(listing, "],\"event\":");
+    listing_put(listing, listing->events_n > 0 ? ",{\"id\":" : "{\"id\":");
+    listing_put_id(listing, message->position);
+    listing_put_topics(listing, message);
+    listing_put_users(listing, message);
+    listing_put(listing, "],\"event\":");
     if (fields.name != NULL)
-        put_string(listing, fields.name, fields.name_n);
+        listing_put_string(listing, fields.name, fields.name_n);
     else
-        put(listing, "\"message\"");
-    put(listing, ",\"data\":");
-    put_string(listing, fields.data, fields.data_n);
+        listing_put(listing, "\"message\"");
+    listing_put(listing, ",\"data\":");
+    listing_put_string(listing, fields.data, fields.data_n);
     if (fields.retry_ms > 0)
         fprintf(listing->to, ",\"retry\":%u", (unsigned)fields.retry_ms);
     if (message->ttl_ms > 0)
         fprintf(listing->to, ",\"ttl\":%.15g", (double)message->ttl_ms / 1000);
-    put(listing, ",\"published\":");
-    put_time(listing, message->published_ms);
-    put(listing, "}");
+    listing_put(listing, ",\"published\":");
+    listing_put_time(listing, message->published_ms);
+    listing_put(listing, "}");
     listing->events_n++;
     return 0;
 }
@@ -165,7 +166,7 @@ struct history_listing *history_listing_new(const struct history_listing_ask *as
     listing->ask = *ask;
     listing->position = listing->reset_position = ask->after;
     listing->reset = ask->reset;
-    put(listing, "{\"events\":[");
+    listing_put(listing, "{\"events\":[");
     return listing;
 }
 
@@ -180,14 +181,14 @@ void history_listing_free(struct history_listing *listing)
     free(listing);
 }
 
-static bool is_full(const struct history_listing *listing)
+static bool listing_is_full(const struct history_listing *listing)
 {
     return listing->events_n == listing->ask.events_max ||
            (listing->events_n > 0 && (size_t)ftello(listing->to) >= listing->ask.bytes_max);
 }
 
 /* What comes after the position is trimmed. */
-static int take_loss(struct history_listing *listing, const struct history_bounds *bounds)
+static int listing_take_loss(struct history_listing *listing, const struct history_bounds *bounds)
 {
     if (listing->events_n > 0) {
         listing->is_over = true;
@@ -202,33 +203,33 @@ static int take_loss(struct history_listing *listing, const struct history_bound
 }
 
 /* The page ends at damage, behind its events. */
-static void take_damage(struct history_listing *listing, const struct history_page *page)
+static void listing_take_damage(struct history_listing *listing, const struct history_page *page)
 {
     listing->is_over = true;
-    if (listing->reset != STREAM_RESET_NONE || is_full(listing))
+    if (listing->reset != STREAM_RESET_NONE || listing_is_full(listing))
         return; /* for the next answer to tell */
     listing->reset = STREAM_RESET_DAMAGED;
     listing->position = listing->reset_position = page->upto;
 }
 
-static int take_events(struct history_listing *listing, const struct history_page *page)
+static int listing_take_events(struct history_listing *listing, const struct history_page *page)
 {
     for (size_t i = 0; i < page->events_n; i++) {
         const struct message *message = page->events[i];
 
-        if (is_full(listing)) {
+        if (listing_is_full(listing)) {
             /* it has been looked for just to know that there is more */
             listing->position = message->position - 1;
             listing->is_over = true;
             return 0;
         }
-        int result = put_event(listing, message);
+        int result = listing_put_event(listing, message);
         if (result != 0)
             return result;
         listing->position = message->position;
     }
     if (page->damaged)
-        take_damage(listing, page);
+        listing_take_damage(listing, page);
     else
         listing->position = page->upto;
     return 0;
@@ -238,8 +239,8 @@ int history_listing_take(struct history_listing *listing, int result,
                          const struct history_page *page, const struct history_bounds *bounds)
 {
     if (result == -ESTALE)
-        return take_loss(listing, bounds);
-    return result == 0 ? take_events(listing, page) : result;
+        return listing_take_loss(listing, bounds);
+    return result == 0 ? listing_take_events(listing, page) : result;
 }
 
 bool history_listing_wants_more(const struct history_listing *listing)
@@ -262,16 +263,16 @@ uint64_t history_listing_upto(const struct history_listing *listing)
 
 /* ---- the end ---- */
 
-static void put_reset(struct history_listing *listing)
+static void listing_put_reset(struct history_listing *listing)
 {
-    put(listing, ",\"reset\":");
+    listing_put(listing, ",\"reset\":");
     if (listing->reset == STREAM_RESET_NONE) {
-        put(listing, "null");
+        listing_put(listing, "null");
         return;
     }
     fprintf(listing->to, "{\"reason\":\"%s\",\"id\":", stream_reset_text(listing->reset));
-    put_id(listing, listing->reset_position);
-    put(listing, "}");
+    listing_put_id(listing, listing->reset_position);
+    listing_put(listing, "}");
 }
 
 char *history_listing_finish(struct history_listing *listing, const struct history_bounds *bounds,
@@ -279,15 +280,16 @@ char *history_listing_finish(struct history_listing *listing, const struct histo
 {
     bool has_any = bounds->trimmed < bounds->newest;
 
-    put(listing, "],\"next\":");
-    put_id(listing, listing->position);
-    put(listing, listing->position < listing->ask.upto ? ",\"more\":true" : ",\"more\":false");
-    put(listing, ",\"oldest\":");
-    put_id_or_null(listing, bounds->trimmed + 1, has_any);
-    put(listing, ",\"newest\":");
-    put_id_or_null(listing, bounds->newest, has_any);
-    put_reset(listing);
-    put(listing, "}\n");
+    listing_put(listing, "],\"next\":");
+    listing_put_id(listing, listing->position);
+    listing_put(listing,
+                listing->position < listing->ask.upto ? ",\"more\":true" : ",\"more\":false");
+    listing_put(listing, ",\"oldest\":");
+    listing_put_id_or_null(listing, bounds->trimmed + 1, has_any);
+    listing_put(listing, ",\"newest\":");
+    listing_put_id_or_null(listing, bounds->newest, has_any);
+    listing_put_reset(listing);
+    listing_put(listing, "}\n");
     bool failed = ferror(listing->to) != 0;
     failed |= fclose(listing->to) != 0;
     listing->to = NULL;

@@ -49,10 +49,10 @@ struct work {
 
 /* ---- what kind of body ---- */
 
-static int respond_overload(struct request *request);
+static int publish_respond_overload(struct request *request);
 
 /* A large body that would be refused for overload is not even read. */
-static bool is_lost(const struct request *request)
+static bool publish_would_be_shed(const struct request *request)
 {
     uint64_t bytes = request->content_length;
 
@@ -66,12 +66,12 @@ int publish_begin(struct request *request)
 
     if (type != NULL && strncasecmp(type, "multipart/", 10) == 0)
         return respond_error(request, 415, "unsupported_type",
-                             "A multipart body is not taken: send application/json, or the data "
-                             "itself with the fields in the query.");
+                             "Multipart bodies are not supported: send application/json, or the "
+                             "data as the body and the fields in the query.");
     if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
         return respond_error(request, 415, "unsupported_encoding",
                              "The body must not have a Content-Encoding.");
-    return is_lost(request) ? respond_overload(request) : -1;
+    return publish_would_be_shed(request) ? publish_respond_overload(request) : -1;
 }
 
 /* ---- reading ---- */
@@ -89,8 +89,8 @@ struct reading {
     bool is_json;
 };
 
-static bool collect_field(void *arg, const char *name, size_t name_n, const char *value,
-                          size_t value_n)
+static bool publish_collect_field(void *arg, const char *name, size_t name_n, const char *value,
+                                  size_t value_n)
 {
     struct fields *fields = arg;
 
@@ -106,7 +106,7 @@ static bool collect_field(void *arg, const char *name, size_t name_n, const char
 
 /* The header is text in quotes (draft-ietf-httpapi-idempotency-key-header 2.1, RFC 9651 3.3.3);
  * what stands there without quotes is taken as it is, as most gateways do. */
-static bool unquote(const char *value, char *to, size_t to_n, size_t *ret_n)
+static bool publish_unquote_key(const char *value, char *to, size_t to_n, size_t *ret_n)
 {
     size_t n = 0, i = value[0] == '"', end = strlen(value);
 
@@ -121,8 +121,8 @@ static bool unquote(const char *value, char *to, size_t to_n, size_t *ret_n)
     return true;
 }
 
-static bool read_key(struct request *request, struct work *work, struct publish_limits *limits,
-                     struct problem *ret_problem)
+static bool publish_read_key(struct request *request, struct work *work,
+                             struct publish_limits *limits, struct problem *ret_problem)
 {
     const char *value = request->fields[REQUEST_IDEMPOTENCY_KEY];
 
@@ -130,17 +130,18 @@ static bool read_key(struct request *request, struct work *work, struct publish_
         return true;
     if (request_header_count(request, "Idempotency-Key") > 1)
         return problem_set(ret_problem, 400, "invalid_key",
-                           "There is more than one Idempotency-Key header.");
-    if (!unquote(value, work->key, sizeof(work->key), &limits->key_n))
-        return problem_set(ret_problem, 400, "invalid_key",
-                           "The Idempotency-Key header begins with a quote and does not end so.");
+                           "The request has more than one Idempotency-Key header.");
+    if (!publish_unquote_key(value, work->key, sizeof(work->key), &limits->key_n))
+        return problem_set(
+            ret_problem, 400, "invalid_key",
+            "The Idempotency-Key header begins with a quote and does not end with one.");
     limits->key = work->key;
     return true;
 }
 
 /* What only the loop can ask: settings and headers. */
-static bool begin_reading(struct request *request, struct work *work, struct reading *reading,
-                          struct problem *ret_problem)
+static bool publish_begin_reading(struct request *request, struct work *work,
+                                  struct reading *reading, struct problem *ret_problem)
 {
     const struct conf *conf = request->service->context->conf;
 
@@ -152,29 +153,29 @@ static bool begin_reading(struct request *request, struct work *work, struct rea
     reading->fields.n = 0;
     reading->fields.too_many = false;
     reading->is_json = publish_kind_is_json(request->fields[REQUEST_CONTENT_TYPE]);
-    if (!read_key(request, work, &reading->limits, ret_problem))
+    if (!publish_read_key(request, work, &reading->limits, ret_problem))
         return false;
-    request_each_query(request, collect_field, &reading->fields);
+    request_each_query(request, publish_collect_field, &reading->fields);
     if (reading->fields.too_many)
         return problem_set(ret_problem, 422, "too_many_fields",
                            "The query has more than %d fields.", FIELDS_MAX);
     if (reading->is_json && reading->fields.n > 0)
         return problem_set(ret_problem, 422, "fields_in_query",
-                           "With a JSON body the fields belong in the JSON, not the query.");
+                           "With a JSON body the fields belong into the JSON, not into the query.");
     return true;
 }
 
 /* A body that is plainly one event, which takes no more than that.  Any thread. */
-static bool read_plain(const struct request *request, const struct reading *reading,
-                       struct publish_body *ret_body)
+static bool publish_read_plain(const struct request *request, const struct reading *reading,
+                               struct publish_body *ret_body)
 {
     return reading->is_json && request->body_n > 0 &&
            publish_plain(request->body, request->body_n, &reading->limits, ret_body);
 }
 
 /* Any other.  Any thread. */
-static bool read_body(const struct request *request, const struct reading *reading,
-                      struct publish_body *ret_body, struct problem *ret_problem)
+static bool publish_read_body(const struct request *request, const struct reading *reading,
+                              struct publish_body *ret_body, struct problem *ret_problem)
 {
     const char *body = request->body != NULL ? request->body : "";
 
@@ -187,21 +188,21 @@ static bool read_body(const struct request *request, const struct reading *readi
 /* ---- memory ---- */
 
 /* Reading a body takes the messages and room to compose them in. */
-static size_t composing_bytes(const struct request *request)
+static size_t publish_composing_bytes(const struct request *request)
 {
     return 2 * request->body_n;
 }
 
 /* And what is not plain JSON takes the parser's tree. */
-static size_t tree_bytes(const struct request *request, const struct reading *reading)
+static size_t publish_tree_bytes(const struct request *request, const struct reading *reading)
 {
     struct json_span text = {request->body != NULL ? request->body : "", request->body_n};
 
     return reading->is_json ? json_span_tree_bytes(text) : 0;
 }
 
-/* From here on the events are counted until they are freed, whoever holds them. */
-static void charge(const struct request *request, const struct publish_body *body)
+/* From here on the events are counted until they are freed. */
+static void publish_charge(const struct request *request, const struct publish_body *body)
 {
     _Atomic int64_t *account =
         memory_budget_counter(request->service->context->memory, MEMORY_BUDGET_EVENTS);
@@ -212,19 +213,19 @@ static void charge(const struct request *request, const struct publish_body *bod
 
 /* ---- answering ---- */
 
-static int respond_overload(struct request *request)
+static int publish_respond_overload(struct request *request)
 {
     struct problem problem;
 
     stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
     problem_set(&problem, 503, "overloaded",
-                "Too many events wait for their commit; nothing of this request was stored.");
+                "Too many events wait to be stored; nothing of this request was stored.");
     problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
-/* Who may publish is no stranger: the figures help whoever is called for it. */
-static void set_no_room(struct problem *problem, const struct history *history)
+/* A publisher may see these figures: they help to solve the problem. */
+static void publish_set_no_room(struct problem *problem, const struct history *history)
 {
     if (history_trouble(history) != HISTORY_NO_ROOM)
         problem_set(problem, 507, "disk_reserve",
@@ -239,31 +240,31 @@ static void set_no_room(struct problem *problem, const struct history *history)
                     (unsigned long long)(history->asked_bytes + 1023) / 1024);
 }
 
-static int respond_failure(struct request *request, int error)
+static int publish_respond_failure(struct request *request, int error)
 {
     struct problem problem;
 
     stats_add(request->service->context->stats,
               error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
     if (error == -ENOSPC)
-        set_no_room(&problem, hub_history(request->service->shared->hub));
+        publish_set_no_room(&problem, hub_history(request->service->shared->hub));
     else if (error == -ESTALE)
         problem_set(&problem, 503, "store_gone",
-                    "The file of the store was moved, removed or replaced, so nothing was stored; "
-                    "its operator has to put it back or start the gateway again.");
+                    "The file of the store was moved, removed or replaced; nothing was stored. Put "
+                    "the file back or restart the gateway.");
     else if (error == -ESHUTDOWN)
         problem_set(&problem, 503, "stopping", "The gateway is stopping; nothing was stored.");
     else if (error == -ECONNRESET)
         problem_set(&problem, 503, "handover_lost",
-                    "The gateway that has taken over is gone: nobody knows whether this was "
-                    "stored.  Sent again with its idempotency key it cannot come twice.");
+                    "The gateway that took over has ended: whether this was stored is unknown. "
+                    "Send it again with the same idempotency key, then it is stored once.");
     else
         problem_set(&problem, 503, "store_failed", "The store failed; nothing was stored.");
     problem.retry_after_s = problem_retry_after_s();
     return respond_problem(request, &problem);
 }
 
-static int respond_conflict(struct request *request, const struct work *work)
+static int publish_respond_conflict(struct request *request, const struct work *work)
 {
     struct problem problem;
 
@@ -278,13 +279,13 @@ static int respond_conflict(struct request *request, const struct work *work)
     return respond_problem(request, &problem);
 }
 
-static bool is_repeat(const struct work *work, size_t index)
+static bool publish_is_duplicate(const struct work *work, size_t index)
 {
     return work->op.duplicate_of != NULL && work->op.duplicate_of[index] != 0;
 }
 
 /* The answer is built by hand: this is the one that must be fast. */
-static char *put_id(char *to, const struct work *work, size_t index, const char *epoch)
+static char *publish_put_id(char *to, const struct work *work, size_t index, const char *epoch)
 {
     const struct message *message = work->body.messages[index];
 
@@ -292,13 +293,14 @@ static char *put_id(char *to, const struct work *work, size_t index, const char 
         return stpcpy(to, "null");
     *to++ = '"';
     sse_put_id(to, epoch,
-               is_repeat(work, index) ? work->op.duplicate_of[index] : message->position);
+               publish_is_duplicate(work, index) ? work->op.duplicate_of[index]
+                                                 : message->position);
     to += SSE_ID_BYTES;
     *to++ = '"';
     return to;
 }
 
-static const char *durability_of(const struct work *work, const struct history *history)
+static const char *publish_durability(const struct work *work, const struct history *history)
 {
     for (size_t i = 0; i < work->body.messages_n; i++)
         if (work->body.messages[i]->kind == MESSAGE_STORED)
@@ -306,21 +308,21 @@ static const char *durability_of(const struct work *work, const struct history *
     return "none";
 }
 
-static int respond_one(struct request *request, const struct work *work,
-                       const struct history *history)
+static int publish_respond_one(struct request *request, const struct work *work,
+                               const struct history *history)
 {
     char answer[128 + SSE_ID_BYTES];
     char *to = stpcpy(answer, "{\"id\":");
 
-    to = put_id(to, work, 0, history->epoch);
-    to = stpcpy(stpcpy(to, ",\"durability\":\""), durability_of(work, history));
-    to = stpcpy(stpcpy(to, "\",\"duplicate\":"), is_repeat(work, 0) ? "true" : "false");
+    to = publish_put_id(to, work, 0, history->epoch);
+    to = stpcpy(stpcpy(to, ",\"durability\":\""), publish_durability(work, history));
+    to = stpcpy(stpcpy(to, "\",\"duplicate\":"), publish_is_duplicate(work, 0) ? "true" : "false");
     to = stpcpy(to, "}\n");
     return respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
 }
 
-static int respond_many(struct request *request, const struct work *work,
-                        const struct history *history)
+static int publish_respond_many(struct request *request, const struct work *work,
+                                const struct history *history)
 {
     size_t events_n = work->body.messages_n;
     char *answer = malloc(128 + events_n * (SSE_ID_BYTES + 3 + 6));
@@ -332,59 +334,59 @@ static int respond_many(struct request *request, const struct work *work,
     for (size_t i = 0; i < events_n; i++) {
         if (i > 0)
             *to++ = ',';
-        to = put_id(to, work, i, history->epoch);
+        to = publish_put_id(to, work, i, history->epoch);
     }
     to = stpcpy(to, "],\"duplicates\":[");
     for (size_t i = 0; i < events_n; i++) {
         if (i > 0)
             *to++ = ',';
-        to = stpcpy(to, is_repeat(work, i) ? "true" : "false");
+        to = stpcpy(to, publish_is_duplicate(work, i) ? "true" : "false");
     }
-    to += sprintf(to, "],\"durability\":\"%s\"}\n", durability_of(work, history));
+    to += sprintf(to, "],\"durability\":\"%s\"}\n", publish_durability(work, history));
     int result = respond_json_bytes(request, MHD_HTTP_CREATED, answer, (size_t)(to - answer));
     free(answer);
     return result;
 }
 
-static int respond_published(struct request *request)
+static int publish_respond(struct request *request)
 {
     struct work *work = request->work;
     const struct history *history = hub_history(request->service->shared->hub);
 
     if (work->op.result == -EEXIST)
-        return respond_conflict(request, work);
+        return publish_respond_conflict(request, work);
     if (work->op.result != 0)
-        return respond_failure(request, work->op.result);
-    return work->body.is_array ? respond_many(request, work, history)
-                               : respond_one(request, work, history);
+        return publish_respond_failure(request, work->op.result);
+    return work->body.is_array ? publish_respond_many(request, work, history)
+                               : publish_respond_one(request, work, history);
 }
 
 /* ---- to the hub and back ---- */
 
-static struct hub *hub_of(const struct work *work)
+static struct hub *publish_hub(const struct work *work)
 {
     return work->request->service->shared->hub;
 }
 
 /* There will be no operation for what the hub counts. */
-static void release(struct work *work)
+static void publish_release_admitted(struct work *work)
 {
-    hub_charge(hub_of(work), work->admitted_bytes, 0);
+    hub_charge(publish_hub(work), work->admitted_bytes, 0);
     work->admitted_bytes = 0;
 }
 
-static void free_work(void *arg)
+static void publish_free(void *arg)
 {
     struct work *work = arg;
 
-    release(work);
+    publish_release_admitted(work);
     publish_body_free(&work->body);
     free(work->op.duplicate_of);
     free(work->aside);
     free(work);
 }
 
-static struct work *new_work(struct request *request)
+static struct work *publish_new(struct request *request)
 {
     struct work *work = calloc(1, sizeof(*work));
 
@@ -392,25 +394,20 @@ static struct work *new_work(struct request *request)
         return NULL;
     work->request = request;
     request->work = work;
-    request->free_work = free_work;
+    request->free_work = publish_free;
     return work;
 }
 
-static int respond_no_memory(struct request *request)
+static int publish_refuse(struct request *request, const struct problem *problem)
 {
-    return respond_error(request, 503, "out_of_memory", "The gateway is out of memory.");
-}
-
-static int refuse(struct request *request, const struct problem *problem)
-{
-    release(request->work);
+    publish_release_admitted(request->work);
     stats_add(request->service->context->stats, STATS_PUBLISHES_REFUSED, 1);
     challenge_count(request->service->context->stats, problem);
     return respond_problem(request, problem);
 }
 
 /* Set room aside for what reading takes; JSON takes many times its bytes. */
-static bool set_aside(struct work *work, size_t bytes)
+static bool publish_reserve(struct work *work, size_t bytes)
 {
     struct memory_budget *memory = work->request->service->context->memory;
 
@@ -421,17 +418,17 @@ static bool set_aside(struct work *work, size_t bytes)
 }
 
 /* The body is read: what it became is counted instead. */
-static void end_parsing(struct work *work)
+static void publish_end_parsing(struct work *work)
 {
     struct memory_budget *memory = work->request->service->context->memory;
 
-    charge(work->request, &work->body);
+    publish_charge(work->request, &work->body);
     memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)work->parsing_bytes);
     work->parsing_bytes = 0;
 }
 
 /* The body is good: off to the hub.  Returns 0, or -ENOMEM. */
-static int submit(struct work *work)
+static int publish_submit(struct work *work)
 {
     request_body_drop(work->request); /* it is in the messages */
     work->op.events = work->body.messages;
@@ -442,7 +439,7 @@ static int submit(struct work *work)
         if (work->op.duplicate_of == NULL)
             return -ENOMEM;
     }
-    hub_charge(hub_of(work), work->admitted_bytes, work->op.bytes);
+    hub_charge(publish_hub(work), work->admitted_bytes, work->op.bytes);
     work->admitted_bytes = 0;
     worker_publish(work->request->service->worker, &work->op);
     return 0;
@@ -462,96 +459,97 @@ struct aside {
     bool stopping;
 };
 
-static int respond_unread(struct request *request)
+static int publish_respond_unread(struct request *request)
 {
     struct work *work = request->work;
 
     if (work->aside->stopping)
-        return respond_failure(request, -ESHUTDOWN);
+        return publish_respond_failure(request, -ESHUTDOWN);
     if (!work->aside->good)
-        return refuse(request, &work->aside->problem);
-    return respond_no_memory(request);
+        return publish_refuse(request, &work->aside->problem);
+    return respond_out_of_memory(request);
 }
 
 /* Back on the loop.  A body that was good goes on to the hub, whose answer wakes the request. */
-static void take_back(void *arg)
+static void publish_take_back(void *arg)
 {
     struct aside *aside = arg;
     struct work *work = aside->work;
 
     conf_unref(aside->conf);
-    end_parsing(work);
-    if (aside->good && submit(work) == 0)
+    publish_end_parsing(work);
+    if (aside->good && publish_submit(work) == 0)
         return;
-    release(work);
-    work->request->resumed = respond_unread;
+    publish_release_admitted(work);
+    work->request->resumed = publish_respond_unread;
     request_wake(work->request);
 }
 
 /* On a thread of the pool. */
-static void run_aside(struct thread_pool_task *task, bool stopping)
+static void publish_run_aside(struct thread_pool_task *task, bool stopping)
 {
     struct aside *aside = (struct aside *)((char *)task - offsetof(struct aside, task));
     struct work *work = aside->work;
 
     aside->stopping = stopping;
-    aside->good =
-        !stopping && (read_plain(work->request, &aside->reading, &work->body) ||
-                      read_body(work->request, &aside->reading, &work->body, &aside->problem));
+    aside->good = !stopping &&
+                  (publish_read_plain(work->request, &aside->reading, &work->body) ||
+                   publish_read_body(work->request, &aside->reading, &work->body, &aside->problem));
     aside->good =
         aside->good && access_may_publish(work->request, aside->conf, &work->body, &aside->problem);
-    worker_post_note(work->request->service->worker, &aside->note, take_back, aside);
+    worker_post_note(work->request->service->worker, &aside->note, publish_take_back, aside);
 }
 
-static int respond_no_room(struct request *request)
+static int publish_refuse_memory(struct request *request)
 {
-    end_parsing(request->work);
+    publish_end_parsing(request->work);
     return respond_publish_shed(request);
 }
 
-static int read_aside(struct request *request, const struct reading *reading)
+static int publish_read_aside(struct request *request, const struct reading *reading)
 {
     struct work *work = request->work;
 
-    if (!set_aside(work, composing_bytes(request) + tree_bytes(request, reading)))
+    if (!publish_reserve(work,
+                         publish_composing_bytes(request) + publish_tree_bytes(request, reading)))
         return respond_publish_shed(request);
     work->aside = calloc(1, sizeof(*work->aside));
     if (work->aside == NULL) {
-        end_parsing(work);
-        return respond_no_memory(request);
+        publish_end_parsing(work);
+        return respond_out_of_memory(request);
     }
-    work->aside->task.run = run_aside;
+    work->aside->task.run = publish_run_aside;
     work->aside->work = work;
     work->aside->reading = *reading;
     work->aside->conf = conf_ref(request->service->context->conf);
     stats_add(request->service->context->stats, STATS_PUBLISHES_ASIDE, 1);
     thread_pool_give(request->service->shared->body_readers, 0, &work->aside->task);
-    return request_suspend(request, respond_published);
+    return request_suspend(request, publish_respond);
 }
 
-static int read_here(struct request *request, const struct reading *reading)
+static int publish_read_on_loop(struct request *request, const struct reading *reading)
 {
     struct work *work = request->work;
     struct problem problem;
 
-    if (!set_aside(work, composing_bytes(request)))
+    if (!publish_reserve(work, publish_composing_bytes(request)))
         return respond_publish_shed(request);
-    bool good = read_plain(request, reading, &work->body);
-    if (!good && !set_aside(work, tree_bytes(request, reading)))
-        return respond_no_room(request);
+    bool good = publish_read_plain(request, reading, &work->body);
+    if (!good && !publish_reserve(work, publish_tree_bytes(request, reading)))
+        return publish_refuse_memory(request);
     if (!good)
-        good = read_body(request, reading, &work->body, &problem);
-    end_parsing(work);
+        good = publish_read_body(request, reading, &work->body, &problem);
+    publish_end_parsing(work);
     if (!good ||
         !access_may_publish(request, request->service->context->conf, &work->body, &problem))
-        return refuse(request, &problem);
-    if (submit(work) != 0)
-        return respond_no_memory(request);
-    return request_suspend(request, respond_published);
+        return publish_refuse(request, &problem);
+    if (publish_submit(work) != 0)
+        return respond_out_of_memory(request);
+    return request_suspend(request, publish_respond);
 }
 
 /* What reading a body takes, with what the caller's rights add. */
-static size_t reading_cost(const struct request *request)
+static size_t publish_reading_cost(const struct request *request)
 {
     size_t patterns_n = request->identity != NULL ? request->identity->publish.patterns_n : 0;
 
@@ -559,11 +557,11 @@ static size_t reading_cost(const struct request *request)
 }
 
 /* Whether a body is read on the loop, which is counted then. */
-static bool is_for_loop(struct request *request)
+static bool publish_is_for_loop(struct request *request)
 {
     struct service *service = request->service;
     uint64_t turn = worker_turns(service->worker);
-    size_t cost = reading_cost(request);
+    size_t cost = publish_reading_cost(request);
 
     if (service->publish_turn != turn)
         service->publish_turn_bytes = 0;
@@ -576,27 +574,28 @@ static bool is_for_loop(struct request *request)
 
 int publish_handle(struct request *request)
 {
-    struct work *work = new_work(request);
+    struct work *work = publish_new(request);
     struct reading reading;
     struct problem problem;
 
     if (work == NULL)
-        return respond_no_memory(request);
-    if (!begin_reading(request, work, &reading, &problem))
-        return refuse(request, &problem);
+        return respond_out_of_memory(request);
+    if (!publish_begin_reading(request, work, &reading, &problem))
+        return publish_refuse(request, &problem);
     /* before the body is read: what is refused for overload must cost little */
-    if (!hub_admit(hub_of(work), request->body_n + EVENT_BYTES_MIN, &work->op))
-        return respond_overload(request);
+    if (!hub_admit(publish_hub(work), request->body_n + EVENT_BYTES_MIN, &work->op))
+        return publish_respond_overload(request);
     work->admitted_bytes = request->body_n + EVENT_BYTES_MIN;
-    return is_for_loop(request) ? read_here(request, &reading) : read_aside(request, &reading);
+    return publish_is_for_loop(request) ? publish_read_on_loop(request, &reading)
+                                        : publish_read_aside(request, &reading);
 }
 
 int publish_probe(struct request *request, int (*resumed)(struct request *request))
 {
-    struct work *work = new_work(request);
+    struct work *work = publish_new(request);
 
     if (work == NULL)
-        return respond_no_memory(request);
+        return respond_out_of_memory(request);
     worker_publish(request->service->worker, &work->op);
     return request_suspend(request, resumed);
 }

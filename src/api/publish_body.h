@@ -29,10 +29,10 @@ struct publish_limits {
     const char *key;        /* idempotency key from a header, for a single event; NULL: none */
     size_t key_n;
     const unsigned char
-        *scope; /* of whose keys these are, PUBLISH_SCOPE_BYTES; NULL: everybody's */
+        *scope; /* of the publisher, for its keys, PUBLISH_SCOPE_BYTES; NULL: one for all */
 };
 
-/* What a body said.  Owned by whoever got it: publish_body_free(). */
+/* What a body said.  The caller frees it: publish_body_free(). */
 struct publish_body {
     struct message **messages;
     size_t messages_n;

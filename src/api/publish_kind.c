@@ -32,7 +32,7 @@ struct piece {
     const char *end;
 };
 
-static bool is_one_of(struct piece name, const char *const *names)
+static bool kind_is_one_of(struct piece name, const char *const *names)
 {
     size_t n = (size_t)(name.end - name.at);
 
@@ -42,14 +42,14 @@ static bool is_one_of(struct piece name, const char *const *names)
     return false;
 }
 
-static bool is_space(char c)
+static bool kind_is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static const char *skip_space(const char *at, const char *end)
+static const char *kind_skip_space(const char *at, const char *end)
 {
-    while (at < end && is_space(*at))
+    while (at < end && kind_is_space(*at))
         at++;
     return at;
 }
@@ -57,7 +57,7 @@ static const char *skip_space(const char *at, const char *end)
 /* ---- JSON ---- */
 
 /* Behind the quote that closes a string, or the end. */
-static const char *skip_string(const char *at, const char *end)
+static const char *kind_skip_string(const char *at, const char *end)
 {
     for (; at < end && *at != '"'; at++)
         if (*at == '\\' && at + 1 < end)
@@ -65,18 +65,18 @@ static const char *skip_string(const char *at, const char *end)
     return at < end ? at + 1 : end;
 }
 
-static bool is_member(struct piece name, const char *behind, const char *end)
+static bool kind_is_member(struct piece name, const char *behind, const char *end)
 {
     static const char *const members[] = {"data",      "topic",           "topics", "user",
                                           "users",     "event",           "retry",  "ttl",
                                           "ephemeral", "idempotency_key", NULL};
 
-    behind = skip_space(behind, end);
-    return behind < end && *behind == ':' && is_one_of(name, members);
+    behind = kind_skip_space(behind, end);
+    return behind < end && *behind == ':' && kind_is_one_of(name, members);
 }
 
 /* Look at the members of the objects at one depth: those of the body, or of its array. */
-static bool has_member(const char *at, const char *end)
+static bool kind_has_member(const char *at, const char *end)
 {
     size_t depth = 0, wanted = *at == '[' ? 2 : 1;
 
@@ -88,10 +88,10 @@ static bool has_member(const char *at, const char *end)
         } else if (c == '}' || c == ']') {
             depth -= depth > 0;
         } else if (c == '"') {
-            const char *behind = skip_string(at, end);
+            const char *behind = kind_skip_string(at, end);
 
             if (depth == wanted && behind > at &&
-                is_member((struct piece){at, behind - 1}, behind, end))
+                kind_is_member((struct piece){at, behind - 1}, behind, end))
                 return true;
             at = behind;
         }
@@ -102,17 +102,17 @@ static bool has_member(const char *at, const char *end)
 static bool looks_like_json(const char *at, const char *end)
 {
     if (at < end && *at == '[') {
-        const char *first = skip_space(at + 1, end);
+        const char *first = kind_skip_space(at + 1, end);
 
-        return first < end && *first == '{' && has_member(at, end);
+        return first < end && *first == '{' && kind_has_member(at, end);
     }
-    return at < end && *at == '{' && has_member(at, end);
+    return at < end && *at == '{' && kind_has_member(at, end);
 }
 
 /* ---- forms ---- */
 
 /* `topic[]` and `topic[0]` are topics too. */
-static struct piece field_name(const char *at, const char *end)
+static struct piece kind_field_name(const char *at, const char *end)
 {
     const char *equals = memchr(at, '=', (size_t)(end - at));
     const char *name_end = equals != NULL ? equals : at;
@@ -129,7 +129,7 @@ static bool looks_like_form(const char *at, const char *end)
         const char *next = memchr(at, '&', (size_t)(end - at));
         const char *field_end = next != NULL ? next : end;
 
-        if (is_one_of(field_name(at, field_end), fields))
+        if (kind_is_one_of(kind_field_name(at, field_end), fields))
             return true;
         at = next != NULL ? next + 1 : end;
     }
@@ -140,7 +140,7 @@ enum publish_kind publish_kind_look(const char *body, size_t body_n)
 {
     const char *end = body + body_n;
     bool is_marked = body_n >= sizeof(MARK) - 1 && memcmp(body, MARK, sizeof(MARK) - 1) == 0;
-    const char *at = skip_space(is_marked ? body + sizeof(MARK) - 1 : body, end);
+    const char *at = kind_skip_space(is_marked ? body + sizeof(MARK) - 1 : body, end);
 
     if (looks_like_json(at, end))
         return PUBLISH_KIND_JSON;

@@ -12,97 +12,100 @@
 #define MEMBERS_MAX 12
 
 struct plain {
-    struct event_builder draft;
+    struct event_builder builder;
     struct message_name user;
-    struct problem problem; /* nobody reads it */
+    struct problem problem; /* not read */
 };
 
-static bool set_topic(struct event_builder *draft, const struct json_flat_member *member)
+static bool plain_set_topic(struct event_builder *builder, const struct json_flat_member *member)
 {
-    draft->topics[0] =
+    builder->topics[0] =
         (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
-    draft->message.topics = draft->topics;
-    draft->message.topics_n++;
-    return member->kind == JSON_FLAT_STRING && draft->message.topics_n == 1 &&
-           event_builder_check_name(draft, "topic", &draft->topics[0], true);
+    builder->message.topics = builder->topics;
+    builder->message.topics_n++;
+    return member->kind == JSON_FLAT_STRING && builder->message.topics_n == 1 &&
+           event_builder_check_name(builder, "topic", &builder->topics[0], true);
 }
 
 /* A whole number stands for its digits. */
-static bool set_user(struct event_builder *draft, const struct json_flat_member *member)
+static bool plain_set_user(struct event_builder *builder, const struct json_flat_member *member)
 {
-    draft->users[0] =
+    builder->users[0] =
         (struct message_name){.bytes = member->value.at, .bytes_n = member->value.bytes_n};
-    draft->message.users = draft->users;
-    draft->message.users_n++;
+    builder->message.users = builder->users;
+    builder->message.users_n++;
     return (member->kind == JSON_FLAT_STRING || member->kind == JSON_FLAT_COUNT) &&
-           draft->message.users_n == 1 &&
-           event_builder_check_name(draft, "user", &draft->users[0], false);
+           builder->message.users_n == 1 &&
+           event_builder_check_name(builder, "user", &builder->users[0], false);
 }
 
-static bool set_ephemeral(struct event_builder *draft, const struct json_flat_member *member)
+static bool plain_set_ephemeral(struct event_builder *builder,
+                                const struct json_flat_member *member)
 {
-    draft->message.kind = member->kind == JSON_FLAT_TRUE ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
+    builder->message.kind = member->kind == JSON_FLAT_TRUE ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return member->kind == JSON_FLAT_TRUE || member->kind == JSON_FLAT_FALSE;
 }
 
-static bool set_field(struct event_builder *draft, const struct json_flat_member *member)
+static bool plain_set_field(struct event_builder *builder, const struct json_flat_member *member)
 {
     struct json_span name = member->name, value = member->value;
     bool is_text = member->kind == JSON_FLAT_STRING, is_count = member->kind == JSON_FLAT_COUNT;
 
     if (json_flat_is(name, "data")) /* what is no string is sent as it is written */
-        return event_builder_set_data(draft, value.at, value.bytes_n);
+        return event_builder_set_data(builder, value.at, value.bytes_n);
     if (json_flat_is(name, "topic") || json_flat_is(name, "topics"))
-        return set_topic(draft, member);
+        return plain_set_topic(builder, member);
     if (json_flat_is(name, "user") || json_flat_is(name, "users"))
-        return set_user(draft, member);
+        return plain_set_user(builder, member);
     if (json_flat_is(name, "event"))
-        return is_text && event_builder_set_event(draft, value.at, value.bytes_n);
+        return is_text && event_builder_set_event(builder, value.at, value.bytes_n);
     if (json_flat_is(name, "ephemeral"))
-        return set_ephemeral(draft, member);
+        return plain_set_ephemeral(builder, member);
     if (json_flat_is(name, "retry"))
-        return is_count && event_builder_set_retry(draft, json_flat_count(value));
+        return is_count && event_builder_set_retry(builder, json_flat_count(value));
     if (json_flat_is(name, "ttl"))
-        return is_count && event_builder_set_ttl(draft, json_flat_count(value));
+        return is_count && event_builder_set_ttl(builder, json_flat_count(value));
     if (json_flat_is(name, "idempotency_key"))
-        return is_text && event_builder_set_key(draft, value.at, value.bytes_n);
+        return is_text && event_builder_set_key(builder, value.at, value.bytes_n);
     return false;
 }
 
-static void begin(struct plain *plain, const struct publish_limits *limits)
+static void plain_begin(struct plain *plain, const struct publish_limits *limits)
 {
-    struct event_builder *draft = &plain->draft;
+    struct event_builder *builder = &plain->builder;
 
-    draft->limits = limits;
-    draft->problem = &plain->problem;
-    draft->where[0] = '\0';
-    draft->users = &plain->user;
-    draft->users_room = 1;
-    draft->scratch = NULL;
+    builder->limits = limits;
+    builder->problem = &plain->problem;
+    builder->where[0] = '\0';
+    builder->users = &plain->user;
+    builder->users_room = 1;
+    builder->scratch = NULL;
 }
 
-static bool read_members(struct event_builder *draft, const struct json_flat_member *members,
-                         size_t members_n, struct publish_body *body)
+static bool plain_read_members(struct event_builder *builder,
+                               const struct json_flat_member *members, size_t members_n,
+                               struct publish_body *body)
 {
-    if (!event_builder_begin(draft))
+    if (!event_builder_begin(builder))
         return false;
     for (size_t i = 0; i < members_n; i++)
-        if (!set_field(draft, &members[i]))
+        if (!plain_set_field(builder, &members[i]))
             return false;
-    return event_builder_finish(draft, body);
+    return event_builder_finish(builder, body);
 }
 
-static bool read_object(struct json_span *text, struct plain *plain, struct publish_body *body)
+static bool plain_read_object(struct json_span *text, struct plain *plain,
+                              struct publish_body *body)
 {
     struct json_flat_member members[MEMBERS_MAX];
     size_t members_n;
 
     return json_flat_next(text, members, MEMBERS_MAX, &members_n) &&
-           read_members(&plain->draft, members, members_n, body);
+           plain_read_members(&plain->builder, members, members_n, body);
 }
 
 /* Room for one more message. */
-static bool make_room(struct publish_body *body, size_t *room)
+static bool plain_make_room(struct publish_body *body, size_t *room)
 {
     if (body->messages_n < *room)
         return true;
@@ -117,16 +120,16 @@ static bool make_room(struct publish_body *body, size_t *room)
 }
 
 /* A user each is within the limit of recipients. */
-static bool read_array(struct json_span *text, struct plain *plain, struct publish_body *body)
+static bool plain_read_array(struct json_span *text, struct plain *plain, struct publish_body *body)
 {
     size_t room = 0, second;
 
-    if (plain->draft.limits->key != NULL)
+    if (plain->builder.limits->key != NULL)
         return false;
     body->is_array = true;
     do
-        if (body->messages_n == HUB_OP_EVENTS_MAX || !make_room(body, &room) ||
-            !read_object(text, plain, body))
+        if (body->messages_n == HUB_OP_EVENTS_MAX || !plain_make_room(body, &room) ||
+            !plain_read_object(text, plain, body))
             return false;
     while (json_flat_take(text, ','));
     if (!json_flat_take(text, ']'))
@@ -146,9 +149,9 @@ bool publish_plain(const char *body, size_t body_n, const struct publish_limits 
 
     if (limits->json_depth_max == 0)
         return false;
-    begin(&plain, limits);
-    bool good = is_array ? read_array(&text, &plain, &made)
-                         : make_room(&made, &room) && read_object(&text, &plain, &made);
+    plain_begin(&plain, limits);
+    bool good = is_array ? plain_read_array(&text, &plain, &made)
+                         : plain_make_room(&made, &room) && plain_read_object(&text, &plain, &made);
     if (good && text.bytes_n == 0) {
         *ret_body = made;
         return true;

@@ -19,37 +19,39 @@ struct reading {
     bool good;
 };
 
-static bool refuse_name(struct reading *reading, const char *what, enum topic_error error)
+static bool query_params_refuse_name(struct reading *reading, const char *what,
+                                     enum topic_error error)
 {
     reading->good = problem_set(reading->problem, 400, "invalid_topic", "The %s %s.", what,
                                 topic_error_text(error));
     return false;
 }
 
-static bool add_topic(struct reading *reading, const char *value, size_t value_n)
+static bool query_params_add_topic(struct reading *reading, const char *value, size_t value_n)
 {
     enum topic_error error = topic_check_pattern(value, value_n);
     struct query_params_names *names = reading->names;
 
     if (error != TOPIC_OK)
-        return refuse_name(reading, "topic", error);
+        return query_params_refuse_name(reading, "topic", error);
     if (names->topics_n == QUERY_PARAMS_TOPICS_MAX) {
-        reading->good = problem_set(reading->problem, 400, "too_many_topics",
-                                    "At most %d topics may be asked for.", QUERY_PARAMS_TOPICS_MAX);
+        reading->good =
+            problem_set(reading->problem, 400, "too_many_topics",
+                        "A request may have at most %d topics.", QUERY_PARAMS_TOPICS_MAX);
         return false;
     }
     names->topics[names->topics_n++] = (struct message_name){.bytes = value, .bytes_n = value_n};
     return true;
 }
 
-static bool set_user(struct reading *reading, const char *value, size_t value_n)
+static bool query_params_set_user(struct reading *reading, const char *value, size_t value_n)
 {
     enum topic_error error = topic_check_user(value, value_n);
 
     const struct message_name *before = &reading->names->user;
 
     if (error != TOPIC_OK)
-        return refuse_name(reading, "user", error);
+        return query_params_refuse_name(reading, "user", error);
     if (before->bytes != NULL &&
         (before->bytes_n != value_n || memcmp(before->bytes, value, value_n) != 0)) {
         reading->good = problem_set(reading->problem, 400, "repeated_parameter",
@@ -60,15 +62,15 @@ static bool set_user(struct reading *reading, const char *value, size_t value_n)
     return true;
 }
 
-static bool see_parameter(void *arg, const char *name, size_t name_n, const char *value,
-                          size_t value_n)
+static bool query_params_see(void *arg, const char *name, size_t name_n, const char *value,
+                             size_t value_n)
 {
     struct reading *reading = arg;
 
     if (parameters_is(name, name_n, "topic") || parameters_is(name, name_n, "topics"))
-        return add_topic(reading, value, value_n);
+        return query_params_add_topic(reading, value, value_n);
     if (parameters_is(name, name_n, "user"))
-        return set_user(reading, value, value_n);
+        return query_params_set_user(reading, value, value_n);
     return true;
 }
 
@@ -79,7 +81,7 @@ bool query_params_read_names(const struct request *request, struct query_params_
 
     ret_names->topics_n = 0;
     ret_names->user = (struct message_name){.bytes = NULL};
-    request_each_query(request, see_parameter, &reading);
+    request_each_query(request, query_params_see, &reading);
     return reading.good;
 }
 
@@ -92,8 +94,8 @@ bool query_params_check_size(const struct query_params_names *names, struct prob
     if (segments_n <= QUERY_PARAMS_SEGMENTS_MAX)
         return true;
     return problem_set(ret_problem, 400, "too_many_segments",
-                       "The topics have %zu segments together, and at most %d are taken: ask for "
-                       "fewer topics, or for a pattern that covers several.",
+                       "The topics have %zu segments together, and the limit is %d: ask for fewer "
+                       "topics, or for a pattern that covers several.",
                        segments_n, QUERY_PARAMS_SEGMENTS_MAX);
 }
 
@@ -143,7 +145,7 @@ struct last_id {
     uint64_t position; /* then */
 };
 
-static void weigh_id(struct last_id *last, const char *id, size_t id_n)
+static void query_params_weigh_id(struct last_id *last, const char *id, size_t id_n)
 {
     const char *epoch;
     uint64_t position = 0;
@@ -159,25 +161,26 @@ static void weigh_id(struct last_id *last, const char *id, size_t id_n)
     last->position = position;
 }
 
-static bool see_id(void *arg, const char *name, size_t name_n, const char *value, size_t value_n)
+static bool query_params_see_id(void *arg, const char *name, size_t name_n, const char *value,
+                                size_t value_n)
 {
     if (parameters_is(name, name_n, "last_event_id") ||
         parameters_is(name, name_n, "lastEventId") || parameters_is(name, name_n, "lastEventID"))
-        weigh_id(arg, value, value_n);
+        query_params_weigh_id(arg, value, value_n);
     return true;
 }
 
-static bool read_last_event_id(const struct request *request, struct last_id *last,
-                               struct stream_start *start, struct problem *ret_problem)
+static bool query_params_read_last_event_id(const struct request *request, struct last_id *last,
+                                            struct stream_start *start, struct problem *ret_problem)
 {
     const char *header = request_header(request, "Last-Event-ID");
 
     if (request_header_count(request, "Last-Event-ID") > 1)
         return problem_set(ret_problem, 400, "invalid_position",
-                           "There is more than one Last-Event-ID header.");
+                           "The request has more than one Last-Event-ID header.");
     if (header != NULL)
-        weigh_id(last, header, strlen(header));
-    request_each_query(request, see_id, last);
+        query_params_weigh_id(last, header, strlen(header));
+    request_each_query(request, query_params_see_id, last);
     if (last->id != NULL) {
         start->from = STREAM_FROM_ID;
         start->id = last->id;
@@ -187,7 +190,7 @@ static bool read_last_event_id(const struct request *request, struct last_id *la
 }
 
 /* Ten digits are seconds of UNIX time, from 2001 to 2286. */
-static bool parse_moment_ms(const char *text, size_t text_n, int64_t *ret_ms)
+static bool query_params_parse_moment_ms(const char *text, size_t text_n, int64_t *ret_ms)
 {
     if (text_n != 10 || strspn(text, "0123456789") != 10 || text[0] == '0')
         return false;
@@ -196,14 +199,14 @@ static bool parse_moment_ms(const char *text, size_t text_n, int64_t *ret_ms)
 }
 
 /* What is ahead of the clock is now, and what is before 1970 is then. */
-static void start_at(struct stream_start *start, int64_t ms, int64_t now_ms)
+static void query_params_start_at(struct stream_start *start, int64_t ms, int64_t now_ms)
 {
     start->from = STREAM_FROM_TIME;
     start->since_ms = ms < 0 ? 0 : ms < now_ms ? ms : now_ms;
 }
 
-static bool read_since(const struct request *request, struct stream_start *start,
-                       struct problem *ret_problem)
+static bool query_params_read_since(const struct request *request, struct stream_start *start,
+                                    struct problem *ret_problem)
 {
     size_t since_n = 0;
     const char *since = request_query(request, "since", &since_n);
@@ -225,10 +228,10 @@ static bool read_since(const struct request *request, struct stream_start *start
         start->from = STREAM_FROM_ID;
         start->id = since;
         start->id_n = since_n;
-    } else if (parse_moment_ms(since, since_n, &moment_ms)) {
-        start_at(start, moment_ms, now_ms);
+    } else if (query_params_parse_moment_ms(since, since_n, &moment_ms)) {
+        query_params_start_at(start, moment_ms, now_ms);
     } else if (conf_parse_duration_ms(since, &duration_ms)) {
-        start_at(start, now_ms - (int64_t)duration_ms, now_ms);
+        query_params_start_at(start, now_ms - (int64_t)duration_ms, now_ms);
     } else {
         return problem_set(
             ret_problem, 400, "invalid_since",
@@ -244,6 +247,6 @@ bool query_params_read_start(const struct request *request, const char *epoch, u
     struct last_id last = {.epoch = epoch, .committed = committed};
 
     *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
-    return read_last_event_id(request, &last, ret_start, ret_problem) &&
-           read_since(request, ret_start, ret_problem);
+    return query_params_read_last_event_id(request, &last, ret_start, ret_problem) &&
+           query_params_read_since(request, ret_start, ret_problem);
 }

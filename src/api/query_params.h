@@ -19,7 +19,7 @@
 #define QUERY_PARAMS_TOPICS_MAX 64
 /* Of all topics of a stream or a listing together. */
 #define QUERY_PARAMS_SEGMENTS_MAX 512
-/* With what a caller is given who asks for nothing in particular. */
+/* With the topics that a caller gets who names none. */
 #define QUERY_PARAMS_TOPICS_ROOM (4 * QUERY_PARAMS_TOPICS_MAX)
 
 /* The names that a query asks for, checked. */
@@ -52,7 +52,7 @@ struct filter *query_params_make_filter(const struct query_params_names *names);
 bool query_params_read_start(const struct request *request, const char *epoch, uint64_t committed,
                              struct stream_start *ret_start, struct problem *ret_problem);
 
-/* Read `anonymous`: whether a stream may be nobody's; yes when it is not there.  As
+/* Read `anonymous`: whether a stream may be anonymous; yes when it is not there.  As
  * query_params_read_names(). */
 bool query_params_read_anonymous(const struct request *request, bool *ret_anonymous,
                                  struct problem *ret_problem);

@@ -114,8 +114,7 @@ static int routes_answer_page(struct request *request)
         return result;
     if (strcmp(request->path, "/") == 0)
         return respond_error(request, 404, "no_page",
-                             "The page is not installed: set server.www to the folder that holds "
-                             "it.");
+                             "The page is not installed: set server.www to its folder.");
     return respond_error(request, 404, "not_found", "There is nothing at this path.");
 }
 
@@ -127,8 +126,8 @@ static bool routes_origin_may_change(const struct request *request)
     return !request_is_change(request) || request->origin_verdict != ORIGIN_FOREIGN;
 }
 
-/* A page whose name was made to lead here (DNS rebinding) is of the same origin as what it reads,
- * and nothing but the name gives it away.  Monitors ask by address, and learn nothing. */
+/* With DNS rebinding a foreign page has the same origin as the gateway, and only the host name
+ * shows it. Monitors ask by address, and learn nothing. */
 static bool routes_host_is_served(const struct request *request)
 {
     static char word[] = "loopback", *words[] = {word};
@@ -225,13 +224,14 @@ static int routes_check(struct request *request)
     if (!routes_host_is_served(request))
         return respond_error(
             request, 421, "misdirected",
-            "The gateway is not known by this name; server.hosts lists its names.");
+            "This gateway is not served under this host name; server.hosts lists its names.");
     result = routes_choose(request);
     if (result >= 0)
         return result;
     if (!routes_origin_may_change(request))
-        return respond_error(request, 403, "foreign_origin",
-                             "Pages of this origin may not do this; auth.origins lists who may.");
+        return respond_error(
+            request, 403, "foreign_origin",
+            "Pages of this origin may not do this; auth.origins lists the origins that may.");
     result = access_check(request);
     if (result >= 0)
         return result;
@@ -257,8 +257,8 @@ static const char *routes_path_of(const char *url)
     return path != NULL ? path : "/";
 }
 
-/* What nobody has checked is not answered: whoever sent it has to wait for the answer before it and
- * send it again, on a connection of its own. */
+/* A head that the gate has not checked is not answered: its client has to wait for the answer
+ * before it, and send it again on a new connection. */
 static int routes_refuse_unchecked(struct request *request, enum request_head_state sight)
 {
     if (sight == REQUEST_HEAD_DIFFERS)

@@ -14,14 +14,14 @@
 #include "http/respond.h"
 
 #define STATIC_FILES_MAX 64
-#define PAGE_BYTES_MAX (4 << 20)
+#define FILE_BYTES_MAX (4 << 20)
 
 /* The page brings all it needs, so nothing from outside may run in it. */
 #define CONTENT_POLICY                                                                             \
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "   \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-struct page {
+struct static_file {
     char name[128];
     const char *type;
     char *bytes;
@@ -30,10 +30,10 @@ struct page {
 
 struct static_files {
     size_t count;
-    struct page pages[STATIC_FILES_MAX];
+    struct static_file files[STATIC_FILES_MAX];
 };
 
-static const char *type_of(const char *name)
+static const char *static_files_type_of(const char *name)
 {
     static const struct {
         const char *ending;
@@ -57,14 +57,14 @@ static const char *type_of(const char *name)
     return "application/octet-stream";
 }
 
-static int read_file(const char *path, char **ret_bytes, size_t *ret_n)
+static int static_files_read_file(const char *path, char **ret_bytes, size_t *ret_n)
 {
     struct stat info;
     FILE *file = fopen(path, "rbe");
 
     if (file == NULL)
         return -errno;
-    if (fstat(fileno(file), &info) != 0 || info.st_size > PAGE_BYTES_MAX) {
+    if (fstat(fileno(file), &info) != 0 || info.st_size > FILE_BYTES_MAX) {
         fclose(file);
         return -EFBIG;
     }
@@ -78,33 +78,33 @@ static int read_file(const char *path, char **ret_bytes, size_t *ret_n)
     return 0;
 }
 
-static bool is_plain(const char *path)
+static bool static_files_is_regular(const char *path)
 {
     struct stat info;
 
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
-static int add_page(struct static_files *pages, const char *folder, const char *name)
+static int static_files_add(struct static_files *files, const char *folder, const char *name)
 {
-    struct page *page = &pages->pages[pages->count];
+    struct static_file *file = &files->files[files->count];
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/%s", folder, name);
-    if (name[0] == '.' || !is_plain(path))
+    if (name[0] == '.' || !static_files_is_regular(path))
         return 0;
-    if (pages->count == STATIC_FILES_MAX || strlen(name) >= sizeof(page->name))
+    if (files->count == STATIC_FILES_MAX || strlen(name) >= sizeof(file->name))
         return -EFBIG;
-    int result = read_file(path, &page->bytes, &page->bytes_n);
+    int result = static_files_read_file(path, &file->bytes, &file->bytes_n);
     if (result != 0)
         return result;
-    strcpy(page->name, name);
-    page->type = type_of(name);
-    pages->count++;
+    strcpy(file->name, name);
+    file->type = static_files_type_of(name);
+    files->count++;
     return 0;
 }
 
-static int read_folder(struct static_files *pages, const char *folder)
+static int static_files_read_folder(struct static_files *files, const char *folder)
 {
     DIR *listing = opendir(folder);
     struct dirent *entry;
@@ -113,63 +113,66 @@ static int read_folder(struct static_files *pages, const char *folder)
     if (listing == NULL)
         return -errno;
     while (result == 0 && (entry = readdir(listing)) != NULL)
-        result = add_page(pages, folder, entry->d_name);
+        result = static_files_add(files, folder, entry->d_name);
     closedir(listing);
     return result;
 }
 
 struct static_files *static_files_new(const char *folder, struct conf_error *ret_error)
 {
-    struct static_files *pages = calloc(1, sizeof(*pages));
-    int result = pages == NULL ? -ENOMEM : folder[0] != '\0' ? read_folder(pages, folder) : 0;
+    struct static_files *files = calloc(1, sizeof(*files));
+    int result = files == NULL       ? -ENOMEM
+                 : folder[0] != '\0' ? static_files_read_folder(files, folder)
+                                     : 0;
 
     if (result == 0)
-        return pages;
+        return files;
     snprintf(ret_error->text, sizeof(ret_error->text), "server.www: cannot read %.200s: %s", folder,
              strerror(-result));
-    static_files_free(pages);
+    static_files_free(files);
     return NULL;
 }
 
-void static_files_free(struct static_files *pages)
+void static_files_free(struct static_files *files)
 {
-    if (pages == NULL)
+    if (files == NULL)
         return;
-    for (size_t i = 0; i < pages->count; i++)
-        free(pages->pages[i].bytes);
-    free(pages);
+    for (size_t i = 0; i < files->count; i++)
+        free(files->files[i].bytes);
+    free(files);
 }
 
-static const struct page *find(const struct static_files *pages, const char *path)
+static const struct static_file *static_files_find(const struct static_files *files,
+                                                   const char *path)
 {
     const char *name = strcmp(path, "/") == 0 ? "index.html" : path + 1;
 
-    for (size_t i = 0; i < pages->count; i++)
-        if (strcmp(pages->pages[i].name, name) == 0)
-            return &pages->pages[i];
+    for (size_t i = 0; i < files->count; i++)
+        if (strcmp(files->files[i].name, name) == 0)
+            return &files->files[i];
     return NULL;
 }
 
-int static_files_respond(const struct static_files *pages, struct request *request,
+int static_files_respond(const struct static_files *files, struct request *request,
                          const char *path)
 {
-    const struct page *page = path[0] == '/' ? find(pages, path) : NULL;
+    const struct static_file *file = path[0] == '/' ? static_files_find(files, path) : NULL;
 
-    if (page == NULL)
+    if (file == NULL)
         return -ENOENT;
     /* kept until the server ends, which is after every connection */
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(page->bytes_n, page->bytes, MHD_RESPMEM_PERSISTENT);
+        MHD_create_response_from_buffer(file->bytes_n, file->bytes, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", page->type);
+    MHD_add_response_header(response, "Content-Type", file->type);
     MHD_add_response_header(response, "Cache-Control", "no-cache");
     MHD_add_response_header(response, "Content-Security-Policy", CONTENT_POLICY);
     MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     return respond_with(request, MHD_HTTP_OK, response);
 }
 
-size_t static_files_count(const struct static_files *pages)
+size_t static_files_count(const struct static_files *files)
 {
-    return pages->count;
+    return files->count;
 }

@@ -29,10 +29,10 @@
 /* What an ordinary stream takes with its connection. */
 #define STREAM_BYTES 16384
 
-/* ---- manners ---- */
+/* ---- parameters and headers ---- */
 
-static bool read_heartbeat(struct request *request, struct stream_ask *ask,
-                           struct problem *ret_problem)
+static bool subscribe_read_heartbeat(struct request *request, struct stream_ask *ask,
+                                     struct problem *ret_problem)
 {
     const char *text = request_query(request, "heartbeat", NULL);
 
@@ -50,25 +50,25 @@ static bool read_heartbeat(struct request *request, struct stream_ask *ask,
     return true;
 }
 
-static bool query_is(const struct request *request, const char *name, const char *value)
+static bool subscribe_query_is(const struct request *request, const char *name, const char *value)
 {
     const char *given = request_query(request, name, NULL);
 
     return given != NULL && strcmp(given, value) == 0;
 }
 
-static bool has_word(const char *header, const char *word)
+static bool subscribe_has_word(const char *header, const char *word)
 {
     return header != NULL && strcasestr(header, word) != NULL;
 }
 
 /* RFC 9110 12.5.1, as far as it matters here: ranges that cover text/event-stream. */
-static bool accepts_stream(const struct request *request)
+static bool subscribe_accepts(const struct request *request)
 {
     const char *accept = request_header(request, MHD_HTTP_HEADER_ACCEPT);
 
-    return accept == NULL || accept[0] == '\0' || has_word(accept, "text/event-stream") ||
-           has_word(accept, "text/*") || has_word(accept, "*/*");
+    return accept == NULL || accept[0] == '\0' || subscribe_has_word(accept, "text/event-stream") ||
+           subscribe_has_word(accept, "text/*") || subscribe_has_word(accept, "*/*");
 }
 
 /* ---- answers ---- */
@@ -84,16 +84,16 @@ static const struct {
 };
 #define HEADERS (sizeof(headers) / sizeof(headers[0]))
 
-static void add_stream_headers(struct request *request, struct MHD_Response *response)
+static void subscribe_add_headers(struct request *request, struct MHD_Response *response)
 {
     for (size_t i = 0; i < HEADERS; i++)
         MHD_add_response_header(response, headers[i].name, headers[i].value);
     respond_add_cors(request, response);
 }
 
-static int queue(struct request *request, struct MHD_Response *response)
+static int subscribe_queue(struct request *request, struct MHD_Response *response)
 {
-    add_stream_headers(request, response);
+    subscribe_add_headers(request, response);
     int result = MHD_queue_response(request->connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
     request->answered = true;
@@ -101,7 +101,7 @@ static int queue(struct request *request, struct MHD_Response *response)
 }
 
 /* RFC 9110, 5.6.7.  strftime() would write names as the locale has them. */
-static char *put_date(char *to)
+static char *subscribe_put_date(char *to)
 {
     static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -116,10 +116,10 @@ static char *put_date(char *to)
 }
 
 /* What the library would send, and respond_add_cors() add. */
-static size_t write_head(const struct request *request, char to[STREAM_HEAD_BYTES])
+static size_t subscribe_write_head(const struct request *request, char to[STREAM_HEAD_BYTES])
 {
     char lines[ORIGIN_LINES_BYTES];
-    char *at = put_date(stpcpy(to, "HTTP/1.1 200 OK\r\n"));
+    char *at = subscribe_put_date(stpcpy(to, "HTTP/1.1 200 OK\r\n"));
 
     for (size_t i = 0; i < HEADERS; i++)
         at = stpcpy(stpcpy(stpcpy(stpcpy(at, headers[i].name), ": "), headers[i].value), "\r\n");
@@ -132,33 +132,33 @@ static size_t write_head(const struct request *request, char to[STREAM_HEAD_BYTE
 }
 
 /* The last call of the library, which is to close the connection. */
-static int end(struct request *request)
+static int subscribe_end(struct request *request)
 {
     return stream_waits(request->stream) ? MHD_YES : MHD_NO;
 }
 
-static int begin(struct request *request)
+static int subscribe_begin(struct request *request)
 {
     char head[STREAM_HEAD_BYTES];
 
     request->answered = true;
-    request->resumed = end;
-    stream_begin(request->stream, head, write_head(request, head));
+    request->resumed = subscribe_end;
+    stream_begin(request->stream, head, subscribe_write_head(request, head));
     return MHD_YES;
 }
 
 /* The library would end a chunked answer to HEAD with a chunk that does not belong there, so this
  * one is empty by itself. */
-static int respond_head(struct request *request)
+static int subscribe_respond_head(struct request *request)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
 
-    return response != NULL ? queue(request, response) : MHD_NO;
+    return response != NULL ? subscribe_queue(request, response) : MHD_NO;
 }
 
 /* Count what limits.memory refuses. */
-static void count_short(struct request *request, bool is_replay)
+static void subscribe_count_memory(struct request *request, bool is_replay)
 {
     struct stats *stats = request->service->context->stats;
 
@@ -166,10 +166,10 @@ static void count_short(struct request *request, bool is_replay)
     stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
 }
 
-/* Whether memory allows for one more stream.  Who begins in the past will need pages of the history
- * and room to catch up, and so is turned away first; who comes again with an id that the ring still
- * has is no replay. */
-static bool memory_has_room(struct request *request, const struct stream_ask *ask)
+/* Whether memory allows for one more stream.  A stream that begins in the past needs pages of the
+ * history and room to catch up, so it is refused first; a stream that resumes at an id that the
+ * ring still has is not a replay. */
+static bool subscribe_memory_has_room(struct request *request, const struct stream_ask *ask)
 {
     struct service *service = request->service;
     enum memory_budget_level level = memory_budget_level(service->context->memory);
@@ -177,7 +177,7 @@ static bool memory_has_room(struct request *request, const struct stream_ask *as
 
     if (level < MEMORY_BUDGET_NEAR || (level < MEMORY_BUDGET_SCARCE && !is_replay))
         return true;
-    count_short(request, is_replay);
+    subscribe_count_memory(request, is_replay);
     if (level >= MEMORY_BUDGET_SCARCE) {
         memory_budget_want(service->context->memory, STREAM_BYTES);
         memory_pressure_evict(service->streams, worker_now_ms(service->worker));
@@ -195,7 +195,7 @@ struct away {
 };
 
 /* The end is one without the last chunk, after which every client comes back. */
-static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
+static ssize_t subscribe_read_retry(void *cls, uint64_t offset, char *buf, size_t max)
 {
     struct away *away = cls;
     size_t n = away->text_n - away->said_n;
@@ -211,7 +211,7 @@ static ssize_t read_away(void *cls, uint64_t offset, char *buf, size_t max)
     return (ssize_t)n;
 }
 
-static int send_away(struct request *request, unsigned retry_ms)
+static int subscribe_send_retry(struct request *request, unsigned retry_ms)
 {
     struct away *away = calloc(1, sizeof(*away));
     struct MHD_Response *response = NULL;
@@ -221,10 +221,10 @@ static int send_away(struct request *request, unsigned retry_ms)
     away->host = cell_host(request->cell);
     away->connection = request->connection;
     away->text_n = (size_t)snprintf(away->text, sizeof(away->text), STREAM_AWAY_FORMAT, retry_ms);
-    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES, read_away,
-                                                 away, free);
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_AWAY_BYTES,
+                                                 subscribe_read_retry, away, free);
     if (response != NULL)
-        return queue(request, response);
+        return subscribe_queue(request, response);
     free(away);
     return MHD_NO;
 }
@@ -237,14 +237,15 @@ int subscribe_refuse(struct request *request, struct problem *problem)
         retry_ms = problem->retry_after_s * 1000 + arc4random_uniform(JITTER_MS);
     stats_add(request->service->context->stats, STATS_STREAMS_REFUSED, 1);
     if (!request->is_head &&
-        has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
-        return send_away(request, retry_ms);
+        subscribe_has_word(request_header(request, MHD_HTTP_HEADER_ACCEPT), "text/event-stream"))
+        return subscribe_send_retry(request, retry_ms);
     if (problem->retry_after_s == 0)
         problem->retry_after_s = (retry_ms + 999) / 1000;
     return respond_problem(request, problem);
 }
 
-static int refuse(struct request *request, unsigned status, const char *code, const char *detail)
+static int subscribe_refuse_with(struct request *request, unsigned status, const char *code,
+                                 const char *detail)
 {
     struct problem problem;
 
@@ -252,13 +253,15 @@ static int refuse(struct request *request, unsigned status, const char *code, co
     return subscribe_refuse(request, &problem);
 }
 
-static int respond_full(struct request *request)
+static int subscribe_refuse_full(struct request *request)
 {
-    return refuse(request, 503, "too_many_streams", "The gateway has no room for more streams.");
+    return subscribe_refuse_with(request, 503, "too_many_streams",
+                                 "The gateway has no room for more streams.");
 }
 
 /* At most one line a second: clients can provoke it. */
-static void log_limit(struct request *request, const struct peer *client, const char *limit)
+static void subscribe_log_limit(struct request *request, const struct peer *client,
+                                const char *limit)
 {
     char text[PEER_TEXT_BYTES];
     char more[LOG_SKIPPED_BYTES];
@@ -269,39 +272,42 @@ static void log_limit(struct request *request, const struct peer *client, const 
                  log_skipped(more, skipped));
 }
 
-static int respond_shapes_full(struct request *request)
+static int subscribe_refuse_shapes(struct request *request)
 {
-    return refuse(request, 503, "too_many_shapes",
-                  "Streams ask for wildcards at too many different places of their topics. Up to 2 "
-                  "wildcards in up to 6 segments are always taken.");
+    return subscribe_refuse_with(
+        request, 503, "too_many_shapes",
+        "The streams of the gateway use wildcards at too many different places in their topics. "
+        "Patterns with up to 2 wildcards in up to 6 segments are always accepted.");
 }
 
-static int respond_share_full(struct request *request)
+static int subscribe_refuse_share(struct request *request)
 {
-    return refuse(request, 429, "too_many_shapes_of_one",
-                  "The streams of this address, or of this user, ask for wildcards at as many "
-                  "different places of their topics as they may. Up to 2 wildcards in up to 6 "
-                  "segments are always taken.");
+    return subscribe_refuse_with(request, 429, "too_many_shapes_of_one",
+                                 "The streams of this address, or of this user, use wildcards at "
+                                 "too many different places in their topics. Patterns with up to 2 "
+                                 "wildcards in up to 6 segments are always accepted.");
 }
 
-static int respond_address_full(struct request *request, const struct peer *client)
+static int subscribe_refuse_address(struct request *request, const struct peer *client)
 {
     stats_add(request->service->context->stats, STATS_STREAMS_REFUSED_ADDRESS, 1);
-    log_limit(request, client, "limits.streams_per_address");
-    return refuse(request, 429, "too_many_streams_of_address",
-                  "Clients at this address have as many streams as they may.");
+    subscribe_log_limit(request, client, "limits.streams_per_address");
+    return subscribe_refuse_with(
+        request, 429, "too_many_streams_of_address",
+        "This address has as many streams as limits.streams_per_address allows.");
 }
 
-static int respond_user_full(struct request *request, const struct peer *client)
+static int subscribe_refuse_user(struct request *request, const struct peer *client)
 {
     stats_add(request->service->context->stats, STATS_STREAMS_REFUSED_USER, 1);
-    log_limit(request, client, "limits.streams_per_user");
-    return refuse(request, 429, "too_many_streams_of_user",
-                  "This user has as many streams as one may.");
+    subscribe_log_limit(request, client, "limits.streams_per_user");
+    return subscribe_refuse_with(
+        request, 429, "too_many_streams_of_user",
+        "This user has as many streams as limits.streams_per_user allows.");
 }
 
 /* Count the stream in, unless there are too many in all. */
-static bool take_place(struct service_shared *shared)
+static bool subscribe_take_place(struct service_shared *shared)
 {
     if (atomic_fetch_add(&shared->streams_n, 1) < shared->streams_max)
         return true;
@@ -309,7 +315,7 @@ static bool take_place(struct service_shared *shared)
     return false;
 }
 
-static void leave_place(struct request *request)
+static void subscribe_leave_place(struct request *request)
 {
     struct service_shared *shared = request->service->shared;
 
@@ -318,7 +324,7 @@ static void leave_place(struct request *request)
 }
 
 /* Take the seats of one address and one user.  Returns -1, or what the handler is to return. */
-static int take_seat(struct request *request, const struct stream_ask *ask)
+static int subscribe_take_quota(struct request *request, const struct stream_ask *ask)
 {
     const struct conf *conf = request->service->context->conf;
     const struct message_name *user = &ask->filter->user;
@@ -330,36 +336,36 @@ static int take_seat(struct request *request, const struct stream_ask *ask)
     case CLIENT_QUOTA_GRANTED:
         return -1;
     case CLIENT_QUOTA_ADDRESS_FULL:
-        return respond_address_full(request, &ask->peer);
+        return subscribe_refuse_address(request, &ask->peer);
     case CLIENT_QUOTA_USER_FULL:
-        return respond_user_full(request, &ask->peer);
+        return subscribe_refuse_user(request, &ask->peer);
     }
     return MHD_NO;
 }
 
-static int respond_failed(struct request *request, int result)
+static int subscribe_refuse_failed(struct request *request, int result)
 {
     if (result == -E2BIG)
-        return respond_shapes_full(request);
-    return result == -EDQUOT ? respond_share_full(request) : respond_full(request);
+        return subscribe_refuse_shapes(request);
+    return result == -EDQUOT ? subscribe_refuse_share(request) : subscribe_refuse_full(request);
 }
 
-static int open_stream(struct request *request, struct stream_ask *ask)
+static int subscribe_open(struct request *request, struct stream_ask *ask)
 {
     struct MHD_Response *response;
     struct problem problem;
 
-    if (!memory_has_room(request, ask))
-        return respond_full(request);
-    int result = take_seat(request, ask);
+    if (!subscribe_memory_has_room(request, ask))
+        return subscribe_refuse_full(request);
+    int result = subscribe_take_quota(request, ask);
     if (result >= 0)
         return result;
-    if (!take_place(request->service->shared)) {
+    if (!subscribe_take_place(request->service->shared)) {
         client_quota_leave(request->service->shared->client_quota, &request->quota_entry);
-        return respond_full(request);
+        return subscribe_refuse_full(request);
     }
     if (!ticket_use_begin(request, &ask->start, &problem)) {
-        leave_place(request);
+        subscribe_leave_place(request);
         return problem.status == 401 ? respond_problem(request, &problem)
                                      : subscribe_refuse(request, &problem);
     }
@@ -369,11 +375,11 @@ static int open_stream(struct request *request, struct stream_ask *ask)
                              ask, &request->stream, &response);
     if (result != 0) {
         ticket_use_failed(request);
-        leave_place(request);
-        return respond_failed(request, result);
+        subscribe_leave_place(request);
+        return subscribe_refuse_failed(request, result);
     }
     ticket_use_opened(request);
-    return response != NULL ? queue(request, response) : begin(request);
+    return response != NULL ? subscribe_queue(request, response) : subscribe_begin(request);
 }
 
 int subscribe_handle(struct request *request)
@@ -384,24 +390,25 @@ int subscribe_handle(struct request *request)
     struct query_params_names names;
     bool anonymous; /* access_check() has asked for it */
     struct stream_ask ask = {
-        .ping_event = query_is(request, "ping", "event"),
-        .padding = query_is(request, "padding", "true"),
+        .ping_event = subscribe_query_is(request, "ping", "event"),
+        .padding = subscribe_query_is(request, "padding", "true"),
         .http_1_0 = request->http_1_0,
     };
 
-    if (!accepts_stream(request))
-        return respond_error(request, 406, "not_acceptable",
-                             "This is an event stream: Accept must allow text/event-stream.");
+    if (!subscribe_accepts(request))
+        return respond_error(
+            request, 406, "not_acceptable",
+            "This path answers with an event stream: Accept must allow text/event-stream.");
     if (!query_params_read_anonymous(request, &anonymous, &problem) ||
         !query_params_read_names(request, &names, &problem) ||
         !access_limit_stream(request, &names, &problem) ||
         !query_params_check_size(&names, &problem) ||
         !query_params_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
                                  &problem) ||
-        !read_heartbeat(request, &ask, &problem))
+        !subscribe_read_heartbeat(request, &ask, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
-        return respond_head(request);
+        return subscribe_respond_head(request);
     client_address_of(request, &ask.peer);
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_params_make_filter(&names);
@@ -409,8 +416,8 @@ int subscribe_handle(struct request *request)
                                       .conf = conf->auth.mode == CONF_AUTH_TOKEN ? conf : NULL,
                                       .way = request->way};
     if (ask.filter == NULL)
-        return respond_full(request);
-    int result = open_stream(request, &ask);
+        return subscribe_refuse_full(request);
+    int result = subscribe_open(request, &ask);
     filter_unref(ask.filter);
     return result;
 }
@@ -420,5 +427,5 @@ void subscribe_completed(struct request *request)
     ticket_use_closed(request);
     stream_closed(request->stream);
     request->stream = NULL;
-    leave_place(request);
+    subscribe_leave_place(request);
 }

@@ -30,46 +30,49 @@ struct ask {
     json_int_t ttl_s;
 };
 
-static bool refuse_field(struct problem *problem, const char *field, const char *what)
+static bool ticket_post_refuse_field(struct problem *problem, const char *field, const char *what)
 {
     problem_set(problem, 422, "invalid_field", "The field \"%s\" %s.", field, what);
     snprintf(problem->pointer, sizeof(problem->pointer), "/%s", field);
     return false;
 }
 
-static bool read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)
+static bool ticket_post_read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)
 {
     ask->user = (struct grants_pattern){json_string_value(value), json_string_length(value)};
     if (ask->user.bytes == NULL || topic_check_user(ask->user.bytes, ask->user.bytes_n) != TOPIC_OK)
-        return refuse_field(ret_problem, "user", "must be a user, as text");
+        return ticket_post_refuse_field(ret_problem, "user", "must be a user, as text");
     return true;
 }
 
-static bool read_topics(struct ask *ask, const json_t *list, struct problem *ret_problem)
+static bool ticket_post_read_topics(struct ask *ask, const json_t *list,
+                                    struct problem *ret_problem)
 {
     if (!json_is_array(list) || json_array_size(list) < 1 ||
         json_array_size(list) > TICKET_TOPICS_MAX)
-        return refuse_field(ret_problem, "topics", "must be an array of 1 to 16 patterns");
+        return ticket_post_refuse_field(ret_problem, "topics",
+                                        "must be an array of 1 to 16 patterns");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         struct grants_pattern topic = {json_string_value(item), json_string_length(item)};
 
         if (topic.bytes == NULL || topic_check_pattern(topic.bytes, topic.bytes_n) != TOPIC_OK)
-            return refuse_field(ret_problem, "topics", "has an item that is no topic or pattern");
+            return ticket_post_refuse_field(ret_problem, "topics",
+                                            "has an item that is neither a topic nor a pattern");
         ask->topics[ask->topics_n++] = topic;
     }
     return true;
 }
 
-static bool read_ttl(struct ask *ask, const json_t *value, struct problem *ret_problem)
+static bool ticket_post_read_ttl(struct ask *ask, const json_t *value, struct problem *ret_problem)
 {
     ask->ttl_s = json_integer_value(value);
     if (!json_is_integer(value) || ask->ttl_s < 1 || ask->ttl_s > TTL_MAX_S)
-        return refuse_field(ret_problem, "ttl", "must be whole seconds from 1 to 3600");
+        return ticket_post_refuse_field(ret_problem, "ttl", "must be whole seconds from 1 to 3600");
     return true;
 }
 
-static bool read_fields(struct ask *ask, struct problem *ret_problem)
+static bool ticket_post_read_fields(struct ask *ask, struct problem *ret_problem)
 {
     const char *field;
     json_t *value;
@@ -77,31 +80,32 @@ static bool read_fields(struct ask *ask, struct problem *ret_problem)
     json_object_foreach(ask->parsed->root, field, value)
     {
         if (strcmp(field, "user") == 0) {
-            if (!read_user(ask, value, ret_problem))
+            if (!ticket_post_read_user(ask, value, ret_problem))
                 return false;
         } else if (strcmp(field, "topics") == 0) {
-            if (!read_topics(ask, value, ret_problem))
+            if (!ticket_post_read_topics(ask, value, ret_problem))
                 return false;
         } else if (strcmp(field, "ttl") == 0) {
-            if (!read_ttl(ask, value, ret_problem))
+            if (!ticket_post_read_ttl(ask, value, ret_problem))
                 return false;
         } else {
             return problem_set(ret_problem, 422, "invalid_field",
-                               "A ticket has the fields user, topics and ttl, and no other.");
+                               "A ticket has only the fields user, topics and ttl.");
         }
     }
     return true;
 }
 
-static struct json_span body_of(const struct request *request)
+static struct json_span ticket_post_body(const struct request *request)
 {
     return (struct json_span){request->body != NULL ? request->body : "", request->body_n};
 }
 
-static bool read_ask(const struct request *request, struct ask *ask, struct problem *ret_problem)
+static bool ticket_post_read(const struct request *request, struct ask *ask,
+                             struct problem *ret_problem)
 {
     size_t depth_max = request->service->context->conf->limits.json_depth;
-    struct json_span body = body_of(request);
+    struct json_span body = ticket_post_body(request);
 
     if (!json_guard_check(body, depth_max, ret_problem))
         return false;
@@ -113,14 +117,14 @@ static bool read_ask(const struct request *request, struct ask *ask, struct prob
         return problem_set(ret_problem, 400, "invalid_json", "The body is not valid JSON.");
     if (!json_is_object(ask->parsed->root))
         return problem_set(ret_problem, 422, "not_an_object", "The body must be an object.");
-    if (!read_fields(ask, ret_problem))
+    if (!ticket_post_read_fields(ask, ret_problem))
         return false;
     if (ask->user.bytes == NULL && ask->topics_n == 0)
-        return refuse_field(ret_problem, "topics", "or \"user\" is required");
+        return ticket_post_refuse_field(ret_problem, "topics", "or \"user\" is required");
     return true;
 }
 
-static int give(struct request *request, const struct ask *ask)
+static int ticket_post_give(struct request *request, const struct ask *ask)
 {
     struct service_shared *shared = request->service->shared;
     const struct identity *identity = request->identity;
@@ -146,7 +150,7 @@ static int give(struct request *request, const struct ask *ask)
     if (text_n < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
     if (text_n == 0) {
-        refuse_field(&problem, "topics", "makes more than 1024 bytes with the user");
+        ticket_post_refuse_field(&problem, "topics", "has, with the user, more than 1024 bytes");
         return respond_problem(request, &problem);
     }
     stats_add(request->service->context->stats, STATS_TICKETS_MADE, 1);
@@ -154,18 +158,18 @@ static int give(struct request *request, const struct ask *ask)
                         json_pack("{s:s, s:I}", "ticket", text, "ttl", ask->ttl_s));
 }
 
-static int answer(struct request *request)
+static int ticket_post_answer(struct request *request)
 {
     struct ask ask = {.parsed = NULL};
     struct problem problem;
     int result;
 
-    if (!read_ask(request, &ask, &problem) ||
+    if (!ticket_post_read(request, &ask, &problem) ||
         !access_may_give_ticket(request, &ask.user, ask.topics, ask.topics_n, &ask.public_topics,
                                 &problem))
         result = respond_problem(request, &problem);
     else
-        result = give(request, &ask);
+        result = ticket_post_give(request, &ask);
     json_alloc_free(ask.parsed);
     return result;
 }
@@ -173,15 +177,15 @@ static int answer(struct request *request)
 int ticket_post_handle(struct request *request)
 {
     struct memory_budget *memory = request->service->context->memory;
-    size_t bytes = json_span_tree_bytes(body_of(request));
+    size_t bytes = json_span_tree_bytes(ticket_post_body(request));
 
     if (request->identity == NULL)
-        return respond_error(request, 409, "no_tickets",
-                             "Without auth.mode=token everybody may read, and there are no "
-                             "tickets.");
+        return respond_error(
+            request, 409, "no_tickets",
+            "Without auth.mode=token every client may read, and there are no tickets.");
     if (!memory_budget_admit(memory, MEMORY_BUDGET_PARSING, bytes, memory_budget_level_for(bytes)))
         return respond_memory_short(request);
-    int result = answer(request);
+    int result = ticket_post_answer(request);
     memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)bytes);
     return result;
 }

@@ -37,7 +37,7 @@ static bool ticket_use_set_identity(struct request *request, const struct ticket
     request->ticket = malloc(sizeof(*ticket));
     if (request->identity == NULL || request->ticket == NULL)
         return false;
-    *request->ticket = *ticket; /* whose names are in a room of our caller's */
+    *request->ticket = *ticket; /* its names are in a buffer of the caller */
     request->ticket->user = request->identity->user;
     request->ticket->topics = (struct grants_list){NULL, 0};
     return true;
@@ -56,22 +56,22 @@ static bool public_topics_are_public(const struct conf *conf, const struct ident
 bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
                          struct problem *ret_problem)
 {
-    const struct ticket_table *tickets = request->service->shared->ticket_table;
+    const struct ticket_table *table = request->service->shared->ticket_table;
     struct ticket_room room;
     struct ticket ticket;
-    int result = ticket_open(text, text_n, ticket_table_key(tickets), &room, &ticket);
+    int result = ticket_open(text, text_n, ticket_table_key(table), &room, &ticket);
 
     if (result == -EBADMSG)
-        return challenge_bad_credential(ret_problem, "The ticket is none of this gateway.");
+        return challenge_bad_credential(ret_problem, "This gateway did not make the ticket.");
     if (result != 0 || !ticket_use_set_identity(request, &ticket))
-        return problem_set(ret_problem, 503, "out_of_memory", "The gateway is out of memory.");
+        return problem_set_out_of_memory(ret_problem);
     if (!auth_key_is_current(request->service->auth, request->service->context->conf,
                              request->identity))
-        return challenge_bad_credential(ret_problem,
-                                        "The key that vouched for the ticket is gone.");
+        return challenge_bad_credential(
+            ret_problem, "The key that the ticket was made with is no longer accepted.");
     if (!public_topics_are_public(request->service->context->conf, request->identity))
         return challenge_bad_credential(ret_problem,
-                                        "The ticket is for topics that are public no more.");
+                                        "The ticket is for topics that are no longer public.");
     return true;
 }
 
@@ -88,7 +88,7 @@ static void ticket_use_log_replaced(const struct ending *ending)
     unsigned long skipped;
 
     if (log_valve_open(&ending->service->ticket_valve, &skipped))
-        log_info("stream %016llx ended: its ticket was used anew%s",
+        log_info("stream %016llx ended: its ticket opened another stream%s",
                  (unsigned long long)ending->stream_id, log_skipped(more, skipped));
 }
 
@@ -123,10 +123,11 @@ static bool ticket_use_refuse(struct problem *problem, enum ticket_table_verdict
     case TICKET_TABLE_GOOD:
         return true;
     case TICKET_TABLE_LATE:
-        return challenge_bad_credential(problem, "The ticket was not used in time, or is over.");
-    case TICKET_TABLE_USED:
         return challenge_bad_credential(problem,
-                                        "The ticket is used, and the position is not its own.");
+                                        "The ticket was not used in time, or has expired.");
+    case TICKET_TABLE_USED:
+        return challenge_bad_credential(
+            problem, "The ticket was used before, and the Last-Event-ID is not one of its stream.");
     case TICKET_TABLE_REVOKED:
         return challenge_bad_credential(problem, "The ticket was taken over too often.");
     case TICKET_TABLE_USER_FULL:
@@ -134,9 +135,9 @@ static bool ticket_use_refuse(struct problem *problem, enum ticket_table_verdict
                            "This user has as many tickets in use as limits.tickets_per_user "
                            "allows.");
     case TICKET_TABLE_KEY_FULL:
-        return problem_set(problem, 429, "too_many_tickets_of_key",
-                           "The key that vouches for this ticket does so for as many in use as "
-                           "limits.tickets_per_key allows.");
+        return problem_set(
+            problem, 429, "too_many_tickets_of_key",
+            "As many tickets made with this key are in use as limits.tickets_per_key allows.");
     case TICKET_TABLE_FULL:
         return problem_set(problem, 503, "too_many_tickets",
                            "More tickets are in use than limits.tickets allows.");

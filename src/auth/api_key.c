@@ -89,8 +89,8 @@ struct grants {
     struct identity_draft draft;
 };
 
-static bool add_grant(struct grants_list *list, struct grants_pattern *patterns, const char *bytes,
-                      size_t bytes_n)
+static bool api_key_add_grant(struct grants_list *list, struct grants_pattern *patterns,
+                              const char *bytes, size_t bytes_n)
 {
     if (list->patterns_n == GRANTS_PATTERNS_MAX || topic_check_pattern(bytes, bytes_n) != TOPIC_OK)
         return false;
@@ -99,7 +99,7 @@ static bool add_grant(struct grants_list *list, struct grants_pattern *patterns,
     return true;
 }
 
-static bool word_is(const char *word, size_t word_n, const char *text)
+static bool api_key_word_is(const char *word, size_t word_n, const char *text)
 {
     return word_n == strlen(text) && memcmp(word, text, word_n) == 0;
 }
@@ -109,24 +109,24 @@ static bool word_begins(const char *word, size_t word_n, const char *text)
     return word_n > strlen(text) && memcmp(word, text, strlen(text)) == 0;
 }
 
-static bool read_word(struct grants *grants, const char *word, size_t word_n)
+static bool api_key_read_word(struct grants *grants, const char *word, size_t word_n)
 {
     struct identity_draft *draft = &grants->draft;
 
-    if (word_is(word, word_n, "admin"))
+    if (api_key_word_is(word, word_n, "admin"))
         return draft->admin = true;
-    if (word_is(word, word_n, "publish"))
-        return add_grant(&draft->publish, grants->publish, "**", 2);
-    if (word_is(word, word_n, "subscribe"))
-        return add_grant(&draft->subscribe, grants->subscribe, "**", 2);
+    if (api_key_word_is(word, word_n, "publish"))
+        return api_key_add_grant(&draft->publish, grants->publish, "**", 2);
+    if (api_key_word_is(word, word_n, "subscribe"))
+        return api_key_add_grant(&draft->subscribe, grants->subscribe, "**", 2);
     if (word_begins(word, word_n, "publish="))
-        return add_grant(&draft->publish, grants->publish, word + 8, word_n - 8);
+        return api_key_add_grant(&draft->publish, grants->publish, word + 8, word_n - 8);
     if (word_begins(word, word_n, "subscribe="))
-        return add_grant(&draft->subscribe, grants->subscribe, word + 10, word_n - 10);
+        return api_key_add_grant(&draft->subscribe, grants->subscribe, word + 10, word_n - 10);
     return false;
 }
 
-static bool read_rights(struct grants *grants, const char *text, size_t text_n)
+static bool api_key_read_rights(struct grants *grants, const char *text, size_t text_n)
 {
     const char *end = text + text_n;
     size_t words_n = 0;
@@ -135,7 +135,7 @@ static bool read_rights(struct grants *grants, const char *text, size_t text_n)
         const char *blank = memchr(text, ' ', (size_t)(end - text));
         size_t word_n = (size_t)((blank != NULL ? blank : end) - text);
 
-        if (word_n > 0 && !read_word(grants, text, word_n))
+        if (word_n > 0 && !api_key_read_word(grants, text, word_n))
             return false;
         words_n += word_n > 0;
         text += word_n + 1;
@@ -143,7 +143,7 @@ static bool read_rights(struct grants *grants, const char *text, size_t text_n)
     return words_n > 0;
 }
 
-/* The mark of a key is that of its item: whoever changes its rights makes it another one. */
+/* The fingerprint of a key is that of its item: with other rights it is another key. */
 static bool make_identity(const struct reading *reading, const char *item, struct grants *grants,
                           struct api_key *key)
 {
@@ -161,7 +161,7 @@ static bool make_identity(const struct reading *reading, const char *item, struc
     return true;
 }
 
-static bool read_item(const struct reading *reading, const char *item, struct api_key *key)
+static bool api_key_read_item(const struct reading *reading, const char *item, struct api_key *key)
 {
     struct grants grants = {.draft = {.admin = false}};
     size_t name_n = strspn(item, NAME_CHARACTERS);
@@ -170,7 +170,7 @@ static bool read_item(const struct reading *reading, const char *item, struct ap
     if (name_n == 0 || name_n >= sizeof(key->name) || item[name_n] != ':' || hash == item + name_n)
         return refuse(reading, "is not NAME:RIGHTS:HASH");
     memcpy(key->name, item, name_n);
-    if (!read_rights(&grants, item + name_n + 1, (size_t)(hash - item) - name_n - 1))
+    if (!api_key_read_rights(&grants, item + name_n + 1, (size_t)(hash - item) - name_n - 1))
         return refuse(reading,
                       "(%s) has rights that are not publish=PATTERN, subscribe=PATTERN or "
                       "admin",
@@ -188,7 +188,7 @@ struct api_keys *api_keys_new(char *const *items, size_t items_n, char why[API_K
     snprintf(why, API_KEY_WHY_BYTES, "out of memory");
     for (size_t i = 0; keys != NULL && i < items_n; i++) {
         reading.place = i + 1;
-        bool good = i < API_KEYS_MAX ? read_item(&reading, items[i], &keys->list[i])
+        bool good = i < API_KEYS_MAX ? api_key_read_item(&reading, items[i], &keys->list[i])
                                      : refuse(&reading, "is one more than %d", API_KEYS_MAX);
         if (i < API_KEYS_MAX)
             keys->n++;

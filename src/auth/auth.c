@@ -21,7 +21,8 @@ struct auth {
 
 /* ---- sets ---- */
 
-static int refuse(struct conf_error *ret_error, const char *setting, size_t place, const char *why)
+static int auth_refuse(struct conf_error *ret_error, const char *setting, size_t place,
+                       const char *why)
 {
     if (place > 0)
         snprintf(ret_error->text, sizeof(ret_error->text), "%s, item %zu: %s", setting, place, why);
@@ -30,7 +31,8 @@ static int refuse(struct conf_error *ret_error, const char *setting, size_t plac
     return -EINVAL;
 }
 
-static int read_items(struct auth_set *set, const struct conf *conf, struct conf_error *ret_error)
+static int auth_read_items(struct auth_set *set, const struct conf *conf,
+                           struct conf_error *ret_error)
 {
     const struct conf_list *items = &conf->auth.jwt_key;
     char why[JWT_KEY_WHY_BYTES];
@@ -38,25 +40,25 @@ static int read_items(struct auth_set *set, const struct conf *conf, struct conf
     for (size_t i = 0; i < items->items_n; i++) {
         snprintf(why, sizeof(why), "out of memory");
         if (jwt_keys_add_item(set->tokens, items->items[i], why) != 0)
-            return refuse(ret_error, "auth.jwt_key", i + 1, why);
+            return auth_refuse(ret_error, "auth.jwt_key", i + 1, why);
     }
     return 0;
 }
 
-static int read_set(struct auth_set *set, const struct conf *conf, const char *jwks, size_t jwks_n,
-                    struct conf_error *ret_error)
+static int auth_read_set(struct auth_set *set, const struct conf *conf, const char *jwks,
+                         size_t jwks_n, struct conf_error *ret_error)
 {
     char why[JWT_KEY_WHY_BYTES > API_KEY_WHY_BYTES ? JWT_KEY_WHY_BYTES : API_KEY_WHY_BYTES];
 
     set->tokens = jwt_keys_new();
     if (set->tokens == NULL)
-        return refuse(ret_error, "auth.jwt_key", 0, "out of memory");
-    if (read_items(set, conf, ret_error) != 0)
+        return auth_refuse(ret_error, "auth.jwt_key", 0, "out of memory");
+    if (auth_read_items(set, conf, ret_error) != 0)
         return -EINVAL;
     if (jwks != NULL && jwt_keys_add_set(set->tokens, jwks, jwks_n, why) != 0)
-        return refuse(ret_error, "auth.jwks", 0, why);
+        return auth_refuse(ret_error, "auth.jwks", 0, why);
     set->api_keys = api_keys_new(conf->auth.api_key.items, conf->auth.api_key.items_n, why);
-    return set->api_keys != NULL ? 0 : refuse(ret_error, "auth.api_key", 0, why);
+    return set->api_keys != NULL ? 0 : auth_refuse(ret_error, "auth.api_key", 0, why);
 }
 
 struct auth_set *auth_set_new(const struct conf *conf, const char *jwks, size_t jwks_n,
@@ -65,10 +67,10 @@ struct auth_set *auth_set_new(const struct conf *conf, const char *jwks, size_t 
     struct auth_set *set = calloc(1, sizeof(*set));
 
     if (set == NULL) {
-        refuse(ret_error, "auth.jwt_key", 0, "out of memory");
+        auth_refuse(ret_error, "auth.jwt_key", 0, "out of memory");
         return NULL;
     }
-    if (read_set(set, conf, jwks, jwks_n, ret_error) == 0)
+    if (auth_read_set(set, conf, jwks, jwks_n, ret_error) == 0)
         return set;
     auth_set_free(set);
     return NULL;
@@ -85,12 +87,12 @@ void auth_set_free(struct auth_set *set)
 
 /* A text of its own would begin with the '@' of a name, or end at a NUL: then it stays in its file.
  */
-static bool can_stand_inside(const char *text, size_t text_n)
+static bool auth_can_stand_inside(const char *text, size_t text_n)
 {
     return text_n > 0 && text[0] != '@' && memchr(text, '\0', text_n) == NULL;
 }
 
-static int read_item(char **item)
+static int auth_read_item(char **item)
 {
     char *at = strstr(*item, ":@"), *text, *whole = NULL;
     size_t text_n;
@@ -98,10 +100,10 @@ static int read_item(char **item)
     if (at == NULL || at != strchr(*item, ':') ||
         file_read(at + 2, JWT_KEY_TEXT_MAX, &text, &text_n) != 0)
         return 0;
-    if (can_stand_inside(text, text_n) &&
+    if (auth_can_stand_inside(text, text_n) &&
         asprintf(&whole, "%.*s%s", (int)(at + 1 - *item), *item, text) < 0)
         whole = NULL;
-    int result = whole != NULL || !can_stand_inside(text, text_n) ? 0 : -ENOMEM;
+    int result = whole != NULL || !auth_can_stand_inside(text, text_n) ? 0 : -ENOMEM;
     if (whole != NULL) {
         whole[strlen(whole) - (text[text_n - 1] == '\n')] = '\0';
         free(*item);
@@ -117,7 +119,7 @@ int auth_read_files(struct conf *conf)
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < conf->auth.jwt_key.items_n; i++)
-        result = read_item(&conf->auth.jwt_key.items[i]);
+        result = auth_read_item(&conf->auth.jwt_key.items[i]);
     return result;
 }
 
@@ -131,13 +133,13 @@ int auth_check_conf(const struct conf *conf, struct conf_error *ret_error)
     bool has_keys = set->tokens->n > 0 || set->api_keys->n > 0 || conf->auth.jwks[0] != '\0';
     auth_set_free(set);
     if (conf->auth.anonymous.items_n > AUTH_ANONYMOUS_MAX)
-        return refuse(ret_error, "auth.anonymous", 0, "there are more than 128 patterns");
+        return auth_refuse(ret_error, "auth.anonymous", 0, "there are more than 128 patterns");
     if (conf->auth.private.items_n > AUTH_ANONYMOUS_MAX)
-        return refuse(ret_error, "auth.private", 0, "there are more than 128 patterns");
+        return auth_refuse(ret_error, "auth.private", 0, "there are more than 128 patterns");
     if (has_keys)
         return 0;
-    return refuse(ret_error, "auth.mode", 0,
-                  "with token there must be a key: auth.jwt_key, auth.jwks or auth.api_key");
+    return auth_refuse(ret_error, "auth.mode", 0,
+                       "with token there must be a key: auth.jwt_key, auth.jwks or auth.api_key");
 }
 
 /* ---- one worker's ---- */
@@ -168,7 +170,7 @@ void auth_free(struct auth *auth)
     free(auth);
 }
 
-static void count_cached(const struct auth *auth)
+static void auth_count_cached(const struct auth *auth)
 {
     stats_set(auth->stats, STATS_TOKENS_CACHED, (int64_t)token_cache_count(auth->cache));
 }
@@ -181,17 +183,17 @@ void auth_take(struct auth *auth, struct auth_set *set)
     }
     token_cache_clear(auth->cache);
     forged_forget_tokens(auth->forged);
-    count_cached(auth);
+    auth_count_cached(auth);
 }
 
 /* A cached token is as good as on the day it was verified, but for the time. */
-static enum jwt_error use_cached(struct auth *auth, const unsigned char *digest,
-                                 struct identity *identity, int64_t now_ms,
-                                 struct identity **ret_identity)
+static enum jwt_error auth_use_cached(struct auth *auth, const unsigned char *digest,
+                                      struct identity *identity, int64_t now_ms,
+                                      struct identity **ret_identity)
 {
     if (identity->until_ms != IDENTITY_FOREVER && now_ms >= identity->until_ms + JWT_LEEWAY_MS) {
         token_cache_drop(auth->cache, digest);
-        count_cached(auth);
+        auth_count_cached(auth);
         return JWT_EXPIRED;
     }
     *ret_identity = identity_ref(identity);
@@ -199,16 +201,16 @@ static enum jwt_error use_cached(struct auth *auth, const unsigned char *digest,
 }
 
 /* Whether what is wrong now is wrong a minute later too, and it cost a signature to find out. */
-static bool is_for_good(enum jwt_error error)
+static bool auth_is_final(enum jwt_error error)
 {
     return error == JWT_SIGNATURE || error == JWT_MILLISECONDS || error == JWT_EXPIRED ||
            error == JWT_AUDIENCE || error == JWT_ISSUER || error == JWT_CLAIMS;
 }
 
 /* A signature is looked at, if the client's address has not shown too many that were forged. */
-static enum jwt_error verify_token(struct auth *auth, const struct conf *conf,
-                                   const struct auth_shown *shown, const unsigned char *digest,
-                                   struct identity **ret_identity)
+static enum jwt_error auth_verify_token(struct auth *auth, const struct conf *conf,
+                                        const struct auth_shown *shown, const unsigned char *digest,
+                                        struct identity **ret_identity)
 {
     const struct jwt_rules rules = {
         .audience = conf->auth.audience, .issuer = conf->auth.issuer, .now_ms = shown->wall_ms};
@@ -224,22 +226,22 @@ static enum jwt_error verify_token(struct auth *auth, const struct conf *conf,
     enum jwt_error error =
         jwt_verify(auth->set->tokens, shown->text, shown->text_n, &rules, ret_identity);
     stats_add(auth->stats, STATS_TOKENS_FORGED, error == JWT_SIGNATURE);
-    if (is_for_good(error))
+    if (auth_is_final(error))
         forged_note(auth->forged, digest, shown->client, per_second, error, now_ms);
     return error;
 }
 
 /* An API key is looked for first: that costs a hash, and a signature a hundred times as much. */
-static enum jwt_error verify(struct auth *auth, const struct conf *conf,
-                             const struct auth_shown *shown, const unsigned char *digest,
-                             struct identity **ret_identity)
+static enum jwt_error auth_verify(struct auth *auth, const struct conf *conf,
+                                  const struct auth_shown *shown, const unsigned char *digest,
+                                  struct identity **ret_identity)
 {
     if (auth->set == NULL)
         return JWT_UNKNOWN_KEY;
     *ret_identity = api_keys_find(auth->set->api_keys, shown->text, shown->text_n);
     if (*ret_identity != NULL)
         return JWT_OK;
-    return verify_token(auth, conf, shown, digest, ret_identity);
+    return auth_verify_token(auth, conf, shown, digest, ret_identity);
 }
 
 enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
@@ -252,15 +254,15 @@ enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
     token_cache_digest(digest, shown->text, shown->text_n);
     struct identity *cached = token_cache_find(auth->cache, digest);
     if (cached != NULL)
-        return use_cached(auth, digest, cached, shown->wall_ms, ret_identity);
+        return auth_use_cached(auth, digest, cached, shown->wall_ms, ret_identity);
     enum jwt_error error = forged_find(auth->forged, digest, shown->mono_ms);
     if (error == JWT_OK)
-        error = verify(auth, conf, shown, digest, ret_identity);
+        error = auth_verify(auth, conf, shown, digest, ret_identity);
     if (error != JWT_OK)
         return error;
     token_cache_resize(auth->cache, conf->auth.cached_tokens);
     token_cache_put(auth->cache, digest, *ret_identity);
-    count_cached(auth);
+    auth_count_cached(auth);
     return JWT_OK;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tokens that are no good, and who shows them.  See forged.h. */
+/* Invalid tokens and their senders. See forged.h. */
 #include "config.h"
 #include "auth/forged.h"
 
@@ -49,7 +49,7 @@ void forged_free(struct forged *forged)
 
 /* ---- tokens ---- */
 
-static size_t place_of(const unsigned char *digest)
+static size_t forged_place_of(const unsigned char *digest)
 {
     uint32_t bits;
 
@@ -57,11 +57,11 @@ static size_t place_of(const unsigned char *digest)
     return bits & (TOKENS_N - 1);
 }
 
-/* NULL when nobody knows of it. */
-static const struct seen *find(const struct forged *forged, const unsigned char *digest,
-                               int64_t now_ms)
+/* NULL when it is not known. */
+static const struct seen *forged_find_seen(const struct forged *forged, const unsigned char *digest,
+                                           int64_t now_ms)
 {
-    const struct seen *seen = &forged->tokens[place_of(digest)];
+    const struct seen *seen = &forged->tokens[forged_place_of(digest)];
 
     if (seen->epoch != forged->epoch || now_ms - seen->since_ms >= FORGED_KNOWN_MS ||
         memcmp(seen->digest, digest, DIGEST_BYTES) != 0)
@@ -69,10 +69,10 @@ static const struct seen *find(const struct forged *forged, const unsigned char 
     return seen;
 }
 
-static void remember(struct forged *forged, const unsigned char *digest, enum jwt_error error,
-                     int64_t now_ms)
+static void forged_remember(struct forged *forged, const unsigned char *digest,
+                            enum jwt_error error, int64_t now_ms)
 {
-    struct seen *seen = &forged->tokens[place_of(digest)];
+    struct seen *seen = &forged->tokens[forged_place_of(digest)];
 
     *seen = (struct seen){.since_ms = now_ms, .error = error, .epoch = forged->epoch};
     memcpy(seen->digest, digest, DIGEST_BYTES);
@@ -81,7 +81,7 @@ static void remember(struct forged *forged, const unsigned char *digest, enum jw
 enum jwt_error forged_find(const struct forged *forged,
                            const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES], int64_t now_ms)
 {
-    const struct seen *seen = find(forged, digest, now_ms);
+    const struct seen *seen = forged_find_seen(forged, digest, now_ms);
 
     return seen != NULL ? seen->error : JWT_OK;
 }
@@ -94,8 +94,8 @@ void forged_forget_tokens(struct forged *forged)
 /* ---- addresses ---- */
 
 /* The place of a client, and whether it has it. */
-static struct address *address_of(struct forged *forged, const struct peer *client,
-                                  struct address *ret_named)
+static struct address *forged_address_of(struct forged *forged, const struct peer *client,
+                                         struct address *ret_named)
 {
     *ret_named = (struct address){.key_n = 0};
     ret_named->key_n = (uint8_t)address_key(client, ret_named->key);
@@ -103,13 +103,13 @@ static struct address *address_of(struct forged *forged, const struct peer *clie
                               (ADDRESSES_N - 1)];
 }
 
-static bool is_same(const struct address *one, const struct address *other)
+static bool forged_is_same_address(const struct address *one, const struct address *other)
 {
     return one->key_n == other->key_n && memcmp(one->key, other->key, one->key_n) == 0;
 }
 
 /* Long enough ago that the client was told so and has waited. */
-static bool comes_again(const struct seen *seen, int64_t now_ms)
+static bool forged_comes_again(const struct seen *seen, int64_t now_ms)
 {
     return seen != NULL && now_ms - seen->since_ms >= FORGED_AGAIN_MS;
 }
@@ -117,26 +117,28 @@ static bool comes_again(const struct seen *seen, int64_t now_ms)
 bool forged_may_look(struct forged *forged, const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES],
                      const struct peer *client, uint64_t per_second, int64_t now_ms)
 {
-    const struct seen *seen = find(forged, digest, now_ms);
+    const struct seen *seen = forged_find_seen(forged, digest, now_ms);
     struct address named;
-    struct address *address = address_of(forged, client, &named);
+    struct address *address = forged_address_of(forged, client, &named);
 
-    if (!is_same(address, &named) || token_bucket_wait_ms(&address->first, per_second, now_ms) == 0)
+    if (!forged_is_same_address(address, &named) ||
+        token_bucket_wait_ms(&address->first, per_second, now_ms) == 0)
         return true;
-    if (comes_again(seen, now_ms) && token_bucket_wait_ms(&address->again, per_second, now_ms) == 0)
+    if (forged_comes_again(seen, now_ms) &&
+        token_bucket_wait_ms(&address->again, per_second, now_ms) == 0)
         return true;
     if (seen == NULL)
-        remember(forged, digest, JWT_OK, now_ms);
+        forged_remember(forged, digest, JWT_OK, now_ms);
     return false;
 }
 
-static void charge(struct forged *forged, const struct peer *client, uint64_t per_second,
-                   int64_t now_ms)
+static void forged_charge(struct forged *forged, const struct peer *client, uint64_t per_second,
+                          int64_t now_ms)
 {
     struct address named;
-    struct address *address = address_of(forged, client, &named);
+    struct address *address = forged_address_of(forged, client, &named);
 
-    if (!is_same(address, &named))
+    if (!forged_is_same_address(address, &named))
         *address = named;
     if (!token_bucket_take(&address->first, per_second, now_ms))
         token_bucket_take(&address->again, per_second, now_ms);
@@ -147,6 +149,6 @@ void forged_note(struct forged *forged, const unsigned char digest[TOKEN_CACHE_D
                  int64_t now_ms)
 {
     if (error == JWT_SIGNATURE)
-        charge(forged, client, per_second, now_ms);
-    remember(forged, digest, error, now_ms);
+        forged_charge(forged, client, per_second, now_ms);
+    forged_remember(forged, digest, error, now_ms);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokens that are no good, and who shows them: so that a flood of forged ones costs a hash each
- * instead of a signature.
+ * Invalid tokens, and the addresses that send them: so that a flood of forged tokens costs a hash
+ * each instead of a signature.
  *
  * A token that was refused is known by its SHA-256 for a minute.  And of one address only so many
  * forged ones a second are looked at; each one that turns out to be forged counts, a good one never
@@ -33,7 +33,7 @@ struct forged;
 struct forged *forged_new(void);         /* NULL when out of memory */
 void forged_free(struct forged *forged); /* accepts NULL */
 
-/* Why a token was refused within the last minute; JWT_OK: nobody knows of it. */
+/* Why a token was refused within the last minute; JWT_OK: it is not known. */
 enum jwt_error forged_find(const struct forged *forged,
                            const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES], int64_t now_ms);
 
@@ -42,13 +42,13 @@ enum jwt_error forged_find(const struct forged *forged,
 bool forged_may_look(struct forged *forged, const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES],
                      const struct peer *client, uint64_t per_second, int64_t now_ms);
 
-/* It was looked at and is no good.  JWT_SIGNATURE counts against the client: nobody makes one that
- * is refused for another reason without a key. */
+/* It was checked and is invalid. JWT_SIGNATURE counts against the client: a token that is refused
+ * for another reason was made with a key. */
 void forged_note(struct forged *forged, const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES],
                  const struct peer *client, uint64_t per_second, enum jwt_error error,
                  int64_t now_ms);
 
-/* Other keys may take what these have refused: forget all tokens, but not who showed them. */
+/* The keys have changed: forget all tokens, but not the addresses. */
 void forged_forget_tokens(struct forged *forged);
 
 #endif

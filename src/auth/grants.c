@@ -29,7 +29,7 @@ static bool segment_is(const struct rest *rest, const char *text)
     return rest->segment_n == strlen(text) && memcmp(rest->at, text, rest->segment_n) == 0;
 }
 
-/* One segment of a grant against one of the wish; `**` on either side is not asked here. */
+/* One segment of a grant against one of what is wanted; neither is `**`. */
 static bool segment_covers(const struct rest *granted, const struct rest *wanted)
 {
     if (segment_is(granted, "*"))

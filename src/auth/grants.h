@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a caller may publish to and read, as lists of patterns (topic.h), and the questions that are
- * asked of them: is this topic covered, is this wish covered.
+ * What a caller may publish to and read, as lists of patterns (topic.h), and whether they cover a
+ * topic or a pattern.
  *
- * A wish is covered when one granted pattern covers every topic that the wish could match.  Grants
- * are not added up: two of which neither covers a wish do not cover it together, although between
- * them they may have every topic of it.
+ * A pattern is covered when one granted pattern covers every topic that it can match. Grants do not
+ * add up: two patterns may together cover every topic of a third, and still neither covers it.
  *
  * Pure; any thread.  Lists borrow their bytes.
  */
@@ -15,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Patterns of one list; who has more has a pattern too few. */
+/* Patterns of one list; a caller with more should have a wider pattern. */
 #define GRANTS_PATTERNS_MAX 64
 
 struct grants_pattern {

@@ -14,8 +14,8 @@
 #define JOINED_BYTES_MAX 8192
 
 /* What is hashed: each piece behind its length.  Returns 0 when that is too long. */
-static size_t join(unsigned char to[JOINED_BYTES_MAX], const struct identity_piece *pieces,
-                   size_t pieces_n)
+static size_t identity_join(unsigned char to[JOINED_BYTES_MAX], const struct identity_piece *pieces,
+                            size_t pieces_n)
 {
     size_t joined_n = 0;
 
@@ -33,8 +33,8 @@ static size_t join(unsigned char to[JOINED_BYTES_MAX], const struct identity_pie
 }
 
 /* The same in parts, for which the library needs memory: only keys in the settings are as long. */
-static void hash_parts(unsigned char to[SHA256_BYTES], const struct identity_piece *pieces,
-                       size_t pieces_n)
+static void identity_hash_parts(unsigned char to[SHA256_BYTES], const struct identity_piece *pieces,
+                                size_t pieces_n)
 {
     gnutls_hash_hd_t hash;
 
@@ -54,18 +54,18 @@ void identity_fingerprint(unsigned char to[IDENTITY_FINGERPRINT_BYTES],
                           const struct identity_piece *pieces, size_t pieces_n)
 {
     unsigned char joined[JOINED_BYTES_MAX], digest[SHA256_BYTES];
-    size_t joined_n = join(joined, pieces, pieces_n);
+    size_t joined_n = identity_join(joined, pieces, pieces_n);
 
     if (joined_n == 0)
-        hash_parts(digest, pieces, pieces_n);
+        identity_hash_parts(digest, pieces, pieces_n);
     else if (gnutls_hash_fast(GNUTLS_DIG_SHA256, joined, joined_n, digest) < 0)
         abort();                      /* a hash that is not there: nothing could be told apart */
     explicit_bzero(joined, joined_n); /* keys may be in it */
     memcpy(to, digest, IDENTITY_FINGERPRINT_BYTES);
 }
 
-static void mark_text(unsigned char to[IDENTITY_FINGERPRINT_BYTES], const char *bytes,
-                      size_t bytes_n)
+static void identity_fingerprint_text(unsigned char to[IDENTITY_FINGERPRINT_BYTES],
+                                      const char *bytes, size_t bytes_n)
 {
     struct identity_piece piece = {bytes, bytes_n};
 
@@ -76,15 +76,16 @@ void identity_claim(struct identity_claims *to, const char *audience,
                     const struct grants_pattern *issuer)
 {
     to->is_set = true;
-    mark_text(to->audience, audience, strlen(audience));
-    mark_text(to->issuer, issuer->bytes, issuer->bytes_n);
+    identity_fingerprint_text(to->audience, audience, strlen(audience));
+    identity_fingerprint_text(to->issuer, issuer->bytes, issuer->bytes_n);
 }
 
-static bool is_mark_of(const unsigned char mark[IDENTITY_FINGERPRINT_BYTES], const char *text)
+static bool identity_is_fingerprint_of(const unsigned char mark[IDENTITY_FINGERPRINT_BYTES],
+                                       const char *text)
 {
     unsigned char other[IDENTITY_FINGERPRINT_BYTES];
 
-    mark_text(other, text, strlen(text));
+    identity_fingerprint_text(other, text, strlen(text));
     return memcmp(mark, other, IDENTITY_FINGERPRINT_BYTES) == 0;
 }
 
@@ -93,13 +94,13 @@ bool identity_claims_fit(const struct identity_claims *claims, const char *audie
 {
     if (!claims->is_set)
         return true;
-    return is_mark_of(claims->audience, audience) &&
-           (issuer[0] == '\0' || is_mark_of(claims->issuer, issuer));
+    return identity_is_fingerprint_of(claims->audience, audience) &&
+           (issuer[0] == '\0' || identity_is_fingerprint_of(claims->issuer, issuer));
 }
 
-/* A user's tokens have one scope per issuer, whoever signed them; a credential that is nobody's is
- * known by what vouches for it. */
-static void set_scope(struct identity *identity, const struct identity_draft *draft)
+/* A user's tokens have one scope per issuer, whoever signed them; a credential without a user has
+ * that of its key. */
+static void identity_set_scope(struct identity *identity, const struct identity_draft *draft)
 {
     unsigned char kind = (unsigned char)draft->kind;
     struct identity_piece of_user[] = {{&kind, 1},
@@ -114,7 +115,7 @@ static void set_scope(struct identity *identity, const struct identity_draft *dr
         identity_fingerprint(identity->scope, of_nobody, 2);
 }
 
-static size_t list_bytes(const struct grants_list *list)
+static size_t identity_list_bytes(const struct grants_list *list)
 {
     size_t bytes = 0;
 
@@ -123,7 +124,8 @@ static size_t list_bytes(const struct grants_list *list)
     return bytes;
 }
 
-static char *copy_text(struct grants_pattern *to, const struct grants_pattern *from, char *room)
+static char *identity_copy_text(struct grants_pattern *to, const struct grants_pattern *from,
+                                char *room)
 {
     if (from->bytes == NULL)
         return room;
@@ -132,12 +134,12 @@ static char *copy_text(struct grants_pattern *to, const struct grants_pattern *f
     return room + from->bytes_n;
 }
 
-static char *copy_list(struct grants_list *to, const struct grants_list *from,
-                       struct grants_pattern *slots, char *room)
+static char *identity_copy_list(struct grants_list *to, const struct grants_list *from,
+                                struct grants_pattern *slots, char *room)
 {
     *to = (struct grants_list){slots, from->patterns_n};
     for (size_t i = 0; i < from->patterns_n; i++)
-        room = copy_text(&slots[i], &from->patterns[i], room);
+        room = identity_copy_text(&slots[i], &from->patterns[i], room);
     return room;
 }
 
@@ -147,9 +149,9 @@ struct identity *identity_new(const struct identity_draft *draft)
         draft->publish.patterns_n + draft->subscribe.patterns_n + draft->public_topics.patterns_n;
     size_t slots_bytes = slots_n * sizeof(struct grants_pattern);
     struct identity *identity =
-        calloc(1, sizeof(*identity) + slots_bytes + list_bytes(&draft->publish) +
-                      list_bytes(&draft->subscribe) + list_bytes(&draft->public_topics) +
-                      draft->user.bytes_n);
+        calloc(1, sizeof(*identity) + slots_bytes + identity_list_bytes(&draft->publish) +
+                      identity_list_bytes(&draft->subscribe) +
+                      identity_list_bytes(&draft->public_topics) + draft->user.bytes_n);
 
     if (identity == NULL)
         return NULL;
@@ -162,13 +164,13 @@ struct identity *identity_new(const struct identity_draft *draft)
     identity->until_ms = draft->until_ms;
     identity->claims = draft->claims;
     memcpy(identity->key_fingerprint, draft->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
-    room = copy_text(&identity->user, &draft->user, room);
-    room = copy_list(&identity->publish, &draft->publish, slots, room);
+    room = identity_copy_text(&identity->user, &draft->user, room);
+    room = identity_copy_list(&identity->publish, &draft->publish, slots, room);
     slots += draft->publish.patterns_n;
-    room = copy_list(&identity->subscribe, &draft->subscribe, slots, room);
+    room = identity_copy_list(&identity->subscribe, &draft->subscribe, slots, room);
     slots += draft->subscribe.patterns_n;
-    copy_list(&identity->public_topics, &draft->public_topics, slots, room);
-    set_scope(identity, draft);
+    identity_copy_list(&identity->public_topics, &draft->public_topics, slots, room);
+    identity_set_scope(identity, draft);
     return identity;
 }
 

@@ -51,7 +51,7 @@ struct fetched {
     bool too_long;
 };
 
-static size_t take(char *bytes, size_t one, size_t bytes_n, void *arg)
+static size_t jwks_take(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct fetched *fetched = arg;
 
@@ -66,7 +66,7 @@ static size_t take(char *bytes, size_t one, size_t bytes_n, void *arg)
 }
 
 /* libcurl keeps all headers, and takes as many interim answers and trailers as are sent. */
-static size_t count_header(char *bytes, size_t one, size_t bytes_n, void *arg)
+static size_t jwks_count_header(char *bytes, size_t one, size_t bytes_n, void *arg)
 {
     struct fetched *fetched = arg;
 
@@ -75,7 +75,7 @@ static size_t count_header(char *bytes, size_t one, size_t bytes_n, void *arg)
     return fetched->header_n <= HEADER_BYTES_MAX ? bytes_n : 0;
 }
 
-static const char *read_file(const char *path, struct fetched *fetched)
+static const char *jwks_read_file(const char *path, struct fetched *fetched)
 {
     char *text;
     int result = file_read(path, TEXT_MAX, &text, &fetched->text_n);
@@ -88,16 +88,16 @@ static const char *read_file(const char *path, struct fetched *fetched)
 }
 
 /* No redirects: the operator named the one place that is trusted. */
-static void set_options(CURL *easy, const char *url, struct fetched *fetched)
+static void jwks_set_options(CURL *easy, const char *url, struct fetched *fetched)
 {
     curl_easy_setopt(easy, CURLOPT_URL, url);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, FETCH_SECONDS);
     curl_easy_setopt(easy, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, jwks_take);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetched);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, count_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, jwks_count_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetched);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "bugle/" PACKAGE_VERSION);
     if (strncmp(url, "http://", strlen("http://")) ==
@@ -112,7 +112,7 @@ static const char *read_url(const char *url, struct fetched *fetched)
 
     if (easy == NULL)
         return "out of memory";
-    set_options(easy, url, fetched);
+    jwks_set_options(easy, url, fetched);
     CURLcode code = curl_easy_perform(easy);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(easy);
@@ -125,7 +125,7 @@ static const char *read_url(const char *url, struct fetched *fetched)
     return status == 200 ? NULL : "the answer is not 200";
 }
 
-/* Whether there are keys in it; the keys themselves are made by whoever uses them. */
+/* Whether there are keys in it; each user makes the keys itself. */
 static const char *check_text(const struct fetched *fetched, char why[JWT_KEY_WHY_BYTES])
 {
     struct jwt_keys *keys = jwt_keys_new();
@@ -146,7 +146,7 @@ static const char *fetch(const char *source, struct fetched *fetched, char why[J
     *fetched = (struct fetched){.text = malloc(TEXT_MAX + 1)};
     if (fetched->text == NULL)
         return "out of memory";
-    wrong = source[0] == '/' ? read_file(source, fetched) : read_url(source, fetched);
+    wrong = source[0] == '/' ? jwks_read_file(source, fetched) : read_url(source, fetched);
     return wrong != NULL ? wrong : check_text(fetched, why);
 }
 
@@ -185,7 +185,7 @@ static void fetch_now(struct jwks *jwks)
     pthread_mutex_unlock(&jwks->lock);
     const char *wrong = source != NULL ? fetch(source, &fetched, why) : "out of memory";
     if (wrong != NULL)
-        log_warning("auth.jwks cannot be had: %s", wrong);
+        log_warning("auth.jwks cannot be read: %s", wrong);
     pthread_mutex_lock(&jwks->lock);
     if (source_n != jwks->source_n) {
         free(fetched.text);
@@ -217,7 +217,7 @@ static void wait_until(struct jwks *jwks, int64_t until_ms)
         pthread_cond_timedwait(&jwks->told, &jwks->lock, &until);
 }
 
-static void *run(void *arg)
+static void *jwks_run(void *arg)
 {
     struct jwks *jwks = arg;
 
@@ -258,7 +258,7 @@ struct jwks *jwks_new(const struct jwks_listener *listener)
 
 int jwks_start(struct jwks *jwks)
 {
-    int error = pthread_create(&jwks->thread, NULL, run, jwks);
+    int error = pthread_create(&jwks->thread, NULL, jwks_run, jwks);
 
     jwks->running = error == 0;
     return -error;

@@ -34,7 +34,7 @@ const char *jwt_error_text(enum jwt_error error)
     static const char *const texts[] = {
         [JWT_OK] = "is fine",
         [JWT_MALFORMED] = "is neither a key of this gateway nor a signed token",
-        [JWT_HEADER] = "has a header that is not understood here",
+        [JWT_HEADER] = "has a header that this gateway does not support",
         [JWT_SIGNATURE] = "was not signed with a key of this gateway",
         [JWT_UNKNOWN_KEY] = "was not signed with a key of this gateway",
         [JWT_MILLISECONDS] =
@@ -42,10 +42,10 @@ const char *jwt_error_text(enum jwt_error error)
         [JWT_EXPIRED] = "has expired",
         [JWT_NOT_YET] = "is not valid yet",
         [JWT_AUDIENCE] = "is not for this gateway: see its aud, and auth.audience",
-        [JWT_ISSUER] = "is not of the issuer that auth.issuer names",
+        [JWT_ISSUER] = "is not from the issuer that auth.issuer names",
         [JWT_CLAIMS] = "has a claim of the wrong form: see exp, nbf, sub, bugle and mercure",
-        [JWT_PUT_OFF] = "was not looked at: too many forged ones come from this address",
-        [JWT_NO_MEMORY] = "could not be read for want of memory",
+        [JWT_PUT_OFF] = "was not checked: too many forged tokens come from this address",
+        [JWT_NO_MEMORY] = "could not be read: the gateway is out of memory",
     };
 
     return texts[error];
@@ -272,7 +272,7 @@ static enum jwt_error read_time(const json_t *claims, const char *name, int64_t 
     return JWT_OK;
 }
 
-static enum jwt_error read_times(const json_t *claims, int64_t *ret_exp_ms, int64_t *ret_nbf_ms)
+static enum jwt_error jwt_read_times(const json_t *claims, int64_t *ret_exp_ms, int64_t *ret_nbf_ms)
 {
     int64_t iat_ms;
     enum jwt_error error = read_time(claims, "exp", IDENTITY_FOREVER, ret_exp_ms);
@@ -288,7 +288,7 @@ static bool is_text(const json_t *value, const char *text)
            strcmp(json_string_value(value), text) == 0;
 }
 
-/* RFC 7519 section 4.1.3: a token that names its audience is for nobody else. */
+/* RFC 7519 section 4.1.3: a token that names an audience is for that one only. */
 static bool audience_fits(const json_t *claims, const char *audience)
 {
     const json_t *aud = json_object_get(claims, "aud");
@@ -305,7 +305,7 @@ static enum jwt_error check_claims(const json_t *claims, const struct jwt_rules 
                                    int64_t *ret_exp_ms)
 {
     int64_t nbf_ms;
-    enum jwt_error error = read_times(claims, ret_exp_ms, &nbf_ms);
+    enum jwt_error error = jwt_read_times(claims, ret_exp_ms, &nbf_ms);
 
     if (error != JWT_OK)
         return error;

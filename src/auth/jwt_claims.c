@@ -17,7 +17,7 @@ struct grants {
     char room[GRANTS_PATTERNS_MAX][TOPIC_BYTES_MAX];
 };
 
-static bool add_grant(struct grants *grants, const char *bytes, size_t bytes_n)
+static bool claims_add_grant(struct grants *grants, const char *bytes, size_t bytes_n)
 {
     if (grants->patterns_n == GRANTS_PATTERNS_MAX ||
         topic_check_pattern(bytes, bytes_n) != TOPIC_OK)
@@ -36,7 +36,7 @@ static bool is_variable(const char *segment, size_t segment_n)
 
 /* Mercure's templates, as far as they are patterns of ours: whole segments.  Anything else in
  * braces could mean more or less than it seems to, so it is refused. */
-static bool rewrite_template(const char *bytes, size_t bytes_n, char *to, size_t *ret_n)
+static bool claims_rewrite_template(const char *bytes, size_t bytes_n, char *to, size_t *ret_n)
 {
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
 
@@ -59,20 +59,20 @@ static bool rewrite_template(const char *bytes, size_t bytes_n, char *to, size_t
     return true;
 }
 
-static bool add_template(struct grants *grants, const char *bytes, size_t bytes_n)
+static bool claims_add_template(struct grants *grants, const char *bytes, size_t bytes_n)
 {
     size_t n;
 
     if (bytes_n == 1 && bytes[0] == '*')
-        return add_grant(grants, "**", 2);
+        return claims_add_grant(grants, "**", 2);
     if (grants->patterns_n == GRANTS_PATTERNS_MAX ||
-        !rewrite_template(bytes, bytes_n, grants->room[grants->patterns_n], &n))
+        !claims_rewrite_template(bytes, bytes_n, grants->room[grants->patterns_n], &n))
         return false;
-    return add_grant(grants, grants->room[grants->patterns_n], n);
+    return claims_add_grant(grants, grants->room[grants->patterns_n], n);
 }
 
-static bool read_list(const json_t *object, const char *name, bool is_mercure,
-                      struct grants *grants)
+static bool claims_read_list(const json_t *object, const char *name, bool is_mercure,
+                             struct grants *grants)
 {
     const json_t *list = json_object_get(object, name);
 
@@ -84,16 +84,16 @@ static bool read_list(const json_t *object, const char *name, bool is_mercure,
         const json_t *item = json_array_get(list, i);
         const char *bytes = json_string_value(item);
 
-        if (bytes == NULL ||
-            !(is_mercure ? add_template : add_grant)(grants, bytes, json_string_length(item)))
+        if (bytes == NULL || !(is_mercure ? claims_add_template : claims_add_grant)(
+                                 grants, bytes, json_string_length(item)))
             return false;
     }
     return true;
 }
 
 /* One of the two claims. */
-static bool read_rights(const json_t *claims, const char *name, struct grants *publish,
-                        struct grants *subscribe, bool *ret_admin)
+static bool claims_read_rights(const json_t *claims, const char *name, struct grants *publish,
+                               struct grants *subscribe, bool *ret_admin)
 {
     const json_t *rights = json_object_get(claims, name);
     bool is_mercure = strcmp(name, "mercure") == 0;
@@ -105,12 +105,12 @@ static bool read_rights(const json_t *claims, const char *name, struct grants *p
         return false;
     if (admin != NULL)
         *ret_admin = json_is_true(admin);
-    return read_list(rights, "publish", is_mercure, publish) &&
-           read_list(rights, "subscribe", is_mercure, subscribe);
+    return claims_read_list(rights, "publish", is_mercure, publish) &&
+           claims_read_list(rights, "subscribe", is_mercure, subscribe);
 }
 
-static bool read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
-                      struct grants_pattern *ret_user)
+static bool claims_read_user(const json_t *claims, char number[NUMBER_TEXT_BYTES],
+                             struct grants_pattern *ret_user)
 {
     const json_t *sub = json_object_get(claims, "sub");
 
@@ -137,9 +137,9 @@ enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
     char number[NUMBER_TEXT_BYTES];
 
     publish.patterns_n = subscribe.patterns_n = 0;
-    if (!read_user(claims, number, &draft.user) ||
-        !read_rights(claims, "bugle", &publish, &subscribe, &draft.admin) ||
-        !read_rights(claims, "mercure", &publish, &subscribe, &draft.admin))
+    if (!claims_read_user(claims, number, &draft.user) ||
+        !claims_read_rights(claims, "bugle", &publish, &subscribe, &draft.admin) ||
+        !claims_read_rights(claims, "mercure", &publish, &subscribe, &draft.admin))
         return JWT_CLAIMS;
     draft.issuer = (struct grants_pattern){json_string_value(issuer), json_string_length(issuer)};
     draft.publish = (struct grants_list){publish.patterns, publish.patterns_n};

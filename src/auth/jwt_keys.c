@@ -210,7 +210,7 @@ static int add_public(struct jwt_keys *keys, enum jwt_algorithm algorithm, gnutl
 }
 
 /* A number of bytes as DER has it (X.690 8.1.3), behind a tag.  Returns how many it takes. */
-static size_t put_length(unsigned char *to, unsigned char tag, size_t n)
+static size_t jwt_keys_put_length(unsigned char *to, unsigned char tag, size_t n)
 {
     size_t digits_n = n < 128 ? 0 : n < 256 ? 1 : 2;
 
@@ -235,8 +235,8 @@ static int import_pkcs1(gnutls_pubkey_t public, const gnutls_datum_t *pem)
         gnutls_free(inner.data);
         return result < 0 ? result : GNUTLS_E_PARSING_ERROR;
     }
-    size_t bits_n = put_length(bits, 0x03, inner.size + 1);
-    size_t n = put_length(whole, 0x30, sizeof(rsa) + bits_n + 1 + inner.size);
+    size_t bits_n = jwt_keys_put_length(bits, 0x03, inner.size + 1);
+    size_t n = jwt_keys_put_length(whole, 0x30, sizeof(rsa) + bits_n + 1 + inner.size);
     memcpy(whole + n, rsa, sizeof(rsa));
     memcpy(whole + n + sizeof(rsa), bits, bits_n);
     n += sizeof(rsa) + bits_n;
@@ -247,8 +247,8 @@ static int import_pkcs1(gnutls_pubkey_t public, const gnutls_datum_t *pem)
     return gnutls_pubkey_import(public, &outer, GNUTLS_X509_FMT_DER);
 }
 
-/* The first of a file.  The key counts and nothing else: nobody asks who signed the certificate, or
- * until when it holds. */
+/* The first of a file.  The key counts and nothing else: who signed the certificate is not checked,
+ * or until when it holds. */
 static int import_certificate(gnutls_pubkey_t public, const gnutls_datum_t *pem)
 {
     gnutls_x509_crt_t certificate;

@@ -20,7 +20,7 @@ static const char *after_prefix(const char *text, const char *prefix)
 }
 
 /* ":1" to ":65535", or nothing. */
-static bool is_port(const char *text)
+static bool origin_is_port(const char *text)
 {
     size_t digits_n = text[0] == ':' ? strspn(text + 1, "0123456789") : 0;
 
@@ -57,7 +57,7 @@ static bool is_loopback(const char *origin)
         return false;
     memcpy(name, host, name_n);
     name[name_n] = '\0';
-    return is_loopback_host(name) && is_port(host + name_n);
+    return is_loopback_host(name) && origin_is_port(host + name_n);
 }
 
 /* The name of "name", "name:port" or "[address]:port" in small letters; false when it has no such
@@ -66,7 +66,7 @@ static bool split_host(const char *host, char name[HOST_NAME_ROOM])
 {
     size_t name_n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
 
-    if (name_n >= HOST_NAME_ROOM || name_n > strlen(host) || !is_port(host + name_n))
+    if (name_n >= HOST_NAME_ROOM || name_n > strlen(host) || !origin_is_port(host + name_n))
         return false;
     for (size_t i = 0; i < name_n; i++)
         name[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] - 'A' + 'a' : host[i]);

@@ -28,8 +28,8 @@ struct writer {
     bool good; /* all that was put had room */
 };
 
-/* Fixed parts as they are in memory: who seals and who opens is the same program on one machine. */
-static void put(struct writer *writer, const void *bytes, size_t bytes_n)
+/* Fixed parts as they are in memory: the same program on one machine seals and opens. */
+static void ticket_put(struct writer *writer, const void *bytes, size_t bytes_n)
 {
     if (writer->room < bytes_n)
         writer->good = false;
@@ -40,12 +40,12 @@ static void put(struct writer *writer, const void *bytes, size_t bytes_n)
     writer->room -= bytes_n;
 }
 
-static void put_name(struct writer *writer, const struct grants_pattern *name)
+static void ticket_put_name(struct writer *writer, const struct grants_pattern *name)
 {
     uint16_t n = (uint16_t)name->bytes_n;
 
-    put(writer, &n, sizeof(n));
-    put(writer, name->bytes, n);
+    ticket_put(writer, &n, sizeof(n));
+    ticket_put(writer, name->bytes, n);
 }
 
 struct reader {
@@ -54,7 +54,7 @@ struct reader {
     bool good;
 };
 
-static void get(struct reader *reader, void *to, size_t bytes_n)
+static void ticket_get(struct reader *reader, void *to, size_t bytes_n)
 {
     if (reader->left < bytes_n)
         reader->good = false;
@@ -69,7 +69,7 @@ static void get_name(struct reader *reader, struct grants_pattern *ret_name)
 {
     uint16_t n = 0;
 
-    get(reader, &n, sizeof(n));
+    ticket_get(reader, &n, sizeof(n));
     if (reader->left < n)
         reader->good = false;
     if (!reader->good)
@@ -96,39 +96,39 @@ static size_t write_plain(unsigned char to[PLAIN_BYTES_MAX], const struct ticket
     struct writer writer = {to, PLAIN_BYTES_MAX, names_fit(ticket)};
     unsigned char form = FORM, topics_n = (unsigned char)ticket->topics.patterns_n;
 
-    put(&writer, &form, 1);
-    put(&writer, ticket->id, TICKET_ID_BYTES);
-    put(&writer, &ticket->made_ms, sizeof(int64_t));
-    put(&writer, &ticket->first_until_ms, sizeof(int64_t));
-    put(&writer, &ticket->until_ms, sizeof(int64_t));
-    put(&writer, &ticket->position, sizeof(uint64_t));
-    put(&writer, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
-    put(&writer, &ticket->claims, sizeof(ticket->claims));
-    put(&writer, &ticket->public_topics, sizeof(uint16_t));
-    put_name(&writer, &ticket->user);
-    put(&writer, &topics_n, 1);
+    ticket_put(&writer, &form, 1);
+    ticket_put(&writer, ticket->id, TICKET_ID_BYTES);
+    ticket_put(&writer, &ticket->made_ms, sizeof(int64_t));
+    ticket_put(&writer, &ticket->first_until_ms, sizeof(int64_t));
+    ticket_put(&writer, &ticket->until_ms, sizeof(int64_t));
+    ticket_put(&writer, &ticket->position, sizeof(uint64_t));
+    ticket_put(&writer, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
+    ticket_put(&writer, &ticket->claims, sizeof(ticket->claims));
+    ticket_put(&writer, &ticket->public_topics, sizeof(uint16_t));
+    ticket_put_name(&writer, &ticket->user);
+    ticket_put(&writer, &topics_n, 1);
     for (size_t i = 0; i < topics_n; i++)
-        put_name(&writer, &ticket->topics.patterns[i]);
+        ticket_put_name(&writer, &ticket->topics.patterns[i]);
     return writer.good ? (size_t)(writer.at - to) : 0;
 }
 
-static bool read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket_room *room,
-                       struct ticket *ticket)
+static bool ticket_read_plain(const unsigned char *bytes, size_t bytes_n, struct ticket_room *room,
+                              struct ticket *ticket)
 {
     struct reader reader = {bytes, bytes_n, true};
     unsigned char form = 0, topics_n = 0;
 
-    get(&reader, &form, 1);
-    get(&reader, ticket->id, TICKET_ID_BYTES);
-    get(&reader, &ticket->made_ms, sizeof(int64_t));
-    get(&reader, &ticket->first_until_ms, sizeof(int64_t));
-    get(&reader, &ticket->until_ms, sizeof(int64_t));
-    get(&reader, &ticket->position, sizeof(uint64_t));
-    get(&reader, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
-    get(&reader, &ticket->claims, sizeof(ticket->claims));
-    get(&reader, &ticket->public_topics, sizeof(uint16_t));
+    ticket_get(&reader, &form, 1);
+    ticket_get(&reader, ticket->id, TICKET_ID_BYTES);
+    ticket_get(&reader, &ticket->made_ms, sizeof(int64_t));
+    ticket_get(&reader, &ticket->first_until_ms, sizeof(int64_t));
+    ticket_get(&reader, &ticket->until_ms, sizeof(int64_t));
+    ticket_get(&reader, &ticket->position, sizeof(uint64_t));
+    ticket_get(&reader, ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
+    ticket_get(&reader, &ticket->claims, sizeof(ticket->claims));
+    ticket_get(&reader, &ticket->public_topics, sizeof(uint16_t));
     get_name(&reader, &ticket->user);
-    get(&reader, &topics_n, 1);
+    ticket_get(&reader, &topics_n, 1);
     if (form != FORM || topics_n > TICKET_TOPICS_MAX)
         return false;
     for (size_t i = 0; i < topics_n; i++)
@@ -188,7 +188,7 @@ int ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_
         cipher, sealed, NONCE_BYTES, NULL, 0, TAG_BYTES, sealed + NONCE_BYTES,
         sealed_n - NONCE_BYTES, room->bytes, &plain_n));
     gnutls_aead_cipher_deinit(cipher);
-    if (result == 0 && !read_plain(room->bytes, plain_n, room, ret_ticket))
+    if (result == 0 && !ticket_read_plain(room->bytes, plain_n, room, ret_ticket))
         result = -EBADMSG;
     return result;
 }

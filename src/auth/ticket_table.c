@@ -19,11 +19,11 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define FIGHT_MS 60000
+#define TAKEOVERS_MS 60000
 #define AT_ONCE_MS 200
 #define AGAIN_MS 5000
 #define DROPS_AT_ONCE 64
-#define WAIT_UNKNOWN_MS 30000 /* nobody knows when a live stream will end */
+#define WAIT_UNKNOWN_MS 30000 /* when a live stream will end is not known */
 
 /* What one user, or one key, has in the table. */
 struct share {
@@ -36,16 +36,16 @@ struct share {
 struct entry {
     unsigned char id[TICKET_ID_BYTES];
     int64_t until_ms;
-    int64_t needed_until_ms; /* before this its ticket would be new without the entry */
-    int64_t first_ms;        /* its first use */
-    uint64_t stream_id;      /* 0: none is live */
-    uint64_t from;           /* where its first stream began */
-    uint64_t told;           /* the last position sent on its last stream */
-    int64_t fight_ms;        /* since when live streams are counted that were taken over */
-    int64_t fought_ms;       /* the last that was counted */
-    unsigned fights_n;
+    int64_t needed_until_ms;    /* before this its ticket would be new without the entry */
+    int64_t first_ms;           /* its first use */
+    uint64_t stream_id;         /* 0: none is live */
+    uint64_t from;              /* where its first stream began */
+    uint64_t last_sent;         /* the last position sent on its last stream */
+    int64_t takeovers_since_ms; /* since when live streams are counted that were taken over */
+    int64_t taken_over_ms;      /* the last that was counted */
+    unsigned takeovers_n;
     bool entering;                           /* a use was granted, and is no stream yet */
-    struct share *user, *key;                /* nobody is a user too */
+    struct share *user, *key;                /* no user counts as one */
     struct due_item in_user, in_key, in_all; /* while it is idle */
     UT_hash_handle hh;
 };
@@ -54,26 +54,26 @@ struct ticket_table {
     pthread_mutex_t lock;
     unsigned char secret[TICKET_KEY_BYTES];
     int64_t born_ms; /* what was made before may have been used without a trace here */
-    struct entry *table;
+    struct entry *entries;
     struct share *users, *keys;
     struct due_heap idle; /* all, by when they are over */
 };
 
 struct ticket_table *ticket_table_new(const unsigned char *key, int64_t now_ms)
 {
-    struct ticket_table *tickets = calloc(1, sizeof(*tickets));
+    struct ticket_table *table = calloc(1, sizeof(*table));
 
-    if (tickets == NULL)
+    if (table == NULL)
         return NULL;
-    pthread_mutex_init(&tickets->lock, NULL);
-    memcpy(tickets->secret, key, TICKET_KEY_BYTES);
-    tickets->born_ms = now_ms;
-    return tickets;
+    pthread_mutex_init(&table->lock, NULL);
+    memcpy(table->secret, key, TICKET_KEY_BYTES);
+    table->born_ms = now_ms;
+    return table;
 }
 
 /* ---- shares; with the lock ---- */
 
-/* Count one more of whose mark this is.  NULL when out of memory. */
+/* Count one more with this fingerprint.  NULL when out of memory. */
 static struct share *share_enter(struct share **shares, const unsigned char *mark)
 {
     struct share *share;
@@ -115,81 +115,81 @@ static struct share *largest_share(struct share *shares)
 
 /* ---- entries; with the lock ---- */
 
-static struct entry *find(const struct ticket_table *tickets, const unsigned char *id)
+static struct entry *ticket_table_find(const struct ticket_table *table, const unsigned char *id)
 {
     struct entry *entry;
 
-    HASH_FIND(hh, tickets->table, id, TICKET_ID_BYTES, entry);
+    HASH_FIND(hh, table->entries, id, TICKET_ID_BYTES, entry);
     return entry;
 }
 
-static void make_busy(struct ticket_table *tickets, struct entry *entry)
+static void ticket_table_make_busy(struct ticket_table *table, struct entry *entry)
 {
     if (entry->in_all.place == 0)
         return;
-    due_heap_take(&tickets->idle, &entry->in_all);
+    due_heap_take(&table->idle, &entry->in_all);
     due_heap_take(&entry->key->idle, &entry->in_key);
     due_heap_take(&entry->user->idle, &entry->in_user);
 }
 
 /* Its last stream ended.  It may be forgotten once it is no first use any more; which of those goes
  * is the one whose stream ended longest ago. */
-static void make_idle(struct ticket_table *tickets, struct entry *entry, int64_t now_ms)
+static void ticket_table_make_idle(struct ticket_table *table, struct entry *entry, int64_t now_ms)
 {
     int64_t due_ms = now_ms > entry->needed_until_ms ? now_ms : entry->needed_until_ms;
 
-    make_busy(tickets, entry);
-    due_heap_put(&tickets->idle, &entry->in_all, entry->until_ms);
+    ticket_table_make_busy(table, entry);
+    due_heap_put(&table->idle, &entry->in_all, entry->until_ms);
     due_heap_put(&entry->key->idle, &entry->in_key, due_ms);
     due_heap_put(&entry->user->idle, &entry->in_user, due_ms);
 }
 
-static void drop(struct ticket_table *tickets, struct entry *entry)
+static void ticket_table_drop(struct ticket_table *table, struct entry *entry)
 {
-    make_busy(tickets, entry);
-    HASH_DEL(tickets->table, entry);
-    share_leave(&tickets->users, entry->user);
-    share_leave(&tickets->keys, entry->key);
+    ticket_table_make_busy(table, entry);
+    HASH_DEL(table->entries, entry);
+    share_leave(&table->users, entry->user);
+    share_leave(&table->keys, entry->key);
     free(entry);
 }
 
-void ticket_table_free(struct ticket_table *tickets)
+void ticket_table_free(struct ticket_table *table)
 {
-    if (tickets == NULL)
+    if (table == NULL)
         return;
-    while (tickets->table != NULL)
-        drop(tickets, tickets->table);
-    due_heap_clear(&tickets->idle);
-    pthread_mutex_destroy(&tickets->lock);
-    explicit_bzero(tickets->secret, TICKET_KEY_BYTES);
-    free(tickets);
+    while (table->entries != NULL)
+        ticket_table_drop(table, table->entries);
+    due_heap_clear(&table->idle);
+    pthread_mutex_destroy(&table->lock);
+    explicit_bzero(table->secret, TICKET_KEY_BYTES);
+    free(table);
 }
 
-const unsigned char *ticket_table_key(const struct ticket_table *tickets)
+const unsigned char *ticket_table_key(const struct ticket_table *table)
 {
-    return tickets->secret;
+    return table->secret;
 }
 
 #define ENTRY_OF(item, member)                                                                     \
     ((struct entry *)(void *)((char *)(item)-offsetof(struct entry, member)))
 
 /* What is over needs no entry: its ticket says so itself.  Returns whether there may be more. */
-static bool drop_old(struct ticket_table *tickets, int64_t now_ms)
+static bool ticket_table_drop_old(struct ticket_table *table, int64_t now_ms)
 {
     for (int i = 0; i < DROPS_AT_ONCE; i++) {
-        struct due_item *first = due_heap_first(&tickets->idle);
+        struct due_item *first = due_heap_first(&table->idle);
 
         if (first == NULL || first->due_ms > now_ms)
             return false;
-        drop(tickets, ENTRY_OF(first, in_all));
+        ticket_table_drop(table, ENTRY_OF(first, in_all));
     }
     return true;
 }
 
 /* Forget an entry of the key, or the user, for another one.  Returns whether there is one that may
  * be forgotten; if not, the answer says in how long. */
-static bool forget_one(struct ticket_table *tickets, struct share *share, bool is_user,
-                       int64_t now_ms, struct ticket_table_answer *answer)
+static bool ticket_table_forget_one(struct ticket_table *table, struct share *share, bool is_user,
+                                    int64_t now_ms, struct ticket_table_answer *answer)
 {
     struct due_item *first = due_heap_first(&share->idle);
 
@@ -197,135 +197,138 @@ static bool forget_one(struct ticket_table *tickets, struct share *share, bool i
         answer->wait_ms = first != NULL ? first->due_ms - now_ms : WAIT_UNKNOWN_MS;
         return false;
     }
-    drop(tickets, is_user ? ENTRY_OF(first, in_user) : ENTRY_OF(first, in_key));
+    ticket_table_drop(table, is_user ? ENTRY_OF(first, in_user) : ENTRY_OF(first, in_key));
     answer->forgotten_n++;
     return true;
 }
 
 /* Whether a share has room for the one that is counted already.  After a limit was lowered it
  * shrinks by one with each. */
-static bool has_room(struct ticket_table *tickets, struct share *share, bool is_user, size_t most,
-                     const struct ticket_table_use *use, struct ticket_table_answer *answer)
+static bool ticket_table_has_room(struct ticket_table *table, struct share *share, bool is_user,
+                                  size_t most, const struct ticket_table_use *use,
+                                  struct ticket_table_answer *answer)
 {
     if (most == 0 || share->n <= most)
         return true;
-    if (!forget_one(tickets, share, is_user, use->now_ms, answer))
+    if (!ticket_table_forget_one(table, share, is_user, use->now_ms, answer))
         return false;
     if (share->n > most)
-        forget_one(tickets, share, is_user, use->now_ms, answer);
+        ticket_table_forget_one(table, share, is_user, use->now_ms, answer);
     return true;
 }
 
 /* Forget until there are no more than the limits allow, the one that is counted already with them.
  */
-static enum ticket_table_verdict make_room(struct ticket_table *tickets, const struct entry *entry,
-                                           bool is_nobody, const struct ticket_table_use *use,
-                                           struct ticket_table_answer *answer)
+static enum ticket_table_verdict ticket_table_make_room(struct ticket_table *table,
+                                                        const struct entry *entry, bool is_nobody,
+                                                        const struct ticket_table_use *use,
+                                                        struct ticket_table_answer *answer)
 {
     const struct ticket_table_limits *limits = use->limits;
     size_t per_user = is_nobody ? (limits->per_key + 1) / 2 : limits->per_user;
 
-    if (!has_room(tickets, entry->user, true, per_user, use, answer))
+    if (!ticket_table_has_room(table, entry->user, true, per_user, use, answer))
         return is_nobody ? TICKET_TABLE_KEY_FULL : TICKET_TABLE_USER_FULL;
-    if (!has_room(tickets, entry->key, false, limits->per_key, use, answer))
+    if (!ticket_table_has_room(table, entry->key, false, limits->per_key, use, answer))
         return TICKET_TABLE_KEY_FULL;
-    if (HASH_COUNT(tickets->table) > limits->all &&
-        !forget_one(tickets, largest_share(tickets->keys), false, use->now_ms, answer))
+    if (HASH_COUNT(table->entries) > limits->all &&
+        !ticket_table_forget_one(table, largest_share(table->keys), false, use->now_ms, answer))
         return TICKET_TABLE_FULL;
     return TICKET_TABLE_GOOD;
 }
 
-static bool enter_shares(struct ticket_table *tickets, struct entry *entry,
-                         const struct ticket *ticket)
+static bool ticket_table_enter_shares(struct ticket_table *table, struct entry *entry,
+                                      const struct ticket *ticket)
 {
     const struct identity_piece of_user[] = {{ticket->key_fingerprint, IDENTITY_FINGERPRINT_BYTES},
                                              {ticket->user.bytes, ticket->user.bytes_n}};
     unsigned char mark[IDENTITY_FINGERPRINT_BYTES];
 
-    entry->key = share_enter(&tickets->keys, ticket->key_fingerprint);
+    entry->key = share_enter(&table->keys, ticket->key_fingerprint);
     if (entry->key == NULL || due_heap_reserve(&entry->key->idle, entry->key->n) != 0)
         return false;
     identity_fingerprint(mark, of_user, 2);
-    entry->user = share_enter(&tickets->users, mark);
+    entry->user = share_enter(&table->users, mark);
     return entry->user != NULL && due_heap_reserve(&entry->user->idle, entry->user->n) == 0;
 }
 
 /* An entry that is in the table and counted; NULL when out of memory. */
-static struct entry *add(struct ticket_table *tickets, const struct ticket *ticket, int64_t now_ms)
+static struct entry *ticket_table_add(struct ticket_table *table, const struct ticket *ticket,
+                                      int64_t now_ms)
 {
     struct entry *entry = calloc(1, sizeof(*entry));
 
     if (entry == NULL)
         return NULL;
     memcpy(entry->id, ticket->id, TICKET_ID_BYTES);
-    HASH_ADD(hh, tickets->table, id, TICKET_ID_BYTES, entry);
+    HASH_ADD(hh, table->entries, id, TICKET_ID_BYTES, entry);
     if (entry->hh.tbl == NULL) {
         free(entry);
         return NULL;
     }
     entry->until_ms = ticket->until_ms;
     entry->needed_until_ms =
-        ticket->made_ms < tickets->born_ms ? ticket->until_ms : ticket->first_until_ms;
+        ticket->made_ms < table->born_ms ? ticket->until_ms : ticket->first_until_ms;
     entry->first_ms = now_ms;
     entry->from = UINT64_MAX; /* not known before its stream has begun */
     entry->entering = true;
-    if (enter_shares(tickets, entry, ticket) &&
-        due_heap_reserve(&tickets->idle, HASH_COUNT(tickets->table)) == 0)
+    if (ticket_table_enter_shares(table, entry, ticket) &&
+        due_heap_reserve(&table->idle, HASH_COUNT(table->entries)) == 0)
         return entry;
-    drop(tickets, entry);
+    ticket_table_drop(table, entry);
     return NULL;
 }
 
 /* ---- uses; with the lock ---- */
 
-static enum ticket_table_verdict enter_new(struct ticket_table *tickets,
-                                           const struct ticket *ticket,
-                                           const struct ticket_table_use *use,
-                                           struct ticket_table_answer *answer)
+static enum ticket_table_verdict ticket_table_enter_new(struct ticket_table *table,
+                                                        const struct ticket *ticket,
+                                                        const struct ticket_table_use *use,
+                                                        struct ticket_table_answer *answer)
 {
     bool in_time = use->now_ms < ticket->first_until_ms;
-    bool outlived = ticket->made_ms < tickets->born_ms && use->has_id &&
+    bool outlived = ticket->made_ms < table->born_ms && use->has_id &&
                     use->position >= ticket->position && use->position <= use->committed;
 
     if (!in_time && !outlived)
         return TICKET_TABLE_LATE;
-    drop_old(tickets, use->now_ms);
-    struct entry *entry = add(tickets, ticket, use->now_ms);
+    ticket_table_drop_old(table, use->now_ms);
+    struct entry *entry = ticket_table_add(table, ticket, use->now_ms);
     answer->wait_ms = WAIT_UNKNOWN_MS;
     if (entry == NULL)
         return TICKET_TABLE_FULL;
     enum ticket_table_verdict verdict =
-        make_room(tickets, entry, ticket->user.bytes == NULL, use, answer);
+        ticket_table_make_room(table, entry, ticket->user.bytes == NULL, use, answer);
     if (verdict != TICKET_TABLE_GOOD)
-        drop(tickets, entry);
+        ticket_table_drop(table, entry);
     return verdict;
 }
 
 /* Whether it has not been taken over too often.  Those that come at once are one. */
-static bool may_take_over(struct entry *entry, int64_t now_ms)
+static bool ticket_table_may_take_over(struct entry *entry, int64_t now_ms)
 {
-    if (now_ms - entry->fight_ms >= FIGHT_MS) {
-        entry->fight_ms = now_ms;
-        entry->fights_n = 0;
+    if (now_ms - entry->takeovers_since_ms >= TAKEOVERS_MS) {
+        entry->takeovers_since_ms = now_ms;
+        entry->takeovers_n = 0;
     }
-    if (entry->fights_n == 0 || now_ms - entry->fought_ms >= AT_ONCE_MS) {
-        entry->fought_ms = now_ms;
-        entry->fights_n++;
+    if (entry->takeovers_n == 0 || now_ms - entry->taken_over_ms >= AT_ONCE_MS) {
+        entry->taken_over_ms = now_ms;
+        entry->takeovers_n++;
     }
-    return entry->fights_n <= TICKET_TABLE_TAKEOVERS_MAX;
+    return entry->takeovers_n <= TICKET_TABLE_TAKEOVERS_MAX;
 }
 
 /* What was shown could be the last that its stream sent. */
-static bool shows_its_id(const struct entry *entry, const struct ticket_table_use *use)
+static bool ticket_table_shows_its_id(const struct entry *entry, const struct ticket_table_use *use)
 {
-    uint64_t upto = entry->stream_id != 0 ? use->committed : entry->told;
+    uint64_t upto = entry->stream_id != 0 ? use->committed : entry->last_sent;
 
     return use->has_id && use->position >= entry->from && use->position <= upto;
 }
 
 /* A page that opens its stream, closes it and opens it again, as frameworks have it that try pages
  * out, has no id to show. */
-static bool begins_again(const struct entry *entry, const struct ticket_table_use *use)
+static bool ticket_table_begins_again(const struct entry *entry, const struct ticket_table_use *use)
 {
     return !use->has_id && entry->stream_id == 0 && use->now_ms >= entry->first_ms &&
            use->now_ms - entry->first_ms < AGAIN_MS;
@@ -333,25 +336,27 @@ static bool begins_again(const struct entry *entry, const struct ticket_table_us
 
 /* While another use is on its way to being a stream there is none to take over, so it counts as
  * live and this one came second. */
-static enum ticket_table_verdict enter_again(struct ticket_table *tickets, struct entry *entry,
-                                             const struct ticket_table_use *use,
-                                             struct ticket_table_answer *answer)
+static enum ticket_table_verdict ticket_table_enter_again(struct ticket_table *table,
+                                                          struct entry *entry,
+                                                          const struct ticket_table_use *use,
+                                                          struct ticket_table_answer *answer)
 {
-    if (entry->fights_n > TICKET_TABLE_TAKEOVERS_MAX)
+    if (entry->takeovers_n > TICKET_TABLE_TAKEOVERS_MAX)
         return TICKET_TABLE_REVOKED;
-    if (entry->entering || (!shows_its_id(entry, use) && !begins_again(entry, use)))
+    if (entry->entering ||
+        (!ticket_table_shows_its_id(entry, use) && !ticket_table_begins_again(entry, use)))
         return TICKET_TABLE_USED;
     answer->older = entry->stream_id;
-    if (entry->stream_id != 0 && !may_take_over(entry, use->now_ms))
+    if (entry->stream_id != 0 && !ticket_table_may_take_over(entry, use->now_ms))
         return TICKET_TABLE_REVOKED;
     entry->entering = true;
-    make_busy(tickets, entry);
+    ticket_table_make_busy(table, entry);
     return TICKET_TABLE_GOOD;
 }
 
 /* ---- from outside ---- */
 
-enum ticket_table_verdict ticket_table_enter(struct ticket_table *tickets,
+enum ticket_table_verdict ticket_table_enter(struct ticket_table *table,
                                              const struct ticket *ticket,
                                              const struct ticket_table_use *use,
                                              struct ticket_table_answer *ret_answer)
@@ -359,125 +364,126 @@ enum ticket_table_verdict ticket_table_enter(struct ticket_table *tickets,
     enum ticket_table_verdict verdict = TICKET_TABLE_LATE;
 
     *ret_answer = (struct ticket_table_answer){.older = 0};
-    pthread_mutex_lock(&tickets->lock);
-    struct entry *entry = find(tickets, ticket->id);
+    pthread_mutex_lock(&table->lock);
+    struct entry *entry = ticket_table_find(table, ticket->id);
     if (use->now_ms < ticket->until_ms)
-        verdict = entry != NULL ? enter_again(tickets, entry, use, ret_answer)
-                                : enter_new(tickets, ticket, use, ret_answer);
-    pthread_mutex_unlock(&tickets->lock);
+        verdict = entry != NULL ? ticket_table_enter_again(table, entry, use, ret_answer)
+                                : ticket_table_enter_new(table, ticket, use, ret_answer);
+    pthread_mutex_unlock(&table->lock);
     return verdict;
 }
 
-void ticket_table_opened(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+void ticket_table_opened(struct ticket_table *table, const unsigned char *id, uint64_t stream_id,
                          uint64_t position)
 {
-    pthread_mutex_lock(&tickets->lock);
-    struct entry *entry = find(tickets, id);
+    pthread_mutex_lock(&table->lock);
+    struct entry *entry = ticket_table_find(table, id);
     if (entry != NULL) {
         entry->entering = false;
         entry->stream_id = stream_id;
         if (position < entry->from)
             entry->from = position;
-        if (position > entry->told)
-            entry->told = position;
+        if (position > entry->last_sent)
+            entry->last_sent = position;
     }
-    pthread_mutex_unlock(&tickets->lock);
+    pthread_mutex_unlock(&table->lock);
 }
 
-void ticket_table_failed(struct ticket_table *tickets, const unsigned char *id, int64_t now_ms)
+void ticket_table_failed(struct ticket_table *table, const unsigned char *id, int64_t now_ms)
 {
-    pthread_mutex_lock(&tickets->lock);
-    struct entry *entry = find(tickets, id);
+    pthread_mutex_lock(&table->lock);
+    struct entry *entry = ticket_table_find(table, id);
     if (entry != NULL) {
         entry->entering = false;
         if (entry->stream_id == 0)
-            make_idle(tickets, entry, now_ms);
+            ticket_table_make_idle(table, entry, now_ms);
     }
-    pthread_mutex_unlock(&tickets->lock);
+    pthread_mutex_unlock(&table->lock);
 }
 
 /* The stream that took over may be there already, or on its way. */
-void ticket_table_closed(struct ticket_table *tickets, const unsigned char *id, uint64_t stream_id,
+void ticket_table_closed(struct ticket_table *table, const unsigned char *id, uint64_t stream_id,
                          uint64_t position, int64_t now_ms)
 {
-    pthread_mutex_lock(&tickets->lock);
-    struct entry *entry = find(tickets, id);
-    if (entry != NULL && position > entry->told)
-        entry->told = position;
+    pthread_mutex_lock(&table->lock);
+    struct entry *entry = ticket_table_find(table, id);
+    if (entry != NULL && position > entry->last_sent)
+        entry->last_sent = position;
     if (entry != NULL && entry->stream_id == stream_id) {
         entry->stream_id = 0;
         if (!entry->entering)
-            make_idle(tickets, entry, now_ms);
+            ticket_table_make_idle(table, entry, now_ms);
     }
-    pthread_mutex_unlock(&tickets->lock);
+    pthread_mutex_unlock(&table->lock);
 }
 
-size_t ticket_table_count(struct ticket_table *tickets, int64_t now_ms)
+size_t ticket_table_count(struct ticket_table *table, int64_t now_ms)
 {
     bool has_more = true;
     size_t n = 0;
 
     while (has_more) {
-        pthread_mutex_lock(&tickets->lock);
-        has_more = drop_old(tickets, now_ms);
-        n = HASH_COUNT(tickets->table);
-        pthread_mutex_unlock(&tickets->lock);
+        pthread_mutex_lock(&table->lock);
+        has_more = ticket_table_drop_old(table, now_ms);
+        n = HASH_COUNT(table->entries);
+        pthread_mutex_unlock(&table->lock);
     }
     return n;
 }
 
 /* ---- the key ---- */
 
-static int draw(unsigned char *to)
+static int ticket_key_draw(unsigned char *to)
 {
     return gnutls_rnd(GNUTLS_RND_KEY, to, TICKET_KEY_BYTES) >= 0 ? 0 : -EIO;
 }
 
-/* Zeros are what a file system may leave of a file after a power cut, and nobody draws them. */
-static bool is_key(const unsigned char *key)
+/* Zeros are what a file system may leave of a file after a power cut. */
+static bool ticket_key_is_sound(const unsigned char *key)
 {
     static const unsigned char zeros[TICKET_KEY_BYTES];
 
     return memcmp(key, zeros, TICKET_KEY_BYTES) != 0;
 }
 
-static int read_key(const char *path, unsigned char *to)
+static int ticket_key_read(const char *path, unsigned char *to)
 {
     int result = state_file_read(path, to, TICKET_KEY_BYTES);
 
-    return result == 0 && !is_key(to) ? -EBADMSG : result;
+    return result == 0 && !ticket_key_is_sound(to) ? -EBADMSG : result;
 }
 
 /* Another process may have made it meanwhile. */
-static int make_key(const char *path, unsigned char *to)
+static int ticket_key_make(const char *path, unsigned char *to)
 {
-    int result = draw(to);
+    int result = ticket_key_draw(to);
 
     if (result == 0)
         result = state_file_make(path, to, TICKET_KEY_BYTES);
-    return result == -EEXIST ? read_key(path, to) : result;
+    return result == -EEXIST ? ticket_key_read(path, to) : result;
 }
 
-/* Tickets live for hours at most, and whoever has one can get another: no reason not to start. */
-static int replace_key(const char *path, unsigned char *to)
+/* Tickets live for hours at most, and a client can get another one: no reason to refuse the start.
+ */
+static int ticket_key_replace(const char *path, unsigned char *to)
 {
     int result = state_file_set_aside(path);
 
     if (result != 0)
         return result;
-    log_warning("%s holds no key of tickets (%d bytes): it is %s.bad now, there is a new key, and "
-                "tickets given out before are good for nothing",
+    log_warning("%s does not hold a ticket key of %d bytes: it was renamed to %s.bad and a new key "
+                "was made; tickets made before are no longer valid",
                 path, TICKET_KEY_BYTES, path);
-    return make_key(path, to);
+    return ticket_key_make(path, to);
 }
 
-static int find_key(const char *path, unsigned char *to)
+static int ticket_key_find(const char *path, unsigned char *to)
 {
-    int result = read_key(path, to);
+    int result = ticket_key_read(path, to);
 
     if (result == -ENOENT)
-        return make_key(path, to);
-    return result == -EBADMSG ? replace_key(path, to) : result;
+        return ticket_key_make(path, to);
+    return result == -EBADMSG ? ticket_key_replace(path, to) : result;
 }
 
 int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_BYTES],
@@ -487,18 +493,17 @@ int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_
     int result;
 
     if (history_path == NULL)
-        return draw(to);
+        return ticket_key_draw(to);
     if (asprintf(&key_path, "%s.tickets", history_path) < 0) {
         key_path = NULL;
         result = conf_refuse(ret_error, -ENOMEM, "out of memory");
     } else {
-        result = find_key(key_path, to);
+        result = ticket_key_find(key_path, to);
         if (result != 0)
-            conf_refuse(
-                ret_error, result,
-                "the key of tickets in %s cannot be read or made: %s: give the gateway's "
-                "user the right to, or remove the file, which ends tickets given out before",
-                key_path, strerror(-result));
+            conf_refuse(ret_error, result,
+                        "the ticket key in %s cannot be read or written: %s: give the gateway's "
+                        "user access, or remove the file, which makes all tickets invalid",
+                        key_path, strerror(-result));
     }
     free(key_path);
     return result;

@@ -38,7 +38,7 @@ struct token_cache *token_cache_new(size_t entries_max)
     return cache;
 }
 
-static void drop(struct token_cache *cache, struct entry *entry)
+static void token_cache_drop_entry(struct token_cache *cache, struct entry *entry)
 {
     HASH_DEL(cache->table, entry);
     TAILQ_REMOVE(&cache->used, entry, in_use);
@@ -49,7 +49,7 @@ static void drop(struct token_cache *cache, struct entry *entry)
 void token_cache_clear(struct token_cache *cache)
 {
     while (!TAILQ_EMPTY(&cache->used))
-        drop(cache, TAILQ_FIRST(&cache->used));
+        token_cache_drop_entry(cache, TAILQ_FIRST(&cache->used));
 }
 
 void token_cache_free(struct token_cache *cache)
@@ -67,7 +67,8 @@ void token_cache_digest(unsigned char to[TOKEN_CACHE_DIGEST_BYTES], const char *
         abort(); /* tokens could not be told apart */
 }
 
-static struct entry *find(const struct token_cache *cache, const unsigned char *digest)
+static struct entry *token_cache_find_entry(const struct token_cache *cache,
+                                            const unsigned char *digest)
 {
     struct entry *entry;
 
@@ -78,7 +79,7 @@ static struct entry *find(const struct token_cache *cache, const unsigned char *
 struct identity *token_cache_find(struct token_cache *cache,
                                   const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES])
 {
-    struct entry *entry = find(cache, digest);
+    struct entry *entry = token_cache_find_entry(cache, digest);
 
     if (entry == NULL)
         return NULL;
@@ -87,10 +88,10 @@ struct identity *token_cache_find(struct token_cache *cache,
     return entry->identity;
 }
 
-static void make_room(struct token_cache *cache, size_t entries_max)
+static void token_cache_make_room(struct token_cache *cache, size_t entries_max)
 {
     while (HASH_COUNT(cache->table) > entries_max)
-        drop(cache, TAILQ_LAST(&cache->used, entries));
+        token_cache_drop_entry(cache, TAILQ_LAST(&cache->used, entries));
 }
 
 void token_cache_put(struct token_cache *cache,
@@ -102,7 +103,7 @@ void token_cache_put(struct token_cache *cache,
     struct entry *entry = calloc(1, sizeof(*entry));
     if (entry == NULL)
         return;
-    make_room(cache, cache->entries_max - 1);
+    token_cache_make_room(cache, cache->entries_max - 1);
     memcpy(entry->digest, digest, TOKEN_CACHE_DIGEST_BYTES);
     HASH_ADD(hh, cache->table, digest, TOKEN_CACHE_DIGEST_BYTES, entry);
     if (entry->hh.tbl == NULL) {
@@ -116,10 +117,10 @@ void token_cache_put(struct token_cache *cache,
 void token_cache_drop(struct token_cache *cache,
                       const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES])
 {
-    struct entry *entry = find(cache, digest);
+    struct entry *entry = token_cache_find_entry(cache, digest);
 
     if (entry != NULL)
-        drop(cache, entry);
+        token_cache_drop_entry(cache, entry);
 }
 
 size_t token_cache_count(const struct token_cache *cache)
@@ -130,5 +131,5 @@ size_t token_cache_count(const struct token_cache *cache)
 void token_cache_resize(struct token_cache *cache, size_t entries_max)
 {
     cache->entries_max = entries_max;
-    make_room(cache, entries_max);
+    token_cache_make_room(cache, entries_max);
 }

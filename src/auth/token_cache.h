@@ -4,7 +4,7 @@
  * look into a table instead of a signature.  No token itself is kept.  The entry that was not asked
  * for longest makes room for a new one.
  *
- * Only what was accepted is kept, so whoever has no valid token cannot fill it.
+ * Only accepted tokens are kept, so it cannot be filled without valid ones.
  *
  * One thread; constant time.
  */

@@ -25,8 +25,8 @@ static size_t names_bytes(const struct message_name *names, size_t names_n)
 }
 
 /* Copy names behind the struct; returns the first free byte. */
-static char *copy_names(struct message_name *to, const struct message_name *from, size_t names_n,
-                        char *room)
+static char *message_copy_names(struct message_name *to, const struct message_name *from,
+                                size_t names_n, char *room)
 {
     for (size_t i = 0; i < names_n; i++) {
         memcpy(room, from[i].bytes, from[i].bytes_n);
@@ -38,7 +38,8 @@ static char *copy_names(struct message_name *to, const struct message_name *from
     return room;
 }
 
-static struct message *allocate(size_t names_n, size_t names_bytes_n, size_t frame_n, size_t key_n)
+static struct message *message_allocate(size_t names_n, size_t names_bytes_n, size_t frame_n,
+                                        size_t key_n)
 {
     size_t bytes = sizeof(struct message) + names_n * sizeof(struct message_name) + names_bytes_n +
                    frame_n + key_n;
@@ -107,7 +108,8 @@ struct message *message_new(const struct message_draft *draft)
     size_t id_offset, data_offset;
 
     fields.with_id = draft->kind == MESSAGE_STORED;
-    struct message *message = allocate(names_n, names_bytes_n, sse_frame_bytes(&fields), key_n);
+    struct message *message =
+        message_allocate(names_n, names_bytes_n, sse_frame_bytes(&fields), key_n);
     if (message == NULL)
         return NULL;
 
@@ -116,8 +118,8 @@ struct message *message_new(const struct message_draft *draft)
     message->topics_n = (uint16_t)draft->topics_n;
     message->users_n = (uint16_t)draft->users_n;
     message->ttl_ms = draft->ttl_ms;
-    room = copy_names(message->names, draft->topics, draft->topics_n, room);
-    room = copy_names(message->names + draft->topics_n, draft->users, draft->users_n, room);
+    room = message_copy_names(message->names, draft->topics, draft->topics_n, room);
+    room = message_copy_names(message->names + draft->topics_n, draft->users, draft->users_n, room);
     message->frame = room;
     size_t written = sse_write_frame(room, &fields, &id_offset, &data_offset);
     assert(written == message->frame_n);
@@ -133,7 +135,8 @@ struct message *message_restore(const struct message_record *record, const char 
     size_t names_n = record->topics_n + record->users_n;
     size_t names_bytes_n =
         names_bytes(record->topics, record->topics_n) + names_bytes(record->users, record->users_n);
-    struct message *message = allocate(names_n, names_bytes_n, record->body_n + SSE_TAIL_BYTES, 0);
+    struct message *message =
+        message_allocate(names_n, names_bytes_n, record->body_n + SSE_TAIL_BYTES, 0);
 
     if (message == NULL)
         return NULL;
@@ -144,8 +147,9 @@ struct message *message_restore(const struct message_record *record, const char 
     message->ttl_ms = record->ttl_ms;
     message->position = record->position;
     message->published_ms = record->published_ms;
-    room = copy_names(message->names, record->topics, record->topics_n, room);
-    room = copy_names(message->names + record->topics_n, record->users, record->users_n, room);
+    room = message_copy_names(message->names, record->topics, record->topics_n, room);
+    room =
+        message_copy_names(message->names + record->topics_n, record->users, record->users_n, room);
     message->frame = room;
     memcpy(room, record->body, record->body_n);
     sse_put_tail(room + record->body_n, epoch, record->position);
@@ -155,7 +159,7 @@ struct message *message_restore(const struct message_record *record, const char 
 
 struct message *message_new_control(const char *frame, size_t frame_n)
 {
-    struct message *message = allocate(0, 0, frame_n, 0);
+    struct message *message = message_allocate(0, 0, frame_n, 0);
 
     if (message == NULL)
         return NULL;
@@ -255,7 +259,7 @@ void message_write_image(char *to, const struct message *message)
     memcpy(to, message->frame, message->frame_n + key_bytes(message->key_n));
 }
 
-/* Whether the fields of an image fit together, whoever wrote them. */
+/* Whether the fields of an image fit together. */
 static bool image_is_sound(const struct image *image)
 {
     if (image->kind != MESSAGE_STORED && image->kind != MESSAGE_EPHEMERAL)
@@ -336,7 +340,7 @@ struct message *message_read_image(const char *from, size_t image_n)
         left - names_bytes_n != (size_t)image.frame_n + key_bytes(image.key_n))
         return NULL;
     struct message *message =
-        allocate(names_n, names_bytes_n, image.frame_n, key_bytes(image.key_n));
+        message_allocate(names_n, names_bytes_n, image.frame_n, key_bytes(image.key_n));
     if (message == NULL)
         return NULL;
     message->kind = image.kind;

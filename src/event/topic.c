@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topics, patterns and users: what may be one, how it is parted, which pattern covers which topic.
+ * Topics, patterns and users: what may be one, its segments, which pattern covers which topic.
  */
 #include "config.h"
 #include "event/topic.h"
@@ -91,12 +91,12 @@ enum topic_error topic_check_name(const char *bytes, size_t bytes_n)
     return memchr(bytes, '*', bytes_n) ? TOPIC_WILDCARD : TOPIC_OK;
 }
 
-static bool is_star(const char *segment, size_t segment_n)
+static bool topic_is_star(const char *segment, size_t segment_n)
 {
     return segment_n == 1 && segment[0] == '*';
 }
 
-static bool is_star_star(const char *segment, size_t segment_n)
+static bool topic_is_star_star(const char *segment, size_t segment_n)
 {
     return segment_n == 2 && segment[0] == '*' && segment[1] == '*';
 }
@@ -116,8 +116,8 @@ enum topic_error topic_check_pattern(const char *bytes, size_t bytes_n)
 
         if (!memchr(segment, '*', segment_n))
             continue;
-        if (!is_star(segment, segment_n) &&
-            !(is_star_star(segment, segment_n) && i == segments_n - 1))
+        if (!topic_is_star(segment, segment_n) &&
+            !(topic_is_star_star(segment, segment_n) && i == segments_n - 1))
             return TOPIC_WILDCARD_PLACE;
         wildcards_n++;
     }
@@ -168,10 +168,11 @@ bool topic_match(const char *pattern, size_t pattern_n, const char *topic, size_
         size_t want_n = segment_bytes(pattern, pattern_end);
         size_t have_n;
 
-        if (is_star_star(pattern, want_n))
+        if (topic_is_star_star(pattern, want_n))
             return true;
         have_n = segment_bytes(topic, topic_end);
-        if (!is_star(pattern, want_n) && (want_n != have_n || memcmp(pattern, topic, want_n) != 0))
+        if (!topic_is_star(pattern, want_n) &&
+            (want_n != have_n || memcmp(pattern, topic, want_n) != 0))
             return false;
         pattern += want_n;
         topic += have_n;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who sent a request.  See client_address.h. */
+/* The client of a request. See client_address.h. */
 #include "config.h"
 #include "http/client_address.h"
 
@@ -14,19 +14,19 @@ struct walk {
     enum forwarded_form form;
 };
 
-static void see_header(void *arg, const char *value)
+static void client_address_see(void *arg, const char *value)
 {
     struct walk *walk = arg;
 
     forwarded_add(&walk->forwarded, walk->form, value, strlen(value));
 }
 
-static bool trusts(void *arg, const struct peer *peer)
+static bool client_address_trusts(void *arg, const struct peer *peer)
 {
     return client_quota_trusts(arg, peer);
 }
 
-static void peer_of(const struct request *request, struct peer *ret_peer)
+static void client_address_peer(const struct request *request, struct peer *ret_peer)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
@@ -44,10 +44,10 @@ void client_address_of(const struct request *request, struct peer *ret_client)
     };
     struct peer peer;
 
-    peer_of(request, &peer);
-    forwarded_begin(&walk.forwarded, &peer, trusts, service->shared->client_quota);
+    client_address_peer(request, &peer);
+    forwarded_begin(&walk.forwarded, &peer, client_address_trusts, service->shared->client_quota);
     if (walk.forwarded.believes)
-        request_each_header(request, is_rfc_7239 ? "Forwarded" : "X-Forwarded-For", see_header,
-                            &walk);
+        request_each_header(request, is_rfc_7239 ? "Forwarded" : "X-Forwarded-For",
+                            client_address_see, &walk);
     *ret_client = *forwarded_client(&walk.forwarded);
 }

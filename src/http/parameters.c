@@ -53,7 +53,7 @@ const struct parameter parameters_none[] = {{NULL, false}};
 /* ---- names ---- */
 
 /* The length of a name without `[]` or `[digits]` behind it. */
-static size_t base_length(const char *name, size_t name_n)
+static size_t parameters_base_length(const char *name, size_t name_n)
 {
     size_t at = name_n;
 
@@ -65,21 +65,22 @@ static size_t base_length(const char *name, size_t name_n)
     return name[at - 1] == '[' ? at - 1 : name_n;
 }
 
-static bool is_same(const char *name, size_t name_n, const char *wanted)
+static bool parameters_is_exactly(const char *name, size_t name_n, const char *wanted)
 {
     return strlen(wanted) == name_n && memcmp(name, wanted, name_n) == 0;
 }
 
 bool parameters_is(const char *name, size_t name_n, const char *wanted)
 {
-    return is_same(name, base_length(name, name_n), wanted);
+    return parameters_is_exactly(name, parameters_base_length(name, name_n), wanted);
 }
 
 /* What others add to any URL. */
-static bool passes(const char *name, size_t name_n, size_t value_n)
+static bool parameters_is_for_caches(const char *name, size_t name_n, size_t value_n)
 {
-    return name_n + value_n == 0 || is_same(name, name_n, "_") || is_same(name, name_n, "cb") ||
-           is_same(name, name_n, "v") || (name_n > 4 && memcmp(name, "utm_", 4) == 0);
+    return name_n + value_n == 0 || parameters_is_exactly(name, name_n, "_") ||
+           parameters_is_exactly(name, name_n, "cb") || parameters_is_exactly(name, name_n, "v") ||
+           (name_n > 4 && memcmp(name, "utm_", 4) == 0);
 }
 
 /* ---- guessing ---- */
@@ -91,7 +92,7 @@ static const char *const other_words[][2] = {
     {"start", "since"},   {"token", "access_token"},
 };
 
-static const char *find(const char *wanted, const struct parameter *known)
+static const char *parameters_find(const char *wanted, const struct parameter *known)
 {
     for (; known->name != NULL; known++)
         if (strcasecmp(known->name, wanted) == 0)
@@ -99,15 +100,15 @@ static const char *find(const char *wanted, const struct parameter *known)
     return NULL;
 }
 
-static const char *guess_word(const char *name, const struct parameter *known)
+static const char *parameters_guess_word(const char *name, const struct parameter *known)
 {
     for (size_t i = 0; i < sizeof(other_words) / sizeof(other_words[0]); i++)
         if (strcasecmp(name, other_words[i][0]) == 0)
-            return find(other_words[i][1], known);
+            return parameters_find(other_words[i][1], known);
     return NULL;
 }
 
-static const char *guess_slip(const char *name, const struct parameter *known)
+static const char *parameters_guess_slip(const char *name, const struct parameter *known)
 {
     size_t least = SLIPS_MAX + 1;
     const char *guess = NULL;
@@ -125,7 +126,7 @@ static const char *guess_slip(const char *name, const struct parameter *known)
 }
 
 /* `user_id`, `topic_name`: one of ours with something around it. */
-static const char *guess_part(const char *name, const struct parameter *known)
+static const char *parameters_guess_part(const char *name, const struct parameter *known)
 {
     for (; known->name != NULL; known++)
         if (strcasestr(name, known->name) != NULL)
@@ -136,18 +137,18 @@ static const char *guess_part(const char *name, const struct parameter *known)
 const char *parameters_guess(const char *name, size_t name_n, const struct parameter *known)
 {
     char text[GUESS_BYTES + 1];
-    size_t text_n = base_length(name, name_n);
+    size_t text_n = parameters_base_length(name, name_n);
 
     if (text_n > GUESS_BYTES || memchr(name, '\0', text_n) != NULL)
         return NULL;
     memcpy(text, name, text_n);
     text[text_n] = '\0';
-    const char *guess = find(text, known);
+    const char *guess = parameters_find(text, known);
     if (guess == NULL)
-        guess = guess_word(text, known);
+        guess = parameters_guess_word(text, known);
     if (guess == NULL)
-        guess = guess_slip(text, known);
-    return guess != NULL ? guess : guess_part(text, known);
+        guess = parameters_guess_slip(text, known);
+    return guess != NULL ? guess : parameters_guess_part(text, known);
 }
 
 /* ---- checking ---- */
@@ -159,7 +160,7 @@ struct check {
     bool good;
 };
 
-static void list_known(const struct parameter *known, char *to, size_t to_n)
+static void parameters_list(const struct parameter *known, char *to, size_t to_n)
 {
     size_t n = 0;
 
@@ -168,8 +169,8 @@ static void list_known(const struct parameter *known, char *to, size_t to_n)
         n += (size_t)snprintf(to + n, to_n - n, "%s%s", n > 0 ? ", " : "", known->name);
 }
 
-static bool refuse_unknown(struct problem *problem, const char *name, size_t name_n,
-                           const struct parameter *known)
+static bool parameters_refuse_unknown(struct problem *problem, const char *name, size_t name_n,
+                                      const struct parameter *known)
 {
     const char *guess = parameters_guess(name, name_n, known);
     char shown[64], list[192];
@@ -179,36 +180,37 @@ static bool refuse_unknown(struct problem *problem, const char *name, size_t nam
         return problem_set(problem, 400, "unknown_parameter",
                            "There is no query parameter \"%s\" here; did you mean \"%s\"?", shown,
                            guess);
-    list_known(known, list, sizeof(list));
+    parameters_list(known, list, sizeof(list));
     if (list[0] == '\0')
         return problem_set(problem, 400, "unknown_parameter",
-                           "There is no query parameter \"%s\" here: this takes none.", shown);
+                           "There is no query parameter \"%s\" here: this path takes none.", shown);
     return problem_set(problem, 400, "unknown_parameter",
-                       "There is no query parameter \"%s\" here; there are %s.", shown, list);
+                       "There is no query parameter \"%s\" here; this path takes %s.", shown, list);
 }
 
-static bool see(void *arg, const char *name, size_t name_n, const char *value, size_t value_n)
+static bool parameters_see(void *arg, const char *name, size_t name_n, const char *value,
+                           size_t value_n)
 {
     struct check *check = arg;
 
     (void)value;
-    if (passes(name, name_n, value_n))
+    if (parameters_is_for_caches(name, name_n, value_n))
         return true;
     for (size_t i = 0; check->known[i].name != NULL; i++) {
         assert(i < TABLE_MAX);
         const struct parameter *entry = &check->known[i];
 
         if (entry->repeats ? !parameters_is(name, name_n, entry->name)
-                           : !is_same(name, name_n, entry->name))
+                           : !parameters_is_exactly(name, name_n, entry->name))
             continue;
         if (check->seen[i] && !entry->repeats)
             check->good =
                 problem_set(check->problem, 400, "repeated_parameter",
-                            "The query parameter \"%s\" is there more than once.", entry->name);
+                            "The query has the parameter \"%s\" more than once.", entry->name);
         check->seen[i] = true;
         return check->good;
     }
-    check->good = refuse_unknown(check->problem, name, name_n, check->known);
+    check->good = parameters_refuse_unknown(check->problem, name, name_n, check->known);
     return false;
 }
 
@@ -217,6 +219,6 @@ bool parameters_check(const struct request *request, const struct parameter *kno
 {
     struct check check = {.known = known, .problem = ret_problem, .good = true};
 
-    request_each_query(request, see, &check);
+    request_each_query(request, parameters_see, &check);
     return check.good;
 }

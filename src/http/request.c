@@ -42,17 +42,17 @@ struct trimmed {
     char text[];
 };
 
-static bool is_blank(char c)
+static bool request_is_blank(char c)
 {
     return c == ' ' || c == '\t';
 }
 
 /* Returns false when out of memory. */
-static bool trim(struct request *request, const char *value, size_t value_n)
+static bool request_trim(struct request *request, const char *value, size_t value_n)
 {
     size_t n = value_n;
 
-    while (n > 0 && is_blank(value[n - 1]))
+    while (n > 0 && request_is_blank(value[n - 1]))
         n--;
     if (n == value_n)
         return true;
@@ -67,7 +67,7 @@ static bool trim(struct request *request, const char *value, size_t value_n)
     return true;
 }
 
-static void free_trimmed(struct request *request)
+static void request_free_trimmed(struct request *request)
 {
     while (request->trimmed != NULL) {
         struct trimmed *next = request->trimmed->next;
@@ -78,7 +78,7 @@ static void free_trimmed(struct request *request)
 }
 
 /* What stands for a value of the library's. */
-static const char *trimmed_of(const struct request *request, const char *value)
+static const char *request_trimmed(const struct request *request, const char *value)
 {
     for (const struct trimmed *at = request->trimmed; at != NULL; at = at->next)
         if (at->value == value)
@@ -86,36 +86,36 @@ static const char *trimmed_of(const struct request *request, const char *value)
     return value;
 }
 
-static enum MHD_Result note_field(void *cls, enum MHD_ValueKind kind, const char *name,
-                                  size_t name_n, const char *value, size_t value_n)
+static enum MHD_Result request_note_field(void *cls, enum MHD_ValueKind kind, const char *name,
+                                          size_t name_n, const char *value, size_t value_n)
 {
     struct request *request = cls;
 
     (void)kind;
-    if (value == NULL || !trim(request, value, value_n))
+    if (value == NULL || !request_trim(request, value, value_n))
         return MHD_NO;
     request->fields_n++;
     for (size_t i = 0; i < REQUEST_FIELDS; i++)
         if (names[i].name_n == name_n && strcasecmp(names[i].name, name) == 0) {
             if (request->fields[i] == NULL)
-                request->fields[i] = trimmed_of(request, value);
+                request->fields[i] = request_trimmed(request, value);
             break;
         }
     return MHD_YES;
 }
 
 /* Returns false when out of memory. */
-static bool note_fields(struct request *request)
+static bool request_note_fields(struct request *request)
 {
-    int headers_n =
-        MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, note_field, request);
+    int headers_n = MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND,
+                                                request_note_field, request);
     const char *length = request->fields[REQUEST_CONTENT_LENGTH];
 
     request->content_length = length != NULL ? strtoull(length, NULL, 10) : 0;
     return (size_t)headers_n == request->fields_n;
 }
 
-static bool announces_body(const struct request *request)
+static bool request_announces_body(const struct request *request)
 {
     return request->fields[REQUEST_TRANSFER_ENCODING] != NULL || request->content_length > 0;
 }
@@ -135,12 +135,12 @@ struct request *request_new(struct service *service, struct cell *cell,
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     request->http_1_0 = strcasecmp(version, MHD_HTTP_VERSION_1_0) == 0;
     request->session = cell_session(connection);
-    if (!note_fields(request)) {
-        free_trimmed(request);
+    if (!request_note_fields(request)) {
+        request_free_trimmed(request);
         free(request);
         return NULL;
     }
-    request->has_body = announces_body(request);
+    request->has_body = request_announces_body(request);
     request->origin = request->fields[REQUEST_ORIGIN];
     request->origin_verdict = origin_judge(request->origin, &service->shared->own_origins,
                                            &service->context->conf->auth.origins);
@@ -149,7 +149,7 @@ struct request *request_new(struct service *service, struct cell *cell,
     return request;
 }
 
-static bool is_framed_as(const struct request *request, const struct http_head *head)
+static bool request_is_framed_as(const struct request *request, const struct http_head *head)
 {
     bool has_coding = request->fields[REQUEST_TRANSFER_ENCODING] != NULL;
     bool has_length = request->fields[REQUEST_CONTENT_LENGTH] != NULL;
@@ -172,7 +172,8 @@ enum request_head_state request_compare_head(struct request *request)
     request->is_last = owner->is_last;
     if (http_head_method_of(request->method) != owner->head.method)
         return REQUEST_HEAD_DIFFERS;
-    return is_framed_as(request, &owner->head) ? REQUEST_HEAD_CHECKED : REQUEST_HEAD_DIFFERS;
+    return request_is_framed_as(request, &owner->head) ? REQUEST_HEAD_CHECKED
+                                                       : REQUEST_HEAD_DIFFERS;
 }
 
 bool request_is_change(const struct request *request)
@@ -182,7 +183,7 @@ bool request_is_change(const struct request *request)
 }
 
 /* libmicrohttpd is about to close its descriptor: a copy lets the client read the answer. */
-static void linger(struct request *request)
+static void request_linger(struct request *request)
 {
     int fd = request_fd(request);
     int copy = fd >= 0 ? dup(fd) : -1;
@@ -190,7 +191,7 @@ static void linger(struct request *request)
     if (request->session != NULL)
         gnutls_bye(request->session, GNUTLS_SHUT_WR); /* the last word there is room for */
     if (copy >= request->service->shared->fd_budget.clients_end)
-        close(copy); /* a descriptor that is not for clients: no room for manners */
+        close(copy); /* a descriptor beyond the clients' part: no lingering close */
     else if (copy >= 0)
         lingering_close_take(request->service->lingering_close, copy);
 }
@@ -206,7 +207,7 @@ bool request_admit_answer(struct request *request, size_t bytes)
     return false;
 }
 
-static void free_request(struct request *request)
+static void request_free(struct request *request)
 {
     if (request->free_work != NULL)
         request->free_work(request->work);
@@ -214,7 +215,7 @@ static void free_request(struct request *request)
         response_cache_give_back(&request->service->response_cache, request->cached);
     identity_unref(request->identity);
     free(request->ticket);
-    free_trimmed(request);
+    request_free_trimmed(request);
     request->service->requests_n--;
     request_body_drop(request);
     memory_budget_add(request->service->context->memory, MEMORY_BUDGET_ANSWERS,
@@ -226,21 +227,21 @@ void request_complete(struct request *request)
 {
     request_deadline_unwatch(request);
     if (request->lingers)
-        linger(request);
+        request_linger(request);
     request->client_left = request->waiter.state == CELL_SUSPENDED;
     if (request_waits(request))
         cell_forget(request->cell, &request->waiter);
     request->connection = NULL;
     request->session = NULL;
     if (!request->client_left)
-        free_request(request);
+        request_free(request);
 }
 
 const char *request_header(const struct request *request, const char *name)
 {
     const char *value = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 
-    return trimmed_of(request, value);
+    return request_trimmed(request, value);
 }
 
 struct each_header {
@@ -250,14 +251,14 @@ struct each_header {
     void *arg;
 };
 
-static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                  const char *value)
+static enum MHD_Result request_see_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                          const char *value)
 {
     struct each_header *each = cls;
 
     (void)kind;
     if (value != NULL && strcasecmp(name, each->name) == 0)
-        each->see(each->arg, trimmed_of(each->request, value));
+        each->see(each->arg, request_trimmed(each->request, value));
     return MHD_YES;
 }
 
@@ -266,10 +267,10 @@ void request_each_header(const struct request *request, const char *name,
 {
     struct each_header each = {request, name, see, arg};
 
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, see_header, &each);
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, request_see_header, &each);
 }
 
-static void count_header(void *arg, const char *value)
+static void request_count_header(void *arg, const char *value)
 {
     size_t *n = arg;
 
@@ -281,7 +282,7 @@ size_t request_header_count(const struct request *request, const char *name)
 {
     size_t n = 0;
 
-    request_each_header(request, name, count_header, &n);
+    request_each_header(request, name, request_count_header, &n);
     return n;
 }
 
@@ -303,8 +304,8 @@ struct each {
     void *arg;
 };
 
-static enum MHD_Result see_query(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n,
-                                 const char *value, size_t value_n)
+static enum MHD_Result request_see_query(void *cls, enum MHD_ValueKind kind, const char *key,
+                                         size_t key_n, const char *value, size_t value_n)
 {
     struct each *each = cls;
 
@@ -321,7 +322,8 @@ void request_each_query(const struct request *request,
 {
     struct each each = {see, arg};
 
-    MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, see_query, &each);
+    MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, request_see_query,
+                                &each);
 }
 
 int request_suspend(struct request *request, int (*resumed)(struct request *request))
@@ -334,7 +336,7 @@ int request_suspend(struct request *request, int (*resumed)(struct request *requ
 void request_wake(struct request *request)
 {
     if (request->client_left)
-        free_request(request);
+        request_free(request);
     else
         cell_answer(request->cell, &request->waiter);
 }
@@ -356,7 +358,7 @@ int request_fd(const struct request *request)
 
 /* Past the library.  Nothing of an answer has been written before.  Returns whether it went whole;
  * if not, the connection is of no use any more. */
-static bool send_by_hand(struct request *request, const char *answer, size_t n)
+static bool request_send_by_hand(struct request *request, const char *answer, size_t n)
 {
     if (request->session != NULL)
         return gnutls_record_send(request->session, answer, n) == (ssize_t)n;
@@ -376,7 +378,7 @@ void request_write_problem(struct request *request, unsigned status, const char 
 
     request_write_origin_lines(request, lines);
     size_t n = problem_write_http(answer, status, code, detail, lines);
-    if (send_by_hand(request, answer, n))
+    if (request_send_by_hand(request, answer, n))
         stats_add(request->service->context->stats,
                   status >= 500 ? STATS_RESPONSES_5XX : STATS_RESPONSES_4XX, 1);
 }
@@ -400,7 +402,7 @@ int request_cut_busy(struct request *request)
                                   "request was stored.",
                                   lines, problem_retry_after_s());
 
-    if (send_by_hand(request, answer, n))
+    if (request_send_by_hand(request, answer, n))
         stats_add(stats, STATS_RESPONSES_5XX, 1);
     stats_add(stats, STATS_PUBLISHES_SHED, 1);
     stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);

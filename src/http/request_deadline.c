@@ -44,8 +44,8 @@ void request_deadline_unwatch(struct request *request)
 
 /* A body that does not come.  The answer is written by hand, and its daemon sees the shutdown and
  * completes the request. */
-static void cut_body(struct request *request, enum stats_id counter, const char *code,
-                     const char *detail)
+static void deadline_cut_body(struct request *request, enum stats_id counter, const char *code,
+                              const char *detail)
 {
     stats_add(request->service->context->stats, counter, 1);
     request_deadline_unwatch(request);
@@ -53,20 +53,20 @@ static void cut_body(struct request *request, enum stats_id counter, const char 
     shutdown(request_fd(request), SHUT_RDWR);
 }
 
-static void check_body(struct request *request, int64_t now_ms)
+static void deadline_check_body(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = request->service->context->conf;
 
     min_rate_note(&request->rate, now_ms, (int64_t)request->body_n);
     if (request->body_until_ms <= now_ms)
-        cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
-                 "The body did not arrive within limits.body_timeout.");
+        deadline_cut_body(request, STATS_BODIES_TIMED_OUT, "body_timeout",
+                          "The body did not arrive within limits.body_timeout.");
     else if (min_rate_is_slow(&request->rate, now_ms, conf->limits.body_rate))
-        cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
-                 "The body came more slowly than limits.body_rate allows.");
+        deadline_cut_body(request, STATS_BODIES_TOO_SLOW, "body_too_slow",
+                          "The body arrived more slowly than limits.body_rate allows.");
 }
 
-static void cut_answer(struct request *request, enum stats_id counter)
+static void deadline_cut_answer(struct request *request, enum stats_id counter)
 {
     stats_add(request->service->context->stats, counter, 1);
     request_deadline_unwatch(request);
@@ -74,7 +74,7 @@ static void cut_answer(struct request *request, enum stats_id counter)
 }
 
 /* The kernel would take a slow reader for one that is gone; see peer_set_patience(). */
-static void keep_patience(struct request *request, int64_t now_ms)
+static void deadline_extend_kernel(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = request->service->context->conf;
 
@@ -85,7 +85,7 @@ static void keep_patience(struct request *request, int64_t now_ms)
 }
 
 /* A count below 0 is of a unix socket, which tells no rate. */
-static void check_answer(struct request *request, int64_t now_ms)
+static void deadline_check_answer(struct request *request, int64_t now_ms)
 {
     const struct conf *conf = request->service->context->conf;
     struct min_rate *rate = &request->rate;
@@ -102,15 +102,15 @@ static void check_answer(struct request *request, int64_t now_ms)
         min_rate_begin(rate, now_ms, flow.acknowledged);
     request->measured = true;
     min_rate_note(rate, now_ms, flow.acknowledged);
-    keep_patience(request, now_ms);
+    deadline_extend_kernel(request, now_ms);
     if (min_rate_still_ms(rate, now_ms) >= (int64_t)conf->stream.stall_timeout_ms)
-        cut_answer(request, STATS_ANSWERS_STALLED);
+        deadline_cut_answer(request, STATS_ANSWERS_STALLED);
     else if (flow.acknowledged >= 0 && min_rate_is_slow(rate, now_ms, conf->limits.answer_rate))
-        cut_answer(request, STATS_ANSWERS_TOO_SLOW);
+        deadline_cut_answer(request, STATS_ANSWERS_TOO_SLOW);
 }
 
-static void check_each(struct request_list *list, int64_t now_ms,
-                       void (*check)(struct request *request, int64_t now_ms))
+static void deadline_check_each(struct request_list *list, int64_t now_ms,
+                                void (*check)(struct request *request, int64_t now_ms))
 {
     struct request *request = LIST_FIRST(list);
 
@@ -124,6 +124,6 @@ static void check_each(struct request_list *list, int64_t now_ms,
 
 void request_deadline_tick(struct service *service, int64_t now_ms)
 {
-    check_each(&service->receiving, now_ms, check_body);
-    check_each(&service->answering, now_ms, check_answer);
+    deadline_check_each(&service->receiving, now_ms, deadline_check_body);
+    deadline_check_each(&service->answering, now_ms, deadline_check_answer);
 }

@@ -14,7 +14,7 @@
 
 #define PREFLIGHT_SECONDS "600"
 
-static void add(struct MHD_Response *response, const char *name, const char *value)
+static void respond_add_header(struct MHD_Response *response, const char *name, const char *value)
 {
     MHD_add_response_header(response, name, value);
 }
@@ -23,18 +23,18 @@ static void add(struct MHD_Response *response, const char *name, const char *val
  * request, so caches must know (the Vary header). */
 void respond_add_cors(struct request *request, struct MHD_Response *response)
 {
-    add(response, "Vary", "Origin");
+    respond_add_header(response, "Vary", "Origin");
     if (request->has_secret_url)
-        add(response, "Referrer-Policy", "no-referrer");
+        respond_add_header(response, "Referrer-Policy", "no-referrer");
     if (request->origin_verdict != ORIGIN_LISTED)
         return;
-    add(response, "Access-Control-Allow-Origin", request->origin);
+    respond_add_header(response, "Access-Control-Allow-Origin", request->origin);
     if (request->service->context->conf->auth.cookie[0] != '\0')
-        add(response, "Access-Control-Allow-Credentials", "true");
-    add(response, "Access-Control-Expose-Headers", "Retry-After");
+        respond_add_header(response, "Access-Control-Allow-Credentials", "true");
+    respond_add_header(response, "Access-Control-Expose-Headers", "Retry-After");
 }
 
-static void count(struct request *request, unsigned status)
+static void respond_count(struct request *request, unsigned status)
 {
     struct stats *stats = request->service->context->stats;
 
@@ -44,77 +44,77 @@ static void count(struct request *request, unsigned status)
         stats_add(stats, STATS_RESPONSES_4XX, 1);
 }
 
-static bool ends_connection(const struct request *request)
+static bool respond_ends_connection(const struct request *request)
 {
     return request->service->shared->draining || request->is_last;
 }
 
-static void add_headers(struct request *request, struct MHD_Response *response)
+static void respond_add_headers(struct request *request, struct MHD_Response *response)
 {
     if (MHD_get_response_header(response, "Cache-Control") == NULL)
-        add(response, "Cache-Control", "no-store");
-    add(response, "X-Content-Type-Options", "nosniff");
+        respond_add_header(response, "Cache-Control", "no-store");
+    respond_add_header(response, "X-Content-Type-Options", "nosniff");
     respond_add_cors(request, response);
-    if (ends_connection(request))
-        add(response, "Connection", "close");
+    if (respond_ends_connection(request))
+        respond_add_header(response, "Connection", "close");
 }
 
-static int queue(struct request *request, unsigned status, struct MHD_Response *response)
+static int respond_queue(struct request *request, unsigned status, struct MHD_Response *response)
 {
     int result = MHD_queue_response(request->connection, status, response);
 
     request->answered = true;
     request_deadline_watch_answer(request);
-    count(request, status);
+    respond_count(request, status);
     return result;
 }
 
 int respond_with(struct request *request, unsigned status, struct MHD_Response *response)
 {
-    add_headers(request, response);
-    int result = queue(request, status, response);
+    respond_add_headers(request, response);
+    int result = respond_queue(request, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
 /* Whether the answer has no header that others have not. */
-static bool is_like_others(const struct request *request)
+static bool respond_has_common_headers(const struct request *request)
 {
     return request->origin_verdict != ORIGIN_LISTED && !request->has_secret_url &&
-           !ends_connection(request);
+           !respond_ends_connection(request);
 }
 
-static int respond_again(struct request *request, unsigned status, const char *json, size_t json_n)
+static int respond_cached(struct request *request, unsigned status, const char *json, size_t json_n)
 {
-    struct cached_response *answer =
+    struct cached_response *cached =
         response_cache_take(&request->service->response_cache, json, json_n);
 
-    if (answer == NULL)
+    if (cached == NULL)
         return MHD_NO;
-    if (answer->is_new) {
-        add(answer->response, "Content-Type", "application/json");
-        add_headers(request, answer->response);
-        answer->is_new = false;
+    if (cached->is_new) {
+        respond_add_header(cached->response, "Content-Type", "application/json");
+        respond_add_headers(request, cached->response);
+        cached->is_new = false;
     }
-    request->cached = answer;
-    return queue(request, status, answer->response);
+    request->cached = cached;
+    return respond_queue(request, status, cached->response);
 }
 
 int respond_json_bytes(struct request *request, unsigned status, const char *json, size_t json_n)
 {
-    if (json_n <= RESPONSE_CACHE_BYTES_MAX && is_like_others(request))
-        return respond_again(request, status, json, json_n);
+    if (json_n <= RESPONSE_CACHE_BYTES_MAX && respond_has_common_headers(request))
+        return respond_cached(request, status, json, json_n);
     struct MHD_Response *response =
         MHD_create_response_from_buffer(json_n, (void *)(uintptr_t)json, MHD_RESPMEM_MUST_COPY);
 
     if (response == NULL)
         return MHD_NO;
-    add(response, "Content-Type", "application/json");
+    respond_add_header(response, "Content-Type", "application/json");
     return respond_with(request, status, response);
 }
 
 /* With a line end, for people with curl. */
-static char *dump(json_t *json, size_t *ret_n)
+static char *respond_dump(json_t *json, size_t *ret_n)
 {
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
 
@@ -134,7 +134,7 @@ static char *dump(json_t *json, size_t *ret_n)
 }
 
 /* Takes the text, also when it fails. */
-static struct MHD_Response *response_of(char *text, size_t text_n, const char *type)
+static struct MHD_Response *respond_make(char *text, size_t text_n, const char *type)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(text_n, text, MHD_RESPMEM_MUST_FREE);
@@ -142,7 +142,7 @@ static struct MHD_Response *response_of(char *text, size_t text_n, const char *t
     if (response == NULL)
         free(text);
     else
-        add(response, "Content-Type", type);
+        respond_add_header(response, "Content-Type", type);
     return response;
 }
 
@@ -153,19 +153,19 @@ int respond_json_text(struct request *request, unsigned status, char *json, size
         free(json);
         return respond_memory_short(request);
     }
-    struct MHD_Response *response = response_of(json, json_n, "application/json");
+    struct MHD_Response *response = respond_make(json, json_n, "application/json");
     return response != NULL ? respond_with(request, status, response) : MHD_NO;
 }
 
 int respond_json(struct request *request, unsigned status, json_t *json)
 {
     size_t text_n;
-    char *text = dump(json, &text_n);
+    char *text = respond_dump(json, &text_n);
 
     return text != NULL ? respond_json_text(request, status, text, text_n) : MHD_NO;
 }
 
-static json_t *problem_json(const struct problem *problem)
+static json_t *respond_problem_json(const struct problem *problem)
 {
     json_t *json = json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", "about:blank", "title",
                              problem_title(problem->status), "status", (int)problem->status,
@@ -185,21 +185,21 @@ static json_t *problem_json(const struct problem *problem)
 int respond_problem(struct request *request, const struct problem *problem)
 {
     size_t text_n;
-    char *text = dump(problem_json(problem), &text_n);
+    char *text = respond_dump(respond_problem_json(problem), &text_n);
     char seconds[16];
 
     if (text == NULL)
         return MHD_NO;
-    struct MHD_Response *response = response_of(text, text_n, "application/problem+json");
+    struct MHD_Response *response = respond_make(text, text_n, "application/problem+json");
     if (response == NULL)
         return MHD_NO;
     if (problem->allow != NULL)
-        add(response, "Allow", problem->allow);
+        respond_add_header(response, "Allow", problem->allow);
     if (problem->challenge[0] != '\0')
-        add(response, "WWW-Authenticate", problem->challenge);
+        respond_add_header(response, "WWW-Authenticate", problem->challenge);
     if (problem->retry_after_s > 0) {
         snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
-        add(response, "Retry-After", seconds);
+        respond_add_header(response, "Retry-After", seconds);
     }
     return respond_with(request, problem->status, response);
 }
@@ -215,6 +215,14 @@ int respond_error(struct request *request, unsigned status, const char *code, co
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
     problem_set(&problem, status, code, "%s", detail);
+    return respond_problem(request, &problem);
+}
+
+int respond_out_of_memory(struct request *request)
+{
+    struct problem problem;
+
+    problem_set_out_of_memory(&problem);
     return respond_problem(request, &problem);
 }
 
@@ -238,7 +246,8 @@ int respond_publish_shed(struct request *request)
 }
 
 /* Fetch, 4.8: what a page of a listed origin may send.  Without memory a header less. */
-static void add_allowed_headers(const struct request *request, struct MHD_Response *response)
+static void respond_add_allowed_headers(const struct request *request,
+                                        struct MHD_Response *response)
 {
     const struct conf_list *more = &request->service->context->conf->auth.allow_headers;
     char *text = NULL;
@@ -251,7 +260,7 @@ static void add_allowed_headers(const struct request *request, struct MHD_Respon
     for (size_t i = 0; i < more->items_n; i++)
         fprintf(to, ", %s", more->items[i]);
     if (fclose(to) == 0)
-        add(response, "Access-Control-Allow-Headers", text);
+        respond_add_header(response, "Access-Control-Allow-Headers", text);
     free(text);
 }
 
@@ -262,11 +271,11 @@ int respond_options(struct request *request, const char *allow)
 
     if (response == NULL)
         return MHD_NO;
-    add(response, "Allow", allow);
+    respond_add_header(response, "Allow", allow);
     if (request->origin_verdict == ORIGIN_LISTED) {
-        add(response, "Access-Control-Allow-Methods", allow);
-        add_allowed_headers(request, response);
-        add(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
+        respond_add_header(response, "Access-Control-Allow-Methods", allow);
+        respond_add_allowed_headers(request, response);
+        respond_add_header(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
     }
     return respond_with(request, MHD_HTTP_NO_CONTENT, response);
 }

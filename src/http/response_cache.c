@@ -11,71 +11,71 @@
 /* As many as publishers that have an answer under way at a time, within reason. */
 #define SPARE_MAX 128
 
-static void free_answer(struct cached_response *answer)
+static void response_cache_free(struct cached_response *cached)
 {
-    MHD_destroy_response(answer->response);
-    free(answer);
+    MHD_destroy_response(cached->response);
+    free(cached);
 }
 
-static struct cached_response *new_answer(const char *bytes, size_t bytes_n)
+static struct cached_response *response_cache_new(const char *bytes, size_t bytes_n)
 {
-    struct cached_response *answer = malloc(sizeof(*answer));
+    struct cached_response *cached = malloc(sizeof(*cached));
 
-    if (answer == NULL)
+    if (cached == NULL)
         return NULL;
-    memcpy(answer->bytes, bytes, bytes_n);
-    answer->response =
-        MHD_create_response_from_buffer(bytes_n, answer->bytes, MHD_RESPMEM_PERSISTENT);
-    answer->is_new = true;
-    answer->bytes_n = bytes_n;
-    if (answer->response != NULL)
-        return answer;
-    free(answer);
+    memcpy(cached->bytes, bytes, bytes_n);
+    cached->response =
+        MHD_create_response_from_buffer(bytes_n, cached->bytes, MHD_RESPMEM_PERSISTENT);
+    cached->is_new = true;
+    cached->bytes_n = bytes_n;
+    if (cached->response != NULL)
+        return cached;
+    free(cached);
     return NULL;
 }
 
-static struct cached_response *pop(struct response_cache *answers)
+static struct cached_response *response_cache_pop(struct response_cache *cache)
 {
-    struct cached_response *answer = SLIST_FIRST(&answers->spare);
+    struct cached_response *cached = SLIST_FIRST(&cache->spare);
 
-    if (answer == NULL)
+    if (cached == NULL)
         return NULL;
-    SLIST_REMOVE_HEAD(&answers->spare, link);
-    answers->spare_n--;
-    return answer;
+    SLIST_REMOVE_HEAD(&cache->spare, link);
+    cache->spare_n--;
+    return cached;
 }
 
-struct cached_response *response_cache_take(struct response_cache *answers, const char *bytes,
+struct cached_response *response_cache_take(struct response_cache *cache, const char *bytes,
                                             size_t bytes_n)
 {
-    struct cached_response *answer = pop(answers);
+    struct cached_response *cached = response_cache_pop(cache);
 
     assert(bytes_n <= RESPONSE_CACHE_BYTES_MAX);
     /* nearly all are of one length, so others are not searched for */
-    if (answer != NULL && answer->bytes_n != bytes_n) {
-        free_answer(answer);
-        answer = NULL;
+    if (cached != NULL && cached->bytes_n != bytes_n) {
+        response_cache_free(cached);
+        cached = NULL;
     }
-    if (answer == NULL)
-        return new_answer(bytes, bytes_n);
-    memcpy(answer->bytes, bytes, bytes_n);
-    return answer;
+    if (cached == NULL)
+        return response_cache_new(bytes, bytes_n);
+    memcpy(cached->bytes, bytes, bytes_n);
+    return cached;
 }
 
-void response_cache_give_back(struct response_cache *answers, struct cached_response *answer)
+void response_cache_give_back(struct response_cache *cache, struct cached_response *cached)
 {
-    if (!answers->reuses || answers->spare_n == SPARE_MAX) {
-        free_answer(answer);
+    if (!cache->reuses || cache->spare_n == SPARE_MAX) {
+        response_cache_free(cached);
         return;
     }
-    SLIST_INSERT_HEAD(&answers->spare, answer, link);
-    answers->spare_n++;
+    SLIST_INSERT_HEAD(&cache->spare, cached, link);
+    cache->spare_n++;
 }
 
-void response_cache_clear(struct response_cache *answers)
+void response_cache_clear(struct response_cache *cache)
 {
-    struct cached_response *answer;
+    struct cached_response *cached;
 
-    while ((answer = pop(answers)) != NULL)
-        free_answer(answer);
+    while ((cached = response_cache_pop(cache)) != NULL)
+        response_cache_free(cached);
 }

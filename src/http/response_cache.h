@@ -7,7 +7,7 @@
  * that it was queued for is completed; from then on they may be written anew, for another.  Only
  * its length cannot change.
  *
- * Knows nothing of headers: whoever takes an answer that is new sets those that all of them have.
+ * Knows nothing of headers: the caller sets them on a new response.
  * Worker's thread.
  */
 #ifndef BUGLE_RESPONSE_CACHE_H
@@ -38,13 +38,13 @@ struct response_cache {
 
 /* Make or find an answer of these bytes, at most RESPONSE_CACHE_BYTES_MAX.  Taken for one request,
  * until response_cache_give_back().  NULL when out of memory. */
-struct cached_response *response_cache_take(struct response_cache *answers, const char *bytes,
+struct cached_response *response_cache_take(struct response_cache *cache, const char *bytes,
                                             size_t bytes_n);
 
 /* The request is completed, or the answer was not queued. */
-void response_cache_give_back(struct response_cache *answers, struct cached_response *answer);
+void response_cache_give_back(struct response_cache *cache, struct cached_response *cached);
 
 /* Let go of those that wait. */
-void response_cache_clear(struct response_cache *answers);
+void response_cache_clear(struct response_cache *cache);
 
 #endif

@@ -11,8 +11,8 @@
 #include "http/service.h"
 #include "wire/http_head.h"
 
-static enum http_head_verdict judge(struct request *request, const char *text, size_t text_n,
-                                    struct http_head *ret_head)
+static enum http_head_verdict tls_head_judge(struct request *request, const char *text,
+                                             size_t text_n, struct http_head *ret_head)
 {
     const struct conf *conf = request->service->context->conf;
     struct http_head_limits limits = {.head_bytes_max = conf->limits.header_bytes,
@@ -27,7 +27,7 @@ static enum http_head_verdict judge(struct request *request, const char *text, s
     return HTTP_HEAD_BAD;
 }
 
-static int refuse(struct request *request, const struct http_head *head)
+static int tls_head_refuse(struct request *request, const struct http_head *head)
 {
     char detail[160];
 
@@ -38,7 +38,8 @@ static int refuse(struct request *request, const struct http_head *head)
 
 int tls_head_check(struct request *request, const char *version)
 {
-    struct http_head head = {.status = 400, .why = "has parts that are not parted as HTTP has it"};
+    struct http_head head = {.status = 400,
+                             .why = "has parts that are not separated as HTTP requires"};
     enum http_head_verdict verdict = HTTP_HEAD_BAD;
     bool is_plain = false;
     size_t text_n;
@@ -51,10 +52,10 @@ int tls_head_check(struct request *request, const char *version)
     if (text == NULL)
         return request_cut(request, 503, "out_of_memory", "The gateway is out of memory.");
     if (is_plain)
-        verdict = judge(request, text, text_n, &head);
+        verdict = tls_head_judge(request, text, text_n, &head);
     free(text);
     if (verdict != HTTP_HEAD_GOOD)
-        return refuse(request, &head);
+        return tls_head_refuse(request, &head);
     request->is_last = head.chunked; /* behind chunks the library may overlook what comes next */
     return -1;
 }

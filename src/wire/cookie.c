@@ -10,7 +10,7 @@ struct part {
     size_t n;
 };
 
-static struct part trim(const char *at, const char *end)
+static struct part cookie_trim(const char *at, const char *end)
 {
     while (at < end && (*at == ' ' || *at == '\t'))
         at++;
@@ -32,10 +32,10 @@ static void look_at_pair(struct cookie *cookie, const char *at, const char *end)
 
     if (equals == NULL)
         return;
-    struct part name = trim(at, equals);
+    struct part name = cookie_trim(at, equals);
     if (name.n != strlen(cookie->name) || memcmp(name.at, cookie->name, name.n) != 0)
         return;
-    struct part value = without_quotes(trim(equals + 1, end));
+    struct part value = without_quotes(cookie_trim(equals + 1, end));
     cookie->value = value.at;
     cookie->value_n = value.n;
     cookie->n++;

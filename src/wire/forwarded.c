@@ -14,16 +14,16 @@ struct text {
     size_t n;
 };
 
-static bool is_blank(char c)
+static bool forwarded_is_blank(char c)
 {
     return c == ' ' || c == '\t';
 }
 
-static struct text trim(struct text text)
+static struct text forwarded_trim(struct text text)
 {
-    while (text.n > 0 && is_blank(text.at[0]))
+    while (text.n > 0 && forwarded_is_blank(text.at[0]))
         text = (struct text){text.at + 1, text.n - 1};
-    while (text.n > 0 && is_blank(text.at[text.n - 1]))
+    while (text.n > 0 && forwarded_is_blank(text.at[text.n - 1]))
         text.n--;
     return text;
 }
@@ -91,7 +91,8 @@ static bool parse_node(struct text node, struct peer *ret_peer)
 /* ---- Forwarded: elements of pairs, in which quotes may hide what parts them ---- */
 
 /* Length of what stands before the next `separator` outside quotes.  Half a pair of quotes takes
- * all the rest: nobody can tell what in it is whose word, and so none of it is believed. */
+ * all the rest: what a trusted proxy wrote cannot be told from the rest, so none of it is believed.
+ */
 static size_t find_separator(struct text text, char separator, bool *ret_half_quoted)
 {
     bool quoted = false;
@@ -120,7 +121,7 @@ static struct text take_unquoted(struct text *rest, char separator, bool *ret_ha
 }
 
 /* Take the quotes off; the value itself when it has none.  False for half of a pair. */
-static bool unquote(struct text value, char to[NODE_BYTES_MAX], struct text *ret_value)
+static bool forwarded_unquote(struct text value, char to[NODE_BYTES_MAX], struct text *ret_value)
 {
     size_t n = 0;
 
@@ -146,13 +147,13 @@ static bool parse_element(struct text element, struct peer *ret_peer)
     bool has_for = false, half_quoted = false;
 
     while (element.n > 0) {
-        struct text value = trim(take_unquoted(&element, ';', &half_quoted));
+        struct text value = forwarded_trim(take_unquoted(&element, ';', &half_quoted));
         struct text name = take_until(&value, '=');
         char room[NODE_BYTES_MAX];
 
         if (name.n != 3 || strncasecmp(name.at, "for", 3) != 0)
             continue;
-        if (has_for || !unquote(value, room, &value) || !parse_node(value, ret_peer))
+        if (has_for || !forwarded_unquote(value, room, &value) || !parse_node(value, ret_peer))
             return false;
         has_for = true;
     }
@@ -192,8 +193,8 @@ void forwarded_add(struct forwarded *forwarded, enum forwarded_form form, const 
 
     while (forwarded->believes && rest.n > 0) {
         struct text entry =
-            trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',', &half_quoted)
-                                            : take_until(&rest, ','));
+            forwarded_trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',', &half_quoted)
+                                                      : take_until(&rest, ','));
 
         if (entry.n > 0)
             step(forwarded, form, entry);

@@ -58,7 +58,8 @@ struct reader {
     bool blank_behind;     /* the value that is looked at */
 };
 
-static enum http_head_verdict refuse(struct reader *reader, unsigned status, const char *why)
+static enum http_head_verdict http_head_refuse(struct reader *reader, unsigned status,
+                                               const char *why)
 {
     reader->head = (struct http_head){.status = status, .why = why};
     return HTTP_HEAD_BAD;
@@ -66,12 +67,12 @@ static enum http_head_verdict refuse(struct reader *reader, unsigned status, con
 
 static enum http_head_verdict refuse_400(struct reader *reader, const char *why)
 {
-    return refuse(reader, 400, why);
+    return http_head_refuse(reader, 400, why);
 }
 
 /* Take all bytes of a class.  (Nearly all of a head goes through here, so the place is kept out of
  * memory meanwhile.) */
-static struct part take(struct reader *reader, int prio)
+static struct part http_head_take(struct reader *reader, int prio)
 {
     const char *start = reader->at, *at = start, *end = reader->end;
 
@@ -134,7 +135,7 @@ enum http_head_method http_head_method_of(const char *name)
 
 static enum http_head_verdict read_method(struct reader *reader)
 {
-    struct part token = take(reader, TOKEN);
+    struct part token = http_head_take(reader, TOKEN);
 
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
@@ -195,10 +196,10 @@ static bool set_target(struct reader *reader, struct part target)
 
 static enum http_head_verdict read_target(struct reader *reader)
 {
-    struct part target = take(reader, TARGET);
+    struct part target = http_head_take(reader, TARGET);
 
     if (target.bytes_n > reader->limits->target_bytes_max)
-        return refuse(reader, 414, "has a target longer than this server takes");
+        return http_head_refuse(reader, 414, "has a target longer than this server takes");
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
     if (*reader->at != ' ')
@@ -224,7 +225,7 @@ static enum http_head_verdict read_version(struct reader *reader)
             return refuse_400(reader, "has a request line that does not end in an HTTP version");
     }
     if (reader->at[5] != '1' || reader->at[7] > '1')
-        return refuse(reader, 505, "is of an HTTP version other than 1.0 and 1.1");
+        return http_head_refuse(reader, 505, "is of an HTTP version other than 1.0 and 1.1");
     reader->head.http_1_0 = reader->at[7] == '0';
     reader->at += sizeof form - 2;
     return read_line_end(reader);
@@ -295,7 +296,7 @@ static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct
     if (reader->head.http_1_0)
         return refuse_400(reader, "has a Transfer-Encoding, which HTTP/1.0 does not know");
     if (!part_is_nocase(value, "chunked"))
-        return refuse(reader, 501, "has a Transfer-Encoding other than chunked");
+        return http_head_refuse(reader, 501, "has a Transfer-Encoding other than chunked");
     reader->head.chunked = true;
     return HTTP_HEAD_GOOD;
 }
@@ -351,19 +352,19 @@ static enum http_head_verdict on_header(struct reader *reader, struct part name,
     return HTTP_HEAD_GOOD;
 }
 
-static bool is_blank(char c)
+static bool http_head_is_blank(char c)
 {
     return c == ' ' || c == '\t';
 }
 
 /* A header name with its colon. */
-static enum http_head_verdict read_name(struct reader *reader, struct part *ret_name)
+static enum http_head_verdict http_head_read_name(struct reader *reader, struct part *ret_name)
 {
-    struct part name = take(reader, TOKEN);
+    struct part name = http_head_take(reader, TOKEN);
 
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
-    if (is_blank(*reader->at))
+    if (http_head_is_blank(*reader->at))
         return refuse_400(reader, name.bytes_n == 0 ? "has a folded line"
                                                     : "has white space in a header name");
     if (*reader->at != ':')
@@ -376,17 +377,17 @@ static enum http_head_verdict read_name(struct reader *reader, struct part *ret_
 }
 
 /* A header value without the white space around it, and the end of its line. */
-static enum http_head_verdict read_value(struct reader *reader, struct part *ret_value)
+static enum http_head_verdict http_head_read_value(struct reader *reader, struct part *ret_value)
 {
-    struct part value = take(reader, VALUE);
+    struct part value = http_head_take(reader, VALUE);
     enum http_head_verdict verdict = read_line_end(reader);
 
     if (verdict != HTTP_HEAD_GOOD)
         return verdict;
-    reader->blank_behind = value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]);
-    while (value.bytes_n > 0 && is_blank(value.at[value.bytes_n - 1]))
+    reader->blank_behind = value.bytes_n > 0 && http_head_is_blank(value.at[value.bytes_n - 1]);
+    while (value.bytes_n > 0 && http_head_is_blank(value.at[value.bytes_n - 1]))
         value.bytes_n--;
-    while (value.bytes_n > 0 && is_blank(value.at[0])) {
+    while (value.bytes_n > 0 && http_head_is_blank(value.at[0])) {
         value.at++;
         value.bytes_n--;
     }
@@ -400,10 +401,10 @@ static enum http_head_verdict read_header(struct reader *reader)
     enum http_head_verdict verdict;
 
     if (reader->head.headers_n == reader->limits->headers_max)
-        return refuse(reader, 431, "has more header lines than this server takes");
-    verdict = read_name(reader, &name);
+        return http_head_refuse(reader, 431, "has more header lines than this server takes");
+    verdict = http_head_read_name(reader, &name);
     if (verdict == HTTP_HEAD_GOOD)
-        verdict = read_value(reader, &value);
+        verdict = http_head_read_value(reader, &value);
     if (verdict != HTTP_HEAD_GOOD)
         return verdict;
     reader->head.headers_n++;
@@ -438,7 +439,7 @@ enum http_head_verdict http_head_check(const char *text, size_t text_n,
     if (verdict == HTTP_HEAD_GOOD)
         verdict = read_headers(&reader);
     if (verdict == HTTP_HEAD_MORE && text_n >= most)
-        verdict = refuse(&reader, 431, "has a head larger than this server takes");
+        verdict = http_head_refuse(&reader, 431, "has a head larger than this server takes");
     if (verdict == HTTP_HEAD_MORE)
         return verdict;
     if (verdict == HTTP_HEAD_GOOD)

@@ -34,7 +34,7 @@ static void *take_uncounted(size_t bytes)
     return block->bytes;
 }
 
-static void *take(size_t bytes)
+static void *json_alloc_take(size_t bytes)
 {
     if (parsing == NULL)
         return malloc(bytes);
@@ -54,12 +54,12 @@ static void give_back(void *block)
         free(block);
 }
 
-static void install(void)
+static void json_alloc_install(void)
 {
-    json_set_alloc_funcs(take, give_back);
+    json_set_alloc_funcs(json_alloc_take, give_back);
 }
 
-static struct json_alloc *set_aside(struct json_span text)
+static struct json_alloc *json_alloc_set_aside(struct json_span text)
 {
     size_t head_bytes = (sizeof(struct json_alloc) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     size_t bytes = head_bytes + json_span_tree_bytes(text);
@@ -75,12 +75,12 @@ int json_alloc_load(const char *text, size_t text_n, size_t flags, json_error_t 
                     struct json_alloc **ret_parsed)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct json_alloc *memory = set_aside((struct json_span){text, text_n});
+    struct json_alloc *memory = json_alloc_set_aside((struct json_span){text, text_n});
 
     *ret_parsed = NULL;
     if (memory == NULL)
         return -ENOMEM;
-    pthread_once(&once, install);
+    pthread_once(&once, json_alloc_install);
     parsing = memory;
     memory->root = json_loadb(text, text_n, flags, ret_error);
     parsing = NULL;

@@ -15,7 +15,7 @@ struct reader {
     const char *end;
 };
 
-static void skip_space(struct reader *reader)
+static void json_flat_skip_space(struct reader *reader)
 {
     while (reader->at < reader->end && (*reader->at == ' ' || *reader->at == '\n' ||
                                         *reader->at == '\r' || *reader->at == '\t'))
@@ -25,11 +25,11 @@ static void skip_space(struct reader *reader)
 /* Take one byte of the grammar, and the white space around it. */
 static bool take(struct reader *reader, char byte)
 {
-    skip_space(reader);
+    json_flat_skip_space(reader);
     if (reader->at == reader->end || *reader->at != byte)
         return false;
     reader->at++;
-    skip_space(reader);
+    json_flat_skip_space(reader);
     return true;
 }
 
@@ -52,7 +52,7 @@ static bool is_special(char byte)
 
 /* Whether a string means itself: no escape, no control character, and UTF-8.  Most are ASCII and
  * are gone through eight bytes at a time. */
-static bool is_plain(const char *bytes, size_t bytes_n)
+static bool json_flat_is_plain(const char *bytes, size_t bytes_n)
 {
     size_t at = 0;
     uint64_t word;
@@ -76,14 +76,14 @@ static bool read_string(struct reader *reader, struct json_span *ret_span)
     const char *start = reader->at + 1;
     const char *quote = memchr(start, '"', (size_t)(reader->end - start));
 
-    if (quote == NULL || !is_plain(start, (size_t)(quote - start)))
+    if (quote == NULL || !json_flat_is_plain(start, (size_t)(quote - start)))
         return false;
     *ret_span = (struct json_span){start, (size_t)(quote - start)};
     reader->at = quote + 1;
     return true;
 }
 
-static bool read_word(struct reader *reader, const char *word, struct json_span *ret_span)
+static bool json_flat_read_word(struct reader *reader, const char *word, struct json_span *ret_span)
 {
     size_t word_n = strlen(word);
 
@@ -106,7 +106,7 @@ static bool read_count(struct reader *reader, struct json_span *ret_span)
            (start[0] != '0' || ret_span->bytes_n == 1);
 }
 
-static bool read_value(struct reader *reader, struct json_flat_member *member)
+static bool json_flat_read_value(struct reader *reader, struct json_flat_member *member)
 {
     if (reader->at == reader->end)
         return false;
@@ -116,10 +116,10 @@ static bool read_value(struct reader *reader, struct json_flat_member *member)
         return read_string(reader, &member->value);
     case 't':
         member->kind = JSON_FLAT_TRUE;
-        return read_word(reader, "true", &member->value);
+        return json_flat_read_word(reader, "true", &member->value);
     case 'f':
         member->kind = JSON_FLAT_FALSE;
-        return read_word(reader, "false", &member->value);
+        return json_flat_read_word(reader, "false", &member->value);
     default:
         member->kind = JSON_FLAT_COUNT;
         return read_count(reader, &member->value);
@@ -147,7 +147,7 @@ bool json_flat_next(struct json_span *text, struct json_flat_member *members, si
         return false;
     do {
         if (n == members_max || !read_string(&reader, &members[n].name) || !take(&reader, ':') ||
-            !read_value(&reader, &members[n]) || is_named_before(members, n))
+            !json_flat_read_value(&reader, &members[n]) || is_named_before(members, n))
             return false;
         n++;
     } while (take(&reader, ','));

@@ -14,21 +14,21 @@
 static const struct json_span none = {NULL, 0};
 
 /* NUL is not in the grammar, but jansson 2.14 passes over one behind a number or a word. */
-static bool is_space(char c)
+static bool json_span_is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == '\0';
 }
 
-static const char *skip_space(const char *at, const char *end)
+static const char *json_span_skip_space(const char *at, const char *end)
 {
-    while (at < end && is_space(*at))
+    while (at < end && json_span_is_space(*at))
         at++;
     return at;
 }
 
 /* Just past the string that starts at the quote `at`.  A quote ends it unless an odd number of
  * backslashes stands before it; each run of backslashes is counted once, so this is one pass. */
-static const char *skip_string(const char *at, const char *end)
+static const char *json_span_skip_string(const char *at, const char *end)
 {
     const char *start = at + 1;
 
@@ -55,7 +55,7 @@ static const char *skip_nested(const char *at, const char *end, size_t *ret_dept
     while (at < end) {
         switch (*at) {
         case '"':
-            at = skip_string(at, end);
+            at = json_span_skip_string(at, end);
             continue;
         case '[':
         case '{':
@@ -78,7 +78,7 @@ static const char *skip_nested(const char *at, const char *end, size_t *ret_dept
 /* Just past a number, true, false or null. */
 static const char *skip_plain(const char *at, const char *end)
 {
-    while (at < end && *at != ',' && *at != ']' && *at != '}' && !is_space(*at))
+    while (at < end && *at != ',' && *at != ']' && *at != '}' && !json_span_is_space(*at))
         at++;
     return at;
 }
@@ -92,7 +92,7 @@ static struct json_span value_at(const char *at, const char *end)
     if (at == end)
         return none;
     if (*at == '"')
-        past = skip_string(at, end);
+        past = json_span_skip_string(at, end);
     else if (*at == '[' || *at == '{')
         past = skip_nested(at, end, &depth);
     else
@@ -200,24 +200,24 @@ static bool key_is(struct json_span string, const char *key)
 struct json_span json_span_member(struct json_span text, const char *key)
 {
     const char *end = text.at + text.bytes_n;
-    const char *at = skip_space(text.at, end);
+    const char *at = json_span_skip_space(text.at, end);
 
     if (at == end || *at != '{')
         return none;
     for (;;) {
         struct json_span name, value;
 
-        at = skip_space(at + 1, end); /* past '{' or ',' */
+        at = json_span_skip_space(at + 1, end); /* past '{' or ',' */
         if (at == end || *at != '"')
             return none;
         name = value_at(at, end);
-        at = skip_space(name.at + name.bytes_n, end);
+        at = json_span_skip_space(name.at + name.bytes_n, end);
         if (at == end || *at != ':')
             return none;
-        value = value_at(skip_space(at + 1, end), end);
+        value = value_at(json_span_skip_space(at + 1, end), end);
         if (!value.at || key_is(name, key))
             return value;
-        at = skip_space(value.at + value.bytes_n, end);
+        at = json_span_skip_space(value.at + value.bytes_n, end);
         if (at == end || *at != ',')
             return none;
     }
@@ -226,14 +226,14 @@ struct json_span json_span_member(struct json_span text, const char *key)
 /* The element behind the bracket or comma at `at`. */
 static struct json_span element_after(const char *at, const char *end)
 {
-    at = skip_space(at + 1, end);
+    at = json_span_skip_space(at + 1, end);
     return at < end && *at == ']' ? none : value_at(at, end);
 }
 
 struct json_span json_span_first(struct json_span text)
 {
     const char *end = text.at + text.bytes_n;
-    const char *at = skip_space(text.at, end);
+    const char *at = json_span_skip_space(text.at, end);
 
     if (at == end || *at != '[')
         return none;
@@ -243,7 +243,7 @@ struct json_span json_span_first(struct json_span text)
 struct json_span json_span_next(struct json_span text, struct json_span element)
 {
     const char *end = text.at + text.bytes_n;
-    const char *at = skip_space(element.at + element.bytes_n, end);
+    const char *at = json_span_skip_space(element.at + element.bytes_n, end);
 
     if (at == end || *at != ',')
         return none;
@@ -272,12 +272,12 @@ size_t json_span_compact(char *to, struct json_span text)
     while (at < end) {
         const char *run = at;
 
-        while (at < end && !is_space(*at))
-            at = *at == '"' ? skip_string(at, end) : at + 1;
+        while (at < end && !json_span_is_space(*at))
+            at = *at == '"' ? json_span_skip_string(at, end) : at + 1;
         if (to + bytes_n != run)
             memmove(to + bytes_n, run, (size_t)(at - run));
         bytes_n += (size_t)(at - run);
-        at = skip_space(at, end);
+        at = json_span_skip_space(at, end);
     }
     return bytes_n;
 }
@@ -312,7 +312,7 @@ static const char *skip_run(const char *at, const char *end)
 {
     do
         at++;
-    while (at < end && !is_space(*at) && memchr("{}[],:\"", *at, 7) == NULL);
+    while (at < end && !json_span_is_space(*at) && memchr("{}[],:\"", *at, 7) == NULL);
     return at;
 }
 
@@ -350,7 +350,7 @@ size_t json_span_tree_bytes(struct json_span text)
             bytes += TREE_COLON_BYTES + string_n;
             break;
         case '"':
-            past = skip_string(at, end);
+            past = json_span_skip_string(at, end);
             string_n = (size_t)(past - at);
             bytes += TREE_STRING_BYTES + string_n;
             break;

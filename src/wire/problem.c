@@ -26,6 +26,11 @@ bool problem_set(struct problem *problem, unsigned status, const char *code, con
     return false;
 }
 
+bool problem_set_out_of_memory(struct problem *problem)
+{
+    return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");
+}
+
 const char *problem_title(unsigned status)
 {
     static const struct {

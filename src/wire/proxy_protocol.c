@@ -16,14 +16,14 @@
 static const char v1_start[] = {'P', 'R', 'O', 'X', 'Y', ' '};
 static const char v2_start[] = {'\r', '\n', '\r', '\n', '\0', '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
 
-static size_t least(size_t one, size_t other)
+static size_t proxy_protocol_least(size_t one, size_t other)
 {
     return one < other ? one : other;
 }
 
 /* ---- version 1: a line of text ---- */
 
-/* What is left of the line.  Words are parted by single blanks. */
+/* What is left of the line.  Single blanks separate the words. */
 struct line {
     const char *at;
     size_t n;
@@ -63,23 +63,23 @@ static bool take_port(struct line *line, uint16_t *ret_port)
     return port <= UINT16_MAX;
 }
 
-static bool word_is(struct line word, const char *text)
+static bool proxy_protocol_word_is(struct line word, const char *text)
 {
     return word.n == strlen(text) && memcmp(word.at, text, word.n) == 0;
 }
 
 /* "TCP4 192.0.2.1 198.51.100.1 4711 443", and what follows UNKNOWN is of no interest. */
-static bool read_line(struct line line, struct peer *ret_client)
+static bool proxy_protocol_read_line(struct line line, struct peer *ret_client)
 {
     struct line word = take_word(&line);
-    uint16_t family = word_is(word, "TCP6") ? AF_INET6 : AF_INET;
+    uint16_t family = proxy_protocol_word_is(word, "TCP6") ? AF_INET6 : AF_INET;
     struct peer own;
 
-    if (word_is(word, "UNKNOWN")) {
+    if (proxy_protocol_word_is(word, "UNKNOWN")) {
         *ret_client = (struct peer){.family = PEER_UNKNOWN};
         return true;
     }
-    if (family == AF_INET && !word_is(word, "TCP4"))
+    if (family == AF_INET && !proxy_protocol_word_is(word, "TCP4"))
         return false;
     return take_address(&line, family, ret_client) && take_address(&line, family, &own) &&
            take_port(&line, &ret_client->port) && take_port(&line, &own.port) && line.n == 0;
@@ -88,7 +88,7 @@ static bool read_line(struct line line, struct peer *ret_client)
 static enum proxy_protocol_verdict read_v1(const char *text, size_t text_n,
                                            struct proxy_protocol *ret_header)
 {
-    size_t seen_n = least(text_n, V1_BYTES_MAX);
+    size_t seen_n = proxy_protocol_least(text_n, V1_BYTES_MAX);
     const char *end = memchr(text, '\n', seen_n);
     struct proxy_protocol header = {0};
 
@@ -97,7 +97,7 @@ static enum proxy_protocol_verdict read_v1(const char *text, size_t text_n,
     if (end[-1] != '\r' || end[-2] == ' ') /* it has what it starts with, which is longer */
         return PROXY_PROTOCOL_BAD;
     struct line line = {text + sizeof(v1_start), (size_t)(end - 1 - text) - sizeof(v1_start)};
-    if (!read_line(line, &header.client))
+    if (!proxy_protocol_read_line(line, &header.client))
         return PROXY_PROTOCOL_BAD;
     header.header_bytes = (size_t)(end + 1 - text);
     *ret_header = header;
@@ -181,9 +181,9 @@ enum proxy_protocol_verdict proxy_protocol_read(const char *text, size_t text_n,
 {
     if (text_n == 0)
         return PROXY_PROTOCOL_MORE;
-    if (memcmp(text, v2_start, least(text_n, sizeof(v2_start))) == 0)
+    if (memcmp(text, v2_start, proxy_protocol_least(text_n, sizeof(v2_start))) == 0)
         return read_v2(text, text_n, ret_header);
-    if (memcmp(text, v1_start, least(text_n, sizeof(v1_start))) == 0)
+    if (memcmp(text, v1_start, proxy_protocol_least(text_n, sizeof(v1_start))) == 0)
         return read_v1(text, text_n, ret_header);
     return PROXY_PROTOCOL_BAD;
 }

@@ -20,7 +20,7 @@ struct lines {
     const char *cr;
 };
 
-static const char *find(const char *at, const char *end, char byte)
+static const char *sse_find(const char *at, const char *end, char byte)
 {
     const char *found = at < end ? memchr(at, byte, (size_t)(end - at)) : NULL;
 
@@ -32,7 +32,7 @@ static struct lines lines_of(const char *data, size_t data_n)
     const char *at = data_n > 0 ? data : "";
     const char *end = at + data_n;
 
-    return (struct lines){at, end, find(at, end, '\n'), find(at, end, '\r')};
+    return (struct lines){at, end, sse_find(at, end, '\n'), sse_find(at, end, '\r')};
 }
 
 /* The next line without its end; false when there are no more. */
@@ -52,9 +52,9 @@ static bool lines_next(struct lines *lines, const char **ret_line, size_t *ret_n
     if (stop == lines->cr && lines->at < lines->end && *lines->at == '\n')
         lines->at++;
     if (lines->lf < lines->at)
-        lines->lf = find(lines->at, lines->end, '\n');
+        lines->lf = sse_find(lines->at, lines->end, '\n');
     if (lines->cr < lines->at)
-        lines->cr = find(lines->at, lines->end, '\r');
+        lines->cr = sse_find(lines->at, lines->end, '\r');
     return true;
 }
 
@@ -98,7 +98,7 @@ size_t sse_frame_bytes(const struct sse_fields *fields)
     return bytes_n;
 }
 
-static char *put(char *to, const char *bytes, size_t bytes_n)
+static char *sse_put(char *to, const char *bytes, size_t bytes_n)
 {
     memcpy(to, bytes, bytes_n);
     return to + bytes_n;
@@ -112,13 +112,13 @@ static char *put_digits(char *to, uint32_t number, size_t digits_n)
     return to + digits_n;
 }
 
-static char *put_name(char *to, const char *name, size_t name_n)
+static char *sse_put_name(char *to, const char *name, size_t name_n)
 {
     /* a line end here would let a publisher write fields of their own: sse_check_name() first */
     assert(!memchr(name, '\n', name_n) && !memchr(name, '\r', name_n));
-    to = put(to, EVENT, FIELD_BYTES(EVENT));
-    to = put(to, name, name_n);
-    return put(to, "\n", 1);
+    to = sse_put(to, EVENT, FIELD_BYTES(EVENT));
+    to = sse_put(to, name, name_n);
+    return sse_put(to, "\n", 1);
 }
 
 size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id_offset,
@@ -130,26 +130,26 @@ size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id
     char *at = to;
 
     if (fields->retry_ms > 0) {
-        at = put(at, RETRY, FIELD_BYTES(RETRY));
+        at = sse_put(at, RETRY, FIELD_BYTES(RETRY));
         at = put_digits(at, fields->retry_ms, digits_of(fields->retry_ms));
-        at = put(at, "\n", 1);
+        at = sse_put(at, "\n", 1);
     }
     if (has_name(fields))
-        at = put_name(at, fields->name, fields->name_n);
+        at = sse_put_name(at, fields->name, fields->name_n);
     *ret_data_offset = (size_t)(at - to) + FIELD_BYTES(DATA);
     while (lines_next(&lines, &line, &line_n)) {
-        at = put(at, DATA, FIELD_BYTES(DATA));
-        at = put(at, line, line_n);
-        at = put(at, "\n", 1);
+        at = sse_put(at, DATA, FIELD_BYTES(DATA));
+        at = sse_put(at, line, line_n);
+        at = sse_put(at, "\n", 1);
     }
     *ret_id_offset = SIZE_MAX;
     if (fields->with_id) {
-        at = put(at, ID, FIELD_BYTES(ID));
+        at = sse_put(at, ID, FIELD_BYTES(ID));
         *ret_id_offset = (size_t)(at - to);
         memset(at, '0', SSE_ID_BYTES);
-        at = put(at + SSE_ID_BYTES, "\n", 1);
+        at = sse_put(at + SSE_ID_BYTES, "\n", 1);
     }
-    at = put(at, "\n", 1);
+    at = sse_put(at, "\n", 1);
     return (size_t)(at - to);
 }
 
@@ -160,10 +160,10 @@ struct rest {
 };
 
 /* Take the next line off if it begins with this field, which gives its value. */
-static bool take_line(struct rest *rest, const char *field, size_t field_n, const char **ret_value,
-                      size_t *ret_n)
+static bool sse_take_line(struct rest *rest, const char *field, size_t field_n,
+                          const char **ret_value, size_t *ret_n)
 {
-    const char *stop = find(rest->at, rest->end, '\n');
+    const char *stop = sse_find(rest->at, rest->end, '\n');
 
     if (stop == rest->end || (size_t)(stop - rest->at) < field_n ||
         memcmp(rest->at, field, field_n) != 0)
@@ -174,7 +174,7 @@ static bool take_line(struct rest *rest, const char *field, size_t field_n, cons
     return true;
 }
 
-static uint32_t number_of(const char *digits, size_t digits_n)
+static uint32_t sse_number_of(const char *digits, size_t digits_n)
 {
     uint32_t number = 0;
 
@@ -191,21 +191,21 @@ bool sse_read_frame(const char *frame, size_t frame_n, char *room, struct sse_fi
     char *to = room;
 
     *ret_fields = (struct sse_fields){.data = room};
-    if (take_line(&rest, RETRY, FIELD_BYTES(RETRY), &value, &value_n))
-        ret_fields->retry_ms = number_of(value, value_n);
-    if (take_line(&rest, EVENT, FIELD_BYTES(EVENT), &value, &value_n)) {
+    if (sse_take_line(&rest, RETRY, FIELD_BYTES(RETRY), &value, &value_n))
+        ret_fields->retry_ms = sse_number_of(value, value_n);
+    if (sse_take_line(&rest, EVENT, FIELD_BYTES(EVENT), &value, &value_n)) {
         ret_fields->name = value;
         ret_fields->name_n = value_n;
     }
-    if (!take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n))
+    if (!sse_take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n))
         return false;
-    to = put(to, value, value_n);
-    while (take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n)) {
-        to = put(to, "\n", 1);
-        to = put(to, value, value_n);
+    to = sse_put(to, value, value_n);
+    while (sse_take_line(&rest, DATA, FIELD_BYTES(DATA), &value, &value_n)) {
+        to = sse_put(to, "\n", 1);
+        to = sse_put(to, value, value_n);
     }
     ret_fields->data_n = (size_t)(to - room);
-    ret_fields->with_id = take_line(&rest, ID, FIELD_BYTES(ID), &value, &value_n);
+    ret_fields->with_id = sse_take_line(&rest, ID, FIELD_BYTES(ID), &value, &value_n);
     return rest.end - rest.at == 1 && *rest.at == '\n';
 }
 
@@ -214,8 +214,8 @@ void sse_put_id(char *to, const char *epoch, uint64_t position)
     enum { HALF = SSE_POSITION_DIGITS / 2 };
 
     assert(position <= SSE_POSITION_MAX);
-    to = put(to, epoch, SSE_EPOCH_BYTES);
-    to = put(to, "-", 1);
+    to = sse_put(to, epoch, SSE_EPOCH_BYTES);
+    to = sse_put(to, "-", 1);
     /* two halves, since division of 32 bits is cheap */
     to = put_digits(to, (uint32_t)(position / 100000000), HALF);
     put_digits(to, (uint32_t)(position % 100000000), HALF);
@@ -223,9 +223,9 @@ void sse_put_id(char *to, const char *epoch, uint64_t position)
 
 void sse_put_tail(char *to, const char *epoch, uint64_t position)
 {
-    to = put(to, ID, FIELD_BYTES(ID));
+    to = sse_put(to, ID, FIELD_BYTES(ID));
     sse_put_id(to, epoch, position);
-    put(to + SSE_ID_BYTES, "\n\n", 2);
+    sse_put(to + SSE_ID_BYTES, "\n\n", 2);
 }
 
 static bool is_digit(char c)

@@ -212,7 +212,7 @@ static int finish_block(struct sse_parser *reader)
     return ret < 0 ? ret : 0;
 }
 
-static int take_line(struct sse_parser *reader, const char *line, size_t line_n)
+static int sse_parser_take_line(struct sse_parser *reader, const char *line, size_t line_n)
 {
     if (line_n == 0)
         return finish_block(reader);
@@ -238,13 +238,13 @@ static int keep_piece(struct sse_parser *reader, const char *bytes, size_t bytes
 }
 
 /* The last piece of a line, without its end. */
-static int end_line(struct sse_parser *reader, const char *bytes, size_t bytes_n)
+static int sse_parser_end_line(struct sse_parser *reader, const char *bytes, size_t bytes_n)
 {
     if (reader->line.bytes_n == 0 && !reader->in_comment)
-        return take_line(reader, bytes, bytes_n);
+        return sse_parser_take_line(reader, bytes, bytes_n);
     int ret = keep_piece(reader, bytes, bytes_n);
     if (ret == 0 && !reader->in_comment)
-        ret = take_line(reader, reader->line.bytes, reader->line.bytes_n);
+        ret = sse_parser_take_line(reader, reader->line.bytes, reader->line.bytes_n);
     reader->in_comment = false;
     text_empty(&reader->line);
     return ret;
@@ -306,7 +306,7 @@ int sse_parser_push(struct sse_parser *reader, const char *bytes, size_t bytes_n
         const char *line_end = find_line_end(&ends, at, end);
         if (line_end == end)
             return keep_piece(reader, at, (size_t)(end - at));
-        int ret = end_line(reader, at, (size_t)(line_end - at));
+        int ret = sse_parser_end_line(reader, at, (size_t)(line_end - at));
         if (ret < 0)
             return ret;
         reader->after_cr = *line_end == '\r';

@@ -160,7 +160,7 @@ static void says_what_there_is(void **state)
     assert_non_null(strstr(problem.detail, "did you mean \"topic\"?"));
     assert_false(passes("zzzzzz\x1b", parameters_of_events, &problem));
     assert_non_null(strstr(problem.detail, "\"zzzzzz\\x1b\""));
-    assert_non_null(strstr(problem.detail, "there are topic, topics, user,"));
+    assert_non_null(strstr(problem.detail, "takes topic, topics, user,"));
     assert_non_null(strstr(problem.detail, "anonymous."));
     assert_false(passes("zzzzzz", parameters_none, &problem));
     assert_non_null(strstr(problem.detail, "takes none"));
