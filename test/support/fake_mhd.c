@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A stand-in for libmicrohttpd.  See fake_mhd.h. */
 #include "config.h"
-#include "fake_mhd.h"
+#include "fake_mhd_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -58,119 +58,13 @@ static bool fails(unsigned *left)
     return true;
 }
 
-static void *must(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
-/* ---- pairs ---- */
-
-static void add_pair(struct fake_mhd_pairs *pairs, const char *name, size_t name_n,
-                     const char *value, size_t value_n)
-{
-    struct fake_mhd_pair *pair = &pairs->list[pairs->n++];
-
-    assert(pairs->n <= FAKE_MHD_PAIRS_MAX);
-    pair->name = must(malloc(name_n + 1));
-    memcpy(pair->name, name, name_n);
-    pair->name[name_n] = '\0';
-    pair->name_n = name_n;
-    pair->value = NULL;
-    pair->value_n = value_n;
-    if (value == NULL)
-        return;
-    pair->value = must(malloc(value_n + 1));
-    memcpy(pair->value, value, value_n);
-    pair->value[value_n] = '\0';
-}
-
-static void free_pair(struct fake_mhd_pair *pair)
-{
-    free(pair->name);
-    free(pair->value);
-}
-
-static void free_pairs(struct fake_mhd_pairs *pairs)
-{
-    for (size_t i = 0; i < pairs->n; i++)
-        free_pair(&pairs->list[i]);
-    pairs->n = 0;
-}
-
-static const struct fake_mhd_pair *find_pair(const struct fake_mhd_pairs *pairs, const char *name,
-                                             size_t name_n)
-{
-    for (size_t i = 0; i < pairs->n; i++)
-        if (pairs->list[i].name_n == name_n && strncasecmp(pairs->list[i].name, name, name_n) == 0)
-            return &pairs->list[i];
-    return NULL;
-}
-
-static const struct fake_mhd_pairs *pairs_of(struct MHD_Connection *connection,
-                                             enum MHD_ValueKind kind)
-{
-    assert(connection->daemon != NULL);
-    assert(kind == MHD_HEADER_KIND || kind == MHD_GET_ARGUMENT_KIND);
-    return kind == MHD_HEADER_KIND ? &connection->headers : &connection->query;
-}
-
-int MHD_get_connection_values(struct MHD_Connection *connection, enum MHD_ValueKind kind,
-                              MHD_KeyValueIterator iterator, void *iterator_cls)
-{
-    const struct fake_mhd_pairs *pairs = pairs_of(connection, kind);
-
-    for (size_t i = 0; i < pairs->n; i++)
-        if (iterator(iterator_cls, kind, pairs->list[i].name, pairs->list[i].value) != MHD_YES)
-            return (int)i + 1;
-    return (int)pairs->n;
-}
-
-int MHD_get_connection_values_n(struct MHD_Connection *connection, enum MHD_ValueKind kind,
-                                MHD_KeyValueIteratorN iterator, void *iterator_cls)
-{
-    const struct fake_mhd_pairs *pairs = pairs_of(connection, kind);
-
-    for (size_t i = 0; i < pairs->n; i++) {
-        const struct fake_mhd_pair *pair = &pairs->list[i];
-
-        if (iterator(iterator_cls, kind, pair->name, pair->name_n, pair->value, pair->value_n) !=
-            MHD_YES)
-            return (int)i + 1;
-    }
-    return (int)pairs->n;
-}
-
-const char *MHD_lookup_connection_value(struct MHD_Connection *connection, enum MHD_ValueKind kind,
-                                        const char *key)
-{
-    const struct fake_mhd_pair *pair = find_pair(pairs_of(connection, kind), key, strlen(key));
-
-    return pair != NULL ? pair->value : NULL;
-}
-
-enum MHD_Result MHD_lookup_connection_value_n(struct MHD_Connection *connection,
-                                              enum MHD_ValueKind kind, const char *key,
-                                              size_t key_size, const char **value_ptr,
-                                              size_t *value_size_ptr)
-{
-    const struct fake_mhd_pair *pair = find_pair(pairs_of(connection, kind), key, key_size);
-
-    if (pair == NULL)
-        return MHD_NO;
-    *value_ptr = pair->value;
-    *value_size_ptr = pair->value_n;
-    return MHD_YES;
-}
-
 /* ---- responses ---- */
 
 static struct MHD_Response *new_response(uint64_t size)
 {
     if (fails(&fake_mhd_faults.responses))
         return NULL;
-    struct MHD_Response *response = must(calloc(1, sizeof(*response)));
+    struct MHD_Response *response = fake_mhd_must(calloc(1, sizeof(*response)));
 
     response->refs = 1;
     response->size = size;
@@ -190,7 +84,7 @@ struct MHD_Response *MHD_create_response_from_buffer(size_t size, void *buffer,
     response->bytes = buffer;
     response->is_own = mode != MHD_RESPMEM_PERSISTENT;
     if (mode == MHD_RESPMEM_MUST_COPY) {
-        response->bytes = must(malloc(size + 1));
+        response->bytes = fake_mhd_must(malloc(size + 1));
         memcpy(response->bytes, buffer, size);
     }
     return response;
@@ -244,7 +138,7 @@ void MHD_destroy_response(struct MHD_Response *response)
         close(response->fd);
     if (response->free_read != NULL)
         response->free_read(response->read_arg);
-    free_pairs(&response->headers);
+    fake_mhd_free_pairs(&response->headers);
     free(response);
     fake_mhd_responses_alive--;
 }
@@ -254,7 +148,7 @@ enum MHD_Result MHD_add_response_header(struct MHD_Response *response, const cha
 {
     assert(header[0] != '\0' && content[0] != '\0');
     assert(strpbrk(header, "\r\n\t ") == NULL && strpbrk(content, "\r\n") == NULL);
-    add_pair(&response->headers, header, strlen(header), content, strlen(content));
+    fake_mhd_add_pair(&response->headers, header, strlen(header), content, strlen(content));
     return MHD_YES;
 }
 
@@ -268,7 +162,7 @@ enum MHD_Result MHD_del_response_header(struct MHD_Response *response, const cha
 
         if (strcasecmp(pair->name, header) != 0 || strcmp(pair->value, content) != 0)
             continue;
-        free_pair(pair);
+        fake_mhd_free_pair(pair);
         memmove(pair, pair + 1, (headers->n - i - 1) * sizeof(*pair));
         headers->n--;
         return MHD_YES;
@@ -290,7 +184,7 @@ int MHD_get_response_headers(struct MHD_Response *response, MHD_KeyValueIterator
 
 const char *MHD_get_response_header(struct MHD_Response *response, const char *key)
 {
-    const struct fake_mhd_pair *pair = find_pair(&response->headers, key, strlen(key));
+    const struct fake_mhd_pair *pair = fake_mhd_find_pair(&response->headers, key, strlen(key));
 
     return pair != NULL ? pair->value : NULL;
 }
@@ -308,7 +202,8 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *connection, unsigned s
     for (size_t i = 0; i < response->headers.n; i++) {
         const struct fake_mhd_pair *pair = &response->headers.list[i];
 
-        add_pair(&connection->answer_headers, pair->name, pair->name_n, pair->value, pair->value_n);
+        fake_mhd_add_pair(&connection->answer_headers, pair->name, pair->name_n, pair->value,
+                          pair->value_n);
     }
     return MHD_YES;
 }
@@ -436,7 +331,7 @@ static void end_with_error(struct MHD_Connection *connection)
 static void begin_answer(struct MHD_Connection *connection)
 {
     const char *own = MHD_get_response_header(connection->response, MHD_HTTP_HEADER_CONNECTION);
-    const struct fake_mhd_pair *theirs = find_pair(&connection->headers, "Connection", 10);
+    const struct fake_mhd_pair *theirs = fake_mhd_find_pair(&connection->headers, "Connection", 10);
 
     connection->state = FAKE_MHD_ANSWER;
     connection->ends = connection->ends || strcmp(connection->version, "HTTP/1.1") != 0 ||
@@ -491,7 +386,7 @@ static bool take_last(struct MHD_Connection *connection)
 
 static void keep_body(struct MHD_Connection *connection, const char *bytes, size_t bytes_n)
 {
-    connection->body = must(realloc(connection->body, connection->body_n + bytes_n + 1));
+    connection->body = fake_mhd_must(realloc(connection->body, connection->body_n + bytes_n + 1));
     memcpy(connection->body + connection->body_n, bytes, bytes_n);
     connection->body_n += bytes_n;
     connection->body[connection->body_n] = '\0';
@@ -662,7 +557,7 @@ struct MHD_Daemon *MHD_start_daemon(unsigned flags, uint16_t port, MHD_AcceptPol
         errno = ENOMEM;
         return NULL;
     }
-    struct MHD_Daemon *daemon = must(calloc(1, sizeof(*daemon)));
+    struct MHD_Daemon *daemon = fake_mhd_must(calloc(1, sizeof(*daemon)));
     daemon->handler = dh;
     daemon->handler_arg = dh_cls;
     struct epoll_event event = {.events = EPOLLIN};
@@ -727,7 +622,7 @@ enum MHD_Result MHD_add_connection(struct MHD_Daemon *daemon, MHD_socket client_
 
 struct MHD_Connection *fake_mhd_new(int fd)
 {
-    struct MHD_Connection *connection = must(calloc(1, sizeof(*connection)));
+    struct MHD_Connection *connection = fake_mhd_must(calloc(1, sizeof(*connection)));
 
     connection->fd = fd;
     TAILQ_INSERT_TAIL(&announced, connection, link);
@@ -744,9 +639,9 @@ static void forget_request(struct MHD_Connection *connection)
     connection->pending_n = connection->body_n = 0;
     connection->status = connection->calls_n = 0;
     connection->is_whole = connection->is_complete = connection->is_cut = false;
-    free_pairs(&connection->headers);
-    free_pairs(&connection->query);
-    free_pairs(&connection->answer_headers);
+    fake_mhd_free_pairs(&connection->headers);
+    fake_mhd_free_pairs(&connection->query);
+    fake_mhd_free_pairs(&connection->answer_headers);
 }
 
 void fake_mhd_free(struct MHD_Connection *connection)
@@ -760,98 +655,11 @@ void fake_mhd_free(struct MHD_Connection *connection)
     free(connection);
 }
 
-static int hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* In place, as the library does it: what is no code stays.  Returns the new length. */
-static size_t decode(char *text, bool plus_is_blank)
-{
-    char *to = text;
-
-    for (const char *from = text; *from != '\0'; from++) {
-        int high = from[0] == '%' ? hex_of(from[1]) : -1;
-        int low = high >= 0 ? hex_of(from[2]) : -1;
-
-        if (low >= 0)
-            from += 2;
-        *to++ = low >= 0 ? (char)(high * 16 + low) : plus_is_blank && *from == '+' ? ' ' : *from;
-    }
-    *to = '\0';
-    return (size_t)(to - text);
-}
-
-static void parse_query(struct MHD_Connection *connection, char *query)
-{
-    char *next;
-
-    for (; query != NULL; query = next) {
-        next = strchr(query, '&');
-        if (next != NULL)
-            *next++ = '\0';
-        char *value = strchr(query, '=');
-        if (value != NULL)
-            *value++ = '\0';
-        size_t value_n = value != NULL ? decode(value, true) : 0;
-        size_t name_n = decode(query, true);
-        add_pair(&connection->query, query, name_n, value, value_n);
-    }
-}
-
-static void parse_headers(struct MHD_Connection *connection, char *line)
-{
-    char *next;
-
-    for (; line != NULL && *line != '\0'; line = next) {
-        next = strstr(line, "\r\n");
-        assert(next != NULL);
-        *next = '\0';
-        next += 2;
-        char *value = strchr(line, ':');
-        assert(value != NULL);
-        size_t name_n = (size_t)(value - line);
-        value++;
-        value += strspn(value, " \t");
-        add_pair(&connection->headers, line, name_n, value, strlen(value));
-    }
-}
-
-static bool announces_body(const struct MHD_Connection *connection)
-{
-    const struct fake_mhd_pair *length = find_pair(&connection->headers, "Content-Length", 14);
-
-    return find_pair(&connection->headers, "Transfer-Encoding", 17) != NULL ||
-           (length != NULL && strtoull(length->value, NULL, 10) > 0);
-}
-
 void fake_mhd_request(struct MHD_Connection *connection, const char *head)
 {
     assert(connection->state == FAKE_MHD_IDLE);
     forget_request(connection);
-    connection->head = must(strdup(head));
-    char *rest = strstr(connection->head, "\r\n");
-    assert(rest != NULL);
-    *rest = '\0';
-    char *target = strchr(connection->head, ' ');
-    assert(target != NULL);
-    *target++ = '\0';
-    char *version = strchr(target, ' ');
-    assert(version != NULL);
-    *version++ = '\0';
-    connection->method = connection->head;
-    connection->version = version;
-    parse_headers(connection, rest + 2);
-    char *query = strchr(target, '?');
-    if (query != NULL)
-        *query++ = '\0';
-    connection->url = must(strdup(target));
-    decode(connection->url, false);
-    parse_query(connection, query);
-    connection->has_body = announces_body(connection);
+    fake_mhd_read_head(connection, head);
     connection->state = FAKE_MHD_HEAD;
 }
 
@@ -863,7 +671,8 @@ static void poke(struct MHD_Connection *connection)
 
 void fake_mhd_piece(struct MHD_Connection *connection, const void *bytes, size_t bytes_n)
 {
-    connection->pending = must(realloc(connection->pending, connection->pending_n + bytes_n + 1));
+    connection->pending =
+        fake_mhd_must(realloc(connection->pending, connection->pending_n + bytes_n + 1));
     memcpy(connection->pending + connection->pending_n, bytes, bytes_n);
     connection->pending_n += bytes_n;
     poke(connection);
@@ -877,7 +686,8 @@ void fake_mhd_end_body(struct MHD_Connection *connection)
 
 const char *fake_mhd_answer_header(const struct MHD_Connection *connection, const char *name)
 {
-    const struct fake_mhd_pair *pair = find_pair(&connection->answer_headers, name, strlen(name));
+    const struct fake_mhd_pair *pair =
+        fake_mhd_find_pair(&connection->answer_headers, name, strlen(name));
 
     return pair != NULL ? pair->value : NULL;
 }
