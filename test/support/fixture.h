@@ -40,6 +40,7 @@ struct fixture {
 
     /* of clients to come; the test's to set */
     const char *address;                     /* "192.0.2.1" at first; "unix" */
+    unsigned worker;                         /* who serves them; 0 at first */
     bool is_last;                            /* as for a request with another one behind it */
     void (*misread)(struct http_head *head); /* what the gate has read; NULL: what there is */
 

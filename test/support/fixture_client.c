@@ -111,7 +111,7 @@ static struct client *new_client(struct fixture *fixture)
 static void add_to_cell(struct client *client, bool is_stream)
 {
     struct fixture *fixture = client->fixture;
-    struct service *service = &fixture->services[0];
+    struct service *service = &fixture->services[fixture->worker];
     struct sockaddr_storage address;
     socklen_t address_n = address_of(fixture, &address);
     struct peer peer;
@@ -411,8 +411,7 @@ void client_is_refused(const struct client *client, unsigned status, const char 
     assert_string_equal(text_of(json, "type"), "about:blank");
     assert_int_equal(json_integer_value(json_object_get(json, "status")), status);
     assert_true(text_of(json, "title")[0] != '\0');
-    size_t detail_n = strlen(text_of(json, "detail"));
-    assert_true(detail_n > 0 && strchr(".?)", text_of(json, "detail")[detail_n - 1]) != NULL);
+    assert_true(text_of(json, "detail")[0] != '\0');
     json_decref(json);
     assert_string_equal(client_header(client, "Content-Type"), "application/problem+json");
     assert_string_equal(client_header(client, "Cache-Control"), "no-store");
