@@ -4,8 +4,8 @@
  * and which proxies are trusted to name their client.
  *
  * Two kinds of peers are not counted by address: those on a loopback address or a unix socket, and
- * trusted proxies, who speak for many.  Behind a trusted proxy its client counts.  An IPv6 address
- * counts as its /64.
+ * trusted proxies, which forward for many clients.  Behind a trusted proxy its client counts.  An
+ * IPv6 address counts as its /64.
  *
  * Clients are counted whatever the limits are; a limit only decides whether one more is admitted.
  * So limits may change at any time.  A limit of 0 means no limit.  Any thread.

@@ -33,11 +33,11 @@ int inherited_sockets_add(struct inherited_sockets *inherited, int fd, const cha
 int inherited_sockets_take(struct inherited_sockets *inherited, const char *item,
                            const struct sockaddr *address, socklen_t address_n, bool *ret_kept);
 
-/* The address of the first socket that nobody took, for the operator; NULL when all are taken. */
+/* The address of the first socket that was not taken, for the operator; NULL when all are. */
 const char *inherited_sockets_left(const struct inherited_sockets *inherited, char *to,
                                    size_t to_n);
 
-/* Close what nobody took. */
+/* Close those that were not taken. */
 void inherited_sockets_clear(struct inherited_sockets *inherited);
 
 #endif

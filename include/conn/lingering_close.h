@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A last answer that can be read.  Closing a socket that still has unread bytes resets it, and
- * the reset may overtake the answer: a client that is still sending would never see its 413.  So
- * after an answer that leaves a body unread we close only our sending half, and read and discard
- * what still comes, until the peer closes or a short time is over.
+ * Closing so that the last answer can be read.  Closing a socket that still has unread bytes resets
+ * it, and the reset may overtake the answer: a client that is still sending would never see its
+ * 413. So after an answer that leaves a body unread only the sending half is closed, and what still
+ * comes is read and discarded, until the peer closes or 2 s have passed.
  *
  * One for each worker; its thread.
  */
@@ -26,7 +26,7 @@ void lingering_close_free(
  * once. */
 void lingering_close_take(struct lingering_close_pool *pool, int fd);
 
-/* Close what has lingered long enough. */
+/* Close the sockets whose time is over. */
 void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms);
 
 size_t lingering_close_count(const struct lingering_close_pool *pool);

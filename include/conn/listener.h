@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The acceptor: listening sockets on the main loop, each new connection handed to a sink, which
- * finds it a worker.  Options are set once, on the listening sockets, and inherited.  Who comes
- * faster than limits.accept_rate waits in the kernel's queue.  When the sink has no descriptors
- * for clients it turns away some and pauses; when accept() itself fails it closes one connection
- * by means of a spare descriptor, so that nobody waits in vain, and pauses longer each time.
+ * The acceptor: listening sockets on the main loop; each new connection goes to a sink, which
+ * chooses its worker.  Socket options are set once, on the listening sockets, and inherited.
+ * Connections beyond limits.accept_rate wait in the kernel's queue.  When the sink has no
+ * descriptors for clients it closes some connections, and accepting pauses.  When accept() itself
+ * fails, one connection is accepted with the help of a spare descriptor and closed, so that its
+ * client need not wait, and accepting pauses longer each time.
  */
 #ifndef BUGLE_LISTENER_H
 #define BUGLE_LISTENER_H
@@ -20,7 +21,7 @@
 struct event_base;
 struct listener;
 
-/* How it went with the descriptors. */
+/* Whether the sink had a descriptor for it. */
 enum listener_room {
     LISTENER_ROOM,
     LISTENER_TIGHT,   /* it was taken, and others should have a moment to go */
@@ -33,8 +34,8 @@ struct listener_layers {
     bool tls;     /* behind that, a handshake: it is in tls.listen */
 };
 
-/* Who takes a connection: called on the main thread, takes the descriptor.  `wants` is asked
- * before: false lets them wait a moment. */
+/* What takes a connection: called on the main thread, takes the descriptor.  `wants` is asked
+ * before; false: connections wait a moment. */
 struct listener_sink {
     bool (*wants)(void *arg);
     enum listener_room (*take)(void *arg, int fd, const struct sockaddr *address,
@@ -56,13 +57,13 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
 void listener_set_conf(struct listener *listener, const struct conf *conf);
 
 /* Accept what already waits, then close the listening sockets.  What a service manager keeps open
- * is left to whoever serves it next. */
+ * is left to the next process. */
 void listener_close(struct listener *listener);
 
-/* Another process serves them: close them here, and leave to it what waits. */
+/* Another process serves them: close them here, and leave the waiting connections to it. */
 void listener_leave(struct listener *listener);
 
-/* Leave what waits where it is; go on. */
+/* Stop accepting for now; connections wait in the kernel's queue.  And go on. */
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);
 

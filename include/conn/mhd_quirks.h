@@ -4,8 +4,8 @@
  *
  * All of it is in this file and mhd_probe.c.  Both supported versions, 0.9.75 and 1.0.1, have the
  * same soname, so the version counts that is loaded, not the one whose header was compiled.  And a
- * version alone proves nothing about one that nobody has tried.  So mhd_probe() tries everything
- * at the start, over socket pairs, in a few milliseconds:
+ * version number proves nothing about a version that was not tested.  So mhd_probe() tries
+ * everything at the start, over socket pairs, in a few milliseconds:
  *
  *     safety  a connection has its record when it has been added
  *             a suspended connection is neither read nor timed, and touches no descriptor
@@ -17,8 +17,8 @@
  *             the bytes of a response may be written again before it is queued again
  *     memory  a connection's pool begins where its request line stands
  *
- * Without one of the first the gateway does not start.  Without one of the others it does without
- * what rests on it, and says so.  doc/design, "The inside of libmicrohttpd", has the reasons.
+ * Without one of the first the gateway does not start.  Without one of the others it works without
+ * what depends on it, and logs so.  doc/design, "The inside of libmicrohttpd", has the reasons.
  */
 #ifndef BUGLE_MHD_QUIRKS_H
 #define BUGLE_MHD_QUIRKS_H
@@ -94,7 +94,7 @@ struct MHD_Daemon *mhd_start(const struct mhd_daemon_conf *conf);
 /*
  * Suspend a connection from outside the callbacks of the library, between two runs of its daemon.
  * The documentation allows it inside callbacks only.  From there the library would still take the
- * connection for one to read from, which costs a recv() in vain and an entry in its epoll set;
+ * connection for one to read from, which costs a useless recv() and an entry in its epoll set;
  * and behind an answer there is no callback in which it is not too late.
  */
 void mhd_suspend(struct MHD_Connection *connection);
@@ -116,7 +116,7 @@ int mhd_descriptor(struct MHD_Connection *connection);
  */
 int mhd_take_descriptor(struct MHD_Connection *connection, int ended_fd, int end);
 
-/* The session of a TLS connection whose database pointer nobody uses; NULL: there is none. */
+/* The session of a TLS connection, whose database pointer the library does not use; NULL: none. */
 struct gnutls_session_int *mhd_session(struct MHD_Connection *connection);
 
 /* ---- heads ---- */

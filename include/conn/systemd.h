@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a service manager gives and wants to hear, by the protocol of sd_listen_fds(3),
- * sd_notify(3) and sd_watchdog_enabled(3).  It is three variables and a datagram, so there is no
- * library for it here.  Main thread.
+ * What a service manager passes to the gateway and expects from it, by the protocol of
+ * sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3).  It is three variables and a datagram,
+ * so there is no library for it here.  Main thread.
  */
 #ifndef BUGLE_SYSTEMD_H
 #define BUGLE_SYSTEMD_H
@@ -16,8 +16,8 @@
  * variables.  Returns 0, or -1 with a line for the operator. */
 int systemd_take(struct inherited_sockets *inherited, struct conf_error *ret_error);
 
-/* Send a state such as "READY=1" to NOTIFY_SOCKET; without one, or when nobody listens there, it
- * comes to nothing. */
+/* Send a state such as "READY=1" to NOTIFY_SOCKET.  Does nothing without one; errors are ignored.
+ */
 void systemd_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* How often the manager wants a sign of life at least, 0 for never. */

@@ -17,15 +17,15 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
-/* Live streams that are served in one piece, before anything else has its turn: see worker.c. Fewer
- * would make the library, where it sends, walk its list of suspended connections too often. */
+/* Live streams that are served in one go, before other jobs have their turn: see worker.c.  With
+ * fewer the library, where it sends, would walk its list of suspended connections too often. */
 #define PIECE_MAX 32
-/* Streams of one cell that are given their next page before other cells have theirs. */
+/* Streams of one cell that get their next page before other cells get theirs. */
 #define REPLAY_MAX 16
-/* What a connection costs beside its pool: the library's struct and response, and ours. */
+/* Memory of a connection beside its pool: the library's struct and response, and ours. */
 #define CONNECTION_STREAM_BYTES 2560
 #define CONNECTION_API_BYTES 1536
-/* And its session with GnuTLS, with a record that waits to be sent: doc/design, "TLS". */
+/* And the GnuTLS session, with a record that waits to be sent: doc/design, "TLS". */
 #define CONNECTION_TLS_BYTES 28672
 /* How much later than our own eviction the library's timeout strikes. */
 #define BACKSTOP_SECONDS 10
@@ -126,7 +126,7 @@ static bool run_answers(struct worker_job *job)
     return false;
 }
 
-static void wake(struct stream_host *host, enum worker_prio prio)
+static void wake_cell(struct stream_host *host, enum worker_prio prio)
 {
     struct cell *cell = (struct cell *)((char *)host - offsetof(struct cell, host));
 
@@ -154,16 +154,16 @@ static bool run_streams(struct cell *cell, enum worker_prio prio)
     *left = more ? *left - piece : 0;
     run_if_wanted(cell);
     if (*left == 0 && more)
-        wake(&cell->host, prio);
+        wake_cell(&cell->host, prio);
     return *left > 0;
 }
 
-static bool run_few(struct worker_job *job)
+static bool run_targeted(struct worker_job *job)
 {
     return run_streams(cell_of_job(job, PRIO_TARGETED), PRIO_TARGETED);
 }
 
-static bool run_many(struct worker_job *job)
+static bool run_broadcast(struct worker_job *job)
 {
     return run_streams(cell_of_job(job, PRIO_BROADCAST), PRIO_BROADCAST);
 }
@@ -191,7 +191,7 @@ static bool run_new(struct worker_job *job)
 
 /* Sockets of the daemon can be read or written.  In a cell where streams catch up with the past
  * that is nearly always so, and mostly theirs. */
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+static void cell_on_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct cell *cell = arg;
 
@@ -199,7 +199,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (cell->host.behind_n > 0) {
         cell->host.wants_run = true;
-        wake(&cell->host, PRIO_REPLAY);
+        wake_cell(&cell->host, PRIO_REPLAY);
         return;
     }
     worker_look_at_clock(cell->cells->worker);
@@ -208,9 +208,9 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what the library calls ---- */
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *upload,
-                                  size_t *upload_n, void **context)
+static enum MHD_Result cell_on_request(void *cls, struct MHD_Connection *connection,
+                                       const char *url, const char *method, const char *version,
+                                       const char *upload, size_t *upload_n, void **context)
 {
     struct cell *cell = cls;
     struct cell_conn *conn = cell_conn_of(connection);
@@ -224,8 +224,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 }
 
 /* Whether the connection is kept shows only when the run is over: if not it is closed by then. */
-static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
-                         enum MHD_RequestTerminationCode code)
+static void cell_on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                              enum MHD_RequestTerminationCode code)
 {
     struct cell *cell = cls;
     struct cell_conn *conn = cell_conn_of(connection);
@@ -240,7 +240,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     cell_idle_after_run(kept);
 }
 
-static struct cell_list *list_of(struct cell *cell)
+static struct cell_list *cell_list_of(struct cell *cell)
 {
     bool is_full = cell->connections_n >= cell_room(cell->kind);
 
@@ -266,24 +266,24 @@ static size_t connection_bytes(enum cell_kind kind)
 
 static void count_connection(struct cell *cell, int n)
 {
-    TAILQ_REMOVE(list_of(cell), cell, link);
+    TAILQ_REMOVE(cell_list_of(cell), cell, link);
     cell->connections_n += (unsigned)n;
     cell->cells->connections_n += (size_t)n;
     memory_budget_add(cell->cells->context->memory, MEMORY_BUDGET_CONNECTIONS,
                       n * (int64_t)connection_bytes(cell->kind));
-    TAILQ_INSERT_HEAD(list_of(cell), cell, link);
+    TAILQ_INSERT_HEAD(cell_list_of(cell), cell, link);
 }
 
 /* A descriptor this worker had is closed. */
-static void count_off(struct cells *cells, const struct sockaddr *address)
+static void count_closed(struct cells *cells, const struct sockaddr *address)
 {
     worker_load_add(cells->worker, -1);
     stats_add(cells->context->stats, STATS_CONNECTIONS_OPEN, -1);
     cells->handler.closed(cells->handler.arg, address);
 }
 
-/* The library tells of it at another time than when it was added, and nobody knows whose it is: it
- * is never served. */
+/* The library reported the connection at another time than when it was added, so its owner is not
+ * known: it is never served. */
 static void refuse_unknown(struct cell *cell)
 {
     unsigned long skipped;
@@ -295,7 +295,8 @@ static void refuse_unknown(struct cell *cell)
                     skipped);
 }
 
-static void on_started(struct cell *cell, struct MHD_Connection *connection, void **socket_context)
+static void cell_on_started(struct cell *cell, struct MHD_Connection *connection,
+                            void **socket_context)
 {
     cell->started++;
     count_connection(cell, 1);
@@ -312,14 +313,14 @@ static void on_started(struct cell *cell, struct MHD_Connection *connection, voi
         cell_tls_begin(kept);
 }
 
-static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
-                          enum MHD_ConnectionNotificationCode code)
+static void cell_on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
+                               enum MHD_ConnectionNotificationCode code)
 {
     struct cell *cell = cls;
     const union MHD_ConnectionInfo *info;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        on_started(cell, connection, socket_context);
+        cell_on_started(cell, connection, socket_context);
         return;
     }
     struct cell_conn *conn = *socket_context;
@@ -331,7 +332,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     if (!cell_leave(conn))
         return;
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    count_off(cell->cells, info != NULL ? info->client_addr : NULL);
+    count_closed(cell->cells, info != NULL ? info->client_addr : NULL);
 }
 
 /* ---- life of a cell ---- */
@@ -345,9 +346,9 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     cell->host.timeout_s = (unsigned)((timeout_ms + 999) / 1000) + BACKSTOP_SECONDS;
 
     struct mhd_daemon_conf daemon = {.arg = cell,
-                                     .request = on_request,
-                                     .completed = on_completed,
-                                     .connected = on_connection,
+                                     .request = cell_on_request,
+                                     .completed = cell_on_completed,
+                                     .connected = cell_on_connection,
                                      .connections_max = cell_room(cell->kind),
                                      .timeout_s = cell->host.timeout_s,
                                      .pool_bytes = pool_bytes_of(cell->kind),
@@ -357,7 +358,7 @@ static struct MHD_Daemon *start_daemon(struct cell *cell)
     return mhd_start(&daemon);
 }
 
-static int start(struct cell *cell)
+static int start_cell(struct cell *cell)
 {
     struct event_base *base = cell->cells->context->base;
     const union MHD_DaemonInfo *info;
@@ -368,8 +369,8 @@ static int start(struct cell *cell)
     info = MHD_get_daemon_info(cell->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info->epoll_fd >= cell->cells->fd_end)
         return -EMFILE;
-    cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, on_ready, cell);
-    cell->timer = evtimer_new(base, on_ready, cell);
+    cell->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, cell_on_ready, cell);
+    cell->timer = evtimer_new(base, cell_on_ready, cell);
     if (cell->readable == NULL || cell->timer == NULL)
         return -ENOMEM;
     return event_add(cell->readable, NULL) == 0 ? 0 : -ENOMEM;
@@ -388,7 +389,7 @@ static void free_cell(struct cell *cell)
         MHD_stop_daemon(cell->daemon);
     }
     if (cell->listed)
-        TAILQ_REMOVE(list_of(cell), cell, link);
+        TAILQ_REMOVE(cell_list_of(cell), cell, link);
     streams_remove_host(&cell->host);
     free(cell);
 }
@@ -402,20 +403,20 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     cell->cells = cells;
     cell->kind = kind;
     cell->jobs[PRIO_ANSWER].run = run_answers;
-    cell->jobs[PRIO_TARGETED].run = run_few;
-    cell->jobs[PRIO_BROADCAST].run = run_many;
+    cell->jobs[PRIO_TARGETED].run = run_targeted;
+    cell->jobs[PRIO_BROADCAST].run = run_broadcast;
     cell->jobs[PRIO_NEW].run = run_new;
     cell->jobs[PRIO_REPLAY].run = run_replay;
     STAILQ_INIT(&cell->answered);
     TAILQ_INIT(&cell->pausing);
-    cell->host.wake = wake;
+    cell->host.wake = wake_cell;
     cell->host.ops = &stream_mhd_ops;
     cell->host.sends_past = kind != CELL_TLS && cells->quirks.sends_past;
     if (streams_add_host(cells->streams, &cell->host) != 0) {
         free(cell);
         return -ENOMEM;
     }
-    int result = start(cell);
+    int result = start_cell(cell);
     if (result != 0) {
         free_cell(cell);
         return result;
@@ -496,11 +497,11 @@ void cells_free(struct cells *cells)
     free(cells);
 }
 
-/* A connection that could not be added, or that on_connection() was not told of when it was.
+/* A connection that could not be added, or that cell_on_connection() was not told of when it was.
  * The address may be a part of the owner, which is gone after cell_leave(). */
-static void count_off_lost(struct cell *cell, const struct sockaddr *address)
+static void count_lost(struct cell *cell, const struct sockaddr *address)
 {
-    count_off(cell->cells, address);
+    count_closed(cell->cells, address);
     cell_leave(cell->arriving);
 }
 
@@ -511,7 +512,7 @@ static int add_connection(struct cell *cell, int fd, const struct sockaddr *addr
     int result = MHD_add_connection(cell->daemon, fd, address, address_n) == MHD_YES ? 0 : -ENOMEM;
 
     if (started == cell->started)
-        count_off_lost(cell, address);
+        count_lost(cell, address);
     cell->arriving = NULL;
     return result;
 }
@@ -528,13 +529,13 @@ int cells_add(struct cells *cells, enum cell_kind kind, int fd, const struct soc
         cell_enter(cell);
     if (result != 0) {
         close(fd);
-        count_off(cells, address);
+        count_closed(cells, address);
         cell_tell_gone(owner);
         return result;
     }
     result = add_connection(cell, fd, address, address_n);
     if (result == 0 && kind == CELL_TLS)
-        run_daemon(cell); /* the handshake, which is paced by who adds */
+        run_daemon(cell); /* the handshake; callers add a few at a time */
     else if (result == 0)
         worker_enqueue(cells->worker, &cell->jobs[PRIO_NEW], PRIO_NEW);
     return result;
@@ -580,7 +581,7 @@ size_t cells_suspended(const struct cells *cells)
 }
 
 /* Suspended from within its handler, a connection still counts as one to read from, and when it is
- * resumed the library tries to: a recv() in vain, which then makes it enter the connection into its
+ * resumed the library tries to: a useless recv(), which then makes it enter the connection into its
  * epoll set, from which the rest after the request takes it again.  Once the handler has returned
  * it counts as one that waits for an answer.  In the run in which a request began nothing can end
  * it between the two; in a later one an error of the socket might.  But until that run is over the

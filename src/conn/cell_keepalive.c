@@ -23,14 +23,14 @@ struct cell_kept *cell_kept_of(struct MHD_Connection *connection)
     return conn != NULL ? kept_of(conn) : NULL;
 }
 
-static void enter_list(struct cell_kept *kept, bool finished)
+static void enter_pausing(struct cell_kept *kept, bool finished)
 {
     kept->pauses = true;
     kept->finished = finished;
     TAILQ_INSERT_TAIL(&kept->cell->pausing, kept, link);
 }
 
-static void leave_list(struct cell_kept *kept)
+static void leave_pausing(struct cell_kept *kept)
 {
     TAILQ_REMOVE(&kept->cell->pausing, kept, link);
     kept->pauses = kept->finished = false;
@@ -39,7 +39,7 @@ static void leave_list(struct cell_kept *kept)
 void cell_stay_after_run(struct cell_kept *kept)
 {
     if (kept->pauses)
-        leave_list(kept);
+        leave_pausing(kept);
 }
 
 void cell_enter(struct cell *cell)
@@ -95,15 +95,15 @@ bool cell_leave(struct cell_conn *conn)
     return !is_taken_back;
 }
 
-static void wait(struct cell_kept *kept)
+static void suspend_waiting(struct cell_kept *kept)
 {
-    leave_list(kept);
+    leave_pausing(kept);
     mhd_suspend(kept->waiter.connection);
 }
 
 static void make_idle(struct cell_kept *kept)
 {
-    leave_list(kept);
+    leave_pausing(kept);
     kept->is_idle = true;
     kept->waiter.state = CELL_SUSPENDED;
     kept->cell->cells->suspended_n++;
@@ -121,7 +121,7 @@ void cell_pause_after_run(struct cell *cell)
         struct cell_kept *next = TAILQ_NEXT(kept, link);
 
         if (!kept->finished)
-            wait(kept);
+            suspend_waiting(kept);
         else if (!mhd_is_suspended(kept->waiter.connection)) /* or its resumption is to come */
             make_idle(kept);
         kept = next;
@@ -130,15 +130,15 @@ void cell_pause_after_run(struct cell *cell)
 
 void cell_idle_after_run(struct cell_kept *kept)
 {
-    enter_list(kept, true);
+    enter_pausing(kept, true);
 }
 
 void cell_wait_after_run(struct cell_kept *kept)
 {
-    enter_list(kept, false);
+    enter_pausing(kept, false);
 }
 
-static void go_on(struct cell_kept *kept, bool expected)
+static void resume_kept(struct cell_kept *kept, bool expected)
 {
     kept->expected = expected;
     kept->is_idle = false;
@@ -149,13 +149,13 @@ static void go_on(struct cell_kept *kept, bool expected)
 
 void cell_resume(struct cell_conn_owner *owner)
 {
-    go_on(owner->kept, true);
+    resume_kept(owner->kept, true);
 }
 
 void cell_let_close(struct cell_conn_owner *owner)
 {
     if (owner->kept->is_idle)
-        go_on(owner->kept, false);
+        resume_kept(owner->kept, false);
 }
 
 int cell_take_back(struct cell_conn_owner *owner)
@@ -167,7 +167,7 @@ int cell_take_back(struct cell_conn_owner *owner)
     kept->owner = NULL;
     kept->is_taken_back = taken >= 0;
     owner->kept = NULL;
-    go_on(kept, false);
+    resume_kept(kept, false);
     return taken >= 0 ? taken : -EMFILE;
 }
 
@@ -176,9 +176,9 @@ enum cell_kind cell_kind_of(const struct cell_conn_owner *owner)
     return owner->kept->cell->kind;
 }
 
-/* Nobody but the library can see a head inside TLS: it is for the handler to judge.  One that the
- * library had read with the last one begins before that one could rest. */
-static bool begin_inside(struct cell_kept *kept)
+/* Only the library sees a head inside TLS, so the handler checks it.  A request that the library
+ * had read together with the last one begins before the connection could be idle. */
+static bool begin_tls_request(struct cell_kept *kept)
 {
     if (kept->finished)
         return false;
@@ -193,7 +193,7 @@ bool cell_is_expected(struct MHD_Connection *connection, const struct cell_conn_
 
     *ret_owner = kept != NULL ? kept->owner : NULL;
     if (kept != NULL && kept->tls != NULL)
-        return begin_inside(kept);
+        return begin_tls_request(kept);
     if (kept != NULL) {
         kept->expected = false;
         kept->begun_in = kept->cell->runs_n;

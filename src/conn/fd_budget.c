@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may have how many descriptors.  See fd_budget.h. */
+/* How the descriptors of the process are divided.  See fd_budget.h. */
 #include "config.h"
 #include "conn/fd_budget.h"
 
@@ -11,10 +11,10 @@
 #include "conn/cell.h"
 
 #define FD_BUDGET_UNKNOWN 1024
-/* A backup takes four, a reload one. */
+/* For the gateway's own use: a backup takes four, a reload one. */
 #define OWN 16
-/* What is opened at the start: by the gateway, with a store, a hand-over and keys, and by a worker.
- * And for a few clients, with their cells, and what is opened now and then. */
+/* What the gateway opens at the start, with a store, a hand-over and keys, and what a worker opens.
+ * And what a few clients need, with their cells, and files that are opened now and then. */
 #define FOR_GATEWAY 18
 #define FOR_WORKER 7
 #define FOR_FEW 16
@@ -70,15 +70,15 @@ static size_t clamp(size_t n, size_t min, size_t max)
     return n < min ? min : n > max ? max : n;
 }
 
-/* A new cell is begun when all of its kind are full, so this many hold all clients, if all are
- * streams, and one more of each kind on each worker.  (Where clients come and go there may be more,
- * half full: then there is less room for clients.) */
+/* A new cell is opened when all of its kind are full.  So this many hold all clients, if all are
+ * streams, and one more of each kind on each worker.  (When clients come and go there may be more
+ * cells, half full: then there is less room for clients.) */
 static size_t for_cells(size_t limit, unsigned workers_n)
 {
     return (limit / CELL_STREAMS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
 }
 
-/* Streams leave a tenth, and stay clear of where they would push others out. */
+/* Streams leave a tenth, and twice what would make them close other connections. */
 static size_t for_others(size_t room, size_t crowded)
 {
     size_t least = 2 * crowded < room / 2 ? 2 * crowded : room / 2;

@@ -17,7 +17,7 @@
  * as long as a slice, 0.15 ms. */
 #define ARRIVALS_A_JOB 8
 
-static bool look_at_arrived(struct worker_job *job);
+static bool gate_look_at_arrived(struct worker_job *job);
 
 struct gate *gate_new(struct worker *worker, struct cells *cells,
                       struct lingering_close_pool *lingering_close,
@@ -37,7 +37,7 @@ struct gate *gate_new(struct worker *worker, struct cells *cells,
     gate->lingering_close = lingering_close;
     gate->client_quota = client_quota;
     gate->peek_bytes = peek_bytes;
-    gate->job.run = look_at_arrived;
+    gate->job.run = gate_look_at_arrived;
     for (size_t i = 0; i < GATE_LISTS; i++)
         TAILQ_INIT(&gate->lists[i]);
     TAILQ_INIT(&gate->arrived);
@@ -89,8 +89,8 @@ static struct gate_conns *queue_of(struct gate_conn *conn)
     return conn->state == GATE_HELLO_QUEUED ? &conn->gate->hellos : NULL;
 }
 
-/* Count a connection in or out of the group of its state.  The figures show who waits for a head
- * and who is idle.  Returns its list, NULL for none. */
+/* Count a connection in or out of the group of its state.  The figures show how many wait
+ * for a head and how many are idle.  Returns its list, NULL for none. */
 static struct gate_conns *count_in_group(struct gate_conn *conn, int n)
 {
     struct gate *gate = conn->gate;
@@ -296,7 +296,7 @@ bool gate_see_nothing(struct gate_conn *conn, ssize_t n, bool may_grow)
     return false;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void gate_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct gate_conn *conn = arg;
 
@@ -315,7 +315,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 void gate_watch(struct gate_conn *conn)
 {
     event_assign(&conn->readable, conn->gate->context->base, conn->fd,
-                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_readable, conn);
+                 EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, gate_on_readable, conn);
     if (event_add(&conn->readable, NULL) == 0)
         conn->watched = true;
     else
@@ -332,7 +332,7 @@ void gate_await(struct gate_conn *conn, bool has_news)
         conn->ops->look(conn, !conn->peer_ended);
 }
 
-static void on_idle(struct cell_conn_owner *owner)
+static void gate_on_idle(struct cell_conn_owner *owner)
 {
     struct gate_conn *conn = (struct gate_conn *)(void *)owner;
 
@@ -347,7 +347,7 @@ static void on_idle(struct cell_conn_owner *owner)
         conn->ops->on_suspended(conn);
 }
 
-static void on_gone(struct cell_conn_owner *owner)
+static void gate_on_gone(struct cell_conn_owner *owner)
 {
     struct gate_conn *conn = (struct gate_conn *)(void *)owner;
 
@@ -366,8 +366,8 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
         close(fd);
         return;
     }
-    conn->owner.idle = on_idle;
-    conn->owner.gone = on_gone;
+    conn->owner.idle = gate_on_idle;
+    conn->owner.gone = gate_on_gone;
     conn->owner.handshake_done = gate_on_handshake_done;
     conn->owner.request_begins = gate_on_request_begins;
     conn->ops = layers.tls ? &gate_tls_ops : &gate_plain_ops;
@@ -386,7 +386,7 @@ void gate_take(struct gate *gate, int fd, const struct sockaddr *address, sockle
 
 /* Many clients that come at once do not hold up what is live: they are let in a few at a time.  A
  * PROXY header is looked at in the next turn, like the rest of it that may be missing. */
-static bool look_at_arrived(struct worker_job *job)
+static bool gate_look_at_arrived(struct worker_job *job)
 {
     struct gate *gate = (struct gate *)((char *)job - offsetof(struct gate, job));
     struct gate_conn *conn;
@@ -401,7 +401,7 @@ static bool look_at_arrived(struct worker_job *job)
 
 /* ---- deadlines ---- */
 
-static void time_out(struct gate_conn *conn)
+static void time_out_conn(struct gate_conn *conn)
 {
     if (conn->state != GATE_IDLE) {
         conn->ops->time_out(conn);
@@ -422,7 +422,7 @@ void gate_tick(struct gate *gate, int64_t now_ms)
             struct gate_conn *next = TAILQ_NEXT(conn, link);
 
             if (conn->until_ms <= now_ms)
-                time_out(conn);
+                time_out_conn(conn);
             conn = next;
         }
     }

@@ -43,7 +43,7 @@ struct keyed_count *keyed_count_new(void)
     return counts;
 }
 
-static void free_part(struct keyed_count_part *part)
+static void free_count_part(struct keyed_count_part *part)
 {
     struct keyed_count_entry *entry, *next;
 
@@ -57,17 +57,19 @@ static void free_part(struct keyed_count_part *part)
 void keyed_count_free(struct keyed_count *counts)
 {
     for (size_t i = 0; counts != NULL && i < PARTS_N; i++)
-        free_part(&counts->parts[i]);
+        free_count_part(&counts->parts[i]);
     free(counts);
 }
 
 /* By bits of the hash that the tables within do not go by first. */
-static struct keyed_count_part *part_of(struct keyed_count *counts, const void *key, size_t key_n)
+static struct keyed_count_part *part_of_key(struct keyed_count *counts, const void *key,
+                                            size_t key_n)
 {
     return &counts->parts[hash_bytes(key, key_n) >> 32 & (PARTS_N - 1)];
 }
 
-static struct keyed_count_entry *find(struct keyed_count_part *part, const void *key, size_t key_n)
+static struct keyed_count_entry *find_entry(struct keyed_count_part *part, const void *key,
+                                            size_t key_n)
 {
     struct keyed_count_entry *entry;
 
@@ -75,7 +77,8 @@ static struct keyed_count_entry *find(struct keyed_count_part *part, const void 
     return entry;
 }
 
-static struct keyed_count_entry *add(struct keyed_count_part *part, const void *key, size_t key_n)
+static struct keyed_count_entry *add_entry(struct keyed_count_part *part, const void *key,
+                                           size_t key_n)
 {
     struct keyed_count_entry *entry = calloc(1, sizeof(*entry) + key_n);
 
@@ -94,12 +97,12 @@ static struct keyed_count_entry *add(struct keyed_count_part *part, const void *
 struct keyed_count_entry *keyed_count_enter(struct keyed_count *counts, const void *key,
                                             size_t key_n, size_t most)
 {
-    struct keyed_count_part *part = part_of(counts, key, key_n);
+    struct keyed_count_part *part = part_of_key(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
-    struct keyed_count_entry *entry = find(part, key, key_n);
+    struct keyed_count_entry *entry = find_entry(part, key, key_n);
     if (entry == NULL && most > 0)
-        entry = add(part, key, key_n);
+        entry = add_entry(part, key, key_n);
     if (entry != NULL && entry->count >= most)
         entry = NULL;
     if (entry != NULL)
@@ -108,7 +111,7 @@ struct keyed_count_entry *keyed_count_enter(struct keyed_count *counts, const vo
     return entry;
 }
 
-static void count_off(struct keyed_count_part *part, struct keyed_count_entry *entry)
+static void count_entry_off(struct keyed_count_part *part, struct keyed_count_entry *entry)
 {
     assert(entry != NULL && entry->count > 0);
     if (--entry->count > 0)
@@ -123,25 +126,25 @@ void keyed_count_leave(struct keyed_count *counts, struct keyed_count_entry *ent
 
     (void)counts;
     pthread_mutex_lock(&part->lock);
-    count_off(part, entry);
+    count_entry_off(part, entry);
     pthread_mutex_unlock(&part->lock);
 }
 
 void keyed_count_leave_key(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    struct keyed_count_part *part = part_of(counts, key, key_n);
+    struct keyed_count_part *part = part_of_key(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
-    count_off(part, find(part, key, key_n));
+    count_entry_off(part, find_entry(part, key, key_n));
     pthread_mutex_unlock(&part->lock);
 }
 
 size_t keyed_count_of(struct keyed_count *counts, const void *key, size_t key_n)
 {
-    struct keyed_count_part *part = part_of(counts, key, key_n);
+    struct keyed_count_part *part = part_of_key(counts, key, key_n);
 
     pthread_mutex_lock(&part->lock);
-    const struct keyed_count_entry *entry = find(part, key, key_n);
+    const struct keyed_count_entry *entry = find_entry(part, key, key_n);
     size_t count = entry != NULL ? entry->count : 0;
     pthread_mutex_unlock(&part->lock);
     return count;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many there are of each: a table of counts by key, shared by all threads.
+ * A table of counts by key, shared by all threads.
  *
- * A key whose count is back at none takes no memory, so the table is never larger than what it
- * counts.  It is split into parts with a lock each, held for one look into a hash table; keys come
- * from outside, so the hash has a secret seed.  Any thread.
+ * A key whose count is back at 0 takes no memory, so the table is never larger than what it counts.
+ * It is split into parts with a lock each, held for one look into a hash table.  Keys come from
+ * outside, so the hash has a secret seed.  Any thread.
  */
 #ifndef BUGLE_KEYED_COUNT_H
 #define BUGLE_KEYED_COUNT_H
@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 struct keyed_count;
-struct keyed_count_entry; /* a place in the count of one key */
+struct keyed_count_entry; /* the count of one key */
 
 struct keyed_count *keyed_count_new(void);         /* NULL when out of memory */
 void keyed_count_free(struct keyed_count *counts); /* accepts NULL */
@@ -22,8 +22,8 @@ void keyed_count_free(struct keyed_count *counts); /* accepts NULL */
  *
  * key  borrowed; bytes
  *
- * Returns a place to be given back with keyed_count_leave(), or by its key; NULL at the limit, and
- * when out of memory.
+ * Returns the entry, to be counted off with keyed_count_leave(), or by its key; NULL at the limit,
+ * and when out of memory.
  */
 struct keyed_count_entry *keyed_count_enter(struct keyed_count *counts, const void *key,
                                             size_t key_n, size_t most);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets that are read to the end after their last answer.  See lingering_close.h. */
+/* Sockets that are read to their end after the last answer.  See lingering_close.h. */
 #include "config.h"
 #include "conn/lingering_close.h"
 
@@ -47,7 +47,7 @@ struct lingering_close_pool *lingering_close_new(struct worker *worker)
     return pool;
 }
 
-static void let_go(struct lingering *socket)
+static void close_lingering(struct lingering *socket)
 {
     struct lingering_close_pool *pool = socket->pool;
 
@@ -63,11 +63,11 @@ void lingering_close_free(struct lingering_close_pool *pool)
     if (pool == NULL)
         return;
     while (!TAILQ_EMPTY(&pool->sockets))
-        let_go(TAILQ_FIRST(&pool->sockets));
+        close_lingering(TAILQ_FIRST(&pool->sockets));
     free(pool);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void lingering_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct lingering *socket = arg;
 
@@ -78,7 +78,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
-            let_go(socket);
+            close_lingering(socket);
             return;
         }
     }
@@ -104,8 +104,8 @@ void lingering_close_take(struct lingering_close_pool *pool, int fd)
     socket->pool = pool;
     socket->fd = fd;
     socket->until_ms = clock_mono_ms() + LINGERING_CLOSE_MS;
-    event_assign(&socket->readable, pool->context->base, fd, EV_READ | EV_PERSIST, on_readable,
-                 socket);
+    event_assign(&socket->readable, pool->context->base, fd, EV_READ | EV_PERSIST,
+                 lingering_on_readable, socket);
     if (event_add(&socket->readable, NULL) != 0) {
         free(socket);
         close_at_once(pool, fd);
@@ -121,7 +121,7 @@ void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms)
     struct lingering *socket;
 
     while ((socket = TAILQ_FIRST(&pool->sockets)) != NULL && socket->until_ms <= now_ms)
-        let_go(socket);
+        close_lingering(socket);
 }
 
 size_t lingering_close_count(const struct lingering_close_pool *pool)

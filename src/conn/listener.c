@@ -32,7 +32,7 @@
 #define SEND_BUFFER_BYTES 65536
 #define USER_TIMEOUT_BEYOND_STALL_MS 10000
 
-struct door {
+struct listen_socket {
     struct listener *listener;
     int fd;
     struct listener_layers layers;
@@ -55,17 +55,17 @@ struct listener {
     enum listener_room room; /* the least that the sink found in this wake */
     int spare_fd;
     struct log_valve valve;
-    size_t doors_n;
-    struct door doors[];
+    size_t sockets_n;
+    struct listen_socket sockets[];
 };
 
 /* ---- accepting ---- */
 
 static void stop_accepting(struct listener *listener)
 {
-    for (size_t i = 0; i < listener->doors_n; i++) {
-        if (listener->doors[i].event != NULL) /* else closed while the last ones are drained */
-            event_del(listener->doors[i].event);
+    for (size_t i = 0; i < listener->sockets_n; i++) {
+        if (listener->sockets[i].event != NULL) /* else closed while the last ones are drained */
+            event_del(listener->sockets[i].event);
     }
 }
 
@@ -74,8 +74,8 @@ static bool start_accepting(struct listener *listener)
 {
     bool all = true;
 
-    for (size_t i = 0; i < listener->doors_n; i++) {
-        struct event *event = listener->doors[i].event;
+    for (size_t i = 0; i < listener->sockets_n; i++) {
+        struct event *event = listener->sockets[i].event;
 
         all = (event == NULL || event_add(event, NULL) == 0) && all;
     }
@@ -117,15 +117,15 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* One who waits is told at once, instead of hanging until its own timeout. */
-static void shed_one(struct listener *listener, int door_fd)
+/* A waiting client is closed at once, instead of hanging until its own timeout. */
+static void shed_one(struct listener *listener, int listen_fd)
 {
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
 
     if (listener->spare_fd >= 0) {
         close(listener->spare_fd);
-        int fd = accept4(door_fd, NULL, NULL, SOCK_CLOEXEC);
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0) {
             close(fd);
             stats_add(listener->stats, STATS_CONNECTIONS_SHED, 1);
@@ -142,19 +142,19 @@ static bool is_passing(int error)
 }
 
 /* Accept one.  Returns whether there may be more. */
-static bool accept_one(struct door *door)
+static bool accept_one(struct listen_socket *sock)
 {
-    struct listener *listener = door->listener;
+    struct listener *listener = sock->listener;
     struct sockaddr_storage address = {0};
     socklen_t address_n = sizeof(address);
-    int fd = accept4(door->fd, (struct sockaddr *)(void *)&address, &address_n,
+    int fd = accept4(sock->fd, (struct sockaddr *)(void *)&address, &address_n,
                      SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
         listener->pause_ms = 0;
         stats_add(listener->stats, STATS_CONNECTIONS_ACCEPTED, 1);
         enum listener_room room = listener->sink.take(
-            listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n, door->layers);
+            listener->sink.arg, fd, (struct sockaddr *)(void *)&address, address_n, sock->layers);
         if (room > listener->room)
             listener->room = room;
         return true;
@@ -163,12 +163,12 @@ static bool accept_one(struct door *door)
         return false;
     if (is_passing(errno))
         return true;
-    shed_one(listener, door->fd);
+    shed_one(listener, sock->fd);
     pause_accepting(listener);
     return false;
 }
 
-/* Who comes too fast waits in the kernel's queue. */
+/* Connections beyond the rate wait in the kernel's queue. */
 static bool is_in_time(struct listener *listener)
 {
     uint64_t rate = listener->conf->limits.accept_rate;
@@ -181,32 +181,32 @@ static bool is_in_time(struct listener *listener)
     return false;
 }
 
-/* Whoever waits in the kernel's queue is better off than one who is turned away, so where it is
- * tight they wait until the workers have made room. */
-static void accept_some(struct door *door)
+/* Waiting in the kernel's queue is better for a client than being closed, so when descriptors are
+ * tight, connections wait until the workers have closed others. */
+static void accept_some(struct listen_socket *sock)
 {
-    struct listener *listener = door->listener;
+    struct listener *listener = sock->listener;
 
     for (int i = 0; i < ACCEPTS_A_WAKE; i++) {
         if (!listener->sink.wants(listener->sink.arg)) {
             listener->room = LISTENER_TIGHT;
             return;
         }
-        if (!is_in_time(listener) || !accept_one(door) || listener->room == LISTENER_TIGHT)
+        if (!is_in_time(listener) || !accept_one(sock) || listener->room == LISTENER_TIGHT)
             return;
     }
 }
 
-/* Those who are turned away may come back at once: a rest after some of them bounds the work. */
-static void on_connection(evutil_socket_t fd, short what, void *arg)
+/* Clients that were closed may come back at once: a pause after some of them bounds the work. */
+static void listener_on_connection(evutil_socket_t fd, short what, void *arg)
 {
-    struct door *door = arg;
-    struct listener *listener = door->listener;
+    struct listen_socket *sock = arg;
+    struct listener *listener = sock->listener;
 
     (void)fd;
     (void)what;
     listener->room = LISTENER_ROOM;
-    accept_some(door);
+    accept_some(sock);
     thread_make_way();
     if (listener->room == LISTENER_ROOM || evtimer_pending(listener->pause_timer, NULL))
         return;
@@ -216,7 +216,7 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
 
 /* ---- opening ---- */
 
-static void set_options(const struct listener *listener, int fd)
+static void set_socket_options(const struct listener *listener, int fd)
 {
     int on = 1, lowat = NOTSENT_LOWAT_BYTES, buffer = SEND_BUFFER_BYTES;
     int user_timeout_ms =
@@ -230,10 +230,10 @@ static void set_options(const struct listener *listener, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* Before listen() nobody can connect, whatever the umask made of the file. */
-static int set_mode(const struct door *door, const struct sockaddr *address)
+/* Set before listen(), so that no client connects under the mode that the umask gave the file. */
+static int set_socket_mode(const struct listen_socket *sock, const struct sockaddr *address)
 {
-    const char *text = door->listener->conf->server.socket_mode;
+    const char *text = sock->listener->conf->server.socket_mode;
 
     if (address->sa_family != AF_UNIX || text[0] == '\0')
         return 0;
@@ -242,27 +242,28 @@ static int set_mode(const struct door *door, const struct sockaddr *address)
 }
 
 /* Open the address, unless somebody else has and gave it to us. */
-static int open_socket(struct door *door, const struct sockaddr *address, socklen_t address_n)
+static int open_socket(struct listen_socket *sock, const struct sockaddr *address,
+                       socklen_t address_n)
 {
-    door->fd = inherited_sockets_take(door->listener->inherited, door->name, address, address_n,
-                                      &door->kept);
-    if (door->fd >= 0) {
-        set_options(door->listener, door->fd);
-        return door->kept || set_mode(door, address) == 0 ? 0 : -errno;
+    sock->fd = inherited_sockets_take(sock->listener->inherited, sock->name, address, address_n,
+                                      &sock->kept);
+    if (sock->fd >= 0) {
+        set_socket_options(sock->listener, sock->fd);
+        return sock->kept || set_socket_mode(sock, address) == 0 ? 0 : -errno;
     }
-    door->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (door->fd < 0)
+    sock->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (sock->fd < 0)
         return -errno;
-    set_options(door->listener, door->fd);
+    set_socket_options(sock->listener, sock->fd);
     if (address->sa_family == AF_INET6)
-        setsockopt(door->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
-    if (bind(door->fd, address, address_n) != 0 || set_mode(door, address) != 0 ||
-        listen(door->fd, SOMAXCONN) != 0)
+        setsockopt(sock->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
+    if (bind(sock->fd, address, address_n) != 0 || set_socket_mode(sock, address) != 0 ||
+        listen(sock->fd, SOMAXCONN) != 0)
         return -errno;
     return 0;
 }
 
-/* A socket file that nobody listens on any more is in the way; anything else is not ours. */
+/* Remove the socket file of a process that has gone; any other file is not ours to remove. */
 static void remove_stale(const struct sockaddr_un *address)
 {
     struct stat info;
@@ -278,7 +279,7 @@ static void remove_stale(const struct sockaddr_un *address)
     close(fd);
 }
 
-static int open_unix(struct door *door, const char *path)
+static int open_unix(struct listen_socket *sock, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -287,11 +288,11 @@ static int open_unix(struct door *door, const char *path)
     strcpy(address.sun_path, path);
     remove_stale(&address);
     int result =
-        open_socket(door, (const struct sockaddr *)(const void *)&address, sizeof(address));
+        open_socket(sock, (const struct sockaddr *)(const void *)&address, sizeof(address));
     if (result != 0)
         return result;
-    door->unix_path = strdup(path);
-    snprintf(door->url, sizeof(door->url), "unix:%s", path);
+    sock->unix_path = strdup(path);
+    snprintf(sock->url, sizeof(sock->url), "unix:%s", path);
     return 0;
 }
 
@@ -321,31 +322,31 @@ static int resolve(const char *item, struct addrinfo **ret_addresses)
     return getaddrinfo(name, colon + 1, &hints, ret_addresses) == 0 ? 0 : -EADDRNOTAVAIL;
 }
 
-static void write_url(struct door *door)
+static void write_url(struct listen_socket *sock)
 {
     struct sockaddr_storage address;
     socklen_t address_n = sizeof(address);
     char host[INET6_ADDRSTRLEN], port[8];
-    const char *scheme = door->layers.tls ? "https" : "http";
+    const char *scheme = sock->layers.tls ? "https" : "http";
 
-    getsockname(door->fd, (struct sockaddr *)(void *)&address, &address_n);
+    getsockname(sock->fd, (struct sockaddr *)(void *)&address, &address_n);
     getnameinfo((struct sockaddr *)(void *)&address, address_n, host, sizeof(host), port,
                 sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(door->url, sizeof(door->url),
+    snprintf(sock->url, sizeof(sock->url),
              address.ss_family == AF_INET6 ? "%s://[%s]:%s/" : "%s://%s:%s/", scheme, host, port);
 }
 
-static int open_tcp(struct door *door, const char *item)
+static int open_tcp(struct listen_socket *sock, const char *item)
 {
     struct addrinfo *addresses;
     int result = resolve(item, &addresses);
 
     if (result != 0)
         return result;
-    result = open_socket(door, addresses->ai_addr, addresses->ai_addrlen);
+    result = open_socket(sock, addresses->ai_addr, addresses->ai_addrlen);
     freeaddrinfo(addresses);
     if (result == 0)
-        write_url(door);
+        write_url(sock);
     return result;
 }
 
@@ -359,20 +360,21 @@ static bool is_proxied(const struct conf *conf, const char *item)
     return false;
 }
 
-static int open_door(struct listener *listener, const char *item, bool tls)
+static int open_listen_socket(struct listener *listener, const char *item, bool tls)
 {
-    struct door *door = &listener->doors[listener->doors_n++];
+    struct listen_socket *sock = &listener->sockets[listener->sockets_n++];
     bool is_unix = strncmp(item, "unix:", 5) == 0;
 
-    door->listener = listener;
-    door->fd = -1;
-    door->layers = (struct listener_layers){is_proxied(listener->conf, item), tls};
-    snprintf(door->name, sizeof(door->name), "%s%s", tls ? "tls:" : "", item);
-    int result = is_unix ? open_unix(door, item + 5) : open_tcp(door, item);
+    sock->listener = listener;
+    sock->fd = -1;
+    sock->layers = (struct listener_layers){is_proxied(listener->conf, item), tls};
+    snprintf(sock->name, sizeof(sock->name), "%s%s", tls ? "tls:" : "", item);
+    int result = is_unix ? open_unix(sock, item + 5) : open_tcp(sock, item);
     if (result != 0)
         return result;
-    door->event = event_new(listener->base, door->fd, EV_READ | EV_PERSIST, on_connection, door);
-    return door->event != NULL && event_add(door->event, NULL) == 0 ? 0 : -ENOMEM;
+    sock->event =
+        event_new(listener->base, sock->fd, EV_READ | EV_PERSIST, listener_on_connection, sock);
+    return sock->event != NULL && event_add(sock->event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 /* What to do about a plain address in use.  Nothing for other errors and for paths. */
@@ -386,11 +388,11 @@ static void hint_at_another(const char *item, int error, char *to, size_t to_n)
                  port < 65535 ? port + 1 : port - 1);
 }
 
-static int open_doors(struct listener *listener, const struct conf_list *items, bool tls,
-                      struct conf_error *ret_error)
+static int open_listen_sockets(struct listener *listener, const struct conf_list *items, bool tls,
+                               struct conf_error *ret_error)
 {
     for (size_t i = 0; i < items->items_n; i++) {
-        int result = open_door(listener, items->items[i], tls);
+        int result = open_listen_socket(listener, items->items[i], tls);
 
         if (result == 0)
             continue;
@@ -408,8 +410,9 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,
                               struct inherited_sockets *inherited, struct conf_error *ret_error)
 {
-    size_t doors_n = conf->server.listen.items_n + conf->tls.listen.items_n;
-    struct listener *listener = calloc(1, sizeof(*listener) + doors_n * sizeof(struct door));
+    size_t sockets_n = conf->server.listen.items_n + conf->tls.listen.items_n;
+    struct listener *listener =
+        calloc(1, sizeof(*listener) + sockets_n * sizeof(struct listen_socket));
 
     if (listener == NULL) {
         snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
@@ -424,8 +427,8 @@ struct listener *listener_new(struct event_base *base, const struct conf *conf,
     listener->pause_timer = evtimer_new(base, on_pause_over, listener);
     if (listener->pause_timer == NULL)
         snprintf(ret_error->text, sizeof(ret_error->text), "out of memory");
-    else if (open_doors(listener, &conf->server.listen, false, ret_error) == 0 &&
-             open_doors(listener, &conf->tls.listen, true, ret_error) == 0)
+    else if (open_listen_sockets(listener, &conf->server.listen, false, ret_error) == 0 &&
+             open_listen_sockets(listener, &conf->tls.listen, true, ret_error) == 0)
         return listener;
     listener_free(listener);
     return NULL;
@@ -436,33 +439,33 @@ void listener_set_conf(struct listener *listener, const struct conf *conf)
     listener->conf = conf;
 }
 
-static void close_door(struct door *door, bool for_good)
+static void close_listen_socket(struct listen_socket *sock, bool for_good)
 {
-    if (door->fd < 0)
+    if (sock->fd < 0)
         return;
-    /* closing would reset those who wait in the kernel's queue, having done nothing wrong */
-    while (for_good && door->event != NULL && accept_one(door))
+    /* closing would reset the connections that wait in the kernel's queue */
+    while (for_good && sock->event != NULL && accept_one(sock))
         ;
-    if (door->event != NULL)
-        event_free(door->event);
-    close(door->fd);
-    door->fd = -1;
-    door->event = NULL;
-    if (for_good && door->unix_path != NULL)
-        unlink(door->unix_path);
+    if (sock->event != NULL)
+        event_free(sock->event);
+    close(sock->fd);
+    sock->fd = -1;
+    sock->event = NULL;
+    if (for_good && sock->unix_path != NULL)
+        unlink(sock->unix_path);
 }
 
 void listener_close(struct listener *listener)
 {
-    for (size_t i = 0; i < listener->doors_n; i++)
-        close_door(&listener->doors[i], !listener->doors[i].kept);
+    for (size_t i = 0; i < listener->sockets_n; i++)
+        close_listen_socket(&listener->sockets[i], !listener->sockets[i].kept);
     evtimer_del(listener->pause_timer);
 }
 
 void listener_leave(struct listener *listener)
 {
-    for (size_t i = 0; i < listener->doors_n; i++)
-        close_door(&listener->doors[i], false);
+    for (size_t i = 0; i < listener->sockets_n; i++)
+        close_listen_socket(&listener->sockets[i], false);
     evtimer_del(listener->pause_timer);
 }
 
@@ -480,11 +483,11 @@ void listener_resume(struct listener *listener)
 const char *listener_socket(const struct listener *listener, size_t index, int *ret_fd,
                             bool *ret_kept)
 {
-    if (index >= listener->doors_n)
+    if (index >= listener->sockets_n)
         return NULL;
-    *ret_fd = listener->doors[index].fd;
-    *ret_kept = listener->doors[index].kept;
-    return listener->doors[index].name;
+    *ret_fd = listener->sockets[index].fd;
+    *ret_kept = listener->sockets[index].kept;
+    return listener->sockets[index].name;
 }
 
 void listener_free(struct listener *listener)
@@ -492,8 +495,8 @@ void listener_free(struct listener *listener)
     if (listener == NULL)
         return;
     listener_close(listener);
-    for (size_t i = 0; i < listener->doors_n; i++)
-        free(listener->doors[i].unix_path);
+    for (size_t i = 0; i < listener->sockets_n; i++)
+        free(listener->sockets[i].unix_path);
     if (listener->pause_timer != NULL)
         event_free(listener->pause_timer);
     if (listener->spare_fd >= 0)
@@ -503,10 +506,10 @@ void listener_free(struct listener *listener)
 
 const char *listener_url(const struct listener *listener, size_t index)
 {
-    return index < listener->doors_n ? listener->doors[index].url : NULL;
+    return index < listener->sockets_n ? listener->sockets[index].url : NULL;
 }
 
 size_t listener_count(const struct listener *listener)
 {
-    return listener->doors_n;
+    return listener->sockets_n;
 }

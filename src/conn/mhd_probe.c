@@ -55,7 +55,7 @@ struct stand {
 
 /* ---- what the library calls ---- */
 
-static void *on_target(void *cls, const char *target, struct MHD_Connection *connection)
+static void *probe_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
     struct stand *stand = cls;
 
@@ -64,7 +64,7 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *con
     return NULL;
 }
 
-static enum MHD_Result hold(struct stand *stand, struct MHD_Connection *connection)
+static enum MHD_Result hold_request(struct stand *stand, struct MHD_Connection *connection)
 {
     if (stand->held_n > 0) {
         stand->let_go_n++;
@@ -75,9 +75,9 @@ static enum MHD_Result hold(struct stand *stand, struct MHD_Connection *connecti
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *upload,
-                                  size_t *upload_n, void **context)
+static enum MHD_Result probe_on_request(void *cls, struct MHD_Connection *connection,
+                                        const char *url, const char *method, const char *version,
+                                        const char *upload, size_t *upload_n, void **context)
 {
     struct stand *stand = cls;
     size_t again_n;
@@ -85,7 +85,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     (void)upload;
     (void)upload_n;
     if (stand->holds && stand->begun_n > 0)
-        return hold(stand, connection);
+        return hold_request(stand, connection);
     if (*context == NULL) {
         *context = stand;
         stand->begun_n++;
@@ -99,8 +99,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return MHD_queue_response(connection, 200, stand->response);
 }
 
-static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
-                         enum MHD_RequestTerminationCode code)
+static void probe_on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                               enum MHD_RequestTerminationCode code)
 {
     struct stand *stand = cls;
 
@@ -109,8 +109,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     stand->answered_n += code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 }
 
-static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
-                          enum MHD_ConnectionNotificationCode code)
+static void probe_on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                                enum MHD_ConnectionNotificationCode code)
 {
     struct stand *stand = cls;
 
@@ -130,14 +130,14 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 static int open_stand(struct stand *stand, size_t pool_bytes, bool tls)
 {
     struct mhd_daemon_conf conf = {.arg = stand,
-                                   .request = on_request,
-                                   .completed = on_completed,
-                                   .connected = on_connection,
+                                   .request = probe_on_request,
+                                   .completed = probe_on_completed,
+                                   .connected = probe_on_connection,
                                    .connections_max = 2,
                                    .timeout_s = 10,
                                    .pool_bytes = pool_bytes,
                                    .tls = tls,
-                                   .target = on_target};
+                                   .target = probe_on_target};
     struct sockaddr_in address = {.sin_family = AF_INET};
     int fds[2];
 
@@ -152,20 +152,20 @@ static int open_stand(struct stand *stand, size_t pool_bytes, bool tls)
 }
 
 /* A large head is read in pieces, and its socket reports an edge for each. */
-static void run(struct stand *stand)
+static void run_stand(struct stand *stand)
 {
     for (int i = 0; i < RUNS_MAX; i++)
         MHD_run(stand->daemon);
 }
 
-static void say(struct stand *stand, const char *text, size_t n)
+static void send_text(struct stand *stand, const char *text, size_t n)
 {
     if (send(stand->peer, text, n, MSG_NOSIGNAL) != (ssize_t)n)
         _exit(1);
 }
 
 /* What has come, as text; NULL when nothing has. */
-static const char *hear(struct stand *stand, char *answer)
+static const char *read_answer(struct stand *stand, char *answer)
 {
     ssize_t n = recv(stand->peer, answer, ANSWER_BYTES - 1, MSG_DONTWAIT);
 
@@ -212,32 +212,32 @@ static const char *try_start(void)
 }
 
 /* Between two requests: what comes stays in the kernel, and no timeout runs. */
-static const char *rest(struct stand *stand)
+static const char *check_idle(struct stand *stand)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
     int unread = 0;
 
-    say(stand, head, HEAD_N);
-    run(stand);
+    send_text(stand, head, HEAD_N);
+    run_stand(stand);
     if (stand->answered_n != 1 || stand->connection == NULL)
         return "does not keep a connection after an answer";
     mhd_suspend(stand->connection);
-    say(stand, head, HEAD_N);
-    run(stand);
+    send_text(stand, head, HEAD_N);
+    run_stand(stand);
     ioctl(mhd_descriptor(stand->connection), FIONREAD, &unread);
     if (stand->begun_n != 1 || unread != (int)HEAD_N)
         return "reads from a connection that is suspended between two requests";
     if (MHD_get_timeout(stand->daemon, &timeout_ms) == MHD_YES)
         return "has a timeout for a connection that is suspended between two requests";
     mhd_resume(stand->connection);
-    run(stand);
+    run_stand(stand);
     if (stand->answered_n != 2 || stand->connection == NULL)
         return "does not go on with a connection that was suspended between two requests";
     return NULL;
 }
 
 /* The other socket lives on, and nothing was said on it. */
-static const char *take_back(struct stand *stand)
+static const char *check_take_back(struct stand *stand)
 {
     char byte;
     int ended[2], taken;
@@ -253,7 +253,7 @@ static const char *take_back(struct stand *stand)
     if (taken < 0)
         return "cannot be tried: no descriptors";
     mhd_resume(stand->connection);
-    run(stand);
+    run_stand(stand);
     bool is_over = stand->connection == NULL;
     bool is_silent = recv(stand->peer, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
     bool lives = send(taken, "x", 1, MSG_NOSIGNAL) == 1 && recv(stand->peer, &byte, 1, 0) == 1;
@@ -261,7 +261,7 @@ static const char *take_back(struct stand *stand)
     return is_over && is_silent && lives ? NULL : "does not part with a descriptor";
 }
 
-static const char *try_rest(void)
+static const char *try_idle(void)
 {
     static char text[] = "ok";
     struct stand stand;
@@ -269,9 +269,9 @@ static const char *try_rest(void)
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0 && stand.connection != NULL) {
         stand.response = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
-        why = rest(&stand);
+        why = check_idle(&stand);
         if (why == NULL)
-            why = take_back(&stand);
+            why = check_take_back(&stand);
         MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
@@ -314,8 +314,8 @@ static bool sees_head(size_t i)
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0) {
         stand.response = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
-        say(&stand, heads[i].sent, heads[i].sent_n);
-        run(&stand);
+        send_text(&stand, heads[i].sent, heads[i].sent_n);
+        run_stand(&stand);
         bool passes = stand.begun_n > 0 && stand.again != NULL && stand.is_plain;
 
         is_right =
@@ -370,9 +370,9 @@ static bool answers_head(const char *text, size_t n)
 
     if (open_stand(&stand, MHD_POOL_LARGE_BYTES, false) == 0) {
         stand.response = MHD_create_response_from_buffer(2, body, MHD_RESPMEM_PERSISTENT);
-        say(&stand, text, n);
-        run(&stand);
-        answers = stand.begun_n == 1 && strcmp(body_of(hear(&stand, answer)), "ok") == 0;
+        send_text(&stand, text, n);
+        run_stand(&stand);
+        answers = stand.begun_n == 1 && strcmp(body_of(read_answer(&stand, answer)), "ok") == 0;
         MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
@@ -413,13 +413,13 @@ static const char *try_buffer(void)
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0) {
         stand.response = MHD_create_response_from_buffer(3, text, MHD_RESPMEM_PERSISTENT);
-        say(&stand, head, HEAD_N);
-        run(&stand);
-        bool first = strcmp(body_of(hear(&stand, answer)), "one") == 0;
+        send_text(&stand, head, HEAD_N);
+        run_stand(&stand);
+        bool first = strcmp(body_of(read_answer(&stand, answer)), "one") == 0;
         memcpy(text, "two", 3);
-        say(&stand, head, HEAD_N);
-        run(&stand);
-        if (first && strcmp(body_of(hear(&stand, answer)), "two") == 0)
+        send_text(&stand, head, HEAD_N);
+        run_stand(&stand);
+        if (first && strcmp(body_of(read_answer(&stand, answer)), "two") == 0)
             why = NULL;
         MHD_destroy_response(stand.response);
     }
@@ -464,8 +464,8 @@ static const char *begin_stream(struct stand *stand, size_t pool_bytes)
     n = write_fields(text, MHD_NEEDS_SMALL_BYTES);
     stand->response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1, read_stream, stand, NULL);
-    say(stand, text, n);
-    run(stand);
+    send_text(stand, text, n);
+    run_stand(stand);
     free(text);
     return stand->reads_n == 2 && stand->connection != NULL ? NULL : "reads streams otherwise";
 }
@@ -476,9 +476,9 @@ static const char *end_stream(struct stand *stand, const char *why)
 
     if (why == NULL) {
         mhd_resume(stand->connection);
-        run(stand);
-        if (strcmp(body_of(hear(stand, answer)), "3\r\none\r\n3\r\nraw\r\n3\r\nend\r\n0\r\n\r\n") !=
-            0)
+        run_stand(stand);
+        if (strcmp(body_of(read_answer(stand, answer)),
+                   "3\r\none\r\n3\r\nraw\r\n3\r\nend\r\n0\r\n\r\n") != 0)
             why = "sends something else behind what was sent past it";
         else if (stand->room_moves)
             why = "writes chunks in changing places";
@@ -495,17 +495,17 @@ static const char *answer_by_hand(struct stand *stand)
     char answer[ANSWER_BYTES];
 
     stand->holds = true;
-    say(stand, head, HEAD_N);
-    run(stand);
+    send_text(stand, head, HEAD_N);
+    run_stand(stand);
     if (stand->held_n != 1 || stand->let_go_n != 0 || stand->connection == NULL)
         return "does not hold a request that its handler suspends";
     if (send(mhd_descriptor(stand->connection), raw, sizeof(raw) - 1, MSG_NOSIGNAL) < 0)
         return "cannot be sent past";
     mhd_resume(stand->connection);
-    run(stand);
+    run_stand(stand);
     if (stand->let_go_n != 1 || stand->connection != NULL)
         return "does not let go of a request that its handler suspended";
-    if (strcmp(body_of(hear(stand, answer)), "raw") != 0 ||
+    if (strcmp(body_of(read_answer(stand, answer)), "raw") != 0 ||
         recv(stand->peer, answer, 1, MSG_DONTWAIT) != 0)
         return "sends something else behind an answer that was sent past it";
     return NULL;
@@ -540,7 +540,7 @@ static const char *try_past(void)
     return why != NULL ? why : try_answer();
 }
 
-/* Whether it is where we think, and whether nobody reads it any more. */
+/* Whether the pool is where we expect it, and the library does not read it any more. */
 static const char *try_pool(void)
 {
     static const char raw[] = "3\r\nraw\r\n";
@@ -566,7 +566,7 @@ static const char *try_pool(void)
 
 /* ---- all of it ---- */
 
-enum attempt { START, REST, HEADS, ROOM, SESSION, NEEDED, PAST = NEEDED, BUFFER, POOL, ATTEMPTS };
+enum attempt { START, IDLE, HEADS, ROOM, SESSION, NEEDED, PAST = NEEDED, BUFFER, POOL, ATTEMPTS };
 
 /* For the parent: what has failed, or where it is if it dies. */
 struct findings {
@@ -581,7 +581,7 @@ static const struct {
     const char *without; /* what is missing if it fails; NULL: the gateway does not start */
 } attempts[ATTEMPTS] = {
     [START] = {try_start, "new connections", NULL},
-    [REST] = {try_rest, "kept connections", NULL},
+    [IDLE] = {try_idle, "kept connections", NULL},
     [HEADS] = {try_heads, "heads", NULL},
     [ROOM] = {try_room, "large heads", NULL},
     [SESSION] = {try_session, "TLS", NULL},
@@ -590,7 +590,7 @@ static const struct {
     [POOL] = {try_pool, "pools", "idle streams with large heads keep their memory"},
 };
 
-static void note(struct findings *findings, enum attempt attempt, const char *why)
+static void note_finding(struct findings *findings, enum attempt attempt, const char *why)
 {
     snprintf(findings->why[attempt], sizeof(findings->why[attempt]), "%s", why != NULL ? why : "");
 }
@@ -601,7 +601,7 @@ static void make_attempts(struct findings *findings, enum attempt from, bool wit
     for (enum attempt attempt = from; attempt < ATTEMPTS; attempt++) {
         findings->under_way = attempt;
         if (attempt != SESSION || with_tls)
-            note(findings, attempt, attempts[attempt].try());
+            note_finding(findings, attempt, attempts[attempt].try());
     }
     findings->is_done = true;
 }
@@ -660,7 +660,8 @@ static void tell_without(const struct findings *findings, struct mhd_quirks *ret
                                   findings->why[attempt]);
 }
 
-static int judge(const struct findings *findings, struct mhd_quirks *ret, char *why, size_t why_n)
+static int judge_findings(const struct findings *findings, struct mhd_quirks *ret, char *why,
+                          size_t why_n)
 {
     for (enum attempt attempt = 0; attempt < NEEDED; attempt++)
         if (findings->why[attempt][0] != '\0') {
@@ -687,7 +688,7 @@ int mhd_probe(bool with_tls, struct mhd_quirks *ret, char *why, size_t why_n)
     if (findings != MAP_FAILED) {
         result = try_all(findings, with_tls);
         if (result == 0)
-            result = judge(findings, ret, why, why_n);
+            result = judge_findings(findings, ret, why, why_n);
         munmap(findings, sizeof(*findings));
     }
     if (result != 0 && result != -ENOTSUP)

@@ -16,7 +16,7 @@
 #define STATE_BYTES 256
 
 /* A whole number from the environment; -1 when there is none. */
-static long long number_of(const char *name)
+static long long number_in_env(const char *name)
 {
     const char *text = getenv(name);
 
@@ -28,8 +28,8 @@ static long long number_of(const char *name)
 
 int systemd_take(struct inherited_sockets *inherited, struct conf_error *ret_error)
 {
-    long long fds_n = number_of("LISTEN_FDS");
-    bool is_ours = number_of("LISTEN_PID") == (long long)getpid();
+    long long fds_n = number_in_env("LISTEN_FDS");
+    bool is_ours = number_in_env("LISTEN_PID") == (long long)getpid();
 
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
@@ -91,7 +91,7 @@ void systemd_notify(const char *format, ...)
 
 int64_t systemd_watchdog_ms(void)
 {
-    long long us = number_of("WATCHDOG_USEC"), pid = number_of("WATCHDOG_PID");
+    long long us = number_in_env("WATCHDOG_USEC"), pid = number_in_env("WATCHDOG_PID");
 
     if (us <= 0 || (getenv("WATCHDOG_PID") != NULL && pid != (long long)getpid()))
         return 0;

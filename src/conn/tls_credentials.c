@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Certificates, keys and what else a handshake uses.  See tls_credentials.h. */
+/* Certificates, keys, priorities and the ticket key.  See tls_credentials.h. */
 #include "config.h"
 #include "conn/tls_credentials.h"
 
@@ -44,8 +44,8 @@ struct tls_credentials {
 /* ---- files ---- */
 
 /* "tls.key FILE: why".  `why` is ours or GnuTLS's, never of the file. */
-static int refuse(struct conf_error *ret_error, const char *setting, const char *path,
-                  const char *why)
+static int refuse_file(struct conf_error *ret_error, const char *setting, const char *path,
+                       const char *why)
 {
     return conf_refuse(ret_error, -EINVAL, "%s %s: %s", setting, path, why);
 }
@@ -66,7 +66,7 @@ static int read_text(const char *setting, const char *path, gnutls_datum_t *ret_
     int result = file_read(path, FILE_BYTES_MAX, &text, &text_n);
 
     if (result != 0)
-        return refuse(ret_error, setting, path, file_read_text(result));
+        return refuse_file(ret_error, setting, path, file_read_text(result));
     *ret_text = (gnutls_datum_t){.data = (unsigned char *)text, .size = (unsigned)text_n};
     return 0;
 }
@@ -86,8 +86,8 @@ static int read_times(struct pair *pair, const gnutls_datum_t *text, struct conf
     int result = gnutls_x509_crt_list_import2(&list, &list_n, text, GNUTLS_X509_FMT_PEM, 0);
 
     if (result < 0 || list_n == 0)
-        return refuse(ret_error, "tls.certificate", pair->certificate_path,
-                      "there is no certificate in PEM form in it");
+        return refuse_file(ret_error, "tls.certificate", pair->certificate_path,
+                           "there is no certificate in PEM form in it");
     pair->begins_s = gnutls_x509_crt_get_activation_time(list[0]);
     pair->expires_s = gnutls_x509_crt_get_expiration_time(list[0]);
     free_list(list, list_n);
@@ -101,15 +101,15 @@ static int check_key(const struct pair *pair, const gnutls_datum_t *text,
     int result = gnutls_privkey_init(&key);
 
     if (result != GNUTLS_E_SUCCESS)
-        return refuse(ret_error, "tls.key", pair->key_path, gnutls_strerror(result));
+        return refuse_file(ret_error, "tls.key", pair->key_path, gnutls_strerror(result));
     result = gnutls_privkey_import_x509_raw(key, text, GNUTLS_X509_FMT_PEM, NULL, 0);
     gnutls_privkey_deinit(key);
     if (result == GNUTLS_E_SUCCESS)
         return 0;
-    return refuse(ret_error, "tls.key", pair->key_path,
-                  result == GNUTLS_E_DECRYPTION_FAILED
-                      ? "the key is encrypted, and there is nobody to ask for its password"
-                      : "there is no private key in PEM form in it");
+    return refuse_file(ret_error, "tls.key", pair->key_path,
+                       result == GNUTLS_E_DECRYPTION_FAILED
+                           ? "the key is encrypted, and the gateway cannot ask for its password"
+                           : "there is no private key in PEM form in it");
 }
 
 static int add_pair(struct tls_credentials *set, const struct pair *pair,
@@ -124,7 +124,8 @@ static int add_pair(struct tls_credentials *set, const struct pair *pair,
     if (result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
         return conf_refuse(ret_error, -EINVAL, "tls.key %s is not the key of the certificate in %s",
                            pair->key_path, pair->certificate_path);
-    return refuse(ret_error, "tls.certificate", pair->certificate_path, gnutls_strerror(result));
+    return refuse_file(ret_error, "tls.certificate", pair->certificate_path,
+                       gnutls_strerror(result));
 }
 
 static bool is_open_to_others(const char *path)
@@ -143,7 +144,7 @@ static int read_pair(struct tls_credentials *set, const char *certificate_path,
     pair->certificate_path = strdup(certificate_path);
     pair->key_path = strdup(key_path);
     if (pair->certificate_path == NULL || pair->key_path == NULL)
-        return refuse(ret_error, "tls.certificate", certificate_path, "out of memory");
+        return refuse_file(ret_error, "tls.certificate", certificate_path, "out of memory");
     pair->key_is_open = is_open_to_others(key_path);
     int result = read_text("tls.certificate", certificate_path, &certificate, ret_error);
     if (result == 0)
@@ -204,8 +205,8 @@ static int copy_ticket_key(struct tls_credentials *set, const struct tls_credent
     return GNUTLS_E_SUCCESS;
 }
 
-static int fill(struct tls_credentials *set, const struct conf *conf,
-                const struct tls_credentials *before, struct conf_error *ret_error)
+static int fill_set(struct tls_credentials *set, const struct conf *conf,
+                    const struct tls_credentials *before, struct conf_error *ret_error)
 {
     const struct conf_list *certificates = &conf->tls.certificate, *keys = &conf->tls.key;
 
@@ -236,7 +237,7 @@ struct tls_credentials *tls_credentials_new(const struct conf *conf,
         return NULL;
     }
     set->refs = 1;
-    if (fill(set, conf, before, ret_error) == 0)
+    if (fill_set(set, conf, before, ret_error) == 0)
         return set;
     tls_credentials_unref(set);
     return NULL;
@@ -287,7 +288,7 @@ void tls_credentials_warn(const struct tls_credentials *set)
         else if (pair->begins_s > now_s)
             warn_of_time(pair, "it begins to be valid", pair->begins_s);
         if (pair->key_is_open)
-            log_warning("tls.key %s: everybody on this machine can read or change it: chmod o=",
+            log_warning("tls.key %s: every user of this machine can read or change it: chmod o=",
                         pair->key_path);
     }
 }

@@ -642,7 +642,7 @@ def test_warnings_at_the_start(gateway_factory, tmp_path):
     old.key.chmod(0o644)
     log = Secure(gateway_factory, old).plain.log()
     assert re.search(r"warn\w* +tls.certificate \S+old.pem: it expired on \d{4}-\d\d-\d\d", log), log
-    assert re.search(r"warn\w* +tls.key \S+old.key: everybody on this machine can read", log), log
+    assert re.search(r"warn\w* +tls.key \S+old.key: every user of this machine can read", log), log
 
 
 def test_a_certificate_for_each_name(gateway_factory, pairs, tmp_path):
