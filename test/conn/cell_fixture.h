@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "conn/cell.h"
 #include "../support/fake_mhd.h"
+#include "conn/cell.h"
 
 #define PORT 4711
 #define HEAD "GET / HTTP/1.1\r\nHost: h\r\n"
