@@ -2,5 +2,24 @@ UNIT_TESTS += \
     test/stream/test_eviction_log \
     test/stream/test_topic_index \
     test/stream/test_ack_progress \
+    test/stream/test_heartbeat \
+    test/stream/test_peer_watch \
     test/stream/test_ready_queue \
-    test/stream/test_ring
+    test/stream/test_replay_pages \
+    test/stream/test_ring \
+    test/stream/test_stall_timer \
+    test/stream/test_stream \
+    test/stream/test_stream_direct \
+    test/stream/test_stream_end \
+    test/stream/test_stream_fill \
+    test/stream/test_stream_frames \
+    test/stream/test_streams
+
+FAKE_HOST = test/stream/fake_host.c test/stream/fake_host.h
+test_stream_test_heartbeat_SOURCES = test/stream/test_heartbeat.c $(FAKE_HOST)
+test_stream_test_replay_pages_SOURCES = test/stream/test_replay_pages.c $(FAKE_HOST)
+test_stream_test_stream_SOURCES = test/stream/test_stream.c $(FAKE_HOST)
+test_stream_test_stream_direct_SOURCES = test/stream/test_stream_direct.c $(FAKE_HOST)
+test_stream_test_stream_fill_SOURCES = test/stream/test_stream_fill.c $(FAKE_HOST)
+test_stream_test_stream_frames_SOURCES = test/stream/test_stream_frames.c $(FAKE_HOST)
+test_stream_test_streams_SOURCES = test/stream/test_streams.c $(FAKE_HOST)
