@@ -102,7 +102,7 @@ plant() {
     [ -s "$scratch/$3" ] || echo "src/$1 with $2 goes unnoticed"
 }
 
-echo "1..8"
+echo "1..9"
 {
     plant base/a.c '#include "hub/y.h"' upward
     plant hub/a.c '#include "y.h"' upward
@@ -124,6 +124,11 @@ report "the table allows nothing that is not needed" "$scratch/idle" \
     "take it out of test/layers.table and doc/design"
 report "no two files have one base name" "$scratch/names" \
     "begin the name with that of the folder"
+
+(cd "$srcdir" && grep -rlF '<microhttpd.h>' src include) |
+    grep -vE '^(src|include)/(conn|http|api|server)/' >"$scratch/library"
+report "no folder below conn includes the HTTP library" "$scratch/library" \
+    "use struct stream_host_ops, or put it into src/conn/stream_mhd.c"
 
 grep -v '^#' "$LAYERS" >"$scratch/table"
 sed -n '/^    base$/,/^$/s/^    //p' "$srcdir/doc/design" | diff "$scratch/table" - >"$scratch/shown"

@@ -25,26 +25,27 @@ struct eviction_log {
 struct eviction_log *eviction_log_new(size_t max)
 {
     assert(max > 0);
-    struct eviction_log *evictions = calloc(1, sizeof(*evictions) + max * sizeof(struct eviction));
+    struct eviction_log *log = calloc(1, sizeof(*log) + max * sizeof(struct eviction));
 
-    if (evictions == NULL)
+    if (log == NULL)
         return NULL;
-    pthread_mutex_init(&evictions->lock, NULL);
-    evictions->max = max;
-    return evictions;
+    pthread_mutex_init(&log->lock, NULL);
+    log->max = max;
+    return log;
 }
 
-void eviction_log_free(struct eviction_log *evictions)
+void eviction_log_free(struct eviction_log *log)
 {
-    if (evictions == NULL)
+    if (log == NULL)
         return;
-    pthread_mutex_destroy(&evictions->lock);
-    free(evictions);
+    pthread_mutex_destroy(&log->lock);
+    free(log);
 }
 
 /* ---- what it wanted ---- */
 
-static bool append(struct eviction *eviction, size_t *text_n, const struct message_name *name)
+static bool eviction_add_text(struct eviction *eviction, size_t *text_n,
+                              const struct message_name *name)
 {
     if (name->bytes_n + 1 > sizeof(eviction->text) - *text_n)
         return false;
@@ -58,9 +59,10 @@ static void copy_names(struct eviction *eviction, const struct filter *filter)
 {
     size_t text_n = 0;
 
-    eviction->has_user = filter->user.bytes != NULL && append(eviction, &text_n, &filter->user);
+    eviction->has_user =
+        filter->user.bytes != NULL && eviction_add_text(eviction, &text_n, &filter->user);
     for (size_t i = 0; i < filter->patterns_n; i++) {
-        if (append(eviction, &text_n, &filter->patterns[i].name))
+        if (eviction_add_text(eviction, &text_n, &filter->patterns[i].name))
             eviction->topics_n++;
         else
             eviction->topics_left_out_n++;
@@ -104,7 +106,7 @@ static void tell(const struct eviction *eviction, unsigned long skipped)
              (long long)facts->age_ms, log_skipped(more, skipped));
 }
 
-void eviction_log_add(struct eviction_log *evictions, const struct stream_facts *facts,
+void eviction_log_add(struct eviction_log *log, const struct stream_facts *facts,
                       enum stream_end why)
 {
     struct eviction eviction = {.at_ms = clock_wall_ms(), .why = why, .facts = *facts};
@@ -112,29 +114,29 @@ void eviction_log_add(struct eviction_log *evictions, const struct stream_facts 
 
     copy_names(&eviction, facts->filter);
     eviction.facts.filter = NULL;
-    pthread_mutex_lock(&evictions->lock);
-    evictions->ring[evictions->total++ % evictions->max] = eviction;
-    bool is_told = log_valve_open(&evictions->valve, &skipped);
-    pthread_mutex_unlock(&evictions->lock);
+    pthread_mutex_lock(&log->lock);
+    log->ring[log->total++ % log->max] = eviction;
+    bool is_told = log_valve_open(&log->valve, &skipped);
+    pthread_mutex_unlock(&log->lock);
     if (is_told)
         tell(&eviction, skipped);
 }
 
-int eviction_log_list(struct eviction_log *evictions, size_t max, struct eviction **ret_list,
+int eviction_log_list(struct eviction_log *log, size_t max, struct eviction **ret_list,
                       uint64_t *ret_total)
 {
-    size_t list_n = max < evictions->max ? max : evictions->max;
+    size_t list_n = max < log->max ? max : log->max;
     struct eviction *list = calloc(list_n, sizeof(*list));
 
     *ret_list = list;
     if (list == NULL)
         return -ENOMEM;
-    pthread_mutex_lock(&evictions->lock);
-    *ret_total = evictions->total;
-    if (list_n > evictions->total)
-        list_n = evictions->total;
+    pthread_mutex_lock(&log->lock);
+    *ret_total = log->total;
+    if (list_n > log->total)
+        list_n = log->total;
     for (size_t i = 0; i < list_n; i++)
-        list[i] = evictions->ring[(evictions->total - 1 - i) % evictions->max];
-    pthread_mutex_unlock(&evictions->lock);
+        list[i] = log->ring[(log->total - 1 - i) % log->max];
+    pthread_mutex_unlock(&log->lock);
     return (int)list_n;
 }

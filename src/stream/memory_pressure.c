@@ -21,11 +21,6 @@ struct held_bytes {
     size_t bytes[CLASSES];
 };
 
-static struct memory_budget *memory_of(const struct streams *streams)
-{
-    return streams->context->memory;
-}
-
 /* The streams by slot, NULL after the last.  Nothing lists those that hold something: this is only
  * asked while memory is short. */
 static struct stream *next_stream(const struct streams *streams, size_t *slot)
@@ -110,14 +105,14 @@ static unsigned least_magnitude(const struct held_bytes *held, size_t wanted)
     return prio;
 }
 
-static void evict(struct streams *streams, struct stream *stream, size_t bytes)
+static void evict_stream(struct streams *streams, struct stream *stream, size_t bytes)
 {
     char peer[PEER_TEXT_BYTES];
 
     log_debug("stream %016llx of %s ended: it held %zu bytes, and memory is short",
               (unsigned long long)stream->id, peer_text(&stream->peer, peer), bytes);
     stream->promised = (uint32_t)bytes;
-    memory_budget_promise(memory_of(streams), (int64_t)bytes);
+    memory_budget_promise(streams->context->memory, (int64_t)bytes);
     stream_end(stream, STREAM_END_MEMORY);
 }
 
@@ -135,7 +130,7 @@ static size_t evict_from(struct streams *streams, const struct held_bytes *held,
             size_t bytes = held_by(streams, stream);
 
             if (bytes > 0 && magnitude(bytes) == prio - 1) {
-                evict(streams, stream, bytes);
+                evict_stream(streams, stream, bytes);
                 found += bytes;
                 count++;
             }
@@ -144,7 +139,7 @@ static size_t evict_from(struct streams *streams, const struct held_bytes *held,
     return count;
 }
 
-static void report(struct streams *streams, size_t evicted_n)
+static void log_evicted(struct streams *streams, size_t evicted_n)
 {
     char more[LOG_SKIPPED_BYTES];
     unsigned long skipped;
@@ -157,18 +152,18 @@ static void report(struct streams *streams, size_t evicted_n)
 /* Returns how many. */
 static size_t evict_biggest(struct streams *streams)
 {
-    size_t wanted = memory_budget_excess(memory_of(streams)), evicted_n;
+    size_t wanted = memory_budget_excess(streams->context->memory), evicted_n;
     struct held_bytes held = {{0}};
 
     count_held(streams, &held);
     evicted_n = evict_from(streams, &held, wanted);
-    report(streams, evicted_n);
+    log_evicted(streams, evicted_n);
     return evicted_n;
 }
 
 void memory_pressure_evict(struct streams *streams, int64_t now_ms)
 {
-    if (memory_budget_excess(memory_of(streams)) == 0 ||
+    if (memory_budget_excess(streams->context->memory) == 0 ||
         now_ms - streams->pressure_looked_ms < LOOK_AFTER_MS)
         return;
     drop_unread_pages(streams, now_ms);

@@ -483,7 +483,7 @@ void *stream_reader(const struct stream *stream)
     return stream->reader;
 }
 
-static void prefetch(const void *from, size_t bytes)
+static void prefetch_lines(const void *from, size_t bytes)
 {
     for (size_t offset = 0; offset < bytes; offset += STREAM_LINE_BYTES)
         __builtin_prefetch((const char *)from + offset);
@@ -491,10 +491,10 @@ static void prefetch(const void *from, size_t bytes)
 
 static void prefetch_pull(const struct stream *stream)
 {
-    prefetch(stream->connection, CONNECTION_BYTES);
-    prefetch(stream->reader, READER_BYTES);
+    prefetch_lines(stream->connection, CONNECTION_BYTES);
+    prefetch_lines(stream->reader, READER_BYTES);
     if (stream->room != NULL)
-        prefetch(stream->room, ROOM_BYTES);
+        prefetch_lines(stream->room, ROOM_BYTES);
 }
 
 /* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
@@ -508,7 +508,8 @@ static void prefetch_ready(const struct stream_host *host, enum worker_prio prio
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
     for (uint32_t i = 0; i < n; i++)
-        prefetch((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN, end - STREAM_HOT_BEGIN);
+        prefetch_lines((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN,
+                       end - STREAM_HOT_BEGIN);
     for (uint32_t i = 0; i < n; i++)
         if (!stream_sends_itself(ready_queue_at(ready, i)))
             prefetch_pull(ready_queue_at(ready, i));

@@ -105,7 +105,7 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
 }
 
 /* The last one takes the place that becomes free. */
-static void leave_place(struct stream_host *host)
+static void leave_host_place(struct stream_host *host)
 {
     struct streams *streams = host->streams;
     struct stream_host_due *last = &streams->hosts[--streams->hosts_n];
@@ -119,7 +119,7 @@ void streams_remove_host(struct stream_host *host)
     assert(host->streams_n == 0);
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         ready_queue_free(&host->ready[i]);
-    leave_place(host);
+    leave_host_place(host);
 }
 
 /* ---- ids: worker, generation and slot; a slot's next stream has another generation ---- */

@@ -55,7 +55,7 @@ static void forget_if_empty(struct topic_shares *shares, struct topic_share *sha
     free(share);
 }
 
-static int take(struct topic_shares *shares, const void *owner, size_t shape)
+static int take_share(struct topic_shares *shares, const void *owner, size_t shape)
 {
     struct topic_share *share = owner != NULL ? find_or_add(shares, owner) : NULL;
 
@@ -85,7 +85,7 @@ int topic_share_take(struct topic_shares *shares, const void *const owners[TOPIC
                      size_t shape)
 {
     for (size_t i = 0; i < TOPIC_SHARE_OWNERS; i++) {
-        int result = take(shares, owners[i], shape);
+        int result = take_share(shares, owners[i], shape);
 
         if (result == 0)
             continue;

@@ -135,7 +135,7 @@ static struct topic_tree_node *allocate(const char *segment, size_t segment_n)
 }
 
 /* A child `*` is found by its parent alone. */
-static void enter(struct topic_tree *tree, struct topic_tree_node *node)
+static void enter_shape(struct topic_tree *tree, struct topic_tree_node *node)
 {
     struct topic_tree_node *parent = node->parent;
 
@@ -183,7 +183,7 @@ static int add_child(struct topic_tree *tree, struct topic_tree_node *parent, co
     node->hash = hash_below(parent, hash);
     node->shape = TOPIC_TREE_PLAIN;
     node->depth = (uint8_t)(parent->depth + 1);
-    enter(tree, node);
+    enter_shape(tree, node);
     *ret_node = node;
     return 0;
 }
@@ -312,7 +312,7 @@ static int add_rare(struct topic_tree *tree, const struct topic_tree_node *like,
         free(node);
         return result;
     }
-    enter(tree, node);
+    enter_shape(tree, node);
     *ret_node = node;
     return 0;
 }
