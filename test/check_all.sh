@@ -125,7 +125,7 @@ with_sanitizers() {
 }
 
 # Nothing is missing from the other passes where this one cannot be made.  It makes ready what it
-# needs with what the lanes leave of the machine, and tests when its standard input ends.
+# needs beside the lanes, and tests when its standard input ends.
 on_other_release() {
     local log=$logs/release other=trixie sum
     [ "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" != trixie ] || other=bookworm

@@ -13,7 +13,7 @@
 #
 # Needs root, namespaces, debootstrap and the package archive.  BUGLE_DEBS names a folder in which
 # packages are kept for the next time.  With a descriptor in BUGLE_AHEAD the root and the build are
-# made at the lowest priority, and `quick` begins its tests when that descriptor comes to its end.
+# made at a lower priority, and `quick` begins its tests when that descriptor comes to its end.
 # The mounts are in a namespace of their own, so nothing of them is left, however it ends.  Closes
 # with a line `N passed, N failed`.
 
@@ -64,14 +64,15 @@ in_namespace() {
     local root=$1 release=$2 what=$3
 
     BUGLE_NICE=$(nice)
-    [ -z "${BUGLE_AHEAD:-}" ] || renice -n 19 -p $$ >/dev/null
+    [ -z "${BUGLE_AHEAD:-}" ] || renice -n $((BUGLE_NICE + 5)) -p $$ >/dev/null
     mount --make-rprivate /
     make_root "$root" "$release"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     copy_sources "$root/bugle"
     exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_NICE="$BUGLE_NICE" BUGLE_TEST_PORTS="${BUGLE_TEST_PORTS:-}" \
+        BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_NICE="$BUGLE_NICE" \
+        BUGLE_TEST_PORTS="${BUGLE_TEST_PORTS:-}" \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /bin/bash /bugle/test/on_debian.sh --inside "$release" "$what"
 }
