@@ -20,8 +20,7 @@ UNIT_TESTS += \
 GATE_FIXTURE = test/conn/gate_fixture.c test/conn/gate_fixture.h
 
 # Cells without the library.
-CELL_FIXTURE = test/conn/cell_fixture.c test/conn/cell_fixture.h \
-    test/support/fake_mhd.c test/support/fake_mhd.h
+CELL_FIXTURE = test/conn/cell_fixture.c test/conn/cell_fixture.h $(FAKE_MHD)
 
 test_conn_test_cell_SOURCES = test/conn/test_cell.c $(CELL_FIXTURE)
 test_conn_test_cell_keepalive_SOURCES = test/conn/test_cell_keepalive.c $(CELL_FIXTURE)
