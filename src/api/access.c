@@ -27,15 +27,6 @@ static bool access_is_on(const struct request *request)
 
 /* ---- routes ---- */
 
-/* A stream is not opened past the end of its token, not even within the leeway: it would end at
- * once, and its client would try again and again. */
-static bool access_may_open(const struct request *request, struct problem *ret_problem)
-{
-    if (request->identity != NULL && request->identity->until_ms <= clock_wall_ms())
-        return challenge_bad_credential(ret_problem, "The token has expired.");
-    return true;
-}
-
 /* Whether a stream may be anonymous: if the settings allow it, and the client does not ask with
  * anonymous=no to be told that its login is over. */
 static bool access_may_be_anonymous(const struct request *request, struct problem *ret_problem)
@@ -60,8 +51,11 @@ static bool access_has_right(const struct request *request, struct problem *ret_
         return challenge_no_credential(ret_problem);
     if (right == ROUTE_CALLER)
         return true;
+    /* Not past the end of its token, not even within the leeway: the stream would end at once, and
+     * its client would try again and again. */
     if (right == ROUTE_READ)
-        return access_may_open(request, ret_problem);
+        return identity->until_ms > clock_wall_ms() ||
+               challenge_bad_credential(ret_problem, "The token has expired.");
     if (right == ROUTE_PUBLISH)
         return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
     return identity->admin || challenge_no_right(ret_problem, "admin");

@@ -44,25 +44,20 @@ static json_t *topics_json(const struct filter *filter)
     return topics;
 }
 
-static json_t *last_id_json(const struct hub *hub, uint64_t last_id_sent)
-{
-    return last_id_sent == UINT64_MAX ? json_null() : id_json(hub, last_id_sent);
-}
-
 /* A stream as a new object, without its user and topics. */
 static json_t *facts_json(const struct service_shared *shared, const struct stream_facts *facts)
 {
     char id[24], peer[PEER_TEXT_BYTES];
 
     snprintf(id, sizeof(id), "%016llx", (unsigned long long)facts->id);
-    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
-                     peer_text(&facts->peer, peer), "state", stream_state_text(facts->state),
-                     "age_ms", (json_int_t)facts->age_ms, "position",
-                     id_json(shared->hub, facts->position), "last_id",
-                     last_id_json(shared->hub, facts->last_id_sent), "lag_events",
-                     (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
-                     "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
-                     (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "address",
+        peer_text(&facts->peer, peer), "state", stream_state_text(facts->state), "age_ms",
+        (json_int_t)facts->age_ms, "position", id_json(shared->hub, facts->position), "last_id",
+        facts->last_id_sent == UINT64_MAX ? json_null() : id_json(shared->hub, facts->last_id_sent),
+        "lag_events", (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
+        "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",
+        (json_int_t)facts->events_sent, "bytes_sent", (json_int_t)facts->bytes_sent);
 }
 
 static json_t *stream_json(const struct service_shared *shared, const struct stream_facts *facts)

@@ -114,28 +114,6 @@ static struct credential credential_find(struct request *request)
     return credential_is_there(&other) ? other : first;
 }
 
-static bool credential_is_cookie(const struct credential *credential)
-{
-    return credential->way == IDENTITY_BY_COOKIE || credential->way == IDENTITY_BY_COOKIE_OF_PAGE;
-}
-
-/* A browser adds cookies to whatever a page of another site asks for, so they count only for pages
- * that are listed, and a change must say which page asks for it. */
-static bool credential_cookie_counts(const struct request *request)
-{
-    if (request_is_change(request))
-        return request->origin_verdict == ORIGIN_LISTED;
-    return request->origin_verdict != ORIGIN_FOREIGN;
-}
-
-static bool credential_put_off(struct problem *problem)
-{
-    problem_set(problem, 429, "too_many_forged_tokens", "The token %s; send it again.",
-                jwt_error_text(JWT_PUT_OFF));
-    problem->retry_after_s = AUTH_RETRY_S;
-    return false;
-}
-
 static bool credential_look_up(struct request *request, const struct credential *credential,
                                struct problem *ret_problem)
 {
@@ -155,14 +133,26 @@ static bool credential_look_up(struct request *request, const struct credential 
                                          &shown, &request->identity);
     if (error == JWT_OK)
         return true;
-    if (error == JWT_PUT_OFF)
-        return credential_put_off(ret_problem);
+    if (error == JWT_PUT_OFF) {
+        problem_set(ret_problem, 429, "too_many_forged_tokens", "The token %s; send it again.",
+                    jwt_error_text(error));
+        ret_problem->retry_after_s = AUTH_RETRY_S;
+        return false;
+    }
     if (error == JWT_UNKNOWN_KEY && request->service->shared->jwks != NULL)
         jwks_wish(request->service->shared->jwks);
     if (error == JWT_NO_MEMORY)
         return problem_set_out_of_memory(ret_problem);
     snprintf(sentence, sizeof(sentence), "The token %s.", jwt_error_text(error));
     return challenge_bad_credential(ret_problem, sentence);
+}
+
+/* A browser adds cookies to every request to the gateway, also to those of foreign pages.  So they
+ * count only for pages that are listed, and a change must say which page asks for it. */
+static bool credential_cookie_counts(const struct request *request)
+{
+    return request_is_change(request) ? request->origin_verdict == ORIGIN_LISTED
+                                      : request->origin_verdict != ORIGIN_FOREIGN;
 }
 
 bool credential_identify(struct request *request, struct problem *ret_problem)
@@ -173,7 +163,9 @@ bool credential_identify(struct request *request, struct problem *ret_problem)
         return challenge_bad_credential(ret_problem, credential.wrong);
     if (credential.text == NULL)
         return true;
-    if (credential_is_cookie(&credential) && !credential_cookie_counts(request))
+    bool is_cookie =
+        credential.way == IDENTITY_BY_COOKIE || credential.way == IDENTITY_BY_COOKIE_OF_PAGE;
+    if (is_cookie && !credential_cookie_counts(request))
         return problem_set(
             ret_problem, 403, "foreign_origin",
             "The cookie is accepted only from pages of an origin that auth.origins lists.");

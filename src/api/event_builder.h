@@ -5,7 +5,7 @@
  *
  *   event_builder_new()     or one of the caller's own, with `limits`, `problem` and `where` set
  *   event_builder_begin()   for each event
- *   publish_draft_set_...   for each field
+ *   event_builder_set_...() for each field
  *   event_builder_finish()  the message
  *
  * What returns false has filled `problem`, for the answer.  Any thread, one at a time.
@@ -33,22 +33,22 @@ struct event_builder {
     bool has_data;
     bool has_topics;
     bool has_users;
-    bool is_broadcast;       /* in a query: it was said that it is for all */
+    bool is_broadcast;       /* in a query: broadcast=true was given */
     const char *topic_field; /* in a query: the one way of writing it that was used */
     const char *user_field;
 };
 
-/* A draft with so much scratch; `limits` and `problem` are borrowed for its life.  NULL: out of
+/* A builder with so much scratch; `limits` and `problem` are borrowed for its life.  NULL: out of
  * memory.  event_builder_free() accepts NULL. */
 struct event_builder *event_builder_new(const struct publish_limits *limits, size_t scratch_n,
                                         struct problem *problem);
 void event_builder_free(struct event_builder *builder);
 
-/* Forget the last event.  The key of a header comes first, so that a mistake in it is told like one
- * in a field. */
+/* Forget the last event.  The key of a header comes first, so that a mistake in it is reported like
+ * one in a field. */
 bool event_builder_begin(struct event_builder *builder);
 
-/* Make the message of a finished draft and add it to the body's, which has room for it. */
+/* Make the message and add it to the body's, which has room for it. */
 bool event_builder_finish(struct event_builder *builder, struct publish_body *body);
 
 /* Room for so many users, at most PUBLISH_USERS_MAX; those that were there are lost. */

@@ -51,14 +51,6 @@ struct work {
 
 static int publish_respond_overload(struct request *request);
 
-/* A large body that would be refused for overload is not even read. */
-static bool publish_would_be_shed(const struct request *request)
-{
-    uint64_t bytes = request->content_length;
-
-    return bytes > UNREAD_BYTES && hub_is_full(request->service->shared->hub, (size_t)bytes);
-}
-
 int publish_begin(struct request *request)
 {
     const char *type = request->fields[REQUEST_CONTENT_TYPE];
@@ -71,7 +63,11 @@ int publish_begin(struct request *request)
     if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
         return respond_error(request, 415, "unsupported_encoding",
                              "The body must not have a Content-Encoding.");
-    return publish_would_be_shed(request) ? publish_respond_overload(request) : -1;
+    /* a large body that would be refused for overload is not even read */
+    if (request->content_length > UNREAD_BYTES &&
+        hub_is_full(request->service->shared->hub, (size_t)request->content_length))
+        return publish_respond_overload(request);
+    return -1;
 }
 
 /* ---- reading ---- */
@@ -500,12 +496,6 @@ static void publish_run_aside(struct thread_pool_task *task, bool stopping)
     worker_post_note(work->request->service->worker, &aside->note, publish_take_back, aside);
 }
 
-static int publish_refuse_memory(struct request *request)
-{
-    publish_end_parsing(request->work);
-    return respond_publish_shed(request);
-}
-
 static int publish_read_aside(struct request *request, const struct reading *reading)
 {
     struct work *work = request->work;
@@ -535,8 +525,10 @@ static int publish_read_on_loop(struct request *request, const struct reading *r
     if (!publish_reserve(work, publish_composing_bytes(request)))
         return respond_publish_shed(request);
     bool good = publish_read_plain(request, reading, &work->body);
-    if (!good && !publish_reserve(work, publish_tree_bytes(request, reading)))
-        return publish_refuse_memory(request);
+    if (!good && !publish_reserve(work, publish_tree_bytes(request, reading))) {
+        publish_end_parsing(work);
+        return respond_publish_shed(request);
+    }
     if (!good)
         good = publish_read_body(request, reading, &work->body, &problem);
     publish_end_parsing(work);

@@ -484,17 +484,13 @@ static bool body_read_query_field(struct event_builder *builder, const struct pu
     return body_refuse_unknown(builder, field->name);
 }
 
-static bool body_is_list_field(const char *name)
-{
-    return strncmp(name, "topic", 5) == 0 || strncmp(name, "user", 4) == 0;
-}
-
 /* As in JSON, what is given twice could be a mistake either way. */
 static bool body_is_repeated(const struct publish_field *fields, size_t index)
 {
     for (size_t i = 0; i < index; i++)
         if (strcmp(fields[i].name, fields[index].name) == 0)
-            return !body_is_list_field(fields[index].name);
+            return strncmp(fields[index].name, "topic", 5) != 0 &&
+                   strncmp(fields[index].name, "user", 4) != 0;
     return false;
 }
 

@@ -120,12 +120,6 @@ static int routes_answer_page(struct request *request)
 
 /* ---- rules for all ---- */
 
-/* No web page of another site may change anything through a browser that happens to reach us. */
-static bool routes_origin_may_change(const struct request *request)
-{
-    return !request_is_change(request) || request->origin_verdict != ORIGIN_FOREIGN;
-}
-
 /* With DNS rebinding a foreign page has the same origin as the gateway, and only the host name
  * shows it. Monitors ask by address, and learn nothing. */
 static bool routes_host_is_served(const struct request *request)
@@ -228,7 +222,8 @@ static int routes_check(struct request *request)
     result = routes_choose(request);
     if (result >= 0)
         return result;
-    if (!routes_origin_may_change(request))
+    /* no page of another site may change anything through a browser that reaches the gateway */
+    if (request_is_change(request) && request->origin_verdict == ORIGIN_FOREIGN)
         return respond_error(
             request, 403, "foreign_origin",
             "Pages of this origin may not do this; auth.origins lists the origins that may.");

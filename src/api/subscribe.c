@@ -84,16 +84,11 @@ static const struct {
 };
 #define HEADERS (sizeof(headers) / sizeof(headers[0]))
 
-static void subscribe_add_headers(struct request *request, struct MHD_Response *response)
+static int subscribe_queue(struct request *request, struct MHD_Response *response)
 {
     for (size_t i = 0; i < HEADERS; i++)
         MHD_add_response_header(response, headers[i].name, headers[i].value);
     respond_add_cors(request, response);
-}
-
-static int subscribe_queue(struct request *request, struct MHD_Response *response)
-{
-    subscribe_add_headers(request, response);
     int result = MHD_queue_response(request->connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
     request->answered = true;
@@ -157,15 +152,6 @@ static int subscribe_respond_head(struct request *request)
     return response != NULL ? subscribe_queue(request, response) : MHD_NO;
 }
 
-/* Count what limits.memory refuses. */
-static void subscribe_count_memory(struct request *request, bool is_replay)
-{
-    struct stats *stats = request->service->context->stats;
-
-    stats_add(stats, STATS_STREAMS_REFUSED_MEMORY, 1);
-    stats_add(stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
-}
-
 /* Whether memory allows for one more stream.  A stream that begins in the past needs pages of the
  * history and room to catch up, so it is refused first; a stream that resumes at an id that the
  * ring still has is not a replay. */
@@ -177,7 +163,8 @@ static bool subscribe_memory_has_room(struct request *request, const struct stre
 
     if (level < MEMORY_BUDGET_NEAR || (level < MEMORY_BUDGET_SCARCE && !is_replay))
         return true;
-    subscribe_count_memory(request, is_replay);
+    stats_add(service->context->stats, STATS_STREAMS_REFUSED_MEMORY, 1);
+    stats_add(service->context->stats, STATS_REPLAYS_REFUSED_MEMORY, is_replay);
     if (level >= MEMORY_BUDGET_SCARCE) {
         memory_budget_want(service->context->memory, STREAM_BYTES);
         memory_pressure_evict(service->streams, worker_now_ms(service->worker));
@@ -272,22 +259,6 @@ static void subscribe_log_limit(struct request *request, const struct peer *clie
                  log_skipped(more, skipped));
 }
 
-static int subscribe_refuse_shapes(struct request *request)
-{
-    return subscribe_refuse_with(
-        request, 503, "too_many_shapes",
-        "The streams of the gateway use wildcards at too many different places in their topics. "
-        "Patterns with up to 2 wildcards in up to 6 segments are always accepted.");
-}
-
-static int subscribe_refuse_share(struct request *request)
-{
-    return subscribe_refuse_with(request, 429, "too_many_shapes_of_one",
-                                 "The streams of this address, or of this user, use wildcards at "
-                                 "too many different places in their topics. Patterns with up to 2 "
-                                 "wildcards in up to 6 segments are always accepted.");
-}
-
 static int subscribe_refuse_address(struct request *request, const struct peer *client)
 {
     stats_add(request->service->context->stats, STATS_STREAMS_REFUSED_ADDRESS, 1);
@@ -343,11 +314,20 @@ static int subscribe_take_quota(struct request *request, const struct stream_ask
     return MHD_NO;
 }
 
+#define ALWAYS_ACCEPTED "Patterns with up to 2 wildcards in up to 6 segments are always accepted."
+
 static int subscribe_refuse_failed(struct request *request, int result)
 {
     if (result == -E2BIG)
-        return subscribe_refuse_shapes(request);
-    return result == -EDQUOT ? subscribe_refuse_share(request) : subscribe_refuse_full(request);
+        return subscribe_refuse_with(request, 503, "too_many_shapes",
+                                     "The streams of the gateway use wildcards at too many "
+                                     "different places in their topics. " ALWAYS_ACCEPTED);
+    if (result == -EDQUOT)
+        return subscribe_refuse_with(
+            request, 429, "too_many_shapes_of_one",
+            "The streams of this address, or of this user, use wildcards "
+            "at too many different places in their topics. " ALWAYS_ACCEPTED);
+    return subscribe_refuse_full(request);
 }
 
 static int subscribe_open(struct request *request, struct stream_ask *ask)

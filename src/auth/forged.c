@@ -108,12 +108,6 @@ static bool forged_is_same_address(const struct address *one, const struct addre
     return one->key_n == other->key_n && memcmp(one->key, other->key, one->key_n) == 0;
 }
 
-/* Long enough ago that the client was told so and has waited. */
-static bool forged_comes_again(const struct seen *seen, int64_t now_ms)
-{
-    return seen != NULL && now_ms - seen->since_ms >= FORGED_AGAIN_MS;
-}
-
 bool forged_may_look(struct forged *forged, const unsigned char digest[TOKEN_CACHE_DIGEST_BYTES],
                      const struct peer *client, uint64_t per_second, int64_t now_ms)
 {
@@ -124,7 +118,8 @@ bool forged_may_look(struct forged *forged, const unsigned char digest[TOKEN_CAC
     if (!forged_is_same_address(address, &named) ||
         token_bucket_wait_ms(&address->first, per_second, now_ms) == 0)
         return true;
-    if (forged_comes_again(seen, now_ms) &&
+    /* its client was told so, and has waited */
+    if (seen != NULL && now_ms - seen->since_ms >= FORGED_AGAIN_MS &&
         token_bucket_wait_ms(&address->again, per_second, now_ms) == 0)
         return true;
     if (seen == NULL)

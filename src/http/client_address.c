@@ -26,14 +26,6 @@ static bool client_address_trusts(void *arg, const struct peer *peer)
     return client_quota_trusts(arg, peer);
 }
 
-static void client_address_peer(const struct request *request, struct peer *ret_peer)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-    peer_from_sockaddr(info != NULL ? info->client_addr : NULL, ret_peer);
-}
-
 void client_address_of(const struct request *request, struct peer *ret_client)
 {
     const struct service *service = request->service;
@@ -42,9 +34,11 @@ void client_address_of(const struct request *request, struct peer *ret_client)
     struct walk walk = {
         .form = is_rfc_7239 ? FORWARDED_RFC_7239 : FORWARDED_X_FORWARDED_FOR,
     };
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     struct peer peer;
 
-    client_address_peer(request, &peer);
+    peer_from_sockaddr(info != NULL ? info->client_addr : NULL, &peer);
     forwarded_begin(&walk.forwarded, &peer, client_address_trusts, service->shared->client_quota);
     if (walk.forwarded.believes)
         request_each_header(request, is_rfc_7239 ? "Forwarded" : "X-Forwarded-For",

@@ -115,11 +115,6 @@ static bool request_note_fields(struct request *request)
     return (size_t)headers_n == request->fields_n;
 }
 
-static bool request_announces_body(const struct request *request)
-{
-    return request->fields[REQUEST_TRANSFER_ENCODING] != NULL || request->content_length > 0;
-}
-
 struct request *request_new(struct service *service, struct cell *cell,
                             struct MHD_Connection *connection, const char *method,
                             const char *version)
@@ -140,7 +135,8 @@ struct request *request_new(struct service *service, struct cell *cell,
         free(request);
         return NULL;
     }
-    request->has_body = request_announces_body(request);
+    request->has_body =
+        request->fields[REQUEST_TRANSFER_ENCODING] != NULL || request->content_length > 0;
     request->origin = request->fields[REQUEST_ORIGIN];
     request->origin_verdict = origin_judge(request->origin, &service->shared->own_origins,
                                            &service->context->conf->auth.origins);

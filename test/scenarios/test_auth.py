@@ -582,7 +582,7 @@ def test_keys_rotate(gateway_factory, key_server):
     refused(gateway, "/api/stats", bearer(signed(new, "new"))).problem(401)
     key_server.answer = (500, b"")
     gateway.signal(signal.SIGHUP)
-    wire.wait_until(lambda: "auth.jwks cannot be had" in gateway.log(), 10)
+    wire.wait_until(lambda: "auth.jwks cannot be read" in gateway.log(), 10)
     assert gateway.request("GET", "/api/stats", bearer(signed(old, "old"))).status == 200
     key_server.serve(old.jwk(kid="old"), new.jwk(kid="new"))
     gateway.signal(signal.SIGHUP)

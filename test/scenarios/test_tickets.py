@@ -109,7 +109,7 @@ def test_the_newer_use_ends_the_older(gateway):
     push(gateway, {"data": "x", "topic": "a"})
     assert newer.next_event().data == "x"
     assert stats(gateway)["streams_replaced"] == 1
-    gateway.wait_log("its ticket was used anew")
+    gateway.wait_log("its ticket opened another stream")
     assert ticket not in gateway.log()
 
 
