@@ -122,6 +122,12 @@ struct stream_grant {
     enum identity_way way;     /* with an identity */
 };
 
+/* The form of a stream, as its client asked for it. */
+struct stream_options {
+    bool ping_event : 1; /* heartbeats as `event: ping` */
+    bool padding : 1;    /* a long comment at the beginning */
+};
+
 /* What a client asked for, checked. */
 struct stream_ask {
     struct filter *filter;     /* borrowed; the stream takes its own reference */
@@ -131,8 +137,7 @@ struct stream_ask {
     struct stream_start start;
     struct peer peer;
     uint64_t heartbeat_ms;
-    bool ping_event; /* heartbeats as `event: ping` */
-    bool padding;
+    struct stream_options options;
     bool http_1_0;
     /* Where the host keeps the connection, if it is worth giving pages of it back, from where the
      * request was read; NULL: it is not.  `pool_bytes` 0: up to the end of the room for a pull.

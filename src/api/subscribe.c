@@ -370,8 +370,8 @@ int subscribe_handle(struct request *request)
     struct query_params_names names;
     bool anonymous; /* access_check() has asked for it */
     struct stream_ask ask = {
-        .ping_event = subscribe_query_is(request, "ping", "event"),
-        .padding = subscribe_query_is(request, "padding", "true"),
+        .options.ping_event = subscribe_query_is(request, "ping", "event"),
+        .options.padding = subscribe_query_is(request, "padding", "true"),
         .http_1_0 = request->http_1_0,
     };
 

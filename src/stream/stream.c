@@ -281,8 +281,7 @@ static struct stream *stream_allocate(struct stream_host *host, const struct str
     stream->live_from = ring_head(host->streams->ring);
     stream->last_id_sent = UINT64_MAX;
     stream->since_ms = -1;
-    stream->ping_event = ask->ping_event;
-    stream->padding = ask->padding;
+    stream->options = ask->options;
     stream->http_1_0 = ask->http_1_0;
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;

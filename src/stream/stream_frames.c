@@ -36,7 +36,7 @@ static struct message *make_prelude(const struct stream *stream)
     size_t n = 0;
 
     text[n++] = ':';
-    if (stream->padding) {
+    if (stream->options.padding) {
         memset(text + n, ' ', PADDING_BYTES);
         n += PADDING_BYTES;
     }
@@ -119,7 +119,7 @@ static struct message *make_reset(struct stream *stream)
 
 static struct message *make_heartbeat(struct stream *stream)
 {
-    if (stream->ping_event)
+    if (stream->options.ping_event)
         return make_event(stream, "ping", "", false, 0);
     return message_ref(stream->host->streams->heartbeat_frame);
 }

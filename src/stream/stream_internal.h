@@ -53,17 +53,15 @@ struct stream {
     bool half_closed : 1;
     bool sent_final : 1;
     bool begins_anywhere : 1; /* not at a place of the client's own */
-    bool ping_event : 1;
-    bool padding : 1;
-    bool page_asked : 1;   /* of the pager, or in the row of those who wait for that */
-    bool page_waits : 1;   /* in that row */
-    bool is_kept : 1;      /* the kernel's timeout is longer than usual */
-    bool is_behind : 1;    /* catches up with the past */
-    bool gives_pages : 1;  /* its pool's pages, as soon as it is idle (stream_idle.c) */
-    bool has_pages : 1;    /* the host has written there since */
-    bool sends_chunks : 1; /* by itself, when nothing hinders it (stream_direct.c) */
-    bool is_watched : 1;   /* in `peer_watch` */
-    bool sends_frame : 1;  /* `partial` as a chunk of its own, from where it stands */
+    bool page_asked : 1;      /* of the pager, or in the row of those who wait for that */
+    bool page_waits : 1;      /* in that row */
+    bool is_kept : 1;         /* the kernel's timeout is longer than usual */
+    bool is_behind : 1;       /* catches up with the past */
+    bool gives_pages : 1;     /* its pool's pages, as soon as it is idle (stream_idle.c) */
+    bool has_pages : 1;       /* the host has written there since */
+    bool sends_chunks : 1;    /* by itself, when nothing hinders it (stream_direct.c) */
+    bool is_watched : 1;      /* in `peer_watch` */
+    bool sends_frame : 1;     /* `partial` as a chunk of its own, from where it stands */
     bool unsent_is_frame : 1;
     bool http_1_0 : 1;
     bool answers_itself : 1;  /* its whole answer is sent past the host */
@@ -100,6 +98,7 @@ struct stream {
     uint32_t pool_bytes;  /* 0: not known yet */
     char *pool;           /* that the host keeps the connection in; NULL: nothing to give back */
 
+    struct stream_options options;
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct stream_grant grant; /* holds what it names */
     uint64_t id;

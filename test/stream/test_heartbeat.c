@@ -59,7 +59,7 @@ static void it_may_be_an_event(void **state)
 {
     struct stream_ask ask = fake_ask("a");
 
-    ask.ping_event = true;
+    ask.options.ping_event = true;
     struct fake_stream *stream = open_idle(*state, ask);
     tick(stream, 16000);
     assert_true(fake_stream_has(stream, "event: ping\ndata: \n\n"));

@@ -69,7 +69,7 @@ static void padding_is_a_comment_of_2_kib(void **state)
 {
     struct stream_ask ask = fake_ask("a");
 
-    ask.padding = true;
+    ask.options.padding = true;
     struct fake_stream *stream = fake_stream_open(*state, ask);
     const char *text = frame_of(stream, STREAM_PRELUDE);
     assert_int_equal(text[0], ':');
@@ -84,7 +84,7 @@ static void a_heartbeat_is_a_comment_or_an_event(void **state)
     struct fake_stream *stream = fake_stream_open(*state, fake_ask("a"));
 
     assert_string_equal(frame_of(stream, STREAM_HEARTBEAT), ":\n");
-    ask.ping_event = true;
+    ask.options.ping_event = true;
     struct fake_stream *pinged = fake_stream_open(*state, ask);
     assert_string_equal(frame_of(pinged, STREAM_HEARTBEAT), "event: ping\ndata: \n\n");
     fake_stream_close(stream);
