@@ -23,8 +23,8 @@ cd "$(dirname "$0")/.." || exit
 
 about_events='test_push.py or test_resume.py or test_fanout.py or test_stop.py or test_topics.py'
 
-# What the address sanitizer would not see more of.  The browser's requests are those of the other
-# files; the scripts behind `make bench` are no C; counts of system calls are those of the gcc build.
+# Where the address sanitizer would see nothing more.  The browser's requests are those of the other
+# files, the scripts behind `make bench` are not C, and system calls are counted in the gcc build.
 no_address='test_page.py or test_auth_browser.py or test_tls_browser.py or test_bench_table.py
     or test_syscalls.py'
 

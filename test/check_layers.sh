@@ -84,7 +84,8 @@ check() {
             sub(/.*\//, "", file)
             name = file; sub(/\.[ch]$/, "", name)
             if (file in first) print $1 " and " first[file] " have one name"
-            else if (name in home && home[name] != folder) print $1 " and " of[name] " have one name"
+            else if (name in home && home[name] != folder)
+                print $1 " and " of[name] " have one name"
             first[file] = of[name] = $1; home[name] = folder
         }' >"$scratch/names"
 }
@@ -131,7 +132,8 @@ report "no folder below conn includes the HTTP library" "$scratch/library" \
     "use struct stream_host_ops, or put it into src/conn/stream_mhd.c"
 
 grep -v '^#' "$LAYERS" >"$scratch/table"
-sed -n '/^    base$/,/^$/s/^    //p' "$srcdir/doc/design" | diff "$scratch/table" - >"$scratch/shown"
+sed -n '/^    base$/,/^$/s/^    //p' "$srcdir/doc/design" |
+    diff "$scratch/table" - >"$scratch/shown"
 report "doc/design shows the table as it is" "$scratch/shown" \
     "change the table of doc/design, under Layers"
 exit $status

@@ -49,8 +49,8 @@ void cli_list_clear(struct cli_list *list);
  * hold what a peer sent.  Returns CLI_FAILED, so that a failing tool can return the call. */
 int cli_fail(const char *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* End the process for want of memory: a tool has nothing to save.  Returns `memory` if it is not
- * NULL, so that every allocation can be passed through it. */
+/* End the process if `memory` is NULL: out of memory, a tool has nothing to save.  Returns it
+ * otherwise, so that every allocation can be passed through this. */
 void *cli_need(void *memory);
 
 /* Parse JSON as json_alloc_load() does.  Gives it for json_alloc_free(), or NULL if the text is

@@ -416,8 +416,8 @@ static void bench_run_arm(struct bench_run *run)
     run->armed_ns = next;
 }
 
-/* Who wakes a core that sleeps pays for it, up to 0.1 ms, and so does who is woken.  Neither is the
- * server's doing, so the tool stays awake for as long as a quick one takes. */
+/* Waking a sleeping core takes up to 0.1 ms, which would be counted as the server's latency.  So
+ * the tool stays awake for as long as a quick server takes. */
 static int bench_run_loop(struct bench_run *run)
 {
     struct epoll_event entries[ENTRIES];

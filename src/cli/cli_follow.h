@@ -12,7 +12,7 @@
 #include "cli/cli_common.h"
 #include "cli/cli_http.h"
 
-/* The longest id that a gateway takes: a longer one is none of its ids and is not sent. */
+/* The longest id that a gateway takes; a longer one is not sent. */
 #define CLI_FOLLOW_ID_BYTES_MAX 128
 
 /* What to follow and how.  All texts are borrowed. */

@@ -144,8 +144,8 @@ def open_fifo(path):
 
 
 class Gateway:
-    """A running `bugle serve`, and the requests that tests make of it.  It has the folder for itself
-    and its state.  A setting that is None is left to the program, and so is a store that is ""."""
+    """A running `bugle serve`, and the requests that tests make of it.  The folder is for it and
+    its state alone.  A setting that is None is left to the program, and so is a store that is ""."""
 
     def __init__(self, folder, settings=None, workers=2, listen=None, env=None, www=None,
                  args=(), nofile=None, store=None):

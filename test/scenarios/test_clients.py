@@ -87,7 +87,7 @@ def test_idle_streams_burn_no_cpu(gateway):
     assert cpu_share(gateway) < 0.15
 
 
-def test_client_that_goes_in_the_midst_of_an_event_takes_nothing_with_it(gateway):
+def test_client_that_leaves_while_an_event_is_sent_takes_nothing_with_it(gateway):
     """Half of a large event is in its socket when it resets; the next reader gets all of it."""
     before = gateway.sockets()
     stay = gateway.stream("a")

@@ -82,7 +82,7 @@ def seek(gateway, count, **how):
     return found
 
 
-def test_place_survives_a_reconnect_in_the_midst_of_what_is_for_others(gateway):
+def test_place_survives_a_reconnect_among_events_for_others(gateway):
     """Whoever is cut again and again while it looks through much must get to the end of it."""
     for _ in range(AHEAD // ALIEN + 1):
         push_alien(gateway)
