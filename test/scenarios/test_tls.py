@@ -359,6 +359,30 @@ def test_one_byte_at_a_time(secure):
     client.wire.close()
 
 
+@pytest.mark.parametrize("head_bytes", [8000, 15500])
+def test_a_next_head_may_begin_in_the_last_record_of_a_body(secure, head_bytes):
+    """The library reads a part of that record, GnuTLS keeps the rest, and nothing is left on the
+    socket: the cell reads on, and what comes then does not resume it once more."""
+    body = json.dumps({"topic": "a", "data": "x" * 1000}).encode()
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
+    head += b"y" * (16360 - len(head)) + b"\r\n\r\n"
+    first_n = 16384 - 100  # the record is as long as one can be
+    with secure.wire() as connection:
+        request = secure.bytes("POST", "/api/push", [("Content-Type", "application/json"),
+                                                      ("X-Long", "y" * head_bytes)],
+                               body)
+        connection.send(request[:-100])
+        time.sleep(0.1)
+        connection.send(request[-100:] + head[:first_n])
+        assert connection.read_response("POST").status == 201
+        for piece in (head[first_n:first_n + 20], head[first_n + 20:first_n + 40]):
+            time.sleep(0.1)
+            connection.send(piece)
+        connection.send(head[first_n + 40:])
+        assert connection.read_response().status in (200, 431)
+    assert secure.plain.request("GET", "/healthz").status == 200
+
+
 def test_renegotiation_ends_the_connection_at_most(secure):
     client = subprocess.Popen(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", "-tls1_2", "-quiet",
