@@ -135,5 +135,5 @@ grep -v '^#' "$LAYERS" >"$scratch/table"
 sed -n '/^    base$/,/^$/s/^    //p' "$srcdir/doc/design" |
     diff "$scratch/table" - >"$scratch/shown"
 report "doc/design shows the table as it is" "$scratch/shown" \
-    "change the table of doc/design, under Layers"
+    "change the table of doc/design, under Folders"
 exit $status
