@@ -58,12 +58,38 @@ static void the_limit_is_known_and_what_is_used(void **state)
     assert_true(fd_budget_used(limit) >= 3 && fd_budget_used(limit) < limit);
 }
 
+/* One of each more costs what it needs, and what is used already is beside it. */
+static void what_is_needed_grows_with_workers_and_listeners(void **state)
+{
+    size_t least = fd_budget_needed(0, 1, 1);
+
+    (void)state;
+    assert_int_equal(fd_budget_needed(10, 1, 1), least + 10);
+    assert_int_equal(fd_budget_needed(0, 1, 2), least + 1);
+    assert_true(fd_budget_needed(0, 2, 1) > least + 1);
+}
+
+/* At the start nobody else opens anything, so the table is made and all is closed again. */
+static void the_table_is_made_and_nothing_stays_open(void **state)
+{
+    size_t limit = fd_budget_raise();
+    size_t used = fd_budget_used(limit);
+
+    (void)state;
+    fd_budget_make_table(limit);
+    assert_int_equal(fd_budget_used(limit), used);
+    fd_budget_make_table(used); /* where no number is left */
+    assert_int_equal(fd_budget_used(limit), used);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_parts_are_in_order_for_any_limit),
         cmocka_unit_test(each_part_is_large_enough_for_its_use),
         cmocka_unit_test(the_limit_is_known_and_what_is_used),
+        cmocka_unit_test(what_is_needed_grows_with_workers_and_listeners),
+        cmocka_unit_test(the_table_is_made_and_nothing_stays_open),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
