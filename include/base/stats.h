@@ -21,15 +21,16 @@
     row(CONNECTIONS_WAITING, connections_waiting, true, "sockets without a whole request so far")  \
     row(CONNECTIONS_RESTING, connections_resting, true, "connections between two requests")        \
     row(CONNECTIONS_SHED, connections_shed, false, "sockets closed at once: no descriptors left")  \
-    row(CONNECTIONS_CROWDED_OUT, connections_crowded_out, false, "idle ones closed for new ones")  \
+    row(CONNECTIONS_CROWDED_OUT, connections_crowded_out, false,                                   \
+        "idle connections closed for new ones")                                                    \
     row(CONNECTIONS_REFUSED, connections_refused, false, "sockets closed at limits.connections")   \
     row(CONNECTIONS_REFUSED_ADDRESS, connections_refused_address, false,                           \
         "sockets closed at limits.connections_per_address")                                        \
     row(PROXY_HEADERS_REFUSED, proxy_headers_refused, false,                                       \
-        "sockets closed: no PROXY header, or of somebody not trusted")                             \
+        "sockets closed: no PROXY header, or an untrusted peer")                                   \
     row(ACCEPT_WAITS, accept_waits, false, "times accepting waited for limits.accept_rate")        \
     row(ACCEPT_PAUSES, accept_pauses, false, "times accepting paused: no descriptors left")        \
-    row(HEADS_REFUSED, heads_refused, false, "request heads refused as unsound")      \
+    row(HEADS_REFUSED, heads_refused, false, "request heads refused as unsound")                   \
     row(HEADS_TIMED_OUT, heads_timed_out, false, "sockets closed at the header deadline")          \
     row(TLS_HELLOS_REFUSED, tls_hellos_refused, false, "sockets of tls.listen that spoke no TLS")  \
     row(TLS_HANDSHAKES_BEGUN, tls_handshakes_begun, false, "TLS handshakes begun")                 \
@@ -41,7 +42,7 @@
     row(TLS_CERTIFICATE_EXPIRES, tls_certificate_expires, true,                                    \
         "when the first certificate ends, in seconds since 1970")                                  \
     row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false,                                         \
-        "kept connections that rested too long")                                                   \
+        "kept connections that were idle too long")                                                \
     row(CONNECTIONS_UNKNOWN, connections_unknown, false,                                           \
         "connections closed: the HTTP library told of them too late")                              \
     row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
@@ -73,14 +74,15 @@
         "streams refused: memory was short")                                                       \
     row(REPLAYS_REFUSED_MEMORY, replays_refused_memory, false, "of these, to begin in the past")   \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
-    row(EVENTS_REPEATED, events_repeated, false, "events not stored: their key came before")       \
+    row(EVENTS_REPEATED, events_repeated, false, "events not stored again: their key was known")   \
     row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \
     row(BYTES_PUBLISHED, bytes_published, false, "bytes of frames published")                      \
     row(PUBLISHES_REFUSED, publishes_refused, false, "publish requests refused for their content") \
     row(PUBLISHES_SHED, publishes_shed, false, "publish requests refused for overload")            \
     row(PUBLISHES_REFUSED_MEMORY, publishes_refused_memory, false, "of these, for memory")         \
-    row(PUBLISHES_ASIDE, publishes_aside, false, "publish bodies read beside the loop")            \
-    row(PUBLISHES_FAILED, publishes_failed, false, "publish requests the store failed")            \
+    row(PUBLISHES_ASIDE, publishes_aside, false, "publish bodies parsed on another thread")        \
+    row(PUBLISHES_FAILED, publishes_failed, false,                                                 \
+        "publish requests that the store could not commit")                                        \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
     row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
@@ -90,13 +92,13 @@
     row(RESETS, resets, false, "reset events sent")                                                \
     row(PAGES_READ, pages_read, false, "pages read from the history")                              \
     row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
-    row(REPLAYS_WAITING, replays_waiting, true, "streams that wait to be given a page")            \
+    row(REPLAYS_WAITING, replays_waiting, true, "streams that wait for a page of the history")     \
     row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
     row(HISTORY_REQUESTS, history_requests, true, "requests for the history under way")            \
     row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \
     row(BACKUPS_MADE, backups_made, false, "copies of the store made")                             \
-    row(BACKUPS_FAILED, backups_failed, false, "copies of the store that came to nothing")         \
-    row(PUBLISHES_RELAYED, publishes_relayed, false, "publishes passed on after a hand-over")       \
+    row(BACKUPS_FAILED, backups_failed, false, "copies of the store that failed")                  \
+    row(PUBLISHES_RELAYED, publishes_relayed, false, "publishes passed on after a hand-over")      \
     row(HANDOVERS_FAILED, handovers_failed, false, "hand-overs to another process that failed")    \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \
@@ -112,10 +114,10 @@
         "listings, copies refused for memory")                                                     \
     row(CONNECTIONS_REFUSED_MEMORY, connections_refused_memory, false,                             \
         "sockets refused for memory")                                                              \
-    row(MEMORY_LIMIT, memory_limit, true, "what limits.memory allows, bytes")                        \
+    row(MEMORY_LIMIT, memory_limit, true, "what limits.memory allows, bytes")                      \
     row(MEMORY_USED, memory_used, true, "of it, with the room set aside for rings and store")      \
     row(MEMORY_RESIDENT, memory_resident, true, "bytes of the process in memory, by the kernel")   \
-    row(MEMORY_EVENTS, memory_events, true, "bytes of events, whoever holds them, each once")      \
+    row(MEMORY_EVENTS, memory_events, true, "bytes of events, each counted once")                  \
     row(MEMORY_BODIES, memory_bodies, true, "bytes of request bodies that are being received")     \
     row(MEMORY_ANSWERS, memory_answers, true, "bytes of listings that peers have not taken yet")   \
     row(MEMORY_CONNECTIONS, memory_connections, true, "bytes counted for connections")             \
@@ -126,9 +128,10 @@
     row(TICKETS_USED, tickets_used, true, "used tickets that are remembered")                      \
     row(TICKETS_FORGOTTEN, tickets_forgotten, false, "used tickets forgotten for newer ones")      \
     row(TICKETS_REFUSED, tickets_refused, false, "first uses refused: their share is full")        \
-    row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was looked at")           \
-    row(TOKENS_FORGED, tokens_forged, false, "of them, no key of ours had made it")                \
-    row(TOKENS_PUT_OFF, tokens_put_off, false, "tokens not looked at: their address forges")       \
+    row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was checked")             \
+    row(TOKENS_FORGED, tokens_forged, false, "of them, those signed with no known key")            \
+    row(TOKENS_PUT_OFF, tokens_put_off, false,                                                     \
+        "tokens not checked: their address sent too many forged ones")                             \
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \
     row(JWKS_FAILED, jwks_failed, false, "times that auth.jwks could not be read")                 \
