@@ -37,7 +37,7 @@ static int look_at(struct reading *reading)
     return S_ISREG(facts.st_mode) || S_ISCHR(facts.st_mode) || reading->is_fifo ? 0 : -EINVAL;
 }
 
-static int grow(struct reading *reading, size_t bytes_max)
+static int file_read_grow(struct reading *reading, size_t bytes_max)
 {
     size_t room = reading->room == 0 ? ROOM_MIN : reading->room * 2;
     char *text;
@@ -79,7 +79,7 @@ static int read_all(struct reading *reading, size_t bytes_max)
     int result;
 
     for (;;) {
-        if ((result = grow(reading, bytes_max)) != 0)
+        if ((result = file_read_grow(reading, bytes_max)) != 0)
             return result;
         ssize_t n = read_some(reading);
         /* before its writer has come a FIFO seems to be at its end */

@@ -245,7 +245,7 @@ _Noreturn void log_abort_without_memory(const char *where)
 }
 
 /* What assert() calls (the C library's own would write to standard error by itself, and wait there
- * for whoever does not read). */
+ * for a reader that does not read). */
 _Noreturn void __assert_fail(const char *assertion, const char *file, unsigned line,
                              const char *function)
 {

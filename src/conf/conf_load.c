@@ -157,7 +157,7 @@ static int handle_pair(void *user, const char *section, const char *key, const c
 }
 
 /* Make the most of libinih's answer: 0, the number of the first bad line, or -2 without memory. */
-static int finish(struct loading *loading, int answer)
+static int finish_file(struct loading *loading, int answer)
 {
     if (loading->read_error)
         return conf_refuse(loading->ret_error, -loading->read_error, "%s: cannot be read: %s",
@@ -195,7 +195,7 @@ int conf_load_file(struct conf *conf, const char *path, struct conf_error *ret_e
     if (loading.file) {
         conf_begin_source(conf);
         make_line_room();
-        error = finish(&loading, ini_parse_stream(read_line, &loading, handle_pair, &loading));
+        error = finish_file(&loading, ini_parse_stream(read_line, &loading, handle_pair, &loading));
         fclose(loading.file);
     } else {
         error = conf_refuse(ret_error, -ENOMEM, "%s: out of memory", shown);

@@ -199,7 +199,7 @@ static bool begins(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* Whoever can change the answer on its way can sign tokens, so without TLS only this machine. */
+/* An answer that is changed on its way lets others sign tokens: without TLS only this machine. */
 static bool is_plain_loopback(const char *url)
 {
     static const char *const hosts[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};

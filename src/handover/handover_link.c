@@ -352,7 +352,7 @@ size_t handover_link_take_sockets(struct handover_link *link, int *ret_fds)
 
 /* ---- on a loop ---- */
 
-static void end(struct handover_link *link)
+static void handover_link_end(struct handover_link *link)
 {
     if (link->ended)
         return;
@@ -373,7 +373,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     while (link->fd >= 0 && (found = next_frame(link, &frame)) == 1)
         link->hooks.frame(link->hooks.arg, &frame);
     if (link->fd >= 0 && (came < 0 || found < 0))
-        end(link);
+        handover_link_end(link);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

@@ -119,7 +119,7 @@ static void give_up(struct handover_old *handover)
     }
 }
 
-static void refuse(struct handover_old *handover, const char *why)
+static void handover_old_refuse(struct handover_old *handover, const char *why)
 {
     struct pack pack = {0};
 
@@ -136,7 +136,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    refuse(arg, "it took longer than server.handover_timeout");
+    handover_old_refuse(arg, "it took longer than server.handover_timeout");
 }
 
 /* ---- what the other process says ---- */
@@ -159,7 +159,7 @@ static void offer(struct handover_old *handover)
     pack_clear(&pack);
     move(handover, OFFERED);
     if (result != 0)
-        refuse(handover, strerror(-result));
+        handover_old_refuse(handover, strerror(-result));
 }
 
 static void on_hello(struct handover_old *handover, struct unpack *unpack)
@@ -173,11 +173,11 @@ static void on_hello(struct handover_old *handover, struct unpack *unpack)
                  "it speaks version %u of the hand-over, this gateway version %u: stop this one, "
                  "then start it",
                  version, HANDOVER_LINK_VERSION);
-        refuse(handover, why);
+        handover_old_refuse(handover, why);
     } else if (store == NULL || strcmp(store, handover->store) != 0) {
         snprintf(why, sizeof(why), "its store is %.100s, and here it is %.100s",
                  store != NULL ? store : "not known", handover->store);
-        refuse(handover, why);
+        handover_old_refuse(handover, why);
     } else {
         offer(handover);
     }
@@ -210,7 +210,7 @@ static void on_opened(struct handover_old *handover, struct unpack *unpack)
 
     if (epoch == NULL || strcmp(epoch, hub_history(handover->hub)->epoch) != 0 ||
         newest != hub_committed(handover->hub)) {
-        refuse(handover, "it opened another history");
+        handover_old_refuse(handover, "it opened another history");
     } else {
         move(handover, GOING);
         handover_link_send(handover->link, HANDOVER_LINK_GO, NULL, 0);
@@ -269,7 +269,7 @@ static void on_frame(void *arg, const struct handover_link_frame *frame)
     else if (handover->step == GOING && frame->type == HANDOVER_LINK_SERVING)
         on_serving(handover);
     else
-        refuse(handover, "it does not keep to the protocol");
+        handover_old_refuse(handover, "it does not keep to the protocol");
 }
 
 static void on_end(void *arg)
@@ -300,7 +300,7 @@ static void on_left(struct handover_old *handover)
     if (handover->change.result != 0) {
         move(handover, FREE);
         if (!handover_link_is_closed(handover->link))
-            refuse(handover, strerror(-handover->change.result));
+            handover_old_refuse(handover, strerror(-handover->change.result));
         handover->hooks.go_on(handover->hooks.arg, 0);
         return;
     }
@@ -357,7 +357,7 @@ static void greet(struct handover_old *handover, struct handover_link *link, pid
     handover->pid = pid;
     move(handover, GREETED);
     if (handover_link_attach(link, handover->base, &hooks) != 0)
-        refuse(handover, "out of memory");
+        handover_old_refuse(handover, "out of memory");
 }
 
 static void tell_stranger(struct handover_old *handover, uid_t uid)
@@ -416,7 +416,7 @@ static int make_socket(struct handover_old *handover, struct conf_error *ret_err
     return -1;
 }
 
-static int build(struct handover_old *handover, const char *path, const char *store)
+static int handover_old_build(struct handover_old *handover, const char *path, const char *store)
 {
     handover->store = strdup(store);
     handover->path = strdup(path);
@@ -449,7 +449,8 @@ struct handover_old *handover_old_new(struct event_base *base, const struct conf
     handover->timeout_ms = (int)conf->server.handover_timeout_ms;
     handover->fd = handover->change_fd = -1;
     handover->change.done = on_change_made;
-    if (build(handover, conf->server.handover, store) == 0 && make_socket(handover, ret_error) == 0)
+    if (handover_old_build(handover, conf->server.handover, store) == 0 &&
+        make_socket(handover, ret_error) == 0)
         return handover;
     handover_old_free(handover);
     return NULL;
@@ -506,7 +507,7 @@ void handover_old_close(struct handover_old *handover)
         handover->fd = -1;
     }
     if (handover->step == GREETED || handover->step == OFFERED)
-        refuse(handover, "the gateway is stopping");
+        handover_old_refuse(handover, "the gateway is stopping");
     if (handover->step == GONE) {
         move(handover, OVER);
         relay_client_end(handover->relay);

@@ -121,7 +121,7 @@ void history_follow(struct history *history, uint64_t newest)
         history->ops->follow(history, newest);
 }
 
-/* Made empty first, so that whoever else has the file open closes it without a wait. */
+/* Made empty first, so that another holder of the file closes it without a wait. */
 static void *free_file(void *arg)
 {
     int fd = (int)(intptr_t)arg;

@@ -32,7 +32,7 @@ static void read_page(struct page_reader *pager, struct page_reader_request *req
     history_bounds(pager->history, &request->bounds);
 }
 
-static void run(struct thread_pool_task *task, bool stopping)
+static void page_reader_run(struct thread_pool_task *task, bool stopping)
 {
     struct page_reader_request *request =
         (struct page_reader_request *)((char *)task - offsetof(struct page_reader_request, task));
@@ -63,7 +63,7 @@ struct page_reader *page_reader_new(struct history *history, unsigned threads_n)
 void page_reader_read(struct page_reader *pager, struct page_reader_request *request)
 {
     request->pager = pager;
-    request->task.run = run;
+    request->task.run = page_reader_run;
     thread_pool_give(pager->pool, request->queue, &request->task);
 }
 

@@ -37,8 +37,8 @@ struct hub {
     enum hub_mode mode;
     struct hub_change *change; /* while leaving or returning */
     struct hub_relay *relay;   /* while forwarding */
-    bool serving;      /* somebody is at a turn; whoever it is looks at `waiting` at its end */
-    bool thread_waits; /* for the end of such a turn */
+    bool serving;              /* a thread serves a turn; it looks at `waiting` at its end */
+    bool thread_waits;         /* for the end of such a turn */
     bool stopping;
     bool stopped;
 

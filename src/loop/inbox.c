@@ -29,7 +29,7 @@ bool inbox_is_empty(const struct inbox *inbox)
            STAILQ_EMPTY(&inbox->notes);
 }
 
-static int grow(void **array, size_t *room, size_t item_bytes)
+static int inbox_grow(void **array, size_t *room, size_t item_bytes)
 {
     size_t new_room = *room > 0 ? *room * 2 : 32;
     void *grown = realloc(*array, new_room * item_bytes);
@@ -44,7 +44,7 @@ static int grow(void **array, size_t *room, size_t item_bytes)
 int inbox_add_call(struct inbox *inbox, void (*call)(void *arg), void *arg)
 {
     if (inbox->calls_n == inbox->calls_room &&
-        grow((void **)&inbox->calls, &inbox->calls_room, sizeof(*inbox->calls)) != 0)
+        inbox_grow((void **)&inbox->calls, &inbox->calls_room, sizeof(*inbox->calls)) != 0)
         return -ENOMEM;
     inbox->calls[inbox->calls_n++] = (struct inbox_call){call, arg};
     return 0;
@@ -53,7 +53,7 @@ int inbox_add_call(struct inbox *inbox, void (*call)(void *arg), void *arg)
 int inbox_add_batch(struct inbox *inbox, struct hub_batch *batch)
 {
     if (inbox->batches_n == inbox->batches_room &&
-        grow((void **)&inbox->batches, &inbox->batches_room, sizeof(*inbox->batches)) != 0)
+        inbox_grow((void **)&inbox->batches, &inbox->batches_room, sizeof(*inbox->batches)) != 0)
         return -ENOMEM;
     atomic_fetch_add_explicit(&batch->refs, 1, memory_order_relaxed);
     inbox->batches[inbox->batches_n++] = batch;

@@ -67,7 +67,8 @@ void worker_post_note(struct worker *worker, struct inbox_note *note, void (*cal
 
 /* In the hub's turn, on any thread.  Without memory for the pointer the streams of this worker
  * would miss events that were acknowledged, so there is no going on. */
-static void deliver(struct hub_listener *listener, struct hub_batch *batch, struct hub_ops *answers)
+static void worker_deliver(struct hub_listener *listener, struct hub_batch *batch,
+                           struct hub_ops *answers)
 {
     struct worker *worker = (struct worker *)((char *)listener - offsetof(struct worker, listener));
 
@@ -233,7 +234,7 @@ bool worker_turn(struct worker *worker, bool wait)
     return end_turn(worker);
 }
 
-static void *run(void *arg)
+static void *worker_run(void *arg)
 {
     struct worker *worker = arg;
     bool at_once = false;
@@ -304,7 +305,7 @@ struct worker *worker_new(unsigned index, const struct conf *conf, struct hub *h
         worker_free(worker);
         return NULL;
     }
-    worker->listener.deliver = deliver;
+    worker->listener.deliver = worker_deliver;
     hub_add_listener(hub, &worker->listener);
     return worker;
 }
@@ -316,7 +317,7 @@ void worker_set_hooks(struct worker *worker, const struct worker_hooks *hooks)
 
 int worker_start(struct worker *worker)
 {
-    int error = pthread_create(&worker->thread, NULL, run, worker);
+    int error = pthread_create(&worker->thread, NULL, worker_run, worker);
 
     worker->started = error == 0;
     return -error;

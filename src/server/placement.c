@@ -43,39 +43,40 @@ struct placement {
 /* On the worker. */
 static void enter_gate(void *arg)
 {
-    struct placement *arrival = arg;
-    const struct sockaddr *address = (const struct sockaddr *)(const void *)&arrival->address;
+    struct placement *placement = arg;
+    const struct sockaddr *address = (const struct sockaddr *)(const void *)&placement->address;
 
-    gate_take(arrival->service->gate, arrival->fd, address, arrival->address_n, arrival->layers);
-    free(arrival);
+    gate_take(placement->service->gate, placement->fd, address, placement->address_n,
+              placement->layers);
+    free(placement);
 }
 
 static bool hand_over(struct placements *placements, int fd, const struct sockaddr *address,
                       socklen_t address_n, struct listener_layers layers)
 {
-    struct placement *arrival = calloc(1, sizeof(*arrival));
+    struct placement *placement = calloc(1, sizeof(*placement));
 
-    if (arrival == NULL)
+    if (placement == NULL)
         return false;
-    arrival->service = least_loaded(placements->shared);
-    arrival->fd = fd;
-    arrival->layers = layers;
-    arrival->address_n = address_n;
-    memcpy(&arrival->address, address, address_n);
-    worker_load_add(arrival->service->worker, 1);
+    placement->service = least_loaded(placements->shared);
+    placement->fd = fd;
+    placement->layers = layers;
+    placement->address_n = address_n;
+    memcpy(&placement->address, address, address_n);
+    worker_load_add(placement->service->worker, 1);
     stats_add(placements->stats, STATS_CONNECTIONS_OPEN, 1);
-    if (worker_post(arrival->service->worker, enter_gate, arrival) == 0)
+    if (worker_post(placement->service->worker, enter_gate, placement) == 0)
         return true;
-    worker_load_add(arrival->service->worker, -1);
+    worker_load_add(placement->service->worker, -1);
     stats_add(placements->stats, STATS_CONNECTIONS_OPEN, -1);
-    free(arrival);
+    free(placement);
     return false;
 }
 
 /* ---- limits ---- */
 
-static bool refuse(struct placements *placements, enum stats_id counter, const struct peer *peer,
-                   const char *why)
+static bool refuse_socket(struct placements *placements, enum stats_id counter,
+                          const struct peer *peer, const char *why)
 {
     char text[PEER_TEXT_BYTES];
     char more[LOG_SKIPPED_BYTES];
@@ -95,13 +96,13 @@ static bool may_come(struct placements *placements, const struct peer *peer, boo
     uint64_t most = placements->conf->limits.connections;
 
     if (proxied && !client_quota_trusts(quota, peer))
-        return refuse(placements, STATS_PROXY_HEADERS_REFUSED, peer,
-                      "it is none of server.trusted_proxies");
+        return refuse_socket(placements, STATS_PROXY_HEADERS_REFUSED, peer,
+                             "it is not in server.trusted_proxies");
     if (most > 0 && connections_open(placements->shared) >= most)
-        return refuse(placements, STATS_CONNECTIONS_REFUSED, peer, "limits.connections");
+        return refuse_socket(placements, STATS_CONNECTIONS_REFUSED, peer, "limits.connections");
     if (!client_quota_add_connection(quota, peer, placements->conf->limits.connections_per_address))
-        return refuse(placements, STATS_CONNECTIONS_REFUSED_ADDRESS, peer,
-                      "limits.connections_per_address");
+        return refuse_socket(placements, STATS_CONNECTIONS_REFUSED_ADDRESS, peer,
+                             "limits.connections_per_address");
     return true;
 }
 

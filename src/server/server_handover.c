@@ -278,7 +278,7 @@ struct spawning {
     sem_t done;
 };
 
-static void spawn_heir(struct thread_pool_task *task, bool stopping)
+static void spawn_upgrade_child(struct thread_pool_task *task, bool stopping)
 {
     struct spawning *spawning = (struct spawning *)task; /* its first member */
     const struct server_source *source = spawning->server->source;
@@ -297,9 +297,9 @@ static void spawn_heir(struct thread_pool_task *task, bool stopping)
 }
 
 /* By a thread of usual niceness: the new process would inherit what this one has, and add to it. */
-static int start_heir(struct server *server)
+static int start_upgrade_child(struct server *server)
 {
-    struct spawning spawning = {.task.run = spawn_heir, .server = server};
+    struct spawning spawning = {.task.run = spawn_upgrade_child, .server = server};
 
     sem_init(&spawning.done, 0, 0);
     thread_pool_give(server->readers, 0, &spawning.task);
@@ -316,11 +316,11 @@ void server_upgrade(struct server *server)
     if (server->handover == NULL || source->program == NULL) {
         log_warning("SIGUSR2: without server.handover nobody can take over");
     } else if (server->upgrade_child != 0) {
-        log_warning("SIGUSR2: process %d is at it already", (int)server->upgrade_child);
+        log_warning("SIGUSR2: process %d is taking over already", (int)server->upgrade_child);
     } else {
         /* what it finds there is about this process */
         unsetenv("WATCHDOG_PID");
-        int error = start_heir(server);
+        int error = start_upgrade_child(server);
         if (error != 0)
             server->upgrade_child = 0;
         if (error != 0)

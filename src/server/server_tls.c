@@ -59,7 +59,7 @@ static void take_set(void *arg)
     free(delivery);
 }
 
-static void deliver(struct service *service, struct tls_credentials *set)
+static void send_tls_update(struct service *service, struct tls_credentials *set)
 {
     struct delivery *delivery = malloc(sizeof(*delivery));
 
@@ -76,7 +76,7 @@ void server_use_tls(struct server *server, struct tls_credentials *set)
     tls_credentials_unref(server->tls);
     take_over(server, set);
     for (unsigned i = 0; i < server->shared.services_n; i++)
-        deliver(&server->shared.services[i], set);
+        send_tls_update(&server->shared.services[i], set);
 }
 
 void server_free_tls(struct server *server)

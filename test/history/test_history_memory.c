@@ -12,20 +12,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "../support/make.h"
+#include "../support/history_read.h"
 
-#define LOTS ((size_t)1 << 40)
-#define FOR_EVER (INT64_MAX / 2)
 /* What a page holds at most, and how many events a read looks at. */
 #define PAGE_EVENTS 512
 #define SCAN_EVENTS 2048
 /* What a claim comes with at most. */
 #define CLAIM_TRIMS 256
 #define CLAIM_KEYS 8192
-/* A time like those of a clock, and what it is set by. */
-#define NOW (100 * DAY)
-#define HOUR INT64_C(3600000)
-#define DAY (24 * HOUR)
 
 static struct history *unlimited(void)
 {
@@ -34,91 +28,6 @@ static struct history *unlimited(void)
 
     assert_non_null(history);
     return history;
-}
-
-/* Commit one event and give it up. */
-static void add_at(struct history *history, struct message *message, int64_t now_ms)
-{
-    assert_int_equal(history_append(history, &message, 1, now_ms), 0);
-    message_unref(message);
-}
-
-static void add_many(struct history *history, size_t events_n, const char *topics)
-{
-    for (size_t i = 0; i < events_n; i++)
-        add_at(history, make_message(.topics = topics), 1000);
-}
-
-struct ask {
-    const char *patterns;
-    const char *user;
-    uint64_t after;
-    uint64_t upto; /* 0: all */
-    int64_t now_ms;
-    size_t bytes_max; /* 0: no bound */
-};
-
-static int try_read(struct history *history, const struct ask *ask, struct history_page **ret_page)
-{
-    struct filter *filter = make_filter(ask->patterns, ask->user);
-    struct history_query query = {
-        .after = ask->after,
-        .upto = ask->upto > 0 ? ask->upto : UINT64_MAX,
-        .filter = filter,
-        .now_ms = ask->now_ms,
-        .bytes_max = ask->bytes_max > 0 ? ask->bytes_max : LOTS,
-    };
-    int result = history_read(history, &query, ret_page);
-
-    filter_unref(filter);
-    return result;
-}
-
-static struct history_page *read_page(struct history *history, const struct ask *ask)
-{
-    struct history_page *page = NULL;
-
-    assert_int_equal(try_read(history, ask, &page), 0);
-    assert_non_null(page);
-    return page;
-}
-
-#define read_where(history, ...) read_page(history, &(struct ask){__VA_ARGS__})
-
-/* The positions of a page's events as text, and `upto` behind a colon; frees the page. */
-static void assert_page(struct history_page *page, const char *expected)
-{
-    char text[512] = "";
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < page->events_n; i++) {
-        bytes += page->events[i]->frame_n;
-        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%llu ",
-                 (unsigned long long)page->events[i]->position);
-    }
-    snprintf(text + strlen(text), sizeof(text) - strlen(text), ": %llu",
-             (unsigned long long)page->upto);
-    assert_string_equal(text, expected);
-    assert_int_equal(page->bytes, bytes);
-    history_page_free(page);
-}
-
-static void assert_bounds(struct history *history, uint64_t trimmed, uint64_t newest)
-{
-    struct history_bounds bounds;
-
-    history_bounds(history, &bounds);
-    assert_int_equal(bounds.trimmed, trimmed);
-    assert_int_equal(bounds.newest, newest);
-    assert_int_equal(usage_of(history).events_n, newest - trimmed);
-}
-
-static void assert_stale(struct history *history, uint64_t after)
-{
-    struct history_page *page = NULL;
-
-    assert_int_equal(try_read(history, &(struct ask){.after = after}, &page), -ESTALE);
-    assert_null(page);
 }
 
 static void begins_empty_with_an_epoch_of_its_own(void **state)
@@ -166,100 +75,6 @@ static void commits_in_order_and_seals(void **state)
         assert_int_equal(events[i]->refs, 1);
         message_unref(events[i]);
     }
-}
-
-static void reads_what_follows_a_position(void **state)
-{
-    struct history *history = unlimited();
-
-    (void)state;
-    add_many(history, 4, NULL);
-    assert_page(read_where(history, .after = 0), "1 2 3 4 : 4");
-    assert_page(read_where(history, .after = 2), "3 4 : 4");
-    assert_page(read_where(history, .after = 4), ": 4");
-    assert_page(read_where(history, .after = 9), ": 9");
-    history_free(history);
-}
-
-static void never_reads_past_its_bound(void **state)
-{
-    struct history *history = unlimited();
-
-    (void)state;
-    add_many(history, 5, NULL);
-    assert_page(read_where(history, .after = 0, .upto = 3), "1 2 3 : 3");
-    assert_page(read_where(history, .after = 2, .upto = 3), "3 : 3");
-    assert_page(read_where(history, .after = 3, .upto = 3), ": 3");
-    assert_page(read_where(history, .after = 4, .upto = 3), ": 4");
-    assert_page(read_where(history, .after = 0, .upto = 99), "1 2 3 4 5 : 5");
-    history_free(history);
-}
-
-static void leaves_out_what_the_filter_does_not_want(void **state)
-{
-    struct history *history = unlimited();
-
-    (void)state;
-    add_at(history, make_message(.topics = "a"), 1);
-    add_at(history, make_message(.topics = "b"), 1);
-    add_at(history, make_message(.users = "ada"), 1);
-    add_at(history, make_message(.topics = "a/b", .users = "ada"), 1);
-    add_at(history, make_message(.data = "all"), 1);
-    add_at(history, make_message(.topics = "b"), 1);
-    assert_page(read_where(history, .patterns = "a"), "1 5 : 6");
-    assert_page(read_where(history, .patterns = "a", .user = "ada"), "1 3 5 : 6");
-    assert_page(read_where(history, .patterns = "a/*", .user = "ada"), "3 4 5 : 6");
-    assert_page(read_where(history, .user = "bob"), "1 2 5 6 : 6");
-    assert_page(read_where(history, .patterns = "a", .after = 5), ": 6");
-    history_free(history);
-}
-
-static void leaves_out_what_has_outlived_its_ttl(void **state)
-{
-    struct history *history = unlimited();
-
-    (void)state;
-    add_at(history, make_message(.ttl_ms = 100), 1000);
-    add_at(history, make_message(.ttl_ms = 0), 1000);
-    add_at(history, make_message(.ttl_ms = 101), 1000);
-    assert_page(read_where(history, .now_ms = 1099), "1 2 3 : 3");
-    assert_page(read_where(history, .now_ms = 1100), "2 3 : 3");
-    assert_page(read_where(history, .now_ms = 1101), "2 : 3");
-    assert_bounds(history, 0, 3);
-    history_free(history);
-}
-
-static void a_page_is_bounded_by_bytes_of_frames(void **state)
-{
-    struct history *history = unlimited();
-    struct history_page *page;
-    size_t each;
-
-    (void)state;
-    add_many(history, 5, NULL);
-    page = read_where(history, .after = 4);
-    each = page->bytes;
-    history_page_free(page);
-    assert_page(read_where(history, .bytes_max = 2 * each), "1 2 : 2");
-    assert_page(read_where(history, .bytes_max = 3 * each - 1), "1 2 : 2");
-    assert_page(read_where(history, .after = 2, .bytes_max = 3 * each), "3 4 5 : 5");
-    assert_page(read_where(history, .bytes_max = 1), "1 : 1"); /* at least one */
-    history_free(history);
-}
-
-/* What does not fit is not passed over, and what nobody wanted before it is. */
-static void a_full_page_ends_before_the_next_wanted_event(void **state)
-{
-    struct history *history = unlimited();
-
-    (void)state;
-    add_at(history, make_message(.topics = "a"), 1);
-    add_at(history, make_message(.topics = "b"), 1);
-    add_at(history, make_message(.topics = "b"), 1);
-    add_at(history, make_message(.topics = "a"), 1);
-    assert_page(read_where(history, .patterns = "a", .bytes_max = 1), "1 : 3");
-    assert_page(read_where(history, .patterns = "a", .bytes_max = 1, .after = 3), "4 : 4");
-    history_free(history);
 }
 
 static void a_page_is_bounded_by_events(void **state)
@@ -390,78 +205,6 @@ static void trims_by_age_when_asked_and_with_an_append(void **state)
     add_at(history, make_message(.data = "4"), 99999);
     assert_bounds(history, 3, 4);
     assert_page(read_where(history, .after = 3), "4 : 4");
-    history_free(history);
-}
-
-static void a_page_outlives_what_was_trimmed(void **state)
-{
-    struct history_limits limits = {FOR_EVER, 1, LOTS, INT64_MAX / 2, SIZE_MAX};
-    struct history *history = history_memory_new(&limits);
-    struct history_page *page;
-
-    (void)state;
-    add_at(history, make_message(.data = "first"), 1);
-    page = read_where(history, .after = 0);
-    add_many(history, 10, NULL);
-    history_free(history);
-    assert_int_equal(page->events[0]->refs, 1);
-    assert_memory_equal(page->events[0]->frame, "data: first\n", 12);
-    assert_page(page, "1 : 1");
-}
-
-static void finds_a_time(void **state)
-{
-    static const struct {
-        int64_t since_ms;
-        uint64_t position;
-    } cases[] = {{0, 1},    {1000, 1}, {1001, 1}, {2000, 1}, {2001, 3},
-                 {3000, 3}, {3001, 4}, {4000, 4}, {4001, 5}, {INT64_MAX, 5}};
-    struct history_limits limits = {FOR_EVER, 4, LOTS, INT64_MAX / 2, SIZE_MAX};
-    struct history *history = history_memory_new(&limits);
-
-    (void)state;
-    add_at(history, make_message(.data = "1"), 1000); /* trimmed below */
-    add_at(history, make_message(.data = "2"), 2000);
-    add_at(history, make_message(.data = "3"), 2000);
-    add_at(history, make_message(.data = "4"), 3000);
-    add_at(history, make_message(.data = "5"), 4000);
-    assert_bounds(history, 1, 5);
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].position);
-    history_free(history);
-}
-
-/* A clock that was a day ahead for an event, then an hour behind, then right. */
-static void a_clock_that_jumps_loses_nothing(void **state)
-{
-    static const int64_t times[] = {NOW - 2 * HOUR, NOW + DAY, NOW - HOUR, NOW, NOW};
-    static const struct {
-        int64_t since_ms;
-        uint64_t after;
-    } cases[] = {{NOW - 3 * HOUR, 0}, {NOW - HOUR, 1}, {NOW + 1, 1}, {NOW + DAY + 1, 5}};
-    struct history_limits limits = {7 * DAY, LOTS, LOTS, FOR_EVER, LOTS};
-    struct history *history = history_memory_new(&limits);
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-        add_at(history, make_message(.data = "x", .ttl_ms = i == 2 ? HOUR : 0), times[i]);
-        history_trim(history, times[i]);
-        assert_bounds(history, 0, i + 1);
-    }
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].after);
-    assert_page(read_where(history, .now_ms = NOW - 1), "1 2 3 4 5 : 5");
-    assert_page(read_where(history, .now_ms = NOW), "1 2 4 5 : 5");
-
-    /* age counts from what the clock was; the event from ahead keeps those behind it */
-    history_trim(history, NOW + 7 * DAY);
-    assert_bounds(history, 1, 5);
-    history_trim(history, NOW - HOUR);
-    assert_bounds(history, 1, 5);
-    history_trim(history, NOW + 8 * DAY);
-    assert_bounds(history, 5, 5);
-    add_at(history, make_message(.data = "x"), NOW);
-    assert_bounds(history, 5, 6);
     history_free(history);
 }
 
@@ -680,21 +423,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(begins_empty_with_an_epoch_of_its_own),
         cmocka_unit_test(commits_in_order_and_seals),
-        cmocka_unit_test(reads_what_follows_a_position),
-        cmocka_unit_test(never_reads_past_its_bound),
-        cmocka_unit_test(leaves_out_what_the_filter_does_not_want),
-        cmocka_unit_test(leaves_out_what_has_outlived_its_ttl),
-        cmocka_unit_test(a_page_is_bounded_by_bytes_of_frames),
-        cmocka_unit_test(a_full_page_ends_before_the_next_wanted_event),
         cmocka_unit_test(a_page_is_bounded_by_events),
         cmocka_unit_test(an_empty_page_still_makes_progress),
         cmocka_unit_test(a_slow_filter_gets_short_pages),
         cmocka_unit_test(trims_to_so_many_events),
         cmocka_unit_test(trims_to_so_many_bytes),
         cmocka_unit_test(trims_by_age_when_asked_and_with_an_append),
-        cmocka_unit_test(a_page_outlives_what_was_trimmed),
-        cmocka_unit_test(finds_a_time),
-        cmocka_unit_test(a_clock_that_jumps_loses_nothing),
         cmocka_unit_test(grows_without_losing_or_mixing_events),
         cmocka_unit_test(takes_a_batch_larger_than_its_slots_and_its_bound),
         cmocka_unit_test(readers_see_every_event_in_order_beside_the_writer),

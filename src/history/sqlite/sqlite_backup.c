@@ -34,9 +34,9 @@
 #define HEADER_WRITTEN_AT 18
 #define HEADER_IN_PLACE 1
 
-/* Without a sync: after a crash there is no copy, and whoever gets this one syncs his own.  Without
- * a journal: a copy that fails is thrown away.  A small cache, so that the end costs no more than
- * any step. */
+/* Without a sync: after a crash there is no copy, and who downloads this one syncs their own.
+ * Without a journal: a copy that fails is thrown away.  A small cache, so that the end costs no
+ * more than any step. */
 static const char settings[] = "PRAGMA trusted_schema = OFF;"
                                "PRAGMA locking_mode = EXCLUSIVE;"
                                "PRAGMA journal_mode = OFF;"
@@ -136,7 +136,7 @@ static bool is_full(int code, int error)
 }
 
 /* What a code means for the copy; the store itself is as it was. */
-static int fail(struct sqlite_store *sqlite, int code, int error)
+static int backup_fail(struct sqlite_store *sqlite, int code, int error)
 {
     int result = is_full(code, error)                                          ? -ENOSPC
                  : (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM ? -ENOMEM
@@ -182,12 +182,12 @@ static int begin_at(struct sqlite_store *sqlite, const char *path)
     errno = 0;
     int code = open_copy(backup, path);
     if (code != SQLITE_OK)
-        return fail(sqlite, code, errno);
+        return backup_fail(sqlite, code, errno);
     /* so that all pages are read again, and holes among them noted */
     sqlite3_db_release_memory(sqlite->db);
     sqlite_vfs_note_holes(sqlite->db, &backup->holes);
     backup->job = sqlite3_backup_init(backup->db, "main", sqlite->db, "main");
-    return backup->job != NULL ? 0 : fail(sqlite, sqlite3_errcode(backup->db), 0);
+    return backup->job != NULL ? 0 : backup_fail(sqlite, sqlite3_errcode(backup->db), 0);
 }
 
 int sqlite_backup_begin(struct history *history)
@@ -323,7 +323,7 @@ static bool stands_alone(const struct sqlite_store_backup *backup)
 }
 
 /* Mark the copy and close it. */
-static int finish(struct sqlite_store_backup *backup)
+static int backup_finish(struct sqlite_store_backup *backup)
 {
     int code = sqlite3_backup_finish(backup->job);
 
@@ -347,7 +347,7 @@ static int hand_over(struct sqlite_store *sqlite, struct history_backup *ret_bac
     struct stat facts;
 
     if (fstat(backup->fd, &facts) != 0)
-        return fail(sqlite, SQLITE_IOERR_FSTAT, errno);
+        return backup_fail(sqlite, SQLITE_IOERR_FSTAT, errno);
     *ret_backup = (struct history_backup){
         .fd = backup->fd, .bytes = (uint64_t)facts.st_size, .newest = sqlite->newest};
     log_info("%s was copied: %llu bytes in %lld ms", sqlite->path,
@@ -365,14 +365,14 @@ int sqlite_backup_step(struct history *history, struct history_backup *ret_backu
 
     /* nobody knows what the store's last commit left, so nobody should trust a copy of it */
     if (sqlite->failed)
-        return fail(sqlite, SQLITE_IOERR, 0);
+        return backup_fail(sqlite, SQLITE_IOERR, 0);
     if (!has_room(backup, left_n * SQLITE_VFS_PAGE_BYTES))
-        return fail(sqlite, SQLITE_FULL, 0);
+        return backup_fail(sqlite, SQLITE_FULL, 0);
     errno = 0;
     int code = copy_pages(backup);
     if (code == SQLITE_OK)
         return 1;
     if (code == SQLITE_DONE)
-        code = finish(backup);
-    return code == SQLITE_OK ? hand_over(sqlite, ret_backup) : fail(sqlite, code, errno);
+        code = backup_finish(backup);
+    return code == SQLITE_OK ? hand_over(sqlite, ret_backup) : backup_fail(sqlite, code, errno);
 }

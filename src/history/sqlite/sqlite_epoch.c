@@ -87,7 +87,7 @@ int sqlite_settle_copy(struct sqlite_store *sqlite)
 
 /* ---- from outside ---- */
 
-static int refuse(struct conf_error *ret_error, const char *path, const char *why)
+static int epoch_refuse(struct conf_error *ret_error, const char *path, const char *why)
 {
     snprintf(ret_error->text, sizeof(ret_error->text), "%s %s", path, why);
     return -1;
@@ -139,13 +139,13 @@ static int read_from(sqlite3 *db, const char *path, char *ret_epoch, bool *ret_c
     if (code == SQLITE_OK)
         code = ask_copied(db, ret_copied);
     if (code == SQLITE_NOTADB)
-        return refuse(ret_error, path, "is not a history of bugle");
+        return epoch_refuse(ret_error, path, "is not a history of bugle");
     if (sqlite_is_damage(code))
-        return refuse(ret_error, path, "is damaged");
+        return epoch_refuse(ret_error, path, "is damaged");
     if (code != SQLITE_OK)
-        return refuse(ret_error, path, sqlite3_errmsg(db));
+        return epoch_refuse(ret_error, path, sqlite3_errmsg(db));
     if (strlen(epoch) != SSE_EPOCH_BYTES)
-        return refuse(ret_error, path, "has no epoch");
+        return epoch_refuse(ret_error, path, "has no epoch");
     memcpy(ret_epoch, epoch, SSE_EPOCH_BYTES + 1);
     return 0;
 }
@@ -170,7 +170,7 @@ int sqlite_store_read_epoch(const char *path, char *ret_epoch, bool *ret_copied,
         sqlite3_busy_timeout(db, 1000);
         result = read_from(db, path, ret_epoch, ret_copied, ret_error);
     } else {
-        result = refuse(ret_error, path, sqlite3_errmsg(db));
+        result = epoch_refuse(ret_error, path, sqlite3_errmsg(db));
     }
     sqlite3_close(db);
     free(uri);

@@ -57,7 +57,7 @@ static void free_reader(struct sqlite_reader *reader)
     free(reader);
 }
 
-/* Asked by SQLite in the midst of a read. */
+/* Asked by SQLite during a read. */
 static int make_way(void *unused)
 {
     (void)unused;

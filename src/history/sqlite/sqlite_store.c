@@ -46,7 +46,7 @@ static int sqlite_release(struct history *history)
 {
     struct sqlite_store *sqlite = sqlite_of(history);
 
-    /* whoever is next goes on with the log as it is: publishers wait for this */
+    /* the next process goes on with the log as it is: publishers wait for this */
     sqlite_close_writer(sqlite, true);
     sqlite->open_block = UINT64_MAX;
     sqlite->wal_pages = 0;

@@ -32,7 +32,7 @@ int sqlite_vfs_reserve(sqlite3 *db);
 
 /*
  * Note the pages that this connection reads from its main file and that are nothing but zeros, for
- * whoever knows which may be: one that was never written, free ever since, or one that was lost.
+ * the caller to judge: one that was never written, free ever since, or one that was lost.
  *
  * holes  `pages` is for free(); borrowed until the next call, with NULL for no more
  */

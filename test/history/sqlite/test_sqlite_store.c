@@ -16,21 +16,15 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "../../support/history_read.h"
 #include "../../support/scratch.h"
 #include "../../support/vfs_shim.h"
 #include "base/log.h"
 #include "history/history_memory.h"
 #include "history/sqlite/sqlite_vfs.h"
 
-#define LOTS SCRATCH_LOTS
-#define FOR_EVER SCRATCH_FOR_EVER
 #define PAGE_EVENTS 256
 #define TRIM_STEP 1000
-/* A time like those of a clock, and what it is set by. */
-#define NOW (100 * DAY)
-#define HOUR INT64_C(3600000)
-#define DAY (24 * HOUR)
-#define READ_TRIES 4
 
 static struct scratch scratch;
 
@@ -53,109 +47,6 @@ static int clean(void **state)
     vfs_shim_heal();
     scratch_empty(&scratch);
     return 0;
-}
-
-static void add_at(struct history *history, struct message *message, int64_t now_ms)
-{
-    assert_int_equal(history_append(history, &message, 1, now_ms), 0);
-    message_unref(message);
-}
-
-/* As one commit. */
-static void add_many(struct history *history, size_t events_n, const char *topics)
-{
-    struct message **events = malloc((events_n + 1) * sizeof(struct message *));
-
-    for (size_t i = 0; i < events_n; i++)
-        events[i] = make_message(.topics = topics);
-    assert_int_equal(history_append(history, events, events_n, 1000), 0);
-    for (size_t i = 0; i < events_n; i++)
-        message_unref(events[i]);
-    free(events);
-}
-
-struct ask {
-    const char *patterns;
-    const char *user;
-    uint64_t after;
-    uint64_t upto; /* 0: all */
-    int64_t now_ms;
-    size_t bytes_max; /* 0: no bound */
-};
-
-static int try_read(struct history *history, const struct ask *ask, struct history_page **ret_page)
-{
-    struct filter *filter = make_filter(ask->patterns, ask->user);
-    struct history_query query = {
-        .after = ask->after,
-        .upto = ask->upto > 0 ? ask->upto : UINT64_MAX,
-        .filter = filter,
-        .now_ms = ask->now_ms,
-        .bytes_max = ask->bytes_max > 0 ? ask->bytes_max : LOTS,
-    };
-    int result = history_read(history, &query, ret_page);
-
-    filter_unref(filter);
-    return result;
-}
-
-/* A read that takes long ends early, as it may on a busy machine: the longest of some counts. */
-static struct history_page *read_page(struct history *history, const struct ask *ask)
-{
-    struct history_page *longest = NULL;
-
-    for (int i = 0; i < READ_TRIES; i++) {
-        struct history_page *page = NULL;
-
-        assert_int_equal(try_read(history, ask, &page), 0);
-        assert_non_null(page);
-        if (longest != NULL && page->upto <= longest->upto) {
-            history_page_free(page);
-            continue;
-        }
-        history_page_free(longest);
-        longest = page;
-    }
-    return longest;
-}
-
-#define read_where(history, ...) read_page(history, &(struct ask){__VA_ARGS__})
-
-/* The positions of a page's events as text, and `upto` behind a colon, or behind "damaged"; frees
- * the page. */
-static void assert_page(struct history_page *page, const char *expected)
-{
-    char text[512] = "";
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < page->events_n; i++) {
-        bytes += page->events[i]->frame_n;
-        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%llu ",
-                 (unsigned long long)page->events[i]->position);
-    }
-    snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s %llu",
-             page->damaged ? "damaged" : ":", (unsigned long long)page->upto);
-    assert_string_equal(text, expected);
-    assert_int_equal(page->bytes, bytes);
-    history_page_free(page);
-}
-
-static void assert_bounds(struct history *history, uint64_t trimmed, uint64_t newest)
-{
-    struct history_bounds bounds;
-
-    history_bounds(history, &bounds);
-    assert_int_equal(bounds.trimmed, trimmed);
-    assert_int_equal(bounds.newest, newest);
-    assert_int_equal(usage_of(history).events_n, newest - trimmed);
-}
-
-static void assert_stale(struct history *history, uint64_t after)
-{
-    struct history_page *page = NULL;
-
-    assert_int_equal(try_read(history, &(struct ask){.after = after}, &page), -ESTALE);
-    assert_null(page);
 }
 
 /* Another program with the file: through the checksums of pages, as if it were the gateway. */
@@ -200,26 +91,6 @@ static void begins_empty_with_an_epoch(void **state)
     history_free(history);
 }
 
-static void commits_in_order_and_seals(void **state)
-{
-    struct history *history = open_store();
-    struct message *events[3];
-
-    (void)state;
-    for (size_t i = 0; i < 3; i++)
-        events[i] = make_message(.data = "x");
-    assert_int_equal(history_append(history, events, 2, 1000), 0);
-    assert_int_equal(history_append(history, events + 2, 1, 2000), 0);
-    for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(events[i]->position, i + 1);
-        assert_int_equal(events[i]->published_ms, i < 2 ? 1000 : 2000);
-        assert_int_equal(events[i]->refs, 1);
-        message_unref(events[i]);
-    }
-    assert_bounds(history, 0, 3);
-    history_free(history);
-}
-
 static void gives_back_what_it_was_given(void **state)
 {
     struct history *history = open_store();
@@ -248,60 +119,6 @@ static void gives_back_what_it_was_given(void **state)
         history = open_store();
     }
     message_unref(message);
-    history_free(history);
-}
-
-static void reads_what_follows_a_position(void **state)
-{
-    struct history *history = open_store();
-
-    (void)state;
-    add_many(history, 4, NULL);
-    assert_page(read_where(history, .after = 0), "1 2 3 4 : 4");
-    assert_page(read_where(history, .after = 2), "3 4 : 4");
-    assert_page(read_where(history, .after = 4), ": 4");
-    assert_page(read_where(history, .after = 9), ": 9");
-    assert_page(read_where(history, .after = 0, .upto = 3), "1 2 3 : 3");
-    assert_page(read_where(history, .after = 3, .upto = 3), ": 3");
-    assert_page(read_where(history, .after = 4, .upto = 3), ": 4");
-    assert_page(read_where(history, .after = 0, .upto = 99), "1 2 3 4 : 4");
-    history_free(history);
-}
-
-static void leaves_out_what_the_filter_does_not_want(void **state)
-{
-    struct history *history = open_store();
-
-    (void)state;
-    add_at(history, make_message(.topics = "a"), 1);
-    add_at(history, make_message(.topics = "b"), 1);
-    add_at(history, make_message(.users = "ada"), 1);
-    add_at(history, make_message(.topics = "a/b", .users = "ada"), 1);
-    add_at(history, make_message(.data = "all"), 1);
-    add_at(history, make_message(.topics = "b a/c/d a/b"), 1);
-    assert_page(read_where(history, .patterns = "a"), "1 5 : 6");
-    assert_page(read_where(history, .patterns = "a", .user = "ada"), "1 3 5 : 6");
-    assert_page(read_where(history, .patterns = "a/*", .user = "ada"), "3 4 5 6 : 6");
-    assert_page(read_where(history, .patterns = "a/**"), "5 6 : 6");
-    assert_page(read_where(history, .patterns = "*/b", .user = "ada"), "3 4 5 6 : 6");
-    assert_page(read_where(history, .user = "bob"), "1 2 5 6 : 6");
-    assert_page(read_where(history, .user = "ada"), "1 2 3 4 5 6 : 6");
-    assert_page(read_where(history, .patterns = "a", .after = 5), ": 6");
-    assert_page(read_where(history, .patterns = "a b", .upto = 5), "1 2 5 : 5");
-    history_free(history);
-}
-
-static void leaves_out_what_has_outlived_its_ttl(void **state)
-{
-    struct history *history = open_store();
-
-    (void)state;
-    add_at(history, make_message(.ttl_ms = 100), 1000);
-    add_at(history, make_message(.ttl_ms = 0), 1000);
-    add_at(history, make_message(.ttl_ms = 101), 1000);
-    assert_page(read_where(history, .now_ms = 1099), "1 2 3 : 3");
-    assert_page(read_where(history, .now_ms = 1100), "2 3 : 3");
-    assert_page(read_where(history, .now_ms = 1101), "2 : 3");
     history_free(history);
 }
 
@@ -681,39 +498,6 @@ static void finds_times_though_the_clock_was_set_back(void **state)
     history_free(history);
 }
 
-/* A clock that was a day ahead for an event, then an hour behind, then right. */
-static void a_clock_that_jumps_loses_nothing(void **state)
-{
-    static const int64_t times[] = {NOW - 2 * HOUR, NOW + DAY, NOW - HOUR, NOW, NOW};
-    static const struct {
-        int64_t since_ms;
-        uint64_t after;
-    } cases[] = {{NOW - 3 * HOUR, 0}, {NOW - HOUR, 1}, {NOW + 1, 1}, {NOW + DAY + 1, 5}};
-    struct history *history = open_limited(7 * DAY, LOTS, LOTS);
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-        add_at(history, make_message(.data = "x", .ttl_ms = i == 2 ? HOUR : 0), times[i]);
-        history_trim(history, times[i]);
-        assert_bounds(history, 0, i + 1);
-    }
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(history_find_time(history, cases[i].since_ms), cases[i].after);
-    assert_page(read_where(history, .now_ms = NOW - 1), "1 2 3 4 5 : 5");
-    assert_page(read_where(history, .now_ms = NOW), "1 2 4 5 : 5");
-
-    /* age counts from what the clock was; the event from ahead keeps those behind it */
-    history_trim(history, NOW + 7 * DAY);
-    assert_bounds(history, 1, 5);
-    history_trim(history, NOW - HOUR);
-    assert_bounds(history, 1, 5);
-    history_trim(history, NOW + 8 * DAY);
-    assert_bounds(history, 5, 5);
-    add_at(history, make_message(.data = "x"), NOW);
-    assert_bounds(history, 5, 6);
-    history_free(history);
-}
-
 /* ---- damage ---- */
 
 static void a_damaged_row_is_told_and_not_served(void **state)
@@ -1072,11 +856,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, clean)
     const struct CMUnitTest tests[] = {
         TEST(begins_empty_with_an_epoch),
-        TEST(commits_in_order_and_seals),
         TEST(gives_back_what_it_was_given),
-        TEST(reads_what_follows_a_position),
-        TEST(leaves_out_what_the_filter_does_not_want),
-        TEST(leaves_out_what_has_outlived_its_ttl),
         TEST(a_page_is_bounded_by_bytes_and_events),
         TEST(a_page_ends_when_it_has_taken_long),
         TEST(agrees_with_the_store_in_memory),
@@ -1093,7 +873,6 @@ int main(void)
         TEST(forgets_in_steps_and_leaves_nothing_behind),
         TEST(a_step_keeps_up_with_what_was_appended),
         TEST(finds_times_though_the_clock_was_set_back),
-        TEST(a_clock_that_jumps_loses_nothing),
         TEST(a_damaged_row_is_told_and_not_served),
         TEST(a_damaged_last_row_is_told_and_its_place_not_used_again),
         TEST(a_flipped_bit_anywhere_is_told),
