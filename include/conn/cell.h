@@ -43,9 +43,8 @@ enum cell_kind {
     CELL_STREAM,       /* GET /events with an ordinary head */
     CELL_STREAM_LARGE, /* with a large one */
     CELL_API,          /* anything else with an ordinary head and a small body */
-    CELL_API_MEDIUM,   /* with a larger one; each of these three can serve those before it */
-    CELL_API_LARGE,
-    CELL_TLS, /* anything inside TLS, where the head is not known before */
+    CELL_API_LARGE,    /* with a larger one; can serve the others too */
+    CELL_TLS,          /* anything inside TLS, where the head is not known before */
     CELL_KINDS,
 };
 

@@ -37,7 +37,6 @@ struct gnutls_session_int;
  * fill the second cache with pools of twice the size. */
 #define MHD_POOL_STREAM_BYTES 3584
 #define MHD_POOL_API_BYTES 4096
-#define MHD_POOL_API_MEDIUM_BYTES 8192
 #define MHD_POOL_LARGE_BYTES 32768
 
 /* What was found out about the library that is loaded. */

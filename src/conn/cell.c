@@ -251,9 +251,7 @@ static size_t pool_bytes_of(enum cell_kind kind)
 {
     if (is_large(kind))
         return MHD_POOL_LARGE_BYTES;
-    if (is_for_streams(kind))
-        return MHD_POOL_STREAM_BYTES;
-    return kind == CELL_API ? MHD_POOL_API_BYTES : MHD_POOL_API_MEDIUM_BYTES;
+    return is_for_streams(kind) ? MHD_POOL_STREAM_BYTES : MHD_POOL_API_BYTES;
 }
 
 static size_t connection_bytes(enum cell_kind kind)

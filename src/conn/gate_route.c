@@ -9,9 +9,8 @@
 #include "wire/sse.h"
 
 /* Up to here a body fits into half of a small pool, behind an ordinary head, and is read in one
- * piece.  Beyond the other one it is read faster through a large pool. */
+ * piece.  Others are read faster through a large pool. */
 #define SMALL_BODY_BYTES 1536
-#define MEDIUM_BODY_BYTES 8192
 
 static size_t count_query_fields(const struct http_head *head)
 {
@@ -34,23 +33,17 @@ bool gate_route_has_room(const struct http_head *head)
     return needs_of(head) <= MHD_NEEDS_LARGE_BYTES;
 }
 
-static enum cell_kind kind_for_body(const struct http_head *head, enum memory_budget_level level)
-{
-    if (level >= MEMORY_BUDGET_NEAR)
-        return CELL_API;
-    if (head->chunked || head->content_length > MEDIUM_BODY_BYTES)
-        return CELL_API_LARGE;
-    return head->content_length > SMALL_BODY_BYTES ? CELL_API_MEDIUM : CELL_API;
-}
-
 enum cell_kind gate_route(const struct http_head *head, enum memory_budget_level level)
 {
     bool large = needs_of(head) > MHD_NEEDS_SMALL_BYTES;
+    bool has_large_body = head->chunked || head->content_length > SMALL_BODY_BYTES;
 
     if (head->method == HTTP_GET && head->path_n == sizeof(SSE_PATH) - 1 &&
         memcmp(head->path, SSE_PATH, head->path_n) == 0)
         return large ? CELL_STREAM_LARGE : CELL_STREAM;
-    return large ? CELL_API_LARGE : kind_for_body(head, level);
+    if (has_large_body && level < MEMORY_BUDGET_NEAR)
+        large = true;
+    return large ? CELL_API_LARGE : CELL_API;
 }
 
 bool gate_route_is_stream(enum cell_kind kind)
@@ -58,14 +51,9 @@ bool gate_route_is_stream(enum cell_kind kind)
     return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
 }
 
-static bool is_for_requests(enum cell_kind kind)
-{
-    return kind == CELL_API || kind == CELL_API_MEDIUM || kind == CELL_API_LARGE;
-}
-
 bool gate_route_fits(enum cell_kind now, enum cell_kind kind)
 {
-    return now == kind || (is_for_requests(now) && is_for_requests(kind) && now > kind);
+    return now == kind || (now == CELL_API_LARGE && kind == CELL_API);
 }
 
 bool gate_route_is_last(const struct http_head *head, const char *text, size_t text_n)

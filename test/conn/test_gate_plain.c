@@ -71,9 +71,7 @@ static void picks_the_kind_of_cell(void **state)
         {"GET / HTTP/1.0\r\n\r\n", 0, CELL_API},
         {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
         {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 1536\r\n\r\n", 0, CELL_API},
-        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 1537\r\n\r\n", 0, CELL_API_MEDIUM},
-        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8192\r\n\r\n", 0, CELL_API_MEDIUM},
-        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 8193\r\n\r\n", 0, CELL_API_LARGE},
+        {"POST /api/push HTTP/1.1\r\nHost: h\r\nContent-Length: 1537\r\n\r\n", 0, CELL_API_LARGE},
         {"POST /api/push HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
          CELL_API_LARGE},
     };
@@ -439,7 +437,7 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
         {"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", 0, CELL_STREAM},
         {"GET /events HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_STREAM_LARGE},
         {"GET / HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n", 6000, CELL_API_LARGE},
-        {"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n", 0, CELL_API_MEDIUM},
+        {"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n", 0, CELL_API_LARGE},
     };
 
     (void)state;
@@ -454,7 +452,7 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
         assert_int_equal(bench->cells.taken_back_n, 1);
         assert_int_equal(bench->cells.resumed_n, 0);
         assert_admitted(bench, pair, cases[i].kind);
-        if (cases[i].kind >= CELL_API_MEDIUM) { /* and stays there */
+        if (cases[i].kind >= CELL_API_LARGE) { /* and stays there */
             assert_true(recv(pair.ours, head, sizeof(head), 0) > 0);
             bench->cells.owner->idle(bench->cells.owner);
             say(pair, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -34,9 +34,7 @@ static void bodies_and_paths_pick_the_kind(void **state)
         {"GET /eventsx HTTP/1.1\r\nHost: h\r\n\r\n", CELL_API, CELL_API},
         {"GET /Events HTTP/1.1\r\nHost: h\r\n\r\n", CELL_API, CELL_API},
         {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1536\r\n\r\n", CELL_API, CELL_API},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1537\r\n\r\n", CELL_API_MEDIUM, CELL_API},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8192\r\n\r\n", CELL_API_MEDIUM, CELL_API},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8193\r\n\r\n", CELL_API_LARGE, CELL_API},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1537\r\n\r\n", CELL_API_LARGE, CELL_API},
         {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", CELL_API_LARGE,
          CELL_API},
     };
@@ -80,10 +78,7 @@ static void a_larger_cell_for_requests_will_do(void **state)
         [CELL_STREAM][CELL_STREAM] = true,
         [CELL_STREAM_LARGE][CELL_STREAM_LARGE] = true,
         [CELL_API][CELL_API] = true,
-        [CELL_API_MEDIUM][CELL_API] = true,
-        [CELL_API_MEDIUM][CELL_API_MEDIUM] = true,
         [CELL_API_LARGE][CELL_API] = true,
-        [CELL_API_LARGE][CELL_API_MEDIUM] = true,
         [CELL_API_LARGE][CELL_API_LARGE] = true,
         [CELL_TLS][CELL_TLS] = true,
     };
