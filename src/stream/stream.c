@@ -13,12 +13,6 @@
 #include "base/clock.h"
 #include "stream/stream_internal.h"
 
-/* What a pull touches of the host's connection, of its reader, and of a chunk with an event of
- * usual size: as libmicrohttpd has them. */
-#define CONNECTION_BYTES 512
-#define READER_BYTES 192
-#define ROOM_BYTES 256
-
 /* ---- states ---- */
 
 static bool is_legal_move(enum stream_state from, enum stream_state to)
@@ -488,30 +482,17 @@ static void prefetch_lines(const void *from, size_t bytes)
         __builtin_prefetch((const char *)from + offset);
 }
 
-static void prefetch_pull(const struct stream *stream)
-{
-    prefetch_lines(stream->connection, CONNECTION_BYTES);
-    prefetch_lines(stream->reader, READER_BYTES);
-    if (stream->room != NULL)
-        prefetch_lines(stream->room, ROOM_BYTES);
-}
-
 /* What a delivery touches lies scattered, and other streams have driven it out of the caches. Asked
  * for at once for all of a piece it comes side by side; else each line is waited for by itself,
- * which took longer than all our own work.  (Of what is the host's only a guess: what is there
- * is read, or not, as if we had never asked.) */
+ * which took longer than all our own work. */
 static void prefetch_ready(const struct stream_host *host, enum worker_prio prio, size_t max)
 {
     const struct ready_queue *ready = &host->ready[prio - PRIO_TARGETED];
-    size_t end = host->sends_past ? STREAM_HOT_END : STREAM_WARM_END;
     uint32_t n = ready->n < max ? ready->n : (uint32_t)max;
 
     for (uint32_t i = 0; i < n; i++)
         prefetch_lines((const char *)ready_queue_at(ready, i) + STREAM_HOT_BEGIN,
-                       end - STREAM_HOT_BEGIN);
-    for (uint32_t i = 0; i < n; i++)
-        if (!stream_sends_itself(ready_queue_at(ready, i)))
-            prefetch_pull(ready_queue_at(ready, i));
+                       STREAM_HOT_END - STREAM_HOT_BEGIN);
 }
 
 void stream_resume(struct stream *stream)

@@ -110,12 +110,9 @@ struct stream {
 /* Those lines. */
 #define STREAM_HOT_BEGIN STREAM_LINE_BYTES
 #define STREAM_HOT_END (4 * STREAM_LINE_BYTES)
-#define STREAM_WARM_END (5 * STREAM_LINE_BYTES)
 _Static_assert(offsetof(struct stream, listener.filter) >= STREAM_HOT_BEGIN &&
                    offsetof(struct stream, stall.progress.is_patient) < STREAM_HOT_END,
                "a delivery touches more than three lines of a stream");
-_Static_assert(offsetof(struct stream, room) + sizeof(char *) <= STREAM_WARM_END,
-               "a pull needs more than one line more");
 
 /* To be offered an event shortly: ask for what that touches. */
 static inline void stream_fetch_for_offer(const struct stream *stream)
