@@ -22,7 +22,7 @@ limits.keepalive_timeout limits.queue_bytes limits.queue_age limits.queue_wait d
 log.level log.format
 """.split()
 
-RELOADS = wire.fewer(1200)
+RELOADS = wire.fewer(1050)
 GROWTH_BYTES = 4 << 20
 
 
