@@ -41,3 +41,12 @@ int bench_connect(int epoll, uint64_t key, const struct sockaddr_storage *addres
     close(fd);
     return rc;
 }
+
+int bench_socket_error(int fd)
+{
+    int error = 0;
+    socklen_t error_n = sizeof(error);
+
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
+    return error;
+}

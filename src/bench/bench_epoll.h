@@ -23,4 +23,7 @@ static inline uint64_t bench_key(enum bench_kind kind, uint32_t index)
 int bench_connect(int epoll, uint64_t key, const struct sockaddr_storage *address,
                   socklen_t address_n, const struct sockaddr_storage *source);
 
+/* Why a connection that bench_connect() began has failed: an errno, 0 when it stands. */
+int bench_socket_error(int fd);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Latencies of one kind, counted into buckets whose width grows with the value: exact below
+ * The clock of the load tool, in nanoseconds of CLOCK_MONOTONIC, the same for all processes; and
+ * latencies of one kind, counted into buckets whose width grows with the value: exact below
  * 64 ns, at most 1.6 % wide above, up to the largest number.  Recording costs a few nanoseconds
  * and never allocates.  A plain value, zeroed to begin with; one thread.
  */
@@ -8,9 +9,21 @@
 #define BUGLE_BENCH_LATENCY_H
 
 #include <stdint.h>
+#include <time.h>
+
+#define BENCH_SECOND_NS UINT64_C(1000000000)
+#define BENCH_NEVER UINT64_MAX
 
 #define BENCH_LATENCY_STEPS 64 /* buckets a doubling */
 #define BENCH_LATENCY_BUCKETS (59 * BENCH_LATENCY_STEPS)
+
+static inline uint64_t bench_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * BENCH_SECOND_NS + (uint64_t)now.tv_nsec;
+}
 
 struct bench_latency {
     uint64_t count;

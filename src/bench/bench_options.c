@@ -112,7 +112,7 @@ static bool take_pids(const struct cli_option *option, const char *text)
     }
 }
 
-static int bench_options_check(struct bench_options *options, double warmup)
+static int bench_options_check(struct bench_options *options)
 {
     if (options->idle && options->publish_only)
         return cli_misused("bench", "--idle with --publish-only leaves nothing to do");
@@ -122,9 +122,7 @@ static int bench_options_check(struct bench_options *options, double warmup)
         options->streams = 0;
     if (options->idle)
         options->events = 0;
-    if (warmup >= 0)
-        options->warmup = warmup;
-    else
+    if (options->warmup < 0)
         options->warmup = options->events || options->idle ? 0 : 1;
     return CLI_FINE;
 }
@@ -183,7 +181,7 @@ int bench_options_parse(struct bench_options *ret_options, int argc, char **argv
         return status;
     if (optind < argc)
         return cli_misused("bench", "there is nothing to do with %s", argv[optind]);
-    status = bench_options_check(&options, options.warmup);
+    status = bench_options_check(&options);
     if (status == CLI_FINE)
         *ret_options = options;
     return status;

@@ -3,7 +3,6 @@
 #include "config.h"
 #include "bench/bench_publish.h"
 
-#include "bench/bench_clock.h"
 #include "bench/bench_epoll.h"
 #include "bench/bench_http.h"
 #include "bench/bench_request.h"
@@ -45,15 +44,10 @@ struct bench_publish {
     uint64_t requests_max;
     uint64_t measure_from_ns;
     uint64_t now_ns;
-    struct bench_publish_counts counts;
-    struct bench_latency latency;
-    struct bench_latency lag;
-    char trouble[128];
-    bench_listening_fn *listening;
-    const void *listening_context;
+    struct bench_publish_facts facts;
+    const uint32_t *listening; /* by topic */
     struct bench_request request;
-    struct bench_sequence *refused; /* by topic */
-    uint32_t settled;               /* connections that stood once or failed */
+    uint32_t settled; /* connections that stood once or failed */
     uint32_t failed;
     uint32_t busy;
     uint32_t ready_n; /* free or closed ones, a queue so that all take their turn */
@@ -65,8 +59,8 @@ struct bench_publish {
 
 static void bench_publish_note(struct bench_publish *publish, const char *what)
 {
-    if (publish->trouble[0] == '\0')
-        snprintf(publish->trouble, sizeof(publish->trouble), "%s", what);
+    if (publish->facts.trouble[0] == '\0')
+        snprintf(publish->facts.trouble, sizeof(publish->facts.trouble), "%s", what);
 }
 
 static uint32_t bench_publish_index_of(const struct bench_publish *publish,
@@ -151,8 +145,9 @@ static int bench_publish_set_up(struct bench_publish *publish, uint32_t run)
         return rc;
     publish->list = calloc(options->connections, sizeof(*publish->list));
     publish->ready = calloc(options->connections, sizeof(*publish->ready));
-    publish->refused = calloc(options->topics, sizeof(*publish->refused));
-    if (publish->list == NULL || publish->ready == NULL || publish->refused == NULL)
+    publish->facts.unaccepted = calloc(options->topics, sizeof(*publish->facts.unaccepted));
+    publish->facts.numbers = publish->request.issued;
+    if (publish->list == NULL || publish->ready == NULL || publish->facts.unaccepted == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->connections; i++)
         publish->list[i].fd = -1;
@@ -169,7 +164,7 @@ static int bench_publish_set_up(struct bench_publish *publish, uint32_t run)
 }
 
 int bench_publish_new(struct bench_publish **ret_publish, const struct bench_options *options,
-                      int epoll, uint32_t run, bench_listening_fn *listening, const void *context)
+                      int epoll, uint32_t run, const uint32_t *listening)
 {
     struct bench_publish *publish = calloc(1, sizeof(*publish));
 
@@ -178,8 +173,6 @@ int bench_publish_new(struct bench_publish **ret_publish, const struct bench_opt
     publish->options = options;
     publish->epoll = epoll;
     publish->listening = listening;
-    publish->listening_context = context;
-    publish->measure_from_ns = BENCH_NEVER;
     int rc = bench_publish_set_up(publish, run);
     if (rc != 0) {
         bench_publish_free(publish);
@@ -201,9 +194,9 @@ void bench_publish_free(struct bench_publish *publish)
         free(con->out);
         free(con->events);
     }
-    for (uint32_t i = 0; publish->refused && i < publish->options->topics; i++)
-        bench_sequence_done(&publish->refused[i]);
-    free(publish->refused);
+    for (uint32_t i = 0; publish->facts.unaccepted && i < publish->options->topics; i++)
+        bench_sequence_done(&publish->facts.unaccepted[i]);
+    free(publish->facts.unaccepted);
     free(publish->list);
     free(publish->ready);
     bench_request_done(&publish->request);
@@ -220,12 +213,13 @@ bool bench_publish_failed(const struct bench_publish *publish)
     return publish->failed == publish->options->connections;
 }
 
-void bench_publish_start(struct bench_publish *publish, uint64_t from_ns)
+void bench_publish_start(struct bench_publish *publish, uint64_t from_ns, uint64_t measure_ns)
 {
     const struct bench_options *options = publish->options;
     double seconds = options->warmup + options->seconds;
 
     publish->from_ns = from_ns;
+    publish->measure_from_ns = measure_ns;
     publish->until_ns = BENCH_NEVER;
     publish->requests_max = UINT64_MAX;
     publish->started = true;
@@ -262,7 +256,7 @@ static void bench_publish_excuse(struct bench_publish *publish, const struct con
     for (uint32_t i = 0; i < publish->options->batch; i++) {
         struct bench_request_event event = con->events[i];
 
-        bench_sequence_take(&publish->refused[event.topic], event.number);
+        bench_sequence_take(&publish->facts.unaccepted[event.topic], event.number);
     }
 }
 
@@ -281,7 +275,7 @@ static void bench_publish_give_up_one(struct bench_publish *publish, struct conn
 {
     bench_publish_note(publish, why);
     bench_publish_excuse(publish, con);
-    publish->counts.unanswered += publish->options->batch;
+    publish->facts.unanswered += publish->options->batch;
     bench_publish_set_idle(publish, con);
     bench_publish_put_closed(publish, con);
 }
@@ -312,9 +306,9 @@ static void bench_publish_send_request(struct bench_publish *publish, struct con
     bench_http_start(&con->answer);
     publish->busy++;
     publish->requests++;
-    publish->counts.issued += publish->options->batch;
+    publish->facts.issued += publish->options->batch;
     if (con->due_ns >= publish->measure_from_ns)
-        bench_latency_record(&publish->lag, now_ns - con->due_ns);
+        bench_latency_record(&publish->facts.lag, now_ns - con->due_ns);
     bench_publish_send_on(con);
 }
 
@@ -334,9 +328,8 @@ void bench_publish_run(struct bench_publish *publish, uint64_t now_ns)
 static void bench_publish_acknowledge(struct bench_publish *publish, struct connection *con)
 {
     for (uint32_t i = 0; i < publish->options->batch; i++)
-        publish->counts.expected +=
-            publish->listening(publish->listening_context, con->events[i].topic);
-    publish->counts.acknowledged += publish->options->batch;
+        publish->facts.expected += publish->listening[con->events[i].topic];
+    publish->facts.acknowledged += publish->options->batch;
 }
 
 static void bench_publish_refuse(struct bench_publish *publish, struct connection *con)
@@ -346,7 +339,7 @@ static void bench_publish_refuse(struct bench_publish *publish, struct connectio
     snprintf(why, sizeof(why), "answered with status %d", con->answer.status);
     bench_publish_note(publish, why);
     bench_publish_excuse(publish, con);
-    publish->counts.refused += publish->options->batch;
+    publish->facts.refused += publish->options->batch;
 }
 
 static void bench_publish_take_answer(struct bench_publish *publish, struct connection *con)
@@ -357,9 +350,9 @@ static void bench_publish_take_answer(struct bench_publish *publish, struct conn
         bench_publish_acknowledge(publish, con);
     else
         bench_publish_refuse(publish, con);
-    publish->counts.last_ns = publish->now_ns;
+    publish->facts.last_ns = publish->now_ns;
     if (con->due_ns >= publish->measure_from_ns)
-        bench_latency_record(&publish->latency, publish->now_ns - con->due_ns);
+        bench_latency_record(&publish->facts.latency, publish->now_ns - con->due_ns);
     bench_publish_set_idle(publish, con);
     if (con->answer.closes || !whole)
         bench_publish_put_closed(publish, con);
@@ -409,10 +402,8 @@ static void bench_publish_read_all(struct bench_publish *publish, struct connect
 
 static void bench_publish_connected(struct bench_publish *publish, struct connection *con)
 {
-    int error = 0;
-    socklen_t error_n = sizeof(error);
+    int error = bench_socket_error(con->fd);
 
-    getsockopt(con->fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
     if (error == 0) {
         bench_publish_settle_one(publish, con);
         bench_publish_put_ready(publish, con, STATE_FREE);
@@ -446,7 +437,7 @@ void bench_publish_stop(struct bench_publish *publish, uint64_t now_ns)
         if (due > publish->requests_max)
             due = publish->requests_max;
         if (due > publish->requests)
-            publish->counts.unsent = (due - publish->requests) * publish->options->batch;
+            publish->facts.unsent = (due - publish->requests) * publish->options->batch;
     }
     publish->stopped = true;
 }
@@ -464,37 +455,7 @@ void bench_publish_give_up(struct bench_publish *publish)
             bench_publish_give_up_one(publish, &publish->list[i], "no answer in time");
 }
 
-void bench_publish_measure(struct bench_publish *publish, uint64_t from_ns)
+const struct bench_publish_facts *bench_publish_facts(const struct bench_publish *publish)
 {
-    publish->measure_from_ns = from_ns;
-}
-
-const struct bench_publish_counts *bench_publish_counts(const struct bench_publish *publish)
-{
-    return &publish->counts;
-}
-
-const struct bench_latency *bench_publish_latency(const struct bench_publish *publish)
-{
-    return &publish->latency;
-}
-
-const struct bench_latency *bench_publish_lag(const struct bench_publish *publish)
-{
-    return &publish->lag;
-}
-
-const char *bench_publish_trouble(const struct bench_publish *publish)
-{
-    return publish->trouble;
-}
-
-const uint32_t *bench_publish_issued(const struct bench_publish *publish)
-{
-    return publish->request.issued;
-}
-
-const struct bench_sequence *bench_publish_refused(const struct bench_publish *publish)
-{
-    return publish->refused;
+    return &publish->facts;
 }

@@ -18,29 +18,32 @@
 struct bench_publish;
 
 /* What has happened so far, in events. */
-struct bench_publish_counts {
+struct bench_publish_facts {
     uint64_t issued;
-    uint64_t acknowledged; /* answered with a status of 2xx */
-    uint64_t refused;      /* answered with another one */
-    uint64_t unanswered;   /* the connection ended first */
-    uint64_t unsent;       /* due, but no connection was ever free */
-    uint64_t expected;     /* deliveries that the acknowledged events should cause */
-    uint64_t last_ns;      /* when the latest answer came; 0 before the first */
+    uint64_t acknowledged;             /* answered with a status of 2xx */
+    uint64_t refused;                  /* answered with another one */
+    uint64_t unanswered;               /* the connection ended first */
+    uint64_t unsent;                   /* due, but no connection was ever free */
+    uint64_t expected;                 /* deliveries that the acknowledged events should cause */
+    uint64_t last_ns;                  /* when the latest answer came; 0 before the first */
+    struct bench_latency latency;      /* from when a request was due until its answer */
+    struct bench_latency lag;          /* until it was sent: how far this tool was behind */
+    char trouble[128];                 /* the first refusal or failure; "" when there was none */
+    const uint32_t *numbers;           /* by topic: events issued */
+    struct bench_sequence *unaccepted; /* by topic: those among them not acknowledged */
 };
-
-/* How many streams a topic has. */
-typedef uint32_t bench_listening_fn(const void *context, uint32_t topic);
 
 /*
  * Borrows `options`; connects at once.
  *
  * epoll  borrowed; entries are BENCH_KIND_PUBLISHER with the index of the connection
  * run    goes into every stamp
+ * listening  borrowed; how many streams each topic has
  *
  * Returns 0, -EINVAL after saying on standard error what is wrong, or -ENOMEM.
  */
 int bench_publish_new(struct bench_publish **ret_publish, const struct bench_options *options,
-                      int epoll, uint32_t run, bench_listening_fn *listening, const void *context);
+                      int epoll, uint32_t run, const uint32_t *listening);
 void bench_publish_free(struct bench_publish *publish);
 
 /* Whether every connection stands or has failed. */
@@ -49,8 +52,9 @@ bool bench_publish_settled(const struct bench_publish *publish);
 /* Whether no connection is left. */
 bool bench_publish_failed(const struct bench_publish *publish);
 
-/* Begin the schedule: the first request is due at `from_ns`. */
-void bench_publish_start(struct bench_publish *publish, uint64_t from_ns);
+/* Begin the schedule: the first request is due at `from_ns`; only those due at `measure_ns` or
+ * later are measured. */
+void bench_publish_start(struct bench_publish *publish, uint64_t from_ns, uint64_t measure_ns);
 
 /* When bench_publish_run() has something to do; BENCH_NEVER while it waits for answers. */
 uint64_t bench_publish_due(const struct bench_publish *publish);
@@ -70,21 +74,7 @@ bool bench_publish_finished(const struct bench_publish *publish);
 /* Give up the answers that are outstanding. */
 void bench_publish_give_up(struct bench_publish *publish);
 
-/* Only requests due at `from_ns` or later are measured. */
-void bench_publish_measure(struct bench_publish *publish, uint64_t from_ns);
-
-const struct bench_publish_counts *bench_publish_counts(const struct bench_publish *publish);
-
-/* From when a request was due until its answer; and until it was sent, which tells how far this
- * tool itself was behind. */
-const struct bench_latency *bench_publish_latency(const struct bench_publish *publish);
-const struct bench_latency *bench_publish_lag(const struct bench_publish *publish);
-
-/* What the first refusal or failure was; "" when there was none. */
-const char *bench_publish_trouble(const struct bench_publish *publish);
-
-/* By topic: events issued, and those among them that were not acknowledged. */
-const uint32_t *bench_publish_issued(const struct bench_publish *publish);
-const struct bench_sequence *bench_publish_refused(const struct bench_publish *publish);
+/* Borrowed for the life of `publish`; changes as it goes on. */
+const struct bench_publish_facts *bench_publish_facts(const struct bench_publish *publish);
 
 #endif

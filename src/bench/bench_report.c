@@ -3,8 +3,6 @@
 #include "config.h"
 #include "bench/bench_report.h"
 
-#include "bench/bench_clock.h"
-
 #include <inttypes.h>
 #include <string.h>
 
@@ -45,14 +43,14 @@ static double memory_a_stream(const struct bench_result *result)
     if (result->memory_standing < result->memory_before)
         return 0;
     return ratio_of((double)(result->memory_standing - result->memory_before),
-                    result->streams.standing + result->streams.ended);
+                    result->streams->standing + result->streams->ended);
 }
 
 /* Microseconds of the server's CPU that each of the streams took between two moments. */
 static double cpu_us_a_stream(const struct bench_result *result, uint64_t from_ns, uint64_t to_ns)
 {
     return ratio_of((double)(to_ns - from_ns) / 1e3,
-                    result->streams.standing + result->streams.ended);
+                    result->streams->standing + result->streams->ended);
 }
 
 static double cpu_us_a_connect(const struct bench_result *result)
@@ -67,8 +65,8 @@ static double cpu_us_a_close(const struct bench_result *result)
 
 bool bench_report_is_good(const struct bench_result *result)
 {
-    const struct bench_streams_counts *streams = &result->streams;
-    const struct bench_publish_counts *publish = &result->publish;
+    const struct bench_streams_facts *streams = result->streams;
+    const struct bench_publish_facts *publish = result->publish;
     uint64_t asked = result->options->streams;
 
     return streams->standing == asked && streams->failed == 0 && streams->ended == 0 &&
@@ -102,43 +100,44 @@ static void put_latency(FILE *to, const char *label, const struct bench_latency 
     fputc('\n', to);
 }
 
-static void put_trouble(FILE *to, const char *label, const char *trouble)
+/* A line of its own for what went wrong first, if anything did. */
+static void put_trouble(FILE *to, const char *trouble)
 {
     if (trouble[0])
-        fprintf(to, "%-12s%s\n", label, trouble);
+        fprintf(to, "%-12s%s\n", "", trouble);
 }
 
 static void put_streams(FILE *to, const struct bench_result *result)
 {
-    const struct bench_streams_counts *streams = &result->streams;
+    const struct bench_streams_facts *streams = result->streams;
 
     fprintf(to, "%-12s%u standing, %u failed, %u ended early; connected in %.2f s\n", "streams",
             streams->standing, streams->failed, streams->ended,
             (double)result->connect_ns / (double)BENCH_SECOND_NS);
-    put_trouble(to, "", result->streams_trouble);
+    put_trouble(to, streams->trouble);
 }
 
 static void put_publish(FILE *to, const struct bench_result *result, const struct derived *derived)
 {
-    const struct bench_publish_counts *publish = &result->publish;
+    const struct bench_publish_facts *publish = result->publish;
 
     fprintf(to,
             "%-12s%" PRIu64 " published, %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64
             " unanswered, %" PRIu64 " unsent; %.1f/s\n",
             "events", publish->issued, publish->acknowledged, publish->refused, publish->unanswered,
             publish->unsent, ratio_of(derived->events, derived->seconds));
-    put_trouble(to, "", result->publish_trouble);
+    put_trouble(to, publish->trouble);
 }
 
 static void put_deliveries(FILE *to, const struct bench_result *result,
                            const struct derived *derived)
 {
-    const struct bench_streams_counts *streams = &result->streams;
+    const struct bench_streams_facts *streams = result->streams;
 
     fprintf(to,
             "%-12s%" PRIu64 " expected, %" PRIu64 " received, %" PRIu64 " lost, %" PRIu64
             " duplicated, %" PRIu64 " out of order; %.0f/s\n",
-            "deliveries", result->publish.expected, streams->received, result->lost,
+            "deliveries", result->publish->expected, streams->received, result->lost,
             streams->duplicated, streams->late, ratio_of(derived->deliveries, derived->seconds));
     if (streams->misrouted || streams->foreign)
         fprintf(to, "%-12s%" PRIu64 " of topics not asked for, %" PRIu64 " not of this run\n", "",
@@ -181,10 +180,10 @@ void bench_report_text(FILE *to, const struct bench_result *result)
         put_publish(to, result, &derived);
     if (streams && events)
         put_deliveries(to, result, &derived);
-    put_latency(to, "first bytes", result->first_bytes);
-    put_latency(to, "latency", result->delivery);
-    put_latency(to, "answers", result->acknowledgement);
-    put_latency(to, "sent late", result->lag);
+    put_latency(to, "first bytes", &result->streams->first_bytes);
+    put_latency(to, "latency", &result->streams->latency);
+    put_latency(to, "answers", &result->publish->latency);
+    put_latency(to, "sent late", &result->publish->lag);
     fprintf(to, "%-12s%.2f s, this tool took %.1f %% of a core\n", "measured", derived.seconds,
             derived.own_percent);
     if (result->has_server)
@@ -204,8 +203,8 @@ static void json_latency(FILE *to, const char *name, const struct bench_latency 
 
 static void json_counts(FILE *to, const struct bench_result *result)
 {
-    const struct bench_streams_counts *streams = &result->streams;
-    const struct bench_publish_counts *publish = &result->publish;
+    const struct bench_streams_facts *streams = result->streams;
+    const struct bench_publish_facts *publish = result->publish;
 
     fprintf(to,
             "  \"streams\": {\"asked\": %u, \"standing\": %u, \"failed\": %u, \"ended\": %u, "
@@ -266,10 +265,10 @@ void bench_report_json(FILE *to, const struct bench_result *result)
 
     fputs("{\n", to);
     json_counts(to, result);
-    json_latency(to, "first_bytes", result->first_bytes);
-    json_latency(to, "latency", result->delivery);
-    json_latency(to, "answers", result->acknowledgement);
-    json_latency(to, "sent_late", result->lag);
+    json_latency(to, "first_bytes", &result->streams->first_bytes);
+    json_latency(to, "latency", &result->streams->latency);
+    json_latency(to, "answers", &result->publish->latency);
+    json_latency(to, "sent_late", &result->publish->lag);
     json_window(to, &derived);
     json_server(to, result, &derived);
     fprintf(to, "  \"good\": %s\n}\n", bench_report_is_good(result) ? "true" : "false");

@@ -24,16 +24,10 @@ struct bench_usage {
 
 struct bench_result {
     const struct bench_options *options;
-    struct bench_streams_counts streams;
-    struct bench_publish_counts publish;
+    const struct bench_streams_facts *streams;
+    const struct bench_publish_facts *publish;
     uint64_t lost;
-    uint64_t connect_ns; /* until the last stream stood */
-    const char *streams_trouble;
-    const char *publish_trouble;
-    const struct bench_latency *first_bytes;
-    const struct bench_latency *delivery;
-    const struct bench_latency *acknowledgement;
-    const struct bench_latency *lag;
+    uint64_t connect_ns;      /* until the last stream stood */
     struct bench_usage begin; /* of the measured window */
     struct bench_usage end;
     bool has_server;        /* the figures of the server could be had, all of them */

@@ -4,7 +4,6 @@
 #include "bench/bench_request.h"
 
 #include "bench/bench_stamp.h"
-#include "cli/cli_common.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,14 +13,6 @@
 
 #define DIGITS_MAX 20
 #define TOPIC_BYTES 24
-
-static int bench_request_compile(struct bench_template *template, const char *text)
-{
-    if (bench_template_compile(template, text) == 0)
-        return 0;
-    cli_fail("bench", "%s: too many places to fill in", text);
-    return -EINVAL;
-}
 
 /* The part of the head that never changes. */
 static int write_constant(struct bench_request *request)
@@ -55,9 +46,9 @@ int bench_request_init(struct bench_request *request, const struct bench_options
     request->chance = UINT64_C(0x9e3779b97f4a7c15) ^ run;
     int rc = bench_url_resolve(&request->url, options->publish_url);
     if (rc == 0)
-        rc = bench_request_compile(&request->path, request->url.path);
+        rc = bench_template_compile(&request->path, request->url.path);
     if (rc == 0)
-        rc = bench_request_compile(&request->body, options->publish_body);
+        rc = bench_template_compile(&request->body, options->publish_body);
     if (rc == 0)
         rc = write_constant(request);
     if (rc != 0)

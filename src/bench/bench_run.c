@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The phases of a run and the loop under them. */
+/* `bugle bench`: the phases of a run and the loop under them.  One thread, one epoll. */
 #include "config.h"
-#include "bench/bench_run.h"
+#include "bench/bench.h"
 
-#include "bench/bench_clock.h"
 #include "bench/bench_epoll.h"
+#include "bench/bench_options.h"
 #include "bench/bench_process.h"
 #include "bench/bench_publish.h"
 #include "bench/bench_report.h"
@@ -76,19 +76,6 @@ static uint64_t ns_of_seconds(double s)
     return (uint64_t)(s * (double)BENCH_SECOND_NS);
 }
 
-static uint32_t bench_run_listening(const void *context, uint32_t topic)
-{
-    return bench_streams_listening(context, topic);
-}
-
-static uint64_t own_cpu(void)
-{
-    struct timespec used;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return (uint64_t)used.tv_sec * BENCH_SECOND_NS + (uint64_t)used.tv_nsec;
-}
-
 static void look_at_memory(struct bench_run *run, uint64_t *ret_bytes)
 {
     if (run->result.has_server &&
@@ -105,15 +92,17 @@ static void look_at_cpu(struct bench_run *run, uint64_t *ret_ns)
 
 static void look_at_usage(struct bench_run *run, struct bench_usage *ret_usage)
 {
-    const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
+    const struct bench_streams_facts *streams = bench_streams_facts(run->streams);
+    struct timespec own;
 
     look_at_cpu(run, &ret_usage->server_cpu_ns);
-    ret_usage->own_cpu_ns = own_cpu();
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    ret_usage->own_cpu_ns = (uint64_t)own.tv_sec * BENCH_SECOND_NS + (uint64_t)own.tv_nsec;
     ret_usage->at_ns = bench_now();
     ret_usage->deliveries = streams->received;
     ret_usage->bytes = streams->bytes;
     if (run->publish != NULL)
-        ret_usage->acknowledged = bench_publish_counts(run->publish)->acknowledged;
+        ret_usage->acknowledged = bench_publish_facts(run->publish)->acknowledged;
 }
 
 /*
@@ -127,10 +116,8 @@ static void start_events(struct bench_run *run)
     run->measure_ns = from_ns + ns_of_seconds(run->options->warmup);
     run->deadline_ns = run->measure_ns - LEAD_NS / 2;
     bench_streams_measure(run->streams, run->measure_ns);
-    if (run->publish == NULL)
-        return;
-    bench_publish_measure(run->publish, run->measure_ns);
-    bench_publish_start(run->publish, from_ns);
+    if (run->publish != NULL)
+        bench_publish_start(run->publish, from_ns, run->measure_ns);
 }
 
 /* Look at the server, close all streams if that is asked for, and leave it time to be done. */
@@ -148,9 +135,9 @@ static uint64_t last_moment(const struct bench_run *run)
 {
     if (run->publish == NULL)
         return run->now_ns;
-    uint64_t last = bench_streams_counts(run->streams)->last_ns;
-    if (last < bench_publish_counts(run->publish)->last_ns)
-        last = bench_publish_counts(run->publish)->last_ns;
+    uint64_t last = bench_streams_facts(run->streams)->last_ns;
+    if (last < bench_publish_facts(run->publish)->last_ns)
+        last = bench_publish_facts(run->publish)->last_ns;
     if (last > run->measure_ns)
         return last;
     return run->now_ns > run->measure_ns ? run->now_ns : run->measure_ns;
@@ -201,7 +188,7 @@ static void bench_run_enter(struct bench_run *run, enum phase phase)
 
 static void bench_run_connect_more(struct bench_run *run)
 {
-    const struct bench_streams_counts *counts = bench_streams_counts(run->streams);
+    const struct bench_streams_facts *counts = bench_streams_facts(run->streams);
     uint64_t done = (uint64_t)counts->standing + counts->failed + counts->ended;
 
     run->starting = bench_streams_connect(run->streams);
@@ -221,23 +208,17 @@ static void bench_run_connect_more(struct bench_run *run)
     bench_run_enter(run, run->connected ? PHASE_SETTLE : PHASE_OVER);
 }
 
-static bool bench_run_all_came(const struct bench_run *run)
-{
-    return bench_publish_finished(run->publish) && bench_streams_counts(run->streams)->received >=
-                                                       bench_publish_counts(run->publish)->expected;
-}
-
 /* Over when everything has come, or when nothing has come for long. */
 static void bench_run_drain(struct bench_run *run)
 {
-    const struct bench_publish_counts *publish = bench_publish_counts(run->publish);
-    uint64_t done = bench_streams_counts(run->streams)->received + publish->acknowledged +
-                    publish->refused + publish->unanswered;
+    const struct bench_publish_facts *publish = bench_publish_facts(run->publish);
+    uint64_t received = bench_streams_facts(run->streams)->received;
+    uint64_t done = received + publish->acknowledged + publish->refused + publish->unanswered;
 
     if (done != run->seen)
         bench_run_enter(run, PHASE_DRAIN);
     run->seen = done;
-    if (bench_run_all_came(run)) {
+    if (bench_publish_finished(run->publish) && received >= publish->expected) {
         bench_run_enter(run, PHASE_LINGER);
     } else if (run->now_ns >= run->deadline_ns) {
         bench_publish_give_up(run->publish);
@@ -267,27 +248,18 @@ static void bench_run_step(struct bench_run *run)
     case PHASE_CONNECT:
         bench_run_connect_more(run);
         return;
-    case PHASE_SETTLE:
-        if (run->now_ns >= run->deadline_ns)
-            bench_run_enter(run, PHASE_WARM_UP);
-        return;
-    case PHASE_WARM_UP:
-        if (run->now_ns >= run->deadline_ns)
-            bench_run_enter(run, PHASE_MEASURE);
-        return;
     case PHASE_MEASURE:
         bench_run_measure(run);
         return;
     case PHASE_DRAIN:
         bench_run_drain(run);
         return;
+    case PHASE_SETTLE:
+    case PHASE_WARM_UP:
     case PHASE_LINGER:
-        if (run->now_ns >= run->deadline_ns)
-            bench_run_enter(run, PHASE_CLOSE);
-        return;
     case PHASE_CLOSE:
         if (run->now_ns >= run->deadline_ns)
-            bench_run_enter(run, PHASE_OVER);
+            bench_run_enter(run, run->phase + 1);
         return;
     case PHASE_OVER:
         return;
@@ -352,9 +324,9 @@ static void show_progress(struct bench_run *run)
         [PHASE_MEASURE] = "measuring",  [PHASE_DRAIN] = "draining",  [PHASE_LINGER] = "ending",
         [PHASE_CLOSE] = "closing",      [PHASE_OVER] = "over",
     };
-    const struct bench_streams_counts *streams = bench_streams_counts(run->streams);
+    const struct bench_streams_facts *streams = bench_streams_facts(run->streams);
     uint64_t acknowledged =
-        run->publish != NULL ? bench_publish_counts(run->publish)->acknowledged : 0;
+        run->publish != NULL ? bench_publish_facts(run->publish)->acknowledged : 0;
     double since_s = (double)(run->now_ns - run->shown_ns + 1) / (double)BENCH_SECOND_NS;
 
     fprintf(stderr,
@@ -364,7 +336,7 @@ static void show_progress(struct bench_run *run)
             streams->standing, acknowledged,
             (double)(acknowledged - run->shown_acknowledged) / since_s, streams->received,
             (double)(streams->received - run->shown_received) / since_s,
-            (double)bench_latency_percentile(bench_streams_latency(run->streams), 99) / 1e6);
+            (double)bench_latency_percentile(&streams->latency, 99) / 1e6);
     run->shown_acknowledged = acknowledged;
     run->shown_received = streams->received;
     run->shown_ns = run->now_ns;
@@ -504,8 +476,8 @@ static int bench_run_set_up(struct bench_run *run)
     if (rc == 0)
         rc = bench_streams_new(&run->streams, run->options, run->epoll, stamp);
     if (rc == 0 && !run->options->idle)
-        rc = bench_publish_new(&run->publish, run->options, run->epoll, stamp, bench_run_listening,
-                               run->streams);
+        rc = bench_publish_new(&run->publish, run->options, run->epoll, stamp,
+                               bench_streams_facts(run->streams)->listening);
     return rc;
 }
 
@@ -522,23 +494,16 @@ static void bench_run_clean_up(struct bench_run *run)
 
 static int bench_run_report(struct bench_run *run)
 {
-    static const struct bench_latency none;
+    static const struct bench_publish_facts none;
     struct bench_result *result = &run->result;
 
     result->options = run->options;
-    result->streams = *bench_streams_counts(run->streams);
-    result->streams_trouble = bench_streams_trouble(run->streams);
-    result->first_bytes = bench_streams_first_bytes(run->streams);
-    result->delivery = bench_streams_latency(run->streams);
-    result->publish_trouble = "";
-    result->acknowledgement = result->lag = &none;
+    result->streams = bench_streams_facts(run->streams);
+    result->publish = &none;
     if (run->publish != NULL) {
-        result->publish = *bench_publish_counts(run->publish);
-        result->publish_trouble = bench_publish_trouble(run->publish);
-        result->acknowledgement = bench_publish_latency(run->publish);
-        result->lag = bench_publish_lag(run->publish);
-        result->lost = bench_streams_missing(run->streams, bench_publish_issued(run->publish),
-                                             bench_publish_refused(run->publish));
+        result->publish = bench_publish_facts(run->publish);
+        result->lost = bench_streams_missing(run->streams, result->publish->numbers,
+                                             result->publish->unaccepted);
     }
     if (run->options->json)
         bench_report_json(stdout, result);
@@ -549,13 +514,16 @@ static int bench_run_report(struct bench_run *run)
 
 static void say_why_not_connected(const struct bench_run *run)
 {
-    if (bench_streams_counts(run->streams)->standing == 0 && run->options->streams)
-        cli_fail("bench", "no stream could be opened: %s", bench_streams_trouble(run->streams));
+    if (bench_streams_facts(run->streams)->standing == 0 && run->options->streams)
+        cli_fail("bench", "no stream could be opened: %s",
+                 bench_streams_facts(run->streams)->trouble);
     else
-        cli_fail("bench", "no connection to publish over: %s", bench_publish_trouble(run->publish));
+        cli_fail("bench", "no connection to publish over: %s",
+                 bench_publish_facts(run->publish)->trouble);
 }
 
-int bench_run(const struct bench_options *options)
+/* SIGINT ends the events early and still reports; the signal stays blocked afterwards. */
+static int bench_run(const struct bench_options *options)
 {
     struct bench_run run = {.options = options, .epoll = -1, .timer = -1, .signal = -1};
     int status = CLI_FAILED;
@@ -582,4 +550,14 @@ int bench_run(const struct bench_options *options)
 out:
     bench_run_clean_up(&run);
     return status;
+}
+
+int bench_main(int argc, char **argv)
+{
+    struct bench_options options;
+    int status = bench_options_parse(&options, argc, argv);
+
+    if (status != CLI_FINE)
+        return status == CLI_HELPED ? CLI_FINE : status;
+    return bench_run(&options);
 }

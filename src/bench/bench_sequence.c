@@ -46,14 +46,6 @@ static void bench_sequence_insert_hole(struct bench_sequence *sequence, uint32_t
     sequence->holes_n++;
 }
 
-static void bench_sequence_remove_hole(struct bench_sequence *sequence, uint32_t at)
-{
-    struct bench_hole *place = sequence->holes + at;
-
-    sequence->holes_n--;
-    memmove(place, place + 1, (sequence->holes_n - at) * sizeof(*place));
-}
-
 /* Cut one number out of the hole that holds it: at an end, or into two. */
 static void bench_sequence_fill(struct bench_sequence *sequence, uint32_t at, uint32_t number)
 {
@@ -63,7 +55,7 @@ static void bench_sequence_fill(struct bench_sequence *sequence, uint32_t at, ui
     if (number == hole->from) {
         hole->from++;
         if (hole->from == hole->to)
-            bench_sequence_remove_hole(sequence, at);
+            memmove(hole, hole + 1, (--sequence->holes_n - at) * sizeof(*hole));
         return;
     }
     hole->to = number;

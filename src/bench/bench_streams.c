@@ -3,7 +3,6 @@
 #include "config.h"
 #include "bench/bench_streams.h"
 
-#include "bench/bench_clock.h"
 #include "bench/bench_epoll.h"
 #include "bench/bench_http.h"
 #include "bench/bench_sse.h"
@@ -47,11 +46,7 @@ struct bench_streams {
     uint32_t under_way;
     uint64_t now_ns;
     uint64_t measure_from_ns;
-    struct bench_streams_counts counts;
-    struct bench_latency latency;
-    struct bench_latency first_bytes;
-    char trouble[128];
-    uint32_t *listening; /* by topic */
+    struct bench_streams_facts facts;
     struct stream *list;
     char read[READ_BYTES];
 };
@@ -67,24 +62,22 @@ static int bench_streams_set_up(struct bench_streams *streams)
     const struct bench_options *options = streams->options;
     int rc = bench_url_resolve(&streams->url, options->stream_url);
 
+    if (rc == 0)
+        rc = bench_template_compile(&streams->path, streams->url.path);
     if (rc != 0)
         return rc;
-    if (bench_template_compile(&streams->path, streams->url.path) != 0) {
-        cli_fail("bench", "%s: too many places to fill in", options->stream_url);
-        return -EINVAL;
-    }
     if (options->source_addresses && streams->url.address.ss_family != AF_INET) {
         cli_fail("bench", "--source-addresses needs a server with an IPv4 address");
         return -EINVAL;
     }
     streams->list = calloc(options->streams ? options->streams : 1, sizeof(*streams->list));
-    streams->listening = calloc(options->topics, sizeof(*streams->listening));
-    if (streams->list == NULL || streams->listening == NULL)
+    streams->facts.listening = calloc(options->topics, sizeof(*streams->facts.listening));
+    if (streams->list == NULL || streams->facts.listening == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->streams; i++) {
         streams->list[i].fd = -1;
         streams->list[i].topic = i % options->topics;
-        streams->listening[i % options->topics]++;
+        streams->facts.listening[i % options->topics]++;
     }
     return 0;
 }
@@ -119,7 +112,7 @@ void bench_streams_free(struct bench_streams *streams)
         bench_sequence_done(&streams->list[i].came);
     }
     free(streams->list);
-    free(streams->listening);
+    free(streams->facts.listening);
     free(streams);
 }
 
@@ -132,21 +125,21 @@ static void bench_stream_move(struct bench_streams *streams, struct stream *st, 
     streams->under_way += (uint32_t)is_under_way - (uint32_t)was_under_way;
     if (state == STATE_STANDING) {
         st->stood = true;
-        streams->counts.standing++;
+        streams->facts.standing++;
     } else if (state == STATE_OVER && st->stood) {
-        streams->counts.standing--;
-        streams->counts.ended++;
+        streams->facts.standing--;
+        streams->facts.ended++;
     } else if (state == STATE_OVER) {
-        streams->counts.failed++;
-        streams->listening[st->topic]--;
+        streams->facts.failed++;
+        streams->facts.listening[st->topic]--;
     }
     st->state = state;
 }
 
 static void bench_stream_end(struct bench_streams *streams, struct stream *st, const char *why)
 {
-    if (streams->trouble[0] == '\0')
-        snprintf(streams->trouble, sizeof(streams->trouble), "%s", why);
+    if (streams->facts.trouble[0] == '\0')
+        snprintf(streams->facts.trouble, sizeof(streams->facts.trouble), "%s", why);
     bench_stream_move(streams, st, STATE_OVER);
     if (st->fd >= 0)
         close(st->fd);
@@ -236,19 +229,10 @@ static size_t write_request(const struct bench_streams *streams, const struct st
     return (size_t)(at - to) + (size_t)n + 2;
 }
 
-static int socket_error(int fd)
-{
-    int error = 0;
-    socklen_t error_n = sizeof(error);
-
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_n);
-    return error;
-}
-
 /* The first entry of a new connection: it stands or it failed.  Ask for the events. */
 static void bench_stream_ask(struct bench_streams *streams, struct stream *st)
 {
-    int error = socket_error(st->fd);
+    int error = bench_socket_error(st->fd);
 
     if (error) {
         bench_stream_end(streams, st, strerror(error));
@@ -271,7 +255,7 @@ static void bench_streams_take_event(void *context, const struct bench_stamp *st
 {
     struct reading *reading = context;
     struct bench_streams *streams = reading->streams;
-    struct bench_streams_counts *counts = &streams->counts;
+    struct bench_streams_facts *counts = &streams->facts;
     struct stream *st = reading->st;
 
     if (stamp == NULL || stamp->run != streams->run) {
@@ -296,7 +280,7 @@ static void bench_streams_take_event(void *context, const struct bench_stamp *st
         st->answered = stamp->answered;
     counts->last_ns = streams->now_ns;
     if (stamp->due_ns >= streams->measure_from_ns)
-        bench_latency_record(&streams->latency, streams->now_ns - stamp->due_ns);
+        bench_latency_record(&streams->facts.latency, streams->now_ns - stamp->due_ns);
 }
 
 static void bench_streams_take_body(void *context, const char *bytes, size_t bytes_n)
@@ -323,7 +307,7 @@ static bool bench_stream_is_good(struct bench_streams *streams, struct stream *s
             return false;
         }
         bench_stream_move(streams, st, STATE_STANDING);
-        bench_latency_record(&streams->first_bytes, streams->now_ns - st->begun_ns);
+        bench_latency_record(&streams->facts.first_bytes, streams->now_ns - st->begun_ns);
     }
     if (st->http.state == BENCH_HTTP_DONE) {
         bench_stream_end(streams, st, "ended by the server with the final chunk");
@@ -347,7 +331,7 @@ static void bench_stream_read(struct bench_streams *streams, struct stream *st)
             return;
         }
         streams->now_ns = bench_now();
-        streams->counts.bytes += (uint64_t)n;
+        streams->facts.bytes += (uint64_t)n;
         bench_http_feed(&st->http, streams->read, (size_t)n, bench_streams_take_body, &reading);
         if (!bench_stream_is_good(streams, st) || n < READ_BYTES)
             return;
@@ -370,19 +354,9 @@ void bench_streams_measure(struct bench_streams *streams, uint64_t from_ns)
     streams->measure_from_ns = from_ns;
 }
 
-const struct bench_streams_counts *bench_streams_counts(const struct bench_streams *streams)
+const struct bench_streams_facts *bench_streams_facts(const struct bench_streams *streams)
 {
-    return &streams->counts;
-}
-
-const struct bench_latency *bench_streams_latency(const struct bench_streams *streams)
-{
-    return &streams->latency;
-}
-
-const struct bench_latency *bench_streams_first_bytes(const struct bench_streams *streams)
-{
-    return &streams->first_bytes;
+    return &streams->facts;
 }
 
 void bench_streams_close(struct bench_streams *streams)
@@ -392,16 +366,6 @@ void bench_streams_close(struct bench_streams *streams)
             close(streams->list[i].fd);
         streams->list[i].fd = -1;
     }
-}
-
-const char *bench_streams_trouble(const struct bench_streams *streams)
-{
-    return streams->trouble;
-}
-
-uint32_t bench_streams_listening(const struct bench_streams *streams, uint32_t topic)
-{
-    return streams->listening[topic];
 }
 
 uint64_t bench_streams_missing(const struct bench_streams *streams, const uint32_t *issued,

@@ -17,7 +17,7 @@
 struct bench_streams;
 
 /* What has happened so far. */
-struct bench_streams_counts {
+struct bench_streams_facts {
     uint32_t standing; /* heads received, not ended */
     uint32_t failed;   /* never stood */
     uint32_t ended;    /* stood, and were ended by the server */
@@ -29,6 +29,10 @@ struct bench_streams_counts {
     uint64_t foreign;   /* events that are not of this run */
     uint64_t bytes;     /* as they came from the sockets */
     uint64_t last_ns;   /* when the latest event came; 0 before the first */
+    struct bench_latency latency;
+    struct bench_latency first_bytes; /* from the beginning of a connection to the head */
+    char trouble[128];   /* why the first failed or ended one failed or ended; "" when none did */
+    uint32_t *listening; /* by topic: streams that listen to it and have not failed */
 };
 
 /*
@@ -62,17 +66,8 @@ uint64_t bench_streams_ready(struct bench_streams *streams, uint32_t index);
 /* Latencies are recorded of events due at `from_ns` or later. */
 void bench_streams_measure(struct bench_streams *streams, uint64_t from_ns);
 
-const struct bench_streams_counts *bench_streams_counts(const struct bench_streams *streams);
-const struct bench_latency *bench_streams_latency(const struct bench_streams *streams);
-
-/* How long each stream waited from the beginning of its connection for the head of the answer. */
-const struct bench_latency *bench_streams_first_bytes(const struct bench_streams *streams);
-
-/* Why the first failed stream failed, or the first ended one ended; "" when none did. */
-const char *bench_streams_trouble(const struct bench_streams *streams);
-
-/* How many streams listen to a topic and have not failed. */
-uint32_t bench_streams_listening(const struct bench_streams *streams, uint32_t topic);
+/* Borrowed for the life of `streams`; changes as it goes on. */
+const struct bench_streams_facts *bench_streams_facts(const struct bench_streams *streams);
 
 /* Close all that stand.  They stay in the counts: the server has not ended them. */
 void bench_streams_close(struct bench_streams *streams);

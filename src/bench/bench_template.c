@@ -23,6 +23,12 @@ static enum bench_place bench_template_place_at(const char *text)
     return BENCH_PLACES;
 }
 
+static int bench_template_refuse(const char *text, const char *why)
+{
+    cli_fail("bench", "%s: %s", text, why);
+    return -EINVAL;
+}
+
 int bench_template_compile(struct bench_template *template, const char *text)
 {
     template->parts_n = 0;
@@ -33,7 +39,7 @@ int bench_template_compile(struct bench_template *template, const char *text)
         if (*at && place == BENCH_PLACES)
             continue;
         if (template->parts_n == BENCH_TEMPLATE_PARTS)
-            return -E2BIG;
+            return bench_template_refuse(text, "too many places to fill in");
         size_t i = template->parts_n++;
         template->parts[i].text = begin;
         template->parts[i].text_n = (size_t)(at - begin);
@@ -77,12 +83,6 @@ char *bench_template_write(const struct bench_template *template, char *to,
             to = mempcpy(to, values->at[place].text, values->at[place].text_n);
     }
     return to;
-}
-
-static int bench_template_refuse(const char *text, const char *why)
-{
-    cli_fail("bench", "%s: %s", text, why);
-    return -EINVAL;
 }
 
 /* Part "host:port", "[v6]:port" or either without the port.  Host and port are cut out of

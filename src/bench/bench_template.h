@@ -32,7 +32,8 @@ struct bench_template {
     } parts[BENCH_TEMPLATE_PARTS];
 };
 
-/* Borrows `text` for the life of the template.  0, or -E2BIG with too many places. */
+/* Borrows `text` for the life of the template.  0, or -EINVAL after saying on standard error that
+ * it has too many places. */
 int bench_template_compile(struct bench_template *template, const char *text);
 
 bool bench_template_names(const struct bench_template *template, enum bench_place place);

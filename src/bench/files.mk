@@ -1,7 +1,5 @@
 libbugle_a_SOURCES += \
     include/bench/bench.h \
-    src/bench/bench.c \
-    src/bench/bench_clock.h \
     src/bench/bench_epoll.c \
     src/bench/bench_epoll.h \
     src/bench/bench_http.c \
@@ -21,7 +19,6 @@ libbugle_a_SOURCES += \
     src/bench/bench_request.c \
     src/bench/bench_request.h \
     src/bench/bench_run.c \
-    src/bench/bench_run.h \
     src/bench/bench_sequence.c \
     src/bench/bench_sequence.h \
     src/bench/bench_sse.c \
