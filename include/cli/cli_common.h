@@ -9,6 +9,7 @@
 #ifndef BUGLE_CLI_COMMON_H
 #define BUGLE_CLI_COMMON_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,10 @@ void cli_list_clear(struct cli_list *list);
  * hold what a peer sent.  Returns CLI_FAILED, so that a failing tool can return the call. */
 int cli_fail(const char *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Format a text and make it visible, as cli_put_visible() does.  Gives it for free(). */
+char *cli_format_visible(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0)));
+
 /* End the process if `memory` is NULL: out of memory, a tool has nothing to save.  Returns it
  * otherwise, so that every allocation can be passed through this. */
 void *cli_need(void *memory);
@@ -80,30 +85,13 @@ bool cli_take_word(const struct cli_option *option, const char *value);     /* a
 bool cli_take_number(const struct cli_option *option, const char *value);   /* a uint64_t */
 bool cli_take_number32(const struct cli_option *option, const char *value); /* a uint32_t */
 
-#define CLI_FLAG(name, to)                                                                         \
-    {                                                                                              \
-        name, NULL, to, 0, 0, NULL                                                                 \
-    }
-#define CLI_TEXT(name, to)                                                                         \
-    {                                                                                              \
-        name, cli_take_text, to, 0, 0, NULL                                                        \
-    }
-#define CLI_WORD(name, to)                                                                         \
-    {                                                                                              \
-        name, cli_take_word, to, 0, 0, NULL                                                        \
-    }
-#define CLI_NUMBER(name, to, min, max, wants)                                                      \
-    {                                                                                              \
-        name, cli_take_number, to, min, max, wants                                                 \
-    }
-#define CLI_NUMBER32(name, to, min, max)                                                           \
-    {                                                                                              \
-        name, cli_take_number32, to, min, max, NULL                                                \
-    }
-#define CLI_OTHER(name, take, to, wants)                                                           \
-    {                                                                                              \
-        name, take, to, 0, 0, wants                                                                \
-    }
+#define CLI_OPTION(...) ((struct cli_option){__VA_ARGS__})
+#define CLI_FLAG(name, to) CLI_OPTION(name, NULL, to, 0, 0, NULL)
+#define CLI_TEXT(name, to) CLI_OPTION(name, cli_take_text, to, 0, 0, NULL)
+#define CLI_WORD(name, to) CLI_OPTION(name, cli_take_word, to, 0, 0, NULL)
+#define CLI_NUMBER(name, to, min, max, wants) CLI_OPTION(name, cli_take_number, to, min, max, wants)
+#define CLI_NUMBER32(name, to, min, max) CLI_OPTION(name, cli_take_number32, to, min, max, NULL)
+#define CLI_OTHER(name, take, to, wants) CLI_OPTION(name, take, to, 0, 0, wants)
 
 /*
  * Read the options of a tool; optind is then behind them.  --help and -h print `help` on standard

@@ -271,20 +271,6 @@ static CURLcode backup_ask(struct backup *backup)
     return curl_easy_perform(easy);
 }
 
-/* Whether all of it came. */
-static bool backup_is_whole(const struct backup *backup)
-{
-    return backup->bytes >= HEADER_BYTES &&
-           backup->bytes == (uint64_t)backup_number_at(backup, PAGES_AT) * PAGE_BYTES;
-}
-
-/* One answer for all that is no copy: nothing of it stays behind. */
-static int tell_no_store(const struct backup *backup)
-{
-    return cli_fail(TOOL, "%s answered 200 with what is no store of Bugle's: is it a gateway?",
-                    backup->http.shown);
-}
-
 static int backup_tell_text(char *text)
 {
     int status = cli_fail(TOOL, "%s", text);
@@ -300,12 +286,14 @@ static int backup_judge(struct backup *backup, CURLcode code)
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return cli_fail(TOOL, "interrupted; %s was not written", backup->file);
     if (!backup_is_store(backup))
-        return tell_no_store(backup);
+        return cli_fail(TOOL, "%s answered 200 with what is no store of Bugle's: is it a gateway?",
+                        backup->http.shown);
     if (code != CURLE_OK)
         return backup_tell_text(cli_http_trouble(&backup->http, code));
     if (cli_http_status(&backup->http) != 200)
         return backup_tell_text(cli_http_refusal(&backup->http));
-    if (!backup_is_whole(backup))
+    if (backup->bytes < HEADER_BYTES ||
+        backup->bytes != (uint64_t)backup_number_at(backup, PAGES_AT) * PAGE_BYTES)
         return cli_fail(TOOL, "%s answered 200 without a whole copy: is it a Bugle gateway?",
                         backup->http.shown);
     return backup_keep_file(backup);
@@ -330,12 +318,10 @@ int cli_backup(int argc, char **argv)
     int status = backup_read_options(&backup, argc, argv);
 
     if (status == CLI_FINE) {
-        curl_global_init(CURL_GLOBAL_DEFAULT);
         status = cli_http_init(&backup.http, TOOL, &backup.target, "/api/backup", NULL);
         if (status == CLI_FINE)
             status = backup_run(&backup);
         cli_http_clear(&backup.http);
-        curl_global_cleanup();
     }
     cli_list_clear(&backup.target.headers);
     return status == CLI_HELPED ? CLI_FINE : status;

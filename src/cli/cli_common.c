@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -59,22 +58,29 @@ void cli_list_clear(struct cli_list *list)
     *list = (struct cli_list){NULL, 0};
 }
 
+char *cli_format_visible(const char *format, va_list arguments)
+{
+    char *raw, *text;
+    size_t text_n;
+
+    if (vasprintf(&raw, format, arguments) < 0)
+        cli_need(NULL);
+    FILE *to = cli_need(open_memstream(&text, &text_n));
+    cli_put_visible(to, raw, strlen(raw), NULL);
+    if (fclose(to) != 0)
+        cli_need(NULL);
+    free(raw);
+    return text;
+}
+
 /* Standard error is not buffered: the line is put together first, so that it leaves whole. */
 static void __attribute__((format(printf, 3, 0)))
 tell(const char *tool, const char *hint, const char *format, va_list arguments)
 {
-    char *message, *line;
-    size_t line_n;
+    char *message = cli_format_visible(format, arguments);
+    char *line = cli_format("bugle %s: %s%s\n", tool, message, hint);
 
-    if (vasprintf(&message, format, arguments) < 0)
-        cli_need(NULL);
-    FILE *to = cli_need(open_memstream(&line, &line_n));
-    fprintf(to, "bugle %s: ", tool);
-    cli_put_visible(to, message, strlen(message), NULL);
-    fprintf(to, "%s\n", hint);
-    if (fclose(to) != 0)
-        cli_need(NULL);
-    fwrite(line, 1, line_n, stderr);
+    fputs(line, stderr);
     free(line);
     free(message);
 }

@@ -369,14 +369,6 @@ static void follow_place(struct follow *s)
     curl_multi_remove_handle(s->multi, s->http.easy);
 }
 
-static void follow_once(struct follow *s)
-{
-    cli_http_return(&s->http);
-    do
-        follow_place(s);
-    while (s->end == END_MOVED);
-}
-
 /* How long to wait before the next connection.  One that was of use costs only what the gateway
  * asks for; each that was not makes the wait longer. */
 static long long next_wait_ms(struct follow *s)
@@ -423,7 +415,10 @@ static void follow_wait_between(struct follow *s)
 static void follow_on(struct follow *s)
 {
     do {
-        follow_once(s);
+        cli_http_return(&s->http);
+        do
+            follow_place(s);
+        while (s->end == END_MOVED);
         if (s->end == END_AGAIN && s->options->no_reconnect)
             s->end = s->is_open && s->is_clean ? END_FINE : END_FAILED;
         if (s->end == END_AGAIN)
@@ -518,13 +513,11 @@ int cli_follow(const char *tool, const struct cli_follow_options *options)
     s.signal_fd = open_signals();
     if (s.signal_fd < 0)
         return cli_fail(tool, "cannot wait for signals: %s", strerror(-s.signal_fd));
-    curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = open_http(&s, tool);
     if (status == CLI_FINE)
         status = follow_run(&s, tool);
     curl_multi_cleanup(s.multi);
     cli_http_clear(&s.http);
-    curl_global_cleanup();
     close(s.signal_fd);
     free(s.why);
     return status;

@@ -160,6 +160,7 @@ int cli_http_init(struct cli_http *http, const char *tool, const struct cli_http
                   const char *path, const char *query)
 {
     *http = (struct cli_http){.target = target};
+    curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = check_headers(tool, target);
     if (status != CLI_FINE)
         return status;
@@ -193,6 +194,7 @@ void cli_http_clear(struct cli_http *http)
     curl_free(http->url);
     curl_free(http->shown);
     free(http->answer);
+    curl_global_cleanup();
     *http = (struct cli_http){0};
 }
 
@@ -245,14 +247,6 @@ static void cli_http_add_token(struct cli_http *http)
     free(line);
 }
 
-/* What is meant for the gateway alone. */
-static void add_own_headers(struct cli_http *http)
-{
-    cli_http_add_token(http);
-    for (size_t i = 0; i < http->target->headers.items_n; i++)
-        add_target_header(http, http->target->headers.items[i]);
-}
-
 void cli_http_begin(struct cli_http *http, const char *const *lines, size_t lines_n)
 {
     curl_slist_free_all(http->headers);
@@ -268,7 +262,9 @@ void cli_http_begin(struct cli_http *http, const char *const *lines, size_t line
         if (http->is_foreign || !is_replaced(http->target, lines[i]))
             cli_http_add_header(http, lines[i]);
     if (!http->is_foreign)
-        add_own_headers(http);
+        cli_http_add_token(http);
+    for (size_t i = 0; !http->is_foreign && i < http->target->headers.items_n; i++)
+        add_target_header(http, http->target->headers.items[i]);
     curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->headers);
 }
 

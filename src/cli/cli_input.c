@@ -82,14 +82,6 @@ static int input_take_line(struct cli_input *input, size_t end, size_t skip, con
     return is_long ? -EMSGSIZE : CLI_INPUT_LINE;
 }
 
-/* Keep no more of an unfinished line than a line may have. */
-static void input_drop_long(struct cli_input *input)
-{
-    input->is_long |= input->end - input->at > CLI_INPUT_BYTES_MAX;
-    if (input->is_long)
-        input->at = input->end;
-}
-
 int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_line,
                         size_t *ret_line_n)
 {
@@ -100,7 +92,9 @@ int cli_input_next_line(struct cli_input *input, int quiet_ms, const char **ret_
         if (lf != NULL)
             return input_take_line(input, (size_t)(lf - input->bytes), 1, ret_line, ret_line_n);
         input->searched = input->end;
-        input_drop_long(input);
+        input->is_long |= input->end - input->at > CLI_INPUT_BYTES_MAX;
+        if (input->is_long)
+            input->at = input->end; /* keeps no more of a line than a line may have */
         if (input->is_over && input->at == input->end && !input->is_long)
             return CLI_INPUT_END;
         if (input->is_over)

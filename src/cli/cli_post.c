@@ -124,7 +124,6 @@ int cli_post_open(struct cli_post *post, const char *tool, const struct cli_http
     const char *bad = find_bad_text(options);
     if (bad)
         return cli_misused(tool, "'%s' is not valid UTF-8", bad);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = cli_http_init(&post->http, tool, target, "/api/push", NULL);
     if (status != CLI_FINE)
         return status;
@@ -150,7 +149,6 @@ void cli_post_close(struct cli_post *post)
     free(post->address);
     free(post->events);
     cli_http_clear(&post->http);
-    curl_global_cleanup();
 }
 
 /* "lines 3-7: " in front of a message; nothing when there is only one event. */
@@ -237,11 +235,6 @@ int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_
         post_put_string(to, data, data_n);
     putc('}', to);
     return post->pending_n == post->options->batch_n ? cli_post_flush(post) : CLI_FINE;
-}
-
-bool cli_post_is_empty(const struct cli_post *post)
-{
-    return post->pending_n == 0;
 }
 
 /* Send a part once. */

@@ -79,8 +79,6 @@ char *cli_post_check(const struct cli_post *post, uint64_t number, const char *d
  * Returns an enum cli_exit; what is not CLI_FINE has been told. */
 int cli_post_add(struct cli_post *post, uint64_t number, const char *data, size_t data_n);
 
-bool cli_post_is_empty(const struct cli_post *post);
-
 /* Send the batch, wait for its answer, print the ids.  Returns as cli_post_add(). */
 int cli_post_flush(struct cli_post *post);
 

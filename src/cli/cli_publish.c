@@ -222,7 +222,7 @@ static int publish_lines(struct cli_post *post, struct cli_input *input)
 
     post->unit = "line";
     do {
-        int quiet_ms = cli_post_is_empty(post) ? -1 : BATCH_QUIET_MS;
+        int quiet_ms = post->pending_n == 0 ? -1 : BATCH_QUIET_MS;
 
         got = cli_input_next_line(input, quiet_ms, &line, &line_n);
         status = publish_tool_take_input(post, got, &number, line, line_n);

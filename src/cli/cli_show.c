@@ -202,23 +202,6 @@ static size_t show_fitting_n(const char *text, size_t columns_n)
     return n;
 }
 
-/* Format a text and make it visible.  Gives a text for free(). */
-static char *__attribute__((format(printf, 1, 0)))
-show_compose(const char *format, va_list arguments)
-{
-    char *raw, *text;
-    size_t text_n;
-
-    if (vasprintf(&raw, format, arguments) < 0)
-        cli_need(NULL);
-    FILE *to = cli_need(open_memstream(&text, &text_n));
-    cli_put_visible(to, raw, strlen(raw), NULL);
-    if (fclose(to) != 0)
-        cli_need(NULL);
-    free(raw);
-    return text;
-}
-
 /* Put the state on the screen, in place of the one there. */
 static void show_draw_state(struct cli_show *show, long long now_ms)
 {
@@ -234,7 +217,7 @@ void cli_show_state(struct cli_show *show, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    char *text = show_compose(format, arguments);
+    char *text = cli_format_visible(format, arguments);
     va_end(arguments);
     if (show->state == NULL || strcmp(text, show->state) != 0)
         show->is_current = false;
@@ -254,7 +237,7 @@ void cli_show_note(struct cli_show *show, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    char *text = show_compose(format, arguments);
+    char *text = cli_format_visible(format, arguments);
     va_end(arguments);
     show_wipe_state(show);
     cli_fail(show->tool, "%s", text);
