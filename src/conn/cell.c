@@ -133,13 +133,6 @@ static void wake_cell(struct stream_host *host, enum worker_prio prio)
     worker_enqueue(cell->cells->worker, &cell->jobs[prio], prio);
 }
 
-/* Streams that have sent by themselves need no run. */
-static void run_if_wanted(struct cell *cell)
-{
-    if (cell->host.wants_run)
-        run_daemon(cell);
-}
-
 /* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush,
  * or events that come fast would never be packed. */
 static bool run_streams(struct cell *cell, enum worker_prio prio)
@@ -152,7 +145,8 @@ static bool run_streams(struct cell *cell, enum worker_prio prio)
     bool more = stream_host_resume(&cell->host, prio, piece);
 
     *left = more ? *left - piece : 0;
-    run_if_wanted(cell);
+    if (cell->host.wants_run) /* streams that have sent by themselves need no run */
+        run_daemon(cell);
     if (*left == 0 && more)
         wake_cell(&cell->host, prio);
     return *left > 0;
@@ -495,22 +489,18 @@ void cells_free(struct cells *cells)
     free(cells);
 }
 
-/* A connection that could not be added, or that cell_on_connection() was not told of when it was.
- * The address may be a part of the owner, which is gone after cell_leave(). */
-static void count_lost(struct cell *cell, const struct sockaddr *address)
-{
-    count_closed(cell->cells, address);
-    cell_leave(cell->arriving);
-}
-
 static int add_connection(struct cell *cell, int fd, const struct sockaddr *address,
                           socklen_t address_n)
 {
     unsigned started = cell->started;
     int result = MHD_add_connection(cell->daemon, fd, address, address_n) == MHD_YES ? 0 : -ENOMEM;
 
-    if (started == cell->started)
-        count_lost(cell, address);
+    /* It could not be added, or cell_on_connection() was not told of it when it was.  The address
+     * may be a part of the owner, which is gone after cell_leave(). */
+    if (started == cell->started) {
+        count_closed(cell->cells, address);
+        cell_leave(cell->arriving);
+    }
     cell->arriving = NULL;
     return result;
 }

@@ -95,12 +95,6 @@ bool cell_leave(struct cell_conn *conn)
     return !is_taken_back;
 }
 
-static void suspend_waiting(struct cell_kept *kept)
-{
-    leave_pausing(kept);
-    mhd_suspend(kept->waiter.connection);
-}
-
 static void make_idle(struct cell_kept *kept)
 {
     leave_pausing(kept);
@@ -120,9 +114,10 @@ void cell_pause_after_run(struct cell *cell)
     while (kept != NULL) {
         struct cell_kept *next = TAILQ_NEXT(kept, link);
 
-        if (!kept->finished)
-            suspend_waiting(kept);
-        else if (!mhd_is_suspended(kept->waiter.connection)) /* or its resumption is to come */
+        if (!kept->finished) {
+            leave_pausing(kept);
+            mhd_suspend(kept->waiter.connection);
+        } else if (!mhd_is_suspended(kept->waiter.connection)) /* or its resumption is to come */
             make_idle(kept);
         kept = next;
     }

@@ -70,34 +70,24 @@ static size_t clamp(size_t n, size_t min, size_t max)
     return n < min ? min : n > max ? max : n;
 }
 
-/* A new cell is opened when all of its kind are full.  So this many hold all clients, if all are
- * streams, and one more of each kind on each worker.  (When clients come and go there may be more
- * cells, half full: then there is less room for clients.) */
-static size_t for_cells(size_t limit, unsigned workers_n)
-{
-    return (limit / CELL_STREAMS_MAX + workers_n * CELL_KINDS) * CELL_DESCRIPTORS;
-}
-
-/* Streams leave a tenth, and twice what would make them close other connections. */
-static size_t for_others(size_t room, size_t crowded)
-{
-    size_t least = 2 * crowded < room / 2 ? 2 * crowded : room / 2;
-
-    return room / 10 > least ? room / 10 : least;
-}
-
 void fd_budget_part(size_t limit, size_t used, unsigned workers_n, struct fd_budget *ret_budget)
 {
     size_t left = limit > used ? limit - used : 0;
     size_t own = clamp(OWN, 0, left / 4);
-    size_t cells = clamp(for_cells(limit, workers_n), 0, left / 4);
+    /* A new cell is opened when all of its kind are full.  So this many hold all clients, if all
+     * are streams, and one more of each kind on each worker.  (When clients come and go there may
+     * be more cells, half full: then there is less room for clients.) */
+    size_t cells_n = limit / CELL_STREAMS_MAX + workers_n * CELL_KINDS;
+    size_t cells = clamp(cells_n * CELL_DESCRIPTORS, 0, left / 4);
     size_t room = left - own - cells;
     size_t tight = clamp(room / 64, TIGHT_MIN, TIGHT_MAX);
     size_t crowd = clamp(room / 32, CROWD_MIN, CROWD_MAX);
 
     tight = clamp(tight, 0, room / 4);
     crowd = clamp(crowd, 0, room / 4);
-    size_t others = for_others(room, tight + crowd);
+    /* Streams leave a tenth, and twice what would make them close other connections. */
+    size_t others = clamp(2 * (tight + crowd), 0, room / 2);
+    others = clamp(room / 10, others, room);
     *ret_budget = (struct fd_budget){
         .used = (int)(limit - left),
         .crowded_from = (int)(limit - own - cells - tight - crowd),

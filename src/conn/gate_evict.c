@@ -29,19 +29,13 @@ int64_t gate_idlest_since_ms(const struct gate *gate)
     return idle_since_ms(find_idlest(gate));
 }
 
-/* A request may have come just now on a connection between two requests: it is served. */
-static bool has_unread(const struct gate_conn *conn)
-{
-    char byte;
-
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 void gate_evict_idlest(struct gate *gate)
 {
     struct gate_conn *conn = find_idlest(gate);
+    char byte;
 
-    if (conn->state == GATE_IDLE && has_unread(conn)) {
+    /* A request may have come just now on a connection between two requests: it is served. */
+    if (conn->state == GATE_IDLE && recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
         conn->ops->look(conn, true);
         return;
     }

@@ -44,44 +44,25 @@ int inherited_sockets_add(struct inherited_sockets *inherited, int fd, const cha
     return 0;
 }
 
-static bool same_inet(const struct sockaddr *left, const struct sockaddr *right)
-{
-    const struct sockaddr_in *a = (const void *)left, *b = (const void *)right;
-
-    return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
-}
-
-static bool same_inet6(const struct sockaddr *left, const struct sockaddr *right)
-{
-    const struct sockaddr_in6 *a = (const void *)left, *b = (const void *)right;
-
-    return a->sin6_port == b->sin6_port &&
-           memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
-}
-
-static bool same_path(const struct sockaddr *left, const struct sockaddr *right)
-{
-    const struct sockaddr_un *a = (const void *)left, *b = (const void *)right;
-
-    return strncmp(a->sun_path, b->sun_path, sizeof(a->sun_path)) == 0;
-}
-
 static bool has_address(int fd, const struct sockaddr *address)
 {
     struct sockaddr_storage own = {0};
     socklen_t own_n = sizeof(own);
-    const struct sockaddr *mine = (const struct sockaddr *)(const void *)&own;
+    const struct sockaddr_in *in = (const void *)&own, *its_in = (const void *)address;
+    const struct sockaddr_in6 *in6 = (const void *)&own, *its_in6 = (const void *)address;
+    const struct sockaddr_un *un = (const void *)&own, *its_un = (const void *)address;
 
     if (getsockname(fd, (struct sockaddr *)(void *)&own, &own_n) != 0 ||
         own.ss_family != address->sa_family)
         return false;
     switch (address->sa_family) {
     case AF_INET:
-        return same_inet(mine, address);
+        return in->sin_port == its_in->sin_port && in->sin_addr.s_addr == its_in->sin_addr.s_addr;
     case AF_INET6:
-        return same_inet6(mine, address);
+        return in6->sin6_port == its_in6->sin6_port &&
+               memcmp(&in6->sin6_addr, &its_in6->sin6_addr, sizeof(in6->sin6_addr)) == 0;
     case AF_UNIX:
-        return same_path(mine, address);
+        return strncmp(un->sun_path, its_un->sun_path, sizeof(un->sun_path)) == 0;
     }
     return false;
 }

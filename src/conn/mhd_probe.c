@@ -41,7 +41,8 @@ struct stand {
     unsigned begun_n, answered_n;      /* requests */
     const char *method, *version;      /* of the last one */
     char target[64];
-    struct MHD_Response *response; /* what requests are answered with; borrowed */
+    char body[4];                  /* of that response, while it is none of a stream */
+    struct MHD_Response *response; /* what requests are answered with */
     char *again;                   /* the head of the last one, written again */
     bool is_plain;
     char *room; /* of its chunks, as the reader was given it */
@@ -141,7 +142,8 @@ static int open_stand(struct stand *stand, size_t pool_bytes, bool tls)
     struct sockaddr_in address = {.sin_family = AF_INET};
     int fds[2];
 
-    *stand = (struct stand){.peer = -1};
+    *stand = (struct stand){.peer = -1, .body = "ok"};
+    stand->response = MHD_create_response_from_buffer(2, stand->body, MHD_RESPMEM_PERSISTENT);
     stand->daemon = mhd_start(&conf);
     if (stand->daemon == NULL ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0)
@@ -190,6 +192,8 @@ static void close_stand(struct stand *stand)
         mhd_resume(stand->connection);
     if (stand->daemon != NULL)
         MHD_stop_daemon(stand->daemon);
+    if (stand->response != NULL)
+        MHD_destroy_response(stand->response);
     free(stand->again);
 }
 
@@ -263,16 +267,13 @@ static const char *check_take_back(struct stand *stand)
 
 static const char *try_idle(void)
 {
-    static char text[] = "ok";
     struct stand stand;
     const char *why = "does not start a daemon in epoll mode";
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0 && stand.connection != NULL) {
-        stand.response = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
         why = check_idle(&stand);
         if (why == NULL)
             why = check_take_back(&stand);
-        MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
     return why;
@@ -308,12 +309,10 @@ static const struct {
 
 static bool sees_head(size_t i)
 {
-    static char text[] = "ok";
     struct stand stand;
     bool is_right = false;
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0) {
-        stand.response = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
         send_text(&stand, heads[i].sent, heads[i].sent_n);
         run_stand(&stand);
         bool passes = stand.begun_n > 0 && stand.again != NULL && stand.is_plain;
@@ -324,7 +323,6 @@ static bool sees_head(size_t i)
         if (passes && heads[i].again == NULL)
             is_right = strlen(stand.again) == heads[i].sent_n &&
                        memcmp(stand.again, heads[i].sent, heads[i].sent_n) == 0;
-        MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
     return is_right;
@@ -363,17 +361,14 @@ static size_t write_field(char *text, const char *name, size_t value_n)
 
 static bool answers_head(const char *text, size_t n)
 {
-    static char body[] = "ok";
     char answer[ANSWER_BYTES];
     struct stand stand;
     bool answers = false;
 
     if (open_stand(&stand, MHD_POOL_LARGE_BYTES, false) == 0) {
-        stand.response = MHD_create_response_from_buffer(2, body, MHD_RESPMEM_PERSISTENT);
         send_text(&stand, text, n);
         run_stand(&stand);
         answers = stand.begun_n == 1 && strcmp(body_of(read_answer(&stand, answer)), "ok") == 0;
-        MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
     return answers;
@@ -407,21 +402,19 @@ static const char *try_session(void)
 
 static const char *try_buffer(void)
 {
-    char text[] = "one", answer[ANSWER_BYTES];
+    char answer[ANSWER_BYTES];
     struct stand stand;
     const char *why = "copies the bytes of a response";
 
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) == 0) {
-        stand.response = MHD_create_response_from_buffer(3, text, MHD_RESPMEM_PERSISTENT);
         send_text(&stand, head, HEAD_N);
         run_stand(&stand);
-        bool first = strcmp(body_of(read_answer(&stand, answer)), "one") == 0;
-        memcpy(text, "two", 3);
+        bool first = strcmp(body_of(read_answer(&stand, answer)), "ok") == 0;
+        memcpy(stand.body, "ko", 2);
         send_text(&stand, head, HEAD_N);
         run_stand(&stand);
-        if (first && strcmp(body_of(read_answer(&stand, answer)), "two") == 0)
+        if (first && strcmp(body_of(read_answer(&stand, answer)), "ko") == 0)
             why = NULL;
-        MHD_destroy_response(stand.response);
     }
     close_stand(&stand);
     return why;
@@ -462,6 +455,7 @@ static const char *begin_stream(struct stand *stand, size_t pool_bytes)
         return "does not start a daemon in epoll mode";
     }
     n = write_fields(text, MHD_NEEDS_SMALL_BYTES);
+    MHD_destroy_response(stand->response);
     stand->response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1, read_stream, stand, NULL);
     send_text(stand, text, n);
@@ -483,8 +477,6 @@ static const char *end_stream(struct stand *stand, const char *why)
         else if (stand->room_moves)
             why = "writes chunks in changing places";
     }
-    if (stand->response != NULL)
-        MHD_destroy_response(stand->response);
     close_stand(stand);
     return why;
 }
@@ -590,18 +582,13 @@ static const struct {
     [POOL] = {try_pool, "pools", "idle streams with large heads keep their memory"},
 };
 
-static void note_finding(struct findings *findings, enum attempt attempt, const char *why)
-{
-    snprintf(findings->why[attempt], sizeof(findings->why[attempt]), "%s", why != NULL ? why : "");
-}
-
 /* From this attempt on.  The findings are shared with the parent. */
 static void make_attempts(struct findings *findings, enum attempt from, bool with_tls)
 {
     for (enum attempt attempt = from; attempt < ATTEMPTS; attempt++) {
         findings->under_way = attempt;
-        if (attempt != SESSION || with_tls)
-            note_finding(findings, attempt, attempts[attempt].try());
+        const char *why = attempt != SESSION || with_tls ? attempts[attempt].try() : NULL;
+        snprintf(findings->why[attempt], sizeof(findings->why[attempt]), "%s", why ? why : "");
     }
     findings->is_done = true;
 }

@@ -21,21 +21,18 @@
 
 /* ---- inbox ---- */
 
-/* With the lock.  Returns whether to ring: once for each sleep, and never for one that is awake and
- * looks before it sleeps. */
-static bool take_sleep(struct worker *worker)
+/* Unlock what something was left in, and ring: once for each sleep, and never for one that is awake
+ * and looks before it sleeps. */
+static void unlock_and_ring(struct worker *worker)
 {
     bool was_asleep = worker->asleep;
-
-    worker->asleep = false;
-    return was_asleep;
-}
-
-static void ring_bell(struct worker *worker)
-{
     uint64_t one = 1;
     ssize_t written;
 
+    worker->asleep = false;
+    pthread_mutex_unlock(&worker->lock);
+    if (!was_asleep)
+        return;
     do
         written = write(worker->bell_fd, &one, sizeof(one));
     while (written < 0 && errno == EINTR);
@@ -45,10 +42,7 @@ int worker_post(struct worker *worker, void (*call)(void *arg), void *arg)
 {
     pthread_mutex_lock(&worker->lock);
     int result = inbox_add_call(&worker->inbox, call, arg);
-    bool rings = result == 0 && take_sleep(worker);
-    pthread_mutex_unlock(&worker->lock);
-    if (rings)
-        ring_bell(worker);
+    unlock_and_ring(worker);
     return result;
 }
 
@@ -59,10 +53,7 @@ void worker_post_note(struct worker *worker, struct inbox_note *note, void (*cal
     note->arg = arg;
     pthread_mutex_lock(&worker->lock);
     inbox_add_note(&worker->inbox, note);
-    bool rings = take_sleep(worker);
-    pthread_mutex_unlock(&worker->lock);
-    if (rings)
-        ring_bell(worker);
+    unlock_and_ring(worker);
 }
 
 /* In the hub's turn, on any thread.  Without memory for the pointer the streams of this worker
@@ -76,10 +67,7 @@ static void worker_deliver(struct hub_listener *listener, struct hub_batch *batc
     if (batch != NULL && inbox_add_batch(&worker->inbox, batch) != 0)
         log_abort_without_memory("inbox");
     STAILQ_CONCAT(&worker->inbox.answers, answers);
-    bool rings = take_sleep(worker);
-    pthread_mutex_unlock(&worker->lock);
-    if (rings)
-        ring_bell(worker);
+    unlock_and_ring(worker);
 }
 
 /* Returns whether all are done: what is not goes on in the next turn, and nothing overtakes it. */

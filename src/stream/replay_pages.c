@@ -51,14 +51,6 @@ static void page_read(struct page_reader_request *request)
                      request);
 }
 
-/* At most a page's bytes, or an event that is larger than a page. */
-static size_t page_bytes_max(const struct streams *streams)
-{
-    size_t event_bytes = streams->context->conf->limits.event_bytes;
-
-    return 2 * PAGE_BYTES + event_bytes;
-}
-
 /* Ask for a page, for which `reserved` bytes are counted already; if it fails, they are off. */
 static int send_request(struct streams *streams, struct stream *stream, size_t reserved)
 {
@@ -89,7 +81,8 @@ static bool page_allowed(struct streams *streams, size_t *ret_reserved)
 {
     struct memory_budget *memory = streams->context->memory;
 
-    *ret_reserved = page_bytes_max(streams);
+    /* at most a page's bytes, or an event that is larger than a page */
+    *ret_reserved = 2 * PAGE_BYTES + (size_t)streams->context->conf->limits.event_bytes;
     if (streams->pages_n == 0) {
         memory_budget_add(memory, MEMORY_BUDGET_PAGES, (int64_t)*ret_reserved);
         return true;

@@ -404,14 +404,6 @@ static void cut_connection(struct stream *stream)
         stream_continue(stream);
 }
 
-static void note_eviction(const struct stream *stream, enum stream_end end)
-{
-    struct stream_facts facts;
-
-    stream_get_facts(stream, clock_mono_ms(), &facts);
-    eviction_log_add(stream->host->streams->eviction_log, &facts, end);
-}
-
 void stream_end(struct stream *stream, enum stream_end end)
 {
     if (stream->end != STREAM_END_NONE) {
@@ -420,8 +412,12 @@ void stream_end(struct stream *stream, enum stream_end end)
             cut_connection(stream);
         return;
     }
-    if (stream_ends[end].is_eviction)
-        note_eviction(stream, end);
+    if (stream_ends[end].is_eviction) {
+        struct stream_facts facts;
+
+        stream_get_facts(stream, clock_mono_ms(), &facts);
+        eviction_log_add(stream->host->streams->eviction_log, &facts, end);
+    }
     stream->end = end;
     if (stream_ends[end].cuts)
         cut_connection(stream);

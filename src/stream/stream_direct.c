@@ -198,12 +198,6 @@ static void send_next(struct stream *stream)
     idle_if_all_sent(stream);
 }
 
-static void send_last_chunk(struct stream *stream)
-{
-    stream->sent_last_chunk = true;
-    send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
-}
-
 /* Behind the last words the host has the connection again, and its handler ends it. */
 static void send_last(struct stream *stream)
 {
@@ -218,8 +212,10 @@ static void send_last(struct stream *stream)
         if (data_n > 0)
             send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
     }
-    if (data_n == STREAM_PULL_END)
-        send_last_chunk(stream);
+    if (data_n == STREAM_PULL_END) {
+        stream->sent_last_chunk = true;
+        send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
+    }
     if (stream->unsent_n > 0)
         return;
     if (data_n > 0)

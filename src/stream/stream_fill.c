@@ -91,17 +91,12 @@ static bool take_frame(struct stream *stream, struct message *message, char *to,
     return true;
 }
 
-static enum stream_pending first_pending(const struct stream *stream)
-{
-    return (enum stream_pending)(stream->pending & -stream->pending);
-}
-
 static size_t take_control(struct stream *stream, char *to, size_t room)
 {
     size_t n = 0;
 
     while (stream->pending != 0 && stream->partial == NULL && n < room) {
-        enum stream_pending what = first_pending(stream);
+        enum stream_pending what = (enum stream_pending)(stream->pending & -stream->pending);
         struct message *control = stream_make_frame(stream, what);
 
         if (control == NULL) {
@@ -322,14 +317,6 @@ static ssize_t account_sent(struct stream *stream, size_t n, bool is_heartbeat)
     return (ssize_t)n;
 }
 
-/* One that is suspended is resumed, and pulled from once more: the host hears it then. */
-static ssize_t end_pull(struct stream *stream, ssize_t how)
-{
-    if (!stream->suspended)
-        stream->host->ops->close_soon(stream->host, stream->connection);
-    return how;
-}
-
 /* What is committed and at hand.  One that seeks through the past for longer than a call may take
  * comes back for more. */
 static size_t fill_backlog(struct stream *stream, char *to, size_t room)
@@ -377,8 +364,12 @@ static ssize_t fill_closing(struct stream *stream, char *buf, size_t max)
     const struct stream_end_row *end = &stream_ends[stream->end];
     size_t n = end->cuts ? 0 : fill_last(stream, buf, max);
 
-    if (n == 0)
-        return end_pull(stream, end->ends_answer ? STREAM_PULL_END : STREAM_PULL_ABORT);
+    if (n == 0) {
+        /* one that is suspended is resumed, and pulled from once more: the host hears it then */
+        if (!stream->suspended)
+            stream->host->ops->close_soon(stream->host, stream->connection);
+        return end->ends_answer ? STREAM_PULL_END : STREAM_PULL_ABORT;
+    }
     if (stream->sent_final)
         stream_host_want_run(stream->host);
     return account_sent(stream, n, false);

@@ -24,13 +24,6 @@ void stream_note_chunk(struct stream *stream)
         stream->gives_pages = true;
 }
 
-/* The pool ends at or behind the room for a chunk; only its records may stand behind that. */
-static char *end_of_pool(const struct stream *stream)
-{
-    return stream->pool_bytes > 0 ? stream->pool + stream->pool_bytes
-                                  : stream->room + stream->room_bytes;
-}
-
 void stream_give_pages_back(struct stream *stream)
 {
     bool gives = stream->gives_pages && stream->has_pages;
@@ -42,7 +35,10 @@ void stream_give_pages_back(struct stream *stream)
 
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)stream->pool + page - 1) & ~(page - 1);
-    uintptr_t to = (uintptr_t)end_of_pool(stream) & ~(page - 1);
+    /* The pool ends at or behind the room for a chunk; only its records may stand behind that. */
+    char *end = stream->pool_bytes > 0 ? stream->pool + stream->pool_bytes
+                                       : stream->room + stream->room_bytes;
+    uintptr_t to = (uintptr_t)end & ~(page - 1);
     if (to > from)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }

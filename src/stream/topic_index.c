@@ -107,14 +107,6 @@ static void remove_from_array(struct topic_index *match, struct topic_index_entr
         shrink(match, array);
 }
 
-static int take_share(struct topic_index *match, const struct topic_tree_node *node,
-                      const void *const *owners)
-{
-    if (node->shape == TOPIC_TREE_PLAIN || owners == NULL)
-        return 0;
-    return topic_share_take(&match->shares, owners, node->shape);
-}
-
 static void leave_share(struct topic_index *match, const struct topic_tree_node *node,
                         const void *const *owners)
 {
@@ -134,7 +126,8 @@ static int hang_entry(struct topic_index *match, struct topic_index_entry *entry
                             &entry->node);
     if (result != 0)
         return result;
-    result = take_share(match, entry->node, owners);
+    if (entry->node->shape != TOPIC_TREE_PLAIN && owners != NULL)
+        result = topic_share_take(&match->shares, owners, entry->node->shape);
     if (result == 0 && add_to_array(match, entry) != 0) {
         leave_share(match, entry->node, owners);
         result = -ENOMEM;
@@ -450,12 +443,6 @@ static void walk_topics(struct topic_index *match, const struct message *message
     }
 }
 
-static void topic_index_topics(struct topic_index *match, const struct message *message)
-{
-    find_all(match, &match->all_topics);
-    walk_topics(match, message, find_all);
-}
-
 /* Whether the topics, which have marked what they came by, are for this listener. */
 static bool is_marked(struct topic_index *match, const struct topic_index_listener *listener)
 {
@@ -498,13 +485,15 @@ size_t topic_index_message(struct topic_index *match, const struct message *mess
     match->serial++;
     match->found_n = 0;
     match->cost = 0;
-    if (message->users_n > 0)
+    if (message->users_n > 0) {
         topic_index_users(match, message);
-    else if (message->topics_n > 0)
-        topic_index_topics(match, message);
-    else
+    } else if (message->topics_n > 0) {
+        find_all(match, &match->all_topics);
+        walk_topics(match, message, find_all);
+    } else {
         LIST_FOREACH (listener, &match->everyone, everyone)
             found(match, listener);
+    }
     *ret_found = match->found;
     return match->found_n;
 }
