@@ -69,23 +69,6 @@ static int ticks_cpu(pid_t pid, uint64_t *ret_ns)
     return 0;
 }
 
-int bench_process_cpu(const pid_t *pids, size_t pids_n, uint64_t *ret_ns)
-{
-    uint64_t sum = 0, ns;
-
-    for (size_t i = 0; i < pids_n; i++) {
-        int rc = threads_cpu(pids[i], &ns);
-
-        if (rc == -ENODATA)
-            rc = ticks_cpu(pids[i], &ns);
-        if (rc != 0)
-            return rc;
-        sum += ns;
-    }
-    *ret_ns = sum;
-    return 0;
-}
-
 static int private_of(pid_t pid, uint64_t *ret_bytes)
 {
     char path[64], line[256];
@@ -110,17 +93,25 @@ static int private_of(pid_t pid, uint64_t *ret_bytes)
     return 0;
 }
 
-int bench_process_private(const pid_t *pids, size_t pids_n, uint64_t *ret_bytes)
+int bench_process_look(const pid_t *pids, size_t pids_n, uint64_t *ret_cpu_ns, uint64_t *ret_bytes)
 {
-    uint64_t sum = 0, bytes;
+    uint64_t sum_ns = 0, sum_bytes = 0, ns = 0, bytes = 0;
 
     for (size_t i = 0; i < pids_n; i++) {
-        int rc = private_of(pids[i], &bytes);
+        int rc = ret_cpu_ns != NULL ? threads_cpu(pids[i], &ns) : 0;
 
+        if (rc == -ENODATA)
+            rc = ticks_cpu(pids[i], &ns);
+        if (rc == 0 && ret_bytes != NULL)
+            rc = private_of(pids[i], &bytes);
         if (rc != 0)
             return rc;
-        sum += bytes;
+        sum_ns += ns;
+        sum_bytes += bytes;
     }
-    *ret_bytes = sum;
+    if (ret_cpu_ns != NULL)
+        *ret_cpu_ns = sum_ns;
+    if (ret_bytes != NULL)
+        *ret_bytes = sum_bytes;
     return 0;
 }

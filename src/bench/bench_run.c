@@ -76,18 +76,14 @@ static uint64_t ns_of_seconds(double s)
     return (uint64_t)(s * (double)BENCH_SECOND_NS);
 }
 
-static void look_at_memory(struct bench_run *run, uint64_t *ret_bytes)
+/* What was used by now; either may be NULL. */
+static void look_at_server(struct bench_run *run, uint64_t *ret_bytes, uint64_t *ret_cpu_ns)
 {
-    if (run->result.has_server &&
-        bench_process_private(run->options->pids, run->options->pids_n, ret_bytes) != 0)
-        run->result.has_server = false;
-}
+    const struct bench_options *options = run->options;
 
-static void look_at_cpu(struct bench_run *run, uint64_t *ret_ns)
-{
-    if (run->result.has_server &&
-        bench_process_cpu(run->options->pids, run->options->pids_n, ret_ns) != 0)
-        run->result.has_server = false;
+    if (run->result.has_server)
+        run->result.has_server =
+            bench_process_look(options->pids, options->pids_n, ret_cpu_ns, ret_bytes) == 0;
 }
 
 static void look_at_usage(struct bench_run *run, struct bench_usage *ret_usage)
@@ -95,7 +91,7 @@ static void look_at_usage(struct bench_run *run, struct bench_usage *ret_usage)
     const struct bench_streams_facts *streams = bench_streams_facts(run->streams);
     struct timespec own;
 
-    look_at_cpu(run, &ret_usage->server_cpu_ns);
+    look_at_server(run, NULL, &ret_usage->server_cpu_ns);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     ret_usage->own_cpu_ns = (uint64_t)own.tv_sec * BENCH_SECOND_NS + (uint64_t)own.tv_nsec;
     ret_usage->at_ns = bench_now();
@@ -123,8 +119,7 @@ static void start_events(struct bench_run *run)
 /* Look at the server, close all streams if that is asked for, and leave it time to be done. */
 static void close_streams(struct bench_run *run)
 {
-    look_at_memory(run, &run->result.memory_after);
-    look_at_cpu(run, &run->result.cpu_closing_ns);
+    look_at_server(run, &run->result.memory_after, &run->result.cpu_closing_ns);
     if (run->options->close > 0)
         bench_streams_close(run->streams);
     run->deadline_ns = bench_now() + ns_of_seconds(run->options->close);
@@ -158,8 +153,7 @@ static void bench_run_enter(struct bench_run *run, enum phase phase)
         run->deadline_ns = run->now_ns + (options->streams ? ns_of_seconds(options->settle) : 0);
         return;
     case PHASE_WARM_UP:
-        look_at_memory(run, &run->result.memory_standing);
-        look_at_cpu(run, &run->result.cpu_standing_ns);
+        look_at_server(run, &run->result.memory_standing, &run->result.cpu_standing_ns);
         start_events(run);
         return;
     case PHASE_MEASURE:
@@ -181,7 +175,7 @@ static void bench_run_enter(struct bench_run *run, enum phase phase)
         close_streams(run);
         return;
     case PHASE_OVER:
-        look_at_cpu(run, &run->result.cpu_closed_ns);
+        look_at_server(run, NULL, &run->result.cpu_closed_ns);
         return;
     }
 }
@@ -467,8 +461,7 @@ static int bench_run_set_up(struct bench_run *run)
     if (rc == 0)
         rc = bench_run_open_loop(run);
     run->result.has_server = run->options->pids_n > 0;
-    look_at_memory(run, &run->result.memory_before);
-    look_at_cpu(run, &run->result.cpu_before_ns);
+    look_at_server(run, &run->result.memory_before, &run->result.cpu_before_ns);
     if (run->options->pids_n && !run->result.has_server) {
         cli_fail("bench", "the server's process cannot be looked at");
         return -EINVAL;

@@ -48,13 +48,8 @@ struct bench_streams {
     uint64_t measure_from_ns;
     struct bench_streams_facts facts;
     struct stream *list;
+    struct stream *reading; /* whose bytes are fed through the readers */
     char read[READ_BYTES];
-};
-
-/* The context of one event while bytes are fed through the readers. */
-struct reading {
-    struct bench_streams *streams;
-    struct stream *st;
 };
 
 static int bench_streams_set_up(struct bench_streams *streams)
@@ -253,10 +248,9 @@ static void bench_stream_ask(struct bench_streams *streams, struct stream *st)
 
 static void bench_streams_take_event(void *context, const struct bench_stamp *stamp)
 {
-    struct reading *reading = context;
-    struct bench_streams *streams = reading->streams;
+    struct bench_streams *streams = context;
     struct bench_streams_facts *counts = &streams->facts;
-    struct stream *st = reading->st;
+    struct stream *st = streams->reading;
 
     if (stamp == NULL || stamp->run != streams->run) {
         counts->foreign++;
@@ -285,10 +279,11 @@ static void bench_streams_take_event(void *context, const struct bench_stamp *st
 
 static void bench_streams_take_body(void *context, const char *bytes, size_t bytes_n)
 {
-    struct reading *reading = context;
+    struct bench_streams *streams = context;
+    struct stream *st = streams->reading;
 
-    if (reading->st->http.status == 200)
-        bench_sse_feed(&reading->st->sse, bytes, bytes_n, bench_streams_take_event, context);
+    if (st->http.status == 200)
+        bench_sse_feed(&st->sse, bytes, bytes_n, bench_streams_take_event, context);
 }
 
 /* After bytes were read: has the answer come, was it a good one, is it over? */
@@ -319,8 +314,7 @@ static bool bench_stream_is_good(struct bench_streams *streams, struct stream *s
 /* Read all there is: an edge is told only once. */
 static void bench_stream_read(struct bench_streams *streams, struct stream *st)
 {
-    struct reading reading = {streams, st};
-
+    streams->reading = st;
     for (;;) {
         ssize_t n = recv(st->fd, streams->read, READ_BYTES, 0);
 
@@ -332,7 +326,7 @@ static void bench_stream_read(struct bench_streams *streams, struct stream *st)
         }
         streams->now_ns = bench_now();
         streams->facts.bytes += (uint64_t)n;
-        bench_http_feed(&st->http, streams->read, (size_t)n, bench_streams_take_body, &reading);
+        bench_http_feed(&st->http, streams->read, (size_t)n, bench_streams_take_body, streams);
         if (!bench_stream_is_good(streams, st) || n < READ_BYTES)
             return;
     }

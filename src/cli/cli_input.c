@@ -16,11 +16,6 @@
 
 #define READ_BYTES ((size_t)64 << 10)
 
-void cli_input_open(struct cli_input *input, int fd)
-{
-    *input = (struct cli_input){.fd = fd};
-}
-
 void cli_input_clear(struct cli_input *input)
 {
     free(input->bytes);

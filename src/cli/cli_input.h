@@ -13,6 +13,7 @@
 /* More than this is no event on any gateway. */
 #define CLI_INPUT_BYTES_MAX ((size_t)16 << 20)
 
+/* Zeroed but for `fd` to begin with. */
 struct cli_input {
     int fd;
     bool is_over; /* read to its end */
@@ -30,7 +31,6 @@ enum cli_input_verdict {
     CLI_INPUT_END,
 };
 
-void cli_input_open(struct cli_input *input, int fd);
 void cli_input_clear(struct cli_input *input);
 
 /*

@@ -238,10 +238,9 @@ static int publish_lines(struct cli_post *post, struct cli_input *input)
 static int publish_tool_run(const struct options *options, char **data, int data_n)
 {
     struct cli_post post;
-    struct cli_input input;
+    struct cli_input input = {.fd = STDIN_FILENO};
     int status = cli_post_open(&post, TOOL, &options->target, &options->post);
 
-    cli_input_open(&input, STDIN_FILENO);
     if (status == CLI_FINE && data_n == 0)
         tell_reading(options);
     if (status == CLI_FINE && data_n > 0)

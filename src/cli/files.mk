@@ -3,8 +3,6 @@ libbugle_a_SOURCES += \
     src/cli/cli_backup.c \
     src/cli/cli_common.c \
     src/cli/cli_epoch.c \
-    src/cli/cli_follow.c \
-    src/cli/cli_follow.h \
     src/cli/cli_http.c \
     src/cli/cli_http.h \
     src/cli/cli_input.c \

@@ -104,22 +104,16 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
     return 0;
 }
 
-/* The last one takes the place that becomes free. */
-static void leave_host_place(struct stream_host *host)
+void streams_remove_host(struct stream_host *host)
 {
     struct streams *streams = host->streams;
     struct stream_host_due *last = &streams->hosts[--streams->hosts_n];
 
-    last->host->place = host->place;
-    *stream_host_due(host) = *last;
-}
-
-void streams_remove_host(struct stream_host *host)
-{
     assert(host->streams_n == 0);
     for (size_t i = 0; i < sizeof(host->ready) / sizeof(host->ready[0]); i++)
         ready_queue_free(&host->ready[i]);
-    leave_host_place(host);
+    last->host->place = host->place; /* the last one takes the place that becomes free */
+    *stream_host_due(host) = *last;
 }
 
 /* ---- ids: worker, generation and slot; a slot's next stream has another generation ---- */
@@ -290,11 +284,13 @@ static bool drain_one(struct stream *stream, void *arg)
 }
 
 /* Streams end evenly over the window; after it, what has not read its final frame is cut. */
-static void drain_part(struct streams *streams, int64_t now_ms)
+void streams_drain_step(struct streams *streams, int64_t now_ms)
 {
     int64_t elapsed_ms = now_ms - streams->drain_began_ms;
     struct drain drain = {.quota = SIZE_MAX, .end = STREAM_END_DRAINED};
 
+    if (!streams->draining)
+        return;
     if (elapsed_ms < streams->drain_window_ms) {
         size_t due =
             (streams->drain_total * (uint64_t)elapsed_ms) / (uint64_t)streams->drain_window_ms + 1;
@@ -307,12 +303,6 @@ static void drain_part(struct streams *streams, int64_t now_ms)
         return;
     drain = (struct drain){.quota = SIZE_MAX, .end = STREAM_END_STALLED};
     streams_each(streams, drain_one, &drain);
-}
-
-void streams_drain_step(struct streams *streams, int64_t now_ms)
-{
-    if (streams->draining)
-        drain_part(streams, now_ms);
 }
 
 void streams_tick(struct streams *streams, int64_t now_ms)

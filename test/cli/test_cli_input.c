@@ -25,7 +25,7 @@ static struct pipe open_pipe(void)
     struct pipe made;
 
     assert_int_equal(pipe(fds), 0);
-    cli_input_open(&made.input, fds[0]);
+    made.input = (struct cli_input){.fd = fds[0]};
     made.write_fd = fds[1];
     return made;
 }
