@@ -93,12 +93,13 @@ def test_a_stream_that_gave_its_head_back_gets_events_and_heartbeats(watched, na
 
 
 @pytest.mark.parametrize("name", COOKIES)
-def test_an_event_at_a_stream_that_is_not_at_rest_gives_nothing_back(watched, name):
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_an_event_at_a_stream_that_is_not_at_rest_gives_nothing_back(watched, name, version):
     """The pages that events use are kept from one to the next."""
     gateway, pages = watched
     if pages is None:
         pytest.skip("nobody looks")
-    stream = gateway.stream("a", headers=[cookie(name)], heartbeat="60")
+    stream = gateway.stream("a", headers=[cookie(name)], heartbeat="60", version=version)
     until_all_rest(gateway, pages, 1)
     before = pages.given
     for _ in range(20):
