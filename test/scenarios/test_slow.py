@@ -58,7 +58,7 @@ def test_slow_later_head_dies_at_an_absolute_deadline(gateway):
     """The time begins with its first byte, and no byte and no whole line begins it anew."""
     with used_once(gateway) as connection:
         wire.wait_until(lambda: gateway.stat("keepalives_timed_out") == 0, 5)
-        lasted = drip(connection, gateway.request_bytes("GET", "/", [("a", "b")] * 60), 0.05)
+        lasted = drip(connection, gateway.request_bytes("GET", "/", [("a", "b")] * 60), 0.02)
         assert 0.7 < lasted < wire.seconds(3), f"the head was waited for {lasted:.1f} s"
         connection.read_response().problem(408)
         assert connection.read_to_end() == b""
