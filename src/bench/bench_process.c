@@ -93,25 +93,24 @@ static int private_of(pid_t pid, uint64_t *ret_bytes)
     return 0;
 }
 
+/* The memory first: to walk over it takes time in which a server goes on using its CPU. */
 int bench_process_look(const pid_t *pids, size_t pids_n, uint64_t *ret_cpu_ns, uint64_t *ret_bytes)
 {
-    uint64_t sum_ns = 0, sum_bytes = 0, ns = 0, bytes = 0;
+    uint64_t sum_ns = 0, sum_bytes = 0, one;
+    int rc = 0;
 
-    for (size_t i = 0; i < pids_n; i++) {
-        int rc = ret_cpu_ns != NULL ? threads_cpu(pids[i], &ns) : 0;
-
+    for (size_t i = 0; ret_bytes != NULL && rc == 0 && i < pids_n; i++)
+        if ((rc = private_of(pids[i], &one)) == 0)
+            sum_bytes += one;
+    for (size_t i = 0; ret_cpu_ns != NULL && rc == 0 && i < pids_n; i++) {
+        rc = threads_cpu(pids[i], &one);
         if (rc == -ENODATA)
-            rc = ticks_cpu(pids[i], &ns);
-        if (rc == 0 && ret_bytes != NULL)
-            rc = private_of(pids[i], &bytes);
-        if (rc != 0)
-            return rc;
-        sum_ns += ns;
-        sum_bytes += bytes;
+            rc = ticks_cpu(pids[i], &one);
+        sum_ns += rc == 0 ? one : 0;
     }
-    if (ret_cpu_ns != NULL)
-        *ret_cpu_ns = sum_ns;
-    if (ret_bytes != NULL)
+    if (rc == 0 && ret_bytes != NULL)
         *ret_bytes = sum_bytes;
-    return 0;
+    if (rc == 0 && ret_cpu_ns != NULL)
+        *ret_cpu_ns = sum_ns;
+    return rc;
 }
