@@ -36,6 +36,10 @@ int respond_problem(struct request *request, const struct problem *problem);
 int respond_error(struct request *request, unsigned status, const char *code, const char *format,
                   ...) __attribute__((format(printf, 4, 5)));
 
+/* 503 with a time to try again; 0 seconds: drawn by problem_retry_after_s(). */
+int respond_unavailable(struct request *request, unsigned retry_after_s, const char *code,
+                        const char *detail);
+
 /* 503: an allocation failed. */
 int respond_out_of_memory(struct request *request);
 

@@ -21,6 +21,10 @@ struct problem {
 bool problem_set(struct problem *problem, unsigned status, const char *code, const char *format,
                  ...) __attribute__((format(printf, 4, 5)));
 
+/* Point at the field that is wrong.  Returns false, as problem_set(). */
+bool problem_point(struct problem *problem, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* 503: an allocation failed. */
 bool problem_set_out_of_memory(struct problem *problem);
 
@@ -34,17 +38,14 @@ unsigned problem_retry_after_s(void);
  * Write a whole HTTP/1.1 answer that closes the connection, for where the HTTP library takes none:
  * before it has the socket, and in the middle of a body.
  *
- * detail  static text of ours that needs no escaping in JSON
- * lines   header lines of origin_write_lines(), or ""
+ * detail         static text of ours that needs no escaping in JSON
+ * lines          header lines of origin_write_lines(), or ""
+ * retry_after_s  0: none
  *
  * Returns the bytes written, without a NUL.
  */
 size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                          const char *detail, const char *lines);
-
-/* The same for a 503 that says when to try again. */
-size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
-                          const char *lines, unsigned retry_after_s);
+                          const char *detail, const char *lines, unsigned retry_after_s);
 
 /* The status's own words, "Bad Request". */
 const char *problem_title(unsigned status);

@@ -11,6 +11,7 @@
 #include "api/credential.h"
 #include "api/route.h"
 #include "api/subscribe.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "http/respond.h"
 #include "http/service.h"
@@ -42,7 +43,6 @@ static bool access_may_be_anonymous(const struct request *request, struct proble
 static bool access_has_right(const struct request *request, struct problem *ret_problem)
 {
     const struct identity *identity = request->identity;
-
     enum route_right right = request->route->right;
 
     if (right == ROUTE_READ && identity == NULL)
@@ -87,13 +87,12 @@ static bool access_may_read(const struct request *request, const char *wanted, s
     return access_read_may(access_conf(request), request->identity, wanted, wanted_n);
 }
 
-static bool access_is_own_user(const struct request *request, const struct message_name *user)
+static bool access_is_own_user(const struct request *request, const char *user, size_t user_n)
 {
-    const struct identity *identity = request->identity;
+    const struct identity *own = request->identity;
 
-    return identity != NULL && identity->user.bytes != NULL &&
-           identity->user.bytes_n == user->bytes_n &&
-           memcmp(identity->user.bytes, user->bytes, user->bytes_n) == 0;
+    return own != NULL && own->user.bytes != NULL &&
+           bytes_equal(own->user.bytes, own->user.bytes_n, user, user_n);
 }
 
 static void access_add_topic(struct query_params_names *names, const char *bytes, size_t bytes_n)
@@ -152,7 +151,8 @@ bool access_limit_stream(struct request *request, struct query_params_names *nam
 
     if (!access_is_on(request))
         return true;
-    if (names->user.bytes != NULL && !access_is_own_user(request, &names->user))
+    if (names->user.bytes != NULL &&
+        !access_is_own_user(request, names->user.bytes, names->user.bytes_n))
         good = problem_set(ret_problem, 403, "foreign_user",
                            "The user of a stream must be the sub of its token.");
     else
@@ -171,15 +171,6 @@ bool access_limit_stream(struct request *request, struct query_params_names *nam
 }
 
 /* ---- publishing ---- */
-
-static void access_point_at(struct problem *problem, const struct publish_body *body, size_t event,
-                            const char *field)
-{
-    if (body->is_array)
-        snprintf(problem->pointer, sizeof(problem->pointer), "/%zu%s", event, field);
-    else
-        snprintf(problem->pointer, sizeof(problem->pointer), "%s", field);
-}
 
 static bool access_may_publish_one(const struct identity *identity, const struct message *message,
                                    struct problem *ret_problem)
@@ -211,11 +202,10 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
 
         if (access_may_publish_one(request->identity, message, ret_problem))
             continue;
-        access_point_at(ret_problem, body, i,
-                        message->topics_n == 0   ? ""
-                        : message->topics_n == 1 ? "/topic"
-                                                 : "/topics");
-        return false;
+        const char *fields[] = {"", "/topic", "/topics"};
+        const char *field = fields[message->topics_n < 2 ? message->topics_n : 2];
+        return body->is_array ? problem_point(ret_problem, "/%zu%s", i, field)
+                              : problem_point(ret_problem, "%s", field);
     }
     return true;
 }
@@ -229,13 +219,11 @@ bool access_may_give_ticket(const struct request *request, struct grants_pattern
     const struct identity *identity = request->identity;
 
     *ret_public = 0;
-    const struct message_name wanted = {.bytes = user->bytes, .bytes_n = user->bytes_n};
-
     if (identity->admin)
         return true;
     if (user->bytes == NULL)
         *user = identity->user;
-    else if (!access_is_own_user(request, &wanted))
+    else if (!access_is_own_user(request, user->bytes, user->bytes_n))
         return challenge_no_right(ret_problem, "admin");
     for (size_t i = 0; i < topics_n; i++) {
         if (grants_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 /* Whether a topic that `wanted` can match is in auth.private. */
 static bool access_read_is_private(const struct conf *conf, const char *wanted, size_t wanted_n)
 {
@@ -45,10 +47,9 @@ static bool access_read_filter_may(const struct conf *conf, const struct identit
         return access_read_may(conf, identity, "**", 2);
     for (size_t i = 0; i < filter->patterns_n; i++) {
         const struct message_name *name = &filter->patterns[i].name;
-        bool is_nothing = name->bytes_n == strlen(ACCESS_READ_NO_TOPIC) &&
-                          memcmp(name->bytes, ACCESS_READ_NO_TOPIC, name->bytes_n) == 0;
 
-        if (!is_nothing && !access_read_may(conf, identity, name->bytes, name->bytes_n))
+        if (!bytes_are(name->bytes, name->bytes_n, ACCESS_READ_NO_TOPIC) &&
+            !access_read_may(conf, identity, name->bytes, name->bytes_n))
             return false;
     }
     return true;

@@ -21,11 +21,7 @@ int admin_health_live(struct request *request)
 
 static int health_respond_not_ready(struct request *request, const char *why)
 {
-    struct problem problem;
-
-    problem_set(&problem, 503, "not_ready", "%s", why);
-    problem.retry_after_s = 1;
-    return respond_problem(request, &problem);
+    return respond_unavailable(request, 1, "not_ready", why);
 }
 
 /* A gateway whose disk has no room still serves streams, replay and ephemeral events. */

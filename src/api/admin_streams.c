@@ -11,6 +11,7 @@
 
 #include "api/ask_workers.h"
 #include "api/query_params.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "event/topic.h"
 #include "http/respond.h"
@@ -101,8 +102,8 @@ static bool admin_is_same_user(const struct filter *wanted, const struct filter 
 {
     const struct message_name *a = &wanted->user, *b = &filter->user;
 
-    return a->bytes == NULL || (b->bytes != NULL && a->bytes_n == b->bytes_n &&
-                                memcmp(a->bytes, b->bytes, a->bytes_n) == 0);
+    return a->bytes == NULL ||
+           (b->bytes != NULL && bytes_equal(a->bytes, a->bytes_n, b->bytes, b->bytes_n));
 }
 
 /* A topic in the question means the streams that an event of this topic would reach, and the
@@ -115,8 +116,7 @@ static bool admin_is_same_topic(const struct filter *wanted, const struct filter
     for (size_t i = 0; i < filter->patterns_n; i++) {
         const struct message_name *pattern = &filter->patterns[i].name;
 
-        if (pattern->bytes_n == topic->bytes_n &&
-            memcmp(pattern->bytes, topic->bytes, topic->bytes_n) == 0)
+        if (bytes_equal(pattern->bytes, pattern->bytes_n, topic->bytes, topic->bytes_n))
             return true;
         if (!wanted->patterns[0].wildcard &&
             topic_match(pattern->bytes, pattern->bytes_n, topic->bytes, topic->bytes_n))

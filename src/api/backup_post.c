@@ -52,23 +52,10 @@ static void backup_free(void *arg)
 
 /* ---- answers ---- */
 
-static int backup_respond_running(struct request *request)
-{
-    struct problem problem;
-
-    problem_set(&problem, 503, "backup_running",
-                "Another copy of the store is being made or sent; there is one at a time.");
-    problem.retry_after_s = RETRY_AFTER_S;
-    return respond_problem(request, &problem);
-}
-
 static int backup_respond_stopping(struct request *request)
 {
-    struct problem problem;
-
-    problem_set(&problem, 503, "stopping", "The gateway is stopping; no copy was made.");
-    problem.retry_after_s = RETRY_AFTER_S;
-    return respond_problem(request, &problem);
+    return respond_unavailable(request, RETRY_AFTER_S, "stopping",
+                               "The gateway is stopping; no copy was made.");
 }
 
 static int backup_respond_failure(struct request *request, int error)
@@ -192,7 +179,9 @@ int backup_post_handle(struct request *request)
         return respond_memory_short(request);
     }
     if (atomic_exchange(&shared->has_backup, true))
-        return backup_respond_running(request);
+        return respond_unavailable(
+            request, RETRY_AFTER_S, "backup_running",
+            "Another copy of the store is being made or sent; there is one at a time.");
     struct work *work = backup_new(request);
     if (work == NULL)
         shared->has_backup = false;

@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "event/topic.h"
 
 #define TTL_SECONDS_MAX 3153600000.0 /* a hundred years */
 #define DOUBLES_PLACES 2048
 
-void event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
+bool event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
 {
     char detail[256];
     va_list args;
@@ -25,15 +26,13 @@ void event_builder_refuse(struct event_builder *builder, const char *field, cons
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
     problem_set(builder->problem, 422, "invalid_field", "%s.", detail);
-    snprintf(builder->problem->pointer, sizeof(builder->problem->pointer), "%s/%s", builder->where,
-             field);
+    return problem_point(builder->problem, "%s/%s", builder->where, field);
 }
 
 bool event_builder_refuse_both(struct event_builder *builder, const char *field, const char *one,
                                const char *other)
 {
-    event_builder_refuse(builder, field, "Give either %s or %s, not both", one, other);
-    return false;
+    return event_builder_refuse(builder, field, "Give either %s or %s, not both", one, other);
 }
 
 /* ---- names ---- */
@@ -58,9 +57,8 @@ bool event_builder_check_name(struct event_builder *builder, const char *field,
 
     if (error == TOPIC_OK)
         return true;
-    event_builder_refuse(builder, field, "The %s %s", is_topic ? "topic" : "user",
-                         topic_error_text(error));
-    return false;
+    return event_builder_refuse(builder, field, "The %s %s", is_topic ? "topic" : "user",
+                                topic_error_text(error));
 }
 
 /* ---- the other fields ---- */
@@ -71,9 +69,7 @@ bool event_builder_set_data(struct event_builder *builder, const char *data, siz
         problem_set(builder->problem, 413, "event_too_large",
                     "The data has %zu bytes; limits.event_bytes allows %zu.", data_n,
                     builder->limits->event_bytes_max);
-        snprintf(builder->problem->pointer, sizeof(builder->problem->pointer), "%s/data",
-                 builder->where);
-        return false;
+        return problem_point(builder->problem, "%s/data", builder->where);
     }
     builder->message.fields.data = data;
     builder->message.fields.data_n = data_n;
@@ -85,15 +81,11 @@ bool event_builder_set_event(struct event_builder *builder, const char *name, si
 {
     const char *why;
 
-    if (name_n == 0) {
-        event_builder_refuse(builder, "event",
-                             "The event name is empty; leave it out for a plain message");
-        return false;
-    }
-    if (!sse_check_name(name, name_n, &why)) {
-        event_builder_refuse(builder, "event", "The event name %s", why);
-        return false;
-    }
+    if (name_n == 0)
+        return event_builder_refuse(builder, "event",
+                                    "The event name is empty; leave it out for a plain message");
+    if (!sse_check_name(name, name_n, &why))
+        return event_builder_refuse(builder, "event", "The event name %s", why);
     builder->message.fields.name = name;
     builder->message.fields.name_n = name_n;
     return true;
@@ -101,11 +93,9 @@ bool event_builder_set_event(struct event_builder *builder, const char *name, si
 
 bool event_builder_set_retry(struct event_builder *builder, double retry_ms)
 {
-    if (!(retry_ms >= 0) || retry_ms != floor(retry_ms)) {
-        event_builder_refuse(builder, "retry",
-                             "The retry time must be a whole number of milliseconds");
-        return false;
-    }
+    if (!(retry_ms >= 0) || retry_ms != floor(retry_ms))
+        return event_builder_refuse(builder, "retry",
+                                    "The retry time must be a whole number of milliseconds");
     if (retry_ms < SSE_RETRY_MIN_MS)
         retry_ms = SSE_RETRY_MIN_MS;
     builder->message.fields.retry_ms =
@@ -115,12 +105,10 @@ bool event_builder_set_retry(struct event_builder *builder, double retry_ms)
 
 bool event_builder_set_ttl(struct event_builder *builder, double ttl_s)
 {
-    if (!(ttl_s > 0) || ttl_s > TTL_SECONDS_MAX) {
-        event_builder_refuse(builder, "ttl",
-                             "The ttl must be a number of seconds above 0 and at most %.0f",
-                             TTL_SECONDS_MAX);
-        return false;
-    }
+    if (!(ttl_s > 0) || ttl_s > TTL_SECONDS_MAX)
+        return event_builder_refuse(builder, "ttl",
+                                    "The ttl must be a number of seconds above 0 and at most %.0f",
+                                    TTL_SECONDS_MAX);
     builder->message.ttl_ms = (int64_t)ceil(ttl_s * 1000);
     return true;
 }
@@ -129,14 +117,12 @@ bool event_builder_set_key(struct event_builder *builder, const char *key, size_
 {
     enum topic_error error = topic_check_user(key, key_n);
 
-    if (builder->message.key != NULL) {
-        event_builder_refuse(builder, "idempotency_key", "The key is given in the header as well");
-        return false;
-    }
-    if (error != TOPIC_OK) {
-        event_builder_refuse(builder, "idempotency_key", "The key %s", topic_error_text(error));
-        return false;
-    }
+    if (builder->message.key != NULL)
+        return event_builder_refuse(builder, "idempotency_key",
+                                    "The key is given in the header as well");
+    if (error != TOPIC_OK)
+        return event_builder_refuse(builder, "idempotency_key", "The key %s",
+                                    topic_error_text(error));
     builder->message.key = key;
     builder->message.key_n = key_n;
     return true;
@@ -178,11 +164,6 @@ bool event_builder_begin(struct event_builder *builder)
     return limits->key == NULL || event_builder_set_key(builder, limits->key, limits->key_n);
 }
 
-static bool event_builder_is_same(const struct message_name *a, const struct message_name *b)
-{
-    return a->bytes_n == b->bytes_n && memcmp(a->bytes, b->bytes, a->bytes_n) == 0;
-}
-
 /* Of the names that are the same the first stays, so the order does.  A table of places by hash,
  * with room for twice as many as there may be. */
 static size_t event_builder_drop_doubles(struct message_name *names, size_t names_n)
@@ -197,8 +178,12 @@ static size_t event_builder_drop_doubles(struct message_name *names, size_t name
     for (size_t i = 0; i < names_n; i++) {
         size_t place = hash_bytes(names[i].bytes, names[i].bytes_n) % DOUBLES_PLACES;
 
-        while (places[place] != 0 && !event_builder_is_same(&names[places[place] - 1], &names[i]))
-            place = (place + 1) % DOUBLES_PLACES;
+        for (; places[place] != 0; place = (place + 1) % DOUBLES_PLACES) {
+            const struct message_name *kept = &names[places[place] - 1];
+
+            if (bytes_equal(kept->bytes, kept->bytes_n, names[i].bytes, names[i].bytes_n))
+                break;
+        }
         if (places[place] != 0)
             continue;
         names[kept_n++] = names[i];
@@ -222,15 +207,11 @@ static void event_builder_scope_key(struct event_builder *builder)
 
 bool event_builder_finish(struct event_builder *builder, struct publish_body *body)
 {
-    if (!builder->has_data) {
-        event_builder_refuse(builder, "data", "The field \"data\" is required");
-        return false;
-    }
-    if (builder->message.key != NULL && builder->message.kind == MESSAGE_EPHEMERAL) {
-        event_builder_refuse(builder, "idempotency_key",
-                             "An ephemeral event is not stored, so it cannot have a key");
-        return false;
-    }
+    if (!builder->has_data)
+        return event_builder_refuse(builder, "data", "The field \"data\" is required");
+    if (builder->message.key != NULL && builder->message.kind == MESSAGE_EPHEMERAL)
+        return event_builder_refuse(builder, "idempotency_key",
+                                    "An ephemeral event is not stored, so it cannot have a key");
     builder->message.topics_n =
         event_builder_drop_doubles(builder->topics, builder->message.topics_n);
     builder->message.users_n = event_builder_drop_doubles(builder->users, builder->message.users_n);

@@ -65,13 +65,12 @@ bool event_builder_set_retry(struct event_builder *builder, double retry_ms);
 bool event_builder_set_ttl(struct event_builder *builder, double ttl_s);
 bool event_builder_set_key(struct event_builder *builder, const char *key, size_t key_n);
 
-/* What is wrong with a field: 422, with a pointer to it. */
-void event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
+/* What is wrong with a field: 422, with a pointer to it.  Returns false. */
+bool event_builder_refuse(struct event_builder *builder, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Both of two fields that exclude each other.  Returns false. */
 bool event_builder_refuse_both(struct event_builder *builder, const char *field, const char *one,
                                const char *other);
-bool event_builder_refuse_for_memory(struct problem *problem);
 
 #endif

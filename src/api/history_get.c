@@ -212,29 +212,13 @@ static void history_get_take_page(void *arg)
 
 /* ---- answering ---- */
 
-static int history_get_respond_overload(struct request *request)
-{
-    struct problem problem;
-
-    problem_set(
-        &problem, 503, "overloaded",
-        "As many requests for the history are in progress as limits.history_requests allows.");
-    problem.retry_after_s = problem_retry_after_s();
-    return respond_problem(request, &problem);
-}
-
 static int history_get_respond_failure(struct request *request, int error)
 {
-    struct problem problem;
-
     if (error == -ENOMEM)
-        problem_set_out_of_memory(&problem);
-    else if (error == -ESHUTDOWN)
-        problem_set(&problem, 503, "stopping", "The gateway is stopping.");
-    else
-        problem_set(&problem, 503, "store_failed", "The history cannot be read.");
-    problem.retry_after_s = problem_retry_after_s();
-    return respond_problem(request, &problem);
+        return respond_unavailable(request, 0, "out_of_memory", "The gateway is out of memory.");
+    if (error == -ESHUTDOWN)
+        return respond_unavailable(request, 0, "stopping", "The gateway is stopping.");
+    return respond_unavailable(request, 0, "store_failed", "The history cannot be read.");
 }
 
 static int history_get_respond_listing(struct request *request)
@@ -262,7 +246,9 @@ int history_get_handle(struct request *request)
     if (!history_get_memory_has_room(request))
         return respond_memory_short(request);
     if (!history_get_take_place(request))
-        return history_get_respond_overload(request);
+        return respond_unavailable(
+            request, 0, "overloaded",
+            "As many requests for the history are in progress as limits.history_requests allows.");
     struct work *work = history_get_new(request, &question);
     if (work == NULL)
         return history_get_respond_failure(request, -ENOMEM);

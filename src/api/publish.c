@@ -211,13 +211,10 @@ static void publish_charge(const struct request *request, const struct publish_b
 
 static int publish_respond_overload(struct request *request)
 {
-    struct problem problem;
-
     stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
-    problem_set(&problem, 503, "overloaded",
-                "Too many events wait to be stored; nothing of this request was stored.");
-    problem.retry_after_s = problem_retry_after_s();
-    return respond_problem(request, &problem);
+    return respond_unavailable(
+        request, 0, "overloaded",
+        "Too many events wait to be stored; nothing of this request was stored.");
 }
 
 /* A publisher may see these figures: they help to solve the problem. */
@@ -268,10 +265,9 @@ static int publish_respond_conflict(struct request *request, const struct work *
     problem_set(&problem, 422, "idempotency_conflict",
                 "The key was used before with other content; nothing of this request was stored.");
     if (work->body.is_array)
-        snprintf(problem.pointer, sizeof(problem.pointer), "/%zu/idempotency_key",
-                 work->op.conflict_at);
+        problem_point(&problem, "/%zu/idempotency_key", work->op.conflict_at);
     else
-        snprintf(problem.pointer, sizeof(problem.pointer), "/idempotency_key");
+        problem_point(&problem, "/idempotency_key");
     return respond_problem(request, &problem);
 }
 

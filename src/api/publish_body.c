@@ -46,11 +46,9 @@ static bool body_read_name(struct event_builder *builder, const char *field, jso
     } else if (!is_topic && json_is_number(value) && is_whole_number(text)) {
         name.bytes = text.at;
         name.bytes_n = text.bytes_n;
-    } else {
-        event_builder_refuse(builder, field, "A %s must be %s", is_topic ? "topic" : "user",
-                             is_topic ? "text" : "text or a whole number");
-        return false;
-    }
+    } else
+        return event_builder_refuse(builder, field, "A %s must be %s", is_topic ? "topic" : "user",
+                                    is_topic ? "text" : "text or a whole number");
     if (!event_builder_check_name(builder, field, &name, is_topic))
         return false;
     *ret_name = name;
@@ -64,11 +62,10 @@ static bool body_read_list(struct event_builder *builder, const char *field, jso
     struct json_span element = json_span_first(text);
     size_t count = json_array_size(list);
 
-    if (count == 0 || count > names_max) {
-        event_builder_refuse(builder, field, "A list of %s must have 1 to %zu members, not %zu",
-                             is_topic ? "topics" : "users", names_max, count);
-        return false;
-    }
+    if (count == 0 || count > names_max)
+        return event_builder_refuse(builder, field,
+                                    "A list of %s must have 1 to %zu members, not %zu",
+                                    is_topic ? "topics" : "users", names_max, count);
     for (size_t i = 0; i < count; i++) {
         char member[64];
 
@@ -132,27 +129,21 @@ static bool body_read_event_name(struct event_builder *builder, json_t *value)
     if (json_is_string(value))
         return event_builder_set_event(builder, json_string_value(value),
                                        json_string_length(value));
-    event_builder_refuse(builder, "event", "The event name must be text");
-    return false;
+    return event_builder_refuse(builder, "event", "The event name must be text");
 }
 
 static bool body_read_number(struct event_builder *builder, const char *field, json_t *value,
-                             double *ret_number)
+                             bool (*set)(struct event_builder *builder, double number))
 {
-    if (!json_is_number(value)) {
-        event_builder_refuse(builder, field, "The field must be a number");
-        return false;
-    }
-    *ret_number = json_number_value(value);
-    return true;
+    if (!json_is_number(value))
+        return event_builder_refuse(builder, field, "The field must be a number");
+    return set(builder, json_number_value(value));
 }
 
 static bool body_read_ephemeral(struct event_builder *builder, json_t *value)
 {
-    if (!json_is_boolean(value)) {
-        event_builder_refuse(builder, "ephemeral", "The field must be true or false");
-        return false;
-    }
+    if (!json_is_boolean(value))
+        return event_builder_refuse(builder, "ephemeral", "The field must be true or false");
     builder->message.kind = json_is_true(value) ? MESSAGE_EPHEMERAL : MESSAGE_STORED;
     return true;
 }
@@ -161,8 +152,7 @@ static bool body_read_key(struct event_builder *builder, json_t *value)
 {
     if (json_is_string(value))
         return event_builder_set_key(builder, json_string_value(value), json_string_length(value));
-    event_builder_refuse(builder, "idempotency_key", "The key must be text");
-    return false;
+    return event_builder_refuse(builder, "idempotency_key", "The key must be text");
 }
 
 /* A member's name in a JSON pointer: RFC 6901 section 3. */
@@ -184,15 +174,13 @@ static bool body_refuse_unknown(struct event_builder *builder, const char *field
 
     log_visible(name, sizeof(name), field, strlen(field));
     body_escape_pointer(pointer, sizeof(pointer), name);
-    event_builder_refuse(builder, pointer, "There is no field \"%s\"", name);
-    return false;
+    return event_builder_refuse(builder, pointer, "There is no field \"%s\"", name);
 }
 
 static bool body_read_field(struct event_builder *builder, const char *field, json_t *value,
                             struct json_span object)
 {
     struct json_span text = json_span_member(object, field);
-    double number;
 
     if (strcmp(field, "data") == 0)
         return body_read_data(builder, value, text);
@@ -203,11 +191,9 @@ static bool body_read_field(struct event_builder *builder, const char *field, js
     if (strcmp(field, "event") == 0)
         return body_read_event_name(builder, value);
     if (strcmp(field, "retry") == 0)
-        return body_read_number(builder, field, value, &number) &&
-               event_builder_set_retry(builder, number);
+        return body_read_number(builder, field, value, event_builder_set_retry);
     if (strcmp(field, "ttl") == 0)
-        return body_read_number(builder, field, value, &number) &&
-               event_builder_set_ttl(builder, number);
+        return body_read_number(builder, field, value, event_builder_set_ttl);
     if (strcmp(field, "ephemeral") == 0)
         return body_read_ephemeral(builder, value);
     if (strcmp(field, "idempotency_key") == 0)
@@ -223,9 +209,7 @@ static bool body_read_object(struct event_builder *builder, json_t *object, stru
 
     if (!json_is_object(object)) {
         problem_set(builder->problem, 422, "not_an_object", "An event must be a JSON object.");
-        snprintf(builder->problem->pointer, sizeof(builder->problem->pointer), "%s",
-                 builder->where);
-        return false;
+        return problem_point(builder->problem, "%s", builder->where);
     }
     if (!event_builder_begin(builder))
         return false;
@@ -248,11 +232,10 @@ static bool body_read_array(struct event_builder *builder, json_t *array, struct
         if (!body_read_object(builder, json_array_get(array, i), element, body))
             return false;
         recipients += builder->message.users_n;
-        if (recipients > PUBLISH_RECIPIENTS_MAX) {
-            event_builder_refuse(builder, "users", "A request may have at most %d recipients",
-                                 PUBLISH_RECIPIENTS_MAX);
-            return false;
-        }
+        if (recipients > PUBLISH_RECIPIENTS_MAX)
+            return event_builder_refuse(builder, "users",
+                                        "A request may have at most %d recipients",
+                                        PUBLISH_RECIPIENTS_MAX);
         element = json_span_next(text, element);
     }
     return true;
@@ -289,8 +272,8 @@ static bool body_check_keys(struct event_builder *builder, const struct publish_
     if (second == body->messages_n)
         return true;
     snprintf(builder->where, sizeof(builder->where), "/%zu", second);
-    event_builder_refuse(builder, "idempotency_key", "An event before this one has the same key");
-    return false;
+    return event_builder_refuse(builder, "idempotency_key",
+                                "An event before this one has the same key");
 }
 
 static void body_refuse_json(struct problem *problem, const json_error_t *error)
@@ -418,10 +401,8 @@ static bool body_add_name(struct event_builder *builder, const struct publish_fi
     if (*written != NULL && strcmp(*written, field->name) != 0)
         return event_builder_refuse_both(builder, field->name, *written, field->name);
     *written = field->name;
-    if (*count == max) {
-        event_builder_refuse(builder, field->name, "There may be at most %zu", max);
-        return false;
-    }
+    if (*count == max)
+        return event_builder_refuse(builder, field->name, "There may be at most %zu", max);
     if (!event_builder_check_name(builder, field->name, &name, is_topic))
         return false;
     names[(*count)++] = name;
@@ -437,8 +418,7 @@ static bool body_set_number(struct event_builder *builder, const struct publish_
 
     if (body_parse_number(field->value, &number))
         return set(builder, number);
-    event_builder_refuse(builder, field->name, "This must be a number");
-    return false;
+    return event_builder_refuse(builder, field->name, "This must be a number");
 }
 
 static bool body_parse_switch(struct event_builder *builder, const struct publish_field *field,
@@ -447,8 +427,7 @@ static bool body_parse_switch(struct event_builder *builder, const struct publis
     *ret_on = strcmp(field->value, "true") == 0;
     if (*ret_on || strcmp(field->value, "false") == 0)
         return true;
-    event_builder_refuse(builder, field->name, "This must be true or false");
-    return false;
+    return event_builder_refuse(builder, field->name, "This must be true or false");
 }
 
 static bool body_set_ephemeral(struct event_builder *builder, const struct publish_field *field)
@@ -514,10 +493,8 @@ static bool body_check_recipients(struct event_builder *builder, const char *bod
     enum publish_kind kind;
     bool is_aimed = builder->message.topics_n > 0 || builder->message.users_n > 0;
 
-    if (is_aimed && builder->is_broadcast) {
-        event_builder_refuse(builder, "broadcast", "A broadcast has no topic and no user");
-        return false;
-    }
+    if (is_aimed && builder->is_broadcast)
+        return event_builder_refuse(builder, "broadcast", "A broadcast has no topic and no user");
     if (is_aimed)
         return true;
     kind = publish_kind_look(body, body_n);
@@ -536,10 +513,9 @@ static bool body_read_text(struct event_builder *builder, const char *body, size
     if (!event_builder_begin(builder) || !event_builder_make_room(builder, fields_n))
         return false;
     for (size_t i = 0; i < fields_n; i++) {
-        if (body_is_repeated(fields, i)) {
-            event_builder_refuse(builder, fields[i].name, "This field is given more than once");
-            return false;
-        }
+        if (body_is_repeated(fields, i))
+            return event_builder_refuse(builder, fields[i].name,
+                                        "This field is given more than once");
         if (!body_read_query_field(builder, &fields[i]))
             return false;
     }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/bytes.h"
+
 #define MARK "\xef\xbb\xbf"
 
 bool publish_kind_is_json(const char *content_type)
@@ -34,22 +36,15 @@ struct piece {
 
 static bool kind_is_one_of(struct piece name, const char *const *names)
 {
-    size_t n = (size_t)(name.end - name.at);
-
     for (; *names != NULL; names++)
-        if (strlen(*names) == n && memcmp(name.at, *names, n) == 0)
+        if (bytes_are(name.at, (size_t)(name.end - name.at), *names))
             return true;
     return false;
 }
 
-static bool kind_is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 static const char *kind_skip_space(const char *at, const char *end)
 {
-    while (at < end && kind_is_space(*at))
+    while (at < end && memchr(" \t\r\n", *at, 4) != NULL)
         at++;
     return at;
 }

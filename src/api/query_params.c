@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "conf/conf.h"
 #include "event/topic.h"
@@ -47,13 +48,11 @@ static bool query_params_add_topic(struct reading *reading, const char *value, s
 static bool query_params_set_user(struct reading *reading, const char *value, size_t value_n)
 {
     enum topic_error error = topic_check_user(value, value_n);
-
     const struct message_name *before = &reading->names->user;
 
     if (error != TOPIC_OK)
         return query_params_refuse_name(reading, "user", error);
-    if (before->bytes != NULL &&
-        (before->bytes_n != value_n || memcmp(before->bytes, value, value_n) != 0)) {
+    if (before->bytes != NULL && !bytes_equal(before->bytes, before->bytes_n, value, value_n)) {
         reading->good = problem_set(reading->problem, 400, "repeated_parameter",
                                     "The query names more than one user.");
         return false;

@@ -33,8 +33,7 @@ struct ask {
 static bool ticket_post_refuse_field(struct problem *problem, const char *field, const char *what)
 {
     problem_set(problem, 422, "invalid_field", "The field \"%s\" %s.", field, what);
-    snprintf(problem->pointer, sizeof(problem->pointer), "/%s", field);
-    return false;
+    return problem_point(problem, "/%s", field);
 }
 
 static bool ticket_post_read_user(struct ask *ask, const json_t *value, struct problem *ret_problem)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/base64url.h"
+#include "base/bytes.h"
 #include "event/topic.h"
 
 #define HASH_PREFIX "sha256."
@@ -99,11 +100,6 @@ static bool api_key_add_grant(struct grants_list *list, struct grants_pattern *p
     return true;
 }
 
-static bool api_key_word_is(const char *word, size_t word_n, const char *text)
-{
-    return word_n == strlen(text) && memcmp(word, text, word_n) == 0;
-}
-
 static bool word_begins(const char *word, size_t word_n, const char *text)
 {
     return word_n > strlen(text) && memcmp(word, text, strlen(text)) == 0;
@@ -113,11 +109,11 @@ static bool api_key_read_word(struct grants *grants, const char *word, size_t wo
 {
     struct identity_draft *draft = &grants->draft;
 
-    if (api_key_word_is(word, word_n, "admin"))
+    if (bytes_are(word, word_n, "admin"))
         return draft->admin = true;
-    if (api_key_word_is(word, word_n, "publish"))
+    if (bytes_are(word, word_n, "publish"))
         return api_key_add_grant(&draft->publish, grants->publish, "**", 2);
-    if (api_key_word_is(word, word_n, "subscribe"))
+    if (bytes_are(word, word_n, "subscribe"))
         return api_key_add_grant(&draft->subscribe, grants->subscribe, "**", 2);
     if (word_begins(word, word_n, "publish="))
         return api_key_add_grant(&draft->publish, grants->publish, word + 8, word_n - 8);

@@ -13,6 +13,7 @@
 
 #include "auth/jwt_claims.h"
 #include "base/base64url.h"
+#include "base/bytes.h"
 #include "base/memory_budget.h"
 #include "wire/json_guard.h"
 
@@ -284,8 +285,8 @@ static enum jwt_error jwt_read_times(const json_t *claims, int64_t *ret_exp_ms, 
 
 static bool is_text(const json_t *value, const char *text)
 {
-    return json_is_string(value) && json_string_length(value) == strlen(text) &&
-           strcmp(json_string_value(value), text) == 0;
+    return json_is_string(value) &&
+           bytes_are(json_string_value(value), json_string_length(value), text);
 }
 
 /* RFC 7519 section 4.1.3: a token that names an audience is for that one only. */

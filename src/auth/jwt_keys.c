@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/file_read.h"
 #include "wire/json_alloc.h"
 
@@ -59,7 +60,7 @@ const char *jwt_algorithm_text(enum jwt_algorithm algorithm)
 bool jwt_algorithm_parse(const char *text, size_t text_n, enum jwt_algorithm *ret_algorithm)
 {
     for (int i = 0; i < JWT_ALGORITHMS; i++) {
-        if (strlen(algorithms[i].name) == text_n && memcmp(algorithms[i].name, text, text_n) == 0) {
+        if (bytes_are(text, text_n, algorithms[i].name)) {
             *ret_algorithm = (enum jwt_algorithm)i;
             return true;
         }

@@ -1,6 +1,7 @@
 libbugle_a_SOURCES += \
     include/base/address.h \
     include/base/base64url.h \
+    include/base/bytes.h \
     include/base/clock.h \
     include/base/due_heap.h \
     include/base/edit_distance.h \

@@ -51,7 +51,7 @@ void gate_answer_refusal(struct gate_conn *conn, unsigned status, const char *wh
 
     snprintf(detail, sizeof(detail), "The request %s.", why);
     write_lines(conn->gate, lines);
-    size_t n = problem_write_http(answer, status, "bad_request", detail, lines);
+    size_t n = problem_write_http(answer, status, "bad_request", detail, lines, 0);
     stats_add(stats, STATS_RESPONSES_4XX, status < 500);
     stats_add(stats, STATS_RESPONSES_5XX, status >= 500);
     send_and_close(conn, answer, n);
@@ -63,7 +63,7 @@ void gate_answer_busy(struct gate_conn *conn)
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     write_lines(conn->gate, lines);
-    size_t n = problem_write_busy(answer, "memory_short",
+    size_t n = problem_write_http(answer, 503, "memory_short",
                                   "The gateway has no memory for this now; nothing was done.",
                                   lines, 1 + arc4random_uniform(RETRY_AFTER_MAX_S));
 

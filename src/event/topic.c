@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/utf8.h"
 
 static const char reserved[] = "$bugle/";
@@ -91,16 +92,6 @@ enum topic_error topic_check_name(const char *bytes, size_t bytes_n)
     return memchr(bytes, '*', bytes_n) ? TOPIC_WILDCARD : TOPIC_OK;
 }
 
-static bool topic_is_star(const char *segment, size_t segment_n)
-{
-    return segment_n == 1 && segment[0] == '*';
-}
-
-static bool topic_is_star_star(const char *segment, size_t segment_n)
-{
-    return segment_n == 2 && segment[0] == '*' && segment[1] == '*';
-}
-
 enum topic_error topic_check_pattern(const char *bytes, size_t bytes_n)
 {
     struct topic_segment segments[TOPIC_SEGMENTS_MAX];
@@ -116,8 +107,8 @@ enum topic_error topic_check_pattern(const char *bytes, size_t bytes_n)
 
         if (!memchr(segment, '*', segment_n))
             continue;
-        if (!topic_is_star(segment, segment_n) &&
-            !(topic_is_star_star(segment, segment_n) && i == segments_n - 1))
+        if (!bytes_are(segment, segment_n, "*") &&
+            !(bytes_are(segment, segment_n, "**") && i == segments_n - 1))
             return TOPIC_WILDCARD_PLACE;
         wildcards_n++;
     }
@@ -168,11 +159,10 @@ bool topic_match(const char *pattern, size_t pattern_n, const char *topic, size_
         size_t want_n = segment_bytes(pattern, pattern_end);
         size_t have_n;
 
-        if (topic_is_star_star(pattern, want_n))
+        if (bytes_are(pattern, want_n, "**"))
             return true;
         have_n = segment_bytes(topic, topic_end);
-        if (!topic_is_star(pattern, want_n) &&
-            (want_n != have_n || memcmp(pattern, topic, want_n) != 0))
+        if (!bytes_are(pattern, want_n, "*") && !bytes_equal(pattern, want_n, topic, have_n))
             return false;
         pattern += want_n;
         topic += have_n;

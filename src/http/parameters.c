@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/bytes.h"
 #include "base/edit_distance.h"
 #include "base/log.h"
 
@@ -65,22 +66,16 @@ static size_t parameters_base_length(const char *name, size_t name_n)
     return name[at - 1] == '[' ? at - 1 : name_n;
 }
 
-static bool parameters_is_exactly(const char *name, size_t name_n, const char *wanted)
-{
-    return strlen(wanted) == name_n && memcmp(name, wanted, name_n) == 0;
-}
-
 bool parameters_is(const char *name, size_t name_n, const char *wanted)
 {
-    return parameters_is_exactly(name, parameters_base_length(name, name_n), wanted);
+    return bytes_are(name, parameters_base_length(name, name_n), wanted);
 }
 
 /* What others add to any URL. */
 static bool parameters_is_for_caches(const char *name, size_t name_n, size_t value_n)
 {
-    return name_n + value_n == 0 || parameters_is_exactly(name, name_n, "_") ||
-           parameters_is_exactly(name, name_n, "cb") || parameters_is_exactly(name, name_n, "v") ||
-           (name_n > 4 && memcmp(name, "utm_", 4) == 0);
+    return name_n + value_n == 0 || bytes_are(name, name_n, "_") || bytes_are(name, name_n, "cb") ||
+           bytes_are(name, name_n, "v") || (name_n > 4 && memcmp(name, "utm_", 4) == 0);
 }
 
 /* ---- guessing ---- */
@@ -201,7 +196,7 @@ static bool parameters_see(void *arg, const char *name, size_t name_n, const cha
         const struct parameter *entry = &check->known[i];
 
         if (entry->repeats ? !parameters_is(name, name_n, entry->name)
-                           : !parameters_is_exactly(name, name_n, entry->name))
+                           : !bytes_are(name, name_n, entry->name))
             continue;
         if (check->seen[i] && !entry->repeats)
             check->good =

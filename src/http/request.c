@@ -367,42 +367,41 @@ void request_write_origin_lines(const struct request *request, char to[ORIGIN_LI
                        request->service->context->conf->auth.cookie[0] != '\0');
 }
 
-void request_write_problem(struct request *request, unsigned status, const char *code,
-                           const char *detail)
+static void request_write_answer(struct request *request, unsigned status, const char *code,
+                                 const char *detail, unsigned retry_after_s)
 {
     char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
     request_write_origin_lines(request, lines);
-    size_t n = problem_write_http(answer, status, code, detail, lines);
+    size_t n = problem_write_http(answer, status, code, detail, lines, retry_after_s);
     if (request_send_by_hand(request, answer, n))
         stats_add(request->service->context->stats,
                   status >= 500 ? STATS_RESPONSES_5XX : STATS_RESPONSES_4XX, 1);
 }
 
+void request_write_problem(struct request *request, unsigned status, const char *code,
+                           const char *detail)
+{
+    request_write_answer(request, status, code, detail, 0);
+}
+
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail)
 {
     request_write_problem(request, status, code, detail);
-    request->answered = true;
-    request->lingers = true;
+    request->answered = request->lingers = true;
     return MHD_NO;
 }
 
 int request_cut_busy(struct request *request)
 {
     struct stats *stats = request->service->context->stats;
-    char answer[PROBLEM_HTTP_BYTES], lines[ORIGIN_LINES_BYTES];
 
-    request_write_origin_lines(request, lines);
-    size_t n = problem_write_busy(answer, "memory_short",
-                                  "The gateway has no memory for this body now; nothing of this "
-                                  "request was stored.",
-                                  lines, problem_retry_after_s());
-
-    if (request_send_by_hand(request, answer, n))
-        stats_add(stats, STATS_RESPONSES_5XX, 1);
+    request_write_answer(request, 503, "memory_short",
+                         "The gateway has no memory for this body now; nothing of this request was "
+                         "stored.",
+                         problem_retry_after_s());
     stats_add(stats, STATS_PUBLISHES_SHED, 1);
     stats_add(stats, STATS_PUBLISHES_REFUSED_MEMORY, 1);
-    request->answered = true;
-    request->lingers = true;
+    request->answered = request->lingers = true;
     return MHD_NO;
 }

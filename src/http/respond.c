@@ -218,6 +218,16 @@ int respond_error(struct request *request, unsigned status, const char *code, co
     return respond_problem(request, &problem);
 }
 
+int respond_unavailable(struct request *request, unsigned retry_after_s, const char *code,
+                        const char *detail)
+{
+    struct problem problem;
+
+    problem_set(&problem, 503, code, "%s", detail);
+    problem.retry_after_s = retry_after_s > 0 ? retry_after_s : problem_retry_after_s();
+    return respond_problem(request, &problem);
+}
+
 int respond_out_of_memory(struct request *request)
 {
     struct problem problem;
@@ -228,12 +238,8 @@ int respond_out_of_memory(struct request *request)
 
 int respond_memory_short(struct request *request)
 {
-    struct problem problem;
-
-    problem_set(&problem, 503, "memory_short",
-                "The gateway has no memory for this now; nothing was done.");
-    problem.retry_after_s = problem_retry_after_s();
-    return respond_problem(request, &problem);
+    return respond_unavailable(request, 0, "memory_short",
+                               "The gateway has no memory for this now; nothing was done.");
 }
 
 int respond_publish_shed(struct request *request)

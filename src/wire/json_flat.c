@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/utf8.h"
 
 #define COUNT_DIGITS_MAX 15
@@ -131,8 +132,7 @@ static bool is_named_before(const struct json_flat_member *members, size_t index
     struct json_span name = members[index].name;
 
     for (size_t i = 0; i < index; i++)
-        if (members[i].name.bytes_n == name.bytes_n &&
-            memcmp(members[i].name.at, name.at, name.bytes_n) == 0)
+        if (bytes_equal(members[i].name.at, members[i].name.bytes_n, name.at, name.bytes_n))
             return true;
     return false;
 }

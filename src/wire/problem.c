@@ -26,6 +26,16 @@ bool problem_set(struct problem *problem, unsigned status, const char *code, con
     return false;
 }
 
+bool problem_point(struct problem *problem, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(problem->pointer, sizeof(problem->pointer), format, args);
+    va_end(args);
+    return false;
+}
+
 bool problem_set_out_of_memory(struct problem *problem)
 {
     return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");
@@ -70,37 +80,23 @@ unsigned problem_retry_after_s(void)
     return RETRY_AFTER_MIN_S + arc4random_uniform(RETRY_AFTER_MAX_S - RETRY_AFTER_MIN_S + 1);
 }
 
-/* `header` is a whole line or empty, and `lines` any number. */
-static size_t write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                         const char *detail, const char *lines, const char *header)
+size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
+                          const char *detail, const char *lines, unsigned retry_after_s)
 {
-    char body[512];
+    char body[512], retry[40] = "";
     const char *title = problem_title(status);
     int body_n = snprintf(body, sizeof(body),
                           "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
                           "\"detail\":\"%s\",\"code\":\"%s\"}\n",
                           title, status, detail, code);
+    if (retry_after_s > 0)
+        snprintf(retry, sizeof(retry), "Retry-After: %u\r\n", retry_after_s);
     int n =
         snprintf(to, PROBLEM_HTTP_BYTES,
                  "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\n"
                  "Content-Length: %d\r\nCache-Control: no-store\r\n%s%sConnection: close\r\n\r\n%s",
-                 status, title, body_n, lines, header, body);
+                 status, title, body_n, lines, retry, body);
 
     assert(body_n < (int)sizeof(body) && n < PROBLEM_HTTP_BYTES);
     return (size_t)n;
-}
-
-size_t problem_write_http(char to[PROBLEM_HTTP_BYTES], unsigned status, const char *code,
-                          const char *detail, const char *lines)
-{
-    return write_http(to, status, code, detail, lines, "");
-}
-
-size_t problem_write_busy(char to[PROBLEM_HTTP_BYTES], const char *code, const char *detail,
-                          const char *lines, unsigned retry_after_s)
-{
-    char header[40];
-
-    snprintf(header, sizeof(header), "Retry-After: %u\r\n", retry_after_s);
-    return write_http(to, 503, code, detail, lines, header);
 }

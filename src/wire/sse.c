@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "base/bytes.h"
 #include "base/utf8.h"
 #include "wire/sse.h"
 
@@ -260,7 +261,7 @@ static bool is_own_name(const char *name, size_t name_n)
                                       "error", "ping",       "close"};
 
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-        if (name_n == strlen(own[i]) && memcmp(name, own[i], name_n) == 0)
+        if (bytes_are(name, name_n, own[i]))
             return true;
     }
     return false;

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "base/bytes.h"
+
 #define BOM "\xEF\xBB\xBF"
 #define BOM_BYTES 3
 
@@ -159,11 +161,6 @@ static int take_retry(struct sse_parser *reader, const char *value, size_t value
     return 0;
 }
 
-static bool is_field(const char *name, size_t name_n, const char *wanted)
-{
-    return name_n == strlen(wanted) && memcmp(name, wanted, name_n) == 0;
-}
-
 static int take_field(struct sse_parser *reader, const char *line, size_t line_n)
 {
     const char *colon = memchr(line, ':', line_n);
@@ -174,13 +171,13 @@ static int take_field(struct sse_parser *reader, const char *line, size_t line_n
         value++;
         value_n--;
     }
-    if (is_field(line, name_n, "data"))
+    if (bytes_are(line, name_n, "data"))
         return take_data(reader, value, value_n);
-    if (is_field(line, name_n, "event"))
+    if (bytes_are(line, name_n, "event"))
         return text_set(&reader->name, value, value_n);
-    if (is_field(line, name_n, "id"))
+    if (bytes_are(line, name_n, "id"))
         return take_id(reader, value, value_n);
-    if (is_field(line, name_n, "retry"))
+    if (bytes_are(line, name_n, "retry"))
         return take_retry(reader, value, value_n);
     return 0;
 }
