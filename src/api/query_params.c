@@ -107,10 +107,11 @@ struct filter *query_params_make_filter(const struct query_params_names *names)
 bool query_params_read_anonymous(const struct request *request, bool *ret_anonymous,
                                  struct problem *ret_problem)
 {
-    const char *text = request_query(request, "anonymous", NULL);
+    size_t text_n = 0;
+    const char *text = request_query(request, "anonymous", &text_n);
 
-    *ret_anonymous = text == NULL || strcmp(text, "yes") == 0;
-    if (*ret_anonymous || strcmp(text, "no") == 0)
+    *ret_anonymous = text == NULL || bytes_are(text, text_n, "yes");
+    if (*ret_anonymous || bytes_are(text, text_n, "no"))
         return true;
     return problem_set(ret_problem, 400, "invalid_anonymous", "anonymous must be yes or no.");
 }

@@ -3,18 +3,17 @@
 #include "config.h"
 #include "api/subscribe.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "api/access.h"
 #include "api/query_params.h"
 #include "api/ticket_use.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "conn/stream_mhd.h"
@@ -34,13 +33,14 @@
 static bool subscribe_read_heartbeat(struct request *request, struct stream_ask *ask,
                                      struct problem *ret_problem)
 {
-    const char *text = request_query(request, "heartbeat", NULL);
+    size_t text_n = 0;
+    const char *text = request_query(request, "heartbeat", &text_n);
 
     ask->heartbeat_ms = request->service->context->conf->stream.heartbeat_ms;
     if (text == NULL)
         return true;
     size_t digits_n = strspn(text, "0123456789");
-    if (digits_n == 0 || text[digits_n] != '\0')
+    if (digits_n == 0 || digits_n != text_n)
         return problem_set(ret_problem, 400, "invalid_heartbeat",
                            "heartbeat must be a whole number of seconds.");
     unsigned long seconds = digits_n > 6 ? HEARTBEAT_MAX_S : strtoul(text, NULL, 10);
@@ -50,11 +50,17 @@ static bool subscribe_read_heartbeat(struct request *request, struct stream_ask 
     return true;
 }
 
-static bool subscribe_query_is(const struct request *request, const char *name, const char *value)
+/* Another value is passed over, unless a NUL hides what makes it another. */
+static bool subscribe_read_switch(const struct request *request, const char *name,
+                                  const char *value, bool *ret_on, struct problem *ret_problem)
 {
-    const char *given = request_query(request, name, NULL);
+    size_t given_n = 0;
+    const char *given = request_query(request, name, &given_n);
 
-    return given != NULL && strcmp(given, value) == 0;
+    *ret_on = given != NULL && bytes_are(given, given_n, value);
+    if (given == NULL || strlen(given) == given_n)
+        return true;
+    return problem_set(ret_problem, 400, "invalid_value", "%s has a NUL in it.", name);
 }
 
 static bool subscribe_has_word(const char *header, const char *word)
@@ -369,11 +375,8 @@ int subscribe_handle(struct request *request)
     struct problem problem;
     struct query_params_names names;
     bool anonymous; /* access_check() has asked for it */
-    struct stream_ask ask = {
-        .options.ping_event = subscribe_query_is(request, "ping", "event"),
-        .options.padding = subscribe_query_is(request, "padding", "true"),
-        .http_1_0 = request->http_1_0,
-    };
+    bool ping_event, padding;
+    struct stream_ask ask = {.http_1_0 = request->http_1_0};
 
     if (!subscribe_accepts(request))
         return respond_error(
@@ -385,10 +388,14 @@ int subscribe_handle(struct request *request)
         !query_params_check_size(&names, &problem) ||
         !query_params_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
                                  &problem) ||
-        !subscribe_read_heartbeat(request, &ask, &problem))
+        !subscribe_read_heartbeat(request, &ask, &problem) ||
+        !subscribe_read_switch(request, "ping", "event", &ping_event, &problem) ||
+        !subscribe_read_switch(request, "padding", "true", &padding, &problem))
         return respond_problem(request, &problem);
     if (request->is_head)
         return subscribe_respond_head(request);
+    ask.options.ping_event = ping_event;
+    ask.options.padding = padding;
     client_address_of(request, &ask.peer);
     ask.pool = cell_pool(request->cell, request->method, &ask.pool_bytes);
     ask.filter = query_params_make_filter(&names);

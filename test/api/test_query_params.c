@@ -350,7 +350,8 @@ static void limit_has_bounds(void **state)
 
 static void anonymous_is_yes_or_no(void **state)
 {
-    static const char *const bad[] = {"anonymous=", "anonymous", "anonymous=YES", "anonymous=1"};
+    static const char *const bad[] = {"anonymous=", "anonymous", "anonymous=YES", "anonymous=1",
+                                      "anonymous=yes%00x"};
     struct problem problem;
     bool anonymous;
 

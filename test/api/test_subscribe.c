@@ -165,6 +165,10 @@ static void what_the_query_gets_wrong_is_a_final_problem(void **state)
         {"/events?heartbeat=-5", "invalid_heartbeat"},
         {"/events?heartbeat=5s", "invalid_heartbeat"},
         {"/events?heartbeat=1.5", "invalid_heartbeat"},
+        {"/events?heartbeat=5%00x", "invalid_heartbeat"},
+        {"/events?ping=event%00x", "invalid_value"},
+        {"/events?padding=true%00", "invalid_value"},
+        {"/events?anonymous=yes%00x", "invalid_anonymous"},
         {"/events?anonymous=maybe", "invalid_anonymous"},
     };
     struct fixture *fixture = fixture_new("");
