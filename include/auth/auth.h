@@ -14,7 +14,6 @@
 
 #include "auth/api_key.h"
 #include "auth/jwt.h"
-#include "auth/token_cache.h"
 #include "base/peer.h"
 #include "base/stats.h"
 #include "conf/conf.h"

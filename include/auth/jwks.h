@@ -11,8 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/stats.h"
-
 struct jwks;
 
 /* Called on the thread of the jwks after each try: must only hand over. */

@@ -9,7 +9,6 @@
 #ifndef BUGLE_TICKET_H
 #define BUGLE_TICKET_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -9,12 +9,11 @@
 #define BUGLE_STATS_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* clang-format off */
-/* name, is it a gauge, one sentence */
+/* name; is it a gauge, and one sentence, for check_docs.sh, which holds the manual to them */
 #define STATS_ROWS(row)                                                                            \
     row(CONNECTIONS_ACCEPTED, connections_accepted, false, "sockets accepted")                     \
     row(CONNECTIONS_OPEN, connections_open, true, "sockets open now")                              \
@@ -168,8 +167,6 @@ static inline int64_t stats_get(const struct stats *stats, enum stats_id id)
 }
 
 const char *stats_name(enum stats_id id);
-bool stats_is_gauge(enum stats_id id);
-const char *stats_text(enum stats_id id);
 
 /* Add the numbers of `from` to `to`, both blocks of the same table. */
 void stats_sum(struct stats *to, const struct stats *from);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Health and figures over HTTP.  See admin_health.h. */
+/* Whether the gateway is well, over HTTP: GET /healthz, GET /readyz, GET /api/stats. */
 #include "config.h"
-#include "api/admin_health.h"
+#include "api/route.h"
 
 #include <jansson.h>
 #include <microhttpd.h>

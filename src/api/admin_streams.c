@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Streams and evictions over HTTP.  See admin_streams.h. */
+/* Looking at streams and ending them, over HTTP: /api/streams and /api/evictions. */
 #include "config.h"
-#include "api/admin_streams.h"
+#include "api/route.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -127,7 +127,6 @@ static bool admin_is_same_topic(const struct filter *wanted, const struct filter
 
 /* One worker's part of a question. */
 struct visit {
-    struct ask_workers *question;
     struct service *service;
     struct ask_workers_slot *slot;
 };
@@ -135,7 +134,7 @@ struct visit {
 static bool admin_is_wanted(const struct visit *visit, struct stream *stream,
                             struct stream_facts *ret_facts)
 {
-    const struct ask_workers *question = visit->question;
+    const struct ask_workers *question = visit->slot->question;
 
     stream_get_facts(stream, clock_mono_ms(), ret_facts);
     if (question->stream_id != 0 && ret_facts->id != question->stream_id)
@@ -152,7 +151,7 @@ static bool admin_list_one(struct stream *stream, void *arg)
     if (!admin_is_wanted(visit, stream, &facts))
         return true;
     json_array_append_new(visit->slot->rows, stream_json(visit->service->shared, &facts));
-    return ++visit->slot->count < visit->question->limit;
+    return ++visit->slot->count < visit->slot->question->limit;
 }
 
 static bool admin_end_one(struct stream *stream, void *arg)
@@ -167,17 +166,17 @@ static bool admin_end_one(struct stream *stream, void *arg)
     return true;
 }
 
-static void admin_list_worker(struct ask_workers *question, struct service *service, unsigned index)
+static void admin_list_worker(struct service *service, struct ask_workers_slot *slot)
 {
-    struct visit visit = {question, service, &question->slots[index]};
+    struct visit visit = {service, slot};
 
-    visit.slot->rows = json_array();
+    slot->rows = json_array();
     streams_each(service->streams, admin_list_one, &visit);
 }
 
-static void admin_end_worker(struct ask_workers *question, struct service *service, unsigned index)
+static void admin_end_worker(struct service *service, struct ask_workers_slot *slot)
 {
-    struct visit visit = {question, service, &question->slots[index]};
+    struct visit visit = {service, slot};
 
     streams_each(service->streams, admin_end_one, &visit);
 }
@@ -245,11 +244,8 @@ static bool admin_read_filter(struct request *request, struct filter **ret_filte
     *ret_filter = NULL;
     if (user.bytes == NULL && topic.bytes == NULL)
         return true;
-    *ret_filter =
-        filter_new(&topic, topic.bytes != NULL ? 1 : 0, user.bytes != NULL ? &user : NULL);
-    if (*ret_filter == NULL)
-        return problem_set_out_of_memory(ret_problem);
-    return true;
+    *ret_filter = filter_new(&topic, topic.bytes != NULL, user.bytes != NULL ? &user : NULL);
+    return *ret_filter != NULL || problem_set_out_of_memory(ret_problem);
 }
 
 /* Send a question with `ask`, `resumed` and what is asked for; takes its filter. */

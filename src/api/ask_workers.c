@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "http/respond.h"
 #include "http/service.h"
 
@@ -49,9 +48,8 @@ static void ask_workers_run(void *arg)
 {
     struct ask_workers_slot *slot = arg;
     struct ask_workers *question = slot->question;
-    unsigned index = (unsigned)(slot - question->slots);
 
-    question->ask(question, &question->request->service->shared->services[index], index);
+    question->ask(&question->request->service->shared->services[slot - question->slots], slot);
     if (atomic_fetch_sub(&question->left, 1) != 1)
         return;
     worker_post_note(question->request->service->worker, &question->note, ask_workers_all_answered,

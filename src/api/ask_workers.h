@@ -16,12 +16,13 @@
 #include "http/request.h"
 #include "loop/inbox.h"
 
+struct ask_workers_slot;
+
 struct ask_workers {
     struct inbox_note note; /* that all have answered */
     struct request *request;
     int (*resumed)(struct request *request);
-    void (*ask)(struct ask_workers *question, struct service *service,
-                unsigned index); /* any worker */
+    void (*ask)(struct service *service, struct ask_workers_slot *slot); /* any worker */
 
     /* the question */
     struct filter *filter; /* NULL: all */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* POST /api/backup.  See backup_post.h. */
+/*
+ * POST /api/backup: a copy of the store as the answer.  The request is suspended while the hub
+ * makes the copy, and gives it up when its client leaves.  One copy exists at a time, over all
+ * workers, until it has been sent.
+ */
 #include "config.h"
-#include "api/backup_post.h"
+#include "api/route.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -12,7 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "history/history.h"
 #include "http/respond.h"
 #include "http/service.h"

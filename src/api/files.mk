@@ -6,13 +6,10 @@ libbugle_a_SOURCES += \
     src/api/access.h \
     src/api/access_read.c \
     src/api/admin_health.c \
-    src/api/admin_health.h \
     src/api/admin_streams.c \
-    src/api/admin_streams.h \
     src/api/ask_workers.c \
     src/api/ask_workers.h \
     src/api/backup_post.c \
-    src/api/backup_post.h \
     src/api/challenge.c \
     src/api/challenge.h \
     src/api/credential.c \
@@ -20,7 +17,6 @@ libbugle_a_SOURCES += \
     src/api/event_builder.c \
     src/api/event_builder.h \
     src/api/history_get.c \
-    src/api/history_get.h \
     src/api/history_listing.c \
     src/api/history_listing.h \
     src/api/publish.c \
@@ -39,6 +35,5 @@ libbugle_a_SOURCES += \
     src/api/subscribe.c \
     src/api/subscribe.h \
     src/api/ticket_post.c \
-    src/api/ticket_post.h \
     src/api/ticket_use.c \
     src/api/ticket_use.h

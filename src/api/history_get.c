@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* GET /api/history.  See history_get.h. */
+/*
+ * GET /api/history: stored events as JSON, a part at a time.
+ *
+ * Reads block, so the pager makes them; between two of them the worker decides whether to go on.
+ * An answer ends at its limit, at the end of the history, or when its time or size is used up, and
+ * says where to go on.  The number of such requests is bounded (limits.history_requests), each
+ * until its answer is out.
+ */
 #include "config.h"
-#include "api/history_get.h"
+#include "api/route.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -11,7 +18,6 @@
 #include "api/history_listing.h"
 #include "api/query_params.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "history/page_reader.h"
 #include "http/respond.h"
 #include "http/service.h"

@@ -49,7 +49,13 @@ struct work {
 
 /* ---- what kind of body ---- */
 
-static int publish_respond_overload(struct request *request);
+static int publish_respond_overload(struct request *request)
+{
+    stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
+    return respond_unavailable(
+        request, 0, "overloaded",
+        "Too many events wait to be stored; nothing of this request was stored.");
+}
 
 int publish_begin(struct request *request)
 {
@@ -197,25 +203,7 @@ static size_t publish_tree_bytes(const struct request *request, const struct rea
     return reading->is_json ? json_span_tree_bytes(text) : 0;
 }
 
-/* From here on the events are counted until they are freed. */
-static void publish_charge(const struct request *request, const struct publish_body *body)
-{
-    _Atomic int64_t *account =
-        memory_budget_counter(request->service->context->memory, MEMORY_BUDGET_EVENTS);
-
-    for (size_t i = 0; i < body->messages_n; i++)
-        message_charge(body->messages[i], account);
-}
-
 /* ---- answering ---- */
-
-static int publish_respond_overload(struct request *request)
-{
-    stats_add(request->service->context->stats, STATS_PUBLISHES_SHED, 1);
-    return respond_unavailable(
-        request, 0, "overloaded",
-        "Too many events wait to be stored; nothing of this request was stored.");
-}
 
 /* A publisher may see these figures: they help to solve the problem. */
 static void publish_set_no_room(struct problem *problem, const struct history *history)
@@ -409,12 +397,14 @@ static bool publish_reserve(struct work *work, size_t bytes)
     return true;
 }
 
-/* The body is read: what it became is counted instead. */
+/* The body is read: what it became is counted instead, each event until it is freed. */
 static void publish_end_parsing(struct work *work)
 {
     struct memory_budget *memory = work->request->service->context->memory;
+    _Atomic int64_t *account = memory_budget_counter(memory, MEMORY_BUDGET_EVENTS);
 
-    publish_charge(work->request, &work->body);
+    for (size_t i = 0; i < work->body.messages_n; i++)
+        message_charge(work->body.messages[i], account);
     memory_budget_add(memory, MEMORY_BUDGET_PARSING, -(int64_t)work->parsing_bytes);
     work->parsing_bytes = 0;
 }

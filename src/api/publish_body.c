@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 #include "api/publish_kind.h"
 #include "base/log.h"
 #include "base/utf8.h"
-#include "event/topic.h"
 #include "history/idempotency_table.h"
 #include "wire/json_alloc.h"
 #include "wire/json_guard.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What there is to know of a path and a method before its handler is called.  The table of them is
- * in routes.c, and nothing else decides by path.
+ * in routes.c, and nothing else decides by path.  Worker's thread.
  */
 #ifndef BUGLE_ROUTE_H
 #define BUGLE_ROUTE_H
@@ -35,5 +35,17 @@ struct route {
                        query, and it is refused as EventSource understands it */
     bool any_host;  /* served under any name, also one that server.hosts does not list */
 };
+
+/* The handlers that are all there is of their files.  They return as respond.h. */
+int admin_health_live(struct request *request);
+int admin_health_ready(struct request *request);
+int admin_health_stats(struct request *request);
+int admin_streams_list(struct request *request);
+int admin_streams_list_evictions(struct request *request);
+int admin_streams_end(struct request *request);     /* by ?user= */
+int admin_streams_end_one(struct request *request); /* by /api/streams/{id} */
+int backup_post_handle(struct request *request);
+int history_get_handle(struct request *request);
+int ticket_post_handle(struct request *request);
 
 #endif

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* POST /api/tickets.  See ticket_post.h. */
+/* POST /api/tickets: a ticket for one EventSource.  See ticket_table.h for what becomes of it. */
 #include "config.h"
-#include "api/ticket_post.h"
+#include "api/route.h"
 
 #include <errno.h>
 #include <gnutls/crypto.h>
 #include <microhttpd.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/access.h"

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <gnutls/crypto.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/base64url.h"

@@ -284,22 +284,18 @@ static int check_tls(const struct conf *conf, struct conf_error *ret_error)
 
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
+    static int (*const checks[])(const struct conf *, struct conf_error *) = {
+        check_mode, check_open_listeners, check_leasts, check_memory, check_proxy_protocol,
+        check_tls,  check_rooms};
+    int error = 0;
+
     if (conf->server.listen.items_n == 0 && conf->tls.listen.items_n == 0)
         return conf_refuse(ret_error, -EINVAL, "server.listen is empty, expected an address");
     if (conf->server.handover[0] != '\0' && strcmp(conf->history.store, "memory:") == 0)
         return conf_refuse(ret_error, -EINVAL,
                            "server.handover is set, but history.store is memory:, which ends with "
                            "its process: a hand-over needs sqlite:");
-    int error = check_mode(conf, ret_error);
-    if (!error)
-        error = check_open_listeners(conf, ret_error);
-    if (!error)
-        error = check_leasts(conf, ret_error);
-    if (!error)
-        error = check_memory(conf, ret_error);
-    if (!error)
-        error = check_proxy_protocol(conf, ret_error);
-    if (!error)
-        error = check_tls(conf, ret_error);
-    return error ? error : check_rooms(conf, ret_error);
+    for (size_t i = 0; error == 0 && i < sizeof checks / sizeof *checks; i++)
+        error = checks[i](conf, ret_error);
+    return error;
 }

@@ -3,7 +3,6 @@
 #ifndef BUGLE_CONF_INTERNAL_H
 #define BUGLE_CONF_INTERNAL_H
 
-#include "conf/conf.h"
 #include "conf/conf_value.h"
 
 /* Slips of the pen up to here are taken for the known name. */

@@ -21,7 +21,6 @@
 #include "base/file_read.h"
 #include "base/log.h"
 #include "conf/conf_internal.h"
-#include "conf/conf_value.h"
 
 #define VARIABLE_PREFIX "BUGLE_"
 #define NAME_TEXT_MAX 128

@@ -5,7 +5,6 @@
 
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -14,24 +14,19 @@
 
 #define PREFLIGHT_SECONDS "600"
 
-static void respond_add_header(struct MHD_Response *response, const char *name, const char *value)
-{
-    MHD_add_response_header(response, name, value);
-}
-
 /* Fetch: a listed origin is echoed as it came, never "*"; whether it was listed depends on the
  * request, so caches must know (the Vary header). */
 void respond_add_cors(struct request *request, struct MHD_Response *response)
 {
-    respond_add_header(response, "Vary", "Origin");
+    MHD_add_response_header(response, "Vary", "Origin");
     if (request->has_secret_url)
-        respond_add_header(response, "Referrer-Policy", "no-referrer");
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     if (request->origin_verdict != ORIGIN_LISTED)
         return;
-    respond_add_header(response, "Access-Control-Allow-Origin", request->origin);
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", request->origin);
     if (request->service->context->conf->auth.cookie[0] != '\0')
-        respond_add_header(response, "Access-Control-Allow-Credentials", "true");
-    respond_add_header(response, "Access-Control-Expose-Headers", "Retry-After");
+        MHD_add_response_header(response, "Access-Control-Allow-Credentials", "true");
+    MHD_add_response_header(response, "Access-Control-Expose-Headers", "Retry-After");
 }
 
 static void respond_count(struct request *request, unsigned status)
@@ -52,11 +47,11 @@ static bool respond_ends_connection(const struct request *request)
 static void respond_add_headers(struct request *request, struct MHD_Response *response)
 {
     if (MHD_get_response_header(response, "Cache-Control") == NULL)
-        respond_add_header(response, "Cache-Control", "no-store");
-    respond_add_header(response, "X-Content-Type-Options", "nosniff");
+        MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     respond_add_cors(request, response);
     if (respond_ends_connection(request))
-        respond_add_header(response, "Connection", "close");
+        MHD_add_response_header(response, "Connection", "close");
 }
 
 static int respond_queue(struct request *request, unsigned status, struct MHD_Response *response)
@@ -92,7 +87,7 @@ static int respond_cached(struct request *request, unsigned status, const char *
     if (cached == NULL)
         return MHD_NO;
     if (cached->is_new) {
-        respond_add_header(cached->response, "Content-Type", "application/json");
+        MHD_add_response_header(cached->response, "Content-Type", "application/json");
         respond_add_headers(request, cached->response);
         cached->is_new = false;
     }
@@ -109,7 +104,7 @@ int respond_json_bytes(struct request *request, unsigned status, const char *jso
 
     if (response == NULL)
         return MHD_NO;
-    respond_add_header(response, "Content-Type", "application/json");
+    MHD_add_response_header(response, "Content-Type", "application/json");
     return respond_with(request, status, response);
 }
 
@@ -142,7 +137,7 @@ static struct MHD_Response *respond_make(char *text, size_t text_n, const char *
     if (response == NULL)
         free(text);
     else
-        respond_add_header(response, "Content-Type", type);
+        MHD_add_response_header(response, "Content-Type", type);
     return response;
 }
 
@@ -194,12 +189,12 @@ int respond_problem(struct request *request, const struct problem *problem)
     if (response == NULL)
         return MHD_NO;
     if (problem->allow != NULL)
-        respond_add_header(response, "Allow", problem->allow);
+        MHD_add_response_header(response, "Allow", problem->allow);
     if (problem->challenge[0] != '\0')
-        respond_add_header(response, "WWW-Authenticate", problem->challenge);
+        MHD_add_response_header(response, "WWW-Authenticate", problem->challenge);
     if (problem->retry_after_s > 0) {
         snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_s);
-        respond_add_header(response, "Retry-After", seconds);
+        MHD_add_response_header(response, "Retry-After", seconds);
     }
     return respond_with(request, problem->status, response);
 }
@@ -266,7 +261,7 @@ static void respond_add_allowed_headers(const struct request *request,
     for (size_t i = 0; i < more->items_n; i++)
         fprintf(to, ", %s", more->items[i]);
     if (fclose(to) == 0)
-        respond_add_header(response, "Access-Control-Allow-Headers", text);
+        MHD_add_response_header(response, "Access-Control-Allow-Headers", text);
     free(text);
 }
 
@@ -277,11 +272,11 @@ int respond_options(struct request *request, const char *allow)
 
     if (response == NULL)
         return MHD_NO;
-    respond_add_header(response, "Allow", allow);
+    MHD_add_response_header(response, "Allow", allow);
     if (request->origin_verdict == ORIGIN_LISTED) {
-        respond_add_header(response, "Access-Control-Allow-Methods", allow);
+        MHD_add_response_header(response, "Access-Control-Allow-Methods", allow);
         respond_add_allowed_headers(request, response);
-        respond_add_header(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
+        MHD_add_response_header(response, "Access-Control-Max-Age", PREFLIGHT_SECONDS);
     }
     return respond_with(request, MHD_HTTP_NO_CONTENT, response);
 }

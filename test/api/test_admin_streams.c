@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Lists of streams and evictions, and streams that are ended, over two workers. */
 #include "config.h"
-#include "api/admin_streams.h"
+#include "api/route.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

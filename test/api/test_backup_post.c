@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* POST /api/backup, with a store that makes its copy as a test says. */
 #include "config.h"
-#include "api/backup_post.h"
+#include "api/route.h"
 
 #include <setjmp.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* GET /api/history: what it gives, its limits, and what it says when the history cannot be read. */
 #include "config.h"
-#include "api/history_get.h"
+#include "api/route.h"
 
 #include <setjmp.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* POST /api/tickets: what a wish may say, and what it may not. */
 #include "config.h"
-#include "api/ticket_post.h"
+#include "api/route.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
