@@ -201,8 +201,6 @@ void cell_forget(struct cell *cell, struct cell_waiter *waiter);
 char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n);
 
 struct stream_host *cell_host(struct cell *cell);
-struct worker *cell_worker(struct cell *cell);
-struct streams *cell_streams(struct cell *cell);
 void *cell_handler_arg(struct cell *cell);
 
 #endif

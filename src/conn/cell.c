@@ -613,16 +613,6 @@ struct stream_host *cell_host(struct cell *cell)
     return &cell->host;
 }
 
-struct worker *cell_worker(struct cell *cell)
-{
-    return cell->cells->worker;
-}
-
-struct streams *cell_streams(struct cell *cell)
-{
-    return cell->cells->streams;
-}
-
 void *cell_handler_arg(struct cell *cell)
 {
     return cell->cells->handler.arg;
