@@ -24,8 +24,9 @@ enum cell_kind gate_route(const struct http_head *head, enum memory_budget_level
 /* A kind of cell whose connections become streams: one request, and no next one. */
 bool gate_route_is_stream(enum cell_kind kind);
 
-/* Whether a connection in a cell of kind `now` can stay there for a request that needs `kind`. */
-bool gate_route_fits(enum cell_kind now, enum cell_kind kind);
+/* Whether a connection in a cell of kind `now` can stay there for a request that needs `kind`.  A
+ * large pool is given up when memory is short. */
+bool gate_route_fits(enum cell_kind now, enum cell_kind kind, enum memory_budget_level level);
 
 /*
  * Whether the connection must end with this request, because the library may read what comes behind

@@ -31,14 +31,14 @@ static void admit_stream(struct gate_conn *conn, enum cell_kind kind)
 }
 
 static void admit(struct gate_conn *conn, const struct http_head *head, enum cell_kind kind,
-                  size_t arrived_n)
+                  enum memory_budget_level level, size_t arrived_n)
 {
     struct cell_conn_owner *owner = &conn->owner;
 
     owner->head = *head;
     owner->head.path = NULL; /* it is in the gate's buffer, for now */
     owner->is_last = gate_route_is_last(head, conn->gate->peek, arrived_n);
-    if (gate_is_in_cell(conn) && gate_route_fits(cell_kind_of(owner), kind)) {
+    if (gate_is_in_cell(conn) && gate_route_fits(cell_kind_of(owner), kind, level)) {
         gate_move(conn, GATE_IN_REQUEST);
         cell_resume(owner);
     } else if (!gate_take_back(conn)) {
@@ -65,7 +65,7 @@ static void see_head(struct gate_conn *conn, const struct http_head *head, size_
                level >= MEMORY_BUDGET_FULL) {
         gate_answer_busy(conn);
     } else {
-        admit(conn, head, kind, arrived_n);
+        admit(conn, head, kind, level, arrived_n);
     }
 }
 

@@ -51,9 +51,9 @@ bool gate_route_is_stream(enum cell_kind kind)
     return kind == CELL_STREAM || kind == CELL_STREAM_LARGE;
 }
 
-bool gate_route_fits(enum cell_kind now, enum cell_kind kind)
+bool gate_route_fits(enum cell_kind now, enum cell_kind kind, enum memory_budget_level level)
 {
-    return now == kind || (now == CELL_API_LARGE && kind == CELL_API);
+    return now == kind || (now == CELL_API_LARGE && kind == CELL_API && level < MEMORY_BUDGET_NEAR);
 }
 
 bool gate_route_is_last(const struct http_head *head, const char *text, size_t text_n)

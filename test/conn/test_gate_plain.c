@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 
 static void a_head_that_is_there_passes_at_once_and_unread(void **state)
 {
@@ -464,6 +465,32 @@ static void a_later_request_moves_to_the_cell_it_needs(void **state)
     }
 }
 
+/* What kept connections hold would refuse new ones otherwise, until they have been idle for long.
+ */
+static void a_large_pool_is_given_up_while_memory_is_short(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = kept(bench);
+    struct memory_budget *memory = memory_budget_new(1000000, 0);
+    char head[HEAD_ROOM];
+
+    (void)state;
+    say(pair, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n");
+    turn(bench);
+    assert_admitted(bench, pair, CELL_API_LARGE);
+    assert_true(recv(pair.ours, head, sizeof(head), 0) > 0);
+    worker_set_memory(bench->worker, memory);
+    memory_budget_add(memory, MEMORY_BUDGET_CONNECTIONS, 920000);
+    bench->cells.owner->idle(bench->cells.owner);
+    say(pair, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n");
+    turn(bench);
+    assert_int_equal(bench->cells.taken_back_n, 2);
+    assert_int_equal(bench->cells.kind, CELL_API);
+    close_pair(pair);
+    tear_down(bench);
+    memory_budget_free(memory);
+}
+
 static void a_later_head_has_a_deadline_from_its_first_byte(void **state)
 {
     struct bench *bench = build();
@@ -547,6 +574,7 @@ int main(void)
         cmocka_unit_test(a_head_that_came_early_is_looked_at_when_the_connection_rests),
         cmocka_unit_test(a_bad_later_head_is_answered_here_too),
         cmocka_unit_test(a_later_request_moves_to_the_cell_it_needs),
+        cmocka_unit_test(a_large_pool_is_given_up_while_memory_is_short),
         cmocka_unit_test(a_later_head_has_a_deadline_from_its_first_byte),
         cmocka_unit_test(an_end_within_a_later_head_is_the_end),
         cmocka_unit_test(knows_which_request_is_the_last),

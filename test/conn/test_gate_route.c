@@ -86,7 +86,10 @@ static void a_larger_cell_for_requests_will_do(void **state)
     (void)state;
     for (enum cell_kind now = 0; now < CELL_KINDS; now++)
         for (enum cell_kind kind = 0; kind < CELL_KINDS; kind++)
-            assert_int_equal(gate_route_fits(now, kind), fits[now][kind]);
+            assert_int_equal(gate_route_fits(now, kind, MEMORY_BUDGET_FINE), fits[now][kind]);
+    for (enum cell_kind now = 0; now < CELL_KINDS; now++)
+        for (enum cell_kind kind = 0; kind < CELL_KINDS; kind++)
+            assert_int_equal(gate_route_fits(now, kind, MEMORY_BUDGET_NEAR), now == kind);
     for (enum cell_kind kind = 0; kind < CELL_KINDS; kind++)
         assert_int_equal(gate_route_is_stream(kind),
                          kind == CELL_STREAM || kind == CELL_STREAM_LARGE);
