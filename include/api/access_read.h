@@ -27,8 +27,8 @@ bool access_read_may(const struct conf *conf, const struct identity *identity, c
                      size_t wanted_n);
 
 /*
- * Whether a stream that stands would be let in under these settings, with what it reads and by the
- * way it came.  Whether its key is still there is asked of auth_key_is_current().
+ * Whether an open stream would be admitted under these settings, with its filter and its
+ * credential.  Whether its key is still there is asked of auth_key_is_current().
  *
  * grant  how it was let in; under the same settings the answer is yes at once
  */

@@ -11,10 +11,10 @@
  *   HASH    sha256.SALT.DIGEST, as `bugle token hash` writes it: SHA-256 over 16 bytes of salt and
  *           the key
  *
- * A key is drawn at random, 32 bytes, so nobody can guess it whatever the hash costs: a slow hash
- * is for words that people choose, and would only make each request slow.  The salt keeps two
- * gateways with the same key from showing it.  Digests are compared in constant time, and all keys
- * are looked through whichever fits.
+ * A key is drawn at random, 32 bytes, so nobody can guess it even if the hash is fast: a slow hash
+ * is for passwords, and would only make each request slow.  The salt keeps two gateways with the
+ * same key from showing it.  Digests are compared in constant time, and every key is compared even
+ * after a match.
  *
  * Pure; any thread may read a list.
  */

@@ -20,14 +20,14 @@
 
 #define AUTH_ANONYMOUS_MAX 128 /* patterns of auth.anonymous, and of auth.private */
 
-/* All that vouches, as of one moment. */
+/* The keys that are accepted, as of one moment. */
 struct auth_set {
     struct jwt_keys *tokens;
     struct api_keys *api_keys;
 };
 
 /*
- * Make the set that settings and the text of a key set come to.  Reads files; blocks.
+ * Make the set of keys from the settings and the text of a key set.  Reads files; blocks.
  *
  * jwks  borrowed; NULL: there is none (yet)
  * error  given: why not, for the operator
@@ -36,9 +36,9 @@ struct auth_set *auth_set_new(const struct conf *conf, const char *jwks, size_t 
                               struct conf_error *ret_error);
 void auth_set_free(struct auth_set *set); /* accepts NULL */
 
-/* Put what stands in the files of auth.jwt_key in the place of their names, so that nobody reads
- * them again.  What cannot be read stays as it is, for auth_check_conf() to tell.  Returns 0 or
- * -ENOMEM. Reads files; blocks. */
+/* Replace the file names in auth.jwt_key by the contents of the files, so that they are read once.
+ * A file that cannot be read stays a name, and auth_check_conf() reports it.  Returns 0 or -ENOMEM.
+ * Reads files; blocks. */
 int auth_read_files(struct conf *conf);
 
 /* Whether these settings can be served with: for auth.mode=token, whether its keys can be read, and
@@ -77,8 +77,8 @@ struct auth_shown {
 enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
                              const struct auth_shown *shown, struct identity **ret_identity);
 
-/* Whether what vouched for an identity still does: its key is there, and a token with its claims is
- * one for auth.audience and auth.issuer.  Two hashes. */
+/* Whether an identity's credential is still accepted: its key is there, and its claims fit
+ * auth.audience and auth.issuer.  Two hashes. */
 bool auth_key_is_current(const struct auth *auth, const struct conf *conf,
                          const struct identity *identity);
 

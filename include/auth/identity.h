@@ -62,8 +62,8 @@ struct identity {
     struct grants_list
         public_topics; /* of a ticket: what it asks for and may read as everybody may */
     struct identity_claims claims;
-    unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES]; /* of the key that vouches, to find
-                                                   out whether it still does */
+    unsigned char key_fingerprint[IDENTITY_FINGERPRINT_BYTES]; /* of the credential's key, to find
+                                                                  out whether it was revoked */
     unsigned char scope[IDENTITY_FINGERPRINT_BYTES]; /* of the caller: idempotency keys of one are
                                                  none of another, and a renewed token is the same */
 };

@@ -2,7 +2,7 @@
 /*
  * The key set that auth.jwks names, from a file or over HTTP: fetched on a thread of its own, again
  * every auth.jwks_refresh, earlier when a token shows a key that is not known, and after failures
- * at growing distances.  As long as nothing better can be had, the last good set stays.
+ * at growing distances.  Until a fetch succeeds, the last good set stays.
  */
 #ifndef BUGLE_JWKS_H
 #define BUGLE_JWKS_H

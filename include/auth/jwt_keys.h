@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keys that may vouch for a token, each for exactly one algorithm.
+ * The keys that may sign a token, each for exactly one algorithm.
  *
  * A key comes from the settings or from a key set (JWKS, RFC 7517), is imported once, and from then
  * on a token is only compared with it: nothing a token says can add a key or change what one is
@@ -55,8 +55,7 @@ struct jwt_keys {
 struct jwt_keys *jwt_keys_new(void);       /* NULL when out of memory */
 void jwt_keys_free(struct jwt_keys *keys); /* accepts NULL; secrets are wiped */
 
-/* The name of an algorithm as a token has it, and back; false for any other text, whatever its
- * case. */
+/* The name of an algorithm as a token has it, and back; false for any other text.  Case matters. */
 const char *jwt_algorithm_text(enum jwt_algorithm algorithm);
 bool jwt_algorithm_parse(const char *text, size_t text_n, enum jwt_algorithm *ret_algorithm);
 

@@ -47,8 +47,8 @@ struct ticket_room {
 ssize_t ticket_seal(char to[TICKET_TEXT_ROOM], const struct ticket *ticket,
                     const unsigned char key[TICKET_KEY_BYTES]);
 
-/* Read one.  Returns 0; -EBADMSG for whatever was not sealed with this key; -ENOMEM.  The ticket's
- * names are in `room`. */
+/* Read one.  Returns 0; -EBADMSG if it was not sealed with this key; -ENOMEM.  The ticket's names
+ * are in `room`. */
 int ticket_open(const char *text, size_t text_n, const unsigned char key[TICKET_KEY_BYTES],
                 struct ticket_room *room, struct ticket *ret_ticket);
 

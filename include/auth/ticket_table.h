@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What became of each ticket: the one table that all workers share, behind a lock that is held for
- * a look-up.
+ * The state of each ticket: one table that all workers share, behind a lock that is held for a
+ * look-up.
  *
  * A ticket has one live stream.  Its first use must come within its ttl and needs no id.  Every
  * later one must show the id of an event that its stream could have sent last: from the place where
@@ -15,12 +15,12 @@
  * ticket_table_closed(), or ticket_table_failed(), so however many come at once there is one
  * stream.
  *
- * What was used is remembered in shares: so many for one user, for one key that vouches, of which
- * half may be nobody's, and in all.  Beyond its share the entry whose stream ended longest ago is
- * forgotten: from the end of its ttl on a ticket without an entry is one that comes too late, so
- * that makes none good again.  Only when there is none that may be forgotten, the new use is
- * refused.  The largest share of a key pays for what is too much in all.  Costs: the logarithm of
- * the entries, and for what is too much in all a look at each key.
+ * The number of used tickets that are remembered is limited: per user, per signing key (half of
+ * that for tickets without a user), and in total.  Beyond a limit the entry whose stream ended
+ * longest ago is forgotten.  A ticket without an entry is too late once its ttl has passed, so
+ * forgetting an entry makes no ticket valid again.  When no entry may be forgotten, the new use is
+ * refused.  Beyond the total, the key with most entries loses one.  Costs: the logarithm of the
+ * entries, and beyond the total a look at each key.
  *
  * The table is lost in a restart.  Then a ticket that was made before it is taken within its ttl,
  * or after that with an id from after it was made.
@@ -43,7 +43,7 @@ enum ticket_table_verdict {
     TICKET_TABLE_REVOKED,   /* two fight over it */
     TICKET_TABLE_USER_FULL, /* no room to note it: its user has too many that may not be forgotten
                              */
-    TICKET_TABLE_KEY_FULL,  /* the same for the key that vouches for it */
+    TICKET_TABLE_KEY_FULL,  /* the same for the key that it was made with */
     TICKET_TABLE_FULL,      /* the same for all, and out of memory */
 };
 

@@ -23,13 +23,13 @@ struct conf_list;
  */
 bool address_parse(const char *text, size_t text_n, struct peer *ret_peer);
 
-/* Write it for the kernel or the HTTP library; AF_UNSPEC for one that nobody knows.  Returns the
- * length. */
+/* Write it for the kernel or the HTTP library; AF_UNSPEC for an unknown one.  Returns the length.
+ */
 socklen_t address_to_sockaddr(const struct peer *peer, struct sockaddr_storage *ret_address);
 
 #define ADDRESS_KEY_BYTES 9
-/* What limits count a peer by, as bytes: an IPv4 address, or the /64 of an IPv6 address, since
- * whoever has one address of it has all of them.  Returns the length. */
+/* What limits count a peer by, as bytes: an IPv4 address, or the /64 of an IPv6 address, since one
+ * host usually has the whole /64.  Returns the length. */
 size_t address_key(const struct peer *peer, uint8_t to[ADDRESS_KEY_BYTES]);
 
 /* A range of addresses: those that begin with `bits` of `base`. */

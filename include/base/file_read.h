@@ -2,7 +2,7 @@
 /*
  * Files that an operator names: settings, certificates, keys.  They are read whole.  A FIFO, such
  * as a shell's <(...), is waited for as long as FILE_READ_MS at most.  A file on a mount that hangs
- * holds up whoever reads it (open(2) has no deadline), so nobody reads one on a thread that serves.
+ * blocks the thread that reads it (open(2) has no deadline), so threads that serve never read one.
  */
 #ifndef BUGLE_FILE_READ_H
 #define BUGLE_FILE_READ_H
@@ -13,8 +13,8 @@
 
 /*
  * Read the file, NUL behind it.  Returns 0 with memory for free(); -EFBIG when it has more than
- * `bytes_max`; -ETIMEDOUT; -ENODATA for a FIFO that nobody wrote to; -EISDIR; -EINVAL for what else
- * is no file; -ENOMEM; or what open() or read() failed with.  Blocks.
+ * `bytes_max`; -ETIMEDOUT; -ENODATA for a FIFO without a writer; -EISDIR; -EINVAL for what else is
+ * no file; -ENOMEM; or what open() or read() failed with.  Blocks.
  */
 int file_read(const char *path, size_t bytes_max, char **ret_text, size_t *ret_n);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hash of bytes under a seed that is secret and drawn once per process, so that nobody outside
- * can choose names that collide.  Equal bytes have equal hashes within a process and never across
+ * A hash of bytes under a seed that is secret and drawn once per process, so that a client cannot
+ * choose names that collide.  Equal bytes have equal hashes within a process and never across
  * processes: do not store it.  Any thread.
  */
 #ifndef BUGLE_HASH_H

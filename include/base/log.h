@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The process's log: one event, one line on standard error, who, what and why with numbers and
- * units.  The only global of the program.  Whatever a peer sent is made visible before it is
- * written (control characters, line ends, escape sequences), so a peer cannot forge a line.
- * A function logs or returns an error, not both.  Any thread; a line is one write(), which the
- * gateway leaves to a thread of its own: nothing waits for whoever reads standard error.
+ * units.  The only global of the program.  Bytes from a peer are escaped before they are written
+ * (control characters, line ends, escape sequences), so a peer cannot forge a line. A function logs
+ * or returns an error, not both.  Any thread; a line is one write(), which in the gateway a thread
+ * of its own makes: no other thread waits for the reader of standard error.
  */
 #ifndef BUGLE_LOG_H
 #define BUGLE_LOG_H
@@ -59,7 +59,7 @@ char *log_skipped(char to[LOG_SKIPPED_BYTES], unsigned long skipped);
 
 /*
  * From here on no line waits for its reader: a thread writes them (log_writer.h).  Before, and in
- * the command line's tools, a line is written by whoever logs it.  Returns 0 or -errno.
+ * the command line's tools, the calling thread writes the line.  Returns 0 or -errno.
  */
 int log_begin(void);
 

@@ -3,10 +3,9 @@
  * One account of what peers can make the gateway hold, and the one place that says no.
  *
  * Every part that grows by what peers do counts its bytes here at the moment it grows or shrinks:
- * events (whoever holds them: rings, inboxes, the queue, pages, the memory store, streams that
- * stopped inside a frame), bodies on their way in, answers on their way out, connections, sockets
- * at the gate, what parsing takes.  An event counts once however many hold it.  Nothing is counted
- * for a delivery.
+ * events (in rings, inboxes, the queue, pages, the memory store, streams stopped inside a frame),
+ * bodies on their way in, answers on their way out, connections, sockets at the gate, what parsing
+ * takes.  An event counts once however many hold it.  Nothing is counted for a delivery.
  *
  * What is used is
  *
@@ -14,7 +13,7 @@
  *   + what the parts have grown by since then
  *   + the room that rings and the memory store may still fill
  *
- * so what nobody counts (the libraries, SQLite's cache, what malloc() keeps) is corrected for four
+ * so uncounted memory (the libraries, SQLite's cache, what malloc() keeps) is corrected for four
  * times a second, and a burst is seen at once.
  *
  *   level            from     what is refused
@@ -75,8 +74,8 @@ void memory_budget_free(
 /* Count bytes, or with a negative number off again. */
 void memory_budget_add(struct memory_budget *memory, enum memory_budget_part part, int64_t bytes);
 
-/* The number behind a part, for whoever counts off later without the account at hand; NULL without
- * an account. */
+/* The counter of a part, for code that subtracts later without the account at hand; NULL without an
+ * account. */
 _Atomic int64_t *memory_budget_counter(struct memory_budget *memory, enum memory_budget_part part);
 
 /* Count `bytes` in, if what is used stays below the level then.  Large ones are asked for with

@@ -43,8 +43,8 @@ int tcp_progress(int fd, struct tcp_progress *ret_flow);
 
 /* How long the kernel itself lets something be outstanding (TCP_USER_TIMEOUT).  It counts from when
  * the peer's window closed, and begins anew only when a whole segment as it was queued went
- * through: a slow reader may take longer, so whoever sees that it reads moves the end.  One system
- * call. */
+ * through: a slow reader may take longer, so the caller extends the deadline when it sees progress.
+ * One system call. */
 void peer_set_patience(int fd, int64_t ms);
 
 /* Cut the connection with a reset, so that nothing of it stays in the kernel.  The descriptor

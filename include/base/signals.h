@@ -16,7 +16,8 @@
 
 #include <spawn.h>
 
-/* First of all, before there are threads, whatever whoever started us has blocked or ignored. */
+/* Call this first, before there are threads.  What the parent process blocked or ignored does not
+ * matter. */
 void signals_begin(void);
 
 /* Their handlers are there: let come what waited.  The thread that will hear them. */

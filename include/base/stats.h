@@ -43,7 +43,7 @@
     row(KEEPALIVES_TIMED_OUT, keepalives_timed_out, false,                                         \
         "kept connections that were idle too long")                                                \
     row(CONNECTIONS_UNKNOWN, connections_unknown, false,                                           \
-        "connections closed: the HTTP library told of them too late")                              \
+        "connections closed: the HTTP library reported them too late")                              \
     row(REQUESTS_UNSEEN, requests_unseen, false, "requests sent before the last one was answered") \
     row(BODIES_TIMED_OUT, bodies_timed_out, false, "requests closed at the body deadline")         \
     row(BODIES_TOO_SLOW, bodies_too_slow, false, "requests whose body came too slowly")            \
@@ -134,7 +134,7 @@
     row(TOKENS_CACHED, tokens_cached, true, "tokens that are remembered as verified")              \
     row(JWKS_FETCHED, jwks_fetched, false, "times that auth.jwks was read")                        \
     row(JWKS_FAILED, jwks_failed, false, "times that auth.jwks could not be read")                 \
-    row(LOG_LINES_DROPPED, log_lines_dropped, false, "lines of the log that nobody read in time")  \
+    row(LOG_LINES_DROPPED, log_lines_dropped, false, "log lines dropped: the reader was too slow")  \
     row(CELLS, cells, true, "HTTP daemons running")
 /* clang-format on */
 

@@ -20,7 +20,7 @@ void thread_begin(const char *name, enum thread_urgency urgency);
 
 /* Let threads that wait for this core have it first.  What works long and is not urgent calls this
  * every tenth of a millisecond or so, and never with a lock held.  Costs under a microsecond when
- * nobody waits. */
+ * no thread waits. */
 void thread_make_way(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * So many a second, and not all at once: a bucket that fills evenly and holds a tenth of a second's
- * worth, at least one.  Pure arithmetic; whoever owns it brings the clock.
+ * A token bucket: it fills evenly and holds a tenth of a second's worth, at least one token.  Pure
+ * arithmetic; the caller passes the time.
  */
 #ifndef BUGLE_TOKEN_BUCKET_H
 #define BUGLE_TOKEN_BUCKET_H
@@ -11,7 +11,7 @@
 
 /* Zero-initialised it is full at its first use. */
 struct token_bucket {
-    int64_t full_us; /* when it will be full if nobody takes any */
+    int64_t full_us; /* when it will be full if no token is taken */
 };
 
 /* Take one, at `per_second` of them; 0 is no limit.  False when there is none. */

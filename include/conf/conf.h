@@ -4,7 +4,7 @@
  * environment variables, --set, --help-config and the checks of the manual.  Values live in a
  * struct that is handed down; there are no globals.  Later sources win: built-in default, file,
  * environment, --set and the other flags of the command line.  One thread builds a struct conf.
- * Once it serves, nobody changes it any more: any thread reads it, and each owner counts.
+ * Once the gateway serves with it, it is immutable and counted: any thread may read it.
  */
 #ifndef BUGLE_CONF_H
 #define BUGLE_CONF_H
@@ -36,7 +36,7 @@ struct conf {
         struct conf_list proxy_protocol;  /* items of `listen` */
         struct conf_list hosts; /* names it answers to; empty: conf_serves_any_host() says */
         char *socket_mode;      /* of unix listeners, octal; empty: as the umask has it */
-        char *handover;         /* socket for who takes over; empty: nobody can */
+        char *handover;         /* socket for the process that takes over; empty: none */
         uint64_t handover_timeout_ms;
     } server;
     struct {

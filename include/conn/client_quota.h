@@ -7,8 +7,8 @@
  * trusted proxies, which forward for many clients.  Behind a trusted proxy its client counts.  An
  * IPv6 address counts as its /64.
  *
- * Clients are counted whatever the limits are; a limit only decides whether one more is admitted.
- * So limits may change at any time.  A limit of 0 means no limit.  Any thread.
+ * Clients are counted even without a limit; a limit only decides whether one more is admitted. So
+ * limits may change at any time.  A limit of 0 means no limit.  Any thread.
  */
 #ifndef BUGLE_CLIENT_QUOTA_H
 #define BUGLE_CLIENT_QUOTA_H

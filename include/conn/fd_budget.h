@@ -3,11 +3,11 @@
  * How the descriptors of the process are divided.
  *
  * The kernel gives the lowest free number to a new descriptor.  So its number says that at least so
- * many are in use, whatever they are used for, and numbers beyond the clients' part are the
- * gateway's own for certain.  But a low number may be a gap that was just left, so whether it is
- * getting crowded is also decided by counting connections.  What cells need is set aside behind the
- * clients' part; cells that are open already have theirs, wherever that is, so a client's number
- * may be higher by as much.  Cells beyond that part count as clients.
+ * many are in use, and numbers beyond the clients' part certainly belong to the gateway itself. But
+ * a low number may be a gap that was just left, so whether it is getting crowded is also decided by
+ * counting connections.  What cells need is set aside behind the clients' part; open cells already
+ * have theirs, which may be low numbers, so a client's number may be higher by as much.  Cells
+ * beyond that part count as clients.
  *
  *   0 ...              the gateway's own, opened at the start, and clients
  *   `crowded_from`     the same, but for each new connection the longest idle one is closed

@@ -29,7 +29,7 @@ struct inherited_sockets {
 int inherited_sockets_add(struct inherited_sockets *inherited, int fd, const char *item, bool kept);
 
 /* The socket for an item of server.listen that stands for this address, now the caller's; -1 when
- * there is none.  The same item is the same socket, whatever port 0 came to. */
+ * there is none.  The same item is the same socket, also for port 0. */
 int inherited_sockets_take(struct inherited_sockets *inherited, const char *item,
                            const struct sockaddr *address, socklen_t address_n, bool *ret_kept);
 

@@ -47,7 +47,7 @@ struct listener_sink {
  * Open every address of server.listen and tls.listen, or take it from `inherited`.  Borrows all it
  * is given; `stats` is the main thread's block.
  *
- * Returns NULL with one line for the operator in `ret_error` when an address cannot be had.
+ * Returns NULL with one line for the operator in `ret_error` when an address cannot be opened.
  */
 struct listener *listener_new(struct event_base *base, const struct conf *conf,
                               const struct listener_sink *sink, struct stats *stats,

@@ -118,9 +118,8 @@ struct message *message_new_control(const char *frame, size_t frame_n);
 void message_seal(struct message *message, const char *epoch, uint64_t position, int64_t now_ms);
 
 /*
- * Have the event counted in an account until it is freed, wherever and by whomever that will be; no
- * more than once.  By the one who still has the event for itself; for an event that is counted
- * already, and for NULL, it does nothing.
+ * Count the event in an account until it is freed, on any thread.  Only before the event is shared;
+ * does nothing for NULL and for an event that is counted already.
  *
  * account  borrowed for the life of the event
  */

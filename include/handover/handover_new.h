@@ -3,8 +3,8 @@
  * Taking over from a gateway that runs: the new process's side of a hand-over (handover_old.h), up
  * to the moment when it serves.  Nothing else runs in this process meanwhile, so each step waits.
  *
- * Whoever has the store's lock decides: if the old process refuses, this one leaves; if the old one
- * dies, at whatever step, this one opens the store, which it can then have, and serves alone.
+ * The process that has the store's lock decides: if the old one refuses, this one exits; if the old
+ * one dies, at whatever step, this one opens the store, which it can then have, and serves alone.
  */
 #ifndef BUGLE_HANDOVER_NEW_H
 #define BUGLE_HANDOVER_NEW_H
@@ -24,7 +24,7 @@ struct handover_new;
  * store       as store_text() has it: both must have the same
  * timeout_ms  for each step
  *
- * Returns 0 with `ret_takeover`; 0 with NULL when nobody is there; or -1 with a line for the
+ * Returns 0 with `ret_takeover`; 0 with NULL when no process listens; or -1 with a line for the
  * operator.
  */
 int handover_new_begin(const char *path, const char *store, int timeout_ms,
@@ -40,7 +40,7 @@ int handover_new_wait_for_store(struct handover_new *takeover, struct conf_error
 int handover_new_confirm(struct handover_new *takeover, const char *epoch, uint64_t newest,
                          struct conf_error *ret_error);
 
-/* Whether the old process is gone, and its store with nobody, now or soon.  NULL is no takeover. */
+/* Whether the old process is gone, and its store free, now or soon.  NULL is no takeover. */
 bool handover_new_is_alone(const struct handover_new *takeover);
 
 /* The link that handover_new_serve() will give if it gives one; NULL: alone. */

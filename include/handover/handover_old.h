@@ -52,7 +52,8 @@ struct handover_old *handover_old_new(struct event_base *base, const struct conf
                                       const struct handover_old_hooks *hooks,
                                       struct conf_error *ret_error);
 
-/* Be found at the path from here on, instead of whoever was.  Returns 0, or -1 with a line. */
+/* Listen at the path from here on, in place of an earlier gateway.  Returns 0, or -1 with a line.
+ */
 int handover_old_open(struct handover_old *handover, struct conf_error *ret_error);
 
 /* Whether a hand-over is under way that may still come to nothing: a stop has to wait. */

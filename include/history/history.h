@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The events that can be had again: an interface, and behind it a store (history_memory.h).
+ * The events that are kept for replay: an interface to a store (history_memory.h, sqlite_store.h).
  *
  * One thread at a time writes: the one that serves the hub's turn (hub.h), through history_append()
  * and history_trim(); below that is called the hub's.  Any thread reads, through history_read(), a
@@ -25,7 +25,7 @@ enum history_durability { HISTORY_MEMORY, HISTORY_DISK, HISTORY_REPLICATED };
 
 /* What a store knows of the idempotency key that an event has. */
 enum history_key {
-    HISTORY_KEY_NEW,   /* nobody used it within the window */
+    HISTORY_KEY_NEW,   /* not used within the window */
     HISTORY_KEY_SAME,  /* it came before, with the same content */
     HISTORY_KEY_OTHER, /* it came before, with other content */
 };
@@ -35,7 +35,7 @@ struct history_bounds {
     uint64_t newest;  /* last committed position */
 };
 
-/* What one read found.  Owned by whoever got it: history_page_free(). */
+/* What one read found.  Owned by the caller: history_page_free(). */
 struct history_page {
     uint64_t upto; /* all that the filter accepts up to this position is in here or came before */
     bool damaged;  /* but for what stood between the last event in here and `upto`: it is lost */
@@ -103,7 +103,7 @@ enum history_trouble {
     HISTORY_NO_MEMORY, /* for the last commit */
     HISTORY_GONE,      /* the file is not in its place */
     HISTORY_DAMAGED,   /* where the next event would be stored */
-    HISTORY_FAILED,    /* until a restart: nobody knows what reached the disk */
+    HISTORY_FAILED,    /* until a restart: it is unknown what reached the disk */
 };
 
 /* First member of every store. */
@@ -227,8 +227,8 @@ void history_backup_close(int fd);
 
 /*
  * Give the store up, so that another process can open it, and take it back.  In between nothing is
- * appended, trimmed, settled or copied, while reading goes on; history_follow() tells what the
- * other process has appended, for whoever reads here.
+ * appended, trimmed, settled or copied, while reading goes on; history_follow() tells the readers
+ * in this process what the other one has appended.
  *
  * history_release() returns 0; -ENOTSUP: no other process could have it; or -errno, and it is still
  * here.  history_reclaim() waits some seconds for the other process to let go and returns 0 or

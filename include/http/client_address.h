@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client of a request: the peer on the connection, or whom a trusted proxy there names in the
- * header that server.forwarded_header says.  What a monitor shows, the log tells and limits count.
+ * The client of a request: the peer on the connection, or the address that a trusted proxy names in
+ * the header of server.forwarded_header.  Monitors show it, the log names it and limits count it.
  */
 #ifndef BUGLE_CLIENT_ADDRESS_H
 #define BUGLE_CLIENT_ADDRESS_H

@@ -4,17 +4,17 @@
  * commit, and only then hands the batch to every worker and the answers back to the publishers'
  * workers.  The order of commit is the order of ids is the order everywhere.
  *
- * It works in turns, one at a time, on a thread of its own.  But where that thread rests, little
- * came, and the store needs no waiting (history_claim()), the turn is over before hub_submit()
- * returns: two wake-ups of a thread cost more than a commit in memory.  What is said below to be on
- * the hub's thread is on the thread of the turn.
+ * It works in turns, one at a time, on a thread of its own.  But if that thread is idle, little was
+ * submitted, and the store need not wait (history_claim()), hub_submit() runs the turn itself: two
+ * wake-ups of a thread cost more than a commit in memory.  Below, "the hub's thread" means the
+ * thread that runs the turn.
  *
  * Every operation that was submitted is answered, at a store failure and at shutdown too.  What
  * waits for its commit is bounded: in bytes, in age, and by how long it will wait, which follows
  * from how long the latest waited behind how much.  Past that hub_admit() says no.
  *
- * A hub can give its store up to the hub of another process and become a way to that one: it
- * passes operations on, and what comes back it hands to its workers as if it were its own.
+ * A hub can hand its store over to the hub of another process and then forward to that one: it
+ * passes operations on, and gives the answers and events to its workers as if they were its own.
  */
 #ifndef BUGLE_HUB_H
 #define BUGLE_HUB_H
@@ -87,7 +87,7 @@ struct hub_listener {
  */
 struct hub_backup {
     void (*answer)(struct hub_backup *backup); /* on the hub's thread: must only hand over */
-    _Atomic bool abandoned;                    /* by the caller: nobody wants it any more */
+    _Atomic bool abandoned; /* by the caller: its answer is not needed any more */
     int result; /* with the answer: 0, or as history_backup_step(), -ESHUTDOWN or -ECANCELED */
     struct history_backup copy; /* with the result 0 */
 };
@@ -122,7 +122,7 @@ void hub_add_listener(struct hub *hub, struct hub_listener *listener);
 int hub_start(struct hub *hub);
 
 /* Answer everything that was submitted, then end the thread.  The listeners must still be there.
- * Whoever submits after this gets the answer -ESHUTDOWN at once, through `deliver`, on the
+ * Operations submitted after this are answered -ESHUTDOWN at once, through `deliver`, on the
  * calling thread. */
 void hub_stop(struct hub *hub);
 void hub_free(struct hub *hub); /* accepts NULL; stopped or never started */
@@ -157,8 +157,8 @@ struct hub_batch *hub_batch_new(size_t events_n);
 void hub_submit(struct hub *hub, struct hub_ops *ops);
 
 /*
- * Have a copy of the store made, a step after each commit, and one after the other while nobody
- * publishes.  Returns 0, and the answer follows in any case; -EBUSY: one is being made; or
+ * Have a copy of the store made, a step after each commit, and one after the other while nothing is
+ * published.  Returns 0, and the answer follows in any case; -EBUSY: one is being made; or
  * -ESHUTDOWN.  Any thread; one lock.
  */
 int hub_request_backup(struct hub *hub, struct hub_backup *backup);
@@ -193,7 +193,7 @@ void hub_forward(struct hub *hub, struct hub_relay *relay);
 void hub_relayed(struct hub *hub, struct hub_batch *batch, struct hub_ops *answers,
                  uint64_t committed, int64_t oldest_ns);
 
-/* The last committed position.  Whoever was told an id finds at least that position here. */
+/* The last committed position.  A caller that has seen an id reads at least its position here. */
 uint64_t hub_committed(const struct hub *hub);
 
 /* How long the oldest operation has been waiting, 0 for none. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A read of the history for somebody on a worker, whom its page reaches without memory. */
+/* A read of the history for a worker; delivering its page needs no memory. */
 #ifndef BUGLE_PAGE_ASK_H
 #define BUGLE_PAGE_ASK_H
 

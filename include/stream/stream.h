@@ -53,7 +53,7 @@ TAILQ_HEAD(stream_list, stream);
 
 enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, STREAM_CLOSING };
 
-/* Why a place cannot be had any more; the words are on the wire. */
+/* Why a place is not available any more; the words are on the wire. */
 enum stream_reset {
     STREAM_RESET_NONE,
     STREAM_RESET_EXPIRED,
@@ -117,7 +117,7 @@ struct stream_start {
 
 /* By what a stream was let in, to find out whether it would be let in again (access_read.h). */
 struct stream_grant {
-    struct identity *identity; /* NULL: nobody in particular */
+    struct identity *identity; /* NULL: anonymous */
     const struct conf *conf;   /* the settings that did; NULL: they let in everybody */
     enum identity_way way;     /* with an identity */
 };
@@ -171,8 +171,8 @@ bool stream_answers_itself(const struct stream *stream);
 /*
  * Ask for what goes out next, of a connection that is not suspended.
  *
- * buf  of `max` bytes.  Borrowed for as long as the connection: while that is suspended nobody else
- *      uses it, and the stream may write there
+ * buf  of `max` bytes.  Borrowed for as long as the connection: while that is suspended the host
+ * does not use it, and the stream may write there
  *
  * Returns how many bytes are in `buf`; 0 if there is nothing, and then the connection is suspended;
  * or an end.
@@ -201,8 +201,8 @@ bool stream_waits(const struct stream *stream);
 
 /* ---- both ---- */
 
-/* The connection is over, however it came to that: free the stream.  Called by the host once it has
- * done with the request, and only then. */
+/* The connection has ended, for any reason: free the stream.  The host calls this once it has
+ * finished the request, and only then. */
 void stream_closed(struct stream *stream);
 
 /* Have the stream end, as the table has it (stream_end.h).  The reason that comes first stays, but

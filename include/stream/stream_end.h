@@ -33,9 +33,9 @@ enum stream_final {
 struct stream_end_row {
     const char *word; /* on the wire */
     enum stats_id counter;
-    bool is_eviction;   /* for what the client did or failed to do: noted (eviction_log.h) */
-    bool cuts;          /* reset the connection: nobody reads what would still be sent.  Without it
-                         * a frame that is part sent goes out whole if it can */
+    bool is_eviction; /* for what the client did or failed to do: noted (eviction_log.h) */
+    bool cuts; /* reset the connection: the peer would not read the rest.  Without it a frame that
+                  is part sent is completed if possible */
     bool sends_backlog; /* what is committed and at hand goes out first */
     bool ends_answer;   /* with the last chunk; without it every client reconnects */
     enum stream_final final;

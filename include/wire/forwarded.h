@@ -3,12 +3,12 @@
  * The client of a request that came through proxies: X-Forwarded-For, and Forwarded of
  * RFC 7239.
  *
- * Each proxy adds at the end whom it was called by, so the last entry is the word of the peer on
- * the socket, the one before it the word of the host that this entry names, and so on.  Words of
- * trusted proxies are believed; the first entry from the right that is not a trusted proxy is the
- * client, and what stands left of it anybody can have written.  An entry that names no address, or
- * that cannot be read, is an unknown client: PEER_UNKNOWN.  It must not be taken for the proxy,
- * which no limit counts: then a client could hide by sending a header that its proxy spoils.
+ * Each proxy appends the address of its own peer, so the last entry comes from the peer on the
+ * socket, the one before it from the host that this entry names, and so on.  Entries of trusted
+ * proxies are believed; the first entry from the right that is not a trusted proxy is the client,
+ * and the entries left of it may be forged.  An entry that names no address, or that cannot be
+ * read, is an unknown client: PEER_UNKNOWN.  It must not be taken for the proxy, which no limit
+ * counts: then a client could hide by sending a header that its proxy spoils.
  *
  * The lines are read once, from left to right, without memory of them: it is enough to know the
  * last entry that is no trusted proxy.  Pure and fuzzed; any thread.

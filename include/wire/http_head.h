@@ -55,19 +55,18 @@ struct http_head {
  *
  * Refused with 400: anything but CRLF as line end (bare LF or CR), NUL and other control bytes
  * (HTAB is allowed in values), white space before a colon, an empty or non-token header name,
- * folded lines, a request line that is not `token SP target SP HTTP/1.x`, a target that is
- * neither `/…` nor `*` (OPTIONS only) nor an absolute http URL, or has a '#'; no Host with
- * HTTP/1.1, a Host that cannot be one or is not the one of an absolute target; more than one
- * Host, Content-Length, Transfer-Encoding, Authorization, Last-Event-ID, Content-Type, Origin or
- * Expect line; blanks behind the value of Content-Length, Transfer-Encoding or Expect, which RFC
- * 9110 section 5.5 allows and the library misreads (other values are trimmed by request.h); a
- * Content-Length that is not digits only or beyond INT64_MAX, Content-Length together with
- * Transfer-Encoding, Transfer-Encoding with HTTP/1.0.  Transfer-Encoding other than exactly
- * `chunked` (in any case): 501.  HTTP versions other than 1.0 and 1.1: 505.  A first byte that
- * cannot start a method (a TLS hello) and an HTTP/2 preface: 400 at once, without waiting for more.
- * Refusals do not wait for the end of the head once they are certain, and stand whatever follows.
- * RFC 9112 section 2.2 lets a server skip empty lines before the request line: up to one CRLF is
- * skipped here.
+ * folded lines, a request line that is not `token SP target SP HTTP/1.x`, a target that is neither
+ * `/…` nor `*` (OPTIONS only) nor an absolute http URL, or has a '#'; no Host with HTTP/1.1, a Host
+ * that cannot be one or is not the one of an absolute target; more than one Host, Content-Length,
+ * Transfer-Encoding, Authorization, Last-Event-ID, Content-Type, Origin or Expect line; blanks
+ * behind the value of Content-Length, Transfer-Encoding or Expect, which RFC 9110 section 5.5
+ * allows and the library misreads (other values are trimmed by request.h); a Content-Length that is
+ * not digits only or beyond INT64_MAX, Content-Length together with Transfer-Encoding,
+ * Transfer-Encoding with HTTP/1.0.  Transfer-Encoding other than exactly `chunked` (in any case):
+ * 501.  HTTP versions other than 1.0 and 1.1: 505.  A first byte that cannot start a method (a TLS
+ * hello) and an HTTP/2 preface: 400 at once, without waiting for more.  A certain refusal does not
+ * wait for the end of the head; later bytes cannot change it.  RFC 9112 section 2.2 lets a server
+ * skip empty lines before the request line: up to one CRLF is skipped here.
  *
  * text      borrowed; the first `text_n` bytes that arrived
  * ret_head  filled as its comment says; untouched for MORE

@@ -3,8 +3,8 @@
  * What must be known of a peer's JSON before a parser sees it.
  *
  * A parser works through nested arrays by recursion and makes of three bytes a tree of some
- * hundred, so depth and memory are looked at first, in one pass each, on bytes that nobody has
- * checked.  Every handler that parses JSON comes through here.  Any thread.
+ * hundred, so depth and memory are looked at first, in one pass each, on unchecked bytes.  Every
+ * handler that parses JSON calls this.  Any thread.
  */
 #ifndef BUGLE_JSON_GUARD_H
 #define BUGLE_JSON_GUARD_H

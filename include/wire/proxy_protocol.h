@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The PROXY protocol, versions 1 and 2: the header by which a proxy that passes bytes on tells, in
- * front of them, whom it was called by (haproxy.org, proxy-protocol.txt).
+ * The PROXY protocol, versions 1 and 2: the header in which a proxy that forwards bytes names its
+ * client, before those bytes (haproxy.org, proxy-protocol.txt).
  *
  * Pure, keeps no state, and is fuzzed: called again with more bytes it starts again.  Any thread.
  */
@@ -32,7 +32,7 @@ struct proxy_protocol {
 
 /*
  * Look at the first bytes of a connection.  Additions (TLV) are passed over unread, a version 2
- * checksum among them.  A refusal is certain: it stands whatever follows.
+ * checksum among them.  A refusal is final: later bytes cannot change it.
  *
  * text  borrowed; the first `text_n` bytes that arrived
  */

@@ -53,7 +53,7 @@ size_t sse_write_frame(char *to, const struct sse_fields *fields, size_t *ret_id
                        size_t *ret_data_offset);
 
 /*
- * Take a frame of sse_write_frame() apart again, whatever its id.
+ * Parse a frame of sse_write_frame(), with any id.
  *
  * room        borrowed; `frame_n` bytes; takes the data, its lines joined by LF as clients do
  * ret_fields  its texts point into `frame` and `room`; an event without a name has NULL

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading Server-Sent Events: the stream parser of WHATWG HTML 9.2.6, fed with whatever pieces
- * the network gives.  What comes out does not depend on where the pieces were cut.
+ * Reading Server-Sent Events: the stream parser of WHATWG HTML 9.2.6, fed piece by piece.  The
+ * result does not depend on where the pieces were cut.
  *
  * The parser knows nothing of sockets or clocks.  It keeps the unfinished line and event, bounded
  * by its limits, and the last event id, which outlives a connection.  Text is passed on byte by

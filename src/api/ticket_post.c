@@ -142,7 +142,7 @@ static int ticket_post_give(struct request *request, const struct ask *ask)
     ticket.first_until_ms = clock_earlier(ticket.until_ms, now_ms + ask->ttl_s * 1000);
     memcpy(ticket.key_fingerprint, identity->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
-        return respond_error(request, 503, "out_of_memory", "No ticket can be drawn now.");
+        return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
     ssize_t text_n = ticket_seal(text, &ticket, ticket_table_key(shared->ticket_table));
     if (text_n < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Keys that vouch.  See jwt_keys.h. */
+/* Keys that sign tokens.  See jwt_keys.h. */
 #include "config.h"
 #include "auth/jwt_keys.h"
 

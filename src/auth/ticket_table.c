@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What became of tickets.  See ticket_table.h. */
+/* The state of tickets.  See ticket_table.h. */
 #include "config.h"
 #include "auth/ticket_table.h"
 

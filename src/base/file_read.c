@@ -121,7 +121,7 @@ const char *file_read_text(int error)
         return "it is too large";
     case -ETIMEDOUT:
     case -ENODATA:
-        return "it is a FIFO, and nobody writes to it";
+        return "it is a FIFO without a writer";
     case -EINVAL:
         return "it is no file";
     default:

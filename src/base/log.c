@@ -212,7 +212,7 @@ static size_t tell_dropped(char to[LOG_WRITER_LINE_MAX], uint64_t dropped_n)
     char message[MESSAGE_BYTES_MAX];
 
     snprintf(message, sizeof message,
-             "%llu lines of the log were dropped: what reads standard error did not read",
+             "%llu log lines were dropped: the reader of standard error was too slow",
              (unsigned long long)dropped_n);
     return format_line(to, LOG_LEVEL_WARNING, message);
 }
@@ -240,7 +240,7 @@ _Noreturn void log_exit(int status)
 
 _Noreturn void log_abort_without_memory(const char *where)
 {
-    log_error("out of memory where there is no way back (%s): aborting", where);
+    log_error("out of memory where failure cannot be handled (%s): aborting", where);
     abort();
 }
 

@@ -379,7 +379,7 @@ static void bench_publish_read_all(struct bench_publish *publish, struct connect
     while (n > 0) {
         publish->now_ns = bench_now();
         if (con->state != STATE_BUSY) {
-            bench_publish_note(publish, "an answer that nothing asked for");
+            bench_publish_note(publish, "an answer without a request");
             bench_publish_put_closed(publish, con);
             return;
         }

@@ -463,7 +463,7 @@ static int bench_run_set_up(struct bench_run *run)
     run->result.has_server = run->options->pids_n > 0;
     look_at_server(run, &run->result.memory_before, &run->result.cpu_before_ns);
     if (run->options->pids_n && !run->result.has_server) {
-        cli_fail("bench", "the server's process cannot be looked at");
+        cli_fail("bench", "cannot read /proc of the server's process");
         return -EINVAL;
     }
     if (rc == 0)

@@ -286,7 +286,8 @@ static int backup_judge(struct backup *backup, CURLcode code)
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return cli_fail(TOOL, "interrupted; %s was not written", backup->file);
     if (!backup_is_store(backup))
-        return cli_fail(TOOL, "%s answered 200 with what is no store of Bugle's: is it a gateway?",
+        return cli_fail(TOOL,
+                        "%s answered 200 with data that is not a Bugle store: is it a gateway?",
                         backup->http.shown);
     if (code != CURLE_OK)
         return backup_tell_text(cli_http_trouble(&backup->http, code));

@@ -287,7 +287,7 @@ static int post_give_up(const struct cli_post *post, const struct cli_post_part 
     char *why = post_describe(post, code);
     int status = cli_fail(
         post->tool, "%s%s%s%s", place, why, is_unknown ? "; it may have been published or not" : "",
-        is_unknown && !post->options->key ? " (with --idempotency-key one can try again)" : "");
+        is_unknown && !post->options->key ? " (--idempotency-key makes a retry safe)" : "");
 
     free(place);
     free(why);

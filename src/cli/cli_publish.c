@@ -116,7 +116,8 @@ static int publish_tool_read_options(struct options *options, int argc, char **a
     if (options->lines && optind < argc)
         return cli_misused(TOOL, "--lines reads standard input; there can be no DATA with it");
     if (options->strict && !options->lines)
-        return cli_misused(TOOL, "--strict is for --lines; without, the first mistake is the end");
+        return cli_misused(TOOL,
+                           "--strict needs --lines; without it the first error ends the command");
     options->post.goes_on = options->lines && !options->strict;
     if (options->post.ephemeral && options->post.key)
         return cli_misused(TOOL, "an ephemeral event is not stored and cannot have a key");

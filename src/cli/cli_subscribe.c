@@ -173,7 +173,7 @@ static void follow_take_reset(struct follow *s, const struct sse_parser_event *e
     struct json_alloc *data;
     const char *reason = read_reason(event, &data);
 
-    cli_show_note(&s->show, "reset: some events cannot be had any more (%s); going on from %s",
+    cli_show_note(&s->show, "reset: some events are no longer available (%s); going on from %s",
                   reason ? reason : "no reason given", event->id_n > 0 ? event->id : "here");
     json_alloc_free(data);
     if (s->options->json)
@@ -187,10 +187,10 @@ static const char *expired_words(const char *reason)
     if (reason == NULL)
         return NULL;
     if (strcmp(reason, "token") == 0)
-        return "the token has come to its end";
+        return "the token has expired";
     if (strcmp(reason, "key") == 0)
-        return "the gateway does not let this token or key read that any more";
-    return strcmp(reason, "deleted") == 0 ? "the gateway was told to end this stream" : NULL;
+        return "this token or key may no longer read these topics";
+    return strcmp(reason, "deleted") == 0 ? "an administrator ended this stream" : NULL;
 }
 
 /* With the same token it would be refused; one that was deleted may come again.  Returns whether it
@@ -432,8 +432,7 @@ static void follow_place(struct follow *s)
         if (follow_is_over(s, &code)) {
             follow_judge(s, code);
         } else if (left_ms <= 0) {
-            follow_end_with(s, END_AGAIN,
-                            cli_format("nothing heard for %lld s", silence_ms / 1000));
+            follow_end_with(s, END_AGAIN, cli_format("no data for %lld s", silence_ms / 1000));
         } else {
             show_state(s);
             follow_wait_a_turn(s, left_ms);

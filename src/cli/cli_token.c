@@ -76,7 +76,7 @@ static int token_read_options(struct cli_token *token, int argc, char **argv)
     if (status != CLI_FINE)
         return status;
     if (optind == argc)
-        return cli_misused(CLI_TOKEN_TOOL, "say what: make, inspect, new or hash");
+        return cli_misused(CLI_TOKEN_TOOL, "name a command: make, inspect, new or hash");
     token->word = argv[optind];
     if (optind + 1 < argc)
         return cli_misused(CLI_TOKEN_TOOL, "unexpected argument %s", argv[optind + 1]);

@@ -282,7 +282,7 @@ static void refuse_unknown(struct cell *cell)
 
     stats_add(cell->cells->context->stats, STATS_CONNECTIONS_UNKNOWN, 1);
     if (log_valve_open(&cell->cells->valve, &skipped))
-        log_warning("a connection that the HTTP library had not told of in time is closed (%lu "
+        log_warning("a connection was closed: the HTTP library reported it too late (%lu "
                     "more like it)",
                     skipped);
 }

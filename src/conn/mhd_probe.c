@@ -210,7 +210,7 @@ static const char *try_start(void)
     if (open_stand(&stand, MHD_POOL_API_BYTES, false) != 0)
         why = "does not start a daemon in epoll mode";
     else if (!stand.starts)
-        why = "tells of a connection only after it was added, so it may be served without a record";
+        why = "reports a connection only after it was added, so it may be served without a record";
     close_stand(&stand);
     return why;
 }
@@ -236,7 +236,7 @@ static const char *check_idle(struct stand *stand)
     mhd_resume(stand->connection);
     run_stand(stand);
     if (stand->answered_n != 2 || stand->connection == NULL)
-        return "does not go on with a connection that was suspended between two requests";
+        return "does not resume a connection that was suspended between two requests";
     return NULL;
 }
 
@@ -262,7 +262,7 @@ static const char *check_take_back(struct stand *stand)
     bool is_silent = recv(stand->peer, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
     bool lives = send(taken, "x", 1, MSG_NOSIGNAL) == 1 && recv(stand->peer, &byte, 1, 0) == 1;
     close(taken);
-    return is_over && is_silent && lives ? NULL : "does not part with a descriptor";
+    return is_over && is_silent && lives ? NULL : "does not release a descriptor";
 }
 
 static const char *try_idle(void)
@@ -332,8 +332,8 @@ static const char *try_heads(void)
 {
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
         if (!sees_head(i))
-            return i < 3 ? "keeps heads where they cannot be seen again"
-                         : "takes two readings of a head for the same";
+            return i < 3 ? "does not keep heads where they can be read again"
+                         : "treats two readings of a head as the same";
     return NULL;
 }
 
@@ -384,13 +384,13 @@ static const char *try_room(void)
 
     free(text);
     return answers ? NULL
-                   : "has no room for an answer behind the largest head that the gate lets pass";
+                   : "has no room for an answer after the largest head that the gate accepts";
 }
 
 static const char *try_session(void)
 {
     struct stand stand;
-    const char *why = "has no session of TLS that can be set up when a connection begins";
+    const char *why = "gives no access to the TLS session when a connection begins";
 
     if (open_stand(&stand, MHD_POOL_LARGE_BYTES, true) == 0 && stand.has_session)
         why = NULL;
@@ -473,9 +473,9 @@ static const char *end_stream(struct stand *stand, const char *why)
         run_stand(stand);
         if (strcmp(body_of(read_answer(stand, answer)),
                    "3\r\none\r\n3\r\nraw\r\n3\r\nend\r\n0\r\n\r\n") != 0)
-            why = "sends something else behind what was sent past it";
+            why = "sends wrong bytes after data that the gateway wrote to the socket";
         else if (stand->room_moves)
-            why = "writes chunks in changing places";
+            why = "writes chunks to changing addresses";
     }
     close_stand(stand);
     return why;
@@ -499,7 +499,7 @@ static const char *answer_by_hand(struct stand *stand)
         return "does not let go of a request that its handler suspended";
     if (strcmp(body_of(read_answer(stand, answer)), "raw") != 0 ||
         recv(stand->peer, answer, 1, MSG_DONTWAIT) != 0)
-        return "sends something else behind an answer that was sent past it";
+        return "sends wrong bytes after an answer that the gateway wrote to the socket";
     return NULL;
 }
 
@@ -578,7 +578,7 @@ static const struct {
     [ROOM] = {try_room, "large heads", NULL},
     [SESSION] = {try_session, "TLS", NULL},
     [PAST] = {try_past, "chunks", "streams do not send by themselves"},
-    [BUFFER] = {try_buffer, "responses", "answers are made anew each time"},
+    [BUFFER] = {try_buffer, "responses", "each answer is built from scratch"},
     [POOL] = {try_pool, "pools", "idle streams with large heads keep their memory"},
 };
 
@@ -652,8 +652,7 @@ static int judge_findings(const struct findings *findings, struct mhd_quirks *re
 {
     for (enum attempt attempt = 0; attempt < NEEDED; attempt++)
         if (findings->why[attempt][0] != '\0') {
-            snprintf(why, why_n,
-                     "libmicrohttpd %s %s; use a version that was tried: 0.9.75 or 1.0.1",
+            snprintf(why, why_n, "libmicrohttpd %s %s; use a tested version: 0.9.75 or 1.0.1",
                      ret->version, findings->why[attempt]);
             return -ENOTSUP;
         }

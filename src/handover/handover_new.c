@@ -70,7 +70,7 @@ static int expect(struct handover_new *takeover, enum handover_link_type type,
 
 static void old_one_is_gone(struct handover_new *takeover)
 {
-    log_warning("the gateway that was to hand over is gone: serving without it");
+    log_warning("the old gateway is gone: serving without it");
     handover_link_free(takeover->link);
     takeover->link = NULL;
 }
@@ -119,7 +119,7 @@ static int negotiate(struct handover_new *takeover, const char *store,
         return conf_refuse(ret_error, -1, "the running gateway left instead of handing over");
     if (result == 0 && take_sockets(takeover, &frame, inherited) != 0)
         return conf_refuse(ret_error, -1,
-                           "the running gateway offers what are no listening sockets");
+                           "the running gateway sent descriptors that are not listening sockets");
     return result;
 }
 

@@ -71,7 +71,8 @@ static int begin_takeover(struct server *server)
                                &server->inherited, &server->takeover, &error);
     free(store);
     if (result == 0 && server->takeover == NULL)
-        log_info("nobody is at %s to take over from: an ordinary start", conf->server.handover);
+        log_info("no gateway listens at %s, so there is none to take over from: ordinary start",
+                 conf->server.handover);
     return result == 0 ? 0 : server_fail(error.text);
 }
 
@@ -117,7 +118,7 @@ static void on_host_frame(void *arg, const struct handover_link_frame *frame)
 
     if (relay_host_frame(server->host, frame))
         return;
-    log_error("the gateway before this one does not keep to the protocol, or memory is out");
+    log_error("the old gateway broke the protocol, or memory ran out");
     end_host(server);
 }
 
@@ -126,7 +127,7 @@ static void on_host_end(void *arg)
     struct server *server = arg;
 
     relay_host_end(server->host);
-    log_info("the gateway before this one has left");
+    log_info("the old gateway has exited");
 }
 
 static void serve_old_one(struct server *server)
@@ -264,7 +265,7 @@ void server_begin(struct server *server)
         serve_old_one(server);
     inherited_sockets_clear(&server->inherited);
     if (server->handover != NULL && handover_old_open(server->handover, &error) != 0)
-        log_error("nobody can take over from this gateway: %s", error.text);
+        log_error("no process can take over from this gateway: %s", error.text);
     begin_watchdog(server);
     systemd_notify("READY=1\nMAINPID=%d", (int)getpid());
 }
@@ -314,7 +315,7 @@ void server_upgrade(struct server *server)
     const struct server_source *source = server->source;
 
     if (server->handover == NULL || source->program == NULL) {
-        log_warning("SIGUSR2: without server.handover nobody can take over");
+        log_warning("SIGUSR2: server.handover is not set, so no process can take over");
     } else if (server->upgrade_child != 0) {
         log_warning("SIGUSR2: process %d is taking over already", (int)server->upgrade_child);
     } else {

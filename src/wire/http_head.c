@@ -144,7 +144,7 @@ static enum http_head_verdict read_method(struct reader *reader)
     if (*reader->at != ' ')
         return refuse_400(reader, "has no request line");
     if (part_is(token, "PRI"))
-        return refuse_400(reader, "is HTTP/2, which is not spoken here");
+        return refuse_400(reader, "is HTTP/2, which this server does not support");
     reader->at++;
     reader->head.method = method_of(token);
     return HTTP_HEAD_GOOD;
@@ -259,7 +259,7 @@ static bool all_are(struct part part, int prio)
 static enum http_head_verdict on_host(struct reader *reader, struct part value)
 {
     if (!all_are(value, HOST))
-        return refuse_400(reader, "has a Host that is no host");
+        return refuse_400(reader, "has an invalid Host");
     /* RFC 9112 section 3.2.2 has the target win; what wins elsewhere is anybody's guess */
     if (reader->authority.at && (value.bytes_n != reader->authority.bytes_n ||
                                  strncasecmp(value.at, reader->authority.at, value.bytes_n) != 0))
@@ -281,7 +281,7 @@ static enum http_head_verdict on_content_length(struct reader *reader, struct pa
         if (digit < 0 || digit > 9)
             return refuse_400(reader, "has a Content-Length that is not digits only");
         if (length > (uint64_t)(INT64_MAX - digit) / 10)
-            return refuse_400(reader, "has a Content-Length beyond all bounds");
+            return refuse_400(reader, "has a Content-Length that is too large");
         length = length * 10 + (uint64_t)digit;
     }
     reader->head.has_content_length = true;

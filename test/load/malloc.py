@@ -34,7 +34,7 @@ from conftest import Gateway  # noqa: E402
 
 NEVER = -1
 ANSWER_S = 10
-ABORT = "out of memory where there is no way back"
+ABORT = "out of memory where failure cannot be handled"
 BEYOND = 3  # tries that were over before their allocation, after which a kind is done
 
 

@@ -402,9 +402,9 @@ def test_tool_keeps_no_half_of_a_copy(run, server, tmp_path):
     cases = [
         (answer(200, whole, TYPE)[:-5000], "(remaining|missing)"),
         (answer(200, whole[:-4096], TYPE), "without a whole copy"),
-        (answer(200, b"<html>" + bytes(8186), "text/html"), "what is no store of Bugle's"),
-        (answer(200, of_another, TYPE), "what is no store of Bugle's"),
-        (answer(200, whole + bytes(4096), TYPE), "what is no store of Bugle's"),
+        (answer(200, b"<html>" + bytes(8186), "text/html"), "data that is not a Bugle store"),
+        (answer(200, of_another, TYPE), "data that is not a Bugle store"),
+        (answer(200, whole + bytes(4096), TYPE), "data that is not a Bugle store"),
         (answer(200, b"", TYPE), "without a whole copy"),
         (problem(503, detail="Another one.", title="Service Unavailable"), "503 Service .*Another"),
         (answer(200, whole, TYPE), None),

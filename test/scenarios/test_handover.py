@@ -476,7 +476,7 @@ def test_old_process_killed_once_the_other_serves(make):
     gateway._drop_control()
     old.kill()
     old.wait()
-    wire.wait_until(lambda: "the gateway before this one has left" in gateway.log(), 5, "noticed")
+    wire.wait_until(lambda: "the old gateway has exited" in gateway.log(), 5, "noticed")
     gateway.push({"topic": "a", "data": 1})
     stream.close()
 
@@ -579,7 +579,7 @@ def test_nobody_to_take_over_from(make):
         left.bind(gateway.handover)
     gateway.command.append("--takeover")
     gateway.start()
-    gateway.wait_log("nobody is at")
+    gateway.wait_log("no gateway listens at")
     assert os.stat(gateway.handover).st_mode & 0o777 == 0o600
 
 
@@ -629,7 +629,7 @@ def test_other_store_at_the_last_step_is_refused(make):
 
 def test_signal_that_cannot_do_anything_is_told(gateway):
     gateway.signal(signal.SIGUSR2)
-    wire.wait_until(lambda: "without server.handover" in gateway.log(), 5, "the log says so")
+    wire.wait_until(lambda: "server.handover is not set" in gateway.log(), 5, "the log says so")
     gateway.push({"topic": "a", "data": 1})
 
 

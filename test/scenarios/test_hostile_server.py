@@ -81,7 +81,7 @@ def test_an_endless_answer_is_no_copy(run, server, tmp_path, status):
     head = b"HTTP/1.1 %d X\r\nConnection: close\r\n\r\nSQLite format 3\0" % status
     assert send_for_ever(connection, head, bytes(PIECE)) < SENT_MAX
     _, err = tool.finish(1)
-    assert ("what is no store of Bugle's" if status == 200 else "has more than 1 MiB") in err
+    assert ("data that is not a Bugle store" if status == 200 else "has more than 1 MiB") in err
     assert list(tmp_path.iterdir()) == []
 
 

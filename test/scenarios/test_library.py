@@ -13,15 +13,15 @@ pytestmark = pytest.mark.skipif(wire.SLOW > 1, reason="a sanitizer wants to be l
 NEEDED = {
     "late": "only after it was added",
     "reads": "reads from a connection that is suspended",
-    "heads": "keeps heads where they cannot be seen",
+    "heads": "does not keep heads where they can be read",
     "room": "has no room for an answer",
     "crashes": "crashes when kept connections are tried",
     "hangs": "does not come back when kept connections are tried",
 }
 SPARED = {
     "chunks": "streams do not send by themselves",
-    "speaks": "sends something else behind an answer that was sent past it",
-    "copies": "answers are made anew each time",
+    "speaks": "sends wrong bytes after an answer that the gateway wrote to the socket",
+    "copies": "each answer is built from scratch",
     "pool": "idle streams with large heads keep their memory",
 }
 
@@ -41,7 +41,7 @@ def test_what_safety_needs_is_refused_without(bugle, shim, otherwise):
                  env=env(shim, otherwise))
     assert done.returncode == 1
     assert f"{NEEDED[otherwise]}" in done.stderr
-    assert "use a version that was tried" in done.stderr
+    assert "use a tested version" in done.stderr
     assert "is ready" not in done.stderr
 
 
@@ -52,7 +52,7 @@ def test_a_session_in_use_is_refused_where_there_is_tls(bugle, shim, tmp_path):
                  "--set", f"tls.certificate={pair.certificate}", "--set", f"tls.key={pair.key}",
                  env=env(shim, "session"))
     assert done.returncode == 1
-    assert "has no session of TLS" in done.stderr
+    assert "gives no access to the TLS session" in done.stderr
 
 
 @pytest.mark.parametrize("otherwise", SPARED)

@@ -60,7 +60,7 @@ def test_inspect_shows_what_a_token_says(bugle):
 
 
 @pytest.mark.parametrize("args, status, part", [
-    ([], 2, "say what"),
+    ([], 2, "name a command"),
     (["other"], 2, "nothing called other"),
     (["make"], 2, "needs one --key"),
     (["make", "--key", "none:x"], 2, "--key must be"),

@@ -17,8 +17,8 @@
  * Appends leave room on the disk (history_set_reserve()) and are refused with -ENOSPC before they
  * would use it up.  When it is full all the same, because others write too or the reserve is 0,
  * they fail with -ENOSPC as well, after SQLite has taken the transaction back.  Either way the next
- * one tries again.  After any other error of input or output nobody knows what reached the disk, so
- * every further append is refused with -EIO until a restart; reads go on.
+ * one tries again.  After any other I/O error it is unknown what reached the disk, so every further
+ * append is refused with -EIO until a restart; reads go on.
  */
 #ifndef BUGLE_SQLITE_STORE_H
 #define BUGLE_SQLITE_STORE_H

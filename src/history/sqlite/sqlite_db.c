@@ -59,7 +59,7 @@ int sqlite_give_up(struct sqlite_store *sqlite, int code, const char *what)
     if ((code & 0xff) == SQLITE_IOERR && !sqlite_is_damage(code) && result == -EIO &&
         !sqlite->failed) {
         sqlite->failed = true;
-        log_error("%s: %s: %s: publishing stops until a restart, since nobody knows what reached "
+        log_error("%s: %s: %s: publishing stops until a restart, since it is unknown what reached "
                   "the disk; reading goes on",
                   sqlite->path, what, sqlite3_errmsg(sqlite->db));
     } else if (log_valve_open(&sqlite->valve, &skipped)) {

@@ -82,7 +82,7 @@ static int sqlite_reclaim(struct history *history)
         result = sqlite_open_file(sqlite, sqlite->path, &error);
     /* what somebody else has stored is in no ring here: going on would pass it over in silence */
     if (result == 0 && sqlite->newest != newest)
-        result = conf_refuse(&error, -1, "%s has %llu events more than when it was given up",
+        result = conf_refuse(&error, -1, "%s has %llu events more than when it was handed over",
                              sqlite->path, (unsigned long long)(sqlite->newest - newest));
     if (result == 0) {
         sqlite->failed = false;
@@ -90,7 +90,7 @@ static int sqlite_reclaim(struct history *history)
         sqlite_tell_trouble(sqlite);
         return 0;
     }
-    log_error("the store cannot be had back: %s", error.text);
+    log_error("the store cannot be reopened: %s", error.text);
     sqlite->failed = true;
     sqlite_tell_trouble(sqlite);
     return -EIO;
