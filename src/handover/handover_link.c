@@ -60,7 +60,7 @@ struct handover_link *handover_link_new(int fd)
     return NULL;
 }
 
-static void free_event(struct event **event)
+void handover_link_free_event(struct event **event)
 {
     if (*event != NULL)
         event_free(*event);
@@ -77,9 +77,9 @@ void handover_link_break(struct handover_link *link)
 
 void handover_link_close(struct handover_link *link)
 {
-    free_event(&link->readable);
-    free_event(&link->writable);
-    free_event(&link->bell);
+    handover_link_free_event(&link->readable);
+    handover_link_free_event(&link->writable);
+    handover_link_free_event(&link->bell);
     pthread_mutex_lock(&link->lock);
     if (link->fd >= 0)
         close(link->fd);
@@ -193,9 +193,20 @@ int handover_link_send(struct handover_link *link, enum handover_link_type type,
 }
 
 int handover_link_send_pack(struct handover_link *link, enum handover_link_type type,
-                            const struct pack *pack)
+                            struct pack *pack)
 {
-    return pack->failed ? -ENOMEM : handover_link_send(link, type, pack->bytes, pack->n);
+    int result = pack->failed ? -ENOMEM : handover_link_send(link, type, pack->bytes, pack->n);
+
+    pack_clear(pack);
+    return result;
+}
+
+void handover_link_refuse(struct handover_link *link, const char *why)
+{
+    struct pack pack = {0};
+
+    pack_text(&pack, why);
+    handover_link_send_pack(link, HANDOVER_LINK_REFUSED, &pack);
 }
 
 /* The head goes with the sockets, the rest as always. */

@@ -53,6 +53,7 @@ enum handover_link_type {
 };
 
 struct handover_link;
+struct event;
 struct event_base;
 
 /* `bytes` are the link's until the next call for that link. */
@@ -87,9 +88,10 @@ void handover_link_free(
 int handover_link_send(struct handover_link *link, enum handover_link_type type, const char *bytes,
                        size_t n);
 
-/* The same with what is packed. */
+/* The same with what is packed, which is cleared.  And a refusal. */
 int handover_link_send_pack(struct handover_link *link, enum handover_link_type type,
-                            const struct pack *pack);
+                            struct pack *pack);
+void handover_link_refuse(struct handover_link *link, const char *why);
 
 /* Send a frame with sockets, at most HANDOVER_LINK_SOCKETS_MAX, which stay open here.  Without a
  * loop, or before anything else was sent. */
@@ -114,5 +116,8 @@ bool handover_link_is_closed(const struct handover_link *link);
 
 /* Bytes that are not written yet.  Any thread. */
 size_t handover_link_unsent(struct handover_link *link);
+
+/* Free an event, if there is one, and leave NULL. */
+void handover_link_free_event(struct event **event);
 
 #endif

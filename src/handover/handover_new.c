@@ -68,22 +68,28 @@ static int expect(struct handover_new *takeover, enum handover_link_type type,
     return 0;
 }
 
-static void old_one_is_gone(struct handover_new *takeover)
+/* The same where it does not matter any more what comes, or that the old process is gone. */
+static int expect_or_go_alone(struct handover_new *takeover, enum handover_link_type type,
+                              struct conf_error *ret_error)
 {
+    struct handover_link_frame frame;
+    int result = expect(takeover, type, &frame, ret_error);
+
+    if (result != -EPIPE)
+        return result;
     log_warning("the old gateway is gone: serving without it");
     handover_link_free(takeover->link);
     takeover->link = NULL;
+    return 0;
 }
 
-static int say_hello(struct handover_new *takeover, const char *store)
+static void say_hello(struct handover_new *takeover, const char *store)
 {
     struct pack pack = {0};
 
     pack_u32(&pack, HANDOVER_LINK_VERSION);
     pack_text(&pack, store);
-    int result = handover_link_send_pack(takeover->link, HANDOVER_LINK_HELLO, &pack);
-    pack_clear(&pack);
-    return result;
+    handover_link_send_pack(takeover->link, HANDOVER_LINK_HELLO, &pack);
 }
 
 /* An item of server.listen for each socket, in the same order. */
@@ -152,35 +158,21 @@ int handover_new_begin(const char *path, const char *store, int timeout_ms,
 
 int handover_new_wait_for_store(struct handover_new *takeover, struct conf_error *ret_error)
 {
-    struct handover_link_frame frame;
-
     handover_link_send(takeover->link, HANDOVER_LINK_READY, NULL, 0);
-    int result = expect(takeover, HANDOVER_LINK_RELEASED, &frame, ret_error);
-    if (result == -EPIPE) {
-        old_one_is_gone(takeover);
-        result = 0;
-    }
-    return result;
+    return expect_or_go_alone(takeover, HANDOVER_LINK_RELEASED, ret_error);
 }
 
 int handover_new_confirm(struct handover_new *takeover, const char *epoch, uint64_t newest,
                          struct conf_error *ret_error)
 {
     struct pack pack = {0};
-    struct handover_link_frame frame;
 
     if (takeover->link == NULL)
         return 0;
     pack_text(&pack, epoch);
     pack_u64(&pack, newest);
     handover_link_send_pack(takeover->link, HANDOVER_LINK_OPENED, &pack);
-    pack_clear(&pack);
-    int result = expect(takeover, HANDOVER_LINK_GO, &frame, ret_error);
-    if (result == -EPIPE) {
-        old_one_is_gone(takeover);
-        result = 0;
-    }
-    return result;
+    return expect_or_go_alone(takeover, HANDOVER_LINK_GO, ret_error);
 }
 
 bool handover_new_is_alone(const struct handover_new *takeover)
@@ -207,15 +199,10 @@ struct handover_link *handover_new_serve(struct handover_new *takeover)
 
 void handover_new_free(struct handover_new *takeover)
 {
-    struct pack pack = {0};
-
     if (takeover == NULL)
         return;
-    if (takeover->link != NULL && !takeover->serves) {
-        pack_text(&pack, "it cannot start, and its log says why");
-        handover_link_send_pack(takeover->link, HANDOVER_LINK_REFUSED, &pack);
-        pack_clear(&pack);
-    }
+    if (takeover->link != NULL && !takeover->serves)
+        handover_link_refuse(takeover->link, "it cannot start, and its log says why");
     handover_link_free(takeover->link);
     free(takeover);
 }

@@ -50,37 +50,26 @@ struct handover_old {
 
 /* ---- steps ---- */
 
-static bool is_legal(enum step from, enum step to)
-{
-    switch (from) {
-    case FREE:
-        return to == GREETED;
-    case GREETED:
-        return to == OFFERED || to == FREE;
-    case OFFERED:
-        return to == LEAVING || to == FREE;
-    case LEAVING:
-        return to == AWAY || to == FREE;
-    case AWAY:
-        return to == GOING || to == RETURNING;
-    case GOING:
-        return to == GONE || to == RETURNING;
-    case RETURNING:
-        return to == FREE;
-    case GONE:
-        return to == OVER;
-    case OVER:
-        return false;
-    }
-    return false;
-}
+/* Where each step may lead, a bit each. */
+#define TO(step) (1U << (step))
+static const unsigned next_steps[] = {
+    [FREE] = TO(GREETED),
+    [GREETED] = TO(OFFERED) | TO(FREE),
+    [OFFERED] = TO(LEAVING) | TO(FREE),
+    [LEAVING] = TO(AWAY) | TO(FREE),
+    [AWAY] = TO(GOING) | TO(RETURNING),
+    [GOING] = TO(GONE) | TO(RETURNING),
+    [RETURNING] = TO(FREE),
+    [GONE] = TO(OVER),
+    [OVER] = 0,
+};
 
 static void move(struct handover_old *handover, enum step to)
 {
     struct timeval wait = {.tv_sec = handover->timeout_ms / 1000,
                            .tv_usec = handover->timeout_ms % 1000 * 1000};
 
-    assert(is_legal(handover->step, to));
+    assert((next_steps[handover->step] & TO(to)) != 0);
     handover->step = to;
     if (to == GREETED || to == OFFERED || to == AWAY)
         evtimer_add(handover->timer, &wait);
@@ -97,36 +86,22 @@ static void take_back(struct handover_old *handover)
 /* The other process is of no use any more, or never was. */
 static void give_up(struct handover_old *handover)
 {
-    switch (handover->step) {
-    case GREETED:
-    case OFFERED:
+    if (handover->step == GREETED || handover->step == OFFERED) {
         move(handover, FREE);
-        return;
-    case AWAY:
-    case GOING:
+    } else if (handover->step == AWAY || handover->step == GOING) {
         take_back(handover);
-        return;
-    case GONE:
+    } else if (handover->step == GONE) {
         move(handover, OVER);
         relay_client_end(handover->relay);
         handover->hooks.over(handover->hooks.arg);
-        return;
-    case FREE:
-    case LEAVING: /* the hub is at it, and then there is nobody to go on with */
-    case RETURNING:
-    case OVER:
-        return;
     }
+    /* while LEAVING the hub is at it, and then there is nobody to go on with */
 }
 
 static void handover_old_refuse(struct handover_old *handover, const char *why)
 {
-    struct pack pack = {0};
-
     log_warning("no hand-over to process %d: %s", (int)handover->pid, why);
-    pack_text(&pack, why);
-    handover_link_send_pack(handover->link, HANDOVER_LINK_REFUSED, &pack);
-    pack_clear(&pack);
+    handover_link_refuse(handover->link, why);
     handover_link_flush(handover->link);
     handover_link_close(handover->link);
     give_up(handover);
@@ -199,7 +174,6 @@ static void say_released(struct handover_old *handover)
     pack_text(&pack, hub_history(handover->hub)->epoch);
     pack_u64(&pack, hub_committed(handover->hub));
     handover_link_send_pack(handover->link, HANDOVER_LINK_RELEASED, &pack);
-    pack_clear(&pack);
 }
 
 /* It must have come upon what was left. */
@@ -338,16 +312,6 @@ static bool may_come(int fd, struct ucred *ret_peer)
     return ret_peer->uid == geteuid() || ret_peer->uid == 0;
 }
 
-static void turn_away(struct handover_link *link, const char *why)
-{
-    struct pack pack = {0};
-
-    pack_text(&pack, why);
-    handover_link_send_pack(link, HANDOVER_LINK_REFUSED, &pack);
-    pack_clear(&pack);
-    handover_link_free(link);
-}
-
 static void greet(struct handover_old *handover, struct handover_link *link, pid_t pid)
 {
     struct handover_link_hooks hooks = {.arg = handover, .frame = on_frame, .end = on_end};
@@ -386,10 +350,12 @@ static void on_arrival(evutil_socket_t listen_fd, short what, void *arg)
     struct handover_link *link = handover_link_new(fd);
     if (link == NULL)
         return;
-    if (handover->step != FREE)
-        turn_away(link, "a hand-over is under way or done already");
-    else
+    if (handover->step == FREE) {
         greet(handover, link, peer.pid);
+    } else {
+        handover_link_refuse(link, "a hand-over is under way or done already");
+        handover_link_free(link);
+    }
 }
 
 /* ---- life ---- */
@@ -399,11 +365,8 @@ static int make_socket(struct handover_old *handover, struct conf_error *ret_err
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    if (strlen(handover->own_path) >= sizeof(address.sun_path)) {
-        snprintf(ret_error->text, sizeof(ret_error->text), "server.handover %s is too long",
-                 handover->path);
-        return -1;
-    }
+    if (strlen(handover->own_path) >= sizeof(address.sun_path))
+        return conf_refuse(ret_error, -1, "server.handover %s is too long", handover->path);
     strcpy(address.sun_path, handover->own_path);
     unlink(handover->own_path);
     handover->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -411,9 +374,7 @@ static int make_socket(struct handover_old *handover, struct conf_error *ret_err
         bind(handover->fd, (const struct sockaddr *)(const void *)&address, sizeof(address)) == 0 &&
         stat(handover->own_path, &handover->own_file) == 0 && listen(handover->fd, 4) == 0)
         return 0;
-    snprintf(ret_error->text, sizeof(ret_error->text), "server.handover %s: %s", handover->path,
-             strerror(errno));
-    return -1;
+    return conf_refuse(ret_error, -1, "server.handover %s: %s", handover->path, strerror(errno));
 }
 
 static int handover_old_build(struct handover_old *handover, const char *path, const char *store)
@@ -463,9 +424,7 @@ int handover_old_open(struct handover_old *handover, struct conf_error *ret_erro
     if (handover->readable != NULL && event_add(handover->readable, NULL) == 0 &&
         rename(handover->own_path, handover->path) == 0)
         return 0;
-    snprintf(ret_error->text, sizeof(ret_error->text), "server.handover %s: %s", handover->path,
-             strerror(errno));
-    return -1;
+    return conf_refuse(ret_error, -1, "server.handover %s: %s", handover->path, strerror(errno));
 }
 
 bool handover_old_is_under_way(const struct handover_old *handover)
@@ -490,17 +449,10 @@ static void remove_file(struct handover_old *handover)
         unlink(handover->path);
 }
 
-static void free_event(struct event **event)
-{
-    if (*event != NULL)
-        event_free(*event);
-    *event = NULL;
-}
-
 void handover_old_close(struct handover_old *handover)
 {
     assert(!handover_old_is_under_way(handover));
-    free_event(&handover->readable);
+    handover_link_free_event(&handover->readable);
     if (handover->fd >= 0) {
         close(handover->fd);
         remove_file(handover);
@@ -525,9 +477,9 @@ void handover_old_free(struct handover_old *handover)
         unlink(handover->own_path);
     handover_link_free(handover->link);
     relay_client_free(handover->relay);
-    free_event(&handover->readable);
-    free_event(&handover->timer);
-    free_event(&handover->changed);
+    handover_link_free_event(&handover->readable);
+    handover_link_free_event(&handover->timer);
+    handover_link_free_event(&handover->changed);
     if (handover->change_fd >= 0)
         close(handover->change_fd);
     free(handover->store);

@@ -21,11 +21,6 @@ struct relay_client {
     bool ended;
 };
 
-static struct relay_client *relay_client_of(struct hub_relay *relay)
-{
-    return (struct relay_client *)((char *)relay - offsetof(struct relay_client, relay));
-}
-
 static int send_op(struct relay_client *client, const struct hub_op *op)
 {
     struct pack pack = {0};
@@ -34,9 +29,7 @@ static int send_op(struct relay_client *client, const struct hub_op *op)
     pack_u32(&pack, (uint32_t)op->events_n);
     for (size_t i = 0; i < op->events_n; i++)
         pack_message(&pack, op->events[i]);
-    int result = handover_link_send_pack(client->link, HANDOVER_LINK_PUBLISH, &pack);
-    pack_clear(&pack);
-    return result;
+    return handover_link_send_pack(client->link, HANDOVER_LINK_PUBLISH, &pack);
 }
 
 /* With the lock. */
@@ -52,7 +45,7 @@ static void hand_to_hub(struct relay_client *client, struct hub_batch *batch,
 /* The hub's thread.  What it waited before this is not held against it. */
 static void relay_client_forward(struct hub_relay *relay, struct hub_ops *ops)
 {
-    struct relay_client *client = relay_client_of(relay);
+    struct relay_client *client = (struct relay_client *)relay; /* its first member */
     struct hub_ops refused = STAILQ_HEAD_INITIALIZER(refused);
     struct hub_op *op;
 

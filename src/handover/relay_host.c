@@ -48,9 +48,7 @@ static bool send_answer(struct relay_host *host, const struct hub_op *op)
         pack_u64(&pack, op->events[i]->position);
         pack_u64(&pack, op->duplicate_of != NULL ? op->duplicate_of[i] : 0);
     }
-    int result = handover_link_send_pack(host->link, HANDOVER_LINK_ANSWER, &pack);
-    pack_clear(&pack);
-    return result == 0;
+    return handover_link_send_pack(host->link, HANDOVER_LINK_ANSWER, &pack) == 0;
 }
 
 /* As many of the events from `*index` on as go into one frame. */
@@ -86,7 +84,7 @@ static bool send_batch(struct relay_host *host, const struct hub_batch *batch)
         }
         if (result == 0)
             result = handover_link_send_pack(host->link, HANDOVER_LINK_BATCH, &pack);
-        pack_clear(&pack);
+        pack_clear(&pack); /* if it was not sent */
     } while (result == 0 && index < batch->events_n);
     return result == 0;
 }
