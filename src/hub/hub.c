@@ -138,11 +138,13 @@ static bool has_stored(const struct hub_op *op)
     return false;
 }
 
-/* Move at most one commit's worth of operations over; at least one if any waits. */
-static void take_turn(struct hub *hub, struct hub_turn *turn)
+/* Move at most one commit's worth of operations over; at least one if any waits.  With the lock. */
+static void begin_turn(struct hub *hub, struct hub_turn *turn)
 {
     struct hub_op *op;
 
+    assert(!hub->serving);
+    hub->serving = true;
     STAILQ_INIT(&turn->ops);
     turn->events_n = turn->bytes = 0;
     turn->claimed = false;
@@ -158,14 +160,6 @@ static void take_turn(struct hub *hub, struct hub_turn *turn)
     }
 }
 
-/* With the lock. */
-static void begin_turn(struct hub *hub, struct hub_turn *turn)
-{
-    assert(!hub->serving);
-    hub->serving = true;
-    take_turn(hub, turn);
-}
-
 /* With the lock.  Returns whether the thread has to be woken when somebody else's turn is over. */
 static bool end_turn(struct hub *hub)
 {
@@ -176,29 +170,12 @@ static bool end_turn(struct hub *hub)
 
 /* ---- submitting ---- */
 
-static size_t stamp(struct hub_ops *ops, int64_t now_ns)
-{
-    size_t events_n = 0;
-    struct hub_op *op;
-
-    STAILQ_FOREACH (op, ops, link) {
-        op->submitted_ns = now_ns;
-        events_n += op->events_n;
-    }
-    return events_n;
-}
-
-/* With the lock.  Whether the thread has nothing to do that must not wait. */
-static bool thread_rests(const struct hub *hub)
-{
-    return hub->started && !hub->serving && !hub->thread_waits && !hub->stopping &&
-           hub->mode == HUB_OWNS && hub->backup == NULL;
-}
-
-/* With the lock.  Whether who submits may have the turn; then the store is claimed. */
+/* With the lock.  Whether who submits may have the turn, since the thread has nothing to do that
+ * must not wait; then the store is claimed. */
 static bool may_serve(const struct hub *hub, size_t events_n)
 {
-    return thread_rests(hub) && events_n <= AT_ONCE_EVENTS_MAX &&
+    return hub->started && !hub->serving && !hub->thread_waits && !hub->stopping &&
+           hub->mode == HUB_OWNS && hub->backup == NULL && events_n <= AT_ONCE_EVENTS_MAX &&
            hub->listeners_n <= AT_ONCE_LISTENERS_MAX && history_claim(hub->history, events_n);
 }
 
@@ -218,9 +195,14 @@ static bool serve_at_once(struct hub *hub)
 /* With the lock, which is let go of meanwhile.  Returns whether to wake the thread. */
 static bool queue(struct hub *hub, struct hub_ops *ops, int64_t now_ns)
 {
-    size_t events_n = stamp(ops, now_ns);
     bool was_empty = STAILQ_EMPTY(&hub->waiting);
+    size_t events_n = 0;
+    struct hub_op *op;
 
+    STAILQ_FOREACH (op, ops, link) {
+        op->submitted_ns = now_ns;
+        events_n += op->events_n;
+    }
     STAILQ_CONCAT(&hub->waiting, ops);
     if (was_empty && hub->oldest_ns == 0 && hub->mode != HUB_FORWARDS)
         hub->oldest_ns = now_ns;
@@ -272,14 +254,6 @@ static int step_backup(struct hub *hub, struct hub_backup *backup)
     int result = history_backup_begin(hub->history);
     hub->backup_begun = result == 0;
     return result == 0 ? 1 : result;
-}
-
-static void serve_backup(struct hub *hub, struct hub_backup *backup)
-{
-    int result = step_backup(hub, backup);
-
-    if (result <= 0)
-        hub_answer_backup(hub, backup, result);
 }
 
 int hub_request_backup(struct hub *hub, struct hub_backup *backup)
@@ -367,8 +341,9 @@ static bool turn_as_owner(struct hub *hub, bool more)
         hub_serve(hub, &turn);
     more = keep_house(hub, more);
     history_settle(hub->history);
-    if (backup != NULL)
-        serve_backup(hub, backup);
+    int result = backup != NULL ? step_backup(hub, backup) : 1;
+    if (result <= 0)
+        hub_answer_backup(hub, backup, result);
     pthread_mutex_lock(&hub->lock);
     end_turn(hub);
     return more;

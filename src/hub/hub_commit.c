@@ -201,7 +201,6 @@ static void fail_ops(struct hub_turn *turn, int result, bool all)
             op->result = result;
 }
 
-/* Give the batch to every worker and every answer to its own, the batch first. */
 void hub_hand_out(struct hub *hub, struct hub_ops *ops, struct hub_batch *batch)
 {
     struct hub_listener *listener;

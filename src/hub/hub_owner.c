@@ -99,7 +99,6 @@ static void refuse_waiting(struct hub *hub)
     pthread_mutex_lock(&hub->lock);
 }
 
-/* One turn of a hub whose store is not, or not surely, its own.  Returns whether to go on. */
 bool hub_turn_away(struct hub *hub)
 {
     struct hub_change *change = hub->change;
