@@ -174,6 +174,8 @@ void history_set_reserve(struct history *history, uint64_t bytes);
  */
 int history_read(struct history *history, const struct history_query *query,
                  struct history_page **ret_page);
+/* For a store to fill; NULL when out of memory. */
+struct history_page *history_page_new(uint64_t after, size_t events_max);
 void history_page_free(struct history_page *page); /* accepts NULL */
 
 /* Do what appends leave behind and what may wait until they are answered.  Cheap when there is

@@ -43,6 +43,15 @@ int history_read(struct history *history, const struct history_query *query,
     return history->ops->read(history, query, ret_page);
 }
 
+struct history_page *history_page_new(uint64_t after, size_t events_max)
+{
+    struct history_page *page = malloc(sizeof(*page) + events_max * sizeof(struct message *));
+
+    if (page != NULL)
+        *page = (struct history_page){.upto = after};
+    return page;
+}
+
 void history_page_free(struct history_page *page)
 {
     if (page == NULL)

@@ -203,18 +203,13 @@ static void unclaim(struct history *history)
     pthread_mutex_unlock(&memory_of(history)->lock);
 }
 
-/* Time that this thread has run: being preempted is no work. */
-static int64_t thread_ns(void)
-{
-    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
+/* In time that this thread has run: being preempted is no work. */
 static bool is_late(size_t *steps, int64_t began_ns)
 {
     if (*steps < SCAN_CLOCK_EVERY)
         return false;
     *steps = 0;
-    return thread_ns() - began_ns >= SCAN_NS_MAX;
+    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns >= SCAN_NS_MAX;
 }
 
 /* Fill a page that has room for PAGE_EVENTS_MAX events. */
@@ -222,7 +217,7 @@ static void fill_page(struct history_memory *memory, const struct history_query 
                       struct history_page *page)
 {
     uint64_t last = memory->newest < query->upto ? memory->newest : query->upto;
-    int64_t began_ns = thread_ns();
+    int64_t began_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
     bool late = false;
     size_t steps = 0;
 
@@ -249,14 +244,10 @@ static int read_page(struct history *history, const struct history_query *query,
                      struct history_page **ret_page)
 {
     struct history_memory *memory = memory_of(history);
-    struct history_page *page = malloc(sizeof(*page) + PAGE_EVENTS_MAX * sizeof(struct message *));
+    struct history_page *page = history_page_new(query->after, PAGE_EVENTS_MAX);
 
     if (page == NULL)
         return -ENOMEM;
-    page->upto = query->after;
-    page->damaged = false;
-    page->events_n = 0;
-    page->bytes = 0;
     pthread_mutex_lock(&memory->lock);
     bool readable = query->after >= memory->trimmed;
     if (readable)

@@ -30,9 +30,6 @@
 #define PIECE_PAGES 32
 /* The copy leaves so much of the disk to those who publish while it is made. */
 #define ROOM_LEFT_BYTES ((uint64_t)16 << 20)
-/* Where the header says how the file is written, twice: 1 for in place, 2 for by way of a log. */
-#define HEADER_WRITTEN_AT 18
-#define HEADER_IN_PLACE 1
 
 /* Without a sync: after a crash there is no copy, and who downloads this one syncs their own.
  * Without a journal: a copy that fails is thrown away.  A small cache, so that the end costs no
@@ -85,14 +82,10 @@ void sqlite_remove_leavings(const struct sqlite_store *sqlite)
 
 static uint64_t source_bytes(struct sqlite_store *sqlite)
 {
-    sqlite3_stmt *statement = NULL;
-    uint64_t pages_n = 0;
+    char pages_n[24];
 
-    if (sqlite3_prepare_v2(sqlite->db, "PRAGMA page_count", -1, &statement, NULL) == SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW)
-        pages_n = (uint64_t)sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return pages_n * SQLITE_VFS_PAGE_BYTES;
+    sqlite_ask_text(sqlite->db, "PRAGMA page_count", pages_n, sizeof(pages_n));
+    return strtoull(pages_n, NULL, 10) * SQLITE_VFS_PAGE_BYTES;
 }
 
 /* Whether the disk takes so many bytes more and still has room for publishing. */
@@ -129,18 +122,13 @@ static int open_copy(struct sqlite_store_backup *backup, const char *path)
 
 /* ---- failing ---- */
 
-static bool is_full(int code, int error)
-{
-    return (code & 0xff) == SQLITE_FULL ||
-           (code == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
-}
-
 /* What a code means for the copy; the store itself is as it was. */
 static int backup_fail(struct sqlite_store *sqlite, int code, int error)
 {
-    int result = is_full(code, error)                                          ? -ENOSPC
-                 : (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM ? -ENOMEM
-                                                                               : -EIO;
+    bool is_full = (code & 0xff) == SQLITE_FULL ||
+                   (code == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
+    bool is_oom = (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM;
+    int result = is_full ? -ENOSPC : is_oom ? -ENOMEM : -EIO;
 
     if (sqlite_is_damage(code))
         log_error("%s cannot be copied: a page of it is damaged", sqlite->path);

@@ -17,8 +17,7 @@ static const char renew_sql[] = "UPDATE meta SET value = '%s' WHERE name = 'epoc
 
 /* ---- reading ---- */
 
-/* What the first column of the first row says; "" when there is none.  Returns an SQLite code. */
-static int ask_text(sqlite3 *db, const char *sql, char *to, size_t to_n)
+int sqlite_ask_text(sqlite3 *db, const char *sql, char *to, size_t to_n)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
@@ -37,8 +36,8 @@ static int ask_text(sqlite3 *db, const char *sql, char *to, size_t to_n)
 static int ask_copied(sqlite3 *db, bool *ret_copied)
 {
     char name[sizeof(SQLITE_STORE_COPIED)];
-    int code = ask_text(db, "SELECT name FROM meta WHERE name = '" SQLITE_STORE_COPIED "'", name,
-                        sizeof(name));
+    int code = sqlite_ask_text(db, "SELECT name FROM meta WHERE name = '" SQLITE_STORE_COPIED "'",
+                               name, sizeof(name));
 
     *ret_copied = name[0] != '\0';
     return code;
@@ -87,12 +86,6 @@ int sqlite_settle_copy(struct sqlite_store *sqlite)
 
 /* ---- from outside ---- */
 
-static int epoch_refuse(struct conf_error *ret_error, const char *path, const char *why)
-{
-    snprintf(ret_error->text, sizeof(ret_error->text), "%s %s", path, why);
-    return -1;
-}
-
 char *sqlite_uri(const char *path, bool immutable)
 {
     char *uri = NULL;
@@ -129,23 +122,24 @@ static int read_from(sqlite3 *db, const char *path, char *ret_epoch, bool *ret_c
                      struct conf_error *ret_error)
 {
     char number[16] = "", epoch[SSE_EPOCH_BYTES + 2] = "";
-    int code = ask_text(db, "PRAGMA application_id", number, sizeof(number));
+    int code = sqlite_ask_text(db, "PRAGMA application_id", number, sizeof(number));
 
     if (code == SQLITE_OK && atoi(number) != SQLITE_STORE_APPLICATION_ID)
         code = SQLITE_NOTADB;
     sqlite_vfs_check(db); /* not before: the pages of others have no checksums */
     if (code == SQLITE_OK)
-        code = ask_text(db, "SELECT value FROM meta WHERE name = 'epoch'", epoch, sizeof(epoch));
+        code = sqlite_ask_text(db, "SELECT value FROM meta WHERE name = 'epoch'", epoch,
+                               sizeof(epoch));
     if (code == SQLITE_OK)
         code = ask_copied(db, ret_copied);
     if (code == SQLITE_NOTADB)
-        return epoch_refuse(ret_error, path, "is not a history of bugle");
+        return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
     if (sqlite_is_damage(code))
-        return epoch_refuse(ret_error, path, "is damaged");
+        return conf_refuse(ret_error, -1, "%s is damaged", path);
     if (code != SQLITE_OK)
-        return epoch_refuse(ret_error, path, sqlite3_errmsg(db));
+        return conf_refuse(ret_error, -1, "%s %s", path, sqlite3_errmsg(db));
     if (strlen(epoch) != SSE_EPOCH_BYTES)
-        return epoch_refuse(ret_error, path, "has no epoch");
+        return conf_refuse(ret_error, -1, "%s has no epoch", path);
     memcpy(ret_epoch, epoch, SSE_EPOCH_BYTES + 1);
     return 0;
 }
@@ -159,9 +153,9 @@ int sqlite_store_read_epoch(const char *path, char *ret_epoch, bool *ret_copied,
     int result;
 
     if (uri == NULL) {
-        snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", path, strerror(errno));
+        result = conf_refuse(ret_error, -1, "%s: %s", path, strerror(errno));
         free(real);
-        return -1;
+        return result;
     }
     if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, sqlite_vfs()) ==
         SQLITE_OK) {
@@ -170,7 +164,7 @@ int sqlite_store_read_epoch(const char *path, char *ret_epoch, bool *ret_copied,
         sqlite3_busy_timeout(db, 1000);
         result = read_from(db, path, ret_epoch, ret_copied, ret_error);
     } else {
-        result = epoch_refuse(ret_error, path, sqlite3_errmsg(db));
+        result = conf_refuse(ret_error, -1, "%s %s", path, sqlite3_errmsg(db));
     }
     sqlite3_close(db);
     free(uri);

@@ -78,6 +78,10 @@ struct sqlite_reader {
 
 struct sqlite_store_backup;
 
+/* Where the header says how the file is written, twice: 1 for in place, 2 for by way of a log. */
+#define HEADER_WRITTEN_AT 18
+#define HEADER_IN_PLACE 1
+
 /* What the file or its log says of both; see sqlite_log.c.  Generation 0: nothing. */
 struct sqlite_tie {
     uint64_t generation;
@@ -244,6 +248,9 @@ void sqlite_remove_leavings(const struct sqlite_store *sqlite);
 
 /* If the file is a copy that a backup made, have it begin a new epoch.  Returns 0 or -1. */
 int sqlite_settle_copy(struct sqlite_store *sqlite);
+
+/* What the first column of the first row says; "" when there is none.  Returns an SQLite code. */
+int sqlite_ask_text(sqlite3 *db, const char *sql, char *to, size_t to_n);
 
 /* ---- whose the file is, and where ---- */
 

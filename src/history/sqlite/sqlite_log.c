@@ -36,8 +36,8 @@ static void parse(const char *text, struct sqlite_tie *ret_tie)
     char state;
 
     *ret_tie = (struct sqlite_tie){0};
-    if (text == NULL || sscanf(text, "%16" SCNx64 " %16" SCNx64 " %16" SCNx64 " %c",
-                               &tie.generation, &tie.base, &tie.seal, &state) != 4)
+    if (sscanf(text, "%16" SCNx64 " %16" SCNx64 " %16" SCNx64 " %c", &tie.generation, &tie.base,
+               &tie.seal, &state) != 4)
         return;
     tie.closed = state == 'c';
     *ret_tie = tie;
@@ -45,18 +45,11 @@ static void parse(const char *text, struct sqlite_tie *ret_tie)
 
 int sqlite_read_tie(sqlite3 *db, struct sqlite_tie *ret_tie)
 {
-    sqlite3_stmt *statement = NULL;
-    int code =
-        sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE name = 'log'", -1, &statement, NULL);
+    char text[TIE_TEXT_BYTES];
+    int code = sqlite_ask_text(db, "SELECT value FROM meta WHERE name = 'log'", text, sizeof(text));
 
-    *ret_tie = (struct sqlite_tie){0};
-    if (code != SQLITE_OK)
-        return code;
-    code = sqlite3_step(statement);
-    if (code == SQLITE_ROW)
-        parse((const char *)sqlite3_column_text(statement, 0), ret_tie);
-    sqlite3_finalize(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+    parse(text, ret_tie);
+    return code;
 }
 
 /* Immutable: SQLite neither looks for a log nor takes locks.  For that reason only while this
@@ -78,10 +71,6 @@ static void read_file_alone(const char *path, struct sqlite_tie *ret_tie)
 }
 
 /* ---- what does not belong ---- */
-
-/* Where the header says how the file is written; 1: in place, without a log. */
-#define HEADER_WRITTEN_AT 18
-#define HEADER_IN_PLACE 1
 
 /* A copy has no log, and a file without content has none; SQLite would play it into the one and
  * remove it beside the other. */

@@ -464,13 +464,6 @@ static int fill_page(struct read *read)
     return code;
 }
 
-/* Another process trims: what this one knows of it is as old as the last read that noticed. */
-static void note_trimmed(struct sqlite_store *sqlite, uint64_t trimmed)
-{
-    if (sqlite->away && trimmed > sqlite->trimmed)
-        sqlite->trimmed = trimmed;
-}
-
 /* Within a transaction.  What is trimmed is so for this reader when the transaction says it is. */
 static int read_within(struct read *read)
 {
@@ -483,26 +476,16 @@ static int read_within(struct read *read)
         oldest = (int64_t)read->query->after + 1; /* nothing is trimmed then, nor can be */
     else if (code != SQLITE_ROW)
         return -EIO;
-    note_trimmed(read->sqlite, oldest > 0 ? (uint64_t)oldest - 1 : read->last);
-    if (oldest > 0 ? read->query->after + 1 < (uint64_t)oldest : read->query->after < read->last)
+    /* another process trims: what this one knows of it is as old as the last read that noticed */
+    uint64_t trimmed = oldest > 0 ? (uint64_t)oldest - 1 : read->last;
+    if (read->sqlite->away && trimmed > read->sqlite->trimmed)
+        read->sqlite->trimmed = trimmed;
+    if (read->query->after < trimmed)
         return -ESTALE;
     code = fill_page(read);
     if (code == GO_ON || code == STOP)
         return 0;
     return (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
-}
-
-static struct history_page *new_page(uint64_t after)
-{
-    struct history_page *page = malloc(sizeof(*page) + PAGE_EVENTS_MAX * sizeof(struct message *));
-
-    if (page == NULL)
-        return NULL;
-    page->upto = after;
-    page->damaged = false;
-    page->events_n = 0;
-    page->bytes = 0;
-    return page;
 }
 
 int sqlite_store_read(struct history *history, const struct history_query *query,
@@ -520,7 +503,7 @@ int sqlite_store_read(struct history *history, const struct history_query *query
 
     if (query->after < sqlite->trimmed)
         return -ESTALE;
-    read.page = new_page(query->after);
+    read.page = history_page_new(query->after, PAGE_EVENTS_MAX);
     if (read.page == NULL)
         return -ENOMEM;
     int result = sqlite_begin_read(sqlite, &read.reader);
