@@ -4,8 +4,6 @@ libbugle_a_SOURCES += \
     src/server/history_open.h \
     src/server/key_rollout.c \
     src/server/key_rollout.h \
-    src/server/libraries.c \
-    src/server/libraries.h \
     src/server/placement.c \
     src/server/placement.h \
     src/server/server.c \

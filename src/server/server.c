@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <event2/event.h>
+#include <microhttpd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,6 @@
 #include "conn/listener.h"
 #include "history/store_path.h"
 #include "server/key_rollout.h"
-#include "server/libraries.h"
 #include "server/server_internal.h"
 
 int server_fail(const char *what)
@@ -31,40 +31,63 @@ void server_post_to(struct worker *worker, void (*call)(void *arg), void *arg)
         log_abort_without_memory("server");
 }
 
+/* ---- the libraries' own messages ---- */
+
+static void on_message(int severity, const char *message)
+{
+    if (severity == EVENT_LOG_ERR)
+        log_error("libevent: %s", message);
+    else if (severity == EVENT_LOG_WARN)
+        log_warning("libevent: %s", message);
+}
+
+/* Neither may go on after this. */
+static void on_fatal(int error)
+{
+    log_error("libevent cannot go on (error %d): aborting", error);
+    abort();
+}
+
+static void on_panic(void *arg, const char *file, unsigned line, const char *reason)
+{
+    (void)arg;
+    log_error("libmicrohttpd cannot go on (%s:%u): %s: aborting", file, line,
+              reason != NULL ? reason : "no reason told");
+    abort();
+}
+
+/* Left alone they write to standard error, which may keep a thread waiting.  Before there are
+ * threads. */
+static void log_libraries(void)
+{
+    event_set_log_callback(on_message);
+    event_set_fatal_callback(on_fatal);
+    MHD_set_panic_func(on_panic, NULL);
+}
+
 /* ---- main thread: signals ---- */
 
-static void on_stop(evutil_socket_t number, short what, void *arg)
+static void stop_at(struct server *server, int number)
 {
-    struct server *server = arg;
-
-    (void)what;
     if (server->shared.draining) {
         log_warning("a signal while draining: leaving at once");
         log_exit(server->status);
     }
-    if (!server_stop_waits(server, (int)number))
-        server_stop(server, strsignal((int)number));
+    if (!server_stop_waits(server, number))
+        server_stop(server, strsignal(number));
 }
 
-static void on_reload(evutil_socket_t number, short what, void *arg)
+static void on_signal(evutil_socket_t number, short what, void *arg)
 {
-    (void)number;
     (void)what;
-    server_reload(arg);
-}
-
-static void on_upgrade(evutil_socket_t number, short what, void *arg)
-{
-    (void)number;
-    (void)what;
-    server_upgrade(arg);
-}
-
-static void on_child(evutil_socket_t number, short what, void *arg)
-{
-    (void)number;
-    (void)what;
-    server_reap(arg);
+    if (number == SIGHUP)
+        server_reload(arg);
+    else if (number == SIGUSR2)
+        server_upgrade(arg);
+    else if (number == SIGCHLD)
+        server_reap(arg);
+    else
+        stop_at(arg, (int)number);
 }
 
 /* It only has to end the wait. */
@@ -77,16 +100,11 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 
 int server_build_signals(struct server *server)
 {
-    static const struct {
-        int number;
-        void (*call)(evutil_socket_t number, short what, void *arg);
-    } wanted[] = {{SIGTERM, on_stop}, {SIGINT, on_stop},   {SIGQUIT, on_stop},
-                  {SIGXCPU, on_stop}, {SIGHUP, on_reload}, {SIGUSR2, on_upgrade},
-                  {SIGCHLD, on_child}};
+    static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGXCPU, SIGHUP, SIGUSR2, SIGCHLD};
 
     static_assert(sizeof(wanted) / sizeof(wanted[0]) == SERVER_SIGNALS, "one event a signal");
     for (size_t i = 0; i < SERVER_SIGNALS; i++) {
-        server->signals[i] = evsignal_new(server->base, wanted[i].number, wanted[i].call, server);
+        server->signals[i] = evsignal_new(server->base, wanted[i], on_signal, server);
         if (server->signals[i] == NULL || event_add(server->signals[i], NULL) != 0)
             return server_fail("signals");
     }
@@ -135,15 +153,6 @@ static void announce(const struct server *server)
     free(store);
 }
 
-/* From here on no signal is handled; its default action would change the exit status. */
-static void block_signals(void)
-{
-    sigset_t all;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-}
-
 /* Before there are threads, since it forks. */
 static int try_library(struct server *server)
 {
@@ -160,6 +169,7 @@ int server_run(struct conf *conf, const struct server_source *source)
 {
     struct server *server = calloc(1, sizeof(*server));
     int status = 1;
+    sigset_t all;
 
     if (server == NULL) {
         conf_unref(conf);
@@ -168,7 +178,7 @@ int server_run(struct conf *conf, const struct server_source *source)
     server->conf = conf;
     server->source = source;
     log_setup((enum log_level)conf->log.level, (enum log_format)conf->log.format);
-    libraries_log();
+    log_libraries();
     if (try_library(server) != 0)
         ; /* it has said why */
     else if (log_begin() != 0)
@@ -182,7 +192,9 @@ int server_run(struct conf *conf, const struct server_source *source)
         thread_begin("bugle", THREAD_ACCEPTS);
         event_base_dispatch(server->base);
         server_stop_threads(server);
-        block_signals();
+        /* from here on no signal is handled; its default action would change the exit status */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
         log_info("stopped");
         status = server->status;
     }

@@ -2,7 +2,6 @@
 /* Building the gateway from its settings.  See server.h. */
 #include "config.h"
 
-#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,15 +157,6 @@ static int build_services(struct server *server)
     return 0;
 }
 
-/* "http://127.0.0.1:8080/" serves the page of origin "http://127.0.0.1:8080". */
-static int add_own_origin(struct conf_list *origins, const char *url)
-{
-    size_t url_n = strlen(url);
-
-    origins->items[origins->items_n] = strndup(url, url[url_n - 1] == '/' ? url_n - 1 : url_n);
-    return origins->items[origins->items_n++] != NULL ? 0 : -ENOMEM;
-}
-
 static int build_listener(struct server *server)
 {
     struct listener_sink sink = {
@@ -184,9 +174,14 @@ static int build_listener(struct server *server)
     origins->items = calloc(listener_count(server->listener), sizeof(char *));
     if (origins->items == NULL)
         return server_fail("out of memory");
-    for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
-        if (add_own_origin(origins, url) != 0)
+    for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++) {
+        size_t url_n = strlen(url);
+
+        /* "http://127.0.0.1:8080/" serves the page of origin "http://127.0.0.1:8080" */
+        origins->items[i] = strndup(url, url[url_n - 1] == '/' ? url_n - 1 : url_n);
+        if (origins->items[origins->items_n++] == NULL)
             return server_fail("out of memory");
+    }
     return 0;
 }
 
@@ -194,9 +189,9 @@ static int build_listener(struct server *server)
  * to serve.  A folder that the operator named must be there. */
 static const char *page_folder(const struct conf *conf)
 {
-    if (strcmp(conf->server.www, BUGLE_WWWDIR) != 0 || access(BUGLE_WWWDIR, R_OK) == 0)
-        return conf->server.www;
-    return "";
+    bool is_named = strcmp(conf->server.www, BUGLE_WWWDIR) != 0;
+
+    return is_named || access(BUGLE_WWWDIR, R_OK) == 0 ? conf->server.www : "";
 }
 
 static int build_tickets(struct server *server)
@@ -243,9 +238,10 @@ int server_build(struct server *server)
         return server_fail(error.text);
     if (server_build_memory(server) != 0 || server_find_sockets(server) != 0)
         return -1;
-    if (server->takeover != NULL &&
-        (build_listener(server) != 0 || server_wait_for_store(server) != 0))
+    if (server->takeover != NULL && build_listener(server) != 0)
         return -1;
+    if (server->takeover != NULL && handover_new_wait_for_store(server->takeover, &error) != 0)
+        return server_fail(error.text);
     if (build_store(server) != 0)
         return -1;
     server->shared.hub = server->hub;

@@ -85,23 +85,14 @@ int server_find_sockets(struct server *server)
     return server->source->takes_over ? begin_takeover(server) : 0;
 }
 
-int server_wait_for_store(struct server *server)
-{
-    struct conf_error error;
-
-    return handover_new_wait_for_store(server->takeover, &error) == 0 ? 0 : server_fail(error.text);
-}
-
 int server_confirm(struct server *server)
 {
     struct conf_error error;
 
-    if (server->takeover == NULL)
+    if (server->takeover == NULL || handover_new_confirm(server->takeover, server->history->epoch,
+                                                         hub_committed(server->hub), &error) == 0)
         return 0;
-    return handover_new_confirm(server->takeover, server->history->epoch,
-                                hub_committed(server->hub), &error) == 0
-               ? 0
-               : server_fail(error.text);
+    return server_fail(error.text);
 }
 
 /* ---- the process before this one ---- */
@@ -209,12 +200,7 @@ static void over(void *arg)
 
 static int build_for_next(struct server *server)
 {
-    struct handover_old_hooks hooks = {.arg = server,
-                                       .stop_accepting = stop_accepting,
-                                       .go_on = go_on,
-                                       .gone = gone,
-                                       .unfed = unfed,
-                                       .over = over};
+    struct handover_old_hooks hooks = {server, stop_accepting, go_on, gone, unfed, over};
     struct conf_error error = {.text = "out of memory"};
     char *store = name_store(server);
 
@@ -376,12 +362,6 @@ bool server_host_is_busy(struct server *server)
         handover_old_want_no_feed(server->handover);
     }
     return false;
-}
-
-void server_end_handover(struct server *server)
-{
-    if (server->handover != NULL)
-        handover_old_close(server->handover);
 }
 
 void server_free_handover(struct server *server)

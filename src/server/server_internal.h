@@ -146,15 +146,11 @@ int server_read_tls(const struct conf *conf, const struct tls_credentials *befor
 
 /* From now on handshakes use the set, whose reference is the server's then.  Accepts NULL. */
 void server_use_tls(struct server *server, struct tls_credentials *set);
-void server_free_tls(struct server *server);
 
 /* server_handover.c: the start, in this order. */
 
 /* Find the sockets that others opened. */
 int server_find_sockets(struct server *server);
-
-/* With the listener built: wait for the store of the process before this one, if there is one. */
-int server_wait_for_store(struct server *server);
 
 /* With the hub built: be ready for what comes from the process before this one, and for the one
  * after it. */
@@ -178,8 +174,6 @@ bool server_stop_waits(struct server *server, int number);
 /* In each look while the process drains.  Returns whether anything is still to be waited for. */
 bool server_host_is_busy(struct server *server);
 
-/* The drain is over: answer what is passed on, hear no one any more. */
-void server_end_handover(struct server *server);
 void server_free_handover(struct server *server);
 
 #endif

@@ -269,9 +269,8 @@ int server_build_reload(struct server *server)
         return -1;
     reload->bell = event_new(server->base, reload->bell_fd, EV_READ | EV_PERSIST, on_bell, server);
     reload->timer = evtimer_new(server->base, on_late, server);
-    if (reload->bell == NULL || reload->timer == NULL || event_add(reload->bell, NULL) != 0)
-        return -1;
-    return 0;
+    bool is_built = reload->bell != NULL && reload->timer != NULL;
+    return is_built && event_add(reload->bell, NULL) == 0 ? 0 : -1;
 }
 
 /* Whether the thread has ended; its last act is the bell. */

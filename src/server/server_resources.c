@@ -38,7 +38,6 @@ int server_check_descriptors(const struct server *server, size_t limit)
     return server_fail(why);
 }
 
-/* Streams stop short of the limit, so that publishing and looking after things still work. */
 void server_part_descriptors(struct server *server, size_t limit)
 {
     struct service_shared *shared = &server->shared;

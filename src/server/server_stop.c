@@ -13,6 +13,8 @@
 #include "base/thread_pool.h"
 #include "conn/listener.h"
 #include "conn/systemd.h"
+#include "conn/tls_credentials.h"
+#include "handover/handover_old.h"
 #include "history/page_reader.h"
 #include "server/key_rollout.h"
 #include "server/server_internal.h"
@@ -139,7 +141,8 @@ static bool wait_for_workers(struct server *server, const _Atomic unsigned *done
 void server_stop_threads(struct server *server)
 {
     wait_for_workers(server, &server->quiet_n, DRAIN_LOOK_MS);
-    server_end_handover(server);
+    if (server->handover != NULL)
+        handover_old_close(server->handover); /* answers what is passed on, hears no one any more */
     hub_stop(server->hub);
     thread_pool_stop(server->readers);
     server_post_to_all(server, close_all); /* one may still owe another an answer until then */
@@ -163,18 +166,13 @@ static void free_event(struct event *event)
         event_free(event);
 }
 
-static void free_shutdowns(struct server *server)
-{
-    for (unsigned i = 0; server->shutdowns != NULL && i < server->shared.services_n; i++)
-        free_event(server->shutdowns[i].timer);
-    free(server->shutdowns);
-}
-
 static void free_services(struct server *server)
 {
     for (unsigned i = 0; i < server->shared.services_n; i++) {
         struct service *service = &server->shared.services[i];
 
+        if (server->shutdowns != NULL)
+            free_event(server->shutdowns[i].timer);
         if (service->cells != NULL)
             cells_abort(service->cells);
         gate_free(service->gate);
@@ -185,6 +183,7 @@ static void free_services(struct server *server)
         auth_free(service->auth);
         worker_free(service->worker);
     }
+    free(server->shutdowns);
     free(server->shared.services);
 }
 
@@ -193,12 +192,11 @@ void server_free(struct server *server)
     if (!server_free_reload(server))
         log_exit(server->status);
     key_rollout_free(server->key_rollout);
-    server_free_tls(server);
+    tls_credentials_unref(server->tls);
     listener_free(server->listener);
     inherited_sockets_clear(&server->inherited);
     page_reader_free(server->pager);
     thread_pool_free(server->readers);
-    free_shutdowns(server);
     free_services(server);
     ticket_table_free(
         server->shared.ticket_table); /* the last streams have told what became of theirs */

@@ -21,10 +21,8 @@ int server_build_tls(struct server *server)
     struct conf_error error;
     struct tls_credentials *set;
 
-    if (server_read_tls(server->conf, NULL, &set, &error) != 0) {
-        log_error("cannot start: %s", error.text);
-        return -1;
-    }
+    if (server_read_tls(server->conf, NULL, &set, &error) != 0)
+        return server_fail(error.text);
     if (set == NULL)
         return 0;
     take_over(server, set);
@@ -77,10 +75,4 @@ void server_use_tls(struct server *server, struct tls_credentials *set)
     take_over(server, set);
     for (unsigned i = 0; i < server->shared.services_n; i++)
         send_tls_update(&server->shared.services[i], set);
-}
-
-void server_free_tls(struct server *server)
-{
-    tls_credentials_unref(server->tls);
-    server->tls = NULL;
 }
