@@ -98,8 +98,8 @@ bool identity_claims_fit(const struct identity_claims *claims, const char *audie
            (issuer[0] == '\0' || identity_is_fingerprint_of(claims->issuer, issuer));
 }
 
-/* A user's tokens have one scope per issuer, whoever signed them; a credential without a user has
- * that of its key. */
+/* All tokens of a user from one issuer share a scope, also when different keys signed them; a
+ * credential without a user has the scope of its key. */
 static void identity_set_scope(struct identity *identity, const struct identity_draft *draft)
 {
     unsigned char kind = (unsigned char)draft->kind;

@@ -143,7 +143,7 @@ static int backup_write_all(int fd, const char *bytes, size_t bytes_n)
     return 0;
 }
 
-/* Give the complete file its name, without --force only if there is none of that name. */
+/* Give the complete file its name, without --force only if no file has that name. */
 static int backup_rename_file(const struct backup *backup)
 {
     unsigned flags = backup->force ? 0 : RENAME_NOREPLACE;

@@ -41,7 +41,7 @@ struct stand {
     unsigned begun_n, answered_n;      /* requests */
     const char *method, *version;      /* of the last one */
     char target[64];
-    char body[4];                  /* of that response, while it is none of a stream */
+    char body[4];                  /* of that response, unless it is a stream */
     struct MHD_Response *response; /* what requests are answered with */
     char *again;                   /* the head of the last one, written again */
     bool is_plain;

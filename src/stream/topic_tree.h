@@ -92,8 +92,8 @@ int topic_tree_init(struct topic_tree *tree);
 void topic_tree_free(struct topic_tree *tree);
 
 /*
- * Find the node at which these segments of a pattern end, and make it if need be.  Whoever hangs
- * something on it counts in `uses`, and calls topic_tree_prune() when that is gone.
+ * Find the node at which these segments of a pattern end, and make it if need be.  The caller
+ * counts what it adds to the node in `uses`, and calls topic_tree_prune() when that is removed.
  *
  * ret_node  given on success
  *

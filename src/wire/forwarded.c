@@ -169,8 +169,8 @@ void forwarded_begin(struct forwarded *forwarded, const struct peer *peer,
     forwarded->believes = trusts(arg, peer);
 }
 
-/* Seen from the right, the client is the first who is no trusted proxy; seen from the left that is
- * the last, or else whoever comes first. */
+/* The client is the first address from the right that is no trusted proxy.  Read from the left, it
+ * is the last such address, or the very first one if all are trusted. */
 static void step(struct forwarded *forwarded, enum forwarded_form form, struct text entry)
 {
     struct peer peer = {0};
