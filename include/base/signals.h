@@ -14,6 +14,7 @@
 #ifndef BUGLE_SIGNALS_H
 #define BUGLE_SIGNALS_H
 
+#include <signal.h>
 #include <spawn.h>
 
 /* Call this first, before there are threads.  What the parent process blocked or ignored does not
@@ -22,6 +23,11 @@ void signals_begin(void);
 
 /* Their handlers are there: let come what waited.  The thread that will hear them. */
 void signals_ready(void);
+
+/* No signal reaches this thread, nor one that it starts, until signals_restore(); `ret_before` may
+ * be NULL, for good. */
+void signals_block(sigset_t *ret_before);
+void signals_restore(const sigset_t *before);
 
 /* Have a new process begin with nothing blocked or ignored.  Returns 0 or an errno. */
 int signals_clean(posix_spawnattr_t *attributes);

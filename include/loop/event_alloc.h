@@ -14,4 +14,8 @@
 /* Before the first use of libevent, once; without room for it all stays with malloc(). */
 void event_alloc_begin(void);
 
+struct event;
+
+void event_alloc_free(struct event *event); /* as event_free(); accepts NULL */
+
 #endif

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/signals.h"
 #include "base/thread.h"
 
 #define CALM_BYTES (LOG_WRITER_BYTES / 4 * 3)
@@ -156,15 +157,14 @@ static void hear_fatal(void)
 
 int log_writer_begin(log_writer_tell *tell)
 {
-    sigset_t all, before;
+    sigset_t before;
 
     assert(!writer.runs);
     writer.tell = tell;
     writer.stopping = false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before);
     int error = pthread_create(&writer.thread, NULL, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     if (error != 0)
         return -error;
     hear_fatal();

@@ -4,7 +4,6 @@
 #include "base/signals.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
 
@@ -55,6 +54,19 @@ void signals_ready(void)
 
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+void signals_block(sigset_t *ret_before)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, ret_before);
+}
+
+void signals_restore(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
 int signals_clean(posix_spawnattr_t *attributes)

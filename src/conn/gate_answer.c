@@ -10,8 +10,6 @@
 #include "auth/origin.h"
 #include "wire/problem.h"
 
-#define RETRY_AFTER_MAX_S 5
-
 /* Send a whole answer and close, so that it can be read. */
 static void send_and_close(struct gate_conn *conn, const char *answer, size_t n)
 {
@@ -65,7 +63,7 @@ void gate_answer_busy(struct gate_conn *conn)
     write_lines(conn->gate, lines);
     size_t n = problem_write_http(answer, 503, "memory_short",
                                   "The gateway has no memory for this now; nothing was done.",
-                                  lines, 1 + arc4random_uniform(RETRY_AFTER_MAX_S));
+                                  lines, problem_retry_after_s());
 
     stats_add(stats, STATS_RESPONSES_5XX, 1);
     stats_add(stats, STATS_CONNECTIONS_REFUSED_MEMORY, 1);

@@ -76,3 +76,9 @@ void event_alloc_begin(void)
 
     pthread_once(&once, install);
 }
+
+void event_alloc_free(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "loop/event_alloc.h"
 #include "loop/worker_internal.h"
 
 #define TICK_MS 250
@@ -328,12 +329,6 @@ void worker_stop(struct worker *worker)
     worker->started = false;
 }
 
-static void free_event(struct event *event)
-{
-    if (event != NULL)
-        event_free(event);
-}
-
 static void close_descriptor(int fd)
 {
     if (fd >= 0)
@@ -345,9 +340,9 @@ void worker_free(struct worker *worker)
     if (worker == NULL)
         return;
     assert(!worker->started);
-    free_event(worker->bell);
-    free_event(worker->alarm);
-    free_event(worker->tick);
+    event_alloc_free(worker->bell);
+    event_alloc_free(worker->alarm);
+    event_alloc_free(worker->tick);
     if (worker->context.base != NULL)
         event_base_free(worker->context.base);
     close_descriptor(worker->bell_fd);

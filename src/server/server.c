@@ -118,15 +118,13 @@ int server_build_signals(struct server *server)
 /* Signals are the main thread's alone. */
 static int start_threads(struct server *server)
 {
-    sigset_t all, before;
-    int result;
+    sigset_t before;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    result = hub_start(server->hub);
+    signals_block(&before);
+    int result = hub_start(server->hub);
     for (unsigned i = 0; result == 0 && i < server->shared.services_n; i++)
         result = worker_start(server->shared.services[i].worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     if (result == 0)
         return 0;
     server_fail("threads");
@@ -169,7 +167,6 @@ int server_run(struct conf *conf, const struct server_source *source)
 {
     struct server *server = calloc(1, sizeof(*server));
     int status = 1;
-    sigset_t all;
 
     if (server == NULL) {
         conf_unref(conf);
@@ -193,8 +190,7 @@ int server_run(struct conf *conf, const struct server_source *source)
         event_base_dispatch(server->base);
         server_stop_threads(server);
         /* from here on no signal is handled; its default action would change the exit status */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, NULL);
+        signals_block(NULL);
         log_info("stopped");
         status = server->status;
     }

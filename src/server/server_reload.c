@@ -10,7 +10,6 @@
 #include <event2/event.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "auth/auth.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/thread.h"
 #include "conn/listener.h"
 #include "conn/systemd.h"
@@ -220,15 +220,14 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 static int start_reload(struct server *server, struct reload *reload)
 {
     struct timeval late = {.tv_sec = READ_SECONDS};
-    sigset_t all, before;
+    sigset_t before;
 
     reload->running = server->conf;
     reload->before = server->tls != NULL ? tls_credentials_ref(server->tls) : NULL;
     reload->late = reload->wanted = false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before);
     int error = pthread_create(&reload->thread, NULL, read_on_thread, reload);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     reload->reads = error == 0;
     if (error == 0)
         evtimer_add(reload->timer, &late);

@@ -16,6 +16,7 @@
 #include "conn/tls_credentials.h"
 #include "handover/handover_old.h"
 #include "history/page_reader.h"
+#include "loop/event_alloc.h"
 #include "server/key_rollout.h"
 #include "server/server_internal.h"
 
@@ -160,19 +161,13 @@ void server_stop_threads(struct server *server)
         worker_stop(server->shared.services[i].worker);
 }
 
-static void free_event(struct event *event)
-{
-    if (event != NULL)
-        event_free(event);
-}
-
 static void free_services(struct server *server)
 {
     for (unsigned i = 0; i < server->shared.services_n; i++) {
         struct service *service = &server->shared.services[i];
 
         if (server->shutdowns != NULL)
-            free_event(server->shutdowns[i].timer);
+            event_alloc_free(server->shutdowns[i].timer);
         if (service->cells != NULL)
             cells_abort(service->cells);
         gate_free(service->gate);
@@ -211,9 +206,9 @@ void server_free(struct server *server)
         free(server->shared.own_origins.items[--server->shared.own_origins.items_n]);
     free(server->shared.own_origins.items);
     for (size_t i = 0; i < sizeof(server->signals) / sizeof(server->signals[0]); i++)
-        free_event(server->signals[i]);
-    free_event(server->look_timer);
-    free_event(server->memory_timer);
+        event_alloc_free(server->signals[i]);
+    event_alloc_free(server->look_timer);
+    event_alloc_free(server->memory_timer);
     if (server->base != NULL)
         event_base_free(server->base);
     conf_unref(server->conf);
