@@ -19,5 +19,6 @@ libbugle_a_SOURCES += \
     src/wire/json_span.c \
     src/wire/problem.c \
     src/wire/proxy_protocol.c \
+    src/wire/span.h \
     src/wire/sse.c \
     src/wire/sse_parser.c

@@ -6,64 +6,23 @@
 #include <string.h>
 #include <strings.h>
 
+#include "wire/span.h"
+
 #define NODE_BYTES_MAX 64
-#define PORT_DIGITS_MAX 5
-
-struct text {
-    const char *at;
-    size_t n;
-};
-
-static bool forwarded_is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct text forwarded_trim(struct text text)
-{
-    while (text.n > 0 && forwarded_is_blank(text.at[0]))
-        text = (struct text){text.at + 1, text.n - 1};
-    while (text.n > 0 && forwarded_is_blank(text.at[text.n - 1]))
-        text.n--;
-    return text;
-}
-
-/* Take what stands before the next `separator`, or all. */
-static struct text take_until(struct text *rest, char separator)
-{
-    const char *end = rest->n > 0 ? memchr(rest->at, separator, rest->n) : NULL;
-    struct text part = {rest->at, end != NULL ? (size_t)(end - rest->at) : rest->n};
-    size_t taken = part.n + (end != NULL);
-
-    *rest = (struct text){rest->at + taken, rest->n - taken};
-    return part;
-}
 
 /* ---- a node: an address, perhaps with a port ---- */
 
 /* A port that is hidden (RFC 7239 6.3) is none. */
-static bool parse_port(struct text text, uint16_t *ret_port)
+static bool parse_port(struct span text, uint16_t *ret_port)
 {
-    unsigned port = 0;
-
-    if (text.n > 1 && text.at[0] == '_')
-        return true;
-    if (text.n == 0 || text.n > PORT_DIGITS_MAX)
-        return false;
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.at[i] < '0' || text.at[i] > '9')
-            return false;
-        port = port * 10 + (unsigned)(text.at[i] - '0');
-    }
-    *ret_port = (uint16_t)port;
-    return port <= UINT16_MAX;
+    return (text.n > 1 && text.at[0] == '_') || span_port(text, ret_port);
 }
 
 /* "[2001:db8::1]" or "[2001:db8::1]:4711". */
-static bool parse_bracketed(struct text node, struct peer *ret_peer)
+static bool parse_bracketed(struct span node, struct peer *ret_peer)
 {
-    struct text rest = {node.at + 1, node.n - 1};
-    struct text address = take_until(&rest, ']');
+    struct span rest = {node.at + 1, node.n - 1};
+    struct span address = span_take_until(&rest, ']');
 
     if (address.n + 2 > node.n || memchr(address.at, ':', address.n) == NULL)
         return false;
@@ -71,18 +30,18 @@ static bool parse_bracketed(struct text node, struct peer *ret_peer)
         return false;
     if (rest.n == 0)
         return true;
-    return rest.at[0] == ':' && parse_port((struct text){rest.at + 1, rest.n - 1}, &ret_peer->port);
+    return rest.at[0] == ':' && parse_port((struct span){rest.at + 1, rest.n - 1}, &ret_peer->port);
 }
 
-static bool parse_node(struct text node, struct peer *ret_peer)
+static bool parse_node(struct span node, struct peer *ret_peer)
 {
-    struct text rest = node;
+    struct span rest = node;
 
     if (node.n > 0 && node.at[0] == '[')
         return parse_bracketed(node, ret_peer);
     if (address_parse(node.at, node.n, ret_peer))
         return true;
-    struct text address = take_until(&rest, ':');
+    struct span address = span_take_until(&rest, ':');
     if (address.n == node.n)
         return false;
     return address_parse(address.at, address.n, ret_peer) && parse_port(rest, &ret_peer->port);
@@ -93,12 +52,11 @@ static bool parse_node(struct text node, struct peer *ret_peer)
 /* Length of what stands before the next `separator` outside quotes.  Half a pair of quotes takes
  * all the rest: what a trusted proxy wrote cannot be told from the rest, so none of it is believed.
  */
-static size_t find_separator(struct text text, char separator, bool *ret_half_quoted)
+static size_t find_separator(struct span text, char separator, bool *ret_half_quoted)
 {
     bool quoted = false;
 
     *ret_half_quoted = false;
-
     for (size_t i = 0; i < text.n; i++) {
         if (text.at[i] == '"')
             quoted = !quoted;
@@ -111,17 +69,17 @@ static size_t find_separator(struct text text, char separator, bool *ret_half_qu
     return text.n;
 }
 
-static struct text take_unquoted(struct text *rest, char separator, bool *ret_half_quoted)
+static struct span take_unquoted(struct span *rest, char separator, bool *ret_half_quoted)
 {
-    struct text part = {rest->at, find_separator(*rest, separator, ret_half_quoted)};
+    struct span part = {rest->at, find_separator(*rest, separator, ret_half_quoted)};
     size_t taken = part.n + (part.n < rest->n);
 
-    *rest = (struct text){rest->at + taken, rest->n - taken};
+    *rest = (struct span){rest->at + taken, rest->n - taken};
     return part;
 }
 
 /* Take the quotes off; the value itself when it has none.  False for half of a pair. */
-static bool forwarded_unquote(struct text value, char to[NODE_BYTES_MAX], struct text *ret_value)
+static bool forwarded_unquote(struct span value, char to[NODE_BYTES_MAX], struct span *ret_value)
 {
     size_t n = 0;
 
@@ -130,7 +88,7 @@ static bool forwarded_unquote(struct text value, char to[NODE_BYTES_MAX], struct
         return value.n == 0 || memchr(value.at, '"', value.n) == NULL;
     for (size_t i = 1; i < value.n; i++) {
         if (value.at[i] == '"') {
-            *ret_value = (struct text){to, n};
+            *ret_value = (struct span){to, n};
             return i + 1 == value.n;
         }
         if (value.at[i] == '\\' && ++i == value.n)
@@ -142,13 +100,13 @@ static bool forwarded_unquote(struct text value, char to[NODE_BYTES_MAX], struct
     return false;
 }
 
-static bool parse_element(struct text element, struct peer *ret_peer)
+static bool parse_element(struct span element, struct peer *ret_peer)
 {
     bool has_for = false, half_quoted = false;
 
     while (element.n > 0) {
-        struct text value = forwarded_trim(take_unquoted(&element, ';', &half_quoted));
-        struct text name = take_until(&value, '=');
+        struct span value = span_trim(take_unquoted(&element, ';', &half_quoted));
+        struct span name = span_take_until(&value, '=');
         char room[NODE_BYTES_MAX];
 
         if (name.n != 3 || strncasecmp(name.at, "for", 3) != 0)
@@ -171,7 +129,7 @@ void forwarded_begin(struct forwarded *forwarded, const struct peer *peer,
 
 /* The client is the first address from the right that is no trusted proxy.  Read from the left, it
  * is the last such address, or the very first one if all are trusted. */
-static void step(struct forwarded *forwarded, enum forwarded_form form, struct text entry)
+static void step(struct forwarded *forwarded, enum forwarded_form form, struct span entry)
 {
     struct peer peer = {0};
     bool named =
@@ -188,13 +146,13 @@ static void step(struct forwarded *forwarded, enum forwarded_form form, struct t
 void forwarded_add(struct forwarded *forwarded, enum forwarded_form form, const char *value,
                    size_t value_n)
 {
-    struct text rest = {value, value_n};
+    struct span rest = {value, value_n};
     bool half_quoted;
 
     while (forwarded->believes && rest.n > 0) {
-        struct text entry =
-            forwarded_trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',', &half_quoted)
-                                                      : take_until(&rest, ','));
+        struct span entry =
+            span_trim(form == FORWARDED_RFC_7239 ? take_unquoted(&rest, ',', &half_quoted)
+                                                 : span_take_until(&rest, ','));
 
         if (entry.n > 0)
             step(forwarded, form, entry);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "wire/span.h"
+
 /* What a byte may be part of. */
 enum {
     TOKEN = 1,  /* RFC 9110 section 5.6.2 */
@@ -42,18 +44,12 @@ static bool is(char c, int prio)
     return classes[(unsigned char)c] & prio;
 }
 
-/* A stretch of the text. */
-struct part {
-    const char *at;
-    size_t bytes_n;
-};
-
 struct reader {
     const char *at;
     const char *end;
     const struct http_head_limits *limits;
     struct http_head head;
-    struct part authority; /* of an absolute target */
+    struct span authority; /* of an absolute target */
     unsigned seen;         /* a bit for each row of `known` */
     bool blank_behind;     /* the value that is looked at */
 };
@@ -72,29 +68,24 @@ static enum http_head_verdict refuse_400(struct reader *reader, const char *why)
 
 /* Take all bytes of a class.  (Nearly all of a head goes through here, so the place is kept out of
  * memory meanwhile.) */
-static struct part http_head_take(struct reader *reader, int prio)
+static struct span http_head_take(struct reader *reader, int prio)
 {
     const char *start = reader->at, *at = start, *end = reader->end;
 
     while (at < end && is(*at, prio))
         at++;
     reader->at = at;
-    return (struct part){start, (size_t)(at - start)};
+    return (struct span){start, (size_t)(at - start)};
 }
 
-static bool part_is(struct part part, const char *text)
+static bool part_is_nocase(struct span part, const char *text)
 {
-    return part.bytes_n == strlen(text) && memcmp(part.at, text, part.bytes_n) == 0;
+    return part.n == strlen(text) && strncasecmp(part.at, text, part.n) == 0;
 }
 
-static bool part_is_nocase(struct part part, const char *text)
+static bool part_starts(struct span part, const char *text)
 {
-    return part.bytes_n == strlen(text) && strncasecmp(part.at, text, part.bytes_n) == 0;
-}
-
-static bool part_starts(struct part part, const char *text)
-{
-    return part.bytes_n >= strlen(text) && strncasecmp(part.at, text, strlen(text)) == 0;
+    return part.n >= strlen(text) && strncasecmp(part.at, text, strlen(text)) == 0;
 }
 
 /* CRLF and nothing else. */
@@ -119,10 +110,10 @@ static const char *const names[] = {
     [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
 };
 
-static enum http_head_method method_of(struct part token)
+static enum http_head_method method_of(struct span token)
 {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (part_is(token, names[i]))
+        if (span_is(token, names[i]))
             return (enum http_head_method)i;
     }
     return HTTP_OTHER;
@@ -130,20 +121,20 @@ static enum http_head_method method_of(struct part token)
 
 enum http_head_method http_head_method_of(const char *name)
 {
-    return method_of((struct part){name, strlen(name)});
+    return method_of((struct span){name, strlen(name)});
 }
 
 static enum http_head_verdict read_method(struct reader *reader)
 {
-    struct part token = http_head_take(reader, TOKEN);
+    struct span token = http_head_take(reader, TOKEN);
 
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
-    if (token.bytes_n == 0)
+    if (token.n == 0)
         return refuse_400(reader, "does not begin with an HTTP method");
     if (*reader->at != ' ')
         return refuse_400(reader, "has no request line");
-    if (part_is(token, "PRI"))
+    if (span_is(token, "PRI"))
         return refuse_400(reader, "is HTTP/2, which this server does not support");
     reader->at++;
     reader->head.method = method_of(token);
@@ -159,10 +150,10 @@ static void set_path(struct reader *reader, const char *at, const char *end)
 }
 
 /* `http://host:port/path?query`; the path may be missing and means "/" then. */
-static bool set_absolute(struct reader *reader, struct part target)
+static bool set_absolute(struct reader *reader, struct span target)
 {
     static const char scheme[] = "http://";
-    const char *end = target.at + target.bytes_n;
+    const char *end = target.at + target.n;
     const char *at = target.at + sizeof scheme - 1;
 
     if (!part_starts(target, scheme))
@@ -170,8 +161,8 @@ static bool set_absolute(struct reader *reader, struct part target)
     reader->authority.at = at;
     while (at < end && is(*at, HOST))
         at++;
-    reader->authority.bytes_n = (size_t)(at - reader->authority.at);
-    if (reader->authority.bytes_n == 0 || (at < end && *at != '/' && *at != '?'))
+    reader->authority.n = (size_t)(at - reader->authority.at);
+    if (reader->authority.n == 0 || (at < end && *at != '/' && *at != '?'))
         return false;
     set_path(reader, at, end);
     if (reader->head.path_n == 0) {
@@ -181,14 +172,14 @@ static bool set_absolute(struct reader *reader, struct part target)
     return true;
 }
 
-static bool set_target(struct reader *reader, struct part target)
+static bool set_target(struct reader *reader, struct span target)
 {
-    if (part_is(target, "*")) {
+    if (span_is(target, "*")) {
         set_path(reader, target.at, target.at + 1);
         return reader->head.method == HTTP_OPTIONS;
     }
-    if (target.bytes_n > 0 && target.at[0] == '/') {
-        set_path(reader, target.at, target.at + target.bytes_n);
+    if (target.n > 0 && target.at[0] == '/') {
+        set_path(reader, target.at, target.at + target.n);
         return true;
     }
     return set_absolute(reader, target);
@@ -196,9 +187,9 @@ static bool set_target(struct reader *reader, struct part target)
 
 static enum http_head_verdict read_target(struct reader *reader)
 {
-    struct part target = http_head_take(reader, TARGET);
+    struct span target = http_head_take(reader, TARGET);
 
-    if (target.bytes_n > reader->limits->target_bytes_max)
+    if (target.n > reader->limits->target_bytes_max)
         return http_head_refuse(reader, 414, "has a target longer than this server takes");
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
@@ -247,35 +238,35 @@ static enum http_head_verdict read_request_line(struct reader *reader)
     return verdict;
 }
 
-static bool all_are(struct part part, int prio)
+static bool all_are(struct span part, int prio)
 {
-    for (size_t i = 0; i < part.bytes_n; i++) {
+    for (size_t i = 0; i < part.n; i++) {
         if (!is(part.at[i], prio))
             return false;
     }
     return true;
 }
 
-static enum http_head_verdict on_host(struct reader *reader, struct part value)
+static enum http_head_verdict on_host(struct reader *reader, struct span value)
 {
     if (!all_are(value, HOST))
         return refuse_400(reader, "has an invalid Host");
     /* RFC 9112 section 3.2.2 has the target win; what wins elsewhere is anybody's guess */
-    if (reader->authority.at && (value.bytes_n != reader->authority.bytes_n ||
-                                 strncasecmp(value.at, reader->authority.at, value.bytes_n) != 0))
+    if (reader->authority.at && (value.n != reader->authority.n ||
+                                 strncasecmp(value.at, reader->authority.at, value.n) != 0))
         return refuse_400(reader, "has a Host that is not the host of its target");
     return HTTP_HEAD_GOOD;
 }
 
-static enum http_head_verdict on_content_length(struct reader *reader, struct part value)
+static enum http_head_verdict on_content_length(struct reader *reader, struct span value)
 {
     uint64_t length = 0;
 
     if (reader->head.chunked)
         return refuse_400(reader, "has both Content-Length and Transfer-Encoding");
-    if (value.bytes_n == 0)
+    if (value.n == 0)
         return refuse_400(reader, "has an empty Content-Length");
-    for (size_t i = 0; i < value.bytes_n; i++) {
+    for (size_t i = 0; i < value.n; i++) {
         int digit = value.at[i] - '0';
 
         if (digit < 0 || digit > 9)
@@ -289,7 +280,7 @@ static enum http_head_verdict on_content_length(struct reader *reader, struct pa
     return HTTP_HEAD_GOOD;
 }
 
-static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct part value)
+static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct span value)
 {
     if (reader->head.has_content_length)
         return refuse_400(reader, "has both Content-Length and Transfer-Encoding");
@@ -301,11 +292,11 @@ static enum http_head_verdict on_transfer_encoding(struct reader *reader, struct
     return HTTP_HEAD_GOOD;
 }
 
-static enum http_head_verdict on_cookie(struct reader *reader, struct part value)
+static enum http_head_verdict on_cookie(struct reader *reader, struct span value)
 {
-    reader->head.cookie_bytes += value.bytes_n;
+    reader->head.cookie_bytes += value.n;
     reader->head.cookies_n++;
-    for (size_t i = 0; i < value.bytes_n; i++) /* libmicrohttpd parts them at commas too */
+    for (size_t i = 0; i < value.n; i++) /* libmicrohttpd parts them at commas too */
         reader->head.cookies_n += value.at[i] == ';' || value.at[i] == ',';
     return HTTP_HEAD_GOOD;
 }
@@ -318,7 +309,7 @@ static const struct {
     const char *name;
     size_t name_n;
     const char *twice; /* why a second one is refused; NULL when it is not */
-    enum http_head_verdict (*check)(struct reader *reader, struct part value);
+    enum http_head_verdict (*check)(struct reader *reader, struct span value);
     bool is_librarys; /* it acts on the value as it finds it, and 0.9.75 with the blanks behind */
 } known[] = {
     {ONCE("Host"), on_host, false}, /* first: HOST_BIT */
@@ -334,12 +325,12 @@ static const struct {
 
 #define HOST_BIT 1u
 
-static enum http_head_verdict on_header(struct reader *reader, struct part name, struct part value)
+static enum http_head_verdict on_header(struct reader *reader, struct span name, struct span value)
 {
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         unsigned bit = 1u << i;
 
-        if (known[i].name_n != name.bytes_n || strncasecmp(known[i].name, name.at, name.bytes_n))
+        if (known[i].name_n != name.n || strncasecmp(known[i].name, name.at, name.n))
             continue;
         if (known[i].twice && (reader->seen & bit))
             return refuse_400(reader, known[i].twice);
@@ -352,24 +343,19 @@ static enum http_head_verdict on_header(struct reader *reader, struct part name,
     return HTTP_HEAD_GOOD;
 }
 
-static bool http_head_is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 /* A header name with its colon. */
-static enum http_head_verdict http_head_read_name(struct reader *reader, struct part *ret_name)
+static enum http_head_verdict http_head_read_name(struct reader *reader, struct span *ret_name)
 {
-    struct part name = http_head_take(reader, TOKEN);
+    struct span name = http_head_take(reader, TOKEN);
 
     if (reader->at == reader->end)
         return HTTP_HEAD_MORE;
-    if (http_head_is_blank(*reader->at))
-        return refuse_400(reader, name.bytes_n == 0 ? "has a folded line"
-                                                    : "has white space in a header name");
+    if (span_is_blank(*reader->at))
+        return refuse_400(reader,
+                          name.n == 0 ? "has a folded line" : "has white space in a header name");
     if (*reader->at != ':')
         return refuse_400(reader, "has a header line that is not a name and a colon");
-    if (name.bytes_n == 0)
+    if (name.n == 0)
         return refuse_400(reader, "has a header without a name");
     reader->at++;
     *ret_name = name;
@@ -377,27 +363,21 @@ static enum http_head_verdict http_head_read_name(struct reader *reader, struct 
 }
 
 /* A header value without the white space around it, and the end of its line. */
-static enum http_head_verdict http_head_read_value(struct reader *reader, struct part *ret_value)
+static enum http_head_verdict http_head_read_value(struct reader *reader, struct span *ret_value)
 {
-    struct part value = http_head_take(reader, VALUE);
+    struct span value = http_head_take(reader, VALUE);
     enum http_head_verdict verdict = read_line_end(reader);
 
     if (verdict != HTTP_HEAD_GOOD)
         return verdict;
-    reader->blank_behind = value.bytes_n > 0 && http_head_is_blank(value.at[value.bytes_n - 1]);
-    while (value.bytes_n > 0 && http_head_is_blank(value.at[value.bytes_n - 1]))
-        value.bytes_n--;
-    while (value.bytes_n > 0 && http_head_is_blank(value.at[0])) {
-        value.at++;
-        value.bytes_n--;
-    }
-    *ret_value = value;
+    reader->blank_behind = value.n > 0 && span_is_blank(value.at[value.n - 1]);
+    *ret_value = span_trim(value);
     return HTTP_HEAD_GOOD;
 }
 
 static enum http_head_verdict read_header(struct reader *reader)
 {
-    struct part name, value;
+    struct span name, value;
     enum http_head_verdict verdict;
 
     if (reader->head.headers_n == reader->limits->headers_max)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "wire/span.h"
 
 #define V1_BYTES_MAX 107
 #define V2_FIXED_BYTES 16
@@ -21,65 +22,35 @@ static size_t proxy_protocol_least(size_t one, size_t other)
     return one < other ? one : other;
 }
 
-/* ---- version 1: a line of text ---- */
+/* ---- version 1: a line of text, its words apart by single blanks ---- */
 
-/* What is left of the line.  Single blanks separate the words. */
-struct line {
-    const char *at;
-    size_t n;
-};
-
-static struct line take_word(struct line *line)
+static bool take_address(struct span *line, uint16_t family, struct peer *ret_peer)
 {
-    const char *blank = line->n > 0 ? memchr(line->at, ' ', line->n) : NULL;
-    struct line word = {line->at, blank != NULL ? (size_t)(blank - line->at) : line->n};
-    size_t taken = word.n + (blank != NULL);
-
-    *line = (struct line){line->at + taken, line->n - taken};
-    return word;
-}
-
-static bool take_address(struct line *line, uint16_t family, struct peer *ret_peer)
-{
-    struct line word = take_word(line);
+    struct span word = span_take_until(line, ' ');
     bool is_v6 = word.n > 0 && memchr(word.at, ':', word.n) != NULL;
 
     return is_v6 == (family == AF_INET6) && address_parse(word.at, word.n, ret_peer);
 }
 
-static bool take_port(struct line *line, uint16_t *ret_port)
+static bool take_port(struct span *line, uint16_t *ret_port)
 {
-    struct line word = take_word(line);
-    unsigned port = 0;
+    struct span word = span_take_until(line, ' ');
 
-    if (word.n == 0 || word.n > 5 || (word.n > 1 && word.at[0] == '0'))
-        return false;
-    for (size_t i = 0; i < word.n; i++) {
-        if (word.at[i] < '0' || word.at[i] > '9')
-            return false;
-        port = port * 10 + (unsigned)(word.at[i] - '0');
-    }
-    *ret_port = (uint16_t)port;
-    return port <= UINT16_MAX;
-}
-
-static bool proxy_protocol_word_is(struct line word, const char *text)
-{
-    return word.n == strlen(text) && memcmp(word.at, text, word.n) == 0;
+    return (word.n < 2 || word.at[0] != '0') && span_port(word, ret_port);
 }
 
 /* "TCP4 192.0.2.1 198.51.100.1 4711 443", and what follows UNKNOWN is of no interest. */
-static bool proxy_protocol_read_line(struct line line, struct peer *ret_client)
+static bool proxy_protocol_read_line(struct span line, struct peer *ret_client)
 {
-    struct line word = take_word(&line);
-    uint16_t family = proxy_protocol_word_is(word, "TCP6") ? AF_INET6 : AF_INET;
+    struct span word = span_take_until(&line, ' ');
+    uint16_t family = span_is(word, "TCP6") ? AF_INET6 : AF_INET;
     struct peer own;
 
-    if (proxy_protocol_word_is(word, "UNKNOWN")) {
+    if (span_is(word, "UNKNOWN")) {
         *ret_client = (struct peer){.family = PEER_UNKNOWN};
         return true;
     }
-    if (family == AF_INET && !proxy_protocol_word_is(word, "TCP4"))
+    if (family == AF_INET && !span_is(word, "TCP4"))
         return false;
     return take_address(&line, family, ret_client) && take_address(&line, family, &own) &&
            take_port(&line, &ret_client->port) && take_port(&line, &own.port) && line.n == 0;
@@ -96,7 +67,7 @@ static enum proxy_protocol_verdict read_v1(const char *text, size_t text_n,
         return seen_n < V1_BYTES_MAX ? PROXY_PROTOCOL_MORE : PROXY_PROTOCOL_BAD;
     if (end[-1] != '\r' || end[-2] == ' ') /* it has what it starts with, which is longer */
         return PROXY_PROTOCOL_BAD;
-    struct line line = {text + sizeof(v1_start), (size_t)(end - 1 - text) - sizeof(v1_start)};
+    struct span line = {text + sizeof(v1_start), (size_t)(end - 1 - text) - sizeof(v1_start)};
     if (!proxy_protocol_read_line(line, &header.client))
         return PROXY_PROTOCOL_BAD;
     header.header_bytes = (size_t)(end + 1 - text);
