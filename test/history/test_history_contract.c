@@ -141,25 +141,11 @@ static void appends_all_or_none(void **state)
 static void gives_back_what_it_was_given(void **state)
 {
     struct history *history = open_plain(state);
-    struct message *message =
-        make_message(.topics = "a/b \xc3\xa9", .users = "ada bob", .ttl_ms = 7000,
-                     .data = "one\ntwo\n\nthree \xf0\x9f\x8e\xba");
-
-    assert_int_equal(history_append(history, &message, 1, 1234567890123), 0);
+    struct message *message = add_full_event(history);
     struct history_page *page = read_where(history, .user = "bob", .patterns = "\xc3\xa9 a/*");
     assert_int_equal(page->events_n, 1);
     const struct message *again = page->events[0];
-    assert_int_equal(again->kind, MESSAGE_STORED);
-    assert_int_equal(again->frame_n, message->frame_n);
-    assert_memory_equal(again->frame, message->frame, message->frame_n);
-    assert_int_equal(again->id_offset, message->id_offset);
-    assert_int_equal(again->position, 1);
-    assert_int_equal(again->published_ms, 1234567890123);
-    assert_int_equal(again->ttl_ms, 7000);
-    assert_int_equal(again->topics_n, 2);
-    assert_int_equal(again->users_n, 2);
-    assert_memory_equal(message_users(again)[1].bytes, "bob", 3);
-    assert_int_equal(again->bytes, message->bytes);
+    assert_is_full_event(again, message);
     history_page_free(page);
     history_free(history);
     message_unref(message);

@@ -41,6 +41,34 @@ static inline void add_many(struct history *history, size_t events_n, const char
     free(events);
 }
 
+/* The first event of a store, at this time, with every field that a store has to keep.  Gives it.
+ */
+#define FULL_EVENT_MS INT64_C(1234567890123)
+static inline struct message *add_full_event(struct history *history)
+{
+    struct message *message =
+        make_message(.topics = "a/b \xc3\xa9", .users = "ada bob", .ttl_ms = 7000,
+                     .data = "one\ntwo\n\nthree \xf0\x9f\x8e\xba");
+
+    assert_int_equal(history_append(history, &message, 1, FULL_EVENT_MS), 0);
+    return message;
+}
+
+static inline void assert_is_full_event(const struct message *again, const struct message *message)
+{
+    assert_int_equal(again->kind, MESSAGE_STORED);
+    assert_int_equal(again->frame_n, message->frame_n);
+    assert_memory_equal(again->frame, message->frame, message->frame_n);
+    assert_int_equal(again->id_offset, message->id_offset);
+    assert_int_equal(again->position, 1);
+    assert_int_equal(again->published_ms, FULL_EVENT_MS);
+    assert_int_equal(again->ttl_ms, 7000);
+    assert_int_equal(again->topics_n, 2);
+    assert_int_equal(again->users_n, 2);
+    assert_memory_equal(message_users(again)[1].bytes, "bob", 3);
+    assert_int_equal(again->bytes, message->bytes);
+}
+
 struct ask {
     const char *patterns;
     const char *user;
