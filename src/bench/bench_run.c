@@ -175,7 +175,9 @@ static void bench_run_enter(struct bench_run *run, enum phase phase)
         close_streams(run);
         return;
     case PHASE_OVER:
-        look_at_server(run, NULL, &run->result.cpu_closed_ns);
+        run->result.cpu_closed_ns = run->result.cpu_closing_ns;
+        if (options->close > 0)
+            look_at_server(run, NULL, &run->result.cpu_closed_ns);
         return;
     }
 }
