@@ -28,6 +28,20 @@ static void gives_a_tenth_at_once(void **state)
     assert_int_equal(take_all(&slow, 3, START_MS), 1);
 }
 
+static void gives_at_once_what_a_deep_one_holds(void **state)
+{
+    struct token_bucket bucket = {0};
+    int taken = 0;
+
+    (void)state;
+    while (token_bucket_take_deep(&bucket, 50, 2000, START_MS))
+        taken++;
+    assert_int_equal(taken, 100);
+    assert_false(token_bucket_take_deep(&bucket, 50, 2000, START_MS + 19));
+    assert_true(token_bucket_take_deep(&bucket, 50, 2000, START_MS + 20));
+    assert_true(token_bucket_take_deep(&bucket, 0, 2000, START_MS + 20));
+}
+
 static void gives_the_rate_over_time(void **state)
 {
     static const uint64_t rates[] = {1, 3, 7, 50, 1000, 20000};
@@ -73,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_a_tenth_at_once),
+        cmocka_unit_test(gives_at_once_what_a_deep_one_holds),
         cmocka_unit_test(gives_the_rate_over_time),
         cmocka_unit_test(tells_how_long_to_wait),
         cmocka_unit_test(a_rate_of_none_is_no_limit),
