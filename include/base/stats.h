@@ -72,6 +72,12 @@
     row(STREAMS_REFUSED_MEMORY, streams_refused_memory, false,                                     \
         "streams refused: memory was short")                                                       \
     row(REPLAYS_REFUSED_MEMORY, replays_refused_memory, false, "of these, to begin in the past")   \
+    row(WEBSOCKETS_OPENED, websockets_opened, false, "streams begun over WebSocket")               \
+    row(WEBSOCKETS_OPEN, websockets_open, true, "streams open over WebSocket now")                 \
+    row(WEBSOCKETS_REFUSED, websockets_refused, false, "WebSocket handshakes refused")             \
+    row(WEBSOCKET_MESSAGES, websocket_messages, false, "messages received over WebSocket")         \
+    row(WEBSOCKET_ERRORS, websocket_errors, false,                                                 \
+        "WebSockets ended: their client broke a rule")                                             \
     row(EVENTS_PUBLISHED, events_published, false, "events committed")                             \
     row(EVENTS_REPEATED, events_repeated, false, "events not stored again: their key was known")   \
     row(EVENTS_EPHEMERAL, events_ephemeral, false, "events sent to live streams only")             \

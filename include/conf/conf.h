@@ -50,6 +50,11 @@ struct conf {
         uint64_t replay_pages; /* of one worker, 32 KiB each */
     } stream;
     struct {
+        int publish;           /* 0: off, 1: on; so for deflate */
+        int deflate;           /* permessage-deflate */
+        uint64_t deflate_from; /* bytes of a message */
+    } websocket;
+    struct {
         char *store; /* "memory:", "sqlite:" or "sqlite:PATH": see history/store_path.h */
         uint64_t max_age_ms;
         uint64_t max_events;
@@ -68,6 +73,8 @@ struct conf {
         uint64_t streams;
         uint64_t event_bytes;
         uint64_t body_bytes;
+        uint64_t message_bytes; /* from a WebSocket client */
+        uint64_t message_rate;  /* a second, of one WebSocket; 0: any */
         uint64_t header_bytes;
         uint64_t header_count;
         uint64_t url_bytes;

@@ -95,6 +95,9 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->stream.flush_tick_ms, 5);
     assert_int_equal(conf->stream.ring_events, 65536);
     assert_int_equal(conf->stream.ring_bytes, 0);
+    assert_int_equal(conf->websocket.publish, 1);
+    assert_int_equal(conf->websocket.deflate, 0);
+    assert_int_equal(conf->websocket.deflate_from, 512);
     assert_string_equal(conf->history.store, "sqlite:");
     assert_int_equal(conf->history.max_age_ms, 86400000);
     assert_int_equal(conf->history.max_events, 1000000);
@@ -104,6 +107,8 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->limits.streams, 0);
     assert_int_equal(conf->limits.event_bytes, 64 << 10);
     assert_int_equal(conf->limits.body_bytes, 1 << 20);
+    assert_int_equal(conf->limits.message_bytes, 128 << 10);
+    assert_int_equal(conf->limits.message_rate, 50);
     assert_int_equal(conf->limits.header_bytes, 16 << 10);
     assert_int_equal(conf->limits.header_count, 64);
     assert_int_equal(conf->limits.url_bytes, 4 << 10);
@@ -201,6 +206,8 @@ static void sets_values_of_every_type(void **state)
     must_set(conf, "server.listen=127.0.0.1:1,[::1]:2");
     must_set(conf, "log.level=debug");
     must_set(conf, "log.format=json");
+    must_set(conf, "websocket.publish=off");
+    must_set(conf, "websocket.deflate=on");
     assert_int_equal(conf->stream.heartbeat_ms, 20000);
     assert_int_equal(conf->limits.body_bytes, 2 << 20);
     assert_int_equal(conf->server.workers, 4);
@@ -208,6 +215,8 @@ static void sets_values_of_every_type(void **state)
     assert_items(&conf->server.listen, "127.0.0.1:1 [::1]:2");
     assert_int_equal(conf->log.level, LOG_LEVEL_DEBUG);
     assert_int_equal(conf->log.format, LOG_FORMAT_JSON);
+    assert_int_equal(conf->websocket.publish, 0);
+    assert_int_equal(conf->websocket.deflate, 1);
 
     must_set(conf, "server.www=");
     assert_string_equal(conf->server.www, "");
@@ -239,6 +248,9 @@ static void set_says_what_is_wrong(void **state)
          "10s, without a space"},
         {"limits.body_bytes=65M",
          "--set: limits.body_bytes is \"65M\", expected a size from 1 to 64M"},
+        {"limits.message_bytes=1023",
+         "--set: limits.message_bytes is \"1023\", expected a size from 1K to 16M"},
+        {"websocket.deflate=zlib", "--set: websocket.deflate is \"zlib\", expected off or on"},
         {"server.workers=many",
          "--set: server.workers is \"many\", expected a whole number from 0 to 256"},
         {"server.www=a\nb", "--set: server.www is \"a\\x0ab\", expected a folder"},
