@@ -216,6 +216,21 @@ bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t 
 /* Have the host run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);
 
+/* By what it was let in, and what it asked for; borrowed from the stream. */
+const struct stream_grant *stream_get_grant(const struct stream *stream);
+struct filter *stream_get_filter(const struct stream *stream);
+
+/*
+ * Have it ask for something else, from its present place on: behind what is ready to be sent, and
+ * behind a page of the history that is on its way.
+ *
+ * filter  borrowed; the stream takes its own reference
+ *
+ * Returns 0; or -E2BIG or -EDQUOT as stream_open(), and it asks for what it did before; or -ENOMEM,
+ * and it may have ended.
+ */
+int stream_set_filter(struct stream *stream, struct filter *filter);
+
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {
     uint64_t id;

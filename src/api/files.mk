@@ -36,4 +36,5 @@ libbugle_a_SOURCES += \
     src/api/subscribe.h \
     src/api/ticket_post.c \
     src/api/ticket_use.c \
-    src/api/ticket_use.h
+    src/api/ticket_use.h \
+    src/api/ws_session.h

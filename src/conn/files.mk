@@ -11,6 +11,7 @@ libbugle_a_SOURCES += \
     include/conn/stream_mhd.h \
     include/conn/systemd.h \
     include/conn/tls_credentials.h \
+    include/conn/ws_conn.h \
     src/conn/cell.c \
     src/conn/cell_internal.h \
     src/conn/cell_keepalive.c \

@@ -320,8 +320,48 @@ static void leave_index(struct stream *stream)
     struct streams *streams = stream->host->streams;
     size_t before = topic_index_bytes(streams->index);
 
+    if (stream->is_unfound) {
+        filter_unref(stream->listener.filter);
+        return;
+    }
     topic_index_remove(streams->index, &stream->listener, stream->owners);
     count_index(streams, before);
+}
+
+/* One that the index has no memory for cannot stay, not even with what it asked for before. */
+static int refuse_change(struct stream *stream, struct filter *before, int result)
+{
+    if (enter_index(stream, before) == 0)
+        return result;
+    stream->listener.filter = filter_ref(before);
+    stream->is_unfound = true;
+    stream_end(stream, STREAM_END_FAILED);
+    return -ENOMEM;
+}
+
+int stream_set_filter(struct stream *stream, struct filter *filter)
+{
+    struct filter *before = filter_ref(stream->listener.filter);
+    int result = -ENOMEM;
+
+    if (!stream->is_unfound) {
+        leave_index(stream);
+        result = enter_index(stream, filter);
+        if (result != 0)
+            result = refuse_change(stream, before, result);
+    }
+    filter_unref(before);
+    return result;
+}
+
+const struct stream_grant *stream_get_grant(const struct stream *stream)
+{
+    return &stream->grant;
+}
+
+struct filter *stream_get_filter(const struct stream *stream)
+{
+    return stream->listener.filter;
 }
 
 /* For one more stream. */

@@ -67,6 +67,7 @@ struct stream {
     bool answers_itself : 1;  /* its whole answer is sent past the host */
     bool is_gone : 1;         /* its socket is closed already: there is nothing to cut */
     bool sent_last_chunk : 1; /* of an answer of its own: the last chunk */
+    bool is_unfound : 1;      /* not in the index any more, though it has a filter */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
