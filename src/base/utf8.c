@@ -93,6 +93,40 @@ bool utf8_valid(const char *bytes, size_t bytes_n, size_t *ret_bad)
     return true;
 }
 
+/* Begin a character of several bytes. */
+static bool begin_character(struct utf8_pieces *pieces, unsigned char byte)
+{
+    const struct lead *lead = lead_of(byte);
+
+    if (!lead)
+        return false;
+    *pieces = (struct utf8_pieces){lead->bytes_n - 1, lead->low, lead->high};
+    return true;
+}
+
+bool utf8_pieces_add(struct utf8_pieces *pieces, const char *bytes, size_t bytes_n)
+{
+    size_t at = 0;
+
+    while (at < bytes_n) {
+        unsigned char byte = (unsigned char)bytes[at];
+
+        if (pieces->left_n > 0) {
+            if (byte < pieces->low || byte > pieces->high)
+                return false;
+            *pieces = (struct utf8_pieces){pieces->left_n - 1, 0x80, 0xBF};
+            at++;
+        } else if (byte < 0x80) {
+            at += ascii_run(bytes + at, bytes_n - at);
+        } else {
+            if (!begin_character(pieces, byte))
+                return false;
+            at++;
+        }
+    }
+    return true;
+}
+
 bool utf8_is_hidden(uint32_t cp)
 {
     if (cp < 0x20 || (cp >= 0x7F && cp <= 0x9F))

@@ -95,6 +95,68 @@ static void tells_the_offset_of_the_first_bad_byte(void **state)
     assert_int_equal(bad, 4);
 }
 
+/* In pieces of every size: bad as soon as no valid text can follow, whole only between characters.
+ */
+static void judges_pieces_as_they_come(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t bad; /* the first byte that cannot go on; the length if none */
+    } rows[] = {
+        {"", 0},
+        {"plain", 5},
+        {"a long run of plain text, and \xC3\xBC behind it, and plain again to the end", 70},
+        {"\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80", 17},
+        {"\xF4\x8F\xBF\xBF", 4},
+        {"\x80", 0},
+        {"x\xC0\x80", 1},
+        {"\xC2\x7F", 1},
+        {"\xC2\xC2\x80", 1},
+        {"\xE0\x9F\xBF", 1},
+        {"\xE1\x80\xC0", 2},
+        {"\xED\xA0\x80", 1},
+        {"\xF0\x8F\xBF\xBF", 1},
+        {"\xF1\x80\x80\x7F", 3},
+        {"\xF4\x90\x80\x80", 1},
+        {"\xF5\x80\x80\x80", 0},
+        {"\xFF", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (size_t piece_n = 1; piece_n < 80; piece_n++) {
+            struct utf8_pieces pieces = {0};
+            size_t n = strlen(rows[i].bytes);
+            size_t at = 0;
+
+            while (at < n) {
+                size_t now_n = piece_n < n - at ? piece_n : n - at;
+
+                if (!utf8_pieces_add(&pieces, rows[i].bytes + at, now_n))
+                    break;
+                at += now_n;
+            }
+            if (at < n)
+                assert_in_range(rows[i].bad, at, at + piece_n - 1);
+            else
+                assert_int_equal(rows[i].bad, n);
+            assert_true(at < n || utf8_pieces_are_whole(&pieces));
+        }
+}
+
+static void wants_whole_characters_at_the_end(void **state)
+{
+    static const char text[] = "\xF0\x9F\x90\x9D.\xE2\x82\xAC";
+
+    (void)state;
+    for (size_t n = 0; n < sizeof text; n++) {
+        struct utf8_pieces pieces = {0};
+
+        assert_true(utf8_pieces_add(&pieces, text, n));
+        assert_int_equal(utf8_pieces_are_whole(&pieces), n == 0 || n == 4 || n == 5 || n == 8);
+    }
+}
+
 static void accepts_nothing_at_all(void **state)
 {
     (void)state;
@@ -129,6 +191,8 @@ int main(void)
         cmocka_unit_test(decodes_the_borders_of_each_length),
         cmocka_unit_test(refuses_what_is_no_character),
         cmocka_unit_test(tells_the_offset_of_the_first_bad_byte),
+        cmocka_unit_test(judges_pieces_as_they_come),
+        cmocka_unit_test(wants_whole_characters_at_the_end),
         cmocka_unit_test(accepts_nothing_at_all),
         cmocka_unit_test(hides_exactly_the_listed_ranges),
     };
