@@ -21,4 +21,9 @@ libbugle_a_SOURCES += \
     src/wire/proxy_protocol.c \
     src/wire/span.h \
     src/wire/sse.c \
-    src/wire/sse_parser.c
+    src/wire/sse_parser.c \
+    src/wire/ws_deflate.h \
+    src/wire/ws_frame.c \
+    src/wire/ws_frame.h \
+    src/wire/ws_handshake.h \
+    src/wire/ws_parser.h

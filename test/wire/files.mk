@@ -9,7 +9,8 @@ UNIT_TESTS += \
     test/wire/test_problem \
     test/wire/test_proxy_protocol \
     test/wire/test_sse \
-    test/wire/test_sse_parser
+    test/wire/test_sse_parser \
+    test/wire/test_ws_frame
 
 FUZZ_TARGETS += \
     test/wire/fuzz_cookie \
