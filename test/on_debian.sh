@@ -12,7 +12,8 @@
 #   shell    a shell in it
 #
 # Needs root, namespaces, debootstrap and the package archive.  BUGLE_DEBS names a folder in which
-# packages are kept for the next time.  With a descriptor in BUGLE_AHEAD the root and the build are
+# packages are kept for the next time, and BUGLE_ROOTS one in which a root of each release with what
+# the tests need is kept, to be copied.  With a descriptor in BUGLE_AHEAD the root and the build are
 # made at a lower priority, and `quick` begins its tests when that descriptor comes to its end.
 # The mounts are in a namespace of their own, so nothing of them is left, however it ends.  Closes
 # with a line `N passed, N failed`.
@@ -25,13 +26,13 @@ scenarios_of_libraries='test_wire.py or test_heads.py or test_smuggling.py or te
 archive=http://deb.debian.org/debian
 
 usage() {
-    sed -n '5,17p' "$0" | sed 's/^# \{0,1\}//' >&2
+    sed -n '5,20p' "$0" | sed 's/^# \{0,1\}//' >&2
     exit 2
 }
 
 # ---- outside: the root ----
 
-make_root() {
+make_fresh_root() {
     local root=$1 release=$2 cache=()
 
     if [ -n "${BUGLE_DEBS:-}" ]; then
@@ -53,6 +54,40 @@ make_root() {
     fi
 }
 
+# A root is kept once it is whole.
+make_kept_root() {
+    local kept=$BUGLE_ROOTS/$2 half
+
+    if [ ! -d "$kept" ]; then
+        mkdir -p "$BUGLE_ROOTS"
+        half=$(mktemp -d "$kept.XXXXXX")
+        chmod 755 "$half"
+        BUGLE_DEBS='' make_fresh_root "$half" "$2"
+        cp bootstrap "$half/"
+        mount -t proc proc "$half/proc"
+        in_root "$half" /bootstrap packages quick
+        umount "$half/proc"
+        mv "$half" "$kept"
+    fi
+    cp -a "$kept" "$1"
+}
+
+make_root() {
+    if [ -n "${BUGLE_ROOTS:-}" ]; then
+        make_kept_root "$1" "$2"
+    else
+        make_fresh_root "$1" "$2"
+    fi
+}
+
+# A program in a root, with nothing of this environment but what follows.
+in_root() {
+    local root=$1
+    shift
+    chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+}
+
 # What git knows, as it stands in the working tree.
 copy_sources() {
     mkdir -p "$1"
@@ -70,10 +105,8 @@ in_namespace() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     copy_sources "$root/bugle"
-    exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_NICE="$BUGLE_NICE" \
+    in_root "$root" BUGLE_AHEAD="${BUGLE_AHEAD:-}" BUGLE_NICE="$BUGLE_NICE" \
         BUGLE_TEST_PORTS="${BUGLE_TEST_PORTS:-}" \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /bin/bash /bugle/test/on_debian.sh --inside "$release" "$what"
 }
 
