@@ -70,8 +70,9 @@ struct service {
     struct log_valve ticket_valve; /* streams ended by a later use of their ticket */
     uint64_t publish_turn;         /* the turn of the worker in which it last read bodies, */
     size_t publish_turn_bytes;     /* and how many bytes of them */
-    size_t requests_n;             /* under way, streams too */
-    size_t unawaited_n;            /* of them, those that a stop does not wait for */
+    size_t publishes_n; /* that the hub or a reader of bodies has, also of clients that have left */
+    size_t requests_n;  /* under way, streams too */
+    size_t unawaited_n; /* of them, those that a stop does not wait for */
 };
 
 #endif

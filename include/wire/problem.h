@@ -28,6 +28,9 @@ bool problem_point(struct problem *problem, const char *format, ...)
 /* 503: an allocation failed. */
 bool problem_set_out_of_memory(struct problem *problem);
 
+/* 503, and when to try again: limits.memory has no room for what was asked. */
+bool problem_set_memory_short(struct problem *problem);
+
 /* A `retry_after_s` for what there is no room for just now: drawn at random, so that clients that
  * were refused together do not come back together. */
 unsigned problem_retry_after_s(void);

@@ -57,7 +57,7 @@ static bool access_has_right(const struct request *request, struct problem *ret_
         return identity->until_ms > clock_wall_ms() ||
                challenge_bad_credential(ret_problem, "The token has expired.");
     if (right == ROUTE_PUBLISH)
-        return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
+        return access_may_publish_some(identity, access_conf(request), ret_problem);
     return identity->admin || challenge_no_right(ret_problem, "admin");
 }
 
@@ -192,7 +192,17 @@ static bool access_may_publish_one(const struct identity *identity, const struct
     return true;
 }
 
-bool access_may_publish(const struct request *request, const struct conf *conf,
+bool access_may_publish_some(const struct identity *identity, const struct conf *conf,
+                             struct problem *ret_problem)
+{
+    if (conf->auth.mode != CONF_AUTH_TOKEN)
+        return true;
+    if (identity == NULL)
+        return challenge_no_credential(ret_problem);
+    return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
+}
+
+bool access_may_publish(const struct identity *identity, const struct conf *conf,
                         const struct publish_body *body, struct problem *ret_problem)
 {
     if (conf->auth.mode != CONF_AUTH_TOKEN)
@@ -200,7 +210,7 @@ bool access_may_publish(const struct request *request, const struct conf *conf,
     for (size_t i = 0; i < body->messages_n; i++) {
         const struct message *message = body->messages[i];
 
-        if (access_may_publish_one(request->identity, message, ret_problem))
+        if (access_may_publish_one(identity, message, ret_problem))
             continue;
         const char *fields[] = {"", "/topic", "/topics"};
         const char *field = fields[message->topics_n < 2 ? message->topics_n : 2];

@@ -36,14 +36,17 @@ int access_check(struct request *request);
 bool access_limit_stream(struct request *request, struct query_params_names *names,
                          struct problem *ret_problem);
 
-/* Whether the caller may publish each of these events.  Returns false with a problem, a 403 to be
- * counted by who answers it, that points at the first that is not covered.
+/* Whether a caller, NULL for an anonymous one, may publish anything at all.  Returns false with a
+ * problem, a 401 or 403 to be counted by who answers it. */
+bool access_may_publish_some(const struct identity *identity, const struct conf *conf,
+                             struct problem *ret_problem);
+
+/* Whether a caller that may publish something may publish each of these events.  Returns false with
+ * a problem, a 403 to be counted by who answers it, that points at the first that is not covered.
  *
- * conf  as of the request's worker, asked on its thread
- *
- * Any thread, while the request stays.  Cost: up to 2 ns for each byte of a topic and pattern that
- * the caller was granted, so many of both are for a thread beside the loop. */
-bool access_may_publish(const struct request *request, const struct conf *conf,
+ * Any thread.  Cost: up to 2 ns for each byte of a topic and pattern that the caller was granted,
+ * so many of both are for a thread beside the loop. */
+bool access_may_publish(const struct identity *identity, const struct conf *conf,
                         const struct publish_body *body, struct problem *ret_problem);
 
 /* Whether the caller may have a ticket made for this user and these topics: anything with the admin

@@ -26,6 +26,8 @@ libbugle_a_SOURCES += \
     src/api/publish_kind.h \
     src/api/publish_plain.c \
     src/api/publish_plain.h \
+    src/api/publish_work.c \
+    src/api/publish_work.h \
     src/api/query_params.c \
     src/api/query_params.h \
     src/api/route.h \

@@ -233,8 +233,10 @@ int respond_out_of_memory(struct request *request)
 
 int respond_memory_short(struct request *request)
 {
-    return respond_unavailable(request, 0, "memory_short",
-                               "The gateway has no memory for this now; nothing was done.");
+    struct problem problem;
+
+    problem_set_memory_short(&problem);
+    return respond_problem(request, &problem);
 }
 
 int respond_publish_shed(struct request *request)

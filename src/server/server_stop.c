@@ -68,14 +68,16 @@ static void begin_shutdown(void *arg)
 }
 
 /* Daemons must not be stopped while anything in them is suspended: an answered request is resumed
- * at the end of this turn, a question to all workers when the last of them has answered. */
+ * at the end of this turn, a question to all workers when the last of them has answered.  And what
+ * another thread still has of a publish comes back to a loop that must be there. */
 static void close_all(void *arg)
 {
     struct worker_shutdown *shutdown = arg;
     struct service *service = shutdown->service;
 
     gate_abort(service->gate);
-    if (cells_suspended(service->cells) > 0 || streams_count(service->streams) > 0) {
+    if (cells_suspended(service->cells) > 0 || streams_count(service->streams) > 0 ||
+        service->publishes_n > 0) {
         server_post_to(service->worker, close_all, shutdown);
         return;
     }

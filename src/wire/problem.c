@@ -41,6 +41,14 @@ bool problem_set_out_of_memory(struct problem *problem)
     return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");
 }
 
+bool problem_set_memory_short(struct problem *problem)
+{
+    problem_set(problem, 503, "memory_short",
+                "The gateway has no memory for this now; nothing was done.");
+    problem->retry_after_s = problem_retry_after_s();
+    return false;
+}
+
 const char *problem_title(unsigned status)
 {
     static const struct {

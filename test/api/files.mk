@@ -13,7 +13,8 @@ UNIT_TESTS += \
     test/api/test_static_files \
     test/api/test_publish_body \
     test/api/test_publish_kind \
-    test/api/test_publish_plain
+    test/api/test_publish_plain \
+    test/api/test_publish_work
 
 FUZZ_TARGETS += \
     test/api/fuzz_publish_body \
@@ -28,3 +29,5 @@ test_api_test_admin_streams_SOURCES = test/api/test_admin_streams.c $(FIXTURE)
 test_api_test_backup_post_SOURCES = test/api/test_backup_post.c $(FIXTURE)
 test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)
 test_api_test_ticket_post_SOURCES = test/api/test_ticket_post.c $(FIXTURE)
+test_api_test_publish_work_SOURCES = test/api/test_publish_work.c $(FIXTURE)
+test_api_test_publish_work_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)

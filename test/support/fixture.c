@@ -328,7 +328,7 @@ static int64_t counted(struct fixture *fixture, enum memory_budget_part part)
 
 static void free_service(struct service *service)
 {
-    must(service->requests_n == 0 && service->unawaited_n == 0);
+    must(service->requests_n == 0 && service->unawaited_n == 0 && service->publishes_n == 0);
     must(LIST_EMPTY(&service->receiving) && LIST_EMPTY(&service->answering));
     must(streams_count(service->streams) == 0);
     must(cells_connections(service->cells) == 0 && cells_suspended(service->cells) == 0);

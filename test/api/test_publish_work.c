@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/* A publish without a request: who asks may go, and memory may end anywhere. */
+#include "config.h"
+#include "api/publish_work.h"
+
+#include <setjmp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "../support/fail_alloc.h"
+#include "../support/fixture.h"
+#include "base/clock.h"
+
+#define ROWS(table) (sizeof(table) / sizeof((table)[0]))
+#define WAIT_MS 10000
+#define LONG_N 6000 /* is read beside the loop */
+
+/* Somebody who asks. */
+struct asker {
+    struct publish_work work;
+    struct problem problem;
+    int done_n;
+    int let_go_n;
+    bool good;
+    char answer[4096];
+};
+
+static void on_done(struct publish_work *work)
+{
+    struct asker *asker = (struct asker *)(void *)work;
+
+    asker->done_n++;
+    asker->good = publish_work_result(work, &asker->problem);
+    if (!asker->good)
+        return;
+    assert_true(publish_work_answer_bytes(work) < sizeof(asker->answer));
+    char *end = publish_work_put_answer(asker->answer, work);
+    *end = '\0';
+}
+
+static void on_let_go(struct publish_work *work)
+{
+    ((struct asker *)(void *)work)->let_go_n++;
+}
+
+static bool begin(struct fixture *fixture, struct asker *asker, const struct publish_work_ask *ask)
+{
+    memset(asker, 0, sizeof(*asker));
+    asker->work.done = on_done;
+    asker->work.let_go = on_let_go;
+    bool begun = publish_work_begin(&asker->work, &fixture->services[0], ask, &asker->problem);
+    assert_int_equal(asker->done_n, 0);
+    return begun;
+}
+
+static void await(struct fixture *fixture, struct asker *asker)
+{
+    struct timespec pause = {.tv_nsec = 200000};
+    int64_t until_ms = clock_mono_ms() + WAIT_MS;
+
+    while (asker->done_n == 0) {
+        fixture_turn(fixture);
+        assert_true(clock_mono_ms() < until_ms);
+        nanosleep(&pause, NULL);
+    }
+    assert_int_equal(asker->done_n, 1);
+}
+
+static struct publish_work_ask json(const char *text)
+{
+    return (struct publish_work_ask){.text = text, .text_n = strlen(text), .is_json = true};
+}
+
+/* A text of this length, in memory of its own. */
+static char *text_of(size_t n)
+{
+    char *text = malloc(n);
+
+    assert_non_null(text);
+    memset(text, 'x', n);
+    return text;
+}
+
+static void assert_queue_is_empty(struct fixture *fixture)
+{
+    assert_false(hub_is_full(fixture->hub, fixture->conf->limits.queue_bytes));
+    assert_int_equal(fixture->services[0].publishes_n, 0);
+}
+
+static void what_was_stored_is_told(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    struct publish_work_ask one = json("{\"data\":\"x\"}");
+    struct publish_work_ask many = json("[{\"data\":\"x\",\"ephemeral\":true},{\"data\":\"y\"}]");
+    struct asker asker;
+    char wanted[256];
+
+    (void)state;
+    assert_true(begin(fixture, &asker, &one));
+    assert_int_equal(asker.let_go_n, 1);
+    await(fixture, &asker);
+    snprintf(wanted, sizeof(wanted),
+             "\"id\":\"%s-0000000000000001\",\"durability\":\"memory\",\"duplicate\":false",
+             fixture->history->epoch);
+    assert_string_equal(asker.answer, wanted);
+    publish_work_end(&asker.work);
+    assert_true(begin(fixture, &asker, &many));
+    await(fixture, &asker);
+    snprintf(wanted, sizeof(wanted),
+             "\"ids\":[null,\"%s-0000000000000002\"],\"duplicates\":[false,false],"
+             "\"durability\":\"memory\"",
+             fixture->history->epoch);
+    assert_string_equal(asker.answer, wanted);
+    publish_work_end(&asker.work);
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+/* What was given is overwritten and freed as soon as the call is over. */
+static void who_asked_may_go_at_once(void **state)
+{
+    static const size_t lengths[] = {10, LONG_N};
+    struct fixture *fixture = fixture_new("");
+    struct client *stream = client_ask(fixture, "GET", "/events?topic=a", "", NULL);
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(lengths); i++) {
+        char *text = text_of(lengths[i]), *topic = strdup("a"), *key = strdup("key");
+        struct publish_field field = {.name = "topic", .value = topic, .value_n = 1};
+        struct publish_work_ask ask = {.text = text,
+                                       .text_n = lengths[i],
+                                       .fields = &field,
+                                       .fields_n = 1,
+                                       .key = key,
+                                       .key_n = 2 + i,
+                                       .may_leave = true};
+        struct asker asker;
+
+        assert_true(begin(fixture, &asker, &ask));
+        memset(text, '!', lengths[i]);
+        memset(topic, '!', 1);
+        memset(key, '!', 3);
+        memset(&field, 0, sizeof(field));
+        free(text);
+        free(topic);
+        free(key);
+        await(fixture, &asker);
+        assert_true(asker.good);
+        assert_null(strchr(asker.answer, '!'));
+        publish_work_end(&asker.work);
+    }
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_ASIDE), 1);
+    client_wait_for(stream, "data: xxxxxxxxxx\n");
+    assert_false(client_has(stream, "!"));
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+static void what_is_wrong_is_told_at_once_or_later(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned status;
+        const char *code, *pointer;
+    } cases[] = {
+        {"{", 400, "invalid_json", ""},
+        {"7", 422, "not_an_object", ""},
+        {"[{\"data\":\"x\"},{\"data\":\"x\",\"topic\":7}]", 422, "invalid_field", "/1/topic"},
+    };
+    struct fixture *fixture = fixture_new("");
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++)
+        for (int is_long = 0; is_long < 2; is_long++) {
+            char *text = text_of(LONG_N);
+            struct publish_work_ask ask = {
+                .text = text, .text_n = LONG_N, .is_json = true, .may_leave = true};
+            struct asker asker;
+
+            memset(text, ' ', LONG_N);
+            memcpy(text, cases[i].text, strlen(cases[i].text));
+            if (!is_long)
+                ask.text_n = strlen(cases[i].text);
+            assert_int_equal(begin(fixture, &asker, &ask), is_long);
+            free(text);
+            if (is_long)
+                await(fixture, &asker);
+            assert_false(asker.good);
+            assert_int_equal(asker.let_go_n, 0);
+            assert_int_equal(asker.problem.status, cases[i].status);
+            assert_string_equal(asker.problem.code, cases[i].code);
+            assert_string_equal(asker.problem.pointer, cases[i].pointer);
+            publish_work_end(&asker.work);
+        }
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_REFUSED), 2 * ROWS(cases));
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+/* Somebody with the right to publish this. */
+static struct identity *publisher_to(const char *pattern)
+{
+    struct grants_pattern one = {.bytes = pattern, .bytes_n = strlen(pattern)};
+    struct identity_draft draft = {.until_ms = IDENTITY_FOREVER,
+                                   .publish = {.patterns = &one, .patterns_n = 1}};
+    struct identity *identity = identity_new(&draft);
+
+    assert_non_null(identity);
+    return identity;
+}
+
+static void rights_hold_without_a_request(void **state)
+{
+    struct fixture *fixture = fixture_new("auth.mode=token");
+    struct identity *identity = publisher_to("a/*");
+    char text[LONG_N];
+
+    (void)state;
+    for (int is_long = 0; is_long < 2; is_long++)
+        for (int is_allowed = 0; is_allowed < 2; is_allowed++) {
+            int n = snprintf(text, sizeof(text), "[{\"data\":\"x\",\"topic\":\"%s\"}]",
+                             is_allowed ? "a/b" : "b");
+            struct publish_work_ask ask = {.identity = identity,
+                                           .text = text,
+                                           .text_n = is_long ? LONG_N : (size_t)n,
+                                           .is_json = true,
+                                           .may_leave = true};
+            struct asker asker;
+
+            memset(text + n, ' ', LONG_N - (size_t)n);
+            assert_int_equal(begin(fixture, &asker, &ask), is_long || is_allowed);
+            if (is_long && is_allowed)
+                identity_unref(identity); /* who asked has gone */
+            if (is_long || is_allowed)
+                await(fixture, &asker);
+            assert_int_equal(asker.good, is_allowed);
+            if (!is_allowed) {
+                assert_int_equal(asker.problem.status, 403);
+                assert_string_equal(asker.problem.pointer, "/0/topic");
+            }
+            publish_work_end(&asker.work);
+        }
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+static void what_the_store_says_is_told(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    struct publish_work_ask ask = json("[{\"data\":\"x\"}]");
+    struct asker asker;
+
+    (void)state;
+    fixture->append_error = -EIO;
+    assert_true(begin(fixture, &asker, &ask));
+    await(fixture, &asker);
+    assert_false(asker.good);
+    assert_int_equal(asker.problem.status, 503);
+    assert_string_equal(asker.problem.code, "store_failed");
+    publish_work_end(&asker.work);
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_FAILED), 1);
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+/* Publish while the nth allocation fails.  Returns whether there was none to fail. */
+static bool publish_without(struct fixture *fixture, const char *text, size_t text_n, int n)
+{
+    struct publish_work_ask ask = {
+        .text = text, .text_n = text_n, .is_json = true, .may_leave = true};
+    uint64_t before = hub_committed(fixture->hub);
+    struct asker asker;
+
+    fail_alloc(n);
+    if (begin(fixture, &asker, &ask))
+        await(fixture, &asker);
+    bool is_over = !fail_alloc_is_over();
+    fail_alloc(-1);
+    if (!asker.good)
+        assert_int_equal(asker.problem.status, 503);
+    assert_int_equal(hub_committed(fixture->hub) - before, asker.good);
+    assert_true(asker.good || !is_over);
+    publish_work_end(&asker.work);
+    assert_queue_is_empty(fixture);
+    return is_over;
+}
+
+/* Each allocation fails once: nothing is stored then, and nothing left behind. */
+static void memory_may_end_anywhere(void **state)
+{
+    static const size_t lengths[] = {100, LONG_N};
+    struct fixture *fixture = fixture_new("");
+    char text[LONG_N];
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ROWS(lengths); i++) {
+        const char *more = i % 2 == 0 ? "" : ",\"topics\":[\"a\"]";
+        bool is_over = false;
+
+        for (int n = 0; !is_over; n++) {
+            int text_n =
+                snprintf(text, sizeof(text), "[{\"data\":\"x\",\"idempotency_key\":\"%zu-%d\"%s}]",
+                         i, n, more);
+            memset(text + text_n, ' ', LONG_N - (size_t)text_n);
+            is_over = publish_without(fixture, text, lengths[i / 2], n);
+            assert_in_range(n, is_over, 50);
+        }
+    }
+    fixture_free(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_stored_is_told),
+        cmocka_unit_test(who_asked_may_go_at_once),
+        cmocka_unit_test(what_is_wrong_is_told_at_once_or_later),
+        cmocka_unit_test(rights_hold_without_a_request),
+        cmocka_unit_test(what_the_store_says_is_told),
+        cmocka_unit_test(memory_may_end_anywhere),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
