@@ -21,8 +21,10 @@
  * What carries the connection is the host (struct stream_host): the stream knows neither its
  * library nor its loop.  A stream sends by itself, past the host, which keeps the connection
  * suspended from its request to its end (stream_direct.c): the head of the answer and its beginning
- * in one segment, then chunks, then the end.  Inside TLS, without chunks, or behind a large head
- * the host sends the answer, and pulls it; the stream then sends at most its chunks by itself.
+ * in one segment, then what follows, then the end.  In which form is its host's wire (struct
+ * stream_wire): the bytes of an event, the frames of the gateway, what stands around them.  Inside
+ * TLS, without chunks, or behind a large head the host sends the answer, and pulls it; the stream
+ * then sends at most its chunks by itself.
  *
  * All of it runs on the worker's thread.  Nothing here runs the host: a stream marks and wakes it,
  * and it runs at the end of the turn.
@@ -46,6 +48,7 @@
 
 struct hub;
 struct stream_host;
+struct stream_wire;
 struct stream;
 struct streams;
 
@@ -92,7 +95,9 @@ struct stream_host_ops {
  * of the turn, and the host run after it if `wants_run` is set by then, which the owner takes back.
  */
 struct stream_host {
-    struct streams *streams; /* by streams_add_host() */
+    struct streams *streams;        /* by streams_add_host() */
+    const struct stream_wire *wire; /* what its clients speak: one of those below, or of
+                                     * stream_ws.h */
     void (*wake)(struct stream_host *host, enum worker_prio prio);
     const struct stream_host_ops *ops;
     unsigned timeout_s; /* its own, for a connection that is not suspended; 0: none */
@@ -106,6 +111,9 @@ struct stream_host {
     size_t behind_n; /* streams that catch up with the past */
     size_t place;    /* among the hosts of `streams` */
 };
+
+/* Server-Sent Events in an answer of HTTP. */
+extern const struct stream_wire stream_wire_sse;
 
 /* Where a stream begins. */
 struct stream_start {

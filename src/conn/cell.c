@@ -403,6 +403,7 @@ static int open_cell(struct cells *cells, enum cell_kind kind, struct cell **ret
     TAILQ_INIT(&cell->pausing);
     cell->host.wake = wake_cell;
     cell->host.ops = &stream_mhd_ops;
+    cell->host.wire = &stream_wire_sse;
     cell->host.sends_past = kind != CELL_TLS && cells->quirks.sends_past;
     if (streams_add_host(cells->streams, &cell->host) != 0) {
         free(cell);

@@ -29,6 +29,7 @@ libbugle_a_SOURCES += \
     src/stream/stream_idle.c \
     src/stream/stream_internal.h \
     src/stream/stream_peer.c \
+    src/stream/stream_sse.c \
     src/stream/streams.c \
     src/stream/topic_index.c \
     src/stream/topic_index.h \

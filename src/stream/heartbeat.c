@@ -17,6 +17,12 @@ static bool is_checkpoint_due(const struct stream *stream, int64_t now_ms)
            stream->last_id_sent != stream_passed(stream);
 }
 
+/* Whether it may need a checkpoint later though nothing is published. */
+static bool is_place_old(const struct stream *stream, uint64_t last_id_sent)
+{
+    return stream->host->wire->tells_ids && stream->last_id_sent != last_id_sent;
+}
+
 /* Streams of a host that are nearly due go with the one that is: to look at them all is most of
  * what it costs, and so is the walk of the host where it is the one that sends. */
 static bool is_heartbeat_due(int64_t sent_ms, const struct stream *stream, int64_t now_ms)
@@ -33,10 +39,10 @@ static void heartbeat_stream(struct stream *stream, struct stream_host_due *due,
         due->heartbeat_ms = clock_earlier(due->heartbeat_ms, now_ms + LOOK_EVERY_MS);
         return;
     }
-    if (is_checkpoint_due(stream, now_ms)) {
+    if (stream->host->wire->tells_ids && is_checkpoint_due(stream, now_ms)) {
         stream_add_control(stream, STREAM_CHECKPOINT);
         id_sent_ms = sent_ms = now_ms;
-    } else if (stream->last_id_sent != due->last_id_sent) {
+    } else if (is_place_old(stream, due->last_id_sent)) {
         due->last_id_sent = UINT64_MAX;
     }
     if (is_heartbeat_due(sent_ms, stream, now_ms)) {

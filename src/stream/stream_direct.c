@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunks that a stream sends by itself.  See stream_internal.h, and doc/design, "Sending past the
+ * What a stream sends by itself.  See stream_internal.h, and doc/design, "Sending past the
  * library", for why.
  *
  * While a connection is suspended its host has nothing of it to send and looks at nothing of it.
@@ -35,8 +35,6 @@
 #define CHUNK_DATA_MIN 128
 /* Of data that is put together, where no room of the host bounds it. */
 #define OWN_ROOM_BYTES 3072
-/* RFC 9112, 7.1: the end of the body, without trailers. */
-#define LAST_CHUNK "0\r\n\r\n"
 /* Of one stream, before others have their turn. */
 #define CHUNKS_MAX 4
 
@@ -70,6 +68,11 @@ static char *put_length(char *data, size_t data_n)
     return begin;
 }
 
+static bool is_in_chunks(const struct stream *stream)
+{
+    return stream->host->wire->in_chunks;
+}
+
 /* Returns how many bytes the socket took, or -1: the connection is over. */
 static ssize_t try_send(struct stream *stream, const char *bytes, size_t bytes_n)
 {
@@ -83,22 +86,29 @@ static ssize_t try_send(struct stream *stream, const char *bytes, size_t bytes_n
     return sent;
 }
 
-/* The frame under way as one chunk: its length, what is left of the frame where the event has it, a
- * line end.  `from` bytes of that are out already. */
+/* What is left of the frame under way, where the event has it: as one chunk, with its length and a
+ * line end, or by itself.  `from` bytes of that are out already. */
 static ssize_t try_send_frame(struct stream *stream, size_t from, size_t *ret_chunk_n)
 {
     char length[LENGTH_BYTES_MAX];
-    size_t data_n = stream->partial->frame_n - stream->partial_offset;
+    struct stream_bytes frame = stream_bytes_of(stream, stream->partial);
+    size_t data_n = frame.n - stream->partial_offset;
     char *begin = put_length(length + sizeof(length), data_n);
     struct iovec parts[] = {
         {begin, (size_t)(length + sizeof(length) - begin)},
-        {stream->partial->frame + stream->partial_offset, data_n},
+        {(char *)(uintptr_t)frame.at + stream->partial_offset, data_n},
         {(char[]){'\r', '\n'}, END_BYTES},
     };
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
     ssize_t sent;
 
-    *ret_chunk_n = parts[0].iov_len + data_n + END_BYTES;
+    if (!is_in_chunks(stream)) {
+        message.msg_iov = &parts[1];
+        message.msg_iovlen = 1;
+    }
+    *ret_chunk_n = 0;
+    for (size_t i = 0; i < message.msg_iovlen; i++)
+        *ret_chunk_n += message.msg_iov[i].iov_len;
     while (from >= message.msg_iov->iov_len) {
         from -= message.msg_iov->iov_len;
         message.msg_iov++;
@@ -163,12 +173,21 @@ static void send_all(struct stream *stream, const char *bytes, size_t bytes_n)
         keep_unsent(stream, bytes + sent, bytes_n - (size_t)sent);
 }
 
+/* Put around some data what belongs there.  Returns where it begins then, and where it ends. */
+static char *wrap(const struct stream *stream, char *data, size_t data_n, char **ret_end)
+{
+    *ret_end = data + data_n;
+    if (!is_in_chunks(stream))
+        return data;
+    *ret_end = (char *)memcpy(data + data_n, "\r\n", END_BYTES) + END_BYTES;
+    return put_length(data, data_n);
+}
+
 static void send_copied(struct stream *stream, char *data, size_t data_n)
 {
-    char *begin = put_length(data, data_n);
+    char *end, *begin = wrap(stream, data, data_n, &end);
 
-    memcpy(data + data_n, "\r\n", END_BYTES);
-    send_all(stream, begin, (size_t)(data + data_n + END_BYTES - begin));
+    send_all(stream, begin, (size_t)(end - begin));
 }
 
 static bool may_send(const struct stream *stream)
@@ -198,6 +217,16 @@ static void send_next(struct stream *stream)
     idle_if_all_sent(stream);
 }
 
+static void send_end(struct stream *stream)
+{
+    char bytes[STREAM_WIRE_END_BYTES];
+    size_t n = stream->host->wire->put_end(stream, bytes);
+
+    stream->sent_end = true;
+    if (n > 0)
+        send_all(stream, bytes, n);
+}
+
 /* Behind the last words the host has the connection again, and its handler ends it. */
 static void send_last(struct stream *stream)
 {
@@ -206,16 +235,13 @@ static void send_last(struct stream *stream)
 
     stream_leave_ready(stream);
     for (int i = 0; i < CHUNKS_MAX && data_n > 0 && stream->unsent_n == 0; i++) {
-        data_n = stream->sent_last_chunk
-                     ? STREAM_PULL_ABORT
-                     : stream_fill(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
+        data_n = stream->sent_end ? STREAM_PULL_ABORT
+                                  : stream_fill(stream, chunk + LENGTH_BYTES, OWN_ROOM_BYTES);
         if (data_n > 0)
             send_copied(stream, chunk + LENGTH_BYTES, (size_t)data_n);
     }
-    if (data_n == STREAM_PULL_END) {
-        stream->sent_last_chunk = true;
-        send_all(stream, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
-    }
+    if (data_n < 0 && !stream->sent_end)
+        send_end(stream);
     if (stream->unsent_n > 0)
         return;
     if (data_n > 0)
@@ -256,10 +282,8 @@ static void send_beginning(struct stream *stream, const char *head, size_t head_
     char *begin = data, *end = data;
     ssize_t data_n = stream_fill(stream, data, OWN_ROOM_BYTES);
 
-    if (data_n > 0) {
-        begin = put_length(data, (size_t)data_n);
-        end = (char *)memcpy(data + data_n, "\r\n", END_BYTES) + END_BYTES;
-    }
+    if (data_n > 0)
+        begin = wrap(stream, data, (size_t)data_n, &end);
     begin = memcpy(begin - head_n, head, head_n);
     send_all(stream, begin, (size_t)(end - begin));
 }

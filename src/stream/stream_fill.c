@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a stream's client is sent next: which event or frame of the gateway's own, from which
- * offset. See stream_internal.h; stream_frames.c makes those frames, and stream_direct.c or the
- * host puts around the bytes what its protocol needs.
+ * offset. See stream_internal.h; its host's wire has
+ * their bytes, and stream_direct.c or the host puts around them what the protocol needs.
  *
  * A host pulls again as soon as a chunk is out, so a delivery is two pulls: one that returns bytes
  * and one that finds nothing more and suspends.  Returning 0 without suspending would spin.
@@ -46,11 +46,11 @@ void stream_frame_is_out(struct stream *stream)
 /* Send what is left of the frame under way. */
 static size_t copy_tail(struct stream *stream, char *to, size_t room)
 {
-    struct message *partial = stream->partial;
-    size_t left = partial->frame_n - stream->partial_offset;
+    struct stream_bytes frame = stream_bytes_of(stream, stream->partial);
+    size_t left = frame.n - stream->partial_offset;
     size_t n = left < room ? left : room;
 
-    memcpy(to, partial->frame + stream->partial_offset, n);
+    memcpy(to, frame.at + stream->partial_offset, n);
     stream->partial_offset += (uint32_t)n;
     if (n == left)
         stream_frame_is_out(stream);
@@ -72,7 +72,11 @@ static size_t begin_partial(struct stream *stream, struct message *message, char
 static bool take_frame(struct stream *stream, struct message *message, char *to, size_t room,
                        size_t *n)
 {
-    if (message->frame_n > room - *n && *n > 0)
+    struct stream_bytes frame = stream_bytes_of(stream, message);
+
+    if (frame.at == NULL)
+        stream_end(stream, STREAM_END_FAILED);
+    if (frame.at == NULL || (frame.n > room - *n && *n > 0))
         return false;
     if (message->kind != MESSAGE_CONTROL) {
         stream->events_sent++;
@@ -82,9 +86,9 @@ static bool take_frame(struct stream *stream, struct message *message, char *to,
         stream->last_id_sent = message->position;
         stream->id_sent_ms = stream->filled_ms;
     }
-    if (message->frame_n <= room - *n) {
-        memcpy(to + *n, message->frame, message->frame_n);
-        *n += message->frame_n;
+    if (frame.n <= room - *n) {
+        memcpy(to + *n, frame.at, frame.n);
+        *n += frame.n;
     } else {
         *n = begin_partial(stream, message, to, room);
     }
@@ -97,15 +101,15 @@ static size_t take_control(struct stream *stream, char *to, size_t room)
 
     while (stream->pending != 0 && stream->partial == NULL && n < room) {
         enum stream_pending what = (enum stream_pending)(stream->pending & -stream->pending);
-        struct message *control = stream_make_frame(stream, what);
+        enum stream_end end = stream_make_frame(stream, what, &stream->partial);
 
-        if (control == NULL) {
-            stream_end(stream, STREAM_END_FAILED);
+        if (end != STREAM_END_NONE) {
+            stream_end(stream, end);
             return n;
         }
         stream->pending &= (uint8_t)~what;
-        stream->partial = control;
-        n += copy_tail(stream, to + n, room - n);
+        if (stream->partial != NULL)
+            n += copy_tail(stream, to + n, room - n);
     }
     return n;
 }
@@ -332,16 +336,6 @@ static size_t fill_backlog(struct stream *stream, char *to, size_t room)
     return n;
 }
 
-/* Whether the end has a frame for this client.  A client that began without a credential has
- * none that could end. */
-static bool has_final_frame(const struct stream *stream)
-{
-    enum stream_final final = stream_ends[stream->end].final;
-
-    return final != STREAM_FINAL_NONE &&
-           (final != STREAM_FINAL_EXPIRED || stream->grant.identity != NULL);
-}
-
 /* The last frames, and nothing after them. */
 static size_t fill_last(struct stream *stream, char *to, size_t room)
 {
@@ -351,8 +345,7 @@ static size_t fill_last(struct stream *stream, char *to, size_t room)
         if (n > 0)
             return n;
         stream->sent_final = true;
-        if (has_final_frame(stream))
-            stream->pending |= STREAM_FINAL;
+        stream->pending |= STREAM_FINAL;
     }
     return stream->partial != NULL ? copy_tail(stream, to, room) : take_control(stream, to, room);
 }
@@ -379,7 +372,7 @@ static ssize_t fill_closing(struct stream *stream, char *buf, size_t max)
  * and one that has much to pass over must not begin again with every connection. */
 static bool needs_place(const struct stream *stream)
 {
-    if (stream->state != STREAM_DRAINING)
+    if (stream->state != STREAM_DRAINING || !stream->host->wire->tells_ids)
         return false;
     bool is_paging = stream->cursor == STREAM_CURSOR_NONE;
     if (!is_paging && stream->last_id_sent == UINT64_MAX)
@@ -401,7 +394,7 @@ bool stream_has_sent_all(const struct stream *stream)
 {
     return stream->state == STREAM_DRAINING && stream->pending == 0 && stream->partial == NULL &&
            stream->page == NULL && stream->cursor == ring_head(stream->host->streams->ring) &&
-           stream->last_id_sent != UINT64_MAX;
+           (stream->last_id_sent != UINT64_MAX || !stream->host->wire->tells_ids);
 }
 
 ssize_t stream_fill(struct stream *stream, char *buf, size_t max)
@@ -415,7 +408,7 @@ ssize_t stream_fill(struct stream *stream, char *buf, size_t max)
         stream->pending |= STREAM_CHECKPOINT;
         n += take_control(stream, buf + n, max - n);
     }
-    size_t frame_n = stream->sends_frame ? stream->partial->frame_n : 0;
+    size_t frame_n = stream->sends_frame ? stream_bytes_of(stream, stream->partial).n : 0;
     if (n + frame_n > 0) {
         account_sent(stream, n + frame_n, is_heartbeat);
         return (ssize_t)n;

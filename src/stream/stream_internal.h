@@ -23,6 +23,9 @@
 /* Not in the ring: behind it, or nowhere yet. */
 #define STREAM_CURSOR_NONE UINT64_MAX
 
+/* The longest end of a stream on any wire. */
+#define STREAM_WIRE_END_BYTES 128
+
 /* Frames of the gateway's own that are still to be sent, in the order in which they are. */
 enum stream_pending {
     STREAM_PRELUDE = 1 << 0,    /* first comment and `retry` */
@@ -30,6 +33,36 @@ enum stream_pending {
     STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
     STREAM_HEARTBEAT = 1 << 3,  /* heartbeat */
     STREAM_FINAL = 1 << 4,      /* see enum stream_final */
+};
+
+/* Bytes of a message, borrowed from it. */
+struct stream_bytes {
+    const char *at;
+    size_t n;
+};
+
+/*
+ * What a client is sent, and in which form: all that differs between the transports of streams.
+ * The rest, from cursor to stalls, knows none of it.
+ */
+struct stream_wire {
+    const char *transport; /* on the wire of monitors */
+
+    /* What goes out of an event; `at` is NULL when out of memory, which does not happen again once
+     * it did not.  NULL: its frame, as it is. */
+    struct stream_bytes (*bytes)(struct message *message);
+
+    /* Make a frame of the gateway's own: a reference for the caller, NULL if there is none for
+     * this. Notes the id that it tells.  Returns STREAM_END_NONE, or why the stream has to end. */
+    enum stream_end (*make)(struct stream *stream, enum stream_pending what,
+                            struct message **ret_frame);
+
+    /* What stands behind the last frame of an end that does not cut.  Returns how many bytes; 0 for
+     * none. */
+    size_t (*put_end)(const struct stream *stream, char to[STREAM_WIRE_END_BYTES]);
+
+    bool in_chunks; /* a length stands before each piece, and a line end behind it */
+    bool tells_ids; /* its clients learn their place */
 };
 
 /* Of the caches. */
@@ -64,10 +97,10 @@ struct stream {
     bool sends_frame : 1;     /* `partial` as a chunk of its own, from where it stands */
     bool unsent_is_frame : 1;
     bool http_1_0 : 1;
-    bool answers_itself : 1;  /* its whole answer is sent past the host */
-    bool is_gone : 1;         /* its socket is closed already: there is nothing to cut */
-    bool sent_last_chunk : 1; /* of an answer of its own: the last chunk */
-    bool is_unfound : 1;      /* not in the index any more, though it has a filter */
+    bool answers_itself : 1; /* its whole answer is sent past the host */
+    bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
+    bool sent_end : 1;       /* of an answer of its own: what stands behind the last frame */
+    bool is_unfound : 1;     /* not in the index any more, though it has a filter */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
@@ -188,11 +221,33 @@ static inline struct stream_host_due *stream_host_due(const struct stream_host *
  */
 ssize_t stream_fill(struct stream *stream, char *buf, size_t max);
 
-/* ---- stream_frames.c ---- */
+/* What goes out of a message, an event or a frame of the gateway's own. */
+static inline struct stream_bytes stream_bytes_of(const struct stream *stream,
+                                                  struct message *message)
+{
+    const struct stream_wire *wire = stream->host->wire;
 
-/* A frame of the gateway's own, as a reference for the caller; NULL when out of memory.  Notes the
- * id that it tells, and counts it. */
-struct message *stream_make_frame(struct stream *stream, enum stream_pending what);
+    if (wire->bytes == NULL || message->kind == MESSAGE_CONTROL)
+        return (struct stream_bytes){message->frame, message->frame_n};
+    return wire->bytes(message);
+}
+
+/* ---- stream_frames.c: of the frames of the gateway's own, what all wires have ---- */
+
+/* As `make` of the wire, and counts it. */
+enum stream_end stream_make_frame(struct stream *stream, enum stream_pending what,
+                                  struct message **ret_frame);
+
+/* Uniform in 2/3 to 2 times stream.retry, so that clients which lost their server together do not
+ * come back together. */
+unsigned stream_retry_ms(const struct stream *stream);
+
+/* The members of a `reset` in JSON, without braces. */
+#define STREAM_RESET_BYTES (64 + 2 * SSE_ID_BYTES)
+void stream_write_reset(const struct stream *stream, char to[STREAM_RESET_BYTES]);
+
+/* An id, as it is told: of this position. */
+void stream_note_id(struct stream *stream, uint64_t position);
 
 /* ---- stream_fill.c: what goes out next ---- */
 

@@ -204,6 +204,7 @@ static struct scene *build(const struct load *load)
     assert(scene->streams != NULL);
     scene->host.wake = wake;
     scene->host.ops = &stream_mhd_ops;
+    scene->host.wire = &stream_wire_sse;
     scene->host.sends_past = !load->by_library;
     if (streams_add_host(scene->streams, &scene->host) != 0)
         abort();

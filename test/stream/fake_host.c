@@ -103,6 +103,7 @@ struct fake_host *fake_host_new(bool sends_past, size_t ring_events)
     fake->room = ROOM;
     fake->host.wake = fake_wake;
     fake->host.ops = &fake_ops;
+    fake->host.wire = &stream_wire_sse;
     fake->host.timeout_s = 40;
     fake->host.sends_past = sends_past;
     if (fake->streams == NULL || streams_add_host(fake->streams, &fake->host) != 0 ||

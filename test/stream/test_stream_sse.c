@@ -30,8 +30,9 @@ static int tear_down(void **state)
 static const char *frame_of(struct fake_stream *stream, enum stream_pending what)
 {
     static char text[4096];
-    struct message *frame = stream_make_frame(stream->stream, what);
+    struct message *frame;
 
+    assert_int_equal(stream_make_frame(stream->stream, what, &frame), STREAM_END_NONE);
     assert_non_null(frame);
     assert_true(frame->frame_n < sizeof(text));
     memcpy(text, frame->frame, frame->frame_n);
@@ -132,6 +133,7 @@ static void a_reset_tells_why_and_what_there_is(void **state)
 static void the_last_frame_is_that_of_the_end(void **state)
 {
     struct fake_stream *stream = fake_stream_open(*state, fake_ask("a"));
+    struct message *none;
 
     stream->stream->end = STREAM_END_DRAINED;
     assert_in_range(retry_of(frame_of(stream, STREAM_FINAL)), 2000, 6000);
@@ -139,6 +141,9 @@ static void the_last_frame_is_that_of_the_end(void **state)
     assert_in_range(retry_of(frame_of(stream, STREAM_FINAL)), 30000, 60000);
     assert_non_null(strstr(frame_of(stream, STREAM_FINAL), "\n\n")); /* for undici */
     stream->stream->end = STREAM_END_TOKEN;
+    assert_int_equal(stream_make_frame(stream->stream, STREAM_FINAL, &none), STREAM_END_NONE);
+    assert_null(none); /* it has no credential that could end */
+    stream->stream->grant.identity = identity_new(&(struct identity_draft){.user = {NULL, 0}});
     assert_string_equal(frame_of(stream, STREAM_FINAL),
                         "event: expired\ndata: {\"reason\":\"token\"}\n\n");
     stream->stream->end = STREAM_END_NONE;
