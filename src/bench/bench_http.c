@@ -93,6 +93,8 @@ static void bench_http_read_header(struct bench_http *http, const char *text, si
 /* What follows the blank line (RFC 9112 section 6.3). */
 static enum bench_http_state after_head(struct bench_http *http)
 {
+    if (http->status == 101)
+        return BENCH_HTTP_DONE;
     if (http->status < 200) {
         bench_http_start(http);
         return BENCH_HTTP_STATUS;

@@ -42,8 +42,8 @@ typedef void bench_http_body_fn(void *context, const char *bytes, size_t bytes_n
 void bench_http_start(struct bench_http *http);
 
 /*
- * Read on.  Answers 1xx are skipped.  Stops behind the response (state DONE) or where it cannot
- * be followed (state BAD); otherwise it takes everything.
+ * Read on.  Answers 1xx are skipped, but for 101, which is the last.  Stops behind the response
+ * (state DONE) or where it cannot be followed (state BAD); otherwise it takes everything.
  *
  * body  called with what belongs to the body; may be NULL
  *

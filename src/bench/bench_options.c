@@ -15,6 +15,10 @@
 #include <unistd.h>
 
 #define URL_DEFAULT "http://127.0.0.1:8080"
+#define BODY_DEFAULT "{\"topic\":\"{topic}\",\"data\":\"{data}\"}"
+#define WS_PATH "/ws"
+#define WS_PATH_V1 WS_PATH "?topic=bench-none"
+#define WS_PATH_RAW WS_PATH "?topic={topic}&publish={topic}"
 
 static const char usage[] =
     "Usage: bugle bench [OPTION]...\n"
@@ -22,10 +26,20 @@ static const char usage[] =
     "\n"
     "What to measure; {topic}, {data} and {seq} are placeholders:\n"
     "  --stream-url TEMPLATE    " URL_DEFAULT SSE_PATH "?topic={topic}\n"
+    "                           with --ws " URL_DEFAULT WS_PATH "?topic={topic}\n"
     "  --publish-url TEMPLATE   " URL_DEFAULT "/api/push\n"
     "  --publish-body TEMPLATE  {\"topic\":\"{topic}\",\"data\":\"{data}\"}\n"
     "  --publish-type TYPE      application/json\n"
     "  --header 'NAME: VALUE'   sent with every request; may be repeated\n"
+    "\n"
+    "WebSocket:\n"
+    "  --ws                     hold WebSockets instead of event streams\n"
+    "  --ws-protocol NAME       subprotocol that they offer, such as bugle.v1 (none)\n"
+    "  --ws-publish v1|raw      publish over WebSockets: with v1 to\n"
+    "                           " URL_DEFAULT WS_PATH_V1 "\n"
+    "                           by messages of bugle.v1, each with an answer; with raw to\n"
+    "                           " URL_DEFAULT WS_PATH_RAW "\n"
+    "                           {data}, which is to come back to the connection\n"
     "\n"
     "Streams:\n"
     "  --streams N              streams to hold (100)\n"
@@ -112,6 +126,36 @@ static bool take_pids(const struct cli_option *option, const char *text)
     }
 }
 
+static bool take_publish_way(const struct cli_option *option, const char *text)
+{
+    bool is_v1 = strcmp(text, "v1") == 0;
+
+    *(enum bench_publish_way *)option->to = is_v1 ? BENCH_PUBLISH_WS_V1 : BENCH_PUBLISH_WS_RAW;
+    return is_v1 || strcmp(text, "raw") == 0;
+}
+
+/* What was not given, by the transports. */
+static void bench_options_fill(struct bench_options *options)
+{
+    static const struct {
+        const char *url, *body;
+    } publish[] = {
+        [BENCH_PUBLISH_POST] = {URL_DEFAULT "/api/push", BODY_DEFAULT},
+        [BENCH_PUBLISH_WS_V1] = {URL_DEFAULT WS_PATH_V1, BODY_DEFAULT},
+        [BENCH_PUBLISH_WS_RAW] = {URL_DEFAULT WS_PATH_RAW, "{data}"},
+    };
+
+    if (options->stream_url == NULL)
+        options->stream_url = options->ws ? URL_DEFAULT WS_PATH "?topic={topic}"
+                                          : URL_DEFAULT SSE_PATH "?topic={topic}";
+    if (options->publish_url == NULL)
+        options->publish_url = publish[options->publish_way].url;
+    if (options->publish_body == NULL)
+        options->publish_body = publish[options->publish_way].body;
+    if (options->warmup < 0)
+        options->warmup = options->events || options->idle ? 0 : 1;
+}
+
 static int bench_options_check(struct bench_options *options)
 {
     if (options->idle && options->publish_only)
@@ -120,19 +164,19 @@ static int bench_options_check(struct bench_options *options)
         return cli_misused("bench", "--events must be a multiple of --batch");
     if (options->publish_only)
         options->streams = 0;
+    if (options->ws_protocol != NULL && !options->ws)
+        return cli_misused("bench", "--ws-protocol needs --ws");
+    if (options->batch > 1 && options->publish_way == BENCH_PUBLISH_WS_RAW)
+        return cli_misused("bench", "--ws-publish raw sends one event a message: no --batch");
     if (options->idle)
         options->events = 0;
-    if (options->warmup < 0)
-        options->warmup = options->events || options->idle ? 0 : 1;
+    bench_options_fill(options);
     return CLI_FINE;
 }
 
 int bench_options_parse(struct bench_options *ret_options, int argc, char **argv)
 {
     struct bench_options options = {
-        .stream_url = URL_DEFAULT SSE_PATH "?topic={topic}",
-        .publish_url = URL_DEFAULT "/api/push",
-        .publish_body = "{\"topic\":\"{topic}\",\"data\":\"{data}\"}",
         .publish_type = "application/json",
         .streams = 100,
         .topics = 1,
@@ -152,6 +196,9 @@ int bench_options_parse(struct bench_options *ret_options, int argc, char **argv
         CLI_TEXT("publish-url", &options.publish_url),
         CLI_TEXT("publish-body", &options.publish_body),
         CLI_TEXT("publish-type", &options.publish_type),
+        CLI_FLAG("ws", &options.ws),
+        CLI_TEXT("ws-protocol", &options.ws_protocol),
+        CLI_OTHER("ws-publish", take_publish_way, &options.publish_way, NULL),
         CLI_OTHER("header", take_header, &options, NULL),
         CLI_NUMBER32("streams", &options.streams, 1, 10000000),
         CLI_NUMBER32("topics", &options.topics, 1, 10000000),

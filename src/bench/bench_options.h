@@ -11,12 +11,21 @@
 #define BENCH_HEADERS_MAX 16
 #define BENCH_PIDS_MAX 16
 
+/* How it publishes. */
+enum bench_publish_way {
+    BENCH_PUBLISH_POST,   /* requests */
+    BENCH_PUBLISH_WS_V1,  /* `publish` of bugle.v1, whose `ack` is awaited */
+    BENCH_PUBLISH_WS_RAW, /* text messages, which are to come back to who sent them */
+};
+
 /* Texts are borrowed from the command line. */
 struct bench_options {
     const char *stream_url; /* templates, see bench_template.h */
     const char *publish_url;
     const char *publish_body;
     const char *publish_type;
+    const char *ws_protocol; /* that streams offer; NULL: none */
+    enum bench_publish_way publish_way;
     const char *headers[BENCH_HEADERS_MAX]; /* "Name: value", sent with every request */
     size_t headers_n;
     pid_t pids[BENCH_PIDS_MAX]; /* the server's processes */
@@ -35,6 +44,7 @@ struct bench_options {
     double settle; /* seconds of quiet once all streams stand */
     double drain;  /* seconds without a delivery after which the missing are lost */
     double close;  /* seconds that the closing of all streams is watched; 0: it is not */
+    bool ws;       /* streams are WebSockets */
     bool random;
     bool idle;
     bool publish_only;

@@ -6,6 +6,8 @@
 #include "bench/bench_epoll.h"
 #include "bench/bench_http.h"
 #include "bench/bench_request.h"
+#include "bench/bench_stamp.h"
+#include "bench/bench_ws.h"
 #include "cli/cli_common.h"
 
 #include <assert.h>
@@ -17,7 +19,14 @@
 
 #define READ_BYTES 16384
 
-enum state { STATE_CLOSED, STATE_CONNECTING, STATE_FREE, STATE_BUSY, STATE_FAILED };
+enum state {
+    STATE_CLOSED,
+    STATE_CONNECTING,
+    STATE_UPGRADING, /* to a WebSocket */
+    STATE_FREE,
+    STATE_BUSY,
+    STATE_FAILED,
+};
 
 struct connection {
     int fd;
@@ -30,6 +39,7 @@ struct connection {
     char *out; /* the request under way */
     struct bench_request_event *events;
     struct bench_http answer;
+    struct bench_ws ws;
 };
 
 struct bench_publish {
@@ -61,6 +71,11 @@ static void bench_publish_note(struct bench_publish *publish, const char *what)
 {
     if (publish->facts.trouble[0] == '\0')
         snprintf(publish->facts.trouble, sizeof(publish->facts.trouble), "%s", what);
+}
+
+static bool bench_publish_is_ws(const struct bench_publish *publish)
+{
+    return publish->options->publish_way != BENCH_PUBLISH_POST;
 }
 
 static uint32_t bench_publish_index_of(const struct bench_publish *publish,
@@ -117,6 +132,13 @@ static void bench_publish_open_connection(struct bench_publish *publish, struct 
         con->state = STATE_CONNECTING;
     else
         bench_publish_fail(publish, con, -fd);
+}
+
+/* The topic in the URL of a WebSocket. */
+static uint32_t bench_publish_topic_of(const struct bench_publish *publish,
+                                       const struct connection *con)
+{
+    return bench_publish_index_of(publish, con) % publish->options->topics;
 }
 
 /* The next connection that can take a request, or NULL; closed ones before it are opened. */
@@ -300,7 +322,9 @@ static void bench_publish_send_request(struct bench_publish *publish, struct con
 {
     /* In a closed loop a request is due when its connection is free. */
     con->due_ns = publish->interval_ns > 0 ? bench_publish_next_due(publish) : now_ns;
-    con->out_n = bench_request_write(&publish->request, con->out, con->due_ns, con->events);
+    con->out_n =
+        bench_request_write(&publish->request, con->out, bench_publish_topic_of(publish, con),
+                            con->due_ns, con->events);
     con->sent_n = 0;
     con->state = STATE_BUSY;
     bench_http_start(&con->answer);
@@ -360,16 +384,129 @@ static void bench_publish_take_answer(struct bench_publish *publish, struct conn
         bench_publish_put_ready(publish, con, STATE_FREE);
 }
 
+/* A WebSocket that is given up: before it stood, or with a message under way, or between two. */
+static void bench_publish_drop_ws(struct bench_publish *publish, struct connection *con,
+                                  const char *why)
+{
+    if (con->state == STATE_BUSY) {
+        bench_publish_give_up_one(publish, con, why);
+        return;
+    }
+    bool stood = con->state != STATE_UPGRADING;
+    bench_publish_note(publish, why);
+    bench_publish_put_closed(publish, con);
+    if (stood)
+        return;
+    bench_publish_settle_one(publish, con);
+    publish->failed++;
+    con->state = STATE_FAILED;
+}
+
 /* The end of the connection, which also ends an answer of no declared length. */
 static void bench_publish_take_end(struct bench_publish *publish, struct connection *con,
                                    const char *why)
 {
-    if (con->state != STATE_BUSY)
+    if (bench_publish_is_ws(publish))
+        bench_publish_drop_ws(publish, con, why);
+    else if (con->state != STATE_BUSY)
         bench_publish_put_closed(publish, con);
     else if (con->answer.state == BENCH_HTTP_BODY && con->answer.left == UINT64_MAX)
         bench_publish_take_answer(publish, con);
     else
         bench_publish_give_up_one(publish, con, why);
+}
+
+/* Returns whether more of it is to come. */
+static bool bench_publish_feed_answer(struct bench_publish *publish, struct connection *con,
+                                      size_t n)
+{
+    if (con->state != STATE_BUSY) {
+        bench_publish_note(publish, "an answer without a request");
+        bench_publish_put_closed(publish, con);
+        return false;
+    }
+    size_t taken = bench_http_feed(&con->answer, publish->read, n, NULL, NULL);
+    if (con->answer.state == BENCH_HTTP_BAD || taken < n)
+        bench_publish_give_up_one(publish, con, "not an HTTP answer");
+    else if (con->answer.state == BENCH_HTTP_DONE)
+        bench_publish_take_answer(publish, con);
+    else
+        return true;
+    return false;
+}
+
+/* What ends the wait for an answer over a WebSocket: `ack` or `error`, or the event itself. */
+static bool bench_publish_is_answer(const struct bench_publish *publish,
+                                    const struct connection *con, const char *text, size_t text_n,
+                                    int *ret_status)
+{
+    static const char ack[] = "{\"type\":\"ack\"", error[] = "{\"type\":\"error\"";
+    struct bench_stamp stamp;
+
+    *ret_status = 201;
+    if (publish->options->publish_way == BENCH_PUBLISH_WS_RAW)
+        return bench_stamp_find(text, text_n, &stamp) && stamp.run == publish->request.run &&
+               stamp.topic == con->events[0].topic && stamp.number == con->events[0].number;
+    if (text_n >= strlen(ack) && memcmp(text, ack, strlen(ack)) == 0)
+        return true;
+    const char *status = memmem(text, text_n, "\"status\":", strlen("\"status\":"));
+    if (text_n < strlen(error) || memcmp(text, error, strlen(error)) != 0)
+        return false;
+    *ret_status = status != NULL && status + 13 <= text + text_n ? atoi(status + 9) : 0;
+    return true;
+}
+
+struct feeding {
+    struct bench_publish *publish;
+    struct connection *con;
+    bool closing;
+};
+
+static void bench_publish_take_frame(void *context, enum bench_ws_opcode opcode, const char *bytes,
+                                     size_t bytes_n)
+{
+    struct feeding *feeding = context;
+    struct connection *con = feeding->con;
+    char pong[BENCH_WS_PONG_ROOM];
+    int status;
+
+    feeding->closing |= opcode == BENCH_WS_CLOSE;
+    if (opcode == BENCH_WS_PING && con->sent_n == con->out_n)
+        send(con->fd, pong, bench_ws_write_pong(pong, bytes, bytes_n), MSG_NOSIGNAL);
+    if (opcode != BENCH_WS_TEXT || con->state != STATE_BUSY ||
+        !bench_publish_is_answer(feeding->publish, con, bytes, bytes_n, &status))
+        return;
+    con->answer.status = status;
+    bench_publish_take_answer(feeding->publish, con);
+}
+
+/* Returns whether more may be read. */
+static bool bench_publish_feed_ws(struct bench_publish *publish, struct connection *con, size_t n)
+{
+    struct feeding feeding = {.publish = publish, .con = con};
+    size_t head_n = 0;
+    char why[64];
+
+    if (con->state == STATE_UPGRADING) {
+        head_n = bench_http_feed(&con->answer, publish->read, n, NULL, NULL);
+        if (con->answer.state < BENCH_HTTP_BODY)
+            return true;
+        if (con->answer.status != BENCH_WS_STATUS) {
+            snprintf(why, sizeof(why), "answered with status %d", con->answer.status);
+            bench_publish_drop_ws(publish, con, why);
+            return false;
+        }
+        con->out_n = con->sent_n = 0;
+        bench_publish_settle_one(publish, con);
+        bench_publish_put_ready(publish, con, STATE_FREE);
+    }
+    bool good = bench_ws_feed(&con->ws, publish->read + head_n, n - head_n,
+                              bench_publish_take_frame, &feeding);
+    if (!good || feeding.closing)
+        bench_publish_drop_ws(publish, con,
+                              good ? "closed by the server with a Close frame"
+                                   : "not a frame that can be followed");
+    return good && !feeding.closing;
 }
 
 static void bench_publish_read_all(struct bench_publish *publish, struct connection *con)
@@ -378,21 +515,10 @@ static void bench_publish_read_all(struct bench_publish *publish, struct connect
 
     while (n > 0) {
         publish->now_ns = bench_now();
-        if (con->state != STATE_BUSY) {
-            bench_publish_note(publish, "an answer without a request");
-            bench_publish_put_closed(publish, con);
-            return;
-        }
-        size_t taken = bench_http_feed(&con->answer, publish->read, (size_t)n, NULL, NULL);
-        if (con->answer.state == BENCH_HTTP_BAD || taken < (size_t)n) {
-            bench_publish_give_up_one(publish, con, "not an HTTP answer");
-            return;
-        }
-        if (con->answer.state == BENCH_HTTP_DONE) {
-            bench_publish_take_answer(publish, con);
-            return;
-        }
-        if (n < READ_BYTES)
+        bool more = bench_publish_is_ws(publish)
+                        ? bench_publish_feed_ws(publish, con, (size_t)n)
+                        : bench_publish_feed_answer(publish, con, (size_t)n);
+        if (!more || n < READ_BYTES)
             return;
         n = recv(con->fd, publish->read, READ_BYTES, 0);
     }
@@ -400,10 +526,25 @@ static void bench_publish_read_all(struct bench_publish *publish, struct connect
         bench_publish_take_end(publish, con, n == 0 ? "closed by the server" : strerror(errno));
 }
 
+static void bench_publish_upgrade(struct bench_publish *publish, struct connection *con)
+{
+    con->out_n = bench_request_write_upgrade(&publish->request, con->out,
+                                             bench_publish_topic_of(publish, con));
+    con->sent_n = 0;
+    con->state = STATE_UPGRADING;
+    con->ws = (struct bench_ws){0};
+    bench_http_start(&con->answer);
+    bench_publish_send_on(con);
+}
+
 static void bench_publish_connected(struct bench_publish *publish, struct connection *con)
 {
     int error = bench_socket_error(con->fd);
 
+    if (error == 0 && bench_publish_is_ws(publish)) {
+        bench_publish_upgrade(publish, con);
+        return;
+    }
     if (error == 0) {
         bench_publish_settle_one(publish, con);
         bench_publish_put_ready(publish, con, STATE_FREE);
@@ -421,7 +562,7 @@ uint64_t bench_publish_ready(struct bench_publish *publish, uint32_t index)
     publish->now_ns = bench_now();
     if (con->state == STATE_CONNECTING) {
         bench_publish_connected(publish, con);
-    } else if (con->state == STATE_FREE || con->state == STATE_BUSY) {
+    } else if (con->state != STATE_CLOSED && con->state != STATE_FAILED) {
         if (con->sent_n < con->out_n)
             bench_publish_send_on(con);
         bench_publish_read_all(publish, con);

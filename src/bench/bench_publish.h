@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The publishing side of the load tool: requests over P keep-alive connections, one at a time on
- * each.  Open loop: every event has a moment when it is due, and if all connections are busy then
- * it goes late, but its latency still counts from that moment.  Closed loop: a connection sends
- * its next request when the last is answered.  One thread, sockets watched by the caller's epoll.
+ * The publishing side of the load tool: requests over P keep-alive connections, or messages over P
+ * WebSockets, one at a time on each.  Open loop: every event has a moment when it is due, and if
+ * all connections are busy then it goes late, but its latency still counts from that moment. Closed
+ * loop: a connection sends its next request when the last is answered.  One thread, sockets watched
+ * by the caller's epoll.
  */
 #ifndef BUGLE_BENCH_PUBLISH_H
 #define BUGLE_BENCH_PUBLISH_H

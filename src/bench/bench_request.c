@@ -4,6 +4,7 @@
 #include "bench/bench_request.h"
 
 #include "bench/bench_stamp.h"
+#include "bench/bench_ws.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +14,22 @@
 
 #define DIGITS_MAX 20
 #define TOPIC_BYTES 24
+#define V1_BEGIN "{\"type\":\"publish\",\"ref\":1,\"events\":"
+
+static void put_lines_of_way(FILE *file, const struct bench_options *options)
+{
+    switch (options->publish_way) {
+    case BENCH_PUBLISH_POST:
+        fprintf(file, "Content-Type: %s\r\n", options->publish_type);
+        return;
+    case BENCH_PUBLISH_WS_V1:
+        fputs(BENCH_WS_UPGRADE "Sec-WebSocket-Protocol: bugle.v1\r\n", file);
+        return;
+    case BENCH_PUBLISH_WS_RAW:
+        fputs(BENCH_WS_UPGRADE, file);
+        return;
+    }
+}
 
 /* The part of the head that never changes. */
 static int write_constant(struct bench_request *request)
@@ -24,11 +41,11 @@ static int write_constant(struct bench_request *request)
 
     if (file == NULL)
         return -ENOMEM;
-    fprintf(file, " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\nContent-Type: %s\r\n",
-            request->url.authority, options->publish_type);
+    fprintf(file, " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\n", request->url.authority);
+    put_lines_of_way(file, options);
     for (size_t i = 0; i < options->headers_n; i++)
         fprintf(file, "%s\r\n", options->headers[i]);
-    fputs("Content-Length: ", file);
+    fputs(options->publish_way == BENCH_PUBLISH_POST ? "Content-Length: " : "\r\n", file);
     if (fclose(file) != 0) {
         free(text);
         return -ENOMEM;
@@ -91,7 +108,8 @@ size_t bench_request_room(const struct bench_request *request)
     values.at[BENCH_PLACE_SEQ].text_n = DIGITS_MAX;
     size_t events = (bench_template_bytes(&request->body, &values) + 1) * request->options->batch;
     size_t head = bench_template_bytes(&request->path, &values) + request->constant_n;
-    return head + events + DIGITS_MAX + 16; /* the method, the empty line, the brackets */
+    /* the method, the empty line, the brackets; of a message, what stands around it */
+    return head + events + DIGITS_MAX + 16 + BENCH_WS_MASKED_HEAD_BYTES + sizeof(V1_BEGIN);
 }
 
 /* Decimal digits, faster than printf; returns the place behind them. */
@@ -130,9 +148,11 @@ static uint32_t next_topic(struct bench_request *request)
     return topic;
 }
 
-static void choose_events(struct bench_request *request, struct bench_request_event *ret_events)
+static void choose_events(struct bench_request *request, uint32_t topic,
+                          struct bench_request_event *ret_events)
 {
-    uint32_t topic = next_topic(request);
+    if (!request->one_topic || request->options->publish_way == BENCH_PUBLISH_POST)
+        topic = next_topic(request);
 
     for (uint32_t i = 0; i < request->options->batch; i++) {
         if (i > 0 && !request->one_topic)
@@ -185,21 +205,58 @@ static char *bench_request_write_events(struct bench_request *request, char *to,
  * The length stands before the body and its digits vary, so the body is written first, behind
  * room for the longest length, and moved up.
  */
-size_t bench_request_write(struct bench_request *request, char *to, uint64_t due_ns,
-                           struct bench_request_event *ret_events)
+static size_t write_post(struct bench_request *request, char *to, uint64_t due_ns,
+                         const struct bench_request_event *events)
 {
-    choose_events(request, ret_events);
     char *at = stpcpy(to, "POST ");
-    at = bench_request_write_event(request, at, due_ns, ret_events[0], &request->path);
+    at = bench_request_write_event(request, at, due_ns, events[0], &request->path);
     at = mempcpy(at, request->constant, request->constant_n);
     char *body = at + DIGITS_MAX + 4;
-    size_t body_n = (size_t)(bench_request_write_events(request, body, due_ns, ret_events) - body);
+    size_t body_n = (size_t)(bench_request_write_events(request, body, due_ns, events) - body);
     at = bench_request_write_number(at, body_n);
     at = mempcpy(at, "\r\n\r\n", 4);
     memmove(at, body, body_n);
-    size_t bytes = (size_t)(at - to) + body_n;
+    return (size_t)(at - to) + body_n;
+}
+
+static size_t write_message(struct bench_request *request, char *to, uint64_t due_ns,
+                            const struct bench_request_event *events)
+{
+    bool is_v1 = request->options->publish_way == BENCH_PUBLISH_WS_V1;
+    uint32_t mask = bench_request_random_below(request, UINT32_MAX);
+    char *payload = to + BENCH_WS_MASKED_HEAD_BYTES, *at = payload;
+
+    if (is_v1)
+        at = stpcpy(at, V1_BEGIN);
+    at = bench_request_write_events(request, at, due_ns, events);
+    if (is_v1)
+        *at++ = '}';
+    return bench_ws_make_frame(to, BENCH_WS_TEXT, (size_t)(at - payload), mask);
+}
+
+size_t bench_request_write(struct bench_request *request, char *to, uint32_t topic, uint64_t due_ns,
+                           struct bench_request_event *ret_events)
+{
+    bool is_post = request->options->publish_way == BENCH_PUBLISH_POST;
+
+    choose_events(request, topic, ret_events);
+    size_t bytes = is_post ? write_post(request, to, due_ns, ret_events)
+                           : write_message(request, to, due_ns, ret_events);
     assert(bytes <= bench_request_room(request));
     return bytes;
+}
+
+size_t bench_request_write_upgrade(const struct bench_request *request, char *to, uint32_t topic)
+{
+    char name[TOPIC_BYTES] = "bench-";
+    struct bench_values values = {0};
+
+    values.at[BENCH_PLACE_TOPIC].text = name;
+    values.at[BENCH_PLACE_TOPIC].text_n =
+        (size_t)(bench_request_write_number(name + strlen(name), topic) - name);
+    char *at = bench_template_write(&request->path, stpcpy(to, "GET "), &values);
+    at = mempcpy(at, request->constant, request->constant_n);
+    return (size_t)(at - to);
 }
 
 void bench_request_answered(struct bench_request *request, const struct bench_request_event *events)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Publish requests as bytes, by the operator's templates: which topics the events of a request go
- * to, how each is numbered, and the HTTP/1.1 request that carries them.  No sockets.
+ * to, how each is numbered, and the HTTP/1.1 request or the message of a WebSocket that carries
+ * them.  No sockets.
  */
 #ifndef BUGLE_BENCH_REQUEST_H
 #define BUGLE_BENCH_REQUEST_H
@@ -25,7 +26,7 @@ struct bench_request {
     struct bench_url url;
     struct bench_template path;
     struct bench_template body;
-    char *constant; /* of the head, between the path and the length of the body */
+    char *constant; /* of the head, behind the path, up to the length of the body if it has one */
     size_t constant_n;
     char *data; /* of an event, its stamp at the start */
     uint32_t run;
@@ -45,16 +46,21 @@ void bench_request_done(struct bench_request *request);
 /* The most bytes that a request can take. */
 size_t bench_request_room(const struct bench_request *request);
 
+/* Write the request that begins a WebSocket to publish over, to bench_request_room() bytes.
+ * `topic` is put into its URL.  Returns its bytes. */
+size_t bench_request_write_upgrade(const struct bench_request *request, char *to, uint32_t topic);
+
 /*
- * Write the next request.
+ * Write the next request, or with a WebSocket the frame of the next message.
  *
+ * topic       of the WebSocket: that of the events if its URL names it
  * to          borrowed; bench_request_room() bytes
  * due_ns      goes into the stamps
  * ret_events  borrowed; filled with what the request carries, options->batch of them
  *
  * Returns its bytes.
  */
-size_t bench_request_write(struct bench_request *request, char *to, uint64_t due_ns,
+size_t bench_request_write(struct bench_request *request, char *to, uint32_t topic, uint64_t due_ns,
                            struct bench_request_event *ret_events);
 
 /* Take note that the publishing of a request is over, well or not: what is written from now on

@@ -7,6 +7,7 @@
 #include "bench/bench_http.h"
 #include "bench/bench_sse.h"
 #include "bench/bench_template.h"
+#include "bench/bench_ws.h"
 #include "cli/cli_common.h"
 
 #include <arpa/inet.h>
@@ -28,12 +29,16 @@ struct stream {
     int fd;
     enum state state;
     bool stood;
+    bool closing; /* a Close frame came */
     uint32_t topic;
     uint32_t answered; /* the largest such number in the stamps that came */
     uint64_t begun_ns; /* when the connection was begun */
     struct bench_sequence came;
     struct bench_http http;
-    struct bench_sse sse;
+    union {
+        struct bench_sse sse;
+        struct bench_ws ws;
+    };
 };
 
 struct bench_streams {
@@ -212,10 +217,14 @@ static size_t write_request(const struct bench_streams *streams, const struct st
     char *at = stpcpy(to, "GET ");
     at = bench_template_write(&streams->path, at, &values);
     size_t room = REQUEST_BYTES - (size_t)(at - to);
-    int n = snprintf(at, room,
-                     " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\n"
-                     "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
-                     streams->url.authority);
+    const char *protocol = streams->options->ws_protocol;
+    int n =
+        snprintf(at, room, " HTTP/1.1\r\nHost: %s\r\nUser-Agent: bugle-bench\r\n%s%s%s%s",
+                 streams->url.authority,
+                 streams->options->ws ? BENCH_WS_UPGRADE
+                                      : "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+                 protocol != NULL ? "Sec-WebSocket-Protocol: " : "",
+                 protocol != NULL ? protocol : "", protocol != NULL ? "\r\n" : "");
     for (size_t i = 0; i < streams->options->headers_n && (size_t)n < room; i++)
         n += snprintf(at + n, room - (size_t)n, "%s\r\n", streams->options->headers[i]);
     if ((size_t)n + 2 >= room)
@@ -286,9 +295,62 @@ static void bench_streams_take_body(void *context, const char *bytes, size_t byt
         bench_sse_feed(&st->sse, bytes, bytes_n, bench_streams_take_event, context);
 }
 
+/* With a protocol of messages `hello` and its like are none, as comments of an event stream are. */
+static bool bench_streams_is_event(const struct bench_streams *streams, const char *text,
+                                   size_t text_n)
+{
+    static const char event[] = "{\"type\":\"event\"", own[] = "{\"type\":";
+
+    return streams->options->ws_protocol == NULL || text_n < strlen(own) ||
+           memcmp(text, own, strlen(own)) != 0 ||
+           (text_n >= strlen(event) && memcmp(text, event, strlen(event)) == 0);
+}
+
+static void bench_streams_take_frame(void *context, enum bench_ws_opcode opcode, const char *bytes,
+                                     size_t bytes_n)
+{
+    struct bench_streams *streams = context;
+    struct stream *st = streams->reading;
+    char pong[BENCH_WS_PONG_ROOM];
+    struct bench_stamp stamp;
+
+    if (opcode == BENCH_WS_TEXT && bench_streams_is_event(streams, bytes, bytes_n)) {
+        bool has_stamp = bench_stamp_find(bytes, bytes_n, &stamp);
+
+        bench_streams_take_event(context, has_stamp ? &stamp : NULL);
+    } else if (opcode == BENCH_WS_PING) {
+        /* what the socket does not take is lost, as one of several pings may be */
+        send(st->fd, pong, bench_ws_write_pong(pong, bytes, bytes_n), MSG_NOSIGNAL);
+    } else if (opcode == BENCH_WS_CLOSE) {
+        st->closing = true;
+    }
+}
+
+/* The answer to the upgrade, and behind it frames.  Returns whether they could be read. */
+static bool bench_stream_feed_ws(struct bench_streams *streams, struct stream *st,
+                                 const char *bytes, size_t bytes_n)
+{
+    size_t head_n = bench_http_feed(&st->http, bytes, bytes_n, NULL, NULL);
+
+    return st->http.state != BENCH_HTTP_DONE || st->http.status != BENCH_WS_STATUS ||
+           bench_ws_feed(&st->ws, bytes + head_n, bytes_n - head_n, bench_streams_take_frame,
+                         streams);
+}
+
+/* Returns whether what came can be read on. */
+static bool bench_stream_feed(struct bench_streams *streams, struct stream *st, const char *bytes,
+                              size_t bytes_n)
+{
+    if (streams->options->ws)
+        return bench_stream_feed_ws(streams, st, bytes, bytes_n);
+    bench_http_feed(&st->http, bytes, bytes_n, bench_streams_take_body, streams);
+    return true;
+}
+
 /* After bytes were read: has the answer come, was it a good one, is it over? */
 static bool bench_stream_is_good(struct bench_streams *streams, struct stream *st)
 {
+    int wanted = streams->options->ws ? BENCH_WS_STATUS : 200;
     char why[64];
 
     if (st->http.state == BENCH_HTTP_BAD) {
@@ -296,7 +358,7 @@ static bool bench_stream_is_good(struct bench_streams *streams, struct stream *s
         return false;
     }
     if (st->state == STATE_ASKED && bench_http_has_head(&st->http)) {
-        if (st->http.status != 200) {
+        if (st->http.status != wanted) {
             snprintf(why, sizeof(why), "answered with status %d", st->http.status);
             bench_stream_end(streams, st, why);
             return false;
@@ -304,8 +366,10 @@ static bool bench_stream_is_good(struct bench_streams *streams, struct stream *s
         bench_stream_move(streams, st, STATE_STANDING);
         bench_latency_record(&streams->facts.first_bytes, streams->now_ns - st->begun_ns);
     }
-    if (st->http.state == BENCH_HTTP_DONE) {
-        bench_stream_end(streams, st, "ended by the server with the final chunk");
+    if (streams->options->ws ? st->closing : st->http.state == BENCH_HTTP_DONE) {
+        bench_stream_end(streams, st,
+                         streams->options->ws ? "closed by the server with a Close frame"
+                                              : "ended by the server with the final chunk");
         return false;
     }
     return true;
@@ -326,7 +390,10 @@ static void bench_stream_read(struct bench_streams *streams, struct stream *st)
         }
         streams->now_ns = bench_now();
         streams->facts.bytes += (uint64_t)n;
-        bench_http_feed(&st->http, streams->read, (size_t)n, bench_streams_take_body, streams);
+        if (!bench_stream_feed(streams, st, streams->read, (size_t)n)) {
+            bench_stream_end(streams, st, "not a frame that can be followed");
+            return;
+        }
         if (!bench_stream_is_good(streams, st) || n < READ_BYTES)
             return;
     }

@@ -127,11 +127,11 @@ static int bench_template_resolve(struct bench_url *url, const char *host, const
 
 int bench_url_resolve(struct bench_url *url, const char *text)
 {
-    static const char scheme[] = "http://";
+    bool is_ws = strncmp(text, "ws://", strlen("ws://")) == 0;
 
-    if (strncmp(text, scheme, strlen(scheme)) != 0)
-        return bench_template_refuse(text, "only http:// URLs can be measured");
-    const char *authority = text + strlen(scheme);
+    if (!is_ws && strncmp(text, "http://", strlen("http://")) != 0)
+        return bench_template_refuse(text, "only http:// and ws:// URLs can be measured");
+    const char *authority = strstr(text, "//") + 2;
     size_t authority_n = strcspn(authority, "/?");
     if (authority_n >= sizeof(url->authority))
         return bench_template_refuse(text, "the host is too long");

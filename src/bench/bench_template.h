@@ -53,8 +53,8 @@ struct bench_url {
     socklen_t address_n;
 };
 
-/* Read and resolve an `http://` URL; borrows it.  0, or -EINVAL after saying on standard error
- * what is wrong with it.  May block in the resolver. */
+/* Read and resolve an `http://` or `ws://` URL; borrows it.  0, or -EINVAL after saying on standard
+ * error what is wrong with it.  May block in the resolver. */
 int bench_url_resolve(struct bench_url *url, const char *text);
 
 #endif

@@ -28,4 +28,6 @@ libbugle_a_SOURCES += \
     src/bench/bench_streams.c \
     src/bench/bench_streams.h \
     src/bench/bench_template.c \
-    src/bench/bench_template.h
+    src/bench/bench_template.h \
+    src/bench/bench_ws.c \
+    src/bench/bench_ws.h

@@ -3,4 +3,5 @@ UNIT_TESTS += \
     test/bench/test_bench_latency \
     test/bench/test_bench_sequence \
     test/bench/test_bench_sse \
-    test/bench/test_bench_template
+    test/bench/test_bench_template \
+    test/bench/test_bench_ws

@@ -217,8 +217,10 @@ class Go(Server):
         go = shutil.which("go")
         if go is None:
             raise Failed("there is no go")
-        environment = {**os.environ, "GO111MODULE": "off", "GOCACHE": str(self.tools.work / "go")}
-        subprocess.run([go, "build", "-o", self.tools.work / "gohub", HERE / "gohub" / "main.go"],
+        environment = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode",
+                       "GOCACHE": str(self.tools.work / "go")}
+        sources = sorted((HERE / "gohub").glob("*.go"))
+        subprocess.run([go, "build", "-o", self.tools.work / "gohub", *sources],
                        env=environment, cwd=self.tools.work, check=True)
 
     def command(self):

@@ -16,6 +16,7 @@
 #include "bench/bench_request.h"
 #include "bench/bench_stamp.h"
 
+#include <jansson.h>
 #include <cmocka.h>
 
 static const struct bench_values values = {
@@ -84,14 +85,19 @@ static void test_urls_have_an_address_and_a_path(void **state)
     assert_int_equal(url.address.ss_family, AF_INET6);
     assert_int_equal(ntohs(address6->sin6_port), 80);
     assert_string_equal(url.path, "/");
+
+    assert_int_equal(bench_url_resolve(&url, "ws://127.0.0.1/ws"), 0);
+    assert_int_equal(ntohs(address->sin_port), 80);
+    assert_string_equal(url.path, "/ws");
 }
 
 static void test_urls_that_lead_nowhere(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "",           "127.0.0.1/",        "https://127.0.0.1/", "http://",
-        "http://:80", "http://127.0.0.1:", "http://[::1",        "http://[::1]x"};
+        "wss://127.0.0.1/", "",           "127.0.0.1/",        "https://127.0.0.1/",
+        "http://",          "http://:80", "http://127.0.0.1:", "http://[::1",
+        "http://[::1]x"};
     struct bench_url url;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -115,7 +121,7 @@ static const struct bench_options options = {
 static char *request_of(struct bench_request *request, struct bench_request_event *events)
 {
     char *text = calloc(1, bench_request_room(request) + 1);
-    size_t n = bench_request_write(request, text, 5, events);
+    size_t n = bench_request_write(request, text, 0, 5, events);
 
     assert_true(n <= bench_request_room(request));
     text[n] = '\0'; /* the body stood further back when it was made */
@@ -204,6 +210,78 @@ static void test_a_batch_is_an_array(void **state)
     bench_request_done(&request);
 }
 
+/* The payload of a frame as text; for free(). */
+static char *payload_of(const char *frame, size_t frame_n)
+{
+    size_t head_n = ((unsigned char)frame[1] & 0x7f) == 126 ? 8 : 6;
+    char *text = calloc(1, frame_n);
+
+    assert_int_equal((unsigned char)frame[0], 0x81);
+    for (size_t i = head_n; i < frame_n; i++)
+        text[i - head_n] = (char)(frame[i] ^ frame[head_n - 4 + ((i - head_n) & 3)]);
+    return text;
+}
+
+static char *message_of(struct bench_request *request, uint32_t topic,
+                        struct bench_request_event *events)
+{
+    char *frame = calloc(1, bench_request_room(request) + 1);
+    size_t n = bench_request_write(request, frame, topic, 5, events);
+
+    assert_true(n <= bench_request_room(request));
+    char *text = payload_of(frame, n);
+    free(frame);
+    return text;
+}
+
+static void test_a_message_of_bugle_v1_has_all_events(void **state)
+{
+    (void)state;
+    struct bench_options two = options;
+    struct bench_request request = {0};
+    struct bench_request_event events[2];
+
+    two.publish_url = "ws://127.0.0.1:1/ws?topic=none";
+    two.publish_way = BENCH_PUBLISH_WS_V1;
+    two.batch = 2;
+    assert_int_equal(bench_request_init(&request, &two, 9), 0);
+    char *text = message_of(&request, 2, events);
+    json_t *json = json_loads(text, 0, NULL);
+    assert_non_null(json);
+    assert_string_equal(json_string_value(json_object_get(json, "type")), "publish");
+    assert_int_equal(json_array_size(json_object_get(json, "events")), 2);
+    assert_int_equal(events[0].topic, 0);
+    assert_int_equal(events[1].topic, 1);
+    json_decref(json);
+    free(text);
+    bench_request_done(&request);
+}
+
+static void test_a_raw_message_is_for_the_topic_of_its_socket(void **state)
+{
+    (void)state;
+    struct bench_options raw = options;
+    struct bench_request request = {0};
+    struct bench_request_event event;
+    char upgrade[1024];
+
+    raw.publish_url = "ws://127.0.0.1:1/ws?topic={topic}&publish={topic}";
+    raw.publish_body = "{data}";
+    raw.publish_way = BENCH_PUBLISH_WS_RAW;
+    assert_int_equal(bench_request_init(&request, &raw, 9), 0);
+    assert_true(bench_request_room(&request) <= sizeof(upgrade));
+    upgrade[bench_request_write_upgrade(&request, upgrade, 2)] = '\0';
+    assert_int_equal(
+        strncmp(upgrade, "GET /ws?topic=bench-2&publish=bench-2 HTTP/1.1\r\nHost: ", 54), 0);
+    assert_non_null(strstr(upgrade, "\r\nUpgrade: websocket\r\n"));
+    assert_string_equal(upgrade + strlen(upgrade) - 14, "\r\nX-One: 1\r\n\r\n");
+    char *text = message_of(&request, 2, &event);
+    assert_int_equal(strlen(text), raw.size);
+    assert_int_equal(event.topic, 2);
+    free(text);
+    bench_request_done(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +292,8 @@ int main(void)
         cmocka_unit_test(test_topics_take_turns_and_number_their_events),
         cmocka_unit_test(test_stamps_say_which_events_are_answered),
         cmocka_unit_test(test_a_batch_is_an_array),
+        cmocka_unit_test(test_a_message_of_bugle_v1_has_all_events),
+        cmocka_unit_test(test_a_raw_message_is_for_the_topic_of_its_socket),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

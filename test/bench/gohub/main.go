@@ -5,10 +5,12 @@
 // events; nothing is kept, nothing is replayed, nobody is told.  It speaks as much of the
 // gateway's wire as `bugle bench` needs:
 //
-//	GET  /events?topic=T   a stream of events
-//	POST /api/push         {"topic": T, "data": D}, answered with an id
+//	GET  /events?topic=T          a stream of events
+//	GET  /ws?topic=T&publish=P    the same over a WebSocket, whose texts are published: ws.go
+//	POST /api/push                {"topic": T, "data": D}, answered with an id
 //
-// Only the standard library, so that one `go build` without a network makes it.
+// Nothing but the standard library and gorilla/websocket as Debian has it, so that one `go build`
+// without a network makes it.
 package main
 
 import (
@@ -26,7 +28,13 @@ const (
 	heartbeat = 15 * time.Second
 )
 
-type client chan []byte
+// event has what goes out over either transport, made once.
+type event struct {
+	frame []byte // Server-Sent Events
+	text  []byte // WebSocket
+}
+
+type client chan *event
 
 type hub struct {
 	mutex  sync.Mutex
@@ -57,10 +65,10 @@ func (h *hub) publish(topic, data string) uint64 {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.newest++
-	frame := []byte(fmt.Sprintf("data: %s\nid: %d\n\n", data, h.newest))
+	e := &event{[]byte(fmt.Sprintf("data: %s\nid: %d\n\n", data, h.newest)), []byte(data)}
 	for c := range h.topics[topic] {
 		select {
-		case c <- frame:
+		case c <- e:
 		default:
 		}
 	}
@@ -74,7 +82,8 @@ func write(w http.ResponseWriter, flusher http.Flusher, c client, frame []byte) 
 			return err
 		}
 		select {
-		case frame = <-c:
+		case e := <-c:
+			frame = e.frame
 		default:
 			flusher.Flush()
 			return nil
@@ -102,7 +111,8 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		select {
-		case frame = <-c:
+		case e := <-c:
+			frame = e.frame
 		case <-beat.C:
 			frame = []byte(":\n\n")
 		case <-r.Context().Done():
@@ -112,12 +122,12 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *hub) push(w http.ResponseWriter, r *http.Request) {
-	var event struct{ Topic, Data string }
-	if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
+	var body struct{ Topic, Data string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	id := h.publish(event.Topic, event.Data)
+	id := h.publish(body.Topic, body.Data)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	fmt.Fprintf(w, "{\"id\":\"%d\"}", id)
@@ -129,6 +139,7 @@ func main() {
 	h := &hub{topics: make(map[string]map[client]struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/events", h.stream)
+	mux.HandleFunc("/ws", h.socket)
 	mux.HandleFunc("/api/push", h.push)
 	log.Fatal(http.ListenAndServe(*address, mux))
 }
