@@ -23,7 +23,10 @@ libbugle_a_SOURCES += \
     src/wire/sse.c \
     src/wire/sse_parser.c \
     src/wire/ws_deflate.h \
+    src/wire/ws_extensions.c \
+    src/wire/ws_extensions.h \
     src/wire/ws_frame.c \
     src/wire/ws_frame.h \
+    src/wire/ws_handshake.c \
     src/wire/ws_handshake.h \
     src/wire/ws_parser.h

@@ -52,7 +52,6 @@ struct ws_handshake {
     unsigned versions_n;
     unsigned keys_n;
     const char *key;
-    size_t key_n;
     const char *wrong; /* the first thing that cannot be, static; or NULL */
 };
 

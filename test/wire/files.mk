@@ -10,7 +10,9 @@ UNIT_TESTS += \
     test/wire/test_proxy_protocol \
     test/wire/test_sse \
     test/wire/test_sse_parser \
-    test/wire/test_ws_frame
+    test/wire/test_ws_extensions \
+    test/wire/test_ws_frame \
+    test/wire/test_ws_handshake
 
 FUZZ_TARGETS += \
     test/wire/fuzz_cookie \
@@ -24,3 +26,4 @@ FUZZ_TARGETS += \
     test/wire/fuzz_sse_parser
 
 test_wire_test_json_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+test_wire_test_ws_handshake_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=gnutls_base64_encode2
