@@ -22,6 +22,7 @@ libbugle_a_SOURCES += \
     src/wire/span.h \
     src/wire/sse.c \
     src/wire/sse_parser.c \
+    src/wire/ws_deflate.c \
     src/wire/ws_deflate.h \
     src/wire/ws_extensions.c \
     src/wire/ws_extensions.h \
@@ -29,4 +30,6 @@ libbugle_a_SOURCES += \
     src/wire/ws_frame.h \
     src/wire/ws_handshake.c \
     src/wire/ws_handshake.h \
+    src/wire/ws_inflate.c \
+    src/wire/ws_inflate.h \
     src/wire/ws_parser.h

@@ -13,7 +13,7 @@ struct ws_deflate;
 
 /* About 262 KiB of memory, for one thread at a time.  NULL when there is none. */
 struct ws_deflate *ws_deflate_new(void);
-void ws_deflate_free(struct ws_deflate *deflate); /* accepts NULL */
+void ws_deflate_free(struct ws_deflate *deflater); /* accepts NULL */
 
 /*
  * Pack a text.
@@ -25,6 +25,6 @@ void ws_deflate_free(struct ws_deflate *deflate); /* accepts NULL */
  *
  * Cost: some 10 us for clearing tables, and 20 to 60 ns a byte.  Allocates nothing.
  */
-size_t ws_deflate_pack(struct ws_deflate *deflate, const char *text, size_t text_n, char *to);
+size_t ws_deflate_pack(struct ws_deflate *deflater, const char *text, size_t text_n, char *to);
 
 #endif

@@ -10,6 +10,7 @@ UNIT_TESTS += \
     test/wire/test_proxy_protocol \
     test/wire/test_sse \
     test/wire/test_sse_parser \
+    test/wire/test_ws_deflate \
     test/wire/test_ws_extensions \
     test/wire/test_ws_frame \
     test/wire/test_ws_handshake
