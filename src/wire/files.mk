@@ -32,4 +32,5 @@ libbugle_a_SOURCES += \
     src/wire/ws_handshake.h \
     src/wire/ws_inflate.c \
     src/wire/ws_inflate.h \
+    src/wire/ws_parser.c \
     src/wire/ws_parser.h

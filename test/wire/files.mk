@@ -13,7 +13,8 @@ UNIT_TESTS += \
     test/wire/test_ws_deflate \
     test/wire/test_ws_extensions \
     test/wire/test_ws_frame \
-    test/wire/test_ws_handshake
+    test/wire/test_ws_handshake \
+    test/wire/test_ws_parser
 
 FUZZ_TARGETS += \
     test/wire/fuzz_cookie \
@@ -27,4 +28,5 @@ FUZZ_TARGETS += \
     test/wire/fuzz_sse_parser
 
 test_wire_test_json_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+test_wire_test_ws_parser_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 test_wire_test_ws_handshake_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=gnutls_base64_encode2
