@@ -15,6 +15,7 @@
 #define BUGLE_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ struct message_name {
 struct message {
     _Atomic uint32_t refs;
     uint8_t kind; /* enum message_kind */
+    bool is_json; /* the data is JSON as it was written, and no text */
     uint16_t topics_n;
     uint16_t users_n;
     uint16_t key_n; /* bytes of the idempotency key; 0: there is none */
@@ -51,7 +53,8 @@ struct message {
 };
 
 #define MESSAGE_KEY_BYTES_MAX 272 /* with the scope of the publisher before it */
-#define MESSAGE_DIGEST_BYTES 16
+#define MESSAGE_DIGEST_BYTES 17   /* the last byte says what the data was, see message_digest() */
+#define MESSAGE_DIGEST_BYTES_MIN 16
 
 /* What a publisher said, checked.  All pointers are borrowed for the call of message_new(). */
 struct message_draft {
@@ -62,6 +65,7 @@ struct message_draft {
     size_t users_n;
     int64_t ttl_ms;
     enum message_kind kind;
+    bool is_json;    /* the data is a JSON value that is no string */
     const char *key; /* idempotency key of a MESSAGE_STORED event, or NULL */
     size_t key_n;    /* at most MESSAGE_KEY_BYTES_MAX */
 };
@@ -77,6 +81,7 @@ struct message_record {
     uint64_t position;
     int64_t published_ms;
     int64_t ttl_ms;
+    bool is_json;
 };
 
 /* Build an event.  Gives one reference; NULL when out of memory.  Any thread. */
@@ -89,7 +94,8 @@ struct message *message_restore(const struct message_record *record, const char 
 
 /*
  * All of a stored or ephemeral event, sealed or not, as bytes for another process of this machine
- * that runs the same version of the format (handover_link.h).
+ * that runs the same version of the format (handover_link.h).  A process from before there was
+ * `is_json` reads and writes them too: what it sends counts as text.
  *
  * message_read_image() gives one reference, or NULL: out of memory, or these are not the bytes of
  * an image.  Any thread.
@@ -138,12 +144,20 @@ static inline const struct message_name *message_users(const struct message *mes
     return message->names + message->topics_n;
 }
 
-/* Of an event with a key: all that a publisher said of it, in MESSAGE_DIGEST_BYTES.  Two events
- * with the same digest are the same event said twice. */
+/* Of an event with a key: all that a publisher said of it, in MESSAGE_DIGEST_BYTES.  The last of
+ * them is 1 for a text and 2 for JSON, since 1 and "1" are two events; and 0 when that is not
+ * known, of an event that came by way of an earlier version. */
 static inline const char *message_digest(const struct message *message)
 {
     return message->frame + message->frame_n;
 }
+
+/* Whether an event with this digest was the same event, said twice.  What is not known of one of
+ * them counts as the same.
+ *
+ * digest  as it was kept; MESSAGE_DIGEST_BYTES, or without the last of them from earlier versions
+ */
+bool message_has_digest(const struct message *message, const void *digest, size_t digest_n);
 
 /* `key_n` bytes. */
 static inline const char *message_key(const struct message *message)

@@ -80,6 +80,7 @@ struct history_ops {
     bool (*claim)(struct history *history, size_t events_n); /* may be NULL, as may the next two */
     void (*unclaim)(struct history *history);
     void (*settle)(struct history *history);
+    void (*adopt)(struct history *history); /* and this one */
     bool (*trim)(struct history *history, int64_t now_ms);
     void (*watch)(struct history *history); /* NULL where nothing can come between */
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
@@ -181,6 +182,11 @@ void history_page_free(struct history_page *page); /* accepts NULL */
 /* Do what appends leave behind and what may wait until they are answered.  Cheap when there is
  * nothing to do.  Thread: the hub's, after appends and trims. */
 void history_settle(struct history *history);
+
+/* No earlier version of the program can have the store back from now on: bring what it has on disk
+ * into the present format.  The first append does that too, as does a later one if it fails, which
+ * is in the log.  Thread: the hub's, or the main one before there is a hub. */
+void history_adopt(struct history *history);
 
 /* Forget what is past the limits: one step, whose cost is bounded by what was appended since the
  * last one.  Returns whether there is more to do at once.  Thread: the hub's, some times a second.

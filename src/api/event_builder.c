@@ -63,7 +63,8 @@ bool event_builder_check_name(struct event_builder *builder, const char *field,
 
 /* ---- the other fields ---- */
 
-bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n)
+bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n,
+                            bool is_json)
 {
     if (data_n > builder->limits->event_bytes_max) {
         problem_set(builder->problem, 413, "event_too_large",
@@ -73,6 +74,7 @@ bool event_builder_set_data(struct event_builder *builder, const char *data, siz
     }
     builder->message.fields.data = data;
     builder->message.fields.data_n = data_n;
+    builder->message.is_json = is_json;
     builder->has_data = true;
     return true;
 }

@@ -59,7 +59,8 @@ bool event_builder_check_name(struct event_builder *builder, const char *field,
                               const struct message_name *name, bool is_topic);
 
 /* The other fields.  What they are given is borrowed until the message is made. */
-bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n);
+bool event_builder_set_data(struct event_builder *builder, const char *data, size_t data_n,
+                            bool is_json);
 bool event_builder_set_event(struct event_builder *builder, const char *name, size_t name_n);
 bool event_builder_set_retry(struct event_builder *builder, double retry_ms);
 bool event_builder_set_ttl(struct event_builder *builder, double ttl_s);

@@ -139,6 +139,8 @@ static int listing_put_event(struct history_listing *listing, const struct messa
         listing_put(listing, "\"message\"");
     listing_put(listing, ",\"data\":");
     listing_put_string(listing, fields.data, fields.data_n);
+    if (message->is_json)
+        listing_put(listing, ",\"json\":true");
     if (fields.retry_ms > 0)
         fprintf(listing->to, ",\"retry\":%u", (unsigned)fields.retry_ms);
     if (message->ttl_ms > 0)

@@ -117,9 +117,10 @@ static bool body_read_users(struct event_builder *builder, const char *field, js
 static bool body_read_data(struct event_builder *builder, json_t *value, struct json_span text)
 {
     if (json_is_string(value))
-        return event_builder_set_data(builder, json_string_value(value), json_string_length(value));
+        return event_builder_set_data(builder, json_string_value(value), json_string_length(value),
+                                      false);
     return event_builder_set_data(builder, builder->scratch,
-                                  json_span_compact(builder->scratch, text));
+                                  json_span_compact(builder->scratch, text), true);
 }
 
 static bool body_read_event_name(struct event_builder *builder, json_t *value)
@@ -518,7 +519,7 @@ static bool body_read_text(struct event_builder *builder, const char *body, size
             return false;
     }
     return body_check_recipients(builder, body, body_n) &&
-           event_builder_set_data(builder, body, body_n);
+           event_builder_set_data(builder, body, body_n, false);
 }
 
 bool publish_body_text(const char *body, size_t body_n, const struct publish_field *fields,

@@ -52,7 +52,7 @@ static bool plain_set_field(struct event_builder *builder, const struct json_fla
     bool is_text = member->kind == JSON_FLAT_STRING, is_count = member->kind == JSON_FLAT_COUNT;
 
     if (json_flat_is(name, "data")) /* what is no string is sent as it is written */
-        return event_builder_set_data(builder, value.at, value.bytes_n);
+        return event_builder_set_data(builder, value.at, value.bytes_n, !is_text);
     if (json_flat_is(name, "topic") || json_flat_is(name, "topics"))
         return plain_set_topic(builder, member);
     if (json_flat_is(name, "user") || json_flat_is(name, "users"))

@@ -72,6 +72,14 @@ static XXH128_hash_t digest_bytes(XXH128_hash_t seed, const char *bytes, size_t 
     return digest_number(seed, own.high64);
 }
 
+/* How the last byte of a digest, and an image, says what the data is. */
+enum { DATA_UNKNOWN, DATA_TEXT, DATA_JSON, DATA_COUNT };
+
+static uint8_t data_said(const struct message *message)
+{
+    return message->is_json ? DATA_JSON : DATA_TEXT;
+}
+
 /* Over everything that a publisher said but the key. */
 static void put_digest(char *to, const struct message *message)
 {
@@ -84,8 +92,23 @@ static void put_digest(char *to, const struct message *message)
     digest = digest_number(digest, (uint64_t)message->ttl_ms);
     digest = digest_bytes(digest, message->frame, message_body_bytes(message));
     XXH128_canonicalFromHash(&canonical, digest);
-    static_assert(sizeof(canonical) == MESSAGE_DIGEST_BYTES, "a digest has 128 bits");
+    static_assert(sizeof(canonical) == MESSAGE_DIGEST_BYTES_MIN, "a digest has 128 bits");
     memcpy(to, &canonical, sizeof(canonical));
+    to[MESSAGE_DIGEST_BYTES_MIN] = (char)data_said(message);
+}
+
+bool message_has_digest(const struct message *message, const void *digest, size_t digest_n)
+{
+    const char *own = message_digest(message), *other = digest;
+
+    if (digest_n < MESSAGE_DIGEST_BYTES_MIN || digest_n > MESSAGE_DIGEST_BYTES ||
+        memcmp(own, other, MESSAGE_DIGEST_BYTES_MIN) != 0)
+        return false;
+    if (digest_n == MESSAGE_DIGEST_BYTES_MIN)
+        return true;
+    return own[MESSAGE_DIGEST_BYTES_MIN] == other[MESSAGE_DIGEST_BYTES_MIN] ||
+           own[MESSAGE_DIGEST_BYTES_MIN] == DATA_UNKNOWN ||
+           other[MESSAGE_DIGEST_BYTES_MIN] == DATA_UNKNOWN;
 }
 
 static void put_key(struct message *message, const struct message_draft *draft)
@@ -115,6 +138,7 @@ struct message *message_new(const struct message_draft *draft)
 
     char *room = (char *)(message->names + names_n);
     message->kind = (uint8_t)draft->kind;
+    message->is_json = draft->is_json;
     message->topics_n = (uint16_t)draft->topics_n;
     message->users_n = (uint16_t)draft->users_n;
     message->ttl_ms = draft->ttl_ms;
@@ -142,6 +166,7 @@ struct message *message_restore(const struct message_record *record, const char 
         return NULL;
     char *room = (char *)(message->names + names_n);
     message->kind = MESSAGE_STORED;
+    message->is_json = record->is_json;
     message->topics_n = (uint16_t)record->topics_n;
     message->users_n = (uint16_t)record->users_n;
     message->ttl_ms = record->ttl_ms;
@@ -206,9 +231,10 @@ void message_unref(struct message *message)
 /* ---- images ---- */
 
 /* How an image begins; the lengths of names, as uint32_t, and the bytes of names, frame, digest and
- * key follow. */
+ * key follow.  The digest is without its last byte, which `data` is. */
 struct image {
     uint8_t kind;
+    uint8_t data; /* in earlier versions a hole of zeros that nobody reads */
     uint16_t topics_n;
     uint16_t users_n;
     uint16_t key_n;
@@ -222,7 +248,7 @@ struct image {
 /* What stands behind the frame. */
 static size_t key_bytes(size_t key_n)
 {
-    return key_n > 0 ? MESSAGE_DIGEST_BYTES + key_n : 0;
+    return key_n > 0 ? MESSAGE_DIGEST_BYTES_MIN + key_n : 0;
 }
 
 size_t message_image_bytes(const struct message *message)
@@ -240,6 +266,7 @@ void message_write_image(char *to, const struct message *message)
 
     memset(&image, 0, sizeof(image)); /* the holes too */
     image.kind = message->kind;
+    image.data = data_said(message);
     image.topics_n = message->topics_n;
     image.users_n = message->users_n;
     image.key_n = message->key_n;
@@ -256,13 +283,19 @@ void message_write_image(char *to, const struct message *message)
     }
     for (size_t i = 0; i < names_n; i++)
         to = mempcpy(to, message->names[i].bytes, message->names[i].bytes_n);
-    memcpy(to, message->frame, message->frame_n + key_bytes(message->key_n));
+    to = mempcpy(to, message->frame, message->frame_n);
+    if (message->key_n == 0)
+        return;
+    to = mempcpy(to, message_digest(message), MESSAGE_DIGEST_BYTES_MIN);
+    memcpy(to, message_key(message), message->key_n);
 }
 
 /* Whether the fields of an image fit together. */
 static bool image_is_sound(const struct image *image)
 {
     if (image->kind != MESSAGE_STORED && image->kind != MESSAGE_EPHEMERAL)
+        return false;
+    if (image->data >= DATA_COUNT)
         return false;
     if ((image->kind == MESSAGE_STORED) != (image->id_offset != UINT32_MAX))
         return false;
@@ -323,6 +356,19 @@ static void restore_names(struct message *message, const char *lengths, const ch
     message->frame = room;
 }
 
+/* The frame, and what stands behind it. */
+static void restore_rest(struct message *message, const char *from, uint8_t data)
+{
+    char *to = mempcpy(message->frame, from, message->frame_n);
+
+    if (message->key_n == 0)
+        return;
+    from += message->frame_n;
+    to = mempcpy(to, from, MESSAGE_DIGEST_BYTES_MIN);
+    *to++ = (char)data;
+    memcpy(to, from + MESSAGE_DIGEST_BYTES_MIN, message->key_n);
+}
+
 struct message *message_read_image(const char *from, size_t image_n)
 {
     struct image image;
@@ -340,10 +386,12 @@ struct message *message_read_image(const char *from, size_t image_n)
         left - names_bytes_n != (size_t)image.frame_n + key_bytes(image.key_n))
         return NULL;
     struct message *message =
-        message_allocate(names_n, names_bytes_n, image.frame_n, key_bytes(image.key_n));
+        message_allocate(names_n, names_bytes_n, image.frame_n,
+                         image.key_n > 0 ? MESSAGE_DIGEST_BYTES + image.key_n : 0);
     if (message == NULL)
         return NULL;
     message->kind = image.kind;
+    message->is_json = image.data == DATA_JSON;
     message->topics_n = image.topics_n;
     message->users_n = image.users_n;
     message->key_n = image.key_n;
@@ -352,7 +400,7 @@ struct message *message_read_image(const char *from, size_t image_n)
     message->published_ms = image.published_ms;
     message->ttl_ms = image.ttl_ms;
     restore_names(message, lengths, names);
-    memcpy(message->frame, names + names_bytes_n, left - names_bytes_n);
+    restore_rest(message, names + names_bytes_n, image.data);
     if (names_are_sound(message))
         return message;
     message_unref(message);

@@ -67,6 +67,12 @@ void history_settle(struct history *history)
         history->ops->settle(history);
 }
 
+void history_adopt(struct history *history)
+{
+    if (history->ops->adopt != NULL)
+        history->ops->adopt(history);
+}
+
 bool history_trim(struct history *history, int64_t now_ms)
 {
     return history->ops->trim(history, now_ms);

@@ -91,7 +91,7 @@ void idempotency_table_drop(struct idempotency_table *table, const struct messag
 
 bool idempotency_entry_is_same(const struct idempotency_entry *entry, const struct message *message)
 {
-    return memcmp(entry->digest, message_digest(message), MESSAGE_DIGEST_BYTES) == 0;
+    return message_has_digest(message, entry->digest, MESSAGE_DIGEST_BYTES);
 }
 
 const struct idempotency_entry *idempotency_table_oldest(const struct idempotency_table *table)

@@ -89,6 +89,9 @@ int server_confirm(struct server *server)
 {
     struct conf_error error;
 
+    /* the old process takes its store back if this one dies before it serves */
+    if (server->takeover == NULL)
+        history_adopt(server->history);
     if (server->takeover == NULL || handover_new_confirm(server->takeover, server->history->epoch,
                                                          hub_committed(server->hub), &error) == 0)
         return 0;

@@ -173,13 +173,14 @@ static void an_event_has_what_was_published(void **state)
         .topics_n = 2,
         .ttl_ms = 1500,
         .kind = MESSAGE_STORED,
+        .is_json = true,
     };
 
     (void)state;
     assert_json(shown(message_new(&draft), NULL),
                 "{\"id\":\"abcdefghijkl-0000000000000001\",\"topics\":[\"a/b\",\"\\\"\"],"
-                "\"users\":[],\"event\":\"paid\",\"data\":\"{\\\"total\\\":1.10}\",\"retry\":5000,"
-                "\"ttl\":1.5,\"published\":\"2025-11-22T10:20:30.007Z\"}");
+                "\"users\":[],\"event\":\"paid\",\"data\":\"{\\\"total\\\":1.10}\",\"json\":true,"
+                "\"retry\":5000,\"ttl\":1.5,\"published\":\"2025-11-22T10:20:30.007Z\"}");
 }
 
 static void an_event_has_nothing_else(void **state)

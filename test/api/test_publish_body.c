@@ -80,6 +80,34 @@ static void assert_name(const struct message_name *name, const char *text)
 
 /* ---- what becomes of the data and the small fields ---- */
 
+/* A string is a text, whatever is in it. */
+static void remembers_json(void **state)
+{
+    static const struct {
+        const char *json;
+        bool is_json;
+    } cases[] = {
+        {"{\"data\":\"x\"}", false},  {"{\"data\":\"1\"}", false},
+        {"{\"data\":\"{}\"}", false}, {"{\"data\":1}", true},
+        {"{\"data\":{}}", true},      {"{\"data\":[\"x\"]}", true},
+        {"{\"data\":null}", true},    {"{\"data\":true}", true},
+        {"{\"data\":-1.5e3}", true},  {"{\"data\":1,\"ephemeral\":true}", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(cases); i++) {
+        struct publish_body body = read_good(cases[i].json);
+
+        assert_int_equal(body.messages[0]->is_json, cases[i].is_json);
+        publish_body_free(&body);
+    }
+    struct publish_body body = read_good("[{\"data\":{}},{\"data\":\"x\"},{\"data\":0}]");
+    assert_true(body.messages[0]->is_json);
+    assert_false(body.messages[1]->is_json);
+    assert_true(body.messages[2]->is_json);
+    publish_body_free(&body);
+}
+
 static void makes_frames(void **state)
 {
     static const struct {
@@ -932,6 +960,7 @@ static void text_has_so_many_bytes_and_no_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(remembers_json),
         cmocka_unit_test(makes_frames),
         cmocka_unit_test(empty_text_is_data_too),
         cmocka_unit_test(reads_addresses),

@@ -30,6 +30,7 @@ static void assert_same_names(const struct message *one, const struct message *o
 static void assert_same_message(const struct message *one, const struct message *other)
 {
     assert_int_equal(one->kind, other->kind);
+    assert_int_equal(one->is_json, other->is_json);
     assert_int_equal(one->bytes, other->bytes);
     assert_int_equal(one->ttl_ms, other->ttl_ms);
     assert_int_equal(one->id_offset, other->id_offset);

@@ -187,8 +187,8 @@ static void comes_back_from_what_a_store_keeps(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(data) / sizeof(data[0]); i++) {
-        struct message *live =
-            make_message(.topics = "a b/c", .users = "ada", .data = data[i], .ttl_ms = 9);
+        struct message *live = make_message(.topics = "a b/c", .users = "ada", .data = data[i],
+                                            .ttl_ms = 9, .is_json = i % 2 == 1);
         size_t body_n = message_body_bytes(live);
         char *body = malloc(body_n + 1);
 
@@ -205,6 +205,7 @@ static void comes_back_from_what_a_store_keeps(void **state)
             .position = live->position,
             .published_ms = live->published_ms,
             .ttl_ms = live->ttl_ms,
+            .is_json = live->is_json,
         };
         struct message *again = message_restore(&record, EPOCH);
         free(body);
@@ -213,6 +214,7 @@ static void comes_back_from_what_a_store_keeps(void **state)
         assert_int_equal(again->position, live->position);
         assert_int_equal(again->published_ms, 77);
         assert_int_equal(again->ttl_ms, 9);
+        assert_int_equal(again->is_json, i % 2 == 1);
         assert_int_equal(again->id_offset, live->id_offset);
         assert_int_equal(again->bytes, live->bytes);
         assert_int_equal(again->frame_n, live->frame_n);
@@ -250,12 +252,14 @@ static void comes_back_from_its_image(void **state)
     struct message *messages[] = {
         make_message(.topics = "a b/c", .users = "ada bob", .ttl_ms = 9, .key = "once"),
         make_message(.topics = "a", .kind = MESSAGE_EPHEMERAL),
+        make_message(.data = "1", .is_json = true, .key = "once"),
+        make_message(.data = "1", .is_json = true, .kind = MESSAGE_EPHEMERAL),
         make_sealed(MESSAGE_STORED, 42),
         make_sealed(MESSAGE_EPHEMERAL, 42),
     };
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         struct message *live = messages[i];
         size_t image_n = message_image_bytes(live);
         struct message *again = read_image_of(live, image_n);
@@ -263,6 +267,7 @@ static void comes_back_from_its_image(void **state)
         assert_non_null(again);
         assert_int_equal(again->refs, 1);
         assert_int_equal(again->kind, live->kind);
+        assert_int_equal(again->is_json, live->is_json);
         assert_int_equal(again->position, live->position);
         assert_int_equal(again->published_ms, live->published_ms);
         assert_int_equal(again->ttl_ms, live->ttl_ms);
@@ -288,6 +293,56 @@ static void comes_back_from_its_image(void **state)
                 assert_null(read_image_of(live, n));
         message_unref(live);
     }
+}
+
+/* The image of a version that did not know what the data is: the byte that says it was a hole. */
+static struct message *read_old_image_of(const struct message *message)
+{
+    size_t image_n = message_image_bytes(message);
+    char *image = malloc(image_n);
+
+    message_write_image(image, message);
+    image[1] = 0;
+    struct message *again = message_read_image(image, image_n);
+    free(image);
+    assert_non_null(again);
+    return again;
+}
+
+static bool have_same_digest(const struct message *one, const struct message *other)
+{
+    bool same = message_has_digest(one, message_digest(other), MESSAGE_DIGEST_BYTES);
+
+    assert_int_equal(message_has_digest(other, message_digest(one), MESSAGE_DIGEST_BYTES), same);
+    return same;
+}
+
+static void tells_json_from_text_of_the_same_bytes(void **state)
+{
+    struct message *text = make_message(.data = "1", .key = "k");
+    struct message *json = make_message(.data = "1", .key = "k", .is_json = true);
+    struct message *other = make_message(.data = "2", .key = "k", .is_json = true);
+    struct message *again = make_message(.data = "1", .key = "l", .is_json = true);
+    struct message *old = read_old_image_of(json);
+
+    (void)state;
+    assert_true(json->is_json);
+    assert_false(text->is_json);
+    assert_true(have_same_digest(json, again));
+    assert_false(have_same_digest(json, text));
+    assert_false(have_same_digest(json, other));
+    assert_true(message_has_digest(json, message_digest(text), MESSAGE_DIGEST_BYTES_MIN));
+    assert_false(message_has_digest(json, message_digest(text), MESSAGE_DIGEST_BYTES_MIN - 1));
+    assert_false(message_has_digest(json, message_digest(json), MESSAGE_DIGEST_BYTES + 1));
+    /* it may have been either */
+    assert_false(old->is_json);
+    assert_memory_equal(message_key(old), "k", 1);
+    assert_true(have_same_digest(old, text));
+    assert_true(have_same_digest(old, json));
+    assert_false(have_same_digest(old, other));
+    struct message *const all[] = {text, json, other, again, old};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        message_unref(all[i]);
 }
 
 /* Its id has its place within the frame. */
@@ -353,6 +408,7 @@ int main(void)
         cmocka_unit_test(expires_when_its_time_has_passed),
         cmocka_unit_test(comes_back_from_what_a_store_keeps),
         cmocka_unit_test(comes_back_from_its_image),
+        cmocka_unit_test(tells_json_from_text_of_the_same_bytes),
         cmocka_unit_test(bears_images_that_are_none),
         cmocka_unit_test(refuses_images_with_names_of_nobody),
     };

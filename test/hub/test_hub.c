@@ -135,7 +135,7 @@ static int store_find_key(struct history *history, const struct message *message
         known = -EIO;
     if (message->key_n == 3 && memcmp(message_key(message), "old", 3) == 0) {
         *ret_position = 5;
-        known = memcmp(message_digest(message), message_digest(old), MESSAGE_DIGEST_BYTES) == 0
+        known = message_has_digest(message, message_digest(old), MESSAGE_DIGEST_BYTES)
                     ? HISTORY_KEY_SAME
                     : HISTORY_KEY_OTHER;
     }

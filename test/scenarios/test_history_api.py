@@ -48,7 +48,7 @@ def part_of(response):
     assert all(id <= part["next"] for id in ids)
     for event in part["events"]:
         wire.check_id(event["id"])
-        assert EVENT_MEMBERS <= set(event) <= EVENT_MEMBERS | {"retry", "ttl"}, event
+        assert EVENT_MEMBERS <= set(event) <= EVENT_MEMBERS | {"retry", "ttl", "json"}, event
     return part
 
 
@@ -82,6 +82,16 @@ def push_numbers(gateway, count, first=0, **fields):
 def place(id, position):
     """Another place in the epoch of an id."""
     return f"{id.partition('-')[0]}-{position:016}"
+
+
+def test_data_is_a_string_and_says_whether_it_was_json(gateway):
+    values = ["x", "1", 1, -1.50, None, True, {"a": [1, {}]}, ["x"], "{}"]
+    gateway.push([{"data": value} for value in values])
+    gateway.push_text('{"a":1}', topic="a")
+    events = history(gateway)["events"]
+    assert all(isinstance(event["data"], str) for event in events)
+    assert [json.loads(event["data"]) if event.get("json") else event["data"]
+            for event in events] == values + ['{"a":1}']
 
 
 # paging

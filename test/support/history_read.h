@@ -47,7 +47,7 @@ static inline void add_many(struct history *history, size_t events_n, const char
 static inline struct message *add_full_event(struct history *history)
 {
     struct message *message =
-        make_message(.topics = "a/b \xc3\xa9", .users = "ada bob", .ttl_ms = 7000,
+        make_message(.topics = "a/b \xc3\xa9", .users = "ada bob", .ttl_ms = 7000, .is_json = true,
                      .data = "one\ntwo\n\nthree \xf0\x9f\x8e\xba");
 
     assert_int_equal(history_append(history, &message, 1, FULL_EVENT_MS), 0);
@@ -63,6 +63,7 @@ static inline void assert_is_full_event(const struct message *again, const struc
     assert_int_equal(again->position, 1);
     assert_int_equal(again->published_ms, FULL_EVENT_MS);
     assert_int_equal(again->ttl_ms, 7000);
+    assert_true(again->is_json);
     assert_int_equal(again->topics_n, 2);
     assert_int_equal(again->users_n, 2);
     assert_memory_equal(message_users(again)[1].bytes, "bob", 3);

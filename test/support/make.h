@@ -18,6 +18,7 @@ struct make_event {
     const char *data; /* NULL: "data" */
     enum message_kind kind;
     int64_t ttl_ms;
+    bool is_json;
     const char *key; /* NULL: none */
 };
 
@@ -48,6 +49,7 @@ static inline struct message *make_event(const struct make_event *event)
         .users_n = make_names(users, event->users),
         .ttl_ms = event->ttl_ms,
         .kind = event->kind,
+        .is_json = event->is_json,
         .key = event->key,
         .key_n = event->key != NULL ? strlen(event->key) : 0,
     };

@@ -4,6 +4,7 @@ libbugle_a_SOURCES += \
     src/history/sqlite/sqlite_backup.c \
     src/history/sqlite/sqlite_db.c \
     src/history/sqlite/sqlite_epoch.c \
+    src/history/sqlite/sqlite_format.c \
     src/history/sqlite/sqlite_internal.h \
     src/history/sqlite/sqlite_keys.c \
     src/history/sqlite/sqlite_log.c \

@@ -59,14 +59,17 @@ static int reserve_names(struct sqlite_store *sqlite, size_t names_n)
 static int put_row(struct sqlite_store *sqlite, const struct sqlite_row *row)
 {
     sqlite3_stmt *statement = sqlite->write[WRITE_EVENT];
+    uint64_t sum = sqlite_row_sum(row);
 
     sqlite3_bind_int64(statement, 1, row->published_ms);
     sqlite3_bind_int64(statement, 2, row->ahead_ms);
     sqlite3_bind_int64(statement, 3, row->ttl_ms);
     sqlite3_bind_int64(statement, 4, (int64_t)row->total);
-    sqlite3_bind_int64(statement, 5, (int64_t)sqlite_row_sum(row));
+    sqlite3_bind_int64(statement, 5, (int64_t)sum);
     sqlite_bind(statement, 6, row->names, row->names_n);
     sqlite_bind(statement, 7, row->body, row->body_n);
+    if (sqlite->format == SQLITE_STORE_FORMAT)
+        sqlite3_bind_int64(statement, 8, row->is_json ? (int64_t)sqlite_row_mark(sum) : 0);
     int code = sqlite_run(sqlite, WRITE_EVENT);
     if (code != SQLITE_OK)
         return code;
@@ -93,6 +96,7 @@ static int put_event(struct sqlite_store *sqlite, const struct message *message,
         .names_n = names_n,
         .body = message->frame,
         .body_n = message_body_bytes(message),
+        .is_json = message->is_json,
     };
 
     int code = reserve_names(sqlite, names_n);
@@ -192,6 +196,9 @@ int sqlite_append(struct history *history, struct message *const *events, size_t
         return -ESTALE;
     if (!sqlite_has_room(sqlite, events, events_n))
         return -ENOSPC;
+    int result = sqlite_renew_format(sqlite);
+    if (result != 0)
+        return result;
     int code = put_events(sqlite, events, events_n, now_ms, &added);
     if (code != SQLITE_OK)
         return sqlite_give_up(sqlite, code, "storing events");

@@ -13,8 +13,8 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
-    [WRITE_EVENT] = "INSERT INTO events(published_ms, ahead_ms, ttl_ms, total, sum, names, body)"
-                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [WRITE_EVENT] = "INSERT INTO events(published_ms, ahead_ms, ttl_ms, total, sum, names, body, "
+                    "json) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [WRITE_TOPIC] = "INSERT OR IGNORE INTO topics VALUES(?1, ?2)",
     [WRITE_USER] = "INSERT OR IGNORE INTO users VALUES(?1, ?2)",
     [WRITE_OLDEST] = "SELECT position, published_ms, names, length(body) FROM events"
@@ -30,6 +30,11 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_DROP_KEYS] = "DELETE FROM keys WHERE number < ?1",
     [WRITE_TIE] = "INSERT OR REPLACE INTO meta VALUES('log', ?1)",
 };
+
+/* Of a file that is not up to date, to try whether it can be written to. */
+static const char event_sql_before[] =
+    "INSERT INTO events(published_ms, ahead_ms, ttl_ms, total, sum, names, body)"
+    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 /* ---- errors ---- */
 
@@ -93,6 +98,12 @@ int sqlite_run(struct sqlite_store *sqlite, enum sqlite_write which)
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* A column that older files do not have. */
+static uint64_t get_mark(sqlite3_stmt *statement)
+{
+    return sqlite3_data_count(statement) > 8 ? (uint64_t)sqlite3_column_int64(statement, 8) : 0;
+}
+
 void sqlite_get_row(sqlite3_stmt *statement, struct sqlite_row *ret_row)
 {
     ret_row->position = (uint64_t)sqlite3_column_int64(statement, 0);
@@ -104,18 +115,34 @@ void sqlite_get_row(sqlite3_stmt *statement, struct sqlite_row *ret_row)
     ret_row->names_n = (size_t)sqlite3_column_bytes(statement, 6);
     ret_row->body = sqlite3_column_blob(statement, 7);
     ret_row->body_n = (size_t)sqlite3_column_bytes(statement, 7);
+    ret_row->is_json = get_mark(statement) != 0;
 }
 
 bool sqlite_is_sound(sqlite3_stmt *statement, const struct sqlite_row *row)
 {
-    return sqlite_row_sum(row) == (uint64_t)sqlite3_column_int64(statement, 5);
+    uint64_t sum = sqlite_row_sum(row);
+
+    return sum == (uint64_t)sqlite3_column_int64(statement, 5) &&
+           (!row->is_json || get_mark(statement) == sqlite_row_mark(sum));
+}
+
+static int prepare(struct sqlite_store *sqlite, const char *sql, sqlite3_stmt **ret_statement)
+{
+    return sqlite3_prepare_v3(sqlite->db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret_statement, NULL);
+}
+
+int sqlite_prepare_event(struct sqlite_store *sqlite, sqlite3_stmt **ret_statement)
+{
+    return prepare(sqlite, write_sql[WRITE_EVENT], ret_statement);
 }
 
 int sqlite_prepare(struct sqlite_store *sqlite)
 {
+    bool is_old = sqlite->format < SQLITE_STORE_FORMAT;
+
     for (size_t i = 0; i < WRITE_COUNT; i++)
-        if (sqlite3_prepare_v3(sqlite->db, write_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
-                               &sqlite->write[i], NULL) != SQLITE_OK)
+        if (prepare(sqlite, i == WRITE_EVENT && is_old ? event_sql_before : write_sql[i],
+                    &sqlite->write[i]) != SQLITE_OK)
             return -1;
     return 0;
 }

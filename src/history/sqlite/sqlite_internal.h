@@ -3,9 +3,10 @@
  * What the files of the store on disk share, from the top down: sqlite_store.c opens, hands over
  * and ends; sqlite_append.c appends, sqlite_read.c reads, sqlite_trim.c forgets and moves the log
  * into the file, sqlite_backup.c copies, sqlite_epoch.c begins a new epoch; sqlite_open.c brings a
- * file into use, sqlite_watch.c locks it and sees that it stays in its place, sqlite_log.c ties
- * the log to it, sqlite_keys.c knows idempotency keys, sqlite_readers.c has the connections for
- * reading, sqlite_reserve.c asks the disk; sqlite_db.c has the connection that writes.
+ * file into use, sqlite_format.c brings it up to date, sqlite_watch.c locks it and sees that it
+ * stays in its place, sqlite_log.c ties the log to it, sqlite_keys.c knows idempotency keys,
+ * sqlite_readers.c has the connections for reading, sqlite_reserve.c asks the disk; sqlite_db.c has
+ * the connection that writes.
  */
 #ifndef BUGLE_SQLITE_INTERNAL_H
 #define BUGLE_SQLITE_INTERNAL_H
@@ -21,6 +22,14 @@
 
 /* The row of the table `meta` by which a copy is told from the store it was made of. */
 #define SQLITE_STORE_COPIED "copied"
+
+/* In which format files are, and the oldest that is known: what that one lacks is in
+ * sqlite_format.c. */
+#define SQLITE_STORE_FORMAT 3
+#define SQLITE_STORE_FORMAT_OLDEST 2
+
+/* Of the table `events`; since format 3 and always the last.  0, or for JSON sqlite_row_mark(). */
+#define SQLITE_STORE_JSON_COLUMN "json INTEGER NOT NULL DEFAULT 0"
 
 /* Events for users are found by user, all others by topic; those with neither by this empty name.
  * And the empty user tells of blocks of positions in which there are events for no user in
@@ -113,6 +122,7 @@ struct sqlite_store {
 
     /* the hub's thread */
     sqlite3 *db;
+    int format; /* of the file */
     sqlite3_stmt *write[WRITE_COUNT];
     bool failed;         /* no append any more */
     bool lacks_room;     /* beside the reserve */
@@ -186,8 +196,14 @@ static inline bool sqlite_is_damage(int code)
  * held.  `path` is its name for the operator.  Returns 0 or -1; sqlite_close_writer() ends it. */
 int sqlite_open_file(struct sqlite_store *sqlite, const char *path, struct conf_error *ret_error);
 
-/* Compile what is written with, once the tables are there.  Returns 0 or -1. */
+/* Compile what is written with, once the tables are there; or what events are written with alone,
+ * after the format has changed.  Returns 0 or -1; or an SQLite code. */
 int sqlite_prepare(struct sqlite_store *sqlite);
+int sqlite_prepare_event(struct sqlite_store *sqlite, sqlite3_stmt **ret_statement);
+
+/* Bring a file of an older format up to date, before the first append: one transaction, however
+ * large the file is.  Returns 0 or -errno, as sqlite_give_up(); then the file is as it was. */
+int sqlite_renew_format(struct sqlite_store *sqlite);
 
 /* Close what is written with, the log moved into the file or left as it is, then let go of the
  * locks. */
@@ -215,8 +231,9 @@ bool sqlite_is_full(struct sqlite_store *sqlite, int code);
  * -ENOSPC, -ENOMEM or -EIO. */
 int sqlite_give_up(struct sqlite_store *sqlite, int code, const char *what);
 
-/* The columns of an event as a struct; the pointers are the statement's. */
-#define SQLITE_STORE_COLUMNS "position, published_ms, ahead_ms, ttl_ms, total, sum, names, body"
+/* The columns of an event as a struct; the pointers are the statement's.  Not by their names, so
+ * that a connection that was there before the format changed finds the new one too. */
+#define SQLITE_STORE_COLUMNS "*"
 void sqlite_get_row(sqlite3_stmt *statement, struct sqlite_row *ret_row);
 
 /* Whether the row is what was written. */
@@ -316,6 +333,7 @@ void sqlite_store_watch(struct history *history);
 int sqlite_find_key(struct history *history, const struct message *message, int64_t now_ms,
                     uint64_t *ret_position);
 void sqlite_settle(struct history *history);
+void sqlite_adopt(struct history *history);
 int sqlite_backup_begin(struct history *history);
 int sqlite_backup_step(struct history *history, struct history_backup *ret_backup);
 void sqlite_backup_end(struct history *history);

@@ -29,8 +29,7 @@ static int judge_key(const struct sqlite_store *sqlite, sqlite3_stmt *row,
                      const struct message *message, int64_t now_ms, uint64_t *ret_position)
 {
     const void *digest = sqlite3_column_blob(row, 2);
-    bool is_same = sqlite3_column_bytes(row, 2) == MESSAGE_DIGEST_BYTES &&
-                   memcmp(digest, message_digest(message), MESSAGE_DIGEST_BYTES) == 0;
+    bool is_same = message_has_digest(message, digest, (size_t)sqlite3_column_bytes(row, 2));
 
     if (now_ms - sqlite3_column_int64(row, 1) >= sqlite->limits.key_window_ms)
         return HISTORY_KEY_NEW;

@@ -16,9 +16,6 @@
 #include "history/sqlite/sqlite_row.h"
 #include "history/sqlite/sqlite_vfs.h"
 
-/* In which format the file is. */
-#define FORMAT 2
-
 /* How long the writer waits for readers at a checkpoint that must be complete, and a reader for a
  * recovery; in usual work nobody waits. */
 #define BUSY_MS 100
@@ -31,7 +28,8 @@ static const char schema[] =
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE events(position INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  published_ms INTEGER NOT NULL, ahead_ms INTEGER NOT NULL, ttl_ms INTEGER NOT NULL,"
-    "  total INTEGER NOT NULL, sum INTEGER NOT NULL, names BLOB NOT NULL, body BLOB NOT NULL);"
+    "  total INTEGER NOT NULL, sum INTEGER NOT NULL, names BLOB NOT NULL, body BLOB NOT NULL,"
+    "  " SQLITE_STORE_JSON_COLUMN ");"
     "CREATE TABLE topics(topic BLOB NOT NULL, position INTEGER NOT NULL,"
     "  PRIMARY KEY(topic, position)) WITHOUT ROWID;"
     "CREATE TABLE users(user BLOB NOT NULL, position INTEGER NOT NULL,"
@@ -119,10 +117,11 @@ static int identify(struct sqlite_store *sqlite, const char *path, bool *ret_emp
         return conf_refuse(ret_error, -1, "%s is not a history of bugle", path);
     if (!sqlite_vfs_is_reserved(sqlite->db))
         return conf_refuse(ret_error, -1, DAMAGED, path);
-    if (format != FORMAT)
-        return conf_refuse(ret_error, -1,
-                           "%s has format %lld, and this version knows format %d only", path,
-                           (long long)format, FORMAT);
+    if (format < SQLITE_STORE_FORMAT_OLDEST || format > SQLITE_STORE_FORMAT)
+        return conf_refuse(
+            ret_error, -1, "%s has format %lld, and this version knows formats %d and %d only",
+            path, (long long)format, SQLITE_STORE_FORMAT_OLDEST, SQLITE_STORE_FORMAT);
+    sqlite->format = (int)format;
     return 0;
 }
 
@@ -145,9 +144,10 @@ static int make_schema(struct sqlite_store *sqlite, const char *path, struct con
 
     if (history_draw_epoch(epoch) != 0)
         return conf_refuse(ret_error, -1, "no random bytes for an epoch");
-    snprintf(sql, sizeof(sql), schema, epoch, SQLITE_STORE_APPLICATION_ID, FORMAT);
+    snprintf(sql, sizeof(sql), schema, epoch, SQLITE_STORE_APPLICATION_ID, SQLITE_STORE_FORMAT);
     if (!run_sql(sqlite, sql))
         return refuse_as_sqlite(sqlite, path, ret_error);
+    sqlite->format = SQLITE_STORE_FORMAT;
     if (!sync_folder(sqlite->path))
         return conf_refuse(ret_error, -1, "the folder of %s cannot be synced: %s", path,
                            strerror(errno));

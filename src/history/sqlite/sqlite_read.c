@@ -78,6 +78,7 @@ static int add_event(struct read *read, const struct sqlite_row *row, const stru
         .position = row->position,
         .published_ms = row->published_ms,
         .ttl_ms = row->ttl_ms,
+        .is_json = row->is_json,
     };
 
     if (page->events_n == PAGE_EVENTS_MAX ||

@@ -34,6 +34,11 @@ uint64_t sqlite_row_sum(const struct sqlite_row *row)
     return XXH3_64bits_withSeed(row->body, row->body_n, sum);
 }
 
+uint64_t sqlite_row_mark(uint64_t sum)
+{
+    return XXH3_64bits_withSeed("json", 4, sum) | 1;
+}
+
 size_t sqlite_row_names_bytes(const struct message *message)
 {
     size_t bytes = COUNTS_BYTES;

@@ -124,6 +124,7 @@ static const struct history_ops sqlite_ops = {
     .read = sqlite_store_read,
     .find_key = sqlite_find_key,
     .settle = sqlite_settle,
+    .adopt = sqlite_adopt,
     .trim = sqlite_store_trim,
     .watch = sqlite_store_watch,
     .bounds = sqlite_bounds,

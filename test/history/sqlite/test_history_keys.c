@@ -107,6 +107,33 @@ static void knows_a_key_and_its_content(bool on_disk)
     free_bench(bench);
 }
 
+static int find_json(struct bench *bench, const char *key, const char *data, uint64_t *ret_position)
+{
+    struct message *message = make_message(.key = key, .data = data, .is_json = true);
+    int known = history_find_key(bench->history, message, 1, ret_position);
+
+    message_unref(message);
+    return known;
+}
+
+/* 1 and "1" are two events, though their bytes are the same. */
+static void tells_json_from_text(bool on_disk)
+{
+    struct bench *bench = make_bench(on_disk, LOTS, LOTS);
+    struct message *json = make_message(.key = "json", .data = "1", .is_json = true);
+    uint64_t position = 0;
+
+    add(bench, "text", "1", 0);
+    assert_int_equal(history_append(bench->history, &json, 1, 0), 0);
+    message_unref(json);
+    assert_same(bench, "text", "1", 1, 1);
+    assert_int_equal(find_json(bench, "json", "1", &position), HISTORY_KEY_SAME);
+    assert_int_equal(position, 2);
+    assert_int_equal(find_json(bench, "text", "1", &position), HISTORY_KEY_OTHER);
+    assert_int_equal(find(bench, "json", "1", 1, &position), HISTORY_KEY_OTHER);
+    free_bench(bench);
+}
+
 static void forgets_a_key_when_its_window_is_over(bool on_disk)
 {
     struct bench *bench = make_bench(on_disk, LOTS, LOTS);
@@ -185,6 +212,7 @@ static void over_each_store(void (*test)(bool on_disk))
     }
 
 OVER_EACH_STORE(knows_a_key_and_its_content)
+OVER_EACH_STORE(tells_json_from_text)
 OVER_EACH_STORE(forgets_a_key_when_its_window_is_over)
 OVER_EACH_STORE(takes_a_key_again_after_its_window)
 OVER_EACH_STORE(a_key_outlives_its_event)
@@ -247,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_knows_a_key_and_its_content),
+        cmocka_unit_test(test_tells_json_from_text),
         cmocka_unit_test(test_forgets_a_key_when_its_window_is_over),
         cmocka_unit_test(test_takes_a_key_again_after_its_window),
         cmocka_unit_test(test_a_key_outlives_its_event),

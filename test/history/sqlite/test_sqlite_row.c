@@ -79,7 +79,7 @@ static void what_is_cut_or_too_long_is_no_names(void **state)
 
 static void the_checksum_sees_every_field(void **state)
 {
-    const struct sqlite_row row = {1, 2, 3, 4, 5, "names", 5, "body", 4};
+    const struct sqlite_row row = {1, 2, 3, 4, 5, "names", 5, "body", 4, true};
     struct sqlite_row others[] = {row, row, row, row, row, row, row, row, row};
     uint64_t sum = sqlite_row_sum(&row);
 
@@ -98,8 +98,10 @@ static void the_checksum_sees_every_field(void **state)
     others[8].body_n = 3;
     for (size_t i = 0; i < 9; i++)
         assert_true(sqlite_row_sum(&others[i]) != sum);
-    /* of format 1, on every machine */
+    /* of each format, on every machine */
     assert_true(sum == UINT64_C(0xf3226529d44ba358));
+    assert_true(sqlite_row_mark(sum) == UINT64_C(0x6a3492b3ebd90491));
+    assert_true(sqlite_row_mark(sum) != sqlite_row_mark(sum + 1));
 }
 
 int main(void)
