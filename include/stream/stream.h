@@ -242,6 +242,7 @@ int stream_set_filter(struct stream *stream, struct filter *filter);
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {
     uint64_t id;
+    const char *transport; /* static */
     struct peer peer;
     struct filter *filter;
     enum stream_state state;

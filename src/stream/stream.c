@@ -591,6 +591,7 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
     tcp_progress(stream->fd, &flow);
     *ret_facts = (struct stream_facts){
         .id = stream->id,
+        .transport = stream->host->wire->transport,
         .peer = stream->peer,
         .filter = stream->listener.filter,
         .state = stream->state,

@@ -75,7 +75,7 @@ static void a_row_says_what_there_is_to_know(void **state)
                                         "age_ms",      "position",   "last_id",
                                         "lag_events",  "lag_bytes",  "unacknowledged_bytes",
                                         "events_sent", "bytes_sent", "user",
-                                        "topics"};
+                                        "topics",      "transport"};
     struct client *streams[3];
     struct fixture *fixture = with_streams(streams);
     json_t *json = client_json(client_ask(fixture, "GET", "/api/streams?user=bob", "", NULL));
@@ -88,6 +88,7 @@ static void a_row_says_what_there_is_to_know(void **state)
     assert_int_equal(json_object_size(row), ROWS(names));
     assert_string_equal(json_string_value(json_object_get(row, "address")), "192.0.2.1:40000");
     assert_string_equal(json_string_value(json_object_get(row, "user")), "bob");
+    assert_string_equal(json_string_value(json_object_get(row, "transport")), "sse");
     assert_int_equal(json_array_size(json_object_get(row, "topics")), 2);
     json_decref(json);
     fixture_free(fixture);
