@@ -360,11 +360,11 @@ static int subscribe_open(struct request *request, struct stream_ask *ask)
     result = stream_mhd_open(cell_host(request->cell), request->connection, request_fd(request),
                              ask, &request->stream, &response);
     if (result != 0) {
-        ticket_use_failed(request);
+        ticket_use_failed(request->service->shared, request->ticket);
         subscribe_leave_place(request);
         return subscribe_refuse_failed(request, result);
     }
-    ticket_use_opened(request);
+    ticket_use_opened(request->service->shared, request->ticket, request->stream);
     return response != NULL ? subscribe_queue(request, response) : subscribe_begin(request);
 }
 
@@ -411,7 +411,7 @@ int subscribe_handle(struct request *request)
 
 void subscribe_completed(struct request *request)
 {
-    ticket_use_closed(request);
+    ticket_use_closed(request->service->shared, request->ticket, request->stream);
     stream_closed(request->stream);
     request->stream = NULL;
     subscribe_leave_place(request);

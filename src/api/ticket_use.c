@@ -197,35 +197,35 @@ bool ticket_use_begin(struct request *request, const struct stream_start *start,
     return good;
 }
 
-static struct stream_facts ticket_use_facts(const struct request *request)
+static struct stream_facts ticket_use_facts(const struct stream *stream)
 {
     struct stream_facts facts;
 
-    stream_get_facts(request->stream, clock_mono_ms(), &facts);
+    stream_get_facts(stream, clock_mono_ms(), &facts);
     return facts;
 }
 
-void ticket_use_opened(const struct request *request)
+void ticket_use_opened(const struct service_shared *shared, const struct ticket *ticket,
+                       const struct stream *stream)
 {
-    if (request->ticket == NULL)
+    if (ticket == NULL)
         return;
-    struct stream_facts facts = ticket_use_facts(request);
-    ticket_table_opened(request->service->shared->ticket_table, request->ticket->id, facts.id,
-                        facts.position);
+    struct stream_facts facts = ticket_use_facts(stream);
+    ticket_table_opened(shared->ticket_table, ticket->id, facts.id, facts.position);
 }
 
-void ticket_use_failed(const struct request *request)
+void ticket_use_failed(const struct service_shared *shared, const struct ticket *ticket)
 {
-    if (request->ticket != NULL)
-        ticket_table_failed(request->service->shared->ticket_table, request->ticket->id,
-                            clock_wall_ms());
+    if (ticket != NULL)
+        ticket_table_failed(shared->ticket_table, ticket->id, clock_wall_ms());
 }
 
-void ticket_use_closed(const struct request *request)
+void ticket_use_closed(const struct service_shared *shared, const struct ticket *ticket,
+                       const struct stream *stream)
 {
-    if (request->ticket == NULL)
+    if (ticket == NULL)
         return;
-    struct stream_facts facts = ticket_use_facts(request);
-    ticket_table_closed(request->service->shared->ticket_table, request->ticket->id, facts.id,
-                        facts.position, clock_wall_ms());
+    struct stream_facts facts = ticket_use_facts(stream);
+    ticket_table_closed(shared->ticket_table, ticket->id, facts.id, facts.position,
+                        clock_wall_ms());
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The ticket that a stream comes with: whose it is, and its use from the opening of the stream to
- * its end.  ticket_table.h has the rules.  All but the first do nothing for a request without a
- * ticket.  Worker's thread.
+ * its end.  ticket_table.h has the rules.  All but the first do nothing without a ticket (NULL).
+ * Worker's thread.
  */
 #ifndef BUGLE_TICKET_USE_H
 #define BUGLE_TICKET_USE_H
@@ -14,6 +14,8 @@
 #include "stream/stream.h"
 #include "wire/problem.h"
 
+struct service_shared;
+
 /* Open the text of a ticket and set the request's `identity` and `ticket` from it.  Whether it may
  * be used just now is asked later, by ticket_use_begin().  Returns false with a problem. */
 bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
@@ -23,10 +25,12 @@ bool ticket_use_identify(struct request *request, const char *text, size_t text_
  * a problem.  When it was true, one of the next two follows. */
 bool ticket_use_begin(struct request *request, const struct stream_start *start,
                       struct problem *ret_problem);
-void ticket_use_opened(const struct request *request);
-void ticket_use_failed(const struct request *request);
+void ticket_use_opened(const struct service_shared *shared, const struct ticket *ticket,
+                       const struct stream *stream);
+void ticket_use_failed(const struct service_shared *shared, const struct ticket *ticket);
 
-/* The stream is over. */
-void ticket_use_closed(const struct request *request);
+/* The stream is over, but still there. */
+void ticket_use_closed(const struct service_shared *shared, const struct ticket *ticket,
+                       const struct stream *stream);
 
 #endif
