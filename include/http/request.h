@@ -63,7 +63,10 @@ struct request {
     struct trimmed *trimmed;            /* values that had blanks behind them */
     uint64_t content_length;            /* the header's; 0: none, UINT64_MAX: beyond all bounds */
     enum origin_verdict origin_verdict;
-    const char *origin;        /* the header, borrowed from libmicrohttpd; NULL: none */
+    const char *origin; /* the header, borrowed from libmicrohttpd; NULL: none */
+    const char *bearer; /* GET /ws: the token in a subprotocol, borrowed as `origin`, set
+                           before the caller is asked for; NULL: none */
+    size_t bearer_n;
     struct identity *identity; /* the caller; NULL: anonymous */
     enum identity_way way;     /* how that was shown */
     struct ticket *ticket;     /* it came with; its names are not set.  NULL: none */

@@ -61,6 +61,18 @@ static struct credential credential_from_header(const struct request *request)
     return credential;
 }
 
+/* What a page can set in the place of the header, and only on purpose, so it counts as the header
+ * does: no browser adds it by itself. */
+static struct credential credential_from_protocol(const struct request *request)
+{
+    return (struct credential){.way = IDENTITY_BY_HEADER,
+                               .text = request->bearer,
+                               .text_n = request->bearer_n,
+                               .wrong = request->bearer != NULL && request->bearer_n == 0
+                                            ? "The subprotocol has no token behind \"bearer.\"."
+                                            : NULL};
+}
+
 static struct credential credential_from_query(struct request *request)
 {
     struct credential credential = {.way = IDENTITY_BY_TICKET};
@@ -108,7 +120,9 @@ static struct credential credential_find(struct request *request)
 
     if (credential_is_there(&first) && !first.is_for_proxy)
         return first;
-    struct credential other = credential_from_query(request);
+    struct credential other = credential_from_protocol(request);
+    if (!credential_is_there(&other))
+        other = credential_from_query(request);
     if (!credential_is_there(&other))
         other = credential_from_cookie(request);
     return credential_is_there(&other) ? other : first;

@@ -2,11 +2,12 @@
 /*
  * The credential of a request: where it is, and whose.
  *
- * A credential is the header `Authorization: Bearer`, else for /events the query parameter
- * `ticket`, or `access_token` where auth.query_token allows it, else the cookie that auth.cookie
- * names.  The first of these that is there counts, and a request whose credential is not valid is
- * refused: a bad token does not make a caller anonymous. `Authorization: Basic` and the like are
- * for a proxy in front: they count, as invalid, only when there is nothing else.
+ * A credential is the header `Authorization: Bearer`, else for /ws the subprotocol `bearer.TOKEN`,
+ * else for streams the query parameter `ticket`, or `access_token` where auth.query_token allows
+ * it, else the cookie that auth.cookie names.  The first of these that is there counts, and a
+ * request whose credential is not valid is refused: a bad token does not make a caller anonymous.
+ * `Authorization: Basic` and the like are for a proxy in front: they count, as invalid, only when
+ * there is nothing else.
  */
 #ifndef BUGLE_CREDENTIAL_H
 #define BUGLE_CREDENTIAL_H
