@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "wire/json_writer.h"
 
 struct history_listing {
     struct history_listing_ask ask;
@@ -17,9 +18,7 @@ struct history_listing {
     uint64_t reset_position; /* where it goes on behind what is lost */
     size_t events_n;
     bool is_over;
-    FILE *to; /* writes `text`; remembers that memory ran out */
-    char *text;
-    size_t text_n;
+    struct json_writer to;
     char *data; /* of one event, taken out of its frame */
     size_t data_room;
 };
@@ -28,39 +27,12 @@ struct history_listing {
 
 static void listing_put(struct history_listing *listing, const char *text)
 {
-    fputs(text, listing->to);
-}
-
-/* Length of the bytes that stand in a JSON string as they are. */
-static size_t listing_plain_bytes(const char *at, size_t n)
-{
-    size_t i = 0;
-
-    while (i < n && (unsigned char)at[i] >= 0x20 && at[i] != '"' && at[i] != '\\')
-        i++;
-    return i;
+    json_writer_text(&listing->to, text);
 }
 
 static void listing_put_string(struct history_listing *listing, const char *text, size_t text_n)
 {
-    putc_unlocked('"', listing->to);
-    for (;;) {
-        size_t plain_n = listing_plain_bytes(text, text_n);
-
-        fwrite(text, 1, plain_n, listing->to);
-        if (plain_n == text_n)
-            break;
-        char byte = text[plain_n];
-        if (byte == '"' || byte == '\\')
-            fprintf(listing->to, "\\%c", byte);
-        else if (byte == '\n')
-            listing_put(listing, "\\n");
-        else
-            fprintf(listing->to, "\\u%04x", (unsigned)byte);
-        text += plain_n + 1;
-        text_n -= plain_n + 1;
-    }
-    putc_unlocked('"', listing->to);
+    json_writer_string(&listing->to, text, text_n);
 }
 
 static void listing_put_id(struct history_listing *listing, uint64_t position)
@@ -68,7 +40,7 @@ static void listing_put_id(struct history_listing *listing, uint64_t position)
     char id[SSE_ID_BYTES];
 
     sse_put_id(id, listing->ask.epoch, position);
-    fprintf(listing->to, "\"%.*s\"", SSE_ID_BYTES, id);
+    listing_put_string(listing, id, SSE_ID_BYTES);
 }
 
 static void listing_put_id_or_null(struct history_listing *listing, uint64_t position, bool there)
@@ -83,7 +55,8 @@ static void listing_put_time(struct history_listing *listing, int64_t wall_ms)
 {
     char text[CLOCK_UTC_BYTES];
 
-    fprintf(listing->to, "\"%s\"", clock_utc_text(wall_ms, text));
+    clock_utc_text(wall_ms, text);
+    listing_put_string(listing, text, strlen(text));
 }
 
 /* ---- an event ---- */
@@ -108,6 +81,14 @@ static void listing_put_users(struct history_listing *listing, const struct mess
     listing_put(listing, "],\"users\":[");
     if (message->users_n > 0 && user->bytes != NULL)
         listing_put_string(listing, user->bytes, user->bytes_n);
+}
+
+static void listing_put_ttl(struct history_listing *listing, int64_t ttl_ms)
+{
+    char seconds[48];
+
+    snprintf(seconds, sizeof(seconds), ",\"ttl\":%.15g", (double)ttl_ms / 1000);
+    listing_put(listing, seconds);
 }
 
 static bool listing_reserve_data(struct history_listing *listing, size_t bytes)
@@ -141,10 +122,12 @@ static int listing_put_event(struct history_listing *listing, const struct messa
     listing_put_string(listing, fields.data, fields.data_n);
     if (message->is_json)
         listing_put(listing, ",\"json\":true");
-    if (fields.retry_ms > 0)
-        fprintf(listing->to, ",\"retry\":%u", (unsigned)fields.retry_ms);
+    if (fields.retry_ms > 0) {
+        listing_put(listing, ",\"retry\":");
+        json_writer_number(&listing->to, fields.retry_ms);
+    }
     if (message->ttl_ms > 0)
-        fprintf(listing->to, ",\"ttl\":%.15g", (double)message->ttl_ms / 1000);
+        listing_put_ttl(listing, message->ttl_ms);
     listing_put(listing, ",\"published\":");
     listing_put_time(listing, message->published_ms);
     listing_put(listing, "}");
@@ -160,11 +143,7 @@ struct history_listing *history_listing_new(const struct history_listing_ask *as
 
     if (listing == NULL)
         return NULL;
-    listing->to = open_memstream(&listing->text, &listing->text_n);
-    if (listing->to == NULL) {
-        free(listing);
-        return NULL;
-    }
+    json_writer_init(&listing->to);
     listing->ask = *ask;
     listing->position = listing->reset_position = ask->after;
     listing->reset = ask->reset;
@@ -176,9 +155,7 @@ void history_listing_free(struct history_listing *listing)
 {
     if (listing == NULL)
         return;
-    if (listing->to != NULL)
-        fclose(listing->to);
-    free(listing->text);
+    json_writer_clear(&listing->to);
     free(listing->data);
     free(listing);
 }
@@ -186,7 +163,7 @@ void history_listing_free(struct history_listing *listing)
 static bool listing_is_full(const struct history_listing *listing)
 {
     return listing->events_n == listing->ask.events_max ||
-           (listing->events_n > 0 && (size_t)ftello(listing->to) >= listing->ask.bytes_max);
+           (listing->events_n > 0 && listing->to.n >= listing->ask.bytes_max);
 }
 
 /* What comes after the position is trimmed. */
@@ -247,7 +224,7 @@ int history_listing_take(struct history_listing *listing, int result,
 
 bool history_listing_wants_more(const struct history_listing *listing)
 {
-    bool has_bytes = (size_t)ftello(listing->to) < listing->ask.bytes_max;
+    bool has_bytes = listing->to.n < listing->ask.bytes_max;
 
     return !listing->is_over && listing->position < listing->ask.upto &&
            (has_bytes || listing->events_n == 0);
@@ -272,7 +249,9 @@ static void listing_put_reset(struct history_listing *listing)
         listing_put(listing, "null");
         return;
     }
-    fprintf(listing->to, "{\"reason\":\"%s\",\"id\":", stream_reset_text(listing->reset));
+    listing_put(listing, "{\"reason\":\"");
+    listing_put(listing, stream_reset_text(listing->reset));
+    listing_put(listing, "\",\"id\":");
     listing_put_id(listing, listing->reset_position);
     listing_put(listing, "}");
 }
@@ -292,13 +271,5 @@ char *history_listing_finish(struct history_listing *listing, const struct histo
     listing_put_id_or_null(listing, bounds->newest, has_any);
     listing_put_reset(listing);
     listing_put(listing, "}\n");
-    bool failed = ferror(listing->to) != 0;
-    failed |= fclose(listing->to) != 0;
-    listing->to = NULL;
-    if (failed)
-        return NULL;
-    char *text = listing->text;
-    *ret_n = listing->text_n;
-    listing->text = NULL;
-    return text;
+    return json_writer_take(&listing->to, ret_n);
 }

@@ -6,6 +6,7 @@ libbugle_a_SOURCES += \
     include/wire/json_flat.h \
     include/wire/json_guard.h \
     include/wire/json_span.h \
+    include/wire/json_writer.h \
     include/wire/problem.h \
     include/wire/proxy_protocol.h \
     include/wire/sse.h \
@@ -17,6 +18,7 @@ libbugle_a_SOURCES += \
     src/wire/json_flat.c \
     src/wire/json_guard.c \
     src/wire/json_span.c \
+    src/wire/json_writer.c \
     src/wire/problem.c \
     src/wire/proxy_protocol.c \
     src/wire/span.h \

@@ -62,6 +62,7 @@ static void check_same(const struct message *one, const struct message *other)
 {
     assert(one->bytes == other->bytes && one->frame_n == other->frame_n);
     assert(one->kind == other->kind && one->ttl_ms == other->ttl_ms);
+    assert(one->is_json == other->is_json);
     assert(one->topics_n == other->topics_n && one->users_n == other->users_n);
     assert(one->key_n == other->key_n);
     assert(memcmp(one->frame, other->frame, one->frame_n) == 0);
