@@ -5,9 +5,10 @@
  * readers.  Speaks the gateway's wire, so `bugle bench` measures both with the same code:
  *
  *   GET  …topic=NAME-7…  a fixed head, then the events of topic 7 (the number at the end of the
- *                        name; none is 0)
+ *                        name; none is 0); with an Upgrade the same as text frames of a WebSocket
  *   POST …               JSON with "topic" and "data", or an array of such; every event goes out
- *                        at once, one send() of one chunk to each stream of its topic; what a
+ *                        at once, one send() of one chunk, or frame, to each stream of its topic,
+ *                        which are all of the transport of the latest; what a
  *                        socket does not take at once is kept and sent when it takes more
  *
  * With --rate it publishes by itself, to topic 0, and needs no POST.  On SIGTERM or SIGINT it
@@ -48,6 +49,7 @@ struct topic {
     int *fds;
     size_t fds_n;
     size_t fds_room;
+    int is_ws;
 };
 
 static struct topic topics[TOPICS_MAX];
@@ -159,10 +161,23 @@ static size_t frame(char *to, const char *data, size_t data_n)
     return (size_t)(at - to);
 }
 
+/* One text frame with the data, as a server sends it. */
+static size_t ws_frame(char *to, const char *data, size_t data_n)
+{
+    size_t length_n = data_n < 126 ? 0 : data_n <= UINT16_MAX ? 2 : 8;
+    *to++ = (char)0x81;
+    *to++ = (char)(length_n == 0 ? data_n : length_n == 2 ? 126 : 127);
+    for (size_t i = length_n; i-- > 0;)
+        *to++ = (char)(data_n >> 8 * i);
+    memcpy(to, data, data_n);
+    position++;
+    return 2 + length_n + data_n;
+}
+
 static void deliver(struct topic *topic, const char *data, size_t data_n)
 {
     static char bytes[REQUEST_BYTES + 128];
-    size_t bytes_n = frame(bytes, data, data_n);
+    size_t bytes_n = (topic->is_ws ? ws_frame : frame)(bytes, data, data_n);
     if (position == 1)
         begun_ns = cpu_ns();
     for (size_t i = 0; i < topic->fds_n; i++) {
@@ -197,10 +212,19 @@ static void open_stream(int fd, const char *head)
                                  "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n"
                                  "Vary: Origin\r\nConnection: close\r\n"
                                  "Transfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n";
+    /* for the key of `bugle bench`, which is always the same */
+    static const char switches[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                                   "Connection: Upgrade\r\n"
+                                   "Sec-WebSocket-Accept: UYrNdEtTpMBvRCZxBJEUa5fEjxM=\r\n\r\n";
     const char *name = strstr(head, "topic=");
+    int is_ws = strstr(head, "\r\nUpgrade: websocket\r\n") != NULL;
     topic_joined[fd] = name ? topic_of(name + 6) : &topics[0];
+    topic_joined[fd]->is_ws = is_ws;
     join(topic_joined[fd], fd);
-    answer(fd, stands, sizeof(stands) - 1);
+    if (is_ws)
+        answer(fd, switches, sizeof(switches) - 1);
+    else
+        answer(fd, stands, sizeof(stands) - 1);
 }
 
 static void publish(int fd, const char *body)

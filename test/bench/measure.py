@@ -37,7 +37,7 @@ class Bench:
         self.command = [
             *first, "taskset", "-c", load_cpu, str(server.tools.bugle), "bench", "--json",
             "--progress", "--server-pid", ",".join(map(str, server.pids())),
-            *server.addressed(extra), *map(str, options)]
+            *server.addressed(options, extra), *map(str, options)]
         self.last_words = collections.deque(maxlen=5)
 
     def start(self):

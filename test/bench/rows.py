@@ -7,9 +7,10 @@ import dataclasses
 # As the columns are called.
 TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "two-workers": "2 workers", "all": "all", "half": "half",
-          "nchan": "nchan", "go": "Go hub", "floor": "floor"}
+          "events": "SSE", "sockets": "WebSocket", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
+TRANSPORTS = ("events", "sockets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ CONNECT = Figure("CPU a connection, us", ("server", "cpu_us_per_connect"), 1)
 CLOSE = Figure("CPU a close, us", ("server", "cpu_us_per_close"), 1)
 FIRST_BYTES = Figure("first bytes p99, ms", ("first_bytes", "p99_us"), 1, 1e-3)
 LIVE = Figure("live latency p99, ms", ("live", "latency", "p99_us"), 3, 1e-3)
+ANSWER = Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)
 BUSY = Figure("CPU, % of a core", ("server", "cpu_percent"), 2)
 MEMORY = Figure("private memory a stream, KiB", ("server", "private_per_stream"), 2, 1 / 1024)
 
@@ -94,6 +96,13 @@ def targeted_part(streams):
 
 def broadcast_part(streams):
     return Part(("--streams", streams), ("--rate", 50), streams)
+
+
+def transports_parts(streams):
+    """The same broadcast to streams of each."""
+    parts = {name: broadcast_part(streams) for name in TRANSPORTS}
+    sockets = parts["sockets"]
+    return {**parts, "sockets": dataclasses.replace(sockets, streams=(*sockets.streams, "--ws"))}
 
 
 def large(load, size, rate):
@@ -147,11 +156,10 @@ ROWS = {row.name: row for row in (
     row("heads", "{many} idle streams that asked with 15 KB of cookies", PEERS[:3], (MEMORY,),
         lambda load: crowd(load.many, *UNTOUCHED, "--header", cookie(15000))),
     row("publish", "64 connections publish single events, each answered with an id", STORES,
-        (PUBLISHED, EVENT, Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
+        (PUBLISHED, EVENT, ANSWER),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 64)),
     row("batches", "8 connections publish 100 events a request", ("bugle", "sqlite", "floor"),
-        (PUBLISHED, dataclasses.replace(EVENT, digits=2),
-         Figure("answer p99, ms", ("answers", "p99_us"), 2, 1e-3)),
+        (PUBLISHED, dataclasses.replace(EVENT, digits=2), ANSWER),
         lambda load: ("--publish-only", "--rate", "max", "--connections", 8, "--batch", 100)),
     row("pages", "{some} streams come, until their first bytes, and go; servers at once, in turns",
         PEERS, (CONNECT, CLOSE), lambda load: dict.fromkeys(PEERS, pages(load)), "pages"),
@@ -166,6 +174,27 @@ ROWS = {row.name: row for row in (
         ("one-worker", "two-workers"), (DELIVERY,),
         lambda load: dict.fromkeys(("one-worker", "two-workers"), broadcast_part(load.some)),
         "turns"),
+    row("ws-broadcast", "{some} WebSockets, one topic, 50 events/s", PEERS,
+        (DELIVERY, *LATENCY, LOST),
+        lambda load: ("--ws", "--streams", load.some, "--rate", 50, "--warmup", 2)),
+    row("ws-messages", "{some} WebSockets of bugle.v1, one topic, 50 events/s", ("bugle",),
+        (DELIVERY, *LATENCY, LOST),
+        lambda load: ("--ws", "--ws-protocol", "bugle.v1", "--streams", load.some, "--rate", 50,
+                      "--warmup", 2)),
+    row("ws-sse", "{some} streams of either transport, both at once, 50 events/s in turns",
+        TRANSPORTS, (DELIVERY,), lambda load: transports_parts(load.some), "turns"),
+    row("ws-targeted", "{many} WebSockets, a topic each, 500 events/s", PEERS,
+        (EVENT, *LATENCY, LOST), lambda load: ("--ws", *targeted(load.many, load))),
+    row("ws-idle", "{many} idle WebSockets with a heartbeat every 15 s", PEERS[:3], (MEMORY, BUSY),
+        lambda load: crowd(load.many, "--ws", "--idle", "--settle", 3, "--seconds", load.beat)),
+    row("ws-texts", "64 WebSockets publish single texts, each comes back", STORES[:4],
+        (PUBLISHED, EVENT, ANSWER),
+        lambda load: ("--publish-only", "--ws-publish", "raw", "--topics", 64, "--rate", "max",
+                      "--connections", 64)),
+    row("ws-publish", "64 WebSockets of bugle.v1 publish single events, each answered with an id",
+        STORES[:2], (PUBLISHED, EVENT, ANSWER),
+        lambda load: ("--publish-only", "--ws-publish", "v1", "--rate", "max", "--connections",
+                      64)),
     row("private", "a private event while {many} others get a broadcast", PEERS,
         (*LATENCY, Figure("latency max, ms", ("latency", "max_us"), 3, 1e-3), LOST),
         lambda load: ("--streams", load.many, "--rate", 5, "--warmup", 1), "private"),
@@ -223,5 +252,11 @@ BOUNDS = (
     Bound("storm", LIVE, 1),
     Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
+    Bound("ws-broadcast", DELIVERY, 1.15, to="floor"),
+    Bound("ws-broadcast", DELIVERY, 0.5, to="go"),
+    Bound("ws-sse", DELIVERY, 1.1, server="sockets", to="events"),
+    Bound("ws-idle", MEMORY, 1.25),
+    Bound("ws-texts", PUBLISHED, 10000),
+    Bound("ws-publish", PUBLISHED, 10000),
     Bound("private", LATENCY[1], 10),
 )

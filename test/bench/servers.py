@@ -49,6 +49,14 @@ http {{
             nchan_message_buffer_length 10000;
             nchan_message_timeout 1h;
         }}
+        location = /ws {{
+            nchan_pubsub websocket;
+            nchan_channel_id $arg_topic;
+            nchan_subscriber_first_message newest;
+            nchan_message_buffer_length 10000;
+            nchan_message_timeout 1h;
+            nchan_websocket_ping_interval 15;
+        }}
         location = /sub {{
             nchan_subscriber eventsource;
             nchan_channel_id $arg_topic;
@@ -89,7 +97,9 @@ class Server:
 
     stream_path = "/events?topic={topic}"
     publish_path = "/api/push"
-    bench_args = ()  # what the load tool needs to speak to it
+    socket_path = "/ws?topic={topic}"
+    texts_path = "/ws?topic={topic}&publish={topic}"  # that takes texts and gives them back
+    bench_args = ()  # what the load tool needs to publish to it by POST
 
     def __init__(self, name, tools, cpus):
         self.name = name
@@ -135,12 +145,18 @@ class Server:
     def pids(self):
         return [self.process.pid, *children(self.process.pid)]
 
-    def addressed(self, extra=""):
-        """The options of `bugle bench` that name it; `extra` ends the name of each topic."""
+    def addressed(self, options, extra=""):
+        """The options of `bugle bench` that name it, beside `options`, which say over what;
+        `extra` ends the name of each topic."""
         url = f"http://127.0.0.1:{self.port}"
-        options = ["--stream-url", url + self.stream_path, "--publish-url",
-                   url + self.publish_path, *self.bench_args]
-        return [option.replace("{topic}", "{topic}" + extra) for option in options]
+        streams = self.socket_path if "--ws" in options else self.stream_path
+        publish = {"raw": self.texts_path, "v1": "/ws?topic=bench-none"}
+        for way, path in publish.items():
+            if way in options:
+                return ["--stream-url", url + streams, "--publish-url", url + path]
+        named = ["--stream-url", url + streams, "--publish-url", url + self.publish_path,
+                 *self.bench_args]
+        return [option.replace("{topic}", "{topic}" + extra) for option in named]
 
     def version(self):
         return ""
@@ -157,6 +173,7 @@ class Bugle(Server):
         self.workers = workers
         if heartbeat is not None:
             self.stream_path += f"&heartbeat={heartbeat}"
+            self.socket_path += f"&heartbeat={heartbeat}"
 
     def command(self):
         store = "memory:"
@@ -166,7 +183,8 @@ class Bugle(Server):
             folder.mkdir()
             store = f"sqlite:{folder}/history.db"
         return [self.tools.bugle, "serve", "--listen", f"127.0.0.1:{self.port}", "--workers",
-                self.workers, "--store", store, *self.tools.bugle_args]
+                self.workers, "--store", store, "--set", "limits.message_rate=0",
+                *self.tools.bugle_args]
 
     def version(self):
         result = subprocess.run([self.tools.bugle, "--version"], capture_output=True, text=True,
@@ -179,6 +197,7 @@ class Nchan(Server):
 
     stream_path = "/sub?topic={topic}"
     publish_path = "/pub?topic={topic}"
+    texts_path = Server.socket_path
     bench_args = ("--publish-body", "{data}", "--publish-type", "text/plain")
 
     def command(self):
@@ -256,8 +275,8 @@ class Tools:
 
 def make_servers(tools, server_cpu, load_cpu):
     """All that can be measured, by name.  `both` are for two workers, which share a core with the
-    load on a machine that has only two.  `all` and `half` are compared in turns, and have no
-    heartbeats before 48 s: one would fall into the turn of one of them."""
+    load on a machine that has only two.  `all` and `half`, `events` and `sockets` are compared in
+    turns, and have no heartbeats before 48 s: one would fall into the turn of one of them."""
     both = f"{server_cpu},{load_cpu}"
     return {server.name: server for server in (
         Bugle("bugle", tools, server_cpu),
@@ -266,6 +285,8 @@ def make_servers(tools, server_cpu, load_cpu):
         Bugle("two-workers", tools, both, workers=2),
         Bugle("all", tools, server_cpu, heartbeat=60),
         Bugle("half", tools, server_cpu, heartbeat=60),
+        Bugle("events", tools, server_cpu, heartbeat=60),
+        Bugle("sockets", tools, server_cpu, heartbeat=60),
         Nchan("nchan", tools, server_cpu),
         Go("go", tools, server_cpu),
         Floor("floor", tools, server_cpu))}
