@@ -25,6 +25,10 @@ bool problem_set(struct problem *problem, unsigned status, const char *code, con
 bool problem_point(struct problem *problem, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Write a member's name as a JSON pointer has it (RFC 6901 section 3), cut to fit and ended with
+ * NUL. */
+void problem_escape_pointer(char *to, size_t to_n, const char *name);
+
 /* 503: an allocation failed. */
 bool problem_set_out_of_memory(struct problem *problem);
 

@@ -39,4 +39,6 @@ libbugle_a_SOURCES += \
     src/api/ticket_post.c \
     src/api/ticket_use.c \
     src/api/ticket_use.h \
-    src/api/ws_session.h
+    src/api/ws_session.h \
+    src/api/ws_message.c \
+    src/api/ws_message.h

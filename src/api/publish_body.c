@@ -154,25 +154,12 @@ static bool body_read_key(struct event_builder *builder, json_t *value)
     return event_builder_refuse(builder, "idempotency_key", "The key must be text");
 }
 
-/* A member's name in a JSON pointer: RFC 6901 section 3. */
-static void body_escape_pointer(char *to, size_t to_n, const char *name)
-{
-    char *end = to + to_n - 2;
-
-    for (; *name != '\0' && to < end; name++) {
-        *to++ = *name == '/' ? '~' : *name;
-        if (*name == '/' || *name == '~')
-            *to++ = *name == '/' ? '1' : '0';
-    }
-    *to = '\0';
-}
-
 static bool body_refuse_unknown(struct event_builder *builder, const char *field)
 {
     char name[64], pointer[64];
 
     log_visible(name, sizeof(name), field, strlen(field));
-    body_escape_pointer(pointer, sizeof(pointer), name);
+    problem_escape_pointer(pointer, sizeof(pointer), name);
     return event_builder_refuse(builder, pointer, "There is no field \"%s\"", name);
 }
 

@@ -36,6 +36,18 @@ bool problem_point(struct problem *problem, const char *format, ...)
     return false;
 }
 
+void problem_escape_pointer(char *to, size_t to_n, const char *name)
+{
+    char *end = to + to_n - 2;
+
+    for (; *name != '\0' && to < end; name++) {
+        *to++ = *name == '/' ? '~' : *name;
+        if (*name == '/' || *name == '~')
+            *to++ = *name == '/' ? '1' : '0';
+    }
+    *to = '\0';
+}
+
 bool problem_set_out_of_memory(struct problem *problem)
 {
     return problem_set(problem, 503, "out_of_memory", "The gateway is out of memory.");

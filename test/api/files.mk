@@ -14,11 +14,13 @@ UNIT_TESTS += \
     test/api/test_publish_body \
     test/api/test_publish_kind \
     test/api/test_publish_plain \
-    test/api/test_publish_work
+    test/api/test_publish_work \
+    test/api/test_ws_message
 
 FUZZ_TARGETS += \
     test/api/fuzz_publish_body \
-    test/api/fuzz_query_params
+    test/api/fuzz_query_params \
+    test/api/fuzz_ws_message
 
 test_api_test_access_SOURCES = test/api/test_access.c $(FIXTURE)
 test_api_test_publish_SOURCES = test/api/test_publish.c $(FIXTURE)
@@ -31,3 +33,4 @@ test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)
 test_api_test_ticket_post_SOURCES = test/api/test_ticket_post.c $(FIXTURE)
 test_api_test_publish_work_SOURCES = test/api/test_publish_work.c $(FIXTURE)
 test_api_test_publish_work_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
+test_api_test_ws_message_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
