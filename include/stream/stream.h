@@ -229,15 +229,20 @@ const struct stream_grant *stream_get_grant(const struct stream *stream);
 struct filter *stream_get_filter(const struct stream *stream);
 
 /*
- * Have it ask for something else, from its present place on: behind what is ready to be sent, and
- * behind a page of the history that is on its way.
+ * Have it ask for something else, from its present place on: what comes behind that place is held
+ * against the new filter alone, and nothing before it.  The frame under way goes out whole.  Not
+ * from within streams_batch().
  *
- * filter  borrowed; the stream takes its own reference
+ * filter        borrowed; the stream takes its own reference
+ * conf          the settings that allow it, as those of a grant: all of the filter, and the way in;
+ *               NULL: what it has is allowed anyway, since it is less than before
+ * ret_position  given: that place; UINT64_MAX: a time, whose place is still looked for
  *
  * Returns 0; or -E2BIG or -EDQUOT as stream_open(), and it asks for what it did before; or -ENOMEM,
  * and it may have ended.
  */
-int stream_set_filter(struct stream *stream, struct filter *filter);
+int stream_set_filter(struct stream *stream, struct filter *filter, const struct conf *conf,
+                      uint64_t *ret_position);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {

@@ -24,6 +24,7 @@ libbugle_a_SOURCES += \
     src/stream/stream_direct.c \
     src/stream/stream_end.c \
     src/stream/stream_expiry.c \
+    src/stream/stream_filter.c \
     src/stream/stream_fill.c \
     src/stream/stream_frames.c \
     src/stream/stream_idle.c \

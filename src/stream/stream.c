@@ -164,6 +164,18 @@ void stream_reset(struct stream *stream, enum stream_reset reason, uint64_t posi
     stream->pending |= STREAM_RESET;
 }
 
+/* One that was asked for with another filter than the stream has by now is asked for again. */
+static void take_asked_page(struct stream *stream, struct page_reader_request *request)
+{
+    if (request->page != NULL && request->filter != stream->listener.filter) {
+        replay_pages_returned(stream->host->streams);
+        return;
+    }
+    stream->page = request->page;
+    stream->page_index = 0;
+    request->page = NULL;
+}
+
 void stream_page_done(struct stream *stream, struct page_reader_request *request)
 {
     stream->page_asked = false;
@@ -186,9 +198,7 @@ void stream_page_done(struct stream *stream, struct page_reader_request *request
     } else {
         if (stream->since_ms >= 0)
             stream->position = request->after;
-        stream->page = request->page;
-        stream->page_index = 0;
-        request->page = NULL;
+        take_asked_page(stream, request);
     }
     stream->since_ms = -1;
     page_reader_request_free(request);
@@ -294,76 +304,6 @@ static struct stream *stream_allocate(struct stream_host *host, const struct str
     return stream;
 }
 
-/* Nodes are shared, and arrays grow for many: what all of the index takes is counted when it
- * changes. */
-static void count_index(struct streams *streams, size_t before)
-{
-    int64_t grown = (int64_t)topic_index_bytes(streams->index) - (int64_t)before;
-
-    memory_budget_add(streams->context->memory, MEMORY_BUDGET_CONNECTIONS, grown);
-}
-
-static int enter_index(struct stream *stream, struct filter *filter)
-{
-    struct streams *streams = stream->host->streams;
-    size_t before = topic_index_bytes(streams->index);
-    int result = topic_index_add(streams->index, &stream->listener, filter, stream->owners);
-
-    if (result == 0)
-        stream->asked_bytes = (uint32_t)topic_index_last_bytes(streams->index);
-    count_index(streams, before);
-    return result;
-}
-
-static void leave_index(struct stream *stream)
-{
-    struct streams *streams = stream->host->streams;
-    size_t before = topic_index_bytes(streams->index);
-
-    if (stream->is_unfound) {
-        filter_unref(stream->listener.filter);
-        return;
-    }
-    topic_index_remove(streams->index, &stream->listener, stream->owners);
-    count_index(streams, before);
-}
-
-/* One that the index has no memory for cannot stay, not even with what it asked for before. */
-static int refuse_change(struct stream *stream, struct filter *before, int result)
-{
-    if (enter_index(stream, before) == 0)
-        return result;
-    stream->listener.filter = filter_ref(before);
-    stream->is_unfound = true;
-    stream_end(stream, STREAM_END_FAILED);
-    return -ENOMEM;
-}
-
-int stream_set_filter(struct stream *stream, struct filter *filter)
-{
-    struct filter *before = filter_ref(stream->listener.filter);
-    int result = -ENOMEM;
-
-    if (!stream->is_unfound) {
-        leave_index(stream);
-        result = enter_index(stream, filter);
-        if (result != 0)
-            result = refuse_change(stream, before, result);
-    }
-    filter_unref(before);
-    return result;
-}
-
-const struct stream_grant *stream_get_grant(const struct stream *stream)
-{
-    return &stream->grant;
-}
-
-struct filter *stream_get_filter(const struct stream *stream)
-{
-    return stream->listener.filter;
-}
-
 /* For one more stream. */
 static int make_room(struct stream_host *host)
 {
@@ -407,12 +347,12 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
     result = make_room(host);
     if (result != 0)
         goto fail;
-    result = enter_index(stream, ask->filter);
+    result = stream_enter_index(stream, ask->filter);
     if (result != 0)
         goto fail;
     result = streams_enter(streams, stream);
     if (result != 0) {
-        leave_index(stream);
+        stream_leave_index(stream);
         goto fail;
     }
     join_host(host, stream);
@@ -486,7 +426,7 @@ void stream_closed(struct stream *stream)
     streams_leave(streams, stream);
     stats_add(streams->stats, stream_ends[stream->end].counter, 1);
     stats_add(streams->stats, STATS_STREAMS_OPEN, -1);
-    leave_index(stream);
+    stream_leave_index(stream);
     message_unref(stream->partial);
     memory_budget_promise(memory, -(int64_t)stream->promised);
     stream_set_behind(stream, false);

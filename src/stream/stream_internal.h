@@ -249,6 +249,12 @@ void stream_write_reset(const struct stream *stream, char to[STREAM_RESET_BYTES]
 /* An id, as it is told: of this position. */
 void stream_note_id(struct stream *stream, uint64_t position);
 
+/* ---- stream_filter.c: what it asks for ---- */
+
+/* Have it found by what `filter` accepts.  As topic_index_add(). */
+int stream_enter_index(struct stream *stream, struct filter *filter);
+void stream_leave_index(struct stream *stream);
+
 /* ---- stream_fill.c: what goes out next ---- */
 
 /* `partial` is sent. */

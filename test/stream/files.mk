@@ -13,6 +13,7 @@ UNIT_TESTS += \
     test/stream/test_stream_end \
     test/stream/test_stream_expiry \
     test/stream/test_stream_fill \
+    test/stream/test_stream_filter \
     test/stream/test_stream_sse \
     test/stream/test_stream_peer \
     test/stream/test_streams
@@ -24,6 +25,8 @@ test_stream_test_stream_SOURCES = test/stream/test_stream.c $(FAKE_HOST)
 test_stream_test_stream_direct_SOURCES = test/stream/test_stream_direct.c $(FAKE_HOST)
 test_stream_test_stream_expiry_SOURCES = test/stream/test_stream_expiry.c $(FAKE_HOST)
 test_stream_test_stream_fill_SOURCES = test/stream/test_stream_fill.c $(FAKE_HOST)
+test_stream_test_stream_filter_SOURCES = test/stream/test_stream_filter.c $(FAKE_HOST)
+test_stream_test_stream_filter_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
 test_stream_test_stream_sse_SOURCES = test/stream/test_stream_sse.c $(FAKE_HOST)
 test_stream_test_stream_peer_SOURCES = test/stream/test_stream_peer.c $(FAKE_HOST)
 test_stream_test_streams_SOURCES = test/stream/test_streams.c $(FAKE_HOST)

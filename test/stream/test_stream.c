@@ -532,54 +532,6 @@ static void facts_tell_how_far_it_is_behind(void **state)
     fake_stream_close(stream);
 }
 
-static void one_asks_for_something_else_from_where_it_is(void **state)
-{
-    struct fake_host *fake = *state;
-    struct fake_stream *stream = fake_stream_open(fake, fake_ask("a"));
-    struct filter *filter = make_filter("b c/*", NULL);
-
-    fake_host_run(fake);
-    publish(fake, "b", "came before");
-    fake_host_run(fake);
-    assert_int_equal(stream_set_filter(stream->stream, filter), 0);
-    assert_ptr_equal(stream_get_filter(stream->stream), filter);
-    filter_unref(filter);
-    publish(fake, "a", "not any more");
-    publish(fake, "b", "now it is");
-    publish(fake, "c/d", "and this");
-    fake_host_run(fake);
-    assert_false(fake_stream_has(stream, "came before"));
-    assert_false(fake_stream_has(stream, "not any more"));
-    assert_int_equal(fake_stream_count(stream, "now it is"), 1);
-    assert_int_equal(fake_stream_count(stream, "and this"), 1);
-    assert_int_equal(state_of(stream), STREAM_IDLE);
-    fake_stream_close(stream);
-}
-
-/* Beyond the share of its owner it is refused, and goes on as before. */
-static void what_it_may_not_ask_for_changes_nothing(void **state)
-{
-    struct fake_host *fake = *state;
-    struct stream_ask ask = fake_ask("a");
-
-    ask.owners[0] = fake;
-    struct fake_stream *stream = fake_stream_open(fake, ask);
-    struct filter *filter =
-        make_filter("*/*/*/a */*/b/*/a */b/*/*/a b/*/*/*/a */*/*/b/a */*/*/a/a/a */*/a/*/a/a "
-                    "*/a/*/*/a/a a/*/*/*/a/a a/a/*/*/*/a a/*/a/*/*/a a/*/*/a/*/a */a/a/*/*/a "
-                    "*/a/*/a/*/a */*/a/a/*/a */*/a/a/a/*/*/a */*/*/a/a/a/a",
-                    NULL);
-
-    fake_host_run(fake);
-    assert_int_equal(stream_set_filter(stream->stream, filter), -EDQUOT);
-    filter_unref(filter);
-    publish(fake, "a", "as before");
-    fake_host_run(fake);
-    assert_true(fake_stream_has(stream, "as before"));
-    assert_int_equal(stream->stream->end, STREAM_END_NONE);
-    fake_stream_close(stream);
-}
-
 #define both(test)                                                                                 \
     {#test " by itself", test, build_direct, tear_down, NULL},                                     \
     {                                                                                              \
@@ -607,8 +559,6 @@ int main(void)
         both(one_that_is_opened_in_a_drain_ends_at_once),
         both(a_client_that_goes_is_seen_in_an_idle_stream),
         both(facts_tell_how_far_it_is_behind),
-        both(one_asks_for_something_else_from_where_it_is),
-        both(what_it_may_not_ask_for_changes_nothing),
         cmocka_unit_test_setup_teardown(while_it_waits_for_a_page_it_is_paging, build_direct,
                                         tear_down),
         cmocka_unit_test_setup_teardown(one_that_cannot_be_opened_leaves_nothing_behind,
