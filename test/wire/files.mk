@@ -27,9 +27,11 @@ FUZZ_TARGETS += \
     test/wire/fuzz_proxy_protocol \
     test/wire/fuzz_round_trip \
     test/wire/fuzz_sse \
-    test/wire/fuzz_sse_parser
+    test/wire/fuzz_sse_parser \
+    test/wire/fuzz_ws_handshake \
+    test/wire/fuzz_ws_parser
 
 test_wire_test_json_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
 test_wire_test_json_writer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc
-test_wire_test_ws_parser_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+test_wire_test_ws_parser_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
 test_wire_test_ws_handshake_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=gnutls_base64_encode2

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../support/fail_alloc.h"
 #include "wire/ws_frame.h"
 
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
@@ -23,40 +24,6 @@
 #define STREAM_MAX (1 << 19)
 #define WHOLE SIZE_MAX
 #define WANTED (SIZE_MAX - 1)
-
-/* Allocations that succeed before one fails; negative: all succeed.  The linker sends those of all
- * objects of this program here (--wrap), but not those of libraries. */
-static int left_n = -1;
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
-static bool fails(void)
-{
-    bool does = left_n == 0;
-
-    left_n -= left_n >= 0; /* only one fails */
-    return does;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(n, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(memory, bytes);
-}
 
 struct part {
     unsigned first; /* the first byte of a frame, or RAW */
@@ -488,13 +455,14 @@ static void gives_a_whole_message_where_it_lies(void **state)
 
     (void)state;
     ws_parser_init(&parser, &roomy);
-    left_n = 0;
+    fail_alloc(0);
     assert_int_equal(ws_parser_push(&parser, stream, n, &event), 9);
     assert_ptr_equal(event.bytes, stream + 6);
     assert_int_equal(ws_parser_held_bytes(&parser), 0);
     assert_memory_equal(stream + 9, "\x81\x83\x37\xFA\x21\x3D", 6);
     assert_int_equal(ws_parser_push(&parser, stream + 9, n - 9, &event), 9);
-    left_n = -1;
+    assert_false(fail_alloc_is_over());
+    fail_alloc(-1);
     assert_memory_equal(event.bytes, "two", 3);
     assert_false(ws_parser_is_inside(&parser));
     ws_parser_end(&parser);
@@ -545,9 +513,9 @@ static void ends_without_memory(void **state)
     for (int turn = 0; turn < 30; turn++) {
         char *said;
 
-        left_n = turn;
+        fail_alloc(turn);
         said = read_stream(n, 0, &inflating);
-        left_n = -1;
+        fail_alloc(-1);
         if (strcmp(said, row.want) != 0) {
             const char *end = strstr(said, "failed(1011)");
 
