@@ -12,13 +12,16 @@ import random
 import socket
 import struct
 import subprocess
+import sys
 import zlib
 
 import pytest
 import wire
 
 BUGLE = pathlib.Path(os.environ.get("BUGLE", "./bugle")).resolve()
-ECHO = BUGLE.parent / "test" / "wire" / "ws_echo"
+TOOLS = BUGLE.parent / "test" / "wire"
+SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
+MODULES = SOURCE / "build" / "interop" / "node_modules"  # where bootstrap has npm's ws installed
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
@@ -170,7 +173,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def port():
-    with subprocess.Popen([str(ECHO)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+    with subprocess.Popen([str(TOOLS / "ws_echo")], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         yield int(program.stdout.readline())
         program.terminate()
         _, said = program.communicate()
@@ -523,3 +526,14 @@ def test_what_is_agreed(port, offer, agreed):
             assert "server_no_context_takeover; client_no_context_takeover" in line
         client.socket.sendall((raw_packed(HELLO) if agreed else text("Hello")) + close(1000))
         assert client.read_all() == [echo("Hello"), (CLOSE, 1000)]
+
+
+@pytest.mark.skipif(not (MODULES / "ws").exists(), reason="./bootstrap packages test")
+def test_others_read_the_same():
+    """A piece of `make wsfuzz`."""
+    pytest.importorskip("wsproto")
+    done = subprocess.run([sys.executable, str(SOURCE / "test" / "wire" / "ws_differ.py"),
+                           "--told", str(TOOLS / "ws_told"), "--modules", str(MODULES),
+                           "--cases", "1000", "--seed", "20"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
