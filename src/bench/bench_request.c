@@ -5,6 +5,7 @@
 
 #include "bench/bench_stamp.h"
 #include "bench/bench_ws.h"
+#include "cli/cli_common.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,6 +63,10 @@ int bench_request_init(struct bench_request *request, const struct bench_options
     request->run = run;
     request->chance = UINT64_C(0x9e3779b97f4a7c15) ^ run;
     int rc = bench_url_resolve(&request->url, options->publish_url);
+    if (rc == 0 && request->url.is_tls) {
+        cli_fail("bench", "%s: publishing is without TLS", options->publish_url);
+        return -EINVAL;
+    }
     if (rc == 0)
         rc = bench_template_compile(&request->path, request->url.path);
     if (rc == 0)

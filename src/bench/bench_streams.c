@@ -7,6 +7,7 @@
 #include "bench/bench_http.h"
 #include "bench/bench_sse.h"
 #include "bench/bench_template.h"
+#include "bench/bench_tls.h"
 #include "bench/bench_ws.h"
 #include "cli/cli_common.h"
 
@@ -23,7 +24,14 @@
 #define REQUEST_BYTES 16384
 #define STARTS_MAX 32 /* before answers are read again */
 
-enum state { STATE_NEW, STATE_CONNECTING, STATE_ASKED, STATE_STANDING, STATE_OVER };
+enum state {
+    STATE_NEW,
+    STATE_CONNECTING,
+    STATE_SHAKING, /* hands, for TLS */
+    STATE_ASKED,
+    STATE_STANDING,
+    STATE_OVER,
+};
 
 struct stream {
     int fd;
@@ -31,8 +39,9 @@ struct stream {
     bool stood;
     bool closing; /* a Close frame came */
     uint32_t topic;
-    uint32_t answered; /* the largest such number in the stamps that came */
-    uint64_t begun_ns; /* when the connection was begun */
+    uint32_t answered;                  /* the largest such number in the stamps that came */
+    struct gnutls_session_int *session; /* NULL: no TLS */
+    uint64_t begun_ns;                  /* when the connection was begun */
     struct bench_sequence came;
     struct bench_http http;
     union {
@@ -45,6 +54,7 @@ struct bench_streams {
     const struct bench_options *options;
     struct bench_url url;
     struct bench_template path;
+    struct bench_tls *tls; /* NULL: none */
     int epoll;
     uint32_t run;
     uint32_t started;
@@ -56,6 +66,26 @@ struct bench_streams {
     struct stream *reading; /* whose bytes are fed through the readers */
     char read[READ_BYTES];
 };
+
+static ssize_t bench_stream_send(const struct stream *st, const void *bytes, size_t bytes_n)
+{
+    return st->session != NULL ? bench_tls_send(st->session, bytes, bytes_n)
+                               : send(st->fd, bytes, bytes_n, MSG_NOSIGNAL);
+}
+
+static ssize_t bench_stream_recv(const struct stream *st, void *to, size_t to_n)
+{
+    return st->session != NULL ? bench_tls_recv(st->session, to, to_n) : recv(st->fd, to, to_n, 0);
+}
+
+static void bench_stream_close(struct stream *st)
+{
+    bench_tls_end(st->session);
+    st->session = NULL;
+    if (st->fd >= 0)
+        close(st->fd);
+    st->fd = -1;
+}
 
 static int bench_streams_set_up(struct bench_streams *streams)
 {
@@ -70,6 +100,8 @@ static int bench_streams_set_up(struct bench_streams *streams)
         cli_fail("bench", "--source-addresses needs a server with an IPv4 address");
         return -EINVAL;
     }
+    if (streams->url.is_tls && (streams->tls = bench_tls_new()) == NULL)
+        return -ENOMEM;
     streams->list = calloc(options->streams ? options->streams : 1, sizeof(*streams->list));
     streams->facts.listening = calloc(options->topics, sizeof(*streams->facts.listening));
     if (streams->list == NULL || streams->facts.listening == NULL)
@@ -107,10 +139,10 @@ void bench_streams_free(struct bench_streams *streams)
     if (streams == NULL)
         return;
     for (uint32_t i = 0; streams->list != NULL && i < streams->options->streams; i++) {
-        if (streams->list[i].fd >= 0)
-            close(streams->list[i].fd);
+        bench_stream_close(&streams->list[i]);
         bench_sequence_done(&streams->list[i].came);
     }
+    bench_tls_free(streams->tls);
     free(streams->list);
     free(streams->facts.listening);
     free(streams);
@@ -119,8 +151,8 @@ void bench_streams_free(struct bench_streams *streams)
 /* The one place where a stream's state changes. */
 static void bench_stream_move(struct bench_streams *streams, struct stream *st, enum state state)
 {
-    bool was_under_way = st->state == STATE_CONNECTING || st->state == STATE_ASKED;
-    bool is_under_way = state == STATE_CONNECTING || state == STATE_ASKED;
+    bool was_under_way = st->state > STATE_NEW && st->state < STATE_STANDING;
+    bool is_under_way = state > STATE_NEW && state < STATE_STANDING;
 
     streams->under_way += (uint32_t)is_under_way - (uint32_t)was_under_way;
     if (state == STATE_STANDING) {
@@ -141,9 +173,7 @@ static void bench_stream_end(struct bench_streams *streams, struct stream *st, c
     if (streams->facts.trouble[0] == '\0')
         snprintf(streams->facts.trouble, sizeof(streams->facts.trouble), "%s", why);
     bench_stream_move(streams, st, STATE_OVER);
-    if (st->fd >= 0)
-        close(st->fd);
-    st->fd = -1;
+    bench_stream_close(st);
 }
 
 static const struct sockaddr_storage *bench_streams_source_of(const struct bench_streams *streams,
@@ -233,8 +263,33 @@ static size_t write_request(const struct bench_streams *streams, const struct st
     return (size_t)(at - to) + (size_t)n + 2;
 }
 
-/* The first entry of a new connection: it stands or it failed.  Ask for the events. */
 static void bench_stream_ask(struct bench_streams *streams, struct stream *st)
+{
+    size_t request_n = write_request(streams, st, streams->read);
+    if (request_n == 0) {
+        bench_stream_end(streams, st, "the request is too long");
+        return;
+    }
+    if (bench_stream_send(st, streams->read, request_n) != (ssize_t)request_n) {
+        bench_stream_end(streams, st, "the request could not be sent");
+        return;
+    }
+    bench_http_start(&st->http);
+    bench_stream_move(streams, st, STATE_ASKED);
+}
+
+static void bench_stream_shake(struct bench_streams *streams, struct stream *st)
+{
+    int result = bench_tls_handshake(st->session);
+
+    if (result == 0)
+        bench_stream_ask(streams, st);
+    else if (result != -EAGAIN)
+        bench_stream_end(streams, st, "the TLS handshake failed");
+}
+
+/* The first entry of a new connection: it stands or it failed.  Ask for the events. */
+static void bench_stream_connected(struct bench_streams *streams, struct stream *st)
 {
     int error = bench_socket_error(st->fd);
 
@@ -242,17 +297,17 @@ static void bench_stream_ask(struct bench_streams *streams, struct stream *st)
         bench_stream_end(streams, st, strerror(error));
         return;
     }
-    size_t request_n = write_request(streams, st, streams->read);
-    if (request_n == 0) {
-        bench_stream_end(streams, st, "the request is too long");
+    if (streams->tls == NULL) {
+        bench_stream_ask(streams, st);
         return;
     }
-    if (send(st->fd, streams->read, request_n, MSG_NOSIGNAL) != (ssize_t)request_n) {
-        bench_stream_end(streams, st, "the request could not be sent");
+    st->session = bench_tls_session(streams->tls, st->fd);
+    if (st->session == NULL) {
+        bench_stream_end(streams, st, "no memory for TLS");
         return;
     }
-    bench_http_start(&st->http);
-    bench_stream_move(streams, st, STATE_ASKED);
+    bench_stream_move(streams, st, STATE_SHAKING);
+    bench_stream_shake(streams, st);
 }
 
 static void bench_streams_take_event(void *context, const struct bench_stamp *stamp)
@@ -320,7 +375,7 @@ static void bench_streams_take_frame(void *context, enum bench_ws_opcode opcode,
         bench_streams_take_event(context, has_stamp ? &stamp : NULL);
     } else if (opcode == BENCH_WS_PING) {
         /* what the socket does not take is lost, as one of several pings may be */
-        send(st->fd, pong, bench_ws_write_pong(pong, bytes, bytes_n), MSG_NOSIGNAL);
+        bench_stream_send(st, pong, bench_ws_write_pong(pong, bytes, bytes_n));
     } else if (opcode == BENCH_WS_CLOSE) {
         st->closing = true;
     }
@@ -380,7 +435,7 @@ static void bench_stream_read(struct bench_streams *streams, struct stream *st)
 {
     streams->reading = st;
     for (;;) {
-        ssize_t n = recv(st->fd, streams->read, READ_BYTES, 0);
+        ssize_t n = bench_stream_recv(st, streams->read, READ_BYTES);
 
         if (n <= 0) {
             if (n < 0 && errno == EAGAIN)
@@ -394,7 +449,8 @@ static void bench_stream_read(struct bench_streams *streams, struct stream *st)
             bench_stream_end(streams, st, "not a frame that can be followed");
             return;
         }
-        if (!bench_stream_is_good(streams, st) || n < READ_BYTES)
+        /* inside TLS a record is less than there may be */
+        if (!bench_stream_is_good(streams, st) || (n < READ_BYTES && st->session == NULL))
             return;
     }
 }
@@ -404,7 +460,9 @@ uint64_t bench_streams_ready(struct bench_streams *streams, uint32_t index)
     assert(index < streams->options->streams);
     struct stream *st = &streams->list[index];
     if (st->state == STATE_CONNECTING)
-        bench_stream_ask(streams, st);
+        bench_stream_connected(streams, st);
+    else if (st->state == STATE_SHAKING)
+        bench_stream_shake(streams, st);
     else if (st->state != STATE_OVER)
         bench_stream_read(streams, st);
     return streams->now_ns;
@@ -422,11 +480,8 @@ const struct bench_streams_facts *bench_streams_facts(const struct bench_streams
 
 void bench_streams_close(struct bench_streams *streams)
 {
-    for (uint32_t i = 0; i < streams->options->streams; i++) {
-        if (streams->list[i].fd >= 0)
-            close(streams->list[i].fd);
-        streams->list[i].fd = -1;
-    }
+    for (uint32_t i = 0; i < streams->options->streams; i++)
+        bench_stream_close(&streams->list[i]);
 }
 
 uint64_t bench_streams_missing(const struct bench_streams *streams, const uint32_t *issued,

@@ -87,7 +87,8 @@ char *bench_template_write(const struct bench_template *template, char *to,
 
 /* Part "host:port", "[v6]:port" or either without the port.  Host and port are cut out of
  * `parts`, a copy that is changed. */
-static bool part_authority(char *parts, const char **ret_host, const char **ret_port)
+static bool part_authority(char *parts, const char *default_port, const char **ret_host,
+                           const char **ret_port)
 {
     char *colon;
 
@@ -105,7 +106,7 @@ static bool part_authority(char *parts, const char **ret_host, const char **ret_
     } else {
         colon = strchrnul(parts, ':');
     }
-    *ret_port = *colon ? colon + 1 : "80";
+    *ret_port = *colon ? colon + 1 : default_port;
     *colon = '\0';
     return **ret_host && **ret_port;
 }
@@ -127,11 +128,15 @@ static int bench_template_resolve(struct bench_url *url, const char *host, const
 
 int bench_url_resolve(struct bench_url *url, const char *text)
 {
-    bool is_ws = strncmp(text, "ws://", strlen("ws://")) == 0;
+    static const char *const schemes[] = {"http://", "ws://", "https://", "wss://"};
+    size_t i = 0;
 
-    if (!is_ws && strncmp(text, "http://", strlen("http://")) != 0)
-        return bench_template_refuse(text, "only http:// and ws:// URLs can be measured");
-    const char *authority = strstr(text, "//") + 2;
+    while (i < 4 && strncmp(text, schemes[i], strlen(schemes[i])) != 0)
+        i++;
+    if (i == 4)
+        return bench_template_refuse(text, "only http:, ws:, https: and wss: can be measured");
+    url->is_tls = i >= 2;
+    const char *authority = text + strlen(schemes[i]);
     size_t authority_n = strcspn(authority, "/?");
     if (authority_n >= sizeof(url->authority))
         return bench_template_refuse(text, "the host is too long");
@@ -145,7 +150,7 @@ int bench_url_resolve(struct bench_url *url, const char *text)
     char parts[sizeof(url->authority)];
     memcpy(parts, url->authority, authority_n + 1);
     const char *host, *port;
-    if (!part_authority(parts, &host, &port))
+    if (!part_authority(parts, url->is_tls ? "443" : "80", &host, &port))
         return bench_template_refuse(text, "no host and port");
     return bench_template_resolve(url, host, port, text);
 }

@@ -48,13 +48,14 @@ char *bench_template_write(const struct bench_template *template, char *to,
 /* Where a URL leads. */
 struct bench_url {
     char authority[256]; /* as it goes into Host */
-    const char *path;    /* borrowed from the URL; begins with '/', or is "/" */
+    bool is_tls;
+    const char *path; /* borrowed from the URL; begins with '/', or is "/" */
     struct sockaddr_storage address;
     socklen_t address_n;
 };
 
-/* Read and resolve an `http://` or `ws://` URL; borrows it.  0, or -EINVAL after saying on standard
- * error what is wrong with it.  May block in the resolver. */
+/* Read and resolve a URL of http, ws, https or wss; borrows it.  0, or -EINVAL after saying on
+ * standard error what is wrong with it.  May block in the resolver. */
 int bench_url_resolve(struct bench_url *url, const char *text);
 
 #endif

@@ -29,5 +29,7 @@ libbugle_a_SOURCES += \
     src/bench/bench_streams.h \
     src/bench/bench_template.c \
     src/bench/bench_template.h \
+    src/bench/bench_tls.c \
+    src/bench/bench_tls.h \
     src/bench/bench_ws.c \
     src/bench/bench_ws.h

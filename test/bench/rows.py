@@ -7,7 +7,7 @@ import dataclasses
 # As the columns are called.
 TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "two-workers": "2 workers", "all": "all", "half": "half",
-          "events": "SSE", "sockets": "WebSocket", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
+          "events": "SSE", "sockets": "WebSocket", "tls": "TLS", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
 TRANSPORTS = ("events", "sockets")
@@ -187,6 +187,10 @@ ROWS = {row.name: row for row in (
         (EVENT, *LATENCY, LOST), lambda load: ("--ws", *targeted(load.many, load))),
     row("ws-idle", "{many} idle WebSockets with a heartbeat every 15 s", PEERS[:3], (MEMORY, BUSY),
         lambda load: crowd(load.many, "--ws", "--idle", "--settle", 3, "--seconds", load.beat)),
+    row("tls-idle", "{some} idle streams inside TLS", ("tls",), (MEMORY, CONNECT),
+        lambda load: ("--streams", load.some, *UNTOUCHED)),
+    row("ws-tls-idle", "{some} idle WebSockets inside TLS", ("tls",), (MEMORY, CONNECT),
+        lambda load: ("--ws", "--streams", load.some, *UNTOUCHED)),
     row("ws-texts", "64 WebSockets publish single texts, each comes back", STORES[:4],
         (PUBLISHED, EVENT, ANSWER),
         lambda load: ("--publish-only", "--ws-publish", "raw", "--topics", 64, "--rate", "max",
@@ -256,6 +260,7 @@ BOUNDS = (
     Bound("ws-broadcast", DELIVERY, 0.5, to="go"),
     Bound("ws-sse", DELIVERY, 1.1, server="sockets", to="events"),
     Bound("ws-idle", MEMORY, 1.25),
+    Bound("ws-tls-idle", MEMORY, 18, server="tls"),
     Bound("ws-texts", PUBLISHED, 10000),
     Bound("ws-publish", PUBLISHED, 10000),
     Bound("private", LATENCY[1], 10),

@@ -145,16 +145,20 @@ class Server:
     def pids(self):
         return [self.process.pid, *children(self.process.pid)]
 
+    def streams_url(self):
+        return f"http://127.0.0.1:{self.port}"
+
     def addressed(self, options, extra=""):
         """The options of `bugle bench` that name it, beside `options`, which say over what;
         `extra` ends the name of each topic."""
         url = f"http://127.0.0.1:{self.port}"
-        streams = self.socket_path if "--ws" in options else self.stream_path
+        streams = self.streams_url() + (
+            self.socket_path if "--ws" in options else self.stream_path)
         publish = {"raw": self.texts_path, "v1": "/ws?topic=bench-none"}
         for way, path in publish.items():
             if way in options:
-                return ["--stream-url", url + streams, "--publish-url", url + path]
-        named = ["--stream-url", url + streams, "--publish-url", url + self.publish_path,
+                return ["--stream-url", streams, "--publish-url", url + path]
+        named = ["--stream-url", streams, "--publish-url", url + self.publish_path,
                  *self.bench_args]
         return [option.replace("{topic}", "{topic}" + extra) for option in named]
 
@@ -167,13 +171,33 @@ class Bugle(Server):
 
     bench_args = ("--publish-body", '{"topic":"{topic}","data":"{data}"}')
 
-    def __init__(self, name, tools, cpus, store="memory", workers=1, heartbeat=None):
+    def __init__(self, name, tools, cpus, store="memory", workers=1, heartbeat=None, tls=False):
         super().__init__(name, tools, cpus)
         self.store = store
         self.workers = workers
+        self.tls_port = free_port() if tls else None
         if heartbeat is not None:
             self.stream_path += f"&heartbeat={heartbeat}"
             self.socket_path += f"&heartbeat={heartbeat}"
+
+    def prepare(self):
+        """A certificate for whoever wants one."""
+        if self.tls_port:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out",
+                            "cert.pem", "-subj", "/CN=localhost"],
+                           cwd=self.tools.work, check=True, stderr=subprocess.DEVNULL)
+
+    def streams_url(self):
+        if self.tls_port:
+            return f"https://127.0.0.1:{self.tls_port}"
+        return super().streams_url()
+
+    def listens_inside_tls(self):
+        settings = {"listen": f"127.0.0.1:{self.tls_port}", "certificate": "cert.pem",
+                    "key": "key.pem"} if self.tls_port else {}
+        return [word for name, value in settings.items()
+                for word in ("--set", f"tls.{name}={value}")]
 
     def command(self):
         store = "memory:"
@@ -184,7 +208,7 @@ class Bugle(Server):
             store = f"sqlite:{folder}/history.db"
         return [self.tools.bugle, "serve", "--listen", f"127.0.0.1:{self.port}", "--workers",
                 self.workers, "--store", store, "--set", "limits.message_rate=0",
-                *self.tools.bugle_args]
+                *self.listens_inside_tls(), *self.tools.bugle_args]
 
     def version(self):
         result = subprocess.run([self.tools.bugle, "--version"], capture_output=True, text=True,
@@ -287,6 +311,7 @@ def make_servers(tools, server_cpu, load_cpu):
         Bugle("half", tools, server_cpu, heartbeat=60),
         Bugle("events", tools, server_cpu, heartbeat=60),
         Bugle("sockets", tools, server_cpu, heartbeat=60),
+        Bugle("tls", tools, server_cpu, tls=True),
         Nchan("nchan", tools, server_cpu),
         Go("go", tools, server_cpu),
         Floor("floor", tools, server_cpu))}

@@ -89,13 +89,17 @@ static void test_urls_have_an_address_and_a_path(void **state)
     assert_int_equal(bench_url_resolve(&url, "ws://127.0.0.1/ws"), 0);
     assert_int_equal(ntohs(address->sin_port), 80);
     assert_string_equal(url.path, "/ws");
+    assert_false(url.is_tls);
+    assert_int_equal(bench_url_resolve(&url, "wss://127.0.0.1/ws"), 0);
+    assert_int_equal(ntohs(address->sin_port), 443);
+    assert_true(url.is_tls);
 }
 
 static void test_urls_that_lead_nowhere(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "wss://127.0.0.1/", "",           "127.0.0.1/",        "https://127.0.0.1/",
+        "wsx://127.0.0.1/", "",           "127.0.0.1/",        "httpx://127.0.0.1/",
         "http://",          "http://:80", "http://127.0.0.1:", "http://[::1",
         "http://[::1]x"};
     struct bench_url url;

@@ -418,7 +418,7 @@ def test_wrong_usage(bugle, args):
     assert not result.stdout
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1/", "127.0.0.1:80", "http://", "http://:80/"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1:80", "http://", "http://:80/"])
 def test_wrong_urls(bugle, url):
     result = bugle("bench", "--stream-url", url)
     assert result.returncode == 1

@@ -22,7 +22,7 @@ from servers import Tools, make_servers  # noqa: E402
 
 # Each server has a factor on all its figures.
 FACTORS = {"bugle": 1, "sqlite": 2, "one-worker": 1, "two-workers": 1, "all": 1, "half": 1,
-           "events": 1, "sockets": 1,
+           "events": 1, "sockets": 1, "tls": 1,
            "nchan": 4, "go": 5, "floor": 0.5}
 
 

@@ -145,6 +145,15 @@ def secure(request, gateway_factory, pairs):
     return Secure(gateway_factory, pairs[0], **(marker.kwargs if marker else {}))
 
 
+def test_the_load_tool_holds_streams_inside_tls(secure, bugle):
+    result = bugle("bench", "--json", "--stream-url", secure.url + "/events?topic={topic}",
+                   "--publish-url", secure.plain.url + "/api/push", "--streams", 5, "--events", 20,
+                   "--settle", 0, "--size", 20000, timeout=60)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0, report
+    assert report["deliveries"]["received"] == 100
+
+
 # who is let in
 
 
