@@ -82,15 +82,8 @@ int access_check(struct request *request)
 
 /* ---- streams ---- */
 
-static bool access_may_read(const struct request *request, const char *wanted, size_t wanted_n)
+static bool access_is_own_user(const struct identity *own, const char *user, size_t user_n)
 {
-    return access_read_may(access_conf(request), request->identity, wanted, wanted_n);
-}
-
-static bool access_is_own_user(const struct request *request, const char *user, size_t user_n)
-{
-    const struct identity *own = request->identity;
-
     return own != NULL && own->user.bytes != NULL &&
            bytes_equal(own->user.bytes, own->user.bytes_n, user, user_n);
 }
@@ -110,15 +103,15 @@ static void access_add_topics(struct query_params_names *names, const struct gra
 
 /* All that the caller may read.  A filter without patterns would accept everything, so a caller
  * that may read no topic gets a pattern that matches none. */
-static void access_ask_for_all(const struct request *request, struct query_params_names *names)
+static void access_ask_for_all(const struct conf *conf, const struct identity *identity,
+                               struct query_params_names *names)
 {
-    const struct conf_list *list = &access_conf(request)->auth.anonymous;
-    const struct identity *identity = request->identity;
+    const struct conf_list *list = &conf->auth.anonymous;
 
-    if (access_may_read(request, "**", 2))
+    if (access_read_may(conf, identity, "**", 2))
         return;
     for (size_t i = 0; i < list->items_n; i++)
-        if (access_read_public(access_conf(request), list->items[i], strlen(list->items[i])))
+        if (access_read_public(conf, list->items[i], strlen(list->items[i])))
             access_add_topic(names, list->items[i], strlen(list->items[i]));
     if (identity != NULL) {
         access_add_topics(names, &identity->subscribe);
@@ -128,46 +121,49 @@ static void access_ask_for_all(const struct request *request, struct query_param
         access_add_topic(names, ACCESS_READ_NO_TOPIC, strlen(ACCESS_READ_NO_TOPIC));
 }
 
-static bool access_check_topics(const struct request *request,
+static bool access_check_topics(const struct conf *conf, const struct identity *identity,
                                 const struct query_params_names *names, struct problem *ret_problem)
 {
     for (size_t i = 0; i < names->topics_n; i++) {
         const struct message_name *topic = &names->topics[i];
 
-        if (access_may_read(request, topic->bytes, topic->bytes_n))
+        if (access_read_may(conf, identity, topic->bytes, topic->bytes_n))
             continue;
-        if (request->identity == NULL)
+        if (identity == NULL)
             return challenge_no_credential(ret_problem);
         return challenge_no_right_to(ret_problem, "subscribe", topic->bytes, topic->bytes_n);
     }
     return true;
 }
 
-bool access_limit_stream(struct request *request, struct query_params_names *names,
-                         struct problem *ret_problem)
+bool access_limit_names(const struct conf *conf, const struct identity *identity,
+                        struct query_params_names *names, struct problem *ret_problem)
 {
-    const struct identity *identity = request->identity;
-    bool good;
+    const struct message_name *user = &names->user;
 
-    if (!access_is_on(request))
+    if (conf->auth.mode != CONF_AUTH_TOKEN)
         return true;
-    if (names->user.bytes != NULL &&
-        !access_is_own_user(request, names->user.bytes, names->user.bytes_n))
-        good = problem_set(ret_problem, 403, "foreign_user",
+    if (user->bytes != NULL && !access_is_own_user(identity, user->bytes, user->bytes_n))
+        return problem_set(ret_problem, 403, "foreign_user",
                            "The user of a stream must be the sub of its token.");
-    else
-        good = access_check_topics(request, names, ret_problem);
-    if (!good) {
-        challenge_count(request->service->context->stats, ret_problem);
+    if (!access_check_topics(conf, identity, names, ret_problem))
         return false;
-    }
     names->user = (struct message_name){.bytes = NULL};
     if (identity != NULL && identity->user.bytes != NULL)
         names->user =
             (struct message_name){.bytes = identity->user.bytes, .bytes_n = identity->user.bytes_n};
     if (names->topics_n == 0)
-        access_ask_for_all(request, names);
+        access_ask_for_all(conf, identity, names);
     return true;
+}
+
+bool access_limit_stream(struct request *request, struct query_params_names *names,
+                         struct problem *ret_problem)
+{
+    if (access_limit_names(access_conf(request), request->identity, names, ret_problem))
+        return true;
+    challenge_count(request->service->context->stats, ret_problem);
+    return false;
 }
 
 /* ---- publishing ---- */
@@ -233,7 +229,7 @@ bool access_may_give_ticket(const struct request *request, struct grants_pattern
         return true;
     if (user->bytes == NULL)
         *user = identity->user;
-    else if (!access_is_own_user(request, user->bytes, user->bytes_n))
+    else if (!access_is_own_user(identity, user->bytes, user->bytes_n))
         return challenge_no_right(ret_problem, "admin");
     for (size_t i = 0; i < topics_n; i++) {
         if (grants_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))

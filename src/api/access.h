@@ -36,6 +36,10 @@ int access_check(struct request *request);
 bool access_limit_stream(struct request *request, struct query_params_names *names,
                          struct problem *ret_problem);
 
+/* The same, of whoever holds a stream already: without counting a refusal. */
+bool access_limit_names(const struct conf *conf, const struct identity *identity,
+                        struct query_params_names *names, struct problem *ret_problem);
+
 /* Whether a caller, NULL for an anonymous one, may publish anything at all.  Returns false with a
  * problem, a 401 or 403 to be counted by who answers it. */
 bool access_may_publish_some(const struct identity *identity, const struct conf *conf,
