@@ -8,7 +8,7 @@
  * of its own).
  *
  * A position is a place in the order of commits; positions grow and are never used twice within
- * an epoch.  An epoch names one unbroken life of the store.
+ * an epoch.  An epoch names one unbroken life of the store; lineage.h has the epochs before it.
  */
 #ifndef BUGLE_HISTORY_H
 #define BUGLE_HISTORY_H
@@ -19,6 +19,7 @@
 
 #include "event/filter.h"
 #include "event/message.h"
+#include "history/lineage.h"
 
 /* What a 201 promises; the words are on the wire. */
 enum history_durability { HISTORY_MEMORY, HISTORY_DISK, HISTORY_REPLICATED };
@@ -73,6 +74,9 @@ struct history;
 struct history_ops {
     int (*append)(struct history *history, struct message *const *events, size_t events_n,
                   int64_t now_ms);
+    /* the next two are NULL where no order from outside is followed */
+    int (*apply)(struct history *history, struct message *const *events, size_t events_n);
+    int (*truncate)(struct history *history, uint64_t after, struct lineage *lineage);
     int (*read)(struct history *history, const struct history_query *query,
                 struct history_page **ret_page);
     int (*find_key)(struct history *history, const struct message *message, int64_t now_ms,
@@ -115,7 +119,7 @@ struct history {
     _Atomic enum history_trouble trouble;
     _Atomic uint64_t free_bytes;  /* on the disk, and what a commit asked for, as of the last */
     _Atomic uint64_t asked_bytes; /* look; 0: never looked */
-    char epoch[SSE_EPOCH_BYTES + 1];
+    _Atomic(struct lineage *) lineage; /* history_lineage() */
 };
 
 /* Bounds of a store's content; the tightest one counts. */
@@ -137,6 +141,36 @@ struct history_limits {
  */
 int history_append(struct history *history, struct message *const *events, size_t events_n,
                    int64_t now_ms);
+
+/*
+ * Commit events that another order has given their places and times (message_seal): the first
+ * stands right behind the newest here, and there is no hole.  All or none, with their idempotency
+ * keys.  That order is what makes them safe, so a store on disk need not: after a loss of power its
+ * newest events may be missing, in their order.
+ *
+ * Returns 0, -EINVAL: not the next events, -ENOTSUP: this store follows nobody; else as
+ * history_append().  Thread: the hub's.
+ */
+int history_apply(struct history *history, struct message *const *events, size_t events_n);
+
+/*
+ * Forget all after a position, with the idempotency keys of those events, and go on under another
+ * lineage: both or neither.  A position beyond the newest forgets everything, and the next event is
+ * the one behind it.
+ *
+ * lineage  taken, also when it fails
+ *
+ * Readers may have pages with what is gone; who follows tells their clients.  Returns 0, -ENOMEM,
+ * -ENOTSUP, or -errno of the store.  Costs as much as what is forgotten.  Thread: the hub's.
+ */
+int history_truncate(struct history *history, uint64_t after, struct lineage *lineage);
+
+/*
+ * The epoch with the terms before it, and the epoch alone, with a NUL.  They change together, by
+ * history_truncate(), and what was returned stays good until the store is freed.  Any thread.
+ */
+const struct lineage *history_lineage(const struct history *history);
+const char *history_epoch(const struct history *history);
 
 /*
  * Look up the idempotency key of an event that is not stored yet.
@@ -249,6 +283,12 @@ void history_follow(struct history *history, uint64_t newest);
 const char *history_durability_text(const struct history *history);
 
 void history_free(struct history *history); /* accepts NULL; no reader may be left */
+
+/* For a store: its lineage from now on, which is taken.  Thread: the hub's. */
+void history_set_lineage(struct history *history, struct lineage *lineage);
+
+/* For a store that ends: free every lineage that it had. */
+void history_free_lineage(struct history *history);
 
 /* Draw a new epoch: SSE_EPOCH_BYTES of [0-9a-z] from the kernel's random source, and a NUL.
  * Returns 0 or -errno. */

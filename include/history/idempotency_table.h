@@ -40,12 +40,16 @@ int idempotency_table_put(struct idempotency_table *table, const struct message 
 bool idempotency_entry_is_same(const struct idempotency_entry *entry,
                                const struct message *message);
 
-/* Forget the key of this event, which is there. */
+/* Forget the key of this event, if it is there. */
 void idempotency_table_drop(struct idempotency_table *table, const struct message *message);
 
 /* The entry that was put first, or NULL; and forgetting it. */
 const struct idempotency_entry *idempotency_table_oldest(const struct idempotency_table *table);
 void idempotency_table_drop_oldest(struct idempotency_table *table);
+
+/* Forget those that were put last, of events after this position.  Positions were put as they grow.
+ */
+void idempotency_table_drop_after(struct idempotency_table *table, uint64_t position);
 
 size_t idempotency_table_count(const struct idempotency_table *table);
 void idempotency_table_clear(struct idempotency_table *table);

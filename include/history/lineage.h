@@ -36,6 +36,7 @@ struct lineage_term {
 };
 
 struct lineage {
+    struct lineage *former;          /* of the same history, kept for who still looks at it */
     char epoch[SSE_EPOCH_BYTES + 1]; /* of now, with a NUL */
     size_t terms_n;
     struct lineage_term terms[]; /* the oldest first; their ends never go down */
@@ -46,8 +47,8 @@ struct lineage {
 struct lineage *lineage_new(const char *epoch);
 
 /*
- * The lineage after this one: its epoch ends at `head`, ends beyond are lowered, and `epoch` begins.
- * Gives; NULL when out of memory.
+ * The lineage after this one: its epoch ends at `head`, ends beyond are lowered, and `epoch`
+ * begins. Gives; NULL when out of memory.
  */
 struct lineage *lineage_begin(const struct lineage *before, const char *epoch, uint64_t head);
 
@@ -71,8 +72,8 @@ uint64_t lineage_common(const struct lineage *mine, uint64_t head, const struct 
  * lineage_write() writes a NUL behind it; `to` has room for terms_n * LINEAGE_TERM_BYTES + 1.
  * Returns the bytes before the NUL.
  *
- * lineage_read() takes what lineage_write() wrote, with `epoch` as the one of now.  Gives; NULL: out
- * of memory, or these are no terms (an end that goes down, a doubled epoch, more than
+ * lineage_read() takes what lineage_write() wrote, with `epoch` as the one of now.  Gives; NULL:
+ * out of memory, or these are no terms (an end that goes down, a doubled epoch, more than
  * LINEAGE_TERMS_MAX), with errno ENOMEM or EINVAL.
  */
 size_t lineage_write(const struct lineage *lineage, char *to);

@@ -85,7 +85,7 @@ int admin_health_stats(struct request *request)
     char newest[SSE_ID_BYTES];
     struct stats sum;
 
-    sse_put_id(newest, hub_history(shared->hub)->epoch, hub_committed(shared->hub));
+    sse_put_id(newest, history_epoch(hub_history(shared->hub)), hub_committed(shared->hub));
     health_sum_stats(shared, &sum);
     json_object_set_new(json, "version", json_string(PACKAGE_VERSION));
     json_object_set_new(json, "uptime_ms", json_integer(clock_mono_ms() - shared->started_ms));

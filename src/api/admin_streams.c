@@ -27,7 +27,7 @@ static json_t *id_json(const struct hub *hub, uint64_t position)
 {
     char id[SSE_ID_BYTES];
 
-    sse_put_id(id, hub_history(hub)->epoch, position);
+    sse_put_id(id, history_epoch(hub_history(hub)), position);
     return json_stringn(id, SSE_ID_BYTES);
 }
 

@@ -98,7 +98,7 @@ static int backup_respond_copy(struct request *request, struct work *work)
     }
     work->is_sent = true;
     request->service->unawaited_n++;
-    sse_put_id(id, history->epoch, copy->newest);
+    sse_put_id(id, history_epoch(history), copy->newest);
     snprintf(disposition, sizeof(disposition), "attachment; filename=\"bugle-%.*s.db\"",
              SSE_ID_BYTES, id);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/vnd.sqlite3");

@@ -111,7 +111,7 @@ static struct history_listing *history_get_begin_listing(const struct work *work
 {
     struct hub *hub = work->request->service->shared->hub;
     struct history_listing_ask ask = {
-        .epoch = hub_history(hub)->epoch,
+        .epoch = history_epoch(hub_history(hub)),
         .user = &work->filter->user,
         .from_oldest = question->after == NULL,
         .events_max = question->limit,

@@ -487,7 +487,7 @@ static const char *work_durability(const struct publish_work *work, const struct
 
 static char *work_put_one(char *to, const struct publish_work *work, const struct history *history)
 {
-    to = work_put_id(stpcpy(to, "\"id\":"), work, 0, history->epoch);
+    to = work_put_id(stpcpy(to, "\"id\":"), work, 0, history_epoch(history));
     to = stpcpy(stpcpy(to, ",\"durability\":\""), work_durability(work, history));
     return stpcpy(stpcpy(to, "\",\"duplicate\":"), work_duplicate_text(work, 0));
 }
@@ -498,7 +498,7 @@ static char *work_put_many(char *to, const struct publish_work *work, const stru
     for (size_t i = 0; i < work->body.messages_n; i++) {
         if (i > 0)
             *to++ = ',';
-        to = work_put_id(to, work, i, history->epoch);
+        to = work_put_id(to, work, i, history_epoch(history));
     }
     to = stpcpy(to, "],\"duplicates\":[");
     for (size_t i = 0; i < work->body.messages_n; i++) {

@@ -137,7 +137,7 @@ bool query_params_read_limit(const struct request *request, size_t fallback, siz
 
 /* Of several ids the one that counts. */
 struct last_id {
-    const char *epoch;
+    const struct lineage *lineage;
     uint64_t committed;
     const char *id; /* NULL: none yet */
     size_t id_n;
@@ -148,9 +148,10 @@ struct last_id {
 static void query_params_weigh_id(struct last_id *last, const char *id, size_t id_n)
 {
     const char *epoch;
-    uint64_t position = 0;
+    uint64_t position = 0, end;
     bool is_given = sse_parse_id(id, id_n, &epoch, &position) &&
-                    memcmp(epoch, last->epoch, SSE_EPOCH_BYTES) == 0 && position <= last->committed;
+                    lineage_find(last->lineage, epoch, &end) && position <= end &&
+                    position <= last->committed;
 
     if (id_n == 0 || (last->id != NULL && !is_given) ||
         (last->is_given && position <= last->position))
@@ -241,10 +242,11 @@ static bool query_params_read_since(const struct request *request, struct stream
     return true;
 }
 
-bool query_params_read_start(const struct request *request, const char *epoch, uint64_t committed,
-                             struct stream_start *ret_start, struct problem *ret_problem)
+bool query_params_read_start(const struct request *request, const struct lineage *lineage,
+                             uint64_t committed, struct stream_start *ret_start,
+                             struct problem *ret_problem)
 {
-    struct last_id last = {.epoch = epoch, .committed = committed};
+    struct last_id last = {.lineage = lineage, .committed = committed};
 
     *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
     return query_params_read_last_event_id(request, &last, ret_start, ret_problem) &&

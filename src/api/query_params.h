@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "event/filter.h"
+#include "history/lineage.h"
 #include "http/request.h"
 #include "stream/stream.h"
 #include "wire/problem.h"
@@ -45,12 +46,13 @@ struct filter *query_params_make_filter(const struct query_params_names *names);
  * Read where a stream is to begin: after the last event id, else where `since` says, else with what
  * comes next.  As query_params_read_names().
  *
- * epoch, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
- *                   stand for it, the latest that it has given counts, and if it has given none of
- *                   them the first
+ * lineage, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
+ *                     stand for it, the latest that it has given and still has counts, and if there
+ *                     is none of those the first
  */
-bool query_params_read_start(const struct request *request, const char *epoch, uint64_t committed,
-                             struct stream_start *ret_start, struct problem *ret_problem);
+bool query_params_read_start(const struct request *request, const struct lineage *lineage,
+                             uint64_t committed, struct stream_start *ret_start,
+                             struct problem *ret_problem);
 
 /* Read `anonymous`: whether a stream may be anonymous; yes when it is not there.  As
  * query_params_read_names(). */

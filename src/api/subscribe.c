@@ -386,8 +386,8 @@ int subscribe_handle(struct request *request)
         !query_params_read_names(request, &names, &problem) ||
         !access_limit_stream(request, &names, &problem) ||
         !query_params_check_size(&names, &problem) ||
-        !query_params_read_start(request, hub_history(hub)->epoch, hub_committed(hub), &ask.start,
-                                 &problem) ||
+        !query_params_read_start(request, history_lineage(hub_history(hub)), hub_committed(hub),
+                                 &ask.start, &problem) ||
         !subscribe_read_heartbeat(request, &ask, &problem) ||
         !subscribe_read_switch(request, "ping", "event", &ping_event, &problem) ||
         !subscribe_read_switch(request, "padding", "true", &padding, &problem))

@@ -162,10 +162,11 @@ static bool ticket_use_read_position(const struct request *request,
 {
     const struct hub *hub = request->service->shared->hub;
     const char *epoch;
+    uint64_t end;
 
     return start->from == STREAM_FROM_ID &&
            sse_parse_id(start->id, start->id_n, &epoch, ret_position) &&
-           memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) == 0;
+           lineage_find(history_lineage(hub_history(hub)), epoch, &end) && *ret_position <= end;
 }
 
 bool ticket_use_begin(struct request *request, const struct stream_start *start,

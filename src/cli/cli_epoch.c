@@ -118,7 +118,7 @@ static int epoch_renew(const char *path)
         return cli_fail(TOOL, "%s", error.text);
     int result = sqlite_store_renew_epoch(history);
     if (result == 0)
-        puts(history->epoch);
+        puts(history_epoch(history));
     history_free(history);
     if (result != 0)
         return cli_fail(TOOL, "%s: no new epoch: %s", path, strerror(-result));

@@ -171,7 +171,7 @@ static void say_released(struct handover_old *handover)
 {
     struct pack pack = {0};
 
-    pack_text(&pack, hub_history(handover->hub)->epoch);
+    pack_text(&pack, history_epoch(hub_history(handover->hub)));
     pack_u64(&pack, hub_committed(handover->hub));
     handover_link_send_pack(handover->link, HANDOVER_LINK_RELEASED, &pack);
 }
@@ -182,7 +182,7 @@ static void on_opened(struct handover_old *handover, struct unpack *unpack)
     char *epoch = unpack_text(unpack);
     uint64_t newest = unpack_u64(unpack);
 
-    if (epoch == NULL || strcmp(epoch, hub_history(handover->hub)->epoch) != 0 ||
+    if (epoch == NULL || strcmp(epoch, history_epoch(hub_history(handover->hub))) != 0 ||
         newest != hub_committed(handover->hub)) {
         handover_old_refuse(handover, "it opened another history");
     } else {

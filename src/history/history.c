@@ -16,6 +16,61 @@ int history_append(struct history *history, struct message *const *events, size_
     return history->ops->append(history, events, events_n, now_ms);
 }
 
+int history_apply(struct history *history, struct message *const *events, size_t events_n)
+{
+    struct history_bounds bounds;
+
+    if (history->ops->apply == NULL)
+        return -ENOTSUP;
+    history_bounds(history, &bounds);
+    for (size_t i = 0; i < events_n; i++)
+        if (events[i]->kind != MESSAGE_STORED || events[i]->position != bounds.newest + 1 + i)
+            return -EINVAL;
+    return history->ops->apply(history, events, events_n);
+}
+
+int history_truncate(struct history *history, uint64_t after, struct lineage *lineage)
+{
+    if (history->ops->truncate != NULL)
+        return history->ops->truncate(history, after, lineage);
+    free(lineage);
+    return -ENOTSUP;
+}
+
+/* ---- who it is ---- */
+
+const struct lineage *history_lineage(const struct history *history)
+{
+    return atomic_load_explicit(&history->lineage, memory_order_acquire);
+}
+
+const char *history_epoch(const struct history *history)
+{
+    return history_lineage(history)->epoch;
+}
+
+/* Terms begin rarely, and a reader may look at the former lineage for as long as it likes: so that
+ * stays, 5 KiB at most. */
+void history_set_lineage(struct history *history, struct lineage *lineage)
+{
+    lineage->former = history->lineage;
+    atomic_store_explicit(&history->lineage, lineage, memory_order_release);
+}
+
+void history_free_lineage(struct history *history)
+{
+    struct lineage *lineage = history->lineage;
+
+    while (lineage != NULL) {
+        struct lineage *former = lineage->former;
+
+        free(lineage);
+        lineage = former;
+    }
+}
+
+/* ---- reading and keeping ---- */
+
 int history_find_key(struct history *history, const struct message *message, int64_t now_ms,
                      uint64_t *ret_position)
 {

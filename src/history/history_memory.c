@@ -156,6 +156,25 @@ static int find_key(struct history *history, const struct message *message, int6
     return idempotency_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
 }
 
+/* Sealed, and the next. */
+static void put_event(struct history_memory *memory, struct message *message)
+{
+    if (message->published_ms > memory->clock_ms)
+        memory->clock_ms = message->published_ms;
+    *slot_of(memory, message->position) = (struct slot){message_ref(message), memory->clock_ms};
+    memory->bytes += message->bytes;
+    memory->newest = message->position;
+}
+
+/* Room for events and their keys, before any of them is put. */
+static int prepare(struct history_memory *memory, struct message *const *events, size_t events_n,
+                   int64_t now_ms)
+{
+    int result = reserve(memory, events_n);
+
+    return result == 0 ? put_keys(memory, events, events_n, now_ms) : result;
+}
+
 static int append(struct history *history, struct message *const *events, size_t events_n,
                   int64_t now_ms)
 {
@@ -163,23 +182,59 @@ static int append(struct history *history, struct message *const *events, size_t
     int result;
 
     pthread_mutex_lock(&memory->lock);
-    result = reserve(memory, events_n);
-    if (result == 0)
-        result = put_keys(memory, events, events_n, now_ms);
-    if (result == 0 && now_ms > memory->clock_ms)
-        memory->clock_ms = now_ms;
+    result = prepare(memory, events, events_n, now_ms);
     for (size_t i = 0; result == 0 && i < events_n; i++) {
-        uint64_t position = memory->newest + 1;
-
-        message_seal(events[i], history->epoch, position, now_ms);
-        *slot_of(memory, position) = (struct slot){message_ref(events[i]), memory->clock_ms};
-        memory->bytes += events[i]->bytes;
-        memory->newest = position;
+        message_seal(events[i], history_epoch(history), memory->newest + 1, now_ms);
+        put_event(memory, events[i]);
     }
     trim_locked(memory, now_ms);
     pthread_mutex_unlock(&memory->lock);
     trim_keys(memory, now_ms);
     return result;
+}
+
+/* What is over is forgotten by the next trim. */
+static int apply(struct history *history, struct message *const *events, size_t events_n)
+{
+    struct history_memory *memory = memory_of(history);
+    int result = 0;
+
+    pthread_mutex_lock(&memory->lock);
+    if (events_n > 0)
+        result = prepare(memory, events, events_n, events[0]->published_ms);
+    for (size_t i = 0; result == 0 && i < events_n; i++)
+        put_event(memory, events[i]);
+    pthread_mutex_unlock(&memory->lock);
+    memory->keys_n = idempotency_table_count(memory->keys);
+    return result;
+}
+
+static void drop_newest(struct history_memory *memory)
+{
+    struct slot *slot = slot_of(memory, memory->newest);
+
+    memory->bytes -= slot->message->bytes;
+    message_unref(slot->message);
+    slot->message = NULL;
+    memory->newest--;
+}
+
+static int truncate_after(struct history *history, uint64_t after, struct lineage *lineage)
+{
+    struct history_memory *memory = memory_of(history);
+
+    pthread_mutex_lock(&memory->lock);
+    bool keeps = after >= memory->trimmed && after <= memory->newest;
+    while (memory->newest > memory->trimmed && !(keeps && memory->newest == after))
+        drop_newest(memory);
+    if (!keeps)
+        memory->trimmed = memory->newest = after;
+    memory->clock_ms = memory->newest > memory->trimmed ? slot_of(memory, after)->clock_ms : 0;
+    history_set_lineage(history, lineage);
+    pthread_mutex_unlock(&memory->lock);
+    idempotency_table_drop_after(memory->keys, keeps ? after : 0);
+    memory->keys_n = idempotency_table_count(memory->keys);
+    return 0;
 }
 
 /* More room for slots is much work: all of them move. */
@@ -321,12 +376,15 @@ static void free_store(struct history *history)
         drop_oldest(memory);
     pthread_mutex_destroy(&memory->lock);
     idempotency_table_free(memory->keys);
+    history_free_lineage(history);
     free(memory->slots);
     free(memory);
 }
 
 static const struct history_ops memory_ops = {
     .append = append,
+    .apply = apply,
+    .truncate = truncate_after,
     .read = read_page,
     .find_key = find_key,
     .claim = claim,
@@ -352,6 +410,7 @@ static void init_lock(pthread_mutex_t *lock)
 struct history *history_memory_new(const struct history_limits *limits)
 {
     struct history_memory *memory = calloc(1, sizeof(*memory));
+    char epoch[SSE_EPOCH_BYTES + 1];
 
     if (memory == NULL)
         return NULL;
@@ -361,8 +420,9 @@ struct history *history_memory_new(const struct history_limits *limits)
     memory->slots_n = SLOTS_MIN;
     memory->slots = calloc(memory->slots_n, sizeof(struct slot));
     memory->keys = idempotency_table_new();
-    if (memory->slots == NULL || memory->keys == NULL ||
-        history_draw_epoch(memory->base.epoch) != 0) {
+    memory->base.lineage = history_draw_epoch(epoch) == 0 ? lineage_new(epoch) : NULL;
+    if (memory->slots == NULL || memory->keys == NULL || memory->base.lineage == NULL) {
+        history_free_lineage(&memory->base);
         idempotency_table_free(memory->keys);
         free(memory->slots);
         free(memory);

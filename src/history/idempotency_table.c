@@ -26,7 +26,7 @@ struct held {
 
 struct idempotency_table {
     struct held *keys;
-    TAILQ_HEAD(, held) by_age;
+    TAILQ_HEAD(held_list, held) by_age;
 };
 
 struct idempotency_table *idempotency_table_new(void)
@@ -86,7 +86,10 @@ int idempotency_table_put(struct idempotency_table *table, const struct message 
 
 void idempotency_table_drop(struct idempotency_table *table, const struct message *message)
 {
-    forget(table, find(table, message));
+    struct held *held = find(table, message);
+
+    if (held != NULL)
+        forget(table, held);
 }
 
 bool idempotency_entry_is_same(const struct idempotency_entry *entry, const struct message *message)
@@ -104,6 +107,15 @@ const struct idempotency_entry *idempotency_table_oldest(const struct idempotenc
 void idempotency_table_drop_oldest(struct idempotency_table *table)
 {
     forget(table, TAILQ_FIRST(&table->by_age));
+}
+
+void idempotency_table_drop_after(struct idempotency_table *table, uint64_t position)
+{
+    struct held *held;
+
+    while ((held = TAILQ_LAST(&table->by_age, held_list)) != NULL &&
+           held->entry.position > position)
+        forget(table, held);
 }
 
 size_t idempotency_table_count(const struct idempotency_table *table)

@@ -17,6 +17,7 @@ static struct lineage *with_terms(const char *epoch, const struct lineage_term *
 
     if (lineage == NULL)
         return NULL;
+    lineage->former = NULL;
     memcpy(lineage->epoch, epoch, SSE_EPOCH_BYTES);
     lineage->epoch[SSE_EPOCH_BYTES] = '\0';
     lineage->terms_n = terms_n;
@@ -146,12 +147,12 @@ static bool read_terms(struct lineage *lineage, const char *at, const char *end)
 struct lineage *lineage_read(const char *epoch, const char *terms, size_t terms_n)
 {
     size_t most = terms_n / (SSE_EPOCH_BYTES + 2) + 1;
-    struct lineage *lineage =
-        malloc(sizeof(*lineage) +
-               (most < LINEAGE_TERMS_MAX ? most : LINEAGE_TERMS_MAX) * sizeof(lineage->terms[0]));
+    size_t room_n = most < LINEAGE_TERMS_MAX ? most : LINEAGE_TERMS_MAX;
+    struct lineage *lineage = malloc(sizeof(*lineage) + room_n * sizeof(lineage->terms[0]));
 
     if (lineage == NULL)
         return NULL;
+    lineage->former = NULL;
     memcpy(lineage->epoch, epoch, SSE_EPOCH_BYTES);
     lineage->epoch[SSE_EPOCH_BYTES] = '\0';
     lineage->terms_n = 0;

@@ -180,7 +180,7 @@ static void fill_batch(struct hub *hub, const struct hub_turn *turn, struct hub_
             if (message->kind == MESSAGE_STORED) {
                 position = message->position;
             } else {
-                message_seal(message, hub->history->epoch, position, now_ms);
+                message_seal(message, history_epoch(hub->history), position, now_ms);
                 stats_add(&hub->stats, STATS_EVENTS_EPHEMERAL, 1);
             }
             batch->events[batch->events_n++] = message_ref(message);

@@ -92,8 +92,9 @@ int server_confirm(struct server *server)
     /* the old process takes its store back if this one dies before it serves */
     if (server->takeover == NULL)
         history_adopt(server->history);
-    if (server->takeover == NULL || handover_new_confirm(server->takeover, server->history->epoch,
-                                                         hub_committed(server->hub), &error) == 0)
+    if (server->takeover == NULL ||
+        handover_new_confirm(server->takeover, history_epoch(server->history),
+                             hub_committed(server->hub), &error) == 0)
         return 0;
     return server_fail(error.text);
 }

@@ -219,7 +219,7 @@ void stream_drop_page(struct stream *stream)
 enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
                                     uint64_t *ret_position)
 {
-    uint64_t committed = hub_committed(hub), position;
+    uint64_t committed = hub_committed(hub), position, end;
     struct history_bounds bounds;
     const char *epoch;
 
@@ -227,11 +227,16 @@ enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_
     *ret_position = committed;
     if (!sse_parse_id(id, id_n, &epoch, &position))
         return STREAM_RESET_UNKNOWN;
-    if (memcmp(epoch, hub_history(hub)->epoch, SSE_EPOCH_BYTES) != 0)
+    if (!lineage_find(history_lineage(hub_history(hub)), epoch, &end))
         return STREAM_RESET_EPOCH;
-    if (position > committed)
+    if (position > committed && end == UINT64_MAX)
         return STREAM_RESET_UNKNOWN;
+    /* it knows events that are in no order any more: what came in their place begins at the end */
+    bool is_lost = position > end;
+    position = is_lost ? end : position;
     *ret_position = position < bounds.trimmed ? bounds.trimmed : position;
+    if (is_lost)
+        return STREAM_RESET_EPOCH;
     return position < bounds.trimmed ? STREAM_RESET_EXPIRED : STREAM_RESET_NONE;
 }
 

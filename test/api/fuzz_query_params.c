@@ -25,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define EPOCH "ntyu997oyw4m"
 #define COMMITTED 1000
 
+static const struct lineage lineage = {.epoch = EPOCH};
+
 struct field {
     const char *name;
     size_t name_n;
@@ -317,7 +319,7 @@ static void check_start(void)
     const struct id last = last_id(&ids_n);
     const char *since = request_query(NULL, "since", &since_n);
 
-    if (!query_params_read_start(NULL, EPOCH, COMMITTED, &start, &problem)) {
+    if (!query_params_read_start(NULL, &lineage, COMMITTED, &start, &problem)) {
         check_problem(&problem);
         assert(said.headers_n > 1 || (ids_n == 0 && since != NULL));
         return;

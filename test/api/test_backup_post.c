@@ -80,7 +80,7 @@ static void the_copy_is_sent_as_a_file(void **state)
     assert_string_equal(client_header(client, "Content-Type"), "application/vnd.sqlite3");
     assert_string_equal(client_header(client, "Cache-Control"), "no-store");
     snprintf(name, sizeof(name), "attachment; filename=\"bugle-%s-0000000000000007.db\"",
-             fixture->history->epoch);
+             history_epoch(fixture->history));
     assert_string_equal(client_header(client, "Content-Disposition"), name);
     assert_int_equal(fixture_stat(fixture, STATS_BACKUPS_MADE), 1);
     assert_false(fixture->shared.has_backup);

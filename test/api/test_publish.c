@@ -62,7 +62,7 @@ static void one_event_is_answered_with_its_id(void **state)
     assert_int_equal(client->status, 201);
     snprintf(wanted, sizeof(wanted),
              "{\"id\":\"%s-0000000000000001\",\"durability\":\"memory\",\"duplicate\":false}\n",
-             fixture->history->epoch);
+             history_epoch(fixture->history));
     assert_string_equal(client->body, wanted);
     assert_int_equal(hub_committed(fixture->hub), 1);
     assert_queue_is_empty(fixture);
@@ -72,7 +72,7 @@ static void one_event_is_answered_with_its_id(void **state)
 static void several_events_are_answered_with_their_ids(void **state)
 {
     struct fixture *fixture = fixture_new("");
-    const char *epoch = fixture->history->epoch;
+    const char *epoch = history_epoch(fixture->history);
     struct client *client = push(fixture, FIXTURE_JSON,
                                  "[{\"data\":\"a\"},{\"data\":\"b\",\"ephemeral\":true},"
                                  "{\"data\":\"c\"}]");

@@ -19,6 +19,8 @@
 #define ID(epoch, digits) epoch "-" digits
 #define COMMITTED 20
 
+static const struct lineage lineage = {.epoch = EPOCH};
+
 static struct fixture *fixture;
 
 static int set_up(void **state)
@@ -173,7 +175,7 @@ static void names_make_a_filter(void **state)
 static bool read_start(const char *query, const char *headers, struct stream_start *ret_start,
                        struct problem *ret_problem)
 {
-    return query_params_read_start(request_with(query, headers), EPOCH, COMMITTED, ret_start,
+    return query_params_read_start(request_with(query, headers), &lineage, COMMITTED, ret_start,
                                    ret_problem);
 }
 
@@ -253,8 +255,8 @@ static void two_headers_are_refused(void **state)
     headers->list[headers->n].value = strdup(headers->list[1].value);
     assert_string_equal(headers->list[1].name, "Last-Event-ID");
     headers->n++;
-    assert_false(
-        query_params_read_start(client->connection->context, EPOCH, COMMITTED, &start, &problem));
+    assert_false(query_params_read_start(client->connection->context, &lineage, COMMITTED, &start,
+                                         &problem));
     assert_string_equal(problem.code, "invalid_position");
 }
 

@@ -251,7 +251,7 @@ static void padding_is_for_who_asks(void **state)
 static void a_stream_begins_where_it_is_asked_to(void **state)
 {
     struct fixture *fixture = fixture_new("");
-    const char *epoch = fixture->history->epoch;
+    const char *epoch = history_epoch(fixture->history);
     char text[128];
 
     (void)state;

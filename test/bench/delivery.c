@@ -263,7 +263,7 @@ static struct message *next_event(struct scene *scene)
     if (scene->own_topics)
         snprintf(topic, sizeof(topic), "topic/%d", (int)(scene->position * 7919 % STREAMS));
     struct message *message = make_message(.topics = topic, .data = DATA);
-    message_seal(message, scene->history->epoch, scene->position, 1);
+    message_seal(message, history_epoch(scene->history), scene->position, 1);
     return message;
 }
 

@@ -436,7 +436,7 @@ static void lets_another_have_the_store_and_goes_on_reading(void **state)
     assert_null(scratch_try(scratch.path, NULL, &error));
     assert_int_equal(history_release(ours), 0);
     struct history *theirs = scratch_open(scratch.path, NULL);
-    assert_string_equal(theirs->epoch, ours->epoch);
+    assert_string_equal(history_epoch(theirs), history_epoch(ours));
     assert_int_equal(append(theirs), 0);
     assert_int_equal(count_readable(ours), 1);
     history_follow(ours, 2);

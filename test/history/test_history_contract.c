@@ -7,56 +7,13 @@
 #include "config.h"
 #include "history/history.h"
 
-#include "../support/history_read.h"
-#include "../support/scratch.h"
-#include "history/history_memory.h"
-
-static struct scratch scratch;
-
-struct store {
-    const char *name;
-    const char *durability;
-    struct history *(*open)(const struct history_limits *limits);
-};
-
-static struct history *open_on_disk(const struct history_limits *limits)
-{
-    return scratch_open(scratch.path, limits);
-}
-
-static const struct store stores[] = {
-    {"memory", "memory", history_memory_new},
-    {"sqlite", "disk", open_on_disk},
-};
-
-static struct history *open_limited(void **state, const struct history_limits *limits)
-{
-    const struct store *store = *state;
-    struct history *history = store->open(limits);
-
-    assert_non_null(history);
-    return history;
-}
-
-static struct history *open_plain(void **state)
-{
-    static const struct history_limits limits = {FOR_EVER, LOTS, LOTS, FOR_EVER, LOTS};
-
-    return open_limited(state, &limits);
-}
+#include "each_store.h"
 
 /* A store may go over its limits until it is trimmed. */
 static void trim_all(struct history *history, int64_t now_ms)
 {
     while (history_trim(history, now_ms))
         ;
-}
-
-static int remove_files(void **state)
-{
-    (void)state;
-    scratch_empty(&scratch);
-    return 0;
 }
 
 /* ---- appending ---- */
@@ -66,7 +23,7 @@ static void begins_empty_with_an_epoch(void **state)
     const struct store *store = *state;
     struct history *history = open_plain(state);
 
-    assert_int_equal(strlen(history->epoch), SSE_EPOCH_BYTES);
+    assert_int_equal(strlen(history_epoch(history)), SSE_EPOCH_BYTES);
     assert_string_equal(history_durability_text(history), store->durability);
     assert_int_equal(history_trouble(history), HISTORY_FINE);
     assert_bounds(history, 0, 0);
@@ -91,7 +48,7 @@ static void commits_in_order_and_seals(void **state)
     for (size_t i = 0; i < 3; i++) {
         char frame[128];
 
-        snprintf(frame, sizeof(frame), "data: x\nid: %s-%016zu\n\n", history->epoch, i + 1);
+        snprintf(frame, sizeof(frame), "data: x\nid: %s-%016zu\n\n", history_epoch(history), i + 1);
         assert_int_equal(events[i]->position, i + 1);
         assert_int_equal(events[i]->published_ms, i < 2 ? 1000 : 2000);
         assert_int_equal(events[i]->frame_n, strlen(frame));
@@ -453,24 +410,8 @@ static const struct CMUnitTest contract[] = {
 };
 
 #define STORES (sizeof(stores) / sizeof(stores[0]))
-#define CONTRACT (sizeof(contract) / sizeof(contract[0]))
 
 int main(void)
 {
-    static char names[STORES * CONTRACT][128];
-    struct CMUnitTest tests[STORES * CONTRACT];
-
-    for (size_t i = 0; i < STORES * CONTRACT; i++) {
-        const struct store *store = &stores[i / CONTRACT];
-
-        tests[i] = contract[i % CONTRACT];
-        snprintf(names[i], sizeof(names[i]), "%s: %s", store->name, tests[i].name);
-        tests[i].name = names[i];
-        tests[i].initial_state = (void *)(uintptr_t)store;
-    }
-    scratch_make(&scratch);
-    cmocka_set_message_output(CM_OUTPUT_TAP);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    scratch_remove(&scratch);
-    return failed;
+    return run_over_each_store(contract, sizeof(contract) / sizeof(contract[0]));
 }

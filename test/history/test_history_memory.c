@@ -35,8 +35,8 @@ static void begins_empty_with_an_epoch_of_its_own(void **state)
     struct history *history = unlimited(), *other = unlimited();
 
     (void)state;
-    assert_int_equal(strlen(history->epoch), SSE_EPOCH_BYTES);
-    assert_string_not_equal(history->epoch, other->epoch);
+    assert_int_equal(strlen(history_epoch(history)), SSE_EPOCH_BYTES);
+    assert_string_not_equal(history_epoch(history), history_epoch(other));
     assert_string_equal(history_durability_text(history), "memory");
     assert_bounds(history, 0, 0);
     assert_int_equal(usage_of(history).bytes, 0);
@@ -60,7 +60,7 @@ static void commits_in_order_and_seals(void **state)
     for (size_t i = 0; i < 3; i++) {
         char frame[128];
 
-        snprintf(frame, sizeof(frame), "data: x\nid: %s-%016zu\n\n", history->epoch, i + 1);
+        snprintf(frame, sizeof(frame), "data: x\nid: %s-%016zu\n\n", history_epoch(history), i + 1);
         assert_int_equal(events[i]->position, i + 1);
         assert_int_equal(events[i]->published_ms, i < 2 ? 1000 : 2000);
         assert_int_equal(events[i]->frame_n, strlen(frame));

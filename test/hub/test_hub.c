@@ -75,7 +75,7 @@ static int store_append(struct history *history, struct message *const *events, 
     int result = store->result;
     for (size_t i = 0; result == 0 && i < events_n; i++) {
         assert(events[i]->kind == MESSAGE_STORED);
-        message_seal(events[i], history->epoch, ++store->newest, now_ms);
+        message_seal(events[i], history_epoch(history), ++store->newest, now_ms);
     }
     pthread_mutex_unlock(&store->lock);
     return result;
@@ -284,7 +284,7 @@ static struct bench *build(size_t bytes_max, int64_t age_max_ns, uint64_t newest
     struct bench *bench = calloc(1, sizeof(*bench));
 
     bench->store.base.ops = &ops;
-    strcpy(bench->store.base.epoch, "abcdefghijkl");
+    bench->store.base.lineage = lineage_new("abcdefghijkl");
     bench->store.newest = newest;
     pthread_mutex_init(&bench->store.lock, NULL);
     pthread_cond_init(&bench->store.changed, NULL);
@@ -328,6 +328,7 @@ static void tear_down(struct bench *bench)
 {
     hub_stop(bench->hub);
     hub_free(bench->hub);
+    history_free_lineage(&bench->store.base);
     for (size_t i = 0; i < 2; i++)
         close_ear(&bench->ears[i]);
     pthread_mutex_destroy(&bench->store.lock);

@@ -32,7 +32,7 @@ static int append(struct history *history, struct message *const *events, size_t
     struct store *store = (struct store *)history;
 
     for (size_t i = 0; i < events_n; i++)
-        message_seal(events[i], history->epoch, ++store->newest, now_ms);
+        message_seal(events[i], history_epoch(history), ++store->newest, now_ms);
     return 0;
 }
 
@@ -183,7 +183,7 @@ static struct hub *start(struct store *store, struct publisher *publisher)
     struct hub_limits limits = {.queue_bytes_max = SIZE_MAX, .queue_age_max_ns = FOR_EVER};
 
     store->base.ops = &ops;
-    strcpy(store->base.epoch, "abcdefghijkl");
+    store->base.lineage = lineage_new("abcdefghijkl");
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->changed, NULL);
     struct hub *hub = hub_new(&store->base, &limits);
@@ -200,8 +200,11 @@ static struct hub *start(struct store *store, struct publisher *publisher)
 
 static void stop(struct hub *hub)
 {
+    struct history *history = hub_history(hub);
+
     hub_stop(hub);
     hub_free(hub);
+    history_free_lineage(history);
 }
 
 static void steps_follow_each_other_while_nobody_publishes(void **state)
@@ -295,6 +298,7 @@ static void a_stop_does_not_wait_for_it(void **state)
     assert_false(store.under_way);
     assert_int_equal(hub_request_backup(hub, &late.base), -ESHUTDOWN);
     hub_free(hub);
+    history_free_lineage(&store.base);
 }
 
 static void a_draining_gateway_makes_none(void **state)

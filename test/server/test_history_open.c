@@ -95,10 +95,10 @@ static void the_default_is_made_and_found_again(void **state)
     assert_int_equal(facts.st_mode & 0777, 0700);
     snprintf(expected, sizeof(expected), "sqlite:%s/history.db", state_folder);
     assert_text("sqlite:", expected);
-    strcpy(epoch, history->epoch);
+    strcpy(epoch, history_epoch(history));
     history_free(history);
     history = must_open("sqlite:");
-    assert_string_equal(history->epoch, epoch);
+    assert_string_equal(history_epoch(history), epoch);
     history_free(history);
 }
 

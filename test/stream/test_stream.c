@@ -194,8 +194,8 @@ static void an_id_goes_on_behind_it(void **state)
     struct fake_host *fake = *state;
 
     publish_past(fake);
-    struct fake_stream *near = open_at_id(fake, fake->history->epoch, RING_EVENTS * 2 - 2);
-    struct fake_stream *far = open_at_id(fake, fake->history->epoch, 3);
+    struct fake_stream *near = open_at_id(fake, history_epoch(fake->history), RING_EVENTS * 2 - 2);
+    struct fake_stream *far = open_at_id(fake, history_epoch(fake->history), 3);
     fake_host_run(fake);
     assert_int_equal(fake_stream_count(near, "data: number "), 2);
     assert_int_equal(fake_stream_count(far, "data: number "), RING_EVENTS * 2 - 3);
@@ -212,7 +212,7 @@ static void an_id_that_is_no_place_is_told_why(void **state)
 
     publish_past(fake);
     streams[0] = open_at_id(fake, "anotherepoch", 3);
-    streams[1] = open_at_id(fake, fake->history->epoch, RING_EVENTS * 20);
+    streams[1] = open_at_id(fake, history_epoch(fake->history), RING_EVENTS * 20);
     streams[2] = open_at(fake, (struct stream_start){.from = STREAM_FROM_ID, .id = "?", .id_n = 1});
     fake_host_run(fake);
     assert_true(fake_stream_has(streams[0], "event: reset\n"));
@@ -290,7 +290,7 @@ static void damage_is_told(void **state)
 
     publish_past(fake);
     fake->history_ops.read = damaged_read;
-    struct fake_stream *stream = open_at_id(fake, fake->history->epoch, 3);
+    struct fake_stream *stream = open_at_id(fake, history_epoch(fake->history), 3);
     fake_host_run(fake);
     assert_true(fake_stream_has(stream, "{\"reason\":\"damaged\","));
     assert_int_equal(state_of(stream), STREAM_IDLE);
@@ -314,7 +314,7 @@ static void a_place_that_expired_meanwhile_is_told_to_those_who_had_one(void **s
     publish_past(fake);
     fake->history_ops.read = expired_once;
     failing_result = 0;
-    struct fake_stream *had = open_at_id(fake, fake->history->epoch, 3);
+    struct fake_stream *had = open_at_id(fake, history_epoch(fake->history), 3);
     fake_host_run(fake);
     assert_true(fake_stream_has(had, "{\"reason\":\"expired\","));
     failing_result = 0;

@@ -95,7 +95,7 @@ static void one_that_wants_few_of_many_looks_at_so_many_in_a_pull(void **state)
     for (int i = 0; i < 1200; i++)
         publish(fake, "b", "others");
     publish(fake, "a", "last");
-    sse_put_id(id, fake->history->epoch, 1);
+    sse_put_id(id, history_epoch(fake->history), 1);
     struct stream_ask ask = fake_ask("a");
     ask.start = (struct stream_start){.from = STREAM_FROM_ID, .id = id, .id_n = sizeof(id)};
     struct fake_stream *stream = fake_stream_open(fake, ask);
@@ -118,7 +118,7 @@ static void events_that_are_over_are_no_part_of_a_replay(void **state)
     publish(fake, "a", "first");
     fake_host_publish(fake, make_message(.topics = "a", .data = "gone", .kind = MESSAGE_EPHEMERAL));
     publish(fake, "a", "second");
-    sse_put_id(id, fake->history->epoch, 1);
+    sse_put_id(id, history_epoch(fake->history), 1);
     struct stream_ask ask = fake_ask("a");
     ask.start = (struct stream_start){.from = STREAM_FROM_ID, .id = id, .id_n = sizeof(id)};
     struct fake_stream *stream = fake_stream_open(fake, ask);

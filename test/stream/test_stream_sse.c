@@ -101,7 +101,7 @@ static void a_checkpoint_tells_the_place(void **state)
     for (int i = 0; i < 10; i++)
         fake_host_publish(fake, make_message(.topics = "b"));
     snprintf(expected, sizeof(expected), "event: checkpoint\ndata: \nid: %s-0000000000000010\n\n",
-             fake->history->epoch);
+             history_epoch(fake->history));
     assert_string_equal(frame_of(stream, STREAM_CHECKPOINT), expected);
     assert_int_equal(stream->stream->last_id_sent, 10);
     fake_stream_close(stream);
@@ -111,7 +111,7 @@ static void a_reset_tells_why_and_what_there_is(void **state)
 {
     struct fake_host *fake = *state;
     struct fake_stream *stream = fake_stream_open(fake, fake_ask("a"));
-    const char *epoch = fake->history->epoch;
+    const char *epoch = history_epoch(fake->history);
     char expected[256];
 
     stream_reset(stream->stream, STREAM_RESET_EPOCH, 0);

@@ -137,7 +137,7 @@ static bool is_past(struct fake_host *fake, uint64_t position)
 {
     char id[SSE_ID_BYTES];
 
-    sse_put_id(id, fake->history->epoch, position);
+    sse_put_id(id, history_epoch(fake->history), position);
     return streams_is_past(
         fake->streams,
         &(struct stream_start){.from = STREAM_FROM_ID, .id = id, .id_n = sizeof(id)});

@@ -82,16 +82,17 @@ static int put_row(struct sqlite_store *sqlite, const struct sqlite_row *row)
 struct added {
     size_t bytes;
     size_t keys_n;
+    int64_t clock_ms; /* the latest time so far */
 };
 
 static int put_event(struct sqlite_store *sqlite, const struct message *message, uint64_t position,
-                     int64_t now_ms, struct added *added)
+                     int64_t published_ms, struct added *added)
 {
     size_t names_n = sqlite_row_names_bytes(message);
     struct sqlite_row row = {
         .position = position,
-        .published_ms = now_ms,
-        .ahead_ms = sqlite->clock_ms > now_ms ? sqlite->clock_ms - now_ms : 0,
+        .published_ms = published_ms,
+        .ahead_ms = added->clock_ms > published_ms ? added->clock_ms - published_ms : 0,
         .ttl_ms = message->ttl_ms,
         .names_n = names_n,
         .body = message->frame,
@@ -106,24 +107,26 @@ static int put_event(struct sqlite_store *sqlite, const struct message *message,
     row.names = sqlite->names;
     added->bytes += sqlite_cost(row.names_n, row.body_n);
     row.total = sqlite->total + added->bytes;
+    added->clock_ms = published_ms + row.ahead_ms;
     code = put_row(sqlite, &row);
     if (code == SQLITE_OK)
         code = put_entries(sqlite, message, position);
     if (code == SQLITE_OK && message->key_n > 0)
-        code =
-            sqlite_put_key(sqlite, message, sqlite->next_key + added->keys_n++, position, now_ms);
+        code = sqlite_put_key(sqlite, message, sqlite->next_key + added->keys_n++, position,
+                              published_ms);
     return code;
 }
 
-/* One transaction. */
+/* One transaction.  `now_ms` is the time of all of them; -1: they are sealed, each with its own. */
 static int put_events(struct sqlite_store *sqlite, struct message *const *events, size_t events_n,
                       int64_t now_ms, struct added *ret_added)
 {
     int code = sqlite_begin(sqlite);
 
-    *ret_added = (struct added){0};
+    *ret_added = (struct added){.clock_ms = sqlite->clock_ms};
     for (size_t i = 0; code == SQLITE_OK && i < events_n; i++)
-        code = put_event(sqlite, events[i], sqlite->newest + 1 + i, now_ms, ret_added);
+        code = put_event(sqlite, events[i], sqlite->newest + 1 + i,
+                         now_ms >= 0 ? now_ms : events[i]->published_ms, ret_added);
     return code == SQLITE_OK ? sqlite_commit(sqlite) : code;
 }
 
@@ -184,12 +187,37 @@ int sqlite_try(struct sqlite_store *sqlite)
     return code;
 }
 
-int sqlite_append(struct history *history, struct message *const *events, size_t events_n,
-                  int64_t now_ms)
+/* Whether each commit is synced: yes where it is what makes events safe, and not where a shared log
+ * has them. */
+static int set_hasty(struct sqlite_store *sqlite, bool is_hasty)
 {
-    struct sqlite_store *sqlite = sqlite_of(history);
-    struct added added;
+    if (sqlite->is_hasty == is_hasty)
+        return SQLITE_OK;
+    sqlite->is_hasty = is_hasty;
+    return sqlite3_exec(sqlite->db,
+                        is_hasty ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL",
+                        NULL, NULL, NULL);
+}
 
+static void note_added(struct sqlite_store *sqlite, size_t events_n, const struct added *added,
+                       int64_t first_ms)
+{
+    sqlite_note_memory(sqlite, true);
+    if (sqlite->events_n == 0)
+        sqlite->oldest_ms = first_ms;
+    if (sqlite->first_key == sqlite->next_key)
+        sqlite->oldest_key_ms = first_ms;
+    sqlite->clock_ms = added->clock_ms;
+    sqlite->next_key += added->keys_n;
+    sqlite->events_n += events_n;
+    sqlite->bytes += added->bytes;
+    sqlite->total += added->bytes;
+}
+
+/* Commit them; as put_events().  Returns as history_append(). */
+static int store(struct sqlite_store *sqlite, struct message *const *events, size_t events_n,
+                 int64_t now_ms, struct added *ret_added)
+{
     if (sqlite->failed)
         return -EIO;
     if (sqlite_is_gone(sqlite, true))
@@ -199,22 +227,39 @@ int sqlite_append(struct history *history, struct message *const *events, size_t
     int result = sqlite_renew_format(sqlite);
     if (result != 0)
         return result;
-    int code = put_events(sqlite, events, events_n, now_ms, &added);
-    if (code != SQLITE_OK)
-        return sqlite_give_up(sqlite, code, "storing events");
-    sqlite_note_memory(sqlite, true);
+    int code = set_hasty(sqlite, now_ms < 0);
+    if (code == SQLITE_OK)
+        code = put_events(sqlite, events, events_n, now_ms, ret_added);
+    return code == SQLITE_OK ? 0 : sqlite_give_up(sqlite, code, "storing events");
+}
+
+int sqlite_append(struct history *history, struct message *const *events, size_t events_n,
+                  int64_t now_ms)
+{
+    struct sqlite_store *sqlite = sqlite_of(history);
+    struct added added;
+    int result = store(sqlite, events, events_n, now_ms, &added);
+
+    if (result != 0)
+        return result;
     for (size_t i = 0; i < events_n; i++)
-        message_seal(events[i], history->epoch, sqlite->newest + 1 + i, now_ms);
-    if (sqlite->events_n == 0)
-        sqlite->oldest_ms = now_ms;
-    if (sqlite->first_key == sqlite->next_key)
-        sqlite->oldest_key_ms = now_ms;
-    if (now_ms > sqlite->clock_ms)
-        sqlite->clock_ms = now_ms;
-    sqlite->next_key += added.keys_n;
-    sqlite->events_n += events_n;
-    sqlite->bytes += added.bytes;
-    sqlite->total += added.bytes;
+        message_seal(events[i], history_epoch(history), sqlite->newest + 1 + i, now_ms);
+    note_added(sqlite, events_n, &added, now_ms);
+    sqlite->newest += events_n;
+    return 0;
+}
+
+int sqlite_apply(struct history *history, struct message *const *events, size_t events_n)
+{
+    struct sqlite_store *sqlite = sqlite_of(history);
+    struct added added;
+
+    if (events_n == 0)
+        return 0;
+    int result = store(sqlite, events, events_n, -1, &added);
+    if (result != 0)
+        return result;
+    note_added(sqlite, events_n, &added, events[0]->published_ms);
     sqlite->newest += events_n;
     return 0;
 }

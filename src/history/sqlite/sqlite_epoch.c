@@ -12,9 +12,6 @@
 #include "history/sqlite/sqlite_internal.h"
 #include "history/sqlite/sqlite_vfs.h"
 
-static const char renew_sql[] = "UPDATE meta SET value = '%s' WHERE name = 'epoch';"
-                                "DELETE FROM meta WHERE name = '" SQLITE_STORE_COPIED "'";
-
 /* ---- reading ---- */
 
 int sqlite_ask_text(sqlite3 *db, const char *sql, char *to, size_t to_n)
@@ -43,28 +40,79 @@ static int ask_copied(sqlite3 *db, bool *ret_copied)
     return code;
 }
 
-/* ---- renewing ---- */
+/* ---- terms ---- */
+
+int sqlite_read_lineage(struct sqlite_store *sqlite)
+{
+    char epoch[SSE_EPOCH_BYTES + 2];
+    char terms[LINEAGE_TERMS_MAX * LINEAGE_TERM_BYTES + 1];
+    struct lineage *lineage = NULL;
+
+    errno = 0;
+    if (sqlite_ask_text(sqlite->db, "SELECT value FROM meta WHERE name = 'epoch'", epoch,
+                        sizeof(epoch)) == SQLITE_OK &&
+        strlen(epoch) == SSE_EPOCH_BYTES &&
+        sqlite_ask_text(sqlite->db, "SELECT value FROM meta WHERE name = 'terms'", terms,
+                        sizeof(terms)) == SQLITE_OK)
+        lineage = lineage_read(epoch, terms, strlen(terms));
+    if (lineage == NULL && errno == EINVAL) /* ids of former epochs are unknown then */
+        lineage = lineage_new(epoch);
+    if (lineage == NULL)
+        return -1;
+    history_set_lineage(&sqlite->base, lineage);
+    return 0;
+}
+
+int sqlite_put_lineage(struct sqlite_store *sqlite, const struct lineage *lineage)
+{
+    static const char sql[] = "INSERT OR REPLACE INTO meta VALUES('epoch', ?1), ('terms', ?2)";
+    char terms[LINEAGE_TERMS_MAX * LINEAGE_TERM_BYTES + 1];
+    size_t terms_n = lineage_write(lineage, terms);
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(sqlite->db, sql, -1, &statement, NULL);
+
+    if (code != SQLITE_OK)
+        return code;
+    sqlite3_bind_text(statement, 1, lineage->epoch, SSE_EPOCH_BYTES, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, terms, (int)terms_n, SQLITE_STATIC);
+    code = sqlite3_step(statement);
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* A copy is one no longer. */
+static int put_renewed(struct sqlite_store *sqlite, const struct lineage *lineage)
+{
+    int code = sqlite_begin(sqlite);
+
+    if (code == SQLITE_OK)
+        code = sqlite_put_lineage(sqlite, lineage);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(sqlite->db, "DELETE FROM meta WHERE name = '" SQLITE_STORE_COPIED "'",
+                            NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite_commit(sqlite);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(sqlite->db))
+        sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
+    return code;
+}
 
 int sqlite_store_renew_epoch(struct history *history)
 {
     struct sqlite_store *sqlite = sqlite_of(history);
-    char epoch[SSE_EPOCH_BYTES + 1], sql[sizeof(renew_sql) + SSE_EPOCH_BYTES];
+    char epoch[SSE_EPOCH_BYTES + 1];
     int result = history_draw_epoch(epoch);
 
     if (result != 0)
         return result;
-    snprintf(sql, sizeof(sql), renew_sql, epoch);
-    int code = sqlite_begin(sqlite);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(sqlite->db, sql, NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite_commit(sqlite);
-    if (code != SQLITE_OK) {
-        if (!sqlite3_get_autocommit(sqlite->db))
-            sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
+    struct lineage *lineage = lineage_begin(history_lineage(history), epoch, sqlite->newest);
+    if (lineage == NULL)
+        return -ENOMEM;
+    if (put_renewed(sqlite, lineage) != SQLITE_OK) {
+        free(lineage);
         return -EIO;
     }
-    memcpy(history->epoch, epoch, sizeof(epoch));
+    history_set_lineage(history, lineage);
     return 0;
 }
 
@@ -79,8 +127,8 @@ int sqlite_settle_copy(struct sqlite_store *sqlite)
     if (sqlite_store_renew_epoch(&sqlite->base) != 0)
         return -1;
     log_info("%s is a copy that a backup made: it begins the epoch %s, and clients that come with "
-             "older ids are told reset",
-             sqlite->path, sqlite->base.epoch);
+             "ids from after the copy are told reset",
+             sqlite->path, history_epoch(&sqlite->base));
     return 0;
 }
 

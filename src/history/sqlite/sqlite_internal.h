@@ -5,7 +5,8 @@
  * into the file, sqlite_backup.c copies, sqlite_epoch.c begins a new epoch; sqlite_open.c brings a
  * file into use, sqlite_format.c brings it up to date, sqlite_watch.c locks it and sees that it
  * stays in its place, sqlite_log.c ties the log to it, sqlite_keys.c knows idempotency keys,
- * sqlite_readers.c has the connections for reading, sqlite_reserve.c asks the disk; sqlite_db.c has
+ * sqlite_readers.c has the connections for reading, sqlite_reserve.c asks the disk,
+ * sqlite_truncate.c cuts off the newest; sqlite_db.c has
  * the connection that writes.
  */
 #ifndef BUGLE_SQLITE_INTERNAL_H
@@ -152,6 +153,7 @@ struct sqlite_store {
     int checkpoint_at;  /* at so many pages */
     char *names;        /* room for the names of one event */
     size_t names_room;
+    bool is_hasty; /* commits are not synced one by one: sqlite_apply() */
     struct log_valve valve;
     struct sqlite_store_backup *backup; /* under way; NULL: none */
 
@@ -159,6 +161,7 @@ struct sqlite_store {
         away; /* another process writes: `newest` follows, `trimmed` when a read finds out */
     _Atomic uint64_t trimmed;
     _Atomic uint64_t newest;
+    _Atomic unsigned cuts_n; /* of sqlite_truncate() */
     _Atomic size_t events_n;
     _Atomic size_t bytes;
     _Atomic size_t keys_early_n;
@@ -243,6 +246,11 @@ bool sqlite_is_sound(sqlite3_stmt *statement, const struct sqlite_row *row);
  */
 int sqlite_bind(sqlite3_stmt *statement, int index, const void *bytes, size_t bytes_n);
 
+/* Within a transaction: drop the entries by which an event is found, whose row has these names.
+ * Names that are damaged leave entries without an event behind.  Returns an SQLite code. */
+int sqlite_drop_entries(struct sqlite_store *sqlite, const void *names, size_t names_n,
+                        uint64_t position, size_t *ret_entries_n);
+
 /* The key of an event that is being stored. */
 int sqlite_put_key(struct sqlite_store *sqlite, const struct message *message, uint64_t number,
                    uint64_t position, int64_t now_ms);
@@ -262,6 +270,15 @@ int sqlite_drop_keys(struct sqlite_store *sqlite, size_t keys_max, int64_t now_m
 
 /* Remove what a copy that was not finished may have left beside the store.  With the lock held. */
 void sqlite_remove_leavings(const struct sqlite_store *sqlite);
+
+/* Find out where the file stands; cheap however large it is.  Returns 0 or -1. */
+int sqlite_read_state(struct sqlite_store *sqlite);
+
+/* The lineage that the file has, as that of the store.  Returns 0 or -1. */
+int sqlite_read_lineage(struct sqlite_store *sqlite);
+
+/* Within a transaction: write a lineage down.  Returns an SQLite code. */
+int sqlite_put_lineage(struct sqlite_store *sqlite, const struct lineage *lineage);
 
 /* If the file is a copy that a backup made, have it begin a new epoch.  Returns 0 or -1. */
 int sqlite_settle_copy(struct sqlite_store *sqlite);
@@ -337,6 +354,8 @@ void sqlite_adopt(struct history *history);
 int sqlite_backup_begin(struct history *history);
 int sqlite_backup_step(struct history *history, struct history_backup *ret_backup);
 void sqlite_backup_end(struct history *history);
+int sqlite_apply(struct history *history, struct message *const *events, size_t events_n);
+int sqlite_truncate(struct history *history, uint64_t after, struct lineage *lineage);
 bool sqlite_store_trim(struct history *history, int64_t now_ms);
 int sqlite_store_read(struct history *history, const struct history_query *query,
                       struct history_page **ret_page);

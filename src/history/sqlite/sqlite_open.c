@@ -154,23 +154,6 @@ static int make_schema(struct sqlite_store *sqlite, const char *path, struct con
     return 0;
 }
 
-static int read_epoch(struct sqlite_store *sqlite)
-{
-    sqlite3_stmt *statement = NULL;
-    int result = -1;
-
-    if (sqlite3_prepare_v2(sqlite->db, "SELECT value FROM meta WHERE name = 'epoch'", -1,
-                           &statement, NULL) != SQLITE_OK)
-        return -1;
-    if (sqlite3_step(statement) == SQLITE_ROW &&
-        sqlite3_column_bytes(statement, 0) == SSE_EPOCH_BYTES) {
-        memcpy(sqlite->base.epoch, sqlite3_column_blob(statement, 0), SSE_EPOCH_BYTES);
-        result = 0;
-    }
-    sqlite3_finalize(statement);
-    return result;
-}
-
 /* The figures of the oldest or newest event.  Returns whether it is there and sound. */
 static bool read_end(struct sqlite_store *sqlite, const char *order, struct sqlite_row *ret_row)
 {
@@ -239,6 +222,8 @@ static int read_keys(struct sqlite_store *sqlite)
     if (!ask_number(sqlite, "SELECT min(number) FROM keys", &first) ||
         !ask_number(sqlite, "SELECT max(number) FROM keys", &last))
         return -1;
+    sqlite->first_key = sqlite->next_key = 1;
+    sqlite->oldest_key_ms = INT64_MAX;
     if (last == 0)
         return 0;
     sqlite->first_key = (uint64_t)first;
@@ -248,12 +233,11 @@ static int read_keys(struct sqlite_store *sqlite)
 }
 
 /* Where the file stands; cheap however large it is. */
-static int read_state(struct sqlite_store *sqlite)
+int sqlite_read_state(struct sqlite_store *sqlite)
 {
     int64_t ever, newest, oldest;
 
-    if (read_epoch(sqlite) != 0 ||
-        !ask_number(sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", &ever) ||
+    if (!ask_number(sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", &ever) ||
         !ask_number(sqlite, "SELECT max(position) FROM events", &newest))
         return -1;
     if (!ask_number(sqlite, "SELECT min(position) FROM events", &oldest))
@@ -263,6 +247,8 @@ static int read_state(struct sqlite_store *sqlite)
     sqlite->events_n = sqlite->newest - sqlite->trimmed;
     sqlite->trimmed_at = sqlite->newest;
     sqlite->oldest_ms = INT64_MAX;
+    sqlite->clock_ms = 0;
+    sqlite->bytes = 0;
     if (read_keys(sqlite) != 0)
         return -1;
     return sqlite->events_n > 0 ? read_figures(sqlite) : 0;
@@ -356,7 +342,8 @@ int sqlite_open_file(struct sqlite_store *sqlite, const char *path, struct conf_
         identify(sqlite, path, &empty, ret_error) != 0 ||
         use_file(sqlite, path, empty, ret_error) != 0)
         return -1;
-    if (sqlite_prepare(sqlite) != 0 || sqlite_settle_copy(sqlite) != 0 || read_state(sqlite) != 0)
+    if (sqlite_prepare(sqlite) != 0 || sqlite_read_lineage(sqlite) != 0 ||
+        sqlite_read_state(sqlite) != 0 || sqlite_settle_copy(sqlite) != 0)
         return refuse_as_sqlite(sqlite, path, ret_error);
     sqlite3_wal_hook(sqlite->db, note_wal, sqlite);
     if (try_to_commit(sqlite, path, ret_error) != 0 ||

@@ -489,25 +489,37 @@ static int read_within(struct read *read)
     return (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
 }
 
+/* Begin a transaction that has every event up to `last`: the newest is asked for before it begins,
+ * and nothing was cut off meanwhile. */
+static int begin(struct read *read)
+{
+    struct sqlite_store *sqlite = read->sqlite;
+
+    for (;;) {
+        unsigned cuts_n = sqlite->cuts_n;
+        uint64_t newest = sqlite->newest;
+
+        read->epoch = history_epoch(&sqlite->base);
+        read->last = newest < read->query->upto ? newest : read->query->upto;
+        int result = sqlite_begin_read(sqlite, &read->reader);
+        if (result != 0 || cuts_n == sqlite->cuts_n)
+            return result;
+        sqlite_end_read(sqlite, read->reader);
+    }
+}
+
 int sqlite_store_read(struct history *history, const struct history_query *query,
                       struct history_page **ret_page)
 {
     struct sqlite_store *sqlite = sqlite_of(history);
-    uint64_t newest = sqlite->newest; /* before the transaction, which then has all of it */
-    struct read read = {
-        .sqlite = sqlite,
-        .query = query,
-        .epoch = history->epoch,
-        .last = newest < query->upto ? newest : query->upto,
-        .began_ns = clock_mono_ns(),
-    };
+    struct read read = {.sqlite = sqlite, .query = query, .began_ns = clock_mono_ns()};
 
     if (query->after < sqlite->trimmed)
         return -ESTALE;
     read.page = history_page_new(query->after, PAGE_EVENTS_MAX);
     if (read.page == NULL)
         return -ENOMEM;
-    int result = sqlite_begin_read(sqlite, &read.reader);
+    int result = begin(&read);
     if (result == 0) {
         result = read_within(&read);
         sqlite_end_read(sqlite, read.reader);

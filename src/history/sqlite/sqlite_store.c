@@ -114,6 +114,7 @@ static void sqlite_store_free(struct history *history)
     sqlite_close_writer(sqlite, false);
     if (sqlite->file_fd >= 0)
         close(sqlite->file_fd);
+    history_free_lineage(history);
     free(sqlite->names);
     free(sqlite->path);
     free(sqlite);
@@ -121,6 +122,8 @@ static void sqlite_store_free(struct history *history)
 
 static const struct history_ops sqlite_ops = {
     .append = sqlite_append,
+    .apply = sqlite_apply,
+    .truncate = sqlite_truncate,
     .read = sqlite_store_read,
     .find_key = sqlite_find_key,
     .settle = sqlite_settle,

@@ -77,8 +77,7 @@ static int drop_name(struct sqlite_store *sqlite, enum sqlite_write which,
     return sqlite_run(sqlite, which);
 }
 
-/* The entries by which the event is found. */
-static int drop_keys(struct sqlite_store *sqlite, const struct message *names, uint64_t position)
+static int drop_names(struct sqlite_store *sqlite, const struct message *names, uint64_t position)
 {
     static const struct message_name nameless = {.bytes = "", .bytes_n = 0};
     int code = SQLITE_OK;
@@ -95,27 +94,37 @@ static int drop_keys(struct sqlite_store *sqlite, const struct message *names, u
     return code;
 }
 
-/* Names that are damaged leave entries without an event behind, below all that is ever read. */
+int sqlite_drop_entries(struct sqlite_store *sqlite, const void *names, size_t names_n,
+                        uint64_t position, size_t *ret_entries_n)
+{
+    int code = SQLITE_OK;
+
+    *ret_entries_n = 0;
+    if (!sqlite_row_count_names(names, names_n, ret_entries_n) || *ret_entries_n > names_n)
+        return SQLITE_OK;
+    struct message *message =
+        malloc(sizeof(*message) + *ret_entries_n * sizeof(struct message_name));
+    if (message == NULL)
+        return SQLITE_NOMEM;
+    if (sqlite_row_get_names(names, names_n, message))
+        code = drop_names(sqlite, message, position);
+    free(message);
+    return code;
+}
+
+/* What damaged names leave is below all that is ever read. */
 static int drop_row(struct sqlite_store *sqlite, sqlite3_stmt *row, struct step *step)
 {
     const void *names = sqlite3_column_blob(row, 2);
-    size_t names_n = (size_t)sqlite3_column_bytes(row, 2), count = 0;
+    size_t names_n = (size_t)sqlite3_column_bytes(row, 2), entries_n;
     size_t bytes = sqlite_cost(names_n, (size_t)sqlite3_column_int64(row, 3));
-    int code = SQLITE_OK;
 
     step->last = (uint64_t)sqlite3_column_int64(row, 0);
     step->dropped_n++;
     step->events_n--;
     step->bytes -= bytes < step->bytes ? bytes : step->bytes;
-    if (!sqlite_row_count_names(names, names_n, &count) || count > names_n)
-        return SQLITE_OK;
-    struct message *message = malloc(sizeof(*message) + count * sizeof(struct message_name));
-    if (message == NULL)
-        return SQLITE_NOMEM;
-    if (sqlite_row_get_names(names, names_n, message))
-        code = drop_keys(sqlite, message, step->last);
-    step->names_n += count;
-    free(message);
+    int code = sqlite_drop_entries(sqlite, names, names_n, step->last, &entries_n);
+    step->names_n += entries_n;
     return code;
 }
 

@@ -326,27 +326,27 @@ static void a_copy_begins_a_new_epoch_once(void **state)
     (void)state;
     add(history, 20);
     copy_all(history);
-    strcpy(before, history->epoch);
+    strcpy(before, history_epoch(history));
     history_free(history);
     assert_int_equal(sqlite_store_read_epoch(copy_path, told, &copied, &error), 0);
     assert_true(copied);
     assert_string_equal(told, before);
 
     history = scratch_open(copy_path, NULL);
-    strcpy(after, history->epoch);
+    strcpy(after, history_epoch(history));
     assert_string_not_equal(after, before);
     add(history, 1);
     assert_int_equal(newest_of(history), 21);
     history_free(history);
     history = scratch_open(copy_path, NULL);
-    assert_string_equal(history->epoch, after);
+    assert_string_equal(history_epoch(history), after);
     history_free(history);
     assert_int_equal(sqlite_store_read_epoch(copy_path, told, &copied, &error), 0);
     assert_false(copied);
     assert_string_equal(told, after);
 
     history = open_store(); /* which is no copy */
-    assert_string_equal(history->epoch, before);
+    assert_string_equal(history_epoch(history), before);
     history_free(history);
 }
 
@@ -452,13 +452,13 @@ static void a_renewed_epoch_stays(void **state)
 
     (void)state;
     add(history, 3);
-    strcpy(before, history->epoch);
+    strcpy(before, history_epoch(history));
     assert_int_equal(sqlite_store_renew_epoch(history), 0);
-    strcpy(after, history->epoch);
+    strcpy(after, history_epoch(history));
     assert_string_not_equal(after, before);
     history_free(history);
     history = open_store();
-    assert_string_equal(history->epoch, after);
+    assert_string_equal(history_epoch(history), after);
     assert_int_equal(newest_of(history), 3);
     history_free(history);
 }
@@ -472,7 +472,7 @@ static void the_epoch_is_read_beside_the_writer_and_changes_nothing(void **state
 
     (void)state;
     add(history, 3);
-    strcpy(epoch, history->epoch);
+    strcpy(epoch, history_epoch(history));
     assert_int_equal(sqlite_store_read_epoch(scratch.path, told, &copied, &error), 0);
     assert_string_equal(told, epoch);
     assert_false(copied);

@@ -232,7 +232,7 @@ static void a_missing_log_is_told(void **state)
     struct conf_error error;
 
     (void)state;
-    strcpy(epoch, history->epoch);
+    strcpy(epoch, history_epoch(history));
     for (unsigned i = 0; i < COMMITS; i++)
         commit(history);
     image(scratch.path, named("image"));
@@ -244,7 +244,7 @@ static void a_missing_log_is_told(void **state)
     assert_int_equal(sqlite_store_renew_epoch(history), 0);
     history_free(history);
     history = scratch_open(named("image"), NULL);
-    assert_string_not_equal(history->epoch, epoch);
+    assert_string_not_equal(history_epoch(history), epoch);
     history_free(history);
 }
 

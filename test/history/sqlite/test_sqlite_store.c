@@ -81,7 +81,7 @@ static void begins_empty_with_an_epoch(void **state)
     struct history *history = open_store();
 
     (void)state;
-    assert_int_equal(strlen(history->epoch), SSE_EPOCH_BYTES);
+    assert_int_equal(strlen(history_epoch(history)), SSE_EPOCH_BYTES);
     assert_string_equal(history_durability_text(history), "disk");
     assert_bounds(history, 0, 0);
     assert_int_equal(usage_of(history).bytes, 0);
@@ -243,13 +243,13 @@ static void keeps_epoch_and_positions(void **state)
     size_t bytes_before;
 
     (void)state;
-    strcpy(epoch, history->epoch);
+    strcpy(epoch, history_epoch(history));
     add_many(history, 5, "a");
     add_at(history, make_message(.users = "ada", .data = "longer"), 2000);
     bytes_before = usage_of(history).bytes;
     history_free(history);
     history = open_store();
-    assert_string_equal(history->epoch, epoch);
+    assert_string_equal(history_epoch(history), epoch);
     assert_bounds(history, 0, 6);
     assert_int_equal(usage_of(history).bytes, bytes_before);
     add_many(history, 1, "a");

@@ -205,8 +205,8 @@ static void a_start_tries_a_commit_and_leaves_nothing_of_it(void **state)
         history_usage(history, &usage);
         assert_int_equal(usage.events_n, i);
         assert_int_equal(usage.keys_n, 0);
-        assert_true(i == 1 || strcmp(epoch, history->epoch) == 0);
-        strcpy(epoch, history->epoch);
+        assert_true(i == 1 || strcmp(epoch, history_epoch(history)) == 0);
+        strcpy(epoch, history_epoch(history));
         history_free(history);
     }
 }
