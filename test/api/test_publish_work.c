@@ -106,7 +106,7 @@ static void what_was_stored_is_told(void **state)
     await(fixture, &asker);
     snprintf(wanted, sizeof(wanted),
              "\"id\":\"%s-0000000000000001\",\"durability\":\"memory\",\"duplicate\":false",
-             fixture->history->epoch);
+             history_epoch(fixture->history));
     assert_string_equal(asker.answer, wanted);
     publish_work_end(&asker.work);
     assert_true(begin(fixture, &asker, &many));
@@ -114,7 +114,7 @@ static void what_was_stored_is_told(void **state)
     snprintf(wanted, sizeof(wanted),
              "\"ids\":[null,\"%s-0000000000000002\"],\"duplicates\":[false,false],"
              "\"durability\":\"memory\"",
-             fixture->history->epoch);
+             history_epoch(fixture->history));
     assert_string_equal(asker.answer, wanted);
     publish_work_end(&asker.work);
     assert_queue_is_empty(fixture);
