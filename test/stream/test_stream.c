@@ -226,6 +226,29 @@ static void an_id_that_is_no_place_is_told_why(void **state)
     assert_int_equal(fake_host_stat(fake, STATS_RESETS), 3);
 }
 
+/* The history was cut off, and another one goes on from there. */
+static void an_id_of_an_earlier_epoch_is_good_up_to_its_end(void **state)
+{
+    struct fake_host *fake = *state;
+    char epoch[SSE_EPOCH_BYTES + 1];
+    struct fake_stream *streams[2];
+
+    publish_past(fake);
+    strcpy(epoch, history_epoch(fake->history));
+    history_set_lineage(fake->history,
+                        lineage_begin(history_lineage(fake->history), "anotherepoch", 10));
+    streams[0] = open_at_id(fake, epoch, 10);
+    streams[1] = open_at_id(fake, epoch, 11);
+    fake_host_run(fake);
+    assert_false(fake_stream_has(streams[0], "event: reset\n"));
+    assert_true(fake_stream_has(streams[1], "{\"reason\":\"epoch\",\"oldest\":\""));
+    assert_true(fake_stream_has(streams[1], "id: anotherepoch-0000000000000010\n"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fake_stream_count(streams[i], "data: number "), RING_EVENTS * 2 - 10);
+        fake_stream_close(streams[i]);
+    }
+}
+
 static void a_time_begins_at_the_first_event_since(void **state)
 {
     struct fake_host *fake = *state;
@@ -548,6 +571,7 @@ int main(void)
         both(the_past_comes_in_pages_and_then_it_is_live),
         both(an_id_goes_on_behind_it),
         both(an_id_that_is_no_place_is_told_why),
+        both(an_id_of_an_earlier_epoch_is_good_up_to_its_end),
         both(a_time_begins_at_the_first_event_since),
         both(a_store_that_fails_a_replay_ends_the_stream),
         both(damage_is_told),

@@ -314,6 +314,15 @@ static void an_empty_store_can_be_copied(void **state)
     history_free(history);
 }
 
+/* Up to where ids of an epoch are good; 0: not known. */
+static uint64_t end_of(const struct history *history, const char *epoch)
+{
+    uint64_t end = 0;
+
+    lineage_find(history_lineage(history), epoch, &end);
+    return end;
+}
+
 /* ---- what becomes of it ---- */
 
 static void a_copy_begins_a_new_epoch_once(void **state)
@@ -335,11 +344,14 @@ static void a_copy_begins_a_new_epoch_once(void **state)
     history = scratch_open(copy_path, NULL);
     strcpy(after, history_epoch(history));
     assert_string_not_equal(after, before);
+    assert_int_equal(end_of(history, before), 20);
     add(history, 1);
     assert_int_equal(newest_of(history), 21);
     history_free(history);
     history = scratch_open(copy_path, NULL);
     assert_string_equal(history_epoch(history), after);
+    assert_int_equal(end_of(history, before), 20);
+    assert_int_equal(end_of(history, after), UINT64_MAX);
     history_free(history);
     assert_int_equal(sqlite_store_read_epoch(copy_path, told, &copied, &error), 0);
     assert_false(copied);
@@ -459,6 +471,7 @@ static void a_renewed_epoch_stays(void **state)
     history_free(history);
     history = open_store();
     assert_string_equal(history_epoch(history), after);
+    assert_int_equal(end_of(history, before), 3);
     assert_int_equal(newest_of(history), 3);
     history_free(history);
 }
