@@ -49,7 +49,7 @@ static void put_id_or_null(char *to, const char *epoch, uint64_t position, bool 
 void stream_write_reset(const struct stream *stream, char to[STREAM_RESET_BYTES])
 {
     struct hub *hub = stream->host->streams->hub;
-    const char *epoch = hub_history(hub)->epoch;
+    const char *epoch = history_epoch(hub_history(hub));
     char oldest[SSE_ID_BYTES + 3], newest[SSE_ID_BYTES + 3];
     struct history_bounds bounds;
 
