@@ -6,7 +6,8 @@
  * Life: a publisher's worker builds it (message_new), the hub gives it its place and time
  * (message_seal), and from then on no byte changes: rings, the memory store and streams that
  * stopped in the middle of the frame each hold a reference.  Frame, topics, users and key are one
- * allocation with the struct.
+ * allocation with the struct.  What other transports send instead of the frame is made when it is
+ * first asked for (message_form.h).
  *
  * Streams also send frames of their own (a heartbeat, a reset): those are events too, of kind
  * MESSAGE_CONTROL, so that everything a stream can be in the middle of is one thing.
@@ -20,6 +21,8 @@
 #include <stdint.h>
 
 #include "wire/sse.h"
+
+struct message_form;
 
 enum message_kind {
     MESSAGE_STORED,    /* has a position, an id, and a place in the history */
@@ -49,7 +52,8 @@ struct message {
     int64_t ttl_ms;           /* 0: as long as the history keeps it */
     _Atomic int64_t *account; /* where `bytes` are counted; NULL: nowhere */
     char *frame;              /* digest and key stand behind it */
-    struct message_name names[]; /* topics, then users */
+    _Atomic(struct message_form *) forms; /* message_form.h; the first made is the last in it */
+    struct message_name names[];          /* topics, then users */
 };
 
 #define MESSAGE_KEY_BYTES_MAX 272 /* with the scope of the publisher before it */

@@ -4,4 +4,6 @@ libbugle_a_SOURCES += \
     include/event/topic.h \
     src/event/filter.c \
     src/event/message.c \
+    src/event/message_form.c \
+    src/event/message_form.h \
     src/event/topic.c

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "event/message_form.h"
 #include "event/topic.h"
 
 #define XXH_INLINE_ALL
@@ -223,8 +224,9 @@ void message_unref(struct message *message)
         return;
     if (atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
         return;
+    int64_t bytes = message->bytes + (int64_t)message_form_free_all(message);
     if (message->account != NULL)
-        atomic_fetch_sub_explicit(message->account, message->bytes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(message->account, bytes, memory_order_relaxed);
     free(message);
 }
 

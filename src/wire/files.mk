@@ -11,6 +11,8 @@ libbugle_a_SOURCES += \
     include/wire/proxy_protocol.h \
     include/wire/sse.h \
     include/wire/sse_parser.h \
+    include/wire/ws_deflate.h \
+    include/wire/ws_frame.h \
     src/wire/cookie.c \
     src/wire/forwarded.c \
     src/wire/http_head.c \
@@ -25,11 +27,9 @@ libbugle_a_SOURCES += \
     src/wire/sse.c \
     src/wire/sse_parser.c \
     src/wire/ws_deflate.c \
-    src/wire/ws_deflate.h \
     src/wire/ws_extensions.c \
     src/wire/ws_extensions.h \
     src/wire/ws_frame.c \
-    src/wire/ws_frame.h \
     src/wire/ws_handshake.c \
     src/wire/ws_handshake.h \
     src/wire/ws_inflate.c \
