@@ -42,8 +42,8 @@ static size_t lines_of(char *to, const char *data, size_t data_n)
 static void check_v1(const struct message *message, struct message_bytes payload, const char *lines,
                      size_t lines_n)
 {
-    json_t *json = json_loadb(payload.bytes, payload.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-                              NULL);
+    json_t *json =
+        json_loadb(payload.bytes, payload.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 
     assert(json != NULL && json_object_size(json) == 3 + (message->kind == MESSAGE_STORED));
     json_t *value = json_object_get(json, "data");
