@@ -109,17 +109,18 @@ static bool fail(struct ws_parser *parser, struct ws_event *event, unsigned code
 
 static bool fail_without_memory(struct ws_parser *parser, struct ws_event *event)
 {
-    return fail(parser, event, WS_CLOSE_INTERNAL, "found no memory");
+    return fail(parser, event, WS_CLOSE_INTERNAL, "failed");
 }
 
 static bool fail_too_big(struct ws_parser *parser, struct ws_event *event)
 {
-    return fail(parser, event, WS_CLOSE_TOO_BIG, "makes the message larger than is allowed");
+    return fail(parser, event, WS_CLOSE_TOO_BIG,
+                "The message is larger than limits.message_bytes.");
 }
 
 static bool fail_bad_text(struct ws_parser *parser, struct ws_event *event)
 {
-    return fail(parser, event, WS_CLOSE_BAD_TEXT, "has text that is no UTF-8");
+    return fail(parser, event, WS_CLOSE_BAD_TEXT, "The text is not UTF-8.");
 }
 
 /* ---- the head ---- */
@@ -130,11 +131,12 @@ static bool check_data_opcode(struct ws_parser *parser, struct ws_event *event)
     bool is_inside = (parser->flags & IN_MESSAGE) != 0;
 
     if (opcode_of(parser) == WS_CONTINUATION)
-        return is_inside || fail(parser, event, WS_CLOSE_PROTOCOL, "continues no message");
+        return is_inside ||
+               fail(parser, event, WS_CLOSE_PROTOCOL, "The frame continues no message.");
     if (is_inside)
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "begins a message inside another");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "The frame begins a message inside another.");
     if (opcode_of(parser) == WS_BINARY)
-        return fail(parser, event, WS_CLOSE_BINARY, "is binary, and only text is taken");
+        return fail(parser, event, WS_CLOSE_BINARY, "The frame is binary; only text is taken.");
     return true;
 }
 
@@ -145,22 +147,22 @@ static bool check_first_byte(struct ws_parser *parser, struct ws_event *event)
 
     if ((parser->head[0] & RSV_OTHERS) != 0 ||
         ((parser->head[0] & RSV1) != 0 && !(parser->limits.inflates && begins_message)))
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "has a reserved bit set");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "The frame has a reserved bit set.");
     if (opcode > WS_PONG || (opcode > WS_BINARY && opcode < WS_CLOSE))
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "has an unknown opcode");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "The frame has an unknown opcode.");
     if (!is_control(parser))
         return check_data_opcode(parser, event);
     if ((parser->head[0] & FIN) == 0)
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "is a control frame in fragments");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "A control frame is in fragments.");
     return true;
 }
 
 static bool check_second_byte(struct ws_parser *parser, struct ws_event *event)
 {
     if ((parser->head[1] & MASKED) == 0)
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "is not masked");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "The frame is not masked.");
     if (is_control(parser) && (parser->head[1] & LENGTH) > WS_CONTROL_PAYLOAD_MAX)
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "is a control frame beyond 125 bytes");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "A control frame is longer than 125 bytes.");
     return true;
 }
 
@@ -212,10 +214,10 @@ static bool check_length(struct ws_parser *parser, struct ws_event *event)
     uint64_t length = payload_length(parser);
 
     if (length > INT64_MAX)
-        return fail(parser, event, WS_CLOSE_PROTOCOL, "has a length beyond 63 bits");
+        return fail(parser, event, WS_CLOSE_PROTOCOL, "The length of the frame is beyond 63 bits.");
     if ((extended_n == 2 && length < LENGTH_16) || (extended_n == 8 && length <= UINT16_MAX))
         return fail(parser, event, WS_CLOSE_PROTOCOL,
-                    "has a length that is not in its shortest form");
+                    "The length of the frame is not in its shortest form.");
     if (!is_control(parser) && !check_size(parser, length, event))
         return false;
     parser->left = (uint32_t)length;
@@ -358,7 +360,7 @@ static bool inflate_text(struct ws_parser *parser, const char *in, size_t in_n,
     if (result == WS_INFLATE_NO_MEMORY)
         return fail_without_memory(parser, event);
     return result == WS_INFLATE_FINE ||
-           fail(parser, event, WS_CLOSE_BAD_TEXT, "has text that cannot be inflated");
+           fail(parser, event, WS_CLOSE_BAD_TEXT, "The compressed text is damaged.");
 }
 
 static bool take_packed(struct ws_parser *parser, const char *bytes, size_t n,
@@ -412,13 +414,13 @@ static void give_close(struct ws_parser *parser, const char *payload, size_t n,
     if (n == 0) {
         *event = (struct ws_event){WS_EVENT_CLOSE, "", 0, WS_CLOSE_NO_CODE, NULL};
     } else if (n == 1) {
-        fail(parser, event, WS_CLOSE_PROTOCOL, "is a Close of one byte");
+        fail(parser, event, WS_CLOSE_PROTOCOL, "The Close has a code of one byte.");
         return;
     } else {
         unsigned code = (unsigned)(unsigned char)payload[0] << 8 | (unsigned char)payload[1];
 
         if (!ws_close_code_is_sendable(code)) {
-            fail(parser, event, WS_CLOSE_PROTOCOL, "is a Close with a code that nobody may send");
+            fail(parser, event, WS_CLOSE_PROTOCOL, "The Close has a code that nobody may send.");
             return;
         }
         if (!utf8_valid(payload + 2, n - 2, NULL)) {
@@ -429,6 +431,7 @@ static void give_close(struct ws_parser *parser, const char *payload, size_t n,
     }
     free_text(parser);
     free_inflate(parser);
+    parser->flags = 0;
     parser->state = IS_OVER;
 }
 
@@ -459,7 +462,7 @@ static bool finish_packed(struct ws_parser *parser, struct ws_event *event)
     if (!inflate_text(parser, tail, tail_n, event))
         return false;
     if (!ws_inflate_is_whole(parser->inflate))
-        return fail(parser, event, WS_CLOSE_BAD_TEXT, "ends inside of compressed text");
+        return fail(parser, event, WS_CLOSE_BAD_TEXT, "The compressed text is not whole.");
     free_inflate(parser);
     return true;
 }
@@ -483,7 +486,7 @@ static void give_message(struct ws_parser *parser, struct ws_event *event)
 static void end_fragment(struct ws_parser *parser, struct ws_event *event)
 {
     if (payload_length(parser) == 0 && ++parser->empty_n > WS_PARSER_EMPTY_FRAGMENTS_MAX) {
-        fail(parser, event, WS_CLOSE_POLICY, "is one empty fragment too many");
+        fail(parser, event, WS_CLOSE_POLICY, "The message has too many empty fragments.");
         return;
     }
     parser->flags |= IN_MESSAGE;

@@ -61,8 +61,8 @@ struct ws_event {
     const char *bytes;
     size_t n;
     unsigned code; /* CLOSE: the peer's, WS_CLOSE_NO_CODE if it has none; FAILED: ours */
-    const char
-        *why; /* FAILED: static, ends the sentence "the frame ..."; for the reason, the log */
+    /* FAILED: static, the reason for the Close frame: a sentence for people; for 1011 "failed". */
+    const char *why;
 };
 
 struct ws_inflate;

@@ -496,6 +496,26 @@ static void keeps_a_part_and_gives_it_back(void **state)
     assert_int_equal(ws_parser_held_bytes(&parser), 0);
 }
 
+/* After a Close nothing is to follow, though a message was begun. */
+static void is_over_after_a_close(void **state)
+{
+    static const struct part parts[PARTS_MAX] = {{0x01, BYTES("one")}, {0x88, BYTES("\x03\xE8")}};
+    size_t n = put_parts(parts);
+    struct ws_parser parser;
+    struct ws_event event;
+
+    (void)state;
+    ws_parser_init(&parser, &roomy);
+    assert_int_equal(ws_parser_push(&parser, stream, n, &event), n);
+    assert_int_equal(event.kind, WS_EVENT_CLOSE);
+    assert_false(ws_parser_is_inside(&parser));
+    assert_int_equal(ws_parser_held_bytes(&parser), 0);
+    assert_int_equal(ws_parser_push(&parser, stream, n, &event), n);
+    assert_int_equal(event.kind, WS_EVENT_NONE);
+    assert_int_equal(ws_parser_wants(&parser), 1);
+    ws_parser_end(&parser);
+}
+
 /* Each allocation in turn fails: 1011, or all is read. */
 static void ends_without_memory(void **state)
 {
@@ -541,6 +561,7 @@ int main(void)
         cmocka_unit_test(takes_only_so_many_empty_fragments),
         cmocka_unit_test(gives_a_whole_message_where_it_lies),
         cmocka_unit_test(keeps_a_part_and_gives_it_back),
+        cmocka_unit_test(is_over_after_a_close),
         cmocka_unit_test(ends_without_memory),
     };
 

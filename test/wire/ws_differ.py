@@ -212,16 +212,16 @@ def excused(who, case, ours, theirs):
         return "the same"
     if our[0] == "failed" and our[1] in ("1003", "1008"):
         return "binary and empty fragments are our own rules"
-    if why == "ends_inside_of_compressed_text":
+    if why == "The_compressed_text_is_not_whole.":
         return "neither looks whether compressed text is whole"
     if who == "wsproto":
-        if why.startswith("makes_the_message"):
+        if why.startswith("The_message_is_larger"):
             return "wsproto knows no limit"
-        if why == "has_text_that_is_no_UTF-8" and theirs[-1][0] == "failed" and not any(
+        if why == "The_text_is_not_UTF-8." and theirs[-1][0] == "failed" and not any(
                 event[0] == "text" for event in theirs[rest:]):
             return "Python judges a surrogate with its last byte"
-        if their[0] == "failed" and why in ("begins_a_message_inside_another",
-                                            "continues_no_message"):
+        if their[0] == "failed" and why in ("The_frame_begins_a_message_inside_another.",
+                                            "The_frame_continues_no_message."):
             return "wsproto reads a payload before it looks whose it is"
         if case.is_mixed:
             return "wsproto forgets at a control frame that a message is compressed"
@@ -229,9 +229,9 @@ def excused(who, case, ours, theirs):
                 our[:2] == ("close", "1014") or our[:2] == ("failed", "1007")):
             return "wsproto does not know this code"
     if who == "ws":
-        if why.startswith("has_a_length"):
+        if why.startswith("The_length_of_the_frame"):
             return "ws takes lengths in any form, and up to 53 bits"
-        if why in ("has_text_that_is_no_UTF-8", "has_text_that_cannot_be_inflated") and not any(
+        if why in ("The_text_is_not_UTF-8.", "The_compressed_text_is_damaged.") and not any(
                 event[0] == "text" for event in theirs[rest:]):
             return "ws judges when a frame or text is complete"
         if case.deflates and their[:2] == ("failed", "1009"):
