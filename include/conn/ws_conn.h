@@ -95,7 +95,7 @@ void ws_conn_go_on(struct ws_conn *conn);
  *
  * The first end counts.
  */
-void ws_conn_end(struct ws_conn *conn, uint16_t code, const char *reason);
+void ws_conn_end(struct ws_conn *conn, unsigned code, const char *reason);
 
 /* ---- opening one ---- */
 
@@ -103,11 +103,12 @@ void ws_conn_end(struct ws_conn *conn, uint16_t code, const char *reason);
 #define WS_CONN_BYTES 2048
 
 struct ws_conn_ask {
-    const struct stream_ask *stream; /* with a wire of WebSockets */
-    const struct ws_conn_ops *ops;   /* borrowed */
-    void *arg;                       /* of the conversation; ws_conn_arg() */
-    struct peer address;             /* of the socket, by which its connection is counted */
-    int fd;                          /* copied: the caller's is the caller's to close */
+    const struct stream_ask *stream;
+    const struct stream_wire *wire; /* of stream_ws.h */
+    const struct ws_conn_ops *ops;  /* borrowed */
+    void *arg;                      /* of the conversation; ws_conn_arg() */
+    struct peer address;            /* of the socket, by which its connection is counted */
+    int fd;                         /* copied: the caller's is the caller's to close */
 };
 
 /*
@@ -138,9 +139,6 @@ void ws_conns_set_fd_end(struct ws_conns *conns, int end);
 
 /* About four times a second: end those that send a message too slowly (limits.body_timeout). */
 void ws_conns_tick(struct ws_conns *conns, int64_t now_ms);
-
-/* Reset all that are left, at the last step of a stop. */
-void ws_conns_abort(struct ws_conns *conns);
 
 size_t ws_conns_count(const struct ws_conns *conns);
 

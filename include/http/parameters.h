@@ -23,6 +23,7 @@ struct parameter {
 };
 
 extern const struct parameter parameters_of_events[];
+extern const struct parameter parameters_of_ws[];
 extern const struct parameter parameters_of_history[];
 extern const struct parameter parameters_of_listing[];   /* GET /api/streams */
 extern const struct parameter parameters_of_ending[];    /* DELETE /api/streams */

@@ -178,6 +178,9 @@ int request_fd(const struct request *request);
  * libmicrohttpd takes no answer.  Returns MHD_NO, for the handler to return. */
 int request_cut(struct request *request, unsigned status, const char *code, const char *detail);
 
+/* The same with an answer that is all there. */
+int request_cut_with(struct request *request, const char *answer, size_t answer_n);
+
 /* The same for a body that limits.memory has no room for: 503, and when to try again. */
 int request_cut_busy(struct request *request);
 

@@ -20,6 +20,7 @@
 #include "conn/fd_budget.h"
 #include "conn/gate.h"
 #include "conn/lingering_close.h"
+#include "conn/ws_conn.h"
 #include "http/request.h"
 #include "http/response_cache.h"
 #include "hub/hub.h"
@@ -63,6 +64,7 @@ struct service {
     struct lingering_close_pool *lingering_close;
     struct cells *cells;
     struct gate *gate;
+    struct ws_conns *ws_conns;
     struct response_cache response_cache;
     struct request_list receiving; /* requests whose body is not complete */
     struct request_list answering; /* requests whose answer is under way */

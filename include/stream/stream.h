@@ -87,6 +87,11 @@ struct stream_host_ops {
     void (*extend_timeout)(struct stream_host *host, void *connection);
     /* From within a pull that returns an end: have the connection closed in the next run. */
     void (*close_soon)(struct stream_host *host, void *connection);
+    /* Where clients talk: this one has sent something; `is_end`: and will send no more.  Told once
+     * for each time that something came. */
+    void (*readable)(void *connection, bool is_end);
+    /* There: what was said (stream_ws.h) is on its way, and more may be. */
+    void (*said)(void *connection);
 };
 
 /*
@@ -243,6 +248,9 @@ struct filter *stream_get_filter(const struct stream *stream);
  */
 int stream_set_filter(struct stream *stream, struct filter *filter, const struct conf *conf,
                       uint64_t *ret_position);
+
+/* Why it ends; STREAM_END_NONE: it does not. */
+enum stream_end stream_get_end(const struct stream *stream);
 
 /* What a monitor is told about a stream.  `filter` is borrowed. */
 struct stream_facts {

@@ -10,6 +10,8 @@
 enum stream_end {
     STREAM_END_NONE,
     STREAM_END_LEFT,     /* the client went */
+    STREAM_END_CLOSED,   /* it said so before: WebSocket */
+    STREAM_END_REFUSED,  /* what it sent breaks a rule, or could not be served: WebSocket */
     STREAM_END_STALLED,  /* it acknowledged nothing for stream.stall_timeout */
     STREAM_END_VANISHED, /* nothing of it answered for stream.vanish_timeout */
     STREAM_END_REPLACED, /* its ticket was used anew */
@@ -17,6 +19,7 @@ enum stream_end {
     STREAM_END_TOKEN,    /* its token has ended */
     STREAM_END_KEY,      /* its key is gone, or the settings do not let it in any more */
     STREAM_END_DRAINED,  /* by an orderly stop */
+    STREAM_END_HANDOVER, /* the same, and another process serves */
     STREAM_END_FAILED,   /* no memory, or the store failed its replay */
     STREAM_END_MEMORY,   /* it held much while limits.memory was nearly reached */
     STREAM_ENDS,
@@ -39,6 +42,8 @@ struct stream_end_row {
     bool sends_backlog; /* what is committed and at hand goes out first */
     bool ends_answer;   /* with the last chunk; without it every client reconnects */
     enum stream_final final;
+    unsigned
+        close_code; /* of a WebSocket's Close (ws_frame.h); 0: it cuts, or has one of its own */
 };
 
 extern const struct stream_end_row stream_ends[STREAM_ENDS];

@@ -36,8 +36,8 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 void streams_tick(struct streams *streams, int64_t now_ms);
 
 /* End all streams, evenly over `window_ms`; what is still there then is cut.  New ones end at
- * once. */
-void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms);
+ * once.  `end` is STREAM_END_DRAINED or STREAM_END_HANDOVER. */
+void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms, enum stream_end end);
 
 /* Whether a stream that begins so would begin behind the ring, and so need the history. */
 bool streams_is_past(const struct streams *streams, const struct stream_start *start);

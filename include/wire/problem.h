@@ -15,6 +15,7 @@ struct problem {
     unsigned retry_after_s; /* 0: none */
     const char *allow;      /* static, for 405; NULL: none */
     char challenge[192];    /* WWW-Authenticate; empty: none */
+    bool upgrades;          /* 426: to WebSocket */
 };
 
 /* Fill a problem; the rest is zeroed.  Always returns false, so that a check can end with it. */

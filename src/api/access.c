@@ -10,7 +10,6 @@
 #include "api/challenge.h"
 #include "api/credential.h"
 #include "api/route.h"
-#include "api/subscribe.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "http/respond.h"
@@ -63,10 +62,9 @@ static bool access_has_right(const struct request *request, struct problem *ret_
 
 static int access_refuse(struct request *request, struct problem *problem)
 {
-    if ((problem->status == 429 || problem->status == 503) && request->route->is_stream)
-        return subscribe_refuse(request, problem);
     challenge_count(request->service->context->stats, problem);
-    return respond_problem(request, problem);
+    return request->route->refuse != NULL ? request->route->refuse(request, problem)
+                                          : respond_problem(request, problem);
 }
 
 int access_check(struct request *request)
@@ -196,6 +194,17 @@ bool access_may_publish_some(const struct identity *identity, const struct conf 
     if (identity == NULL)
         return challenge_no_credential(ret_problem);
     return identity->publish.patterns_n > 0 || challenge_no_right(ret_problem, "publish");
+}
+
+bool access_may_publish_to(const struct identity *identity, const struct conf *conf,
+                           const char *topic, size_t topic_n, struct problem *ret_problem)
+{
+    if (conf->auth.mode != CONF_AUTH_TOKEN)
+        return true;
+    if (identity == NULL)
+        return challenge_no_credential(ret_problem);
+    return grants_cover(&identity->publish, topic, topic_n) ||
+           challenge_no_right_to(ret_problem, "publish", topic, topic_n);
 }
 
 bool access_may_publish(const struct identity *identity, const struct conf *conf,

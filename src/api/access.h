@@ -45,6 +45,11 @@ bool access_limit_names(const struct conf *conf, const struct identity *identity
 bool access_may_publish_some(const struct identity *identity, const struct conf *conf,
                              struct problem *ret_problem);
 
+/* Whether a caller, NULL for an anonymous one, may publish to a topic.  As
+ * access_may_publish_some(). */
+bool access_may_publish_to(const struct identity *identity, const struct conf *conf,
+                           const char *topic, size_t topic_n, struct problem *ret_problem);
+
 /* Whether a caller that may publish something may publish each of these events.  Returns false with
  * a problem, a 403 to be counted by who answers it, that points at the first that is not covered.
  *

@@ -2,6 +2,7 @@ libbugle_a_SOURCES += \
     include/api/access_read.h \
     include/api/publish.h \
     include/api/routes.h \
+    include/api/static_files.h \
     src/api/access.c \
     src/api/access.h \
     src/api/access_read.c \
@@ -33,12 +34,17 @@ libbugle_a_SOURCES += \
     src/api/route.h \
     src/api/routes.c \
     src/api/static_files.c \
-    include/api/static_files.h \
+    src/api/stream_admit.c \
+    src/api/stream_admit.h \
     src/api/subscribe.c \
     src/api/subscribe.h \
     src/api/ticket_post.c \
     src/api/ticket_use.c \
     src/api/ticket_use.h \
-    src/api/ws_session.h \
+    src/api/ws.c \
+    src/api/ws.h \
     src/api/ws_message.c \
-    src/api/ws_message.h
+    src/api/ws_message.h \
+    src/api/ws_raw.c \
+    src/api/ws_session.h \
+    src/api/ws_v1.c

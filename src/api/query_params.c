@@ -116,6 +116,18 @@ bool query_params_read_anonymous(const struct request *request, bool *ret_anonym
     return problem_set(ret_problem, 400, "invalid_anonymous", "anonymous must be yes or no.");
 }
 
+bool query_params_read_switch(const struct request *request, const char *name, const char *value,
+                              bool *ret_on, struct problem *ret_problem)
+{
+    size_t given_n = 0;
+    const char *given = request_query(request, name, &given_n);
+
+    *ret_on = given != NULL && bytes_are(given, given_n, value);
+    if (given == NULL || strlen(given) == given_n)
+        return true;
+    return problem_set(ret_problem, 400, "invalid_value", "%s has a NUL in it.", name);
+}
+
 bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
                              size_t *ret_limit, struct problem *ret_problem)
 {

@@ -59,6 +59,11 @@ bool query_params_read_start(const struct request *request, const struct lineage
 bool query_params_read_anonymous(const struct request *request, bool *ret_anonymous,
                                  struct problem *ret_problem);
 
+/* Read a switch, which is on with this value.  Another is passed over, unless a NUL hides what
+ * makes it another.  As query_params_read_names(). */
+bool query_params_read_switch(const struct request *request, const char *name, const char *value,
+                              bool *ret_on, struct problem *ret_problem);
+
 /* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_params_read_names(). */
 bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
                              size_t *ret_limit, struct problem *ret_problem);

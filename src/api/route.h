@@ -28,11 +28,15 @@ struct route {
     int (*handle)(struct request *request);
     enum route_right right;
     const struct parameter *parameters;    /* NULL: not checked, or the handler does it */
-    int (*begin)(struct request *request); /* before the body; -1: go on.  NULL: nothing to ask */
-    size_t body_bytes;                     /* at most, within limits.body_bytes; 0: it takes none */
-    bool is_prefix;                        /* of paths; what follows it is the request's `tail` */
+    int (*check)(struct request *request); /* before the caller is asked for; -1: go on.  NULL:
+                                            * nothing to ask */
+    int (*begin)(struct request *request); /* before the body, so too */
+    /* Tell why the caller may not; NULL: respond_problem() */
+    int (*refuse)(struct request *request, struct problem *problem);
+    size_t body_bytes; /* at most, within limits.body_bytes; 0: it takes none */
+    bool is_prefix;    /* of paths; what follows it is the request's `tail` */
     bool is_stream; /* answered in the first call, ends its connection; its credential may be in the
-                       query, and it is refused as EventSource understands it */
+                       query */
     bool any_host;  /* served under any name, also one that server.hosts does not list */
 };
 

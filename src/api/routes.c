@@ -14,6 +14,7 @@
 #include "api/route.h"
 #include "api/static_files.h"
 #include "api/subscribe.h"
+#include "api/ws.h"
 #include "http/request_body.h"
 #include "http/request_deadline.h"
 #include "http/respond.h"
@@ -31,6 +32,8 @@ static int routes_answer_page(struct request *request);
 /* Of several rows with one path the first says what holds for the path, whatever the method. */
 static const struct route routes[] = {
     {SSE_PATH, "GET", subscribe_handle, ROUTE_READ, .parameters = parameters_of_events,
+     .refuse = subscribe_refuse, .is_stream = true},
+    {"/ws", "GET", ws_handle, ROUTE_READ, .check = ws_check, .refuse = ws_refuse,
      .is_stream = true},
     {"/api/push", "POST", publish_handle, ROUTE_PUBLISH, .begin = publish_begin,
      .body_bytes = SIZE_MAX},
@@ -226,6 +229,8 @@ static int routes_check(struct request *request)
         return respond_error(
             request, 403, "foreign_origin",
             "Pages of this origin may not do this; auth.origins lists the origins that may.");
+    if (request->route->check != NULL && (result = request->route->check(request)) >= 0)
+        return result;
     result = access_check(request);
     if (result >= 0)
         return result;

@@ -12,9 +12,8 @@ int subscribe_handle(struct request *request);
 /*
  * Refuse a stream at a limit, whichever it is.  An EventSource takes every answer but a 200 for
  * final, so a client that accepts text/event-stream by name gets a 200 with a `retry` and the end;
- * others get the problem (429 or 503), with a Retry-After as long.  That is what the problem says,
- * and a little more, or if it says nothing 30 to 60 seconds.  Counted in streams_refused.  Returns
- * as respond.h.
+ * others get the problem (429 or 503), with a Retry-After as long: see stream_admit_retry_ms(). Any
+ * other problem is told as everywhere.  Returns as respond.h.
  */
 int subscribe_refuse(struct request *request, struct problem *problem);
 

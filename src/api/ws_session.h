@@ -17,6 +17,9 @@
 struct ticket;
 struct ws_session;
 
+/* Of `publish=`. */
+#define WS_PUBLISH_TOPICS_MAX 16
+
 /* A way of talking with the client: raw, or a subprotocol. */
 struct ws_talk {
     /* As of struct ws_conn_ops. */

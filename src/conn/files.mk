@@ -35,4 +35,7 @@ libbugle_a_SOURCES += \
     src/conn/mhd_quirks.c \
     src/conn/stream_mhd.c \
     src/conn/systemd.c \
-    src/conn/tls_credentials.c
+    src/conn/tls_credentials.c \
+    src/conn/ws_conn.c \
+    src/conn/ws_internal.h \
+    src/conn/ws_read.c

@@ -26,6 +26,13 @@ const struct parameter parameters_of_events[] = {
     {"anonymous", false},  {NULL, false},
 };
 
+const struct parameter parameters_of_ws[] = {
+    {"topic", true},       {"topics", true},      {"user", true},    {"last_event_id", true},
+    {"lastEventId", true}, {"lastEventID", true}, {"since", false},  {"heartbeat", false},
+    {"ping", false},       {"padding", false},    {"ticket", false}, {"access_token", false},
+    {"anonymous", false},  {"publish", true},     {NULL, false},
+};
+
 const struct parameter parameters_of_history[] = {
     {"topic", true},  {"topics", true}, {"user", true},
     {"after", false}, {"limit", false}, {NULL, false},

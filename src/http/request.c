@@ -391,6 +391,13 @@ int request_cut(struct request *request, unsigned status, const char *code, cons
     return MHD_NO;
 }
 
+int request_cut_with(struct request *request, const char *answer, size_t answer_n)
+{
+    request_send_by_hand(request, answer, answer_n);
+    request->answered = request->lingers = true;
+    return MHD_NO;
+}
+
 int request_cut_busy(struct request *request)
 {
     struct stats *stats = request->service->context->stats;

@@ -190,6 +190,10 @@ int respond_problem(struct request *request, const struct problem *problem)
         return MHD_NO;
     if (problem->allow != NULL)
         MHD_add_response_header(response, "Allow", problem->allow);
+    if (problem->upgrades) {
+        MHD_add_response_header(response, "Upgrade", "websocket");
+        MHD_add_response_header(response, "Sec-WebSocket-Version", "13");
+    }
     if (problem->challenge[0] != '\0')
         MHD_add_response_header(response, "WWW-Authenticate", problem->challenge);
     if (problem->retry_after_s > 0) {

@@ -52,6 +52,7 @@ static void on_tick(void *arg, int64_t now_ms)
     streams_tick(service->streams, now_ms);
     stream_expiry_tick(service->streams, clock_wall_ms());
     cells_tick(service->cells);
+    ws_conns_tick(service->ws_conns, now_ms);
 }
 
 static size_t keys_max(const struct conf *conf)
@@ -138,6 +139,10 @@ static int build_service(struct server *server, unsigned index)
     if (service->gate == NULL)
         return server_fail("out of memory");
     gate_set_own_origins(service->gate, &server->shared.own_origins);
+    service->ws_conns = ws_conns_new(service->worker, service->streams, service->lingering_close,
+                                     server->shared.client_quota);
+    if (service->ws_conns == NULL)
+        return server_fail("out of memory");
     return 0;
 }
 

@@ -181,7 +181,7 @@ static void end_streams(void *arg)
 {
     struct worker_shutdown *shutdown = arg;
 
-    streams_drain(shutdown->service->streams, clock_mono_ms(), 0);
+    streams_drain(shutdown->service->streams, clock_mono_ms(), 0, STREAM_END_HANDOVER);
 }
 
 static void unfed(void *arg)

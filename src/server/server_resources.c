@@ -47,8 +47,10 @@ void server_part_descriptors(struct server *server, size_t limit)
     shared->streams_max = shared->fd_budget.streams_max;
     if (wanted > 0 && wanted < shared->streams_max)
         shared->streams_max = wanted;
-    for (unsigned i = 0; i < shared->services_n; i++)
+    for (unsigned i = 0; i < shared->services_n; i++) {
         cells_set_fd_end(shared->services[i].cells, shared->fd_budget.cells_end);
+        ws_conns_set_fd_end(shared->services[i].ws_conns, shared->fd_budget.cells_end);
+    }
 }
 
 /* ---- cores ---- */

@@ -63,7 +63,8 @@ static void begin_shutdown(void *arg)
     struct service *service = shutdown->service;
 
     streams_drain(service->streams, clock_mono_ms(),
-                  (int64_t)service->context->conf->drain.window_ms);
+                  (int64_t)service->context->conf->drain.window_ms,
+                  service->shared->handed_over ? STREAM_END_HANDOVER : STREAM_END_DRAINED);
     look_if_quiet(-1, 0, shutdown);
 }
 
@@ -174,6 +175,7 @@ static void free_services(struct server *server)
             cells_abort(service->cells);
         gate_free(service->gate);
         cells_free(service->cells);
+        ws_conns_free(service->ws_conns);
         response_cache_clear(&service->response_cache);
         lingering_close_free(service->lingering_close);
         streams_free(service->streams);

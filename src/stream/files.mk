@@ -4,6 +4,7 @@ libbugle_a_SOURCES += \
     include/stream/stream.h \
     include/stream/stream_end.h \
     include/stream/stream_expiry.h \
+    include/stream/stream_ws.h \
     include/stream/streams.h \
     src/stream/ack_progress.c \
     src/stream/ack_progress.h \
@@ -31,6 +32,7 @@ libbugle_a_SOURCES += \
     src/stream/stream_internal.h \
     src/stream/stream_peer.c \
     src/stream/stream_sse.c \
+    src/stream/stream_ws.c \
     src/stream/streams.c \
     src/stream/topic_index.c \
     src/stream/topic_index.h \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Peers that leave, and sockets that have room again.  See peer_watch.h. */
+/* Peers that leave or send, and sockets that have room again.  See peer_watch.h. */
 #include "config.h"
 #include "stream/peer_watch.h"
 
@@ -27,6 +27,8 @@ static void peer_watch_on_ready(evutil_socket_t fd, short what, void *arg)
             reports->room(owner);
         if (events & (EPOLLERR | EPOLLHUP))
             reports->gone(owner, (events & EPOLLHUP) != 0);
+        else if (events & EPOLLIN)
+            reports->readable(owner, (events & EPOLLRDHUP) != 0);
         else if (events & EPOLLRDHUP)
             reports->half_closed(owner);
     }
@@ -54,25 +56,30 @@ void peer_watch_stop(struct peer_watch *watch)
     watch->begun = false;
 }
 
-/* Errors and resets are reported without being asked for; bytes that a client sends after its
- * request are of no interest.  Edges: a peer that closed half would be reported for ever. */
+/* Errors and resets are reported without being asked for; what the client of an event stream sends
+ * after its request is of no interest.  Edges: a peer that closed half would be reported for ever.
+ */
 static int peer_watch_control(const struct peer_watch *watch, int operation, int fd, void *owner,
-                              uint32_t more)
+                              unsigned what)
 {
-    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET | more, .data.ptr = owner};
+    struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = owner};
 
+    if (what & PEER_WATCH_READS)
+        wanted.events |= EPOLLIN;
+    if (what & PEER_WATCH_ROOM)
+        wanted.events |= EPOLLOUT;
     return epoll_ctl(watch->set_fd, operation, fd, &wanted);
 }
 
-bool peer_watch_add(struct peer_watch *watch, int fd, void *owner)
+bool peer_watch_add(struct peer_watch *watch, int fd, void *owner, unsigned what)
 {
-    return peer_watch_control(watch, EPOLL_CTL_ADD, fd, owner, 0) == 0;
+    return peer_watch_control(watch, EPOLL_CTL_ADD, fd, owner, what) == 0;
 }
 
 /* To change what a set asks for needs no memory. */
-void peer_watch_await_room(struct peer_watch *watch, int fd, void *owner, bool awaits)
+void peer_watch_change(struct peer_watch *watch, int fd, void *owner, unsigned what)
 {
-    int result = peer_watch_control(watch, EPOLL_CTL_MOD, fd, owner, awaits ? EPOLLOUT : 0);
+    int result = peer_watch_control(watch, EPOLL_CTL_MOD, fd, owner, what);
 
     assert(result == 0);
     (void)result;

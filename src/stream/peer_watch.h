@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which peers of a worker's streams have left, and which can be sent more again.
+ * Which peers of a worker's streams have left, which can be sent more again, and which have sent
+ * something.
  *
  * A suspended connection is in no epoll set of its host, so nobody would see its client go before a
  * heartbeat finds out.  All of a worker are in one set of our own, which stands in the worker's
@@ -21,8 +22,15 @@
 struct peer_watch_reports {
     void (*gone)(void *owner, bool is_closed); /* is_closed: there is nothing left to reset */
     void (*half_closed)(void *owner);          /* only a byte sent to it tells if it still reads */
-    void (*room)(void *owner);                 /* after peer_watch_await_room() */
+    void (*room)(void *owner);                 /* with PEER_WATCH_ROOM */
+    /* with PEER_WATCH_READS, and in place of half_closed: it sent something; `is_end`: and will
+     * send no more */
+    void (*readable)(void *owner, bool is_end);
 };
+
+/* What is to be reported of a peer beside its end. */
+#define PEER_WATCH_READS 1u
+#define PEER_WATCH_ROOM 2u
 
 /* Embedded by the streams of a worker.  Zeroed: not begun. */
 struct peer_watch {
@@ -41,10 +49,11 @@ void peer_watch_stop(struct peer_watch *watch);
 
 /* Watch a socket, until peer_watch_remove().  One system call.  Returns whether there was memory
  * for it; if not the heartbeats still find out who left. */
-bool peer_watch_add(struct peer_watch *watch, int fd, void *owner);
+bool peer_watch_add(struct peer_watch *watch, int fd, void *owner, unsigned what);
 
-/* Whether room in a watched socket is to be reported.  One system call. */
-void peer_watch_await_room(struct peer_watch *watch, int fd, void *owner, bool awaits);
+/* What is to be reported from now on; what is the case already is reported once more.  One system
+ * call. */
+void peer_watch_change(struct peer_watch *watch, int fd, void *owner, unsigned what);
 
 /* Before the descriptor is closed.  Harmless when it is not watched. */
 void peer_watch_remove(struct peer_watch *watch, int fd);

@@ -309,6 +309,11 @@ static struct stream *stream_allocate(struct stream_host *host, const struct str
     return stream;
 }
 
+enum stream_end stream_get_end(const struct stream *stream)
+{
+    return stream->end;
+}
+
 /* For one more stream. */
 static int make_room(struct stream_host *host)
 {
@@ -347,9 +352,11 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
         return -ENOMEM;
     stream->connection = connection;
     stream->fd = fd;
-    stream->is_watched = peer_watch_add(&streams->peer_watch, fd, stream);
+    stream->is_watched = peer_watch_add(&streams->peer_watch, fd, stream, host->wire->watches);
     stream->answers_itself = stream_may_answer_itself(stream);
     result = make_room(host);
+    if (result == 0 && !stream->is_watched && host->wire->watches != 0)
+        result = -ENOMEM; /* nothing would be heard of it */
     if (result != 0)
         goto fail;
     result = stream_enter_index(stream, ask->filter);
@@ -364,7 +371,7 @@ int stream_open(struct stream_host *host, void *connection, int fd, const struct
     find_start(stream, &ask->start);
     stream_set_behind(stream, ask->start.from != STREAM_FROM_LATEST);
     if (streams->draining)
-        stream_end(stream, STREAM_END_DRAINED);
+        stream_end(stream, streams->drain_end);
     *ret_stream = stream;
     return 0;
 fail:
@@ -406,8 +413,8 @@ void stream_end(struct stream *stream, enum stream_end end)
     stream->end = end;
     if (stream_ends[end].cuts)
         cut_connection(stream);
-    /* unsaid heartbeats and checkpoints are of no use any more, but an unsaid beginning is */
-    stream->pending &= STREAM_PRELUDE;
+    /* unsaid heartbeats and checkpoints are of no use any more */
+    stream->pending &= STREAM_OUTLIVES_END;
     if (stream->state == STREAM_IDLE)
         catch_up(stream);
     stream->prio = stream->in_ready ? stream->prio : PRIO_BROADCAST;
@@ -536,10 +543,10 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
     tcp_progress(stream->fd, &flow);
     *ret_facts = (struct stream_facts){
         .id = stream->id,
-        .transport = stream->host->wire->transport,
         .peer = stream->peer,
         .filter = stream->listener.filter,
         .state = stream->state,
+        .transport = stream->host->wire->transport,
         .age_ms = now_ms - stream->started_ms,
         .position = stream_passed(stream),
         .last_id_sent = stream->last_id_sent,

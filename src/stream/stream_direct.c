@@ -131,7 +131,8 @@ static void await_room(struct stream *stream, bool is_frame, size_t sent, size_t
     stream->unsent_offset = (uint32_t)sent;
     stream->unsent_n = (uint32_t)(chunk_n - sent);
     stream_leave_ready(stream); /* one that ends meanwhile, since memory is short */
-    peer_watch_await_room(&stream->host->streams->peer_watch, stream->fd, stream, true);
+    peer_watch_change(&stream->host->streams->peer_watch, stream->fd, stream,
+                      stream->host->wire->watches | PEER_WATCH_ROOM);
 }
 
 /* It stands meanwhile where pulls write, which nobody uses as long as the connection is suspended.
@@ -270,6 +271,8 @@ void stream_direct_send(struct stream *stream)
 
 bool stream_may_answer_itself(const struct stream *stream)
 {
+    if (stream->host->wire->watches & PEER_WATCH_READS)
+        return true;
     return stream->host->sends_past && stream->is_watched && !stream->http_1_0 &&
            stream->pool == NULL;
 }
@@ -320,7 +323,8 @@ void stream_drop_unsent(struct stream *stream)
         free(stream->room);
         stream->room = NULL;
     }
-    peer_watch_await_room(&stream->host->streams->peer_watch, stream->fd, stream, false);
+    peer_watch_change(&stream->host->streams->peer_watch, stream->fd, stream,
+                      stream->host->wire->watches);
 }
 
 static void unsent_is_out(struct stream *stream)

@@ -32,8 +32,13 @@ enum stream_pending {
     STREAM_RESET = 1 << 1,      /* `reset` with `reset_reason` */
     STREAM_CHECKPOINT = 1 << 2, /* the position, to a client that would not learn it otherwise */
     STREAM_HEARTBEAT = 1 << 3,  /* heartbeat */
-    STREAM_FINAL = 1 << 4,      /* see enum stream_final */
+    STREAM_PONG = 1 << 4,       /* the answer to a Ping, see stream_ws.h */
+    STREAM_SAID = 1 << 5,       /* texts of a conversation, see stream_ws.h */
+    STREAM_FINAL = 1 << 6,      /* see enum stream_final */
 };
+
+/* Of those, what is sent even once the stream is ending: the beginning and what was said. */
+#define STREAM_OUTLIVES_END (STREAM_PRELUDE | STREAM_SAID)
 
 /* Bytes of a message, borrowed from it. */
 struct stream_bytes {
@@ -61,8 +66,10 @@ struct stream_wire {
      * none. */
     size_t (*put_end)(const struct stream *stream, char to[STREAM_WIRE_END_BYTES]);
 
-    bool in_chunks; /* a length stands before each piece, and a line end behind it */
-    bool tells_ids; /* its clients learn their place */
+    bool in_chunks;   /* a length stands before each piece, and a line end behind it */
+    bool tells_ids;   /* its clients learn their place */
+    unsigned watches; /* PEER_WATCH_READS: its clients talk, its host hears them, and every stream
+                       * answers by itself */
 };
 
 /* Of the caches. */
@@ -175,6 +182,8 @@ struct streams {
     struct ring *ring;
     struct topic_index *index;
     struct message *heartbeat_frame; /* one frame for all heartbeats that are no events */
+    struct message *ws_pong_frame;   /* and so for WebSockets */
+    struct message *ws_ping_frame;
     struct jitter jitter;
     struct stream_host_due *hosts; /* each at its place */
     size_t hosts_n;
@@ -199,6 +208,7 @@ struct streams {
     size_t free_hint;
 
     bool draining;
+    enum stream_end drain_end;
     int64_t drain_began_ms;
     int64_t drain_window_ms;
     size_t drain_total;

@@ -35,6 +35,13 @@ static void peer_half_closed(void *owner)
     stream->half_closed = true;
 }
 
+static void peer_readable(void *owner, bool is_end)
+{
+    const struct stream *stream = owner;
+
+    stream->host->ops->readable(stream->connection, is_end);
+}
+
 static void peer_has_room(void *owner)
 {
     stream_direct_send_unsent(owner);
@@ -44,6 +51,7 @@ const struct peer_watch_reports stream_peer_reports = {
     .gone = peer_gone,
     .half_closed = peer_half_closed,
     .room = peer_has_room,
+    .readable = peer_readable,
 };
 
 /* ---- looks of the stall timer ---- */

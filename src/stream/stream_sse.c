@@ -126,8 +126,11 @@ static struct message *make_frame(struct stream *stream, enum stream_pending wha
         return make_heartbeat(stream);
     case STREAM_FINAL:
         return make_final(stream);
+    case STREAM_PONG:
+    case STREAM_SAID:
+        break;
     }
-    assert(!"one pending bit");
+    assert(!"one pending bit of this wire");
     return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "stream/memory_pressure.h"
 #include "stream/page_ask.h"
 #include "stream/stream_internal.h"
+#include "wire/ws_frame.h"
 
 /* An event that reaches no more than this goes before those that reach many. */
 #define FEW_MAX 64
@@ -23,6 +24,20 @@
 #define SLOTS_MIN 256
 #define HOSTS_MIN 16
 #define HEARTBEAT_TEXT ":\n"
+
+/* One frame of each kind for all streams. */
+static bool make_heartbeats(struct streams *streams)
+{
+    char frame[WS_CONTROL_FRAME_MAX];
+
+    streams->heartbeat_frame = message_new_control(HEARTBEAT_TEXT, sizeof(HEARTBEAT_TEXT) - 1);
+    streams->ws_pong_frame =
+        message_new_control(frame, ws_frame_put_control(frame, WS_PONG, "", 0));
+    streams->ws_ping_frame =
+        message_new_control(frame, ws_frame_put_control(frame, WS_PING, "", 0));
+    return streams->heartbeat_frame != NULL && streams->ws_pong_frame != NULL &&
+           streams->ws_ping_frame != NULL;
+}
 
 struct streams *streams_new(struct worker *worker, struct page_reader *pager,
                             struct eviction_log *eviction_log)
@@ -44,8 +59,7 @@ struct streams *streams_new(struct worker *worker, struct page_reader *pager,
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->index = topic_index_new();
-    streams->heartbeat_frame = message_new_control(HEARTBEAT_TEXT, sizeof(HEARTBEAT_TEXT) - 1);
-    if (streams->ring == NULL || streams->index == NULL || streams->heartbeat_frame == NULL ||
+    if (streams->ring == NULL || streams->index == NULL || !make_heartbeats(streams) ||
         peer_watch_init(&streams->peer_watch, streams->context->base, &stream_peer_reports) != 0) {
         streams_free(streams);
         return NULL;
@@ -64,6 +78,8 @@ void streams_free(struct streams *streams)
     ring_free(streams->ring);
     topic_index_free(streams->index);
     message_unref(streams->heartbeat_frame);
+    message_unref(streams->ws_pong_frame);
+    message_unref(streams->ws_ping_frame);
     free(streams->hosts);
     free(streams->slots);
     free(streams->generations);
@@ -254,9 +270,10 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 
 /* ---- draining ---- */
 
-void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms)
+void streams_drain(struct streams *streams, int64_t now_ms, int64_t window_ms, enum stream_end end)
 {
     streams->draining = true;
+    streams->drain_end = end;
     streams->drain_began_ms = now_ms;
     streams->drain_window_ms = window_ms;
     streams->drain_total = streams->count;
@@ -276,7 +293,7 @@ static bool drain_one(struct stream *stream, void *arg)
 
     if (drain->ended >= drain->quota)
         return false;
-    if (stream->end != STREAM_END_NONE && drain->end == STREAM_END_DRAINED)
+    if (stream->end != STREAM_END_NONE && !stream_ends[drain->end].cuts)
         return true;
     stream_end(stream, drain->end);
     drain->ended++;
@@ -287,7 +304,7 @@ static bool drain_one(struct stream *stream, void *arg)
 void streams_drain_step(struct streams *streams, int64_t now_ms)
 {
     int64_t elapsed_ms = now_ms - streams->drain_began_ms;
-    struct drain drain = {.quota = SIZE_MAX, .end = STREAM_END_DRAINED};
+    struct drain drain = {.quota = SIZE_MAX, .end = streams->drain_end};
 
     if (!streams->draining)
         return;

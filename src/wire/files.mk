@@ -13,6 +13,8 @@ libbugle_a_SOURCES += \
     include/wire/sse_parser.h \
     include/wire/ws_deflate.h \
     include/wire/ws_frame.h \
+    include/wire/ws_handshake.h \
+    include/wire/ws_parser.h \
     src/wire/cookie.c \
     src/wire/forwarded.c \
     src/wire/http_head.c \
@@ -31,8 +33,6 @@ libbugle_a_SOURCES += \
     src/wire/ws_extensions.h \
     src/wire/ws_frame.c \
     src/wire/ws_handshake.c \
-    src/wire/ws_handshake.h \
     src/wire/ws_inflate.c \
     src/wire/ws_inflate.h \
-    src/wire/ws_parser.c \
-    src/wire/ws_parser.h
+    src/wire/ws_parser.c

@@ -482,7 +482,7 @@ static void a_stop_ends_streams_and_those_that_still_come(void **state)
         struct streams *streams = fixture->services[0].streams;
 
         fixture->shared.draining = true;
-        streams_drain(streams, clock_mono_ms(), 0);
+        streams_drain(streams, clock_mono_ms(), 0, STREAM_END_DRAINED);
         for (int i = 0; i < 100 && !client_is_closed(client); i++) {
             streams_drain_step(streams, clock_mono_ms() + i);
             fixture_settle(fixture);

@@ -50,11 +50,28 @@ static void fake_close_soon(struct stream_host *host, void *connection)
     stream->closed_soon++;
 }
 
+static void fake_readable(void *connection, bool is_end)
+{
+    struct fake_stream *stream = connection;
+
+    stream->readable_n++;
+    stream->has_ended = is_end;
+}
+
+static void fake_said(void *connection)
+{
+    struct fake_stream *stream = connection;
+
+    stream->said_n++;
+}
+
 static const struct stream_host_ops fake_ops = {
     .suspend = fake_suspend,
     .resume = fake_resume,
     .extend_timeout = fake_extend_timeout,
     .close_soon = fake_close_soon,
+    .readable = fake_readable,
+    .said = fake_said,
 };
 
 static void fake_wake(struct stream_host *host, enum worker_prio prio)
@@ -226,6 +243,7 @@ struct fake_stream *fake_stream_open(struct fake_host *fake, struct stream_ask a
 void fake_stream_close(struct fake_stream *stream)
 {
     stream_closed(stream->stream);
+    stream_ws_free(&stream->ws);
     close(stream->fd);
     if (stream->peer_fd >= 0)
         close(stream->peer_fd);

@@ -13,6 +13,7 @@
 #include "history/history_memory.h"
 #include "hub/hub.h"
 #include "stream/stream_internal.h"
+#include "stream/stream_ws.h"
 
 /* What stands in place of the end of a stream that answered by itself: its handler is called. */
 #define FAKE_HANDED_BACK (-3)
@@ -33,15 +34,18 @@ struct fake_host {
 };
 
 struct fake_stream {
+    struct stream_ws ws; /* first: of a wire of WebSockets */
     struct fake_host *fake;
     struct stream *stream;
     int fd, peer_fd;
     bool is_pulled;
     bool is_suspended, was_resumed;
     unsigned extended, closed_soon;
-    ssize_t end;     /* as stream_pull(), or FAKE_HANDED_BACK; 0: none yet */
-    size_t pulls_n;  /* that returned bytes */
-    char room[8192]; /* where pulls write */
+    unsigned readable_n, said_n; /* how often it was told */
+    bool has_ended;              /* what it was told last */
+    ssize_t end;                 /* as stream_pull(), or FAKE_HANDED_BACK; 0: none yet */
+    size_t pulls_n;              /* that returned bytes */
+    char room[8192];             /* where pulls write */
     size_t received_n;
     char received[400000];
 };

@@ -15,6 +15,7 @@ UNIT_TESTS += \
     test/stream/test_stream_fill \
     test/stream/test_stream_filter \
     test/stream/test_stream_sse \
+    test/stream/test_stream_ws \
     test/stream/test_stream_peer \
     test/stream/test_streams
 
@@ -29,4 +30,5 @@ test_stream_test_stream_filter_SOURCES = test/stream/test_stream_filter.c $(FAKE
 test_stream_test_stream_filter_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
 test_stream_test_stream_sse_SOURCES = test/stream/test_stream_sse.c $(FAKE_HOST)
 test_stream_test_stream_peer_SOURCES = test/stream/test_stream_peer.c $(FAKE_HOST)
+test_stream_test_stream_ws_SOURCES = test/stream/test_stream_ws.c $(FAKE_HOST)
 test_stream_test_streams_SOURCES = test/stream/test_streams.c $(FAKE_HOST)

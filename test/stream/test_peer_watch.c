@@ -41,7 +41,12 @@ static void on_room(void *owner)
     note(owner, "R");
 }
 
-static const struct peer_watch_reports reports = {on_gone, on_half_closed, on_room};
+static void on_readable(void *owner, bool is_end)
+{
+    note(owner, is_end ? "E" : "D");
+}
+
+static const struct peer_watch_reports reports = {on_gone, on_half_closed, on_room, on_readable};
 
 static int build(void **state)
 {
@@ -52,7 +57,7 @@ static int build(void **state)
     assert_int_equal(peer_watch_init(&scene.watch, scene.base, &reports), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, scene.fds),
                      0);
-    assert_true(peer_watch_add(&scene.watch, scene.fds[0], &scene));
+    assert_true(peer_watch_add(&scene.watch, scene.fds[0], &scene, 0));
     *state = &scene;
     return 0;
 }
@@ -128,11 +133,11 @@ static void room_is_reported_while_it_is_awaited(void **state)
     struct scene *scene = *state;
 
     fill_socket(scene->fds[0]);
-    peer_watch_await_room(&scene->watch, scene->fds[0], scene, true);
+    peer_watch_change(&scene->watch, scene->fds[0], scene, PEER_WATCH_ROOM);
     assert_string_equal(reports_of(scene), "");
     drain_socket(scene->fds[1]);
     assert_string_equal(reports_of(scene), "R");
-    peer_watch_await_room(&scene->watch, scene->fds[0], scene, false);
+    peer_watch_change(&scene->watch, scene->fds[0], scene, 0);
     fill_socket(scene->fds[0]);
     drain_socket(scene->fds[1]);
     assert_string_equal(reports_of(scene), "");
@@ -153,8 +158,23 @@ static void what_cannot_be_watched_is_said(void **state)
 {
     struct scene *scene = *state;
 
-    assert_false(peer_watch_add(&scene->watch, scene->fds[0], scene)); /* it is already */
-    assert_false(peer_watch_add(&scene->watch, -1, scene));
+    assert_false(peer_watch_add(&scene->watch, scene->fds[0], scene, 0)); /* it is already */
+    assert_false(peer_watch_add(&scene->watch, -1, scene, 0));
+}
+
+/* Of one that is read from, what it sends and that it ends are told in one way. */
+static void what_a_peer_sends_is_reported_where_it_is_read(void **state)
+{
+    struct scene *scene = *state;
+
+    peer_watch_change(&scene->watch, scene->fds[0], scene, PEER_WATCH_READS);
+    assert_int_equal(send(scene->fds[1], "x", 1, 0), 1);
+    assert_string_equal(reports_of(scene), "D");
+    assert_string_equal(reports_of(scene), ""); /* an edge */
+    assert_int_equal(send(scene->fds[1], "y", 1, 0), 1);
+    assert_int_equal(shutdown(scene->fds[1], SHUT_WR), 0);
+    assert_string_equal(reports_of(scene), "E");
+    assert_string_equal(reports_of(scene), "");
 }
 
 int main(void)
@@ -168,6 +188,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_is_reported_while_it_is_awaited, build, tear_down),
         cmocka_unit_test_setup_teardown(one_that_is_removed_is_watched_no_more, build, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_watched_is_said, build, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_peer_sends_is_reported_where_it_is_read, build,
+                                        tear_down),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

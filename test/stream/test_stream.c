@@ -463,7 +463,7 @@ static void one_that_is_opened_in_a_drain_ends_at_once(void **state)
 {
     struct fake_host *fake = *state;
 
-    streams_drain(fake->streams, worker_now_ms(fake->worker), 10000);
+    streams_drain(fake->streams, worker_now_ms(fake->worker), 10000, STREAM_END_DRAINED);
     struct fake_stream *stream = fake_stream_open(fake, fake_ask("a"));
     fake_host_run(fake);
     assert_int_equal(stream->stream->end, STREAM_END_DRAINED);

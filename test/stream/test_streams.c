@@ -102,7 +102,7 @@ static void a_drain_ends_streams_evenly_over_its_window(void **state)
 
     for (size_t i = 0; i < 100; i++)
         streams[i] = fake_stream_open(fake, fake_ask("a"));
-    streams_drain(fake->streams, now_ms, 1000);
+    streams_drain(fake->streams, now_ms, 1000, STREAM_END_DRAINED);
     assert_in_range(ended_n(streams, 100), 1, 2);
     streams_drain_step(fake->streams, now_ms + 500);
     assert_in_range(ended_n(streams, 100), 50, 52);
@@ -123,7 +123,7 @@ static void what_is_still_there_after_the_window_is_cut(void **state)
     struct fake_stream *stream = fake_stream_open(fake, fake_ask("a"));
     int64_t now_ms = worker_now_ms(fake->worker);
 
-    streams_drain(fake->streams, now_ms, 0);
+    streams_drain(fake->streams, now_ms, 0, STREAM_END_DRAINED);
     assert_int_equal(stream->stream->end, STREAM_END_DRAINED);
     assert_false(fake_stream_is_cut(stream));
     streams_drain_step(fake->streams, now_ms + 499);

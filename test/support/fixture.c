@@ -162,6 +162,9 @@ static void build_service(struct fixture *fixture, unsigned index)
     service->response_cache.reuses = true;
     service->cells = cells_new(service->worker, service->streams, &handler, &quirks);
     must(service->streams != NULL && service->lingering_close != NULL && service->cells != NULL);
+    service->ws_conns = ws_conns_new(service->worker, service->streams, service->lingering_close,
+                                     fixture->shared.client_quota);
+    must(service->ws_conns != NULL);
 }
 
 static void build_shared(struct fixture *fixture)
@@ -336,6 +339,7 @@ static void free_service(struct service *service)
     must(stats_get(service->context->stats, STATS_CONNECTIONS_OPEN) == 0);
     response_cache_clear(&service->response_cache);
     cells_free(service->cells);
+    ws_conns_free(service->ws_conns);
     lingering_close_free(service->lingering_close);
     streams_free(service->streams);
     auth_free(service->auth);
