@@ -41,7 +41,7 @@ class Case:
         self.seed = seed
         self.deflates = self.draw.random() < 0.5
         self.is_inside = False
-        self.is_damaged = False  # the compressed bytes of a message
+        self.is_damaged = False  # somewhere, perhaps in the compressed bytes of a message
         self.is_mixed = False  # a control frame stands between compressed fragments
         self.bytes = b""
         for _ in range(self.draw.choice((1, 2, 3, 5, 8, 20))):
@@ -50,6 +50,7 @@ class Case:
             self.flip()
         if self.chance(0.1):
             self.bytes = self.bytes[:self.draw.randrange(len(self.bytes) + 1)]
+            self.is_damaged = True
         # who has not failed tells so by what it reads of these
         for i in range(3):
             self.bytes += self.frame(PING, b"end %d" % i, mend=True)
@@ -66,7 +67,7 @@ class Case:
     def flip(self):
         at = self.draw.randrange(max(1, len(self.bytes)))
         self.bytes = self.bytes[:at] + bytes([self.draw.randrange(256)]) + self.bytes[at + 1:]
-        self.is_damaged |= self.deflates
+        self.is_damaged = True
 
     def frame(self, opcode, payload, fin=True, rsv=0, mend=False):
         fault = None if mend else self.draw.choice(("rsv", "mask", "length", "opcode", "fin")) \
