@@ -73,7 +73,8 @@ class Case:
         fault = None if mend else self.draw.choice(("rsv", "mask", "length", "opcode", "fin")) \
             if self.chance(0.02) else None
         n, extra = len(payload), b""
-        if fault == "length":
+        if fault == "length":  # it may take what follows into a message
+            self.is_damaged = True
             form = self.draw.choice((126, 127))
             extra = struct.pack(">H" if form == 126 else ">Q",
                                 self.draw.choice((n, 0, 125, 126, 65535)) if form == 126 else
