@@ -83,6 +83,8 @@ class Case:
         else:
             form = n if n < 126 else 126 if n < 65536 else 127
             extra = b"" if n < 126 else struct.pack(">H" if n < 65536 else ">Q", n)
+        if fault in ("opcode", "fin"):  # a message may have other frames behind it then
+            self.is_mixed = True
         if fault == "opcode":
             opcode = self.draw.randrange(16)
         if fault == "rsv":
