@@ -284,7 +284,10 @@ void ws_conn_send(struct ws_conn *conn, const char *text, size_t text_n)
 void ws_conn_end(struct ws_conn *conn, unsigned code, const char *reason)
 {
     conn->is_deaf = true;
-    stream_ws_close(conn->stream, STREAM_END_REFUSED, code, reason);
+    if (code == WS_CLOSE_INTERNAL)
+        stream_end(conn->stream, STREAM_END_FAILED);
+    else
+        stream_ws_close(conn->stream, STREAM_END_REFUSED, code, reason);
 }
 
 /* ---- all of a worker ---- */

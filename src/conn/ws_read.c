@@ -133,10 +133,10 @@ static void look_at_receiving(struct ws_receiving *receiving, int64_t now_ms)
     min_rate_note(&receiving->rate, now_ms, receiving->bytes);
     if (receiving->until_ms <= now_ms)
         ws_conn_end(receiving->conn, WS_CLOSE_POLICY,
-                    "the message did not arrive within limits.body_timeout");
+                    "The message did not arrive within limits.body_timeout.");
     else if (min_rate_is_slow(&receiving->rate, now_ms, least))
         ws_conn_end(receiving->conn, WS_CLOSE_POLICY,
-                    "the message arrived more slowly than limits.body_rate allows");
+                    "The message arrived more slowly than limits.body_rate allows.");
 }
 
 void ws_read_tick(struct ws_conns *conns, int64_t now_ms)
@@ -172,7 +172,7 @@ static bool is_within_rate(struct ws_conn *conn)
 
     if (token_bucket_take_deep(&conn->rate, rate, BURST_MS, worker_now_ms(conn->conns->worker)))
         return true;
-    ws_conn_end(conn, WS_CLOSE_POLICY, "more messages than limits.message_rate allows");
+    ws_conn_end(conn, WS_CLOSE_POLICY, "The client sends more messages than limits.message_rate allows.");
     return false;
 }
 

@@ -8,6 +8,7 @@ UNIT_TESTS += \
     test/api/test_ticket_post \
     test/api/test_routes \
     test/api/test_subscribe \
+    test/api/test_ws \
     test/api/test_access_read \
     test/api/test_history_listing \
     test/api/test_static_files \
@@ -27,6 +28,7 @@ test_api_test_publish_SOURCES = test/api/test_publish.c $(FIXTURE)
 test_api_test_query_params_SOURCES = test/api/test_query_params.c $(FIXTURE)
 test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
 test_api_test_subscribe_SOURCES = test/api/test_subscribe.c $(FIXTURE)
+test_api_test_ws_SOURCES = test/api/test_ws.c $(FIXTURE_WS)
 test_api_test_admin_streams_SOURCES = test/api/test_admin_streams.c $(FIXTURE)
 test_api_test_backup_post_SOURCES = test/api/test_backup_post.c $(FIXTURE)
 test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)

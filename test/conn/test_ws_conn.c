@@ -444,8 +444,8 @@ static void a_broken_rule_has_its_code(void **state)
         unsigned code;
         const char *reason;
     } cases[] = {
-        {"\x81\x01x", 3, WS_CLOSE_PROTOCOL, "is not masked"},
-        {"\x82\x80\0\0\0\0", 6, WS_CLOSE_BINARY, "is binary, and only text is taken"},
+        {"\x81\x01x", 3, WS_CLOSE_PROTOCOL, "The frame is not masked."},
+        {"\x82\x80\0\0\0\0", 6, WS_CLOSE_BINARY, "The frame is binary; only text is taken."},
         {"\x81\x81\0\0\0\0\xff", 7, WS_CLOSE_BAD_TEXT, NULL},
         {"\x81\xff\0\0\0\0\0\1\0\1\0\0\0\0", 14, WS_CLOSE_TOO_BIG, NULL},
     };
@@ -474,7 +474,7 @@ static void so_many_messages_and_no_more(void **state)
     scene->fake->conf->limits.message_rate = 1;
     for (int i = 0; i < 4; i++)
         send_frame(client, 0x80 | (i == 1 ? WS_PONG : WS_TEXT), "");
-    assert_closed(client, WS_CLOSE_POLICY, "more messages than limits.message_rate allows");
+    assert_closed(client, WS_CLOSE_POLICY, "The client sends more messages than limits.message_rate allows.");
     assert_int_equal(client->texts_n, 1);
 }
 
@@ -491,7 +491,7 @@ static void a_message_must_come_in_time(void **state)
     assert_non_null(client->conn->receiving);
     assert_null(other->conn->receiving);
     ws_conns_tick(scene->conns, late_ms);
-    assert_closed(client, WS_CLOSE_POLICY, "the message did not arrive within limits.body_timeout");
+    assert_closed(client, WS_CLOSE_POLICY, "The message did not arrive within limits.body_timeout.");
     assert_non_null(other->conn);
 }
 
@@ -505,7 +505,7 @@ static void a_message_must_not_drip(void **state)
     turn(scene);
     ws_conns_tick(scene->conns, clock_mono_ms() + MIN_RATE_GRACE_MS + 2000);
     assert_closed(client, WS_CLOSE_POLICY,
-                  "the message arrived more slowly than limits.body_rate allows");
+                  "The message arrived more slowly than limits.body_rate allows.");
 }
 
 static void the_conversation_can_end_it(void **state)

@@ -564,9 +564,9 @@ static void v1_says_no_bye_after_a_mistake(void **state)
     struct fake_stream *stream = open_idle(fake);
 
     assert_text(stream, "{\"type\":\"hello\"");
-    stream_ws_close(stream->stream, STREAM_END_REFUSED, WS_CLOSE_PROTOCOL, "is not masked");
+    stream_ws_close(stream->stream, STREAM_END_REFUSED, WS_CLOSE_PROTOCOL, "The frame is not masked.");
     fake_host_run(fake);
-    assert_close(stream, WS_CLOSE_PROTOCOL, "is not masked");
+    assert_close(stream, WS_CLOSE_PROTOCOL, "The frame is not masked.");
     assert_nothing(stream);
     fake_stream_close(stream);
 }

@@ -73,6 +73,7 @@ struct client {
     const char *body; /* never NULL */
     size_t body_n;
     bool is_by_hand; /* it went past the library */
+    size_t taken_n;  /* of the body, by fixture_ws.h */
 
     char *wire; /* what came over the socket */
     size_t wire_n;
