@@ -47,6 +47,9 @@ const struct message_bytes *message_form_packed(struct message *message,
                                                 enum message_form_kind kind,
                                                 struct ws_deflate *deflater);
 
+/* What its forms count so far, bytes.  Any thread. */
+size_t message_form_cost(const struct message *message);
+
 /* For message_unref(): free all forms.  Returns what they counted, bytes. */
 size_t message_form_free_all(struct message *message);
 

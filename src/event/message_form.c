@@ -203,6 +203,16 @@ const struct message_bytes *message_form_packed(struct message *message,
     return packed != NULL && packed->n == 0 ? message_form(message, kind) : packed;
 }
 
+size_t message_form_cost(const struct message *message)
+{
+    const struct message_form *form = atomic_load_explicit(&message->forms, memory_order_acquire);
+    size_t bytes = 0;
+
+    for (; form != NULL; form = form->next)
+        bytes += form_cost(form);
+    return bytes;
+}
+
 size_t message_form_free_all(struct message *message)
 {
     struct message_form *form = atomic_load_explicit(&message->forms, memory_order_relaxed), *next;

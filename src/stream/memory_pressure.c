@@ -4,6 +4,7 @@
 #include "stream/memory_pressure.h"
 
 #include "base/log.h"
+#include "event/message_form.h"
 #include "stream/stream_internal.h"
 
 #define LOOK_AFTER_MS 10
@@ -65,7 +66,8 @@ static size_t event_bytes(const struct streams *streams, const struct stream *st
 
     if (partial == NULL || partial->kind == MESSAGE_CONTROL || is_kept(streams, partial))
         return 0;
-    return partial->bytes / atomic_load_explicit(&partial->refs, memory_order_relaxed);
+    return (partial->bytes + message_form_cost(partial)) /
+           atomic_load_explicit(&partial->refs, memory_order_relaxed);
 }
 
 /* What the end of a stream would set free: an event, and what it asked for if that is much. */

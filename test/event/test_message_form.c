@@ -339,6 +339,7 @@ static void is_counted_until_it_is_freed(void **state)
         message_charge(message, &account);
         sealed(message);
         assert_int_equal(account, 100 + message->bytes);
+        assert_int_equal(message_form_cost(message), 0);
         const struct message_bytes *raw = message_form(message, MESSAGE_FORM_RAW);
         assert_true(account >= 100 + message->bytes + (int64_t)raw->n);
         const struct message_bytes *v1 = message_form(message, MESSAGE_FORM_V1);
@@ -349,6 +350,7 @@ static void is_counted_until_it_is_freed(void **state)
         message_form(message, MESSAGE_FORM_RAW);
         message_form(message, MESSAGE_FORM_V1);
         assert_int_equal(account, before);
+        assert_int_equal(message_form_cost(message), before - 100 - message->bytes);
         message_unref(message);
         assert_int_equal(account, 100);
     }
