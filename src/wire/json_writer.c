@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define ROOM_MIN 256
-#define ESCAPE_BYTES 6 /* as \u001f */
 
 void json_writer_init(struct json_writer *writer)
 {
@@ -65,15 +64,21 @@ static size_t json_writer_plain_bytes(const char *at, size_t n)
     return i;
 }
 
+/* One of those that do not.  By hand, since a text may be made of nothing else. */
 static void json_writer_escape(struct json_writer *writer, char byte)
 {
-    static const char from[] = "\"\\\n\r\t\b\f", to[] = "\"\\nrtbf";
-    const char *found = byte != '\0' ? strchr(from, byte) : NULL;
-    char escape[ESCAPE_BYTES + 1] = {'\\', found != NULL ? to[found - from] : 'u'};
+    static const char letters[0x20] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    static const char digits[] = "0123456789abcdef";
+    unsigned code = (unsigned char)byte;
+    char letter = code < sizeof(letters) ? letters[code] : byte;
+    const char brief[] = {'\\', letter};
+    const char full[] = {'\\', 'u', '0', '0', digits[code >> 4], digits[code & 15]};
 
-    if (found == NULL)
-        snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)(unsigned char)byte);
-    json_writer_text(writer, escape);
+    if (letter != '\0')
+        json_writer_raw(writer, brief, sizeof(brief));
+    else
+        json_writer_raw(writer, full, sizeof(full));
 }
 
 void json_writer_string(struct json_writer *writer, const char *bytes, size_t n)
