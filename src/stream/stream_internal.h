@@ -139,12 +139,12 @@ struct stream {
     uint32_t pool_bytes;  /* 0: not known yet */
     char *pool;           /* that the host keeps the connection in; NULL: nothing to give back */
 
-    struct stream_options options;
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
     struct stream_grant grant; /* holds what it names */
     uint64_t id;
     int64_t started_ms;
     struct peer peer;
+    struct stream_options options;          /* in the room behind the port: one line less */
     const void *owners[TOPIC_SHARE_OWNERS]; /* of its rare shapes */
 };
 
