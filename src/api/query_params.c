@@ -84,6 +84,25 @@ bool query_params_read_names(const struct request *request, struct query_params_
     return reading.good;
 }
 
+static bool query_params_see_topic(void *arg, const char *name, size_t name_n, const char *value,
+                                   size_t value_n)
+{
+    bool *has_topics = arg;
+
+    (void)value;
+    (void)value_n;
+    *has_topics = parameters_is(name, name_n, "topic") || parameters_is(name, name_n, "topics");
+    return !*has_topics;
+}
+
+bool query_params_has_topics(const struct request *request)
+{
+    bool has_topics = false;
+
+    request_each_query(request, query_params_see_topic, &has_topics);
+    return has_topics;
+}
+
 bool query_params_check_size(const struct query_params_names *names, struct problem *ret_problem)
 {
     size_t segments_n = 0;

@@ -35,6 +35,9 @@ struct query_params_names {
 bool query_params_read_names(const struct request *request, struct query_params_names *ret_names,
                              struct problem *ret_problem);
 
+/* Whether the query names a topic. */
+bool query_params_has_topics(const struct request *request);
+
 /* Whether their topics have no more than QUERY_PARAMS_SEGMENTS_MAX segments together, which bounds
  * what a stream holds and what it takes to compare them.  As query_params_read_names(). */
 bool query_params_check_size(const struct query_params_names *names, struct problem *ret_problem);

@@ -184,12 +184,8 @@ bool stream_admit_enter(struct request *request, struct stream_ask *ask,
 
 #define ALWAYS_ACCEPTED "Patterns with up to 2 wildcards in up to 6 segments are always accepted."
 
-bool stream_admit_fail(struct request *request, int result, struct problem *ret_problem)
+bool stream_admit_set_failed(int result, struct problem *ret_problem)
 {
-    struct service_shared *shared = request->service->shared;
-
-    ticket_use_failed(shared, request->ticket);
-    stream_admit_leave(shared, &request->quota_entry);
     if (result == -E2BIG)
         return problem_set(ret_problem, 503, "too_many_shapes",
                            "The streams of the gateway use wildcards at too many "
@@ -199,6 +195,15 @@ bool stream_admit_fail(struct request *request, int result, struct problem *ret_
                            "The streams of this address, or of this user, use wildcards "
                            "at too many different places in their topics. " ALWAYS_ACCEPTED);
     return stream_admit_set_full(ret_problem);
+}
+
+bool stream_admit_fail(struct request *request, int result, struct problem *ret_problem)
+{
+    struct service_shared *shared = request->service->shared;
+
+    ticket_use_failed(shared, request->ticket);
+    stream_admit_leave(shared, &request->quota_entry);
+    return stream_admit_set_failed(result, ret_problem);
 }
 
 unsigned stream_admit_retry_ms(const struct request *request, const struct problem *problem)

@@ -32,6 +32,9 @@ bool stream_admit_fail(struct request *request, int result, struct problem *ret_
 /* The stream is over: give its places back. */
 void stream_admit_leave(struct service_shared *shared, struct client_quota_entry *quota_entry);
 
+/* Set a problem for what stream_open() or stream_set_filter() said. */
+bool stream_admit_set_failed(int result, struct problem *ret_problem);
+
 /* Set a problem for what there is no room for. */
 bool stream_admit_set_full(struct problem *problem);
 

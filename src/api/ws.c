@@ -252,6 +252,7 @@ static bool ws_read(struct request *request, struct ws_session *session, struct 
         return false;
     session->talk = is_v1 ? &ws_talk_v1 : &ws_talk_raw;
     session->answers_ping = ping_text;
+    session->names_topics = query_params_has_topics(request);
     ask->options.ping_event = ping_event;
     return stream_admit_read(request, ask, ret_problem);
 }

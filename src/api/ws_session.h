@@ -38,6 +38,7 @@ struct ws_session {
     char *publish;    /* raw: the topics of `publish=`, each ended by a NUL; NULL: none was given */
     size_t publish_n; /* how many */
     bool answers_ping; /* raw: "ping" is answered "pong" */
+    bool names_topics; /* v1: the client has said which topics it wants */
     struct client_quota_entry quota_entry;
     struct ticket *ticket; /* it came with; NULL: none */
 };

@@ -16,7 +16,8 @@ UNIT_TESTS += \
     test/api/test_publish_kind \
     test/api/test_publish_plain \
     test/api/test_publish_work \
-    test/api/test_ws_message
+    test/api/test_ws_message \
+    test/api/test_ws_v1
 
 FUZZ_TARGETS += \
     test/api/fuzz_publish_body \
@@ -36,3 +37,5 @@ test_api_test_ticket_post_SOURCES = test/api/test_ticket_post.c $(FIXTURE)
 test_api_test_publish_work_SOURCES = test/api/test_publish_work.c $(FIXTURE)
 test_api_test_publish_work_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
 test_api_test_ws_message_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
+test_api_test_ws_v1_SOURCES = test/api/test_ws_v1.c $(FIXTURE)
+test_api_test_ws_v1_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)
