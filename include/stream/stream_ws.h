@@ -28,6 +28,11 @@ struct stream_ws_pong;
 extern const struct stream_wire stream_wire_raw;
 extern const struct stream_wire stream_wire_v1;
 
+/* The same, where permessage-deflate was agreed on. */
+extern const struct stream_wire stream_wire_raw_packed;
+extern const struct stream_wire stream_wire_v1_packed;
+bool stream_wire_packs(const struct stream_wire *wire);
+
 /* What a stream keeps for its wire; zeroed to begin with. */
 struct stream_ws {
     struct message *said;        /* texts that wait for their turn, as frames; NULL: none */

@@ -45,6 +45,10 @@ bool streams_is_past(const struct streams *streams, const struct stream_start *s
 /* The part of a drain that is due by now: often, for ends that are spread finely. */
 void streams_drain_step(struct streams *streams, int64_t now_ms);
 
+/* Have what packs events for WebSockets, before the first of those is opened.  Returns 0 or
+ * -ENOMEM. */
+int streams_get_deflater(struct streams *streams);
+
 size_t streams_count(const struct streams *streams);
 
 /* The worker whose stream has this id. */

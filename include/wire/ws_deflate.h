@@ -11,9 +11,17 @@
 
 struct ws_deflate;
 
-/* About 262 KiB of memory, for one thread at a time.  NULL when there is none. */
+#define WS_DEFLATE_BYTES 268288
+
+/* WS_DEFLATE_BYTES of memory, for one thread at a time.  NULL when there is none. */
 struct ws_deflate *ws_deflate_new(void);
 void ws_deflate_free(struct ws_deflate *deflater); /* accepts NULL */
+
+/* Texts of fewer bytes are not packed; 0, as at first: all are. */
+void ws_deflate_set_least(struct ws_deflate *deflater, size_t least);
+
+/* Nor are longer ones: packing holds up a loop, this one for half a millisecond. */
+#define WS_DEFLATE_TEXT_MAX 32768
 
 /*
  * Pack a text.
@@ -21,7 +29,7 @@ void ws_deflate_free(struct ws_deflate *deflater); /* accepts NULL */
  * to  borrowed, `text_n` bytes that are written to in any case
  *
  * Returns how many bytes the packed text takes, for a frame with RSV1; 0 when it would not be
- * smaller (by five bytes at least), and then the text is to be sent as it is.
+ * smaller (by five bytes at least) or not worth it, and then the text is to be sent as it is.
  *
  * Cost: 5 us for clearing tables, and 7 to 30 ns a byte.  Allocates nothing.
  */

@@ -54,7 +54,8 @@ static struct ws_handshake *ws_read_handshake(struct request *request)
 
     if (handshake == NULL)
         return NULL;
-    ws_handshake_begin(handshake, !request->http_1_0, false);
+    ws_handshake_begin(handshake, !request->http_1_0,
+                       request->service->context->conf->websocket.deflate);
     for (size_t i = 0; i < sizeof(names_of_handshake) / sizeof(names_of_handshake[0]); i++) {
         lines.name = names_of_handshake[i];
         request_each_header(request, lines.name, ws_see_line, &lines);
@@ -310,6 +311,13 @@ static void ws_address_of(const struct request *request, struct peer *ret_peer)
     peer_from_sockaddr(info != NULL ? info->client_addr : NULL, ret_peer);
 }
 
+static const struct stream_wire *ws_wire_of(const struct ws_handshake *handshake)
+{
+    if (handshake->protocol == WS_PROTOCOL_V1)
+        return handshake->deflates ? &stream_wire_v1_packed : &stream_wire_v1;
+    return handshake->deflates ? &stream_wire_raw_packed : &stream_wire_raw;
+}
+
 /* The library's connection ends without a word: its descriptor was copied. */
 static int ws_open(struct request *request, struct ws_session *session, struct stream_ask *ask)
 {
@@ -318,7 +326,7 @@ static int ws_open(struct request *request, struct ws_session *session, struct s
     struct problem problem;
     struct ws_conn_ask conn_ask = {
         .stream = ask,
-        .wire = session->talk == &ws_talk_v1 ? &stream_wire_v1 : &stream_wire_raw,
+        .wire = ws_wire_of(ws_handshake_of(request)),
         .ops = &ws_session_ops,
         .arg = session,
         .fd = request_fd(request),

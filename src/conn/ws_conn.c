@@ -224,6 +224,8 @@ static int copy_descriptor(const struct ws_conns *conns, int fd)
 
 static int open_stream(struct ws_conn *conn, const struct ws_conn_ask *ask)
 {
+    if (stream_wire_packs(ask->wire) && streams_get_deflater(conn->conns->streams) != 0)
+        return -ENOMEM;
     conn->host = find_host(conn->conns, ask->wire);
     if (conn->host == NULL)
         return -ENOMEM;

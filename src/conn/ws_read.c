@@ -172,7 +172,8 @@ static bool is_within_rate(struct ws_conn *conn)
 
     if (token_bucket_take_deep(&conn->rate, rate, BURST_MS, worker_now_ms(conn->conns->worker)))
         return true;
-    ws_conn_end(conn, WS_CLOSE_POLICY, "The client sends more messages than limits.message_rate allows.");
+    ws_conn_end(conn, WS_CLOSE_POLICY,
+                "The client sends more messages than limits.message_rate allows.");
     return false;
 }
 
@@ -333,8 +334,10 @@ void ws_read_free(struct ws_conns *conns)
 
 void ws_read_begin(struct ws_conn *conn)
 {
-    struct ws_parser_limits limits = {.message_bytes =
-                                          (uint32_t)conf_of(conn)->limits.message_bytes};
+    struct ws_parser_limits limits = {
+        .message_bytes = (uint32_t)conf_of(conn)->limits.message_bytes,
+        .inflates = stream_wire_packs(conn->host->host.wire),
+    };
 
     ws_parser_init(&conn->parser, &limits);
 }

@@ -55,7 +55,7 @@ struct stream_wire {
 
     /* What goes out of an event; `at` is NULL when out of memory, which does not happen again once
      * it did not.  NULL: its frame, as it is. */
-    struct stream_bytes (*bytes)(struct message *message);
+    struct stream_bytes (*bytes)(const struct stream *stream, struct message *message);
 
     /* Make a frame of the gateway's own: a reference for the caller, NULL if there is none for
      * this. Notes the id that it tells.  Returns STREAM_END_NONE, or why the stream has to end. */
@@ -182,6 +182,7 @@ struct streams {
     struct ring *ring;
     struct topic_index *index;
     struct message *heartbeat_frame; /* one frame for all heartbeats that are no events */
+    struct ws_deflate *deflater;     /* NULL: no stream has asked for packed texts yet */
     struct message *ws_pong_frame;   /* and so for WebSockets */
     struct message *ws_ping_frame;
     struct jitter jitter;
@@ -239,7 +240,7 @@ static inline struct stream_bytes stream_bytes_of(const struct stream *stream,
 
     if (wire->bytes == NULL || message->kind == MESSAGE_CONTROL)
         return (struct stream_bytes){message->frame, message->frame_n};
-    return wire->bytes(message);
+    return wire->bytes(stream, message);
 }
 
 /* ---- stream_frames.c: of the frames of the gateway's own, what all wires have ---- */

@@ -10,6 +10,7 @@
 
 #include "event/message_form.h"
 #include "stream/stream_internal.h"
+#include "wire/ws_deflate.h"
 #include "wire/ws_frame.h"
 
 /* A message of the gateway's own, but for what others say. */
@@ -357,20 +358,43 @@ static enum stream_end v1_make(struct stream *stream, enum stream_pending what,
     return *ret_frame != NULL ? STREAM_END_NONE : STREAM_END_FAILED;
 }
 
-static struct stream_bytes raw_bytes(struct message *message)
+static struct stream_bytes bytes_or_none(const struct message_bytes *bytes)
 {
-    const struct message_bytes *bytes = message_form(message, MESSAGE_FORM_RAW);
-
     return bytes != NULL ? (struct stream_bytes){bytes->bytes, bytes->n}
                          : (struct stream_bytes){NULL, 0};
 }
 
-static struct stream_bytes v1_bytes(struct message *message)
+static struct stream_bytes raw_bytes(const struct stream *stream, struct message *message)
 {
-    const struct message_bytes *bytes = message_form(message, MESSAGE_FORM_V1);
+    (void)stream;
+    return bytes_or_none(message_form(message, MESSAGE_FORM_RAW));
+}
 
-    return bytes != NULL ? (struct stream_bytes){bytes->bytes, bytes->n}
-                         : (struct stream_bytes){NULL, 0};
+static struct stream_bytes v1_bytes(const struct stream *stream, struct message *message)
+{
+    (void)stream;
+    return bytes_or_none(message_form(message, MESSAGE_FORM_V1));
+}
+
+/* Whether an event is packed is decided once, for all streams, by the setting of that time: who
+ * stopped inside it goes on in the same bytes. */
+static struct stream_bytes packed_bytes(const struct stream *stream, struct message *message,
+                                        enum message_form_kind kind)
+{
+    const struct streams *streams = stream->host->streams;
+
+    ws_deflate_set_least(streams->deflater, streams->context->conf->websocket.deflate_from);
+    return bytes_or_none(message_form_packed(message, kind, streams->deflater));
+}
+
+static struct stream_bytes raw_packed_bytes(const struct stream *stream, struct message *message)
+{
+    return packed_bytes(stream, message, MESSAGE_FORM_RAW);
+}
+
+static struct stream_bytes v1_packed_bytes(const struct stream *stream, struct message *message)
+{
+    return packed_bytes(stream, message, MESSAGE_FORM_V1);
 }
 
 const struct stream_wire stream_wire_raw = {
@@ -389,3 +413,25 @@ const struct stream_wire stream_wire_v1 = {
     .tells_ids = true,
     .watches = PEER_WATCH_READS,
 };
+
+const struct stream_wire stream_wire_raw_packed = {
+    .transport = "websocket",
+    .bytes = raw_packed_bytes,
+    .make = raw_make,
+    .put_end = ws_put_end,
+    .watches = PEER_WATCH_READS,
+};
+
+const struct stream_wire stream_wire_v1_packed = {
+    .transport = "websocket",
+    .bytes = v1_packed_bytes,
+    .make = v1_make,
+    .put_end = ws_put_end,
+    .tells_ids = true,
+    .watches = PEER_WATCH_READS,
+};
+
+bool stream_wire_packs(const struct stream_wire *wire)
+{
+    return wire == &stream_wire_raw_packed || wire == &stream_wire_v1_packed;
+}

@@ -13,6 +13,7 @@
 #include "stream/memory_pressure.h"
 #include "stream/page_ask.h"
 #include "stream/stream_internal.h"
+#include "wire/ws_deflate.h"
 #include "wire/ws_frame.h"
 
 /* An event that reaches no more than this goes before those that reach many. */
@@ -80,10 +81,25 @@ void streams_free(struct streams *streams)
     message_unref(streams->heartbeat_frame);
     message_unref(streams->ws_pong_frame);
     message_unref(streams->ws_ping_frame);
+    if (streams->deflater != NULL)
+        memory_budget_add(streams->context->memory, MEMORY_BUDGET_CONNECTIONS, -WS_DEFLATE_BYTES);
+    ws_deflate_free(streams->deflater);
     free(streams->hosts);
     free(streams->slots);
     free(streams->generations);
     free(streams);
+}
+
+/* One for all streams of the worker. */
+int streams_get_deflater(struct streams *streams)
+{
+    if (streams->deflater != NULL)
+        return 0;
+    streams->deflater = ws_deflate_new();
+    if (streams->deflater == NULL)
+        return -ENOMEM;
+    memory_budget_add(streams->context->memory, MEMORY_BUDGET_CONNECTIONS, WS_DEFLATE_BYTES);
+    return 0;
 }
 
 static int make_room_for_host(struct streams *streams)

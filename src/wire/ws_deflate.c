@@ -3,7 +3,6 @@
 #include "config.h"
 #include "wire/ws_deflate.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #define ZLIB_CONST
@@ -17,6 +16,7 @@
 
 struct ws_deflate {
     z_stream stream;
+    size_t least;
 };
 
 struct ws_deflate *ws_deflate_new(void)
@@ -41,11 +41,17 @@ void ws_deflate_free(struct ws_deflate *deflater)
     free(deflater);
 }
 
+void ws_deflate_set_least(struct ws_deflate *deflater, size_t least)
+{
+    deflater->least = least;
+}
+
 size_t ws_deflate_pack(struct ws_deflate *deflater, const char *text, size_t text_n, char *to)
 {
     z_stream *stream = &deflater->stream;
 
-    if (text_n <= TAIL_BYTES || text_n > UINT_MAX || deflateReset(stream) != Z_OK)
+    if (text_n < deflater->least || text_n <= TAIL_BYTES || text_n > WS_DEFLATE_TEXT_MAX ||
+        deflateReset(stream) != Z_OK)
         return 0;
     stream->next_in = (const Bytef *)text;
     stream->avail_in = (uInt)text_n;

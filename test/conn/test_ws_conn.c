@@ -474,7 +474,8 @@ static void so_many_messages_and_no_more(void **state)
     scene->fake->conf->limits.message_rate = 1;
     for (int i = 0; i < 4; i++)
         send_frame(client, 0x80 | (i == 1 ? WS_PONG : WS_TEXT), "");
-    assert_closed(client, WS_CLOSE_POLICY, "The client sends more messages than limits.message_rate allows.");
+    assert_closed(client, WS_CLOSE_POLICY,
+                  "The client sends more messages than limits.message_rate allows.");
     assert_int_equal(client->texts_n, 1);
 }
 
@@ -491,7 +492,8 @@ static void a_message_must_come_in_time(void **state)
     assert_non_null(client->conn->receiving);
     assert_null(other->conn->receiving);
     ws_conns_tick(scene->conns, late_ms);
-    assert_closed(client, WS_CLOSE_POLICY, "The message did not arrive within limits.body_timeout.");
+    assert_closed(client, WS_CLOSE_POLICY,
+                  "The message did not arrive within limits.body_timeout.");
     assert_non_null(other->conn);
 }
 

@@ -35,6 +35,17 @@ static int build_v1(void **state)
     return 0;
 }
 
+static int build_packed(void **state)
+{
+    struct fake_host *fake;
+
+    build_raw(state);
+    fake = *state;
+    fake->host.wire = &stream_wire_raw_packed;
+    fake->conf->websocket.deflate_from = 100;
+    return streams_get_deflater(fake->streams);
+}
+
 static int tear_down(void **state)
 {
     fake_host_free(*state);
@@ -50,6 +61,7 @@ static void publish(struct fake_host *fake, const char *topic, const char *data)
 
 struct frame {
     unsigned opcode;
+    bool is_packed;
     char text[2 * LARGE];
     size_t n;
 };
@@ -67,7 +79,8 @@ static bool take_frame(struct fake_stream *stream, struct frame *ret_frame)
     }
     if (stream->received_n < 2)
         return false;
-    assert_int_equal(at[0] & 0xf0, 0x80);
+    assert_int_equal(at[0] & 0xb0, 0x80);
+    ret_frame->is_packed = (at[0] & 0x40) != 0;
     assert_int_equal(at[1] & 0x80, 0);
     ret_frame->opcode = at[0] & 0xf;
     ret_frame->n = at[1];
@@ -96,6 +109,7 @@ static void assert_frame(struct fake_stream *stream, unsigned opcode, const char
 {
     assert_true(take_frame(stream, &frame));
     assert_int_equal(frame.opcode, opcode);
+    assert_false(frame.is_packed);
     assert_int_equal(frame.n, strlen(text));
     assert_memory_equal(frame.text, text, frame.n);
 }
@@ -160,6 +174,30 @@ static void raw_is_the_data_and_nothing_else(void **state)
     assert_int_equal(fake_host_stat(fake, STATS_EVENTS_DELIVERED), 3);
     fake_stream_close(stream);
     fake_stream_close(other);
+}
+
+/* The setting counts for events that nobody has packed yet. */
+static void packs_what_is_worth_it(void **state)
+{
+    static char text[201];
+    struct fake_host *fake = *state;
+    struct fake_stream *stream = open_idle(fake);
+
+    memset(text, 'a', sizeof(text) - 1);
+    publish(fake, "a", "few");
+    fake_host_run(fake);
+    assert_frame(stream, WS_TEXT, "few");
+    publish(fake, "a", text);
+    fake_host_run(fake);
+    assert_true(take_frame(stream, &frame));
+    assert_true(frame.is_packed);
+    assert_int_equal(frame.opcode, WS_TEXT);
+    assert_in_range(frame.n, 1, 20);
+    fake->conf->websocket.deflate_from = 1000;
+    publish(fake, "a", text);
+    fake_host_run(fake);
+    assert_frame(stream, WS_TEXT, text);
+    fake_stream_close(stream);
 }
 
 static void raw_tells_of_no_reset_and_no_place(void **state)
@@ -564,7 +602,8 @@ static void v1_says_no_bye_after_a_mistake(void **state)
     struct fake_stream *stream = open_idle(fake);
 
     assert_text(stream, "{\"type\":\"hello\"");
-    stream_ws_close(stream->stream, STREAM_END_REFUSED, WS_CLOSE_PROTOCOL, "The frame is not masked.");
+    stream_ws_close(stream->stream, STREAM_END_REFUSED, WS_CLOSE_PROTOCOL,
+                    "The frame is not masked.");
     fake_host_run(fake);
     assert_close(stream, WS_CLOSE_PROTOCOL, "The frame is not masked.");
     assert_nothing(stream);
@@ -579,6 +618,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         raw(raw_begins_with_the_head_alone),
         raw(raw_is_the_data_and_nothing_else),
+        cmocka_unit_test_setup_teardown(packs_what_is_worth_it, build_packed, tear_down),
         raw(raw_tells_of_no_reset_and_no_place),
         raw(a_place_that_is_not_told_wakes_nobody),
         raw(the_past_comes_in_order),

@@ -62,8 +62,9 @@ static void fill(char *text, size_t n, unsigned kinds, unsigned seed)
 
 static void inflates_what_was_packed(void **state)
 {
-    static const size_t sizes[] = {16, 100, 1000, 40000, 131072};
-    static char text[131072], packed[131072], back[131072 + 300];
+    static const size_t sizes[] = {16, 100, 1000, WS_DEFLATE_TEXT_MAX};
+    static char text[WS_DEFLATE_TEXT_MAX], packed[WS_DEFLATE_TEXT_MAX],
+        back[WS_DEFLATE_TEXT_MAX + 300];
     struct ws_deflate *deflater = ws_deflate_new();
 
     (void)state;
@@ -125,6 +126,21 @@ static void leaves_what_gets_no_smaller(void **state)
     ws_inflate_free(NULL);
 }
 
+static void leaves_few_and_long_texts(void **state)
+{
+    static char text[WS_DEFLATE_TEXT_MAX + 1], to[WS_DEFLATE_TEXT_MAX + 1];
+    struct ws_deflate *deflater = ws_deflate_new();
+
+    (void)state;
+    memset(text, 'a', sizeof(text));
+    ws_deflate_set_least(deflater, 512);
+    assert_int_equal(ws_deflate_pack(deflater, text, 511, to), 0);
+    assert_true(ws_deflate_pack(deflater, text, 512, to) > 0);
+    assert_true(ws_deflate_pack(deflater, text, WS_DEFLATE_TEXT_MAX, to) > 0);
+    assert_int_equal(ws_deflate_pack(deflater, text, WS_DEFLATE_TEXT_MAX + 1, to), 0);
+    ws_deflate_free(deflater);
+}
+
 static void tells_bad_from_unfinished(void **state)
 {
     struct ws_inflate *inflater = ws_inflate_new();
@@ -147,9 +163,8 @@ static void tells_bad_from_unfinished(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(inflates_what_was_packed),
-        cmocka_unit_test(takes_no_context_over),
-        cmocka_unit_test(leaves_what_gets_no_smaller),
+        cmocka_unit_test(inflates_what_was_packed),    cmocka_unit_test(takes_no_context_over),
+        cmocka_unit_test(leaves_what_gets_no_smaller), cmocka_unit_test(leaves_few_and_long_texts),
         cmocka_unit_test(tells_bad_from_unfinished),
     };
 
