@@ -270,5 +270,6 @@ int main(void)
         cmocka_unit_test(refuses_what_it_would_not_write),
     };
 
+    cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
