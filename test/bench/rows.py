@@ -7,7 +7,8 @@ import dataclasses
 # As the columns are called.
 TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "two-workers": "2 workers", "all": "all", "half": "half",
-          "events": "SSE", "sockets": "WebSocket", "tls": "TLS", "nchan": "nchan", "go": "Go hub", "floor": "floor"}
+          "events": "SSE", "sockets": "WebSocket", "tls": "TLS",
+          "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
 TRANSPORTS = ("events", "sockets")

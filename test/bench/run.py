@@ -3,7 +3,7 @@
 """Measure the gateway beside nginx with nchan, a hub in Go and a bare send(), in turns, the server
 on one core and the load on another.
 
-`make bench` runs all of it, which takes about seventy minutes, and then writes
+`make bench` runs all of it, which takes about a hundred minutes, and then writes
 doc/benchmarks.txt and doc/benchmarks.svg.  BENCH_ARGS holds options for a part of it:
 
     make bench BENCH_ARGS='--quick'                     all rows in a few minutes, to see a change

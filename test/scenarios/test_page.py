@@ -336,6 +336,74 @@ def test_json_is_published_as_it_was_typed(page, gateway):
     assert "it'\\''s" in page.text("publish-curl")
 
 
+def stream_of(gateway):
+    (stream,) = gateway.request("GET", "/api/streams").json()["streams"]
+    return stream["transport"], stream["topics"]
+
+
+def test_over_websocket(page, gateway):
+    """It is chosen, stays chosen in the link, and goes on where the other one was."""
+    page.open("#topic=news&topic=a")
+    first = gateway.push({"topic": "news", "data": "first"})
+    page.wait_event(id=first["id"])
+    page.choose("over-websocket")
+    page.wait(lambda: gateway.stats()["websockets_opened"] == 1, "a WebSocket is open")
+    page.wait_state("open")
+    page.wait(lambda: gateway.stats()["streams_open"] == 1, "the other one is closed")
+    assert stream_of(gateway) == ("websocket", ["news", "a"])
+    assert "over=websocket" in page.driver.current_url
+    answer = gateway.push({"topic": "news", "event": "unheard", "data": {"price": "x"}})
+    row = page.wait_event(id=answer["id"])
+    assert (row["name"], row["topic"], row["mine"]) == ("unheard", "news", False)
+    assert page.text("last-id") == answer["id"]
+    page.choose("over-sse")
+    page.wait(lambda: stream_of(gateway)[0] == "sse", "an event stream is open")
+    last = gateway.push({"topic": "a", "data": "last"})
+    page.wait_event(id=last["id"])
+    assert [row["id"] for row in page.events()] == [last["id"], answer["id"], first["id"]]
+
+
+def test_publishing_over_websocket(page, gateway):
+    page.open("#over=websocket")
+    page.publish('{"price": 1.10, "big": 12345678901234567890}', topic="a", event="paid",
+                 mode="json")
+    page.wait_text("answer", "arrived here after [0-9.]+ (ms|s)")
+    row = page.wait_event(mine=True)
+    assert (row["name"], row["topic"]) == ("paid", "a")
+    assert "1.10" in row["data"] and "12345678901234567890" in row["data"]
+    assert row["id"] in page.text("answer")
+    assert gateway.stats()["websocket_messages"] == 1
+    assert '"publish"' in page.text("publish-curl")
+    page.fill("publish-ttl", "soon")
+    page.publish("1", topic="a", mode="json")
+    page.wait_text("answer", "^422: ")
+    assert page.find("publish-ttl").get_attribute("aria-invalid") == "true"
+    page.publish('{"a": ', topic="a", mode="json")
+    page.wait_text("answer", r"^400: .+ \(line 1, column \d+\)$")
+
+
+def test_both_ways_of_talking_are_shown(page, gateway):
+    """What stands there works in a page."""
+    page.open("#topic=news&over=websocket")
+    page.publish("it's\n\\o/", topic="news")
+    page.wait_event(mine=True)
+    listens, (_, by_v1, how, raw) = page.text("listen-curl"), page.text("publish-curl").split("\n")
+    assert how == "// data alone: publish=news"
+    url = f"ws://{gateway.url.removeprefix('http://')}/ws?topic=news"
+    assert f"new WebSocket('{url}')" in listens
+    for protocol, query, code in (("bugle.v1", "", by_v1), ("bugle.raw", "&publish=news", raw)):
+        page.driver.execute_script(
+            "const ws = new WebSocket(arguments[0], arguments[1]);"
+            f"ws.onopen = () => {{ {code} }};", url + query, protocol)
+    page.wait(lambda: len(page.events()) == 3, "three events")
+    assert {row["data"] for row in page.events()} == {"it's\n\\o/"}
+
+
+def test_a_refused_pattern_of_a_websocket_says_why(page):
+    page.open("#topic=a**&over=websocket", state="closed")
+    page.wait_text("trouble", "^400: ")
+
+
 def test_the_curl_line_of_a_text_says_for_whom_it_is(page, gateway):
     page.open()
     page.publish("hello")
@@ -459,6 +527,25 @@ def test_a_kill_leaves_no_gap_when_the_history_is_on_disk(durable_page, durable_
     assert [row["id"] for row in reversed(page.events())] == ids
     assert not [row for row in page.rows("gateway") if row["name"] == "reset"]
     assert page.text("reconnects") == "1"
+
+
+def test_a_websocket_that_is_lost_goes_on(durable_page, durable_gateway):
+    page, gateway = durable_page, durable_gateway
+    page.open("#topic=news&user=7&over=websocket")
+    ids = [gateway.push({"topic": "news", "data": "before"})["id"]]
+    page.wait_event(id=ids[0])
+    gateway.kill()
+    page.wait_state("reconnecting")
+    gateway.start()
+    ids += [gateway.push({"topic": "news", "data": data})["id"] for data in ("meanwhile", "more")]
+    page.wait_state("open", RECONNECT_SECONDS)
+    ids.append(gateway.push({"topic": "news", "data": "after"})["id"])
+    page.wait_event(id=ids[-1])
+    assert [row["id"] for row in reversed(page.events())] == ids
+    assert page.text("reconnects") == "1"
+    assert gateway.request("DELETE", "/api/streams?user=7").status == 200
+    page.wait_state("closed")
+    page.wait_text("trouble", "^Ended by the gateway$")
 
 
 def test_topics_are_chosen_and_shared_in_the_link(page, gateway):
