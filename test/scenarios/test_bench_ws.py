@@ -259,3 +259,22 @@ def test_nobody_to_publish_over(stub, bugle):
                                   ("--ws-publish", "raw", "--batch", "2")])
 def test_wrong_usage(bugle, args):
     assert bugle("bench", *args).returncode == 2
+
+
+@pytest.mark.gateway(settings={"limits.message_rate": "0"})
+@pytest.mark.parametrize("way", ["post", "v1", "raw"])
+@pytest.mark.parametrize("protocol", [None, "bugle.v1"])
+def test_the_gateway(gateway, bugle, protocol, way):
+    url = gateway.url.replace("http:", "ws:")
+    ways = {"post": ("--publish-url", url + "/api/push", "--batch", 4),
+            "v1": ("--ws-publish", "v1", "--publish-url", url + "/ws?topic=bench-none",
+                   "--batch", 4),
+            "raw": ("--ws-publish", "raw", "--publish-url",
+                    url + "/ws?topic={topic}&publish={topic}")}
+    result = bugle("bench", "--json", "--ws", "--stream-url", url + "/ws?topic={topic}",
+                   "--streams", 60, "--topics", 20, "--events", 400, "--rate", 1000, "--settle", 0,
+                   "--connections", 20, "--server-pid", gateway.pid, *ways[way],
+                   *(("--ws-protocol", protocol) if protocol else ()), timeout=60)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0, report
+    assert report["deliveries"]["expected"] == report["deliveries"]["received"] == 400 * 3
