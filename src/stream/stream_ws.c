@@ -222,6 +222,8 @@ static unsigned retry_of(const struct stream *stream)
     struct stream_ws *ws = ws_of(stream);
     unsigned code = code_of(stream);
 
+    if (stream->end == STREAM_END_CLOSED) /* the code is the client's own */
+        return 0;
     if (ws->retry_ms == 0 && (code == WS_CLOSE_GOING_AWAY || code == WS_CLOSE_RESTART))
         ws->retry_ms = stream_retry_ms(stream);
     else if (ws->retry_ms == 0 && (code == WS_CLOSE_INTERNAL || code == WS_CLOSE_TRY_LATER))

@@ -460,10 +460,10 @@ static void a_client_that_closes_is_answered(void **state)
 
     while (take_frame(stream, &frame) || take_frame(other, &frame))
         ;
-    stream_ws_close(stream->stream, STREAM_END_CLOSED, 4000, "");
+    stream_ws_close(stream->stream, STREAM_END_CLOSED, WS_CLOSE_GOING_AWAY, "");
     stream_ws_close(other->stream, STREAM_END_CLOSED, WS_CLOSE_NO_CODE, "");
     fake_host_run(fake);
-    assert_close(stream, 4000, "");
+    assert_close(stream, WS_CLOSE_GOING_AWAY, "");
     assert_int_equal(frame.n, 2);
     assert_frame(other, WS_CLOSE, "");
     assert_int_equal(stream->end, FAKE_HANDED_BACK);
