@@ -26,7 +26,12 @@ void lingering_close_free(
  * once. */
 void lingering_close_take(struct lingering_close_pool *pool, int fd);
 
-/* Close the sockets whose time is over. */
+/* The same for a peer that answers the last words before it leaves, as to the Close of a WebSocket
+ * (RFC 6455, 7.1.1): the sending half is closed when it says something, or after a second.  A proxy
+ * that sees it closed sooner may not pass the last words on as it should. */
+void lingering_close_take_answered(struct lingering_close_pool *pool, int fd);
+
+/* Close the sockets whose time is over.  Costs a look at each. */
 void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms);
 
 size_t lingering_close_count(const struct lingering_close_pool *pool);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 
 #define LINGERING_CLOSE_MS 2000
+#define ANSWER_MS 1000
 #define SOCKETS_MAX 256
 #define DISCARD_BYTES 65536
 /* Reads in one go, so that a peer which sends fast does not hold the loop. */
@@ -23,6 +25,7 @@ struct lingering {
     struct lingering_close_pool *pool;
     struct event readable;
     int fd;
+    bool is_shut; /* the sending half */
     int64_t until_ms;
     TAILQ_ENTRY(lingering) link;
 };
@@ -31,7 +34,7 @@ struct lingering_close_pool {
     struct worker *worker;
     const struct context *context; /* of the worker */
     size_t count;
-    TAILQ_HEAD(, lingering) sockets; /* the first to go first */
+    TAILQ_HEAD(, lingering) sockets;
     char discard[DISCARD_BYTES];
 };
 
@@ -67,6 +70,15 @@ void lingering_close_free(struct lingering_close_pool *pool)
     free(pool);
 }
 
+static void shut(struct lingering *socket, int64_t now_ms)
+{
+    if (socket->is_shut)
+        return;
+    shutdown(socket->fd, SHUT_WR);
+    socket->is_shut = true;
+    socket->until_ms = now_ms + LINGERING_CLOSE_MS;
+}
+
 static void lingering_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct lingering *socket = arg;
@@ -81,6 +93,7 @@ static void lingering_on_readable(evutil_socket_t fd, short what, void *arg)
             close_lingering(socket);
             return;
         }
+        shut(socket, clock_mono_ms());
     }
 }
 
@@ -93,7 +106,7 @@ static void close_at_once(struct lingering_close_pool *pool, int fd)
     close(fd);
 }
 
-void lingering_close_take(struct lingering_close_pool *pool, int fd)
+static void take(struct lingering_close_pool *pool, int fd, bool is_answered)
 {
     struct lingering *socket = pool->count < SOCKETS_MAX ? calloc(1, sizeof(*socket)) : NULL;
 
@@ -103,7 +116,7 @@ void lingering_close_take(struct lingering_close_pool *pool, int fd)
     }
     socket->pool = pool;
     socket->fd = fd;
-    socket->until_ms = clock_mono_ms() + LINGERING_CLOSE_MS;
+    socket->until_ms = clock_mono_ms() + ANSWER_MS;
     event_assign(&socket->readable, pool->context->base, fd, EV_READ | EV_PERSIST,
                  lingering_on_readable, socket);
     if (event_add(&socket->readable, NULL) != 0) {
@@ -111,17 +124,35 @@ void lingering_close_take(struct lingering_close_pool *pool, int fd)
         close_at_once(pool, fd);
         return;
     }
-    shutdown(fd, SHUT_WR);
+    if (!is_answered)
+        shut(socket, clock_mono_ms());
     TAILQ_INSERT_TAIL(&pool->sockets, socket, link);
     pool->count++;
 }
 
+void lingering_close_take(struct lingering_close_pool *pool, int fd)
+{
+    take(pool, fd, false);
+}
+
+void lingering_close_take_answered(struct lingering_close_pool *pool, int fd)
+{
+    take(pool, fd, true);
+}
+
 void lingering_close_tick(struct lingering_close_pool *pool, int64_t now_ms)
 {
-    struct lingering *socket;
+    struct lingering *socket = TAILQ_FIRST(&pool->sockets);
 
-    while ((socket = TAILQ_FIRST(&pool->sockets)) != NULL && socket->until_ms <= now_ms)
-        close_lingering(socket);
+    while (socket != NULL) {
+        struct lingering *next = TAILQ_NEXT(socket, link);
+
+        if (socket->until_ms <= now_ms && socket->is_shut)
+            close_lingering(socket);
+        else if (socket->until_ms <= now_ms)
+            shut(socket, now_ms);
+        socket = next;
+    }
 }
 
 size_t lingering_close_count(const struct lingering_close_pool *pool)

@@ -83,7 +83,7 @@ static void close_descriptor(struct ws_conn *conn, bool cuts)
     if (cuts)
         close(conn->fd);
     else
-        lingering_close_take(conn->conns->lingering_close, conn->fd);
+        lingering_close_take_answered(conn->conns->lingering_close, conn->fd);
 }
 
 static void ws_finish(struct ws_conn *conn)

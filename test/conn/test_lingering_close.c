@@ -121,6 +121,41 @@ static void ends_our_half_at_once(void **state)
     tear_down(bench);
 }
 
+static bool is_shut(const struct pair *pair)
+{
+    char byte;
+
+    return recv(pair->theirs, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* Of who does not answer, after a second. */
+static void ends_our_half_with_the_answer_to_the_last_words(void **state)
+{
+    struct bench *bench = build();
+    struct pair pair = unix_pair(), silent = unix_pair();
+    int64_t now_ms = clock_mono_ms();
+
+    (void)state;
+    lingering_close_take_answered(bench->pool, pair.ours);
+    lingering_close_take_answered(bench->pool, silent.ours);
+    turn(bench);
+    assert_false(is_shut(&pair));
+    assert_int_equal(send(pair.theirs, "x", 1, 0), 1);
+    turn(bench);
+    assert_true(is_shut(&pair));
+    assert_false(is_shut(&silent));
+    lingering_close_tick(bench->pool, now_ms + 900);
+    assert_false(is_shut(&silent));
+    lingering_close_tick(bench->pool, now_ms + 1900);
+    assert_true(is_shut(&silent));
+    assert_int_equal(lingering_close_count(bench->pool), 2);
+    lingering_close_tick(bench->pool, now_ms + 1900 + LINGERING_CLOSE_MS);
+    assert_int_equal(lingering_close_count(bench->pool), 0);
+    close(pair.theirs);
+    close(silent.theirs);
+    tear_down(bench);
+}
+
 /* Far more than the kernel holds, sent after our last word: all of it is taken, and the answer
  * can be read in the end. */
 static void the_answer_is_read_by_who_is_still_sending(void **state)
@@ -242,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends_our_half_at_once),
+        cmocka_unit_test(ends_our_half_with_the_answer_to_the_last_words),
         cmocka_unit_test(the_answer_is_read_by_who_is_still_sending),
         cmocka_unit_test(nobody_holds_the_loop),
         cmocka_unit_test(lets_go_of_a_peer_that_resets),
