@@ -78,25 +78,29 @@ static void count_connection(struct ws_conns *conns, const struct peer *address,
 
 /* A browser that has sent something we did not read would take a plain close for a lost connection,
  * so it is read to its end elsewhere. */
-static void close_descriptor(struct ws_conn *conn, bool cuts)
+static void close_descriptor(struct ws_conn *conn, enum stream_end end)
 {
-    if (cuts)
+    struct lingering_close_pool *pool = conn->conns->lingering_close;
+
+    if (stream_ends[end].cuts)
         close(conn->fd);
+    else if (end == STREAM_END_CLOSED || end == STREAM_END_LEFT)
+        lingering_close_take(pool, conn->fd); /* it has said its last word */
     else
-        lingering_close_take_answered(conn->conns->lingering_close, conn->fd);
+        lingering_close_take_answered(pool, conn->fd);
 }
 
 static void ws_finish(struct ws_conn *conn)
 {
     struct ws_conns *conns = conn->conns;
-    bool cuts = stream_ends[stream_get_end(conn->stream)].cuts;
+    enum stream_end end = stream_get_end(conn->stream);
 
     TAILQ_REMOVE(&conn->host->over, conn, link);
     conn->ops->closed(conn);
     stream_closed(conn->stream);
     ws_read_end(conn);
     stream_ws_free(&conn->ws);
-    close_descriptor(conn, cuts);
+    close_descriptor(conn, end);
     count_connection(conns, &conn->address, -1);
     conns->count--;
     free(conn);
