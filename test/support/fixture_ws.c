@@ -3,6 +3,7 @@
 #include "config.h"
 #include "fixture_ws.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -138,6 +139,7 @@ void ws_assert_close(struct client *client, unsigned code, const char *begin)
     assert_int_equal((unsigned char)text[0] << 8 | (unsigned char)text[1], code);
     if (strncmp(text + 2, begin, strlen(begin)) != 0)
         fail_msg("%u %s: %s", code, begin, text + 2);
+    assert_true(send(client->fd, "\x88\x80mask", 6, MSG_NOSIGNAL) == 6 || errno == EPIPE);
     fixture_settle(client->fixture);
     assert_int_equal(recv(client->fd, &byte, 1, MSG_DONTWAIT), 0);
 }
