@@ -1,0 +1,9 @@
+UNIT_TESTS += \
+    test/cluster/test_redis_fault \
+    test/cluster/test_redis_link \
+    test/cluster/test_redis_url
+
+FUZZ_TARGETS += \
+    test/cluster/fuzz_redis_reader
+
+test_cluster_test_redis_link_SOURCES = test/cluster/test_redis_link.c test/cluster/fake_redis.h
