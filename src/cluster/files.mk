@@ -1,13 +1,35 @@
 libbugle_a_SOURCES += \
+    src/cluster/cluster_check.c \
+    src/cluster/cluster_check.h \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
+    src/cluster/redis_find.c \
+    src/cluster/redis_find.h \
     src/cluster/redis_link.c \
     src/cluster/redis_link.h \
     src/cluster/redis_reader.c \
     src/cluster/redis_reader.h \
     src/cluster/redis_resolve.c \
     src/cluster/redis_resolve.h \
+    src/cluster/redis_script.c \
+    src/cluster/redis_script.h \
     src/cluster/redis_socket.c \
     src/cluster/redis_socket.h \
     src/cluster/redis_url.c \
     src/cluster/redis_url.h
+
+# The scripts that run inside the server, as texts.
+CLUSTER_LUA = \
+    src/cluster/append.lua \
+    src/cluster/attach.lua \
+    src/cluster/check.lua \
+    src/cluster/lease.lua \
+    src/cluster/peek.lua \
+    src/cluster/trim.lua
+
+nodist_libbugle_a_SOURCES = src/cluster/redis_script_texts.c
+CLEANFILES += src/cluster/redis_script_texts.c
+src/cluster/redis_script_texts.c: $(CLUSTER_LUA) src/cluster/embed.awk
+	$(AM_V_GEN)$(MKDIR_P) src/cluster && cd '$(srcdir)' && \
+	    $(AWK) -f src/cluster/embed.awk $(CLUSTER_LUA) >'$(abs_builddir)/$@.tmp' && \
+	    mv '$(abs_builddir)/$@.tmp' '$(abs_builddir)/$@'

@@ -636,6 +636,12 @@ void redis_link_free(struct redis_link *link)
     free(link);
 }
 
+void redis_link_set_password(struct redis_link *link, const char *user, const char *password)
+{
+    link->conf.user = user;
+    link->conf.password = password;
+}
+
 bool redis_link_is_up(const struct redis_link *link)
 {
     return link->phase == LINK_UP;

@@ -56,6 +56,9 @@ typedef void redis_link_done(void *arg, enum redis_fault fault, const redisReply
 struct redis_link *redis_link_new(struct event_base *base, const struct redis_link_conf *conf,
                                   const struct redis_link_hooks *hooks);
 
+/* Who it says that it is from the next opening on; borrowed as those before. */
+void redis_link_set_password(struct redis_link *link, const char *user, const char *password);
+
 /* Begin to connect; up() or down() follows.  The link is closed or was down. */
 void redis_link_open(struct redis_link *link, const struct redis_place *place);
 

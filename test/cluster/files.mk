@@ -1,4 +1,5 @@
 UNIT_TESTS += \
+    test/cluster/test_cluster_check \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_link \
     test/cluster/test_redis_url
@@ -6,4 +7,6 @@ UNIT_TESTS += \
 FUZZ_TARGETS += \
     test/cluster/fuzz_redis_reader
 
+test_cluster_test_cluster_check_SOURCES = test/cluster/test_cluster_check.c \
+    test/cluster/fake_redis.h test/cluster/real_redis.h
 test_cluster_test_redis_link_SOURCES = test/cluster/test_redis_link.c test/cluster/fake_redis.h

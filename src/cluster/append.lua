@@ -1,0 +1,50 @@
+-- SPDX-License-Identifier: MIT
+-- Append one group of events: all or nothing, and at most once for a writer and its seq.
+--
+-- KEYS  1 {p}log  2 {p}meta  3.. idempotency keys
+-- ARGV  1 writer  2 seq  3 events  4 window of the keys, ms  5 body  6 where each key's event
+--       stands in the group, counted from 0, separated by blanks  7.. digest of each key
+--
+-- Returns {'OK', epoch, first, at}; {'SEEN', epoch, first, at}: it was appended before; {'KEYS', i,
+-- value, ...}: these keys, counted from 1, are taken; {'TERM'}: attach first.
+--
+-- The order is the point.  The replication id is asked now, from the server itself: it is what
+-- changes when a server has another life, such as a replica that was promoted.  XADD is the first
+-- write, so that a server without memory refuses all of it.
+local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head', 'at', 'w:' .. ARGV[1])
+local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
+if not meta[1] or meta[1] ~= life then return {'TERM'} end
+
+local seq, first, at = (meta[5] or '0 0 0'):match('(%d+) (%d+) (%d+)')
+if tonumber(seq) >= tonumber(ARGV[2]) then return {'SEEN', meta[2], first, at} end
+
+if #KEYS > 2 then
+  local found, taken = redis.call('MGET', unpack(KEYS, 3)), {}
+  for i = 1, #KEYS - 2 do
+    if found[i] then
+      taken[#taken + 1] = tostring(i)
+      taken[#taken + 1] = found[i]
+    end
+  end
+  if #taken > 0 then return {'KEYS', unpack(taken)} end
+end
+
+local now = redis.call('TIME')
+at = math.max(now[1] * 1000 + math.floor(now[2] / 1000), tonumber(meta[4]))
+first = tonumber(meta[3]) + 1
+local head = string.format('%.0f', first + ARGV[3] - 1)
+local places = {}
+for index in ARGV[6]:gmatch('%d+') do
+  places[#places + 1] = string.format('%.0f', first + index)
+end
+first, at = string.format('%.0f', first), string.format('%.0f', at)
+
+redis.call('XADD', KEYS[1], head .. '-0',
+  'h', table.concat({meta[2], first, at, ARGV[1], ARGV[2]}, ' '), 'b', ARGV[5])
+redis.call('HSET', KEYS[2], 'head', head, 'at', at,
+  'w:' .. ARGV[1], ARGV[2] .. ' ' .. first .. ' ' .. at)
+redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[5])
+for i = 3, #KEYS do
+  redis.call('SET', KEYS[i], ARGV[i + 4] .. ' ' .. places[i - 2], 'PX', ARGV[4])
+end
+return {'OK', meta[2], first, at}
