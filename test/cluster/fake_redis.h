@@ -17,7 +17,7 @@
 #include "cluster/redis_reader.h"
 #include "cluster/redis_url.h"
 
-#define FAKE_CLIENTS_MAX 16
+#define FAKE_CLIENTS_MAX 6
 
 struct fake_redis;
 
