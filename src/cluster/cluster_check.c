@@ -22,6 +22,7 @@
 #define CLOCK_MS_MAX 5000
 /* A lease is renewed five times while it lasts: that a quarter of it passes without is telling. */
 #define LEASE_LOOK_MS 250
+#define LEASE_SLACK_MS 100
 
 struct cluster_check {
     struct event_base *base;
@@ -37,9 +38,9 @@ struct cluster_check {
     bool is_asking;
     enum cluster_verdict verdict;
     char line[LINE_BYTES];
-    char lease[128];    /* somebody else's, as it was first seen; */
-    int64_t lease_left; /* and how long it was to last then, ms */
-    int64_t looked_ms;  /* when that was */
+    char lease[128];       /* somebody else's, as it was first seen; */
+    int64_t lease_ends_ms; /* and when it was to end then */
+    int64_t looked_ms;     /* when that was */
 };
 
 static const struct {
@@ -263,7 +264,7 @@ static void lease_wait(struct cluster_check *check)
 static void judge_lease(struct cluster_check *check, const redisReply *reply)
 {
     const char *value;
-    int64_t left_ms;
+    int64_t ends_ms;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_STRING ||
@@ -271,21 +272,20 @@ static void judge_lease(struct cluster_check *check, const redisReply *reply)
         lease_is_ours(check, reply->element[0]->str))
         return;
     value = reply->element[0]->str;
-    left_ms = reply->element[1]->integer;
+    ends_ms = clock_mono_ms() + reply->element[1]->integer;
     if (check->looked_ms == 0) {
         check->looked_ms = clock_mono_ms();
-        check->lease_left = left_ms;
+        check->lease_ends_ms = ends_ms;
         snprintf(check->lease, sizeof(check->lease), "%s", value);
     }
     if (strncmp(value, check->lease, sizeof(check->lease) - 1) != 0 ||
-        left_ms > check->lease_left) {
+        ends_ms > check->lease_ends_ms + LEASE_SLACK_MS) {
         check_refuse(check,
-                     "another process renews the lease of cluster.node=%s: give each "
-                     "gateway a name of its own",
+                     "another process renews the lease of cluster.node=%s: give each gateway a "
+                     "name of its own",
                      check->conf.node);
         return;
     }
-    check->lease_left = left_ms;
     if (clock_mono_ms() - check->looked_ms < check->conf.lease_ms / 4)
         lease_wait(check);
 }

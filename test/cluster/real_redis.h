@@ -26,8 +26,8 @@ struct real_redis {
     char folder[64];
     struct redis_place place;
     pid_t pid; /* 0: it does not run */
-    char config[4096];
     bool is_sentinel;
+    bool is_tls;
 };
 
 static inline bool real_redis_is_installed(void)
@@ -47,17 +47,21 @@ static inline int real_connect(uint16_t port)
     return -1;
 }
 
+/* Below those that the kernel gives to who connects; taken by chance, as tests run side by side. */
 static inline uint16_t real_free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t address_n = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (int tries = 0; tries < 1000; tries++) {
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons((uint16_t)(10000 + arc4random() % 20000)),
+                                      .sin_addr.s_addr = htonl(INADDR_ANY)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int result = bind(fd, (struct sockaddr *)&address, sizeof(address));
 
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &address_n) != 0)
-        abort();
-    close(fd);
-    return ntohs(address.sin_port);
+        close(fd);
+        if (result == 0)
+            return ntohs(address.sin_port);
+    }
+    abort();
 }
 
 /* Write lines to a connection and take the last `answer_n` bytes of what comes; for set-up only. */
@@ -81,10 +85,25 @@ static inline void real_tell(struct real_redis *redis, char *answer, size_t answ
     close(fd);
 }
 
-/* Start it, or start it again, and wait until it has loaded what it has. */
-static inline void real_redis_run(struct real_redis *redis)
+/* Whether it has loaded what it has. */
+static inline bool real_redis_is_ready(struct real_redis *redis)
 {
-    char path[128], answer[256] = "";
+    char answer[256] = "LOADING";
+    int fd = real_connect(redis->place.port);
+
+    if (fd < 0)
+        return false;
+    close(fd);
+    if (redis->is_tls)
+        return true;
+    real_tell(redis, answer, sizeof(answer), "PING");
+    return strstr(answer, "LOADING") == NULL;
+}
+
+/* Start it, or start it again, and wait until it is ready.  Returns false when it ended. */
+static inline bool real_redis_try(struct real_redis *redis)
+{
+    char path[128];
 
     snprintf(path, sizeof(path), "%s/redis.conf", redis->folder);
     redis->pid = fork();
@@ -95,39 +114,57 @@ static inline void real_redis_run(struct real_redis *redis)
         _exit(127);
     }
     for (int waited_ms = 0; waited_ms < REAL_PATIENCE_MS; waited_ms += 10) {
-        int fd = real_connect(redis->place.port);
-
-        if (fd >= 0) {
-            close(fd);
-            real_tell(redis, answer, sizeof(answer), "PING");
-            if (strstr(answer, "LOADING") == NULL)
-                return;
-        }
+        if (waitpid(redis->pid, NULL, WNOHANG) == redis->pid)
+            return false;
+        if (real_redis_is_ready(redis))
+            return true;
         usleep(10000);
     }
+    return false;
+}
+
+static inline void real_redis_run(struct real_redis *redis)
+{
+    if (real_redis_try(redis))
+        return;
     fprintf(stderr, "redis-server does not start\n");
     abort();
 }
 
-/* config  lines, added to what every one has */
-static inline void real_redis_begin(struct real_redis *redis, const char *config)
+static inline void real_redis_write(const struct real_redis *redis, const char *config)
 {
     char path[128];
     FILE *file;
 
+    snprintf(path, sizeof(path), "%s/redis.conf", redis->folder);
+    file = fopen(path, "w");
+    if (redis->is_tls)
+        fprintf(file, "port 0\ntls-");
+    fprintf(file,
+            "port %u\nbind 127.0.0.1 127.0.0.2\ndir %s\nsave \"\"\nlogfile %s/log\n"
+            "daemonize no\n%s\n",
+            redis->place.port, redis->folder, redis->folder, config);
+    fclose(file);
+}
+
+/* config  lines, added to what every one has; a sentinel or one inside TLS is known by them */
+static inline void real_redis_begin(struct real_redis *redis, const char *config)
+{
     memset(redis, 0, sizeof(*redis));
     strcpy(redis->folder, "/tmp/bugle-redis-XXXXXX");
     if (mkdtemp(redis->folder) == NULL)
         abort();
     strcpy(redis->place.host, "127.0.0.1");
-    redis->place.port = real_free_port();
     redis->is_sentinel = strstr(config, "sentinel monitor") != NULL;
-    snprintf(path, sizeof(path), "%s/redis.conf", redis->folder);
-    file = fopen(path, "w");
-    fprintf(file, "port %u\nbind 127.0.0.1\ndir %s\nsave \"\"\nlogfile %s/log\ndaemonize no\n%s\n",
-            redis->place.port, redis->folder, redis->folder, config);
-    fclose(file);
-    real_redis_run(redis);
+    redis->is_tls = strstr(config, "tls-cert-file") != NULL;
+    for (int tries = 0; tries < 10; tries++) { /* another test may take the port */
+        redis->place.port = real_free_port();
+        real_redis_write(redis, config);
+        if (real_redis_try(redis))
+            return;
+    }
+    fprintf(stderr, "redis-server does not start\n");
+    abort();
 }
 
 static inline void real_redis_kill(struct real_redis *redis)

@@ -280,5 +280,6 @@ int main(void)
         cmocka_unit_test(other_servers_are_no_harm),
     };
 
+    cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

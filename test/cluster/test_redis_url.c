@@ -137,5 +137,6 @@ int main(void)
         cmocka_unit_test(a_place_of_a_server_is_read),
     };
 
+    cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
