@@ -279,7 +279,7 @@ static void judge_lease(struct cluster_check *check, const redisReply *reply)
         snprintf(check->lease, sizeof(check->lease), "%s", value);
     }
     if (strncmp(value, check->lease, sizeof(check->lease) - 1) != 0 ||
-        ends_ms > check->lease_ends_ms + LEASE_SLACK_MS) {
+        llabs(ends_ms - check->lease_ends_ms) > LEASE_SLACK_MS) {
         check_refuse(check,
                      "another process renews the lease of cluster.node=%s: give each gateway a "
                      "name of its own",
