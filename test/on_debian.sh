@@ -6,7 +6,8 @@
 #   test/on_debian.sh bookworm|trixie [WHAT]
 #
 #   quick    build with gcc, unit tests, and the scenarios that the libraries of the release can
-#            break: heads, framing, TLS, sends, stops, clients, stalls (default; 2 to 4 minutes)
+#            break: heads, framing, TLS, sends, stops, clients, stalls, WebSockets (default; 2 to 4
+#            minutes)
 #   check    ./bootstrap check, all of it
 #   run      ./bootstrap, then the program: does it start, answer and stop
 #   shell    a shell in it
@@ -22,11 +23,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scenarios_of_libraries='test_wire.py or test_heads.py or test_smuggling.py or test_tls.py
-    or test_send.py or test_stop.py or test_clients.py or test_stall.py'
+    or test_send.py or test_stop.py or test_clients.py or test_stall.py or test_ws.py
+    or test_ws_frames.py or test_ws_ends.py'
 archive=http://deb.debian.org/debian
 
 usage() {
-    sed -n '5,20p' "$0" | sed 's/^# \{0,1\}//' >&2
+    sed -n '5,21p' "$0" | sed 's/^# \{0,1\}//' >&2
     exit 2
 }
 

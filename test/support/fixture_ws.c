@@ -3,8 +3,8 @@
 #include "config.h"
 #include "fixture_ws.h"
 
-#include <errno.h>
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

@@ -39,6 +39,14 @@ http {{
             proxy_set_header Host localhost;
             proxy_request_buffering off;
         }}
+        location = /ws {{
+            if ($arg_topic = hidden) {{ return 403; }}
+            proxy_pass http://gateway;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Host localhost;
+        }}
     }}
 }}
 """
@@ -51,6 +59,7 @@ defaults
     timeout connect 5s
     timeout client 10s
     timeout server 10s
+    timeout tunnel 60s
 frontend front
     bind 127.0.0.1:{port}
     http-request deny deny_status 403 if {{ url_param(topic) hidden }}
