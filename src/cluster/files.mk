@@ -16,7 +16,9 @@ libbugle_a_SOURCES += \
     src/cluster/redis_socket.c \
     src/cluster/redis_socket.h \
     src/cluster/redis_url.c \
-    src/cluster/redis_url.h
+    src/cluster/redis_url.h \
+    src/cluster/shared_log.c \
+    src/cluster/shared_log.h
 
 # The scripts that run inside the server, as texts.
 CLUSTER_LUA = \
