@@ -11,7 +11,7 @@ TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
-TRANSPORTS = ("events", "sockets")
+TRANSPORTS = ("events", "sockets", "go", "floor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +100,10 @@ def broadcast_part(streams):
 
 
 def transports_parts(streams):
-    """The same broadcast to streams of each."""
-    parts = {name: broadcast_part(streams) for name in TRANSPORTS}
-    sockets = parts["sockets"]
-    return {**parts, "sockets": dataclasses.replace(sockets, streams=(*sockets.streams, "--ws"))}
+    """The same broadcast to the streams of each, which are WebSockets but for the first."""
+    part = broadcast_part(streams)
+    sockets = dataclasses.replace(part, streams=(*part.streams, "--ws"))
+    return {name: part if name == "events" else sockets for name in TRANSPORTS}
 
 
 def large(load, size, rate):
@@ -182,8 +182,8 @@ ROWS = {row.name: row for row in (
         (DELIVERY, *LATENCY, LOST),
         lambda load: ("--ws", "--ws-protocol", "bugle.v1", "--streams", load.some, "--rate", 50,
                       "--warmup", 2)),
-    row("ws-sse", "{some} streams of either transport, both at once, 50 events/s in turns",
-        TRANSPORTS, (DELIVERY,), lambda load: transports_parts(load.some), "turns"),
+    row("ws-turns", "{some} streams of each, all at once, 50 events/s in turns", TRANSPORTS,
+        (DELIVERY,), lambda load: transports_parts(load.some), "turns"),
     row("ws-targeted", "{many} WebSockets, a topic each, 500 events/s", PEERS,
         (EVENT, *LATENCY, LOST), lambda load: ("--ws", *targeted(load.many, load))),
     row("ws-idle", "{many} idle WebSockets with a heartbeat every 15 s", PEERS[:3], (MEMORY, BUSY),
@@ -257,9 +257,9 @@ BOUNDS = (
     Bound("storm", LIVE, 1),
     Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
-    Bound("ws-broadcast", DELIVERY, 1.15, to="floor"),
-    Bound("ws-broadcast", DELIVERY, 0.5, to="go"),
-    Bound("ws-sse", DELIVERY, 1.1, server="sockets", to="events"),
+    Bound("ws-turns", DELIVERY, 1.1, server="sockets", to="events"),
+    Bound("ws-turns", DELIVERY, 0.5, server="sockets", to="go"),
+    Bound("ws-turns", DELIVERY, 1.15, server="sockets", to="floor"),
     Bound("ws-idle", MEMORY, 1.25),
     Bound("ws-tls-idle", MEMORY, 18, server="tls"),
     Bound("ws-texts", PUBLISHED, 10000),
