@@ -156,4 +156,8 @@ char *mhd_write_head_again(struct MHD_Connection *connection, const char *method
  */
 char *mhd_pool_of(const char *method);
 
+/* Whether it begins right there, inside TLS too, where any number of empty lines may stand before:
+ * the last of them would end in front of the request line. */
+bool mhd_pool_begins_with(const char *method);
+
 #endif

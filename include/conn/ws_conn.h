@@ -8,7 +8,8 @@
  * here: frames become messages (ws_parser.h), pings are answered, rules are held to, and each text
  * goes to the conversation (struct ws_conn_ops).
  *
- * A plain one has left the HTTP library: its descriptor was copied and the library's connection let
+ * Inside TLS the library's connection stays, suspended, and its session is used past it.  A plain
+ * one has left the HTTP library: its descriptor was copied and the library's connection let
  * go, so it counts by itself in what connections count in (worker_load(), client_quota, memory).
  * Its messages are looked at in the kernel (MSG_PEEK) and taken one by one: while an answer is
  * awaited nothing is read, and nothing stands in the memory of the process.
@@ -38,6 +39,7 @@
 #include "stream/stream.h"
 #include "stream/streams.h"
 
+struct gnutls_session_int;
 struct ws_conn;
 struct ws_conns;
 
@@ -109,6 +111,10 @@ struct ws_conn_ask {
     void *arg;                      /* of the conversation; ws_conn_arg() */
     struct peer address;            /* of the socket, by which its connection is counted */
     int fd;                         /* copied: the caller's is the caller's to close */
+
+    /* Inside TLS: the session of the library's connection, which stays suspended.  Nothing is
+     * copied or counted then, and after `closed` that connection is to be closed. */
+    struct gnutls_session_int *session;
 };
 
 /*

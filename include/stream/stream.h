@@ -37,6 +37,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "auth/identity.h"
 #include "base/peer.h"
@@ -106,7 +107,10 @@ struct stream_host {
     void (*wake)(struct stream_host *host, enum worker_prio prio);
     const struct stream_host_ops *ops;
     unsigned timeout_s; /* its own, for a connection that is not suspended; 0: none */
-    bool sends_past;    /* streams may send past it; never inside TLS */
+    /* Where the socket is not written to directly: send, and return how many bytes were taken, or
+     * -1: the connection is over.  NULL: sendmsg() does. */
+    ssize_t (*send)(void *connection, const struct iovec *parts, size_t parts_n);
+    bool sends_past; /* streams may send past it; never inside TLS */
 
     bool wants_run; /* a connection was resumed, or is to be looked at */
     size_t streams_n;

@@ -35,9 +35,9 @@ struct route {
     int (*refuse)(struct request *request, struct problem *problem);
     size_t body_bytes; /* at most, within limits.body_bytes; 0: it takes none */
     bool is_prefix;    /* of paths; what follows it is the request's `tail` */
-    bool is_stream; /* answered in the first call, ends its connection; its credential may be in the
-                       query */
-    bool any_host;  /* served under any name, also one that server.hosts does not list */
+    bool is_stream;    /* its credential may be in the query */
+    bool is_first;     /* answered in the first call, and ends its connection */
+    bool any_host;     /* served under any name, also one that server.hosts does not list */
 };
 
 /* The handlers that are all there is of their files.  They return as respond.h. */

@@ -32,7 +32,7 @@ static int routes_answer_page(struct request *request);
 /* Of several rows with one path the first says what holds for the path, whatever the method. */
 static const struct route routes[] = {
     {SSE_PATH, "GET", subscribe_handle, ROUTE_READ, .parameters = parameters_of_events,
-     .refuse = subscribe_refuse, .is_stream = true},
+     .refuse = subscribe_refuse, .is_stream = true, .is_first = true},
     {"/ws", "GET", ws_handle, ROUTE_READ, .check = ws_check, .refuse = ws_refuse,
      .is_stream = true},
     {"/api/push", "POST", publish_handle, ROUTE_PUBLISH, .begin = publish_begin,
@@ -283,14 +283,14 @@ static int routes_first_call(struct request *request, const char *version)
         return result;
     request->lingers = request->is_last;
     const struct route *route = routes_find(request->path, NULL);
-    if (!request->has_body && (route == NULL || !route->is_stream))
+    if (!request->has_body && (route == NULL || !route->is_first))
         return MHD_YES;
     result = routes_check(request);
     if (result >= 0) {
         request->lingers |= request->has_body;
         return result;
     }
-    if (request->route->is_stream && !request->has_body)
+    if (request->route->is_first && !request->has_body)
         return request->route->handle(request);
     if (request->has_body)
         request_deadline_watch_body(request);

@@ -283,6 +283,10 @@ static void ws_session_closed(struct ws_conn *conn)
 
     if (session->talk->closed != NULL)
         session->talk->closed(session);
+    if (session->request != NULL) {
+        session->request->lingers = !stream_ends[stream_get_end(ws_conn_stream(conn))].cuts;
+        request_wake(session->request);
+    }
     ticket_use_closed(shared, session->ticket, ws_conn_stream(conn));
     stream_admit_leave(shared, &session->quota_entry);
     ws_session_free(session);
@@ -318,7 +322,27 @@ static const struct stream_wire *ws_wire_of(const struct ws_handshake *handshake
     return handshake->deflates ? &stream_wire_raw_packed : &stream_wire_raw;
 }
 
-/* The library's connection ends without a word: its descriptor was copied. */
+/* The last call of the library, which is to close the connection. */
+static int ws_end_request(struct request *request)
+{
+    (void)request;
+    return MHD_NO;
+}
+
+/* What becomes of the library's connection: inside TLS it is suspended until the end.  Else it ends
+ * without a word, since its descriptor was copied. */
+static int ws_leave_library(struct request *request, struct ws_session *session)
+{
+    request->answered = true;
+    request->lingers = false;
+    if (request->session == NULL)
+        return MHD_NO;
+    session->request = request;
+    request->free_work(request->work);
+    request->free_work = NULL;
+    return request_suspend(request, ws_end_request);
+}
+
 static int ws_open(struct request *request, struct ws_session *session, struct stream_ask *ask)
 {
     char head[WS_HANDSHAKE_HEAD_MAX];
@@ -330,9 +354,14 @@ static int ws_open(struct request *request, struct ws_session *session, struct s
         .ops = &ws_session_ops,
         .arg = session,
         .fd = request_fd(request),
+        .session = request->session,
     };
 
     ws_address_of(request, &conn_ask.address);
+    if (request->session != NULL)
+        ask->pool = cell_pool(request->cell, request->method, &ask->pool_bytes);
+    if (ask->pool_bytes == 0) /* no room for chunks tells where it ends */
+        ask->pool = NULL;
     int result =
         head_n == 0 ? -ENOMEM : ws_conn_open(request->service->ws_conns, &conn_ask, &session->conn);
     if (result != 0) {
@@ -342,9 +371,7 @@ static int ws_open(struct request *request, struct ws_session *session, struct s
     }
     ws_session_take(session, request);
     ws_conn_begin(session->conn, head, head_n);
-    request->answered = true;
-    request->lingers = false;
-    return MHD_NO;
+    return ws_leave_library(request, session);
 }
 
 int ws_handle(struct request *request)

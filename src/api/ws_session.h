@@ -14,6 +14,7 @@
 #include "http/service.h"
 #include "wire/problem.h"
 
+struct request;
 struct ticket;
 struct ws_session;
 
@@ -37,8 +38,9 @@ struct ws_session {
     void *work;       /* of the talk, while an answer is awaited; NULL: none is */
     char *publish;    /* raw: the topics of `publish=`, each ended by a NUL; NULL: none was given */
     size_t publish_n; /* how many */
-    bool answers_ping; /* raw: "ping" is answered "pong" */
-    bool names_topics; /* v1: the client has said which topics it wants */
+    bool answers_ping;       /* raw: "ping" is answered "pong" */
+    bool names_topics;       /* v1: the client has said which topics it wants */
+    struct request *request; /* inside TLS, where it stays until the end; else NULL */
     struct client_quota_entry quota_entry;
     struct ticket *ticket; /* it came with; NULL: none */
 };

@@ -50,7 +50,7 @@ char *cell_pool(const struct cell *cell, const char *method, size_t *ret_n)
     *ret_n = 0;
     if (!is_large(cell->kind) || !cell->cells->quirks.knows_pools)
         return NULL;
-    if (cell->kind == CELL_TLS) /* any number of empty lines may stand before the request line */
+    if (cell->kind == CELL_TLS && !mhd_pool_begins_with(method))
         return (char *)(uintptr_t)method;
     *ret_n = MHD_POOL_LARGE_BYTES;
     return mhd_pool_of(method);

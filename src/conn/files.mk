@@ -38,4 +38,5 @@ libbugle_a_SOURCES += \
     src/conn/tls_credentials.c \
     src/conn/ws_conn.c \
     src/conn/ws_internal.h \
-    src/conn/ws_read.c
+    src/conn/ws_read.c \
+    src/conn/ws_tls.c

@@ -240,3 +240,9 @@ char *mhd_pool_of(const char *method)
 {
     return (char *)((uintptr_t)method & ~(uintptr_t)(alignof(max_align_t) - 1));
 }
+
+/* What stands before a pool is malloc()'s, or of the sanitizer that takes its place. */
+__attribute__((no_sanitize("address"))) bool mhd_pool_begins_with(const char *method)
+{
+    return method == mhd_pool_of(method) && method[-1] != '\n';
+}

@@ -63,11 +63,11 @@ static const struct stream_host_ops ws_ops = {
 
 /* ---- the end ---- */
 
-static void count_connection(struct ws_conns *conns, const struct peer *address, int n)
+/* What the library's connection was counted in, which inside TLS is there still. */
+static void count_descriptor(struct ws_conns *conns, const struct peer *address, int n)
 {
     worker_load_add(conns->worker, n);
     stats_add(conns->context->stats, STATS_CONNECTIONS_OPEN, n);
-    stats_add(conns->context->stats, STATS_WEBSOCKETS_OPEN, n);
     memory_budget_add(conns->context->memory, MEMORY_BUDGET_CONNECTIONS,
                       n * (int64_t)WS_CONN_BYTES);
     if (n > 0)
@@ -76,12 +76,24 @@ static void count_connection(struct ws_conns *conns, const struct peer *address,
         client_quota_drop_connection(conns->client_quota, address);
 }
 
+static void count(struct ws_conn *conn, int n)
+{
+    struct ws_conns *conns = conn->conns;
+
+    if (conn->session == NULL)
+        count_descriptor(conns, &conn->address, n);
+    stats_add(conns->context->stats, STATS_WEBSOCKETS_OPEN, n);
+    conns->count += (size_t)n;
+}
+
 /* A browser that has sent something we did not read would take a plain close for a lost connection,
  * so it is read to its end elsewhere. */
 static void close_descriptor(struct ws_conn *conn, enum stream_end end)
 {
     struct lingering_close_pool *pool = conn->conns->lingering_close;
 
+    if (conn->session != NULL)
+        return;
     if (stream_ends[end].cuts)
         close(conn->fd);
     else if (end == STREAM_END_CLOSED || end == STREAM_END_LEFT)
@@ -92,7 +104,6 @@ static void close_descriptor(struct ws_conn *conn, enum stream_end end)
 
 static void ws_finish(struct ws_conn *conn)
 {
-    struct ws_conns *conns = conn->conns;
     enum stream_end end = stream_get_end(conn->stream);
 
     TAILQ_REMOVE(&conn->host->over, conn, link);
@@ -101,8 +112,7 @@ static void ws_finish(struct ws_conn *conn)
     ws_read_end(conn);
     stream_ws_free(&conn->ws);
     close_descriptor(conn, end);
-    count_connection(conns, &conn->address, -1);
-    conns->count--;
+    count(conn, -1);
     free(conn);
 }
 
@@ -178,7 +188,8 @@ static void free_host(struct ws_host *host)
     free(host);
 }
 
-static struct ws_host *open_host(struct ws_conns *conns, const struct stream_wire *wire)
+static struct ws_host *open_host(struct ws_conns *conns, const struct stream_wire *wire,
+                                 bool is_tls)
 {
     struct ws_host *host = calloc(1, sizeof(*host));
     uint64_t stall_ms = conns->context->conf->stream.stall_timeout_ms;
@@ -195,6 +206,7 @@ static struct ws_host *open_host(struct ws_conns *conns, const struct stream_wir
     host->host.ops = &ws_ops;
     host->host.timeout_s = (unsigned)((stall_ms + 999) / 1000) + BACKSTOP_SECONDS;
     host->host.sends_past = true;
+    host->host.send = is_tls ? ws_tls_send : NULL;
     if (streams_add_host(conns->streams, &host->host) != 0) {
         free(host);
         return NULL;
@@ -203,14 +215,16 @@ static struct ws_host *open_host(struct ws_conns *conns, const struct stream_wir
     return host;
 }
 
-static struct ws_host *find_host(struct ws_conns *conns, const struct stream_wire *wire)
+static struct ws_host *find_host(struct ws_conns *conns, const struct stream_wire *wire,
+                                 bool is_tls)
 {
     struct ws_host *host;
 
     TAILQ_FOREACH (host, &conns->hosts, link)
-        if (host->host.wire == wire && host->host.streams_n < HOST_STREAMS_MAX)
+        if (host->host.wire == wire && (host->host.send != NULL) == is_tls &&
+            host->host.streams_n < HOST_STREAMS_MAX)
             return host;
-    return open_host(conns, wire);
+    return open_host(conns, wire, is_tls);
 }
 
 /* ---- opening ---- */
@@ -228,16 +242,18 @@ static int copy_descriptor(const struct ws_conns *conns, int fd)
 
 static int open_stream(struct ws_conn *conn, const struct ws_conn_ask *ask)
 {
+    bool is_tls = ask->session != NULL;
+
     if (stream_wire_packs(ask->wire) && streams_get_deflater(conn->conns->streams) != 0)
         return -ENOMEM;
-    conn->host = find_host(conn->conns, ask->wire);
+    conn->host = find_host(conn->conns, ask->wire, is_tls);
     if (conn->host == NULL)
         return -ENOMEM;
-    conn->fd = copy_descriptor(conn->conns, ask->fd);
+    conn->fd = is_tls ? ask->fd : copy_descriptor(conn->conns, ask->fd);
     if (conn->fd < 0)
         return conn->fd;
     int result = stream_open(&conn->host->host, conn, conn->fd, ask->stream, &conn->stream);
-    if (result != 0)
+    if (result != 0 && !is_tls)
         close(conn->fd);
     return result;
 }
@@ -252,15 +268,15 @@ int ws_conn_open(struct ws_conns *conns, const struct ws_conn_ask *ask, struct w
     conn->ops = ask->ops;
     conn->arg = ask->arg;
     conn->address = ask->address;
+    conn->session = ask->session;
     int result = open_stream(conn, ask);
     if (result != 0) {
         free(conn);
         return result;
     }
     ws_read_begin(conn);
-    count_connection(conns, &conn->address, 1);
+    count(conn, 1);
     stats_add(conns->context->stats, STATS_WEBSOCKETS_OPENED, 1);
-    conns->count++;
     *ret_conn = conn;
     return 0;
 }

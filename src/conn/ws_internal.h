@@ -27,9 +27,10 @@ struct ws_conn {
     struct stream *stream;
     const struct ws_conn_ops *ops;
     void *arg;
-    struct ws_receiving *receiving; /* while a message is part received; else NULL */
-    TAILQ_ENTRY(ws_conn) link;      /* in `again`, or `over` of its host */
-    struct token_bucket rate;       /* of messages */
+    struct ws_receiving *receiving;     /* while a message is part received; else NULL */
+    TAILQ_ENTRY(ws_conn) link;          /* in `again`, or `over` of its host */
+    struct token_bucket rate;           /* of messages */
+    struct gnutls_session_int *session; /* NULL: no TLS */
     int fd;
     uint32_t held_bytes; /* by the parser, as they are counted */
     struct peer address;
@@ -37,12 +38,13 @@ struct ws_conn {
     bool has_ended : 1; /* its client: what is there is the last, and its end */
     bool in_again : 1;  /* the list */
     bool awaits : 1;    /* an answer */
+    bool is_held : 1;   /* the session has a byte more than it was said to have taken */
     bool is_deaf : 1;   /* it is ending, or its client has said that it does */
 };
 
 TAILQ_HEAD(ws_conn_list, ws_conn);
 
-/* Of one wire. */
+/* Of one wire, inside TLS or not. */
 struct ws_host {
     struct stream_host host;
     struct worker_job jobs[PRIO_COUNT];
@@ -66,6 +68,14 @@ struct ws_conns {
     int fd_end;
     char buffer[WS_READ_BYTES];
 };
+
+/* ---- ws_tls.c ---- */
+
+/* As `send` of struct stream_host. */
+ssize_t ws_tls_send(void *connection, const struct iovec *parts, size_t parts_n);
+
+/* Returns how many bytes were read; 0: the connection is over; -EAGAIN. */
+ssize_t ws_tls_receive(struct ws_conn *conn, char *to, size_t room);
 
 /* ---- ws_read.c ---- */
 

@@ -22,6 +22,7 @@
 /* Messages of one client in a turn, before the others have theirs, and clients that are gone on
  * with in one. */
 #define MESSAGES_A_TURN 8
+#define READS_A_TURN (4 * MESSAGES_A_TURN) /* inside TLS, where a message takes some */
 #define AGAIN_A_TURN 32
 /* Of limits.message_rate, what may come at once. */
 #define BURST_MS 2000
@@ -268,8 +269,37 @@ static size_t peek_bytes(struct ws_conn *conn)
     return n > 0 ? (size_t)n : 0;
 }
 
+/* The session may have more than the socket shows.  No more is read than belongs to one frame, so
+ * that nothing is left over. */
+static void read_some_tls(struct ws_conn *conn)
+{
+    for (int i = 0; i < READS_A_TURN && conn->has_more && may_read(conn); i++) {
+        size_t wanted = ws_parser_wants(&conn->parser);
+        ssize_t n = ws_tls_receive(conn, conn->conns->buffer,
+                                   wanted < WS_READ_BYTES ? wanted : WS_READ_BYTES);
+        int left = MESSAGES_A_TURN;
+
+        if (n == -EAGAIN) {
+            conn->has_more = false;
+            return;
+        }
+        if (n == 0) {
+            conn->is_deaf = true;
+            stream_end(conn->stream, STREAM_END_LEFT);
+            return;
+        }
+        stream_ws_hear(&conn->ws);
+        parse(conn, (size_t)n, &left);
+    }
+    read_on(conn);
+}
+
 static void read_some(struct ws_conn *conn)
 {
+    if (conn->session != NULL) {
+        read_some_tls(conn);
+        return;
+    }
     int left = MESSAGES_A_TURN;
 
     while (left > 0 && conn->has_more && may_read(conn)) {

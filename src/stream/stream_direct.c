@@ -73,11 +73,21 @@ static bool is_in_chunks(const struct stream *stream)
     return stream->host->wire->in_chunks;
 }
 
+__attribute__((noinline)) static ssize_t send_by_host(struct stream *stream, const char *bytes,
+                                                      size_t bytes_n)
+{
+    const struct iovec all = {(char *)(uintptr_t)bytes, bytes_n};
+
+    return stream->host->send(stream->connection, &all, 1);
+}
+
 /* Returns how many bytes the socket took, or -1: the connection is over. */
 static ssize_t try_send(struct stream *stream, const char *bytes, size_t bytes_n)
 {
     ssize_t sent;
 
+    if (stream->host->send != NULL)
+        return send_by_host(stream, bytes, bytes_n);
     do
         sent = send(stream->fd, bytes, bytes_n, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
@@ -116,6 +126,8 @@ static ssize_t try_send_frame(struct stream *stream, size_t from, size_t *ret_ch
     }
     message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + from;
     message.msg_iov->iov_len -= from;
+    if (stream->host->send != NULL)
+        return stream->host->send(stream->connection, message.msg_iov, message.msg_iovlen);
     do
         sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
@@ -302,6 +314,10 @@ void stream_begin(struct stream *stream, const char *head, size_t head_n)
     else
         send_all(stream, head, head_n);
     idle_if_all_sent(stream);
+    if (stream->pool != NULL && stream->state == STREAM_IDLE) {
+        stream->has_pages = true;
+        stream_add_control(stream, 0); /* the host's handler reads there until it has returned */
+    }
     if (stream->unsent_n == 0 && !stream->in_ready &&
         (stream->state == STREAM_DRAINING || stream->state == STREAM_CLOSING))
         stream_continue(stream);
