@@ -1,6 +1,8 @@
 libbugle_a_SOURCES += \
     src/cluster/cluster_check.c \
     src/cluster/cluster_check.h \
+    src/cluster/log_entry.c \
+    src/cluster/log_entry.h \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \

@@ -1,5 +1,6 @@
 UNIT_TESTS += \
     test/cluster/test_cluster_check \
+    test/cluster/test_log_entry \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
     test/cluster/test_redis_link \
@@ -7,6 +8,7 @@ UNIT_TESTS += \
     test/cluster/test_redis_url
 
 FUZZ_TARGETS += \
+    test/cluster/fuzz_log_entry \
     test/cluster/fuzz_redis_reader
 
 REAL_REDIS = test/cluster/fake_redis.h test/cluster/real_redis.h
