@@ -356,6 +356,7 @@ def test_subscribe_and_unsubscribe(gateway):
     """From the place on that the answer names; to add twice is no error; listed as any."""
     opened = connect_v1(gateway, "a")
     before = gateway.push({"topic": "b", "data": "before"})["id"]
+    gateway.the_stream()  # asks its worker, which has the event by then
     answer = opened.ask(type="subscribe", ref=1, topics=["b", "c/*"])
     assert answer["topics"] == ["a", "b", "c/*"] and answer["ref"] == 1
     assert answer["id"] >= before
