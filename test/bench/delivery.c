@@ -9,6 +9,7 @@
  *                      packed     20 events at a time go to 1,000 streams
  *                      targeted   every event goes to one stream of 1,000, a topic each
  *                      library    broadcast, but the library sends it
+ *                      websocket  broadcast, over WebSocket, whose form of the event is there
  *
  * prints how many deliveries deliver() made.  test/check_delivery.sh runs it under callgrind,
  * which counts while deliver() runs, and compares with delivery.bounds.
@@ -29,8 +30,10 @@
 
 #include "../support/make.h"
 #include "conn/stream_mhd.h"
+#include "event/message_form.h"
 #include "history/history_memory.h"
 #include "stream/stream.h"
+#include "stream/stream_ws.h"
 #include "stream/streams.h"
 
 #define STREAMS 1000
@@ -64,6 +67,7 @@ struct load {
     size_t reached; /* streams by an event */
     bool own_topics;
     bool by_library;
+    bool by_websocket;
 };
 
 struct scene {
@@ -76,6 +80,7 @@ struct scene {
     bool awake[PRIO_COUNT];
     struct stream *list[STREAMS];
     struct MHD_Connection connections[STREAMS];
+    struct stream_ws sockets[STREAMS];
     int fds[STREAMS];
     bool own_topics;
     uint64_t position;
@@ -166,6 +171,22 @@ static void read_out(struct MHD_Connection *connection)
     }
 }
 
+static void do_nothing(void *connection)
+{
+    (void)connection;
+}
+
+static const struct stream_host_ops ws_ops = {.suspend = do_nothing, .resume = do_nothing};
+
+static void open_websocket(struct scene *scene, size_t index, struct stream_ask *ask)
+{
+    if (stream_open(&scene->host, &scene->sockets[index], scene->fds[index], ask,
+                    &scene->list[index]) != 0)
+        abort();
+    filter_unref(ask->filter);
+    stream_begin(scene->list[index], HEAD, sizeof(HEAD) - 1);
+}
+
 static void open_one(struct scene *scene, size_t index)
 {
     struct MHD_Connection *connection = &scene->connections[index];
@@ -176,6 +197,10 @@ static void open_one(struct scene *scene, size_t index)
     struct stream_ask ask = {.filter = make_filter(pattern, NULL), .heartbeat_ms = 15000};
     scene->fds[index] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(scene->fds[index] >= 0);
+    if (scene->host.ops == &ws_ops) {
+        open_websocket(scene, index, &ask);
+        return;
+    }
     if (stream_mhd_open(&scene->host, connection, scene->fds[index], &ask, &scene->list[index],
                         &connection->response) != 0)
         abort();
@@ -203,8 +228,8 @@ static struct scene *build(const struct load *load)
     scene->streams = streams_new(scene->worker, NULL, NULL);
     assert(scene->streams != NULL);
     scene->host.wake = wake;
-    scene->host.ops = &stream_mhd_ops;
-    scene->host.wire = &stream_wire_sse;
+    scene->host.ops = load->by_websocket ? &ws_ops : &stream_mhd_ops;
+    scene->host.wire = load->by_websocket ? &stream_wire_raw : &stream_wire_sse;
     scene->host.sends_past = !load->by_library;
     if (streams_add_host(scene->streams, &scene->host) != 0)
         abort();
@@ -264,6 +289,8 @@ static struct message *next_event(struct scene *scene)
         snprintf(topic, sizeof(topic), "topic/%d", (int)(scene->position * 7919 % STREAMS));
     struct message *message = make_message(.topics = topic, .data = DATA);
     message_seal(message, history_epoch(scene->history), scene->position, 1);
+    if (scene->host.ops == &ws_ops && message_form(message, MESSAGE_FORM_RAW) == NULL)
+        abort();
     return message;
 }
 
@@ -324,10 +351,11 @@ static int say_what_hinders(void)
 int main(int argc, char **argv)
 {
     static const struct load loads[] = {
-        {"broadcast", 1, 30, STREAMS, false, false},
-        {"packed", 20, 10, STREAMS, false, false},
-        {"targeted", 1, 2000, 1, true, false},
-        {"library", 1, 30, STREAMS, false, true},
+        {"broadcast", 1, 30, STREAMS, .own_topics = false},
+        {"packed", 20, 10, STREAMS, .own_topics = false},
+        {"targeted", 1, 2000, 1, .own_topics = true},
+        {"library", 1, 30, STREAMS, .by_library = true},
+        {"websocket", 1, 30, STREAMS, .by_websocket = true},
     };
 
     if (argc < 2)

@@ -35,7 +35,15 @@ from conftest import Gateway  # noqa: E402
 NEVER = -1
 ANSWER_S = 10
 ABORT = "out of memory where failure cannot be handled"
+WEBSOCKET = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"),
+             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
 BEYOND = 3  # tries that were over before their allocation, after which a kind is done
+
+
+def frame(first, payload):
+    """Masked with zeros."""
+    return bytes((first, 0x80 | len(payload))) + bytes(4) + payload if len(payload) < 126 else \
+        bytes((first, 0x80 | 126)) + len(payload).to_bytes(2, "big") + bytes(4) + payload
 
 
 class Shim:
@@ -195,7 +203,46 @@ class Bench:
         if answer and answer[0] not in (200, 503):
             self.fault(f"a sound ticket was refused for good: {answer}")
 
+    def websocket(self, query="topic=b", text=b"", protocol=None):
+        """Open one, say something, close, and read to the end.  The texts that came, or None."""
+        headers = [*WEBSOCKET, *tokens.bearer(tokens.ADMIN)]
+        if protocol:
+            headers.append(("Sec-WebSocket-Protocol", protocol))
+        data = self.gateway.request_bytes("GET", f"/ws?{query}", headers)
+        got = b""
+        with socket.socket() as one, contextlib.suppress(ConnectionError):
+            one.settimeout(ANSWER_S)
+            try:
+                one.connect(self.gateway.address)
+                one.sendall(data)
+                while b"\r\n\r\n" not in got and (piece := one.recv(65536)):
+                    got += piece
+                if got.startswith(b"HTTP/1.1 101"):
+                    one.sendall(frame(0x81, text) + frame(0x89, b"ping") + frame(0x88, b"\x03\xe8"))
+                    while piece := one.recv(65536):
+                        got += piece
+            except TimeoutError:
+                self.fault(f"/ws?{query}: no answer and no end; so far {got[:200]!r}")
+                return None
+        self.answers[int(got[9:12]) if got else "cut"] += 1
+        return got.partition(b"\r\n\r\n")[2]
+
+    def websocket_publish(self):
+        number = self.sent
+        self.sent += 1
+        event = {"topic": "a", "data": {"n": number}, "event": "e"}
+        said = self.websocket("topic=b", wire.json.dumps(
+            {"type": "publish", "ref": 1, "events": event}).encode(), "bugle.v1") or b""
+        begin, end = said.find(b'{"type":"ack"'), said.find(b"}", said.find(b'{"type":"ack"'))
+        if 0 <= begin < end:
+            self.acknowledged[number] = wire.json.loads(said[begin:end + 1])["id"]
+
     KINDS = {
+        "websocket": lambda self: self.websocket("topic=b&publish=b", b"a text"),
+        "websocket_replay": lambda self: self.websocket("topic=a&since=earliest", b"", "bugle.v1"),
+        "websocket_publish": websocket_publish,
+        "websocket_subscribe": lambda self: self.websocket(
+            "topic=b", b'{"type":"subscribe","ref":"1","topics":["t/1/*","t/2"]}', "bugle.v1"),
         "push": lambda self: self.push(),
         "push_text": lambda self: self.push(text=True),
         "push_array": lambda self: self.push(20),
