@@ -24,7 +24,7 @@ cd "$(dirname "$0")/.."
 
 scenarios_of_libraries='test_wire.py or test_heads.py or test_smuggling.py or test_tls.py
     or test_send.py or test_stop.py or test_clients.py or test_stall.py or test_ws.py
-    or test_ws_frames.py or test_ws_ends.py'
+    or test_ws_frames.py or test_ws_ends.py or test_ws_tls.py'
 archive=http://deb.debian.org/debian
 
 usage() {

@@ -13,6 +13,8 @@ import fronts  # noqa: E402
 import wire  # noqa: E402
 import ws  # noqa: E402
 from test_page import driver, pytestmark  # noqa: E402, F401
+from test_tls import pairs, secure  # noqa: E402, F401
+from test_tls_browser import browser  # noqa: E402, F401
 from test_tickets import ticket_of  # noqa: E402
 from tokens import ADMIN, SETTINGS, bearer, token  # noqa: E402
 
@@ -208,3 +210,30 @@ def test_page_through_a_proxy(driver, site, gateway, tmp_path, name):  # noqa: F
         gateway.request("DELETE", "/api/streams?user=anna")
         each.closed(1000, "deleted")
         driver.get("about:blank")
+
+
+def test_page_inside_tls(secure, browser):  # noqa: F811
+    """wss: from the gateway's own origin; the codes of both sides arrive in order."""
+    gateway = secure.plain
+    browser.get(secure.url + "/healthz")
+    browser.execute_script(PAGE[PAGE.index("<script>") + 8:PAGE.index("</script>")]
+                           .replace("let sockets", "window.sockets")
+                           .replace("function open_", "window.open_ = function "))
+    url = f"wss://localhost:{secure.port}/ws?topic=a&publish=a&user=anna"
+    deleted, wrong, closes = (PageSocket(browser, url, None) for _ in range(3))
+    for each in (deleted, wrong, closes):
+        each.wait("open", ["", ""])
+    deleted.call("send", "hello")
+    for each in (deleted, wrong, closes):
+        each.wait("texts", ["hello"])
+    wrong.call("send", "x" * 140000)
+    wrong.closed(1009)
+    closes.call("close", 3999, "enough")
+    closes.closed(3999)
+    gateway.request("DELETE", "/api/streams?user=anna")
+    deleted.closed(1000, "deleted")
+    stopped = PageSocket(browser, url.replace("publish=a&", ""), ["bugle.v1"])
+    stopped.wait("open", ["bugle.v1", ""])
+    gateway.signal()
+    assert stopped.closed(1001, "stopping") > 0
+    assert gateway.wait() == 0
