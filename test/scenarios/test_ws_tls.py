@@ -73,7 +73,7 @@ def test_stalled(secure):  # noqa: F811
     healthy = secure_connect(secure, "bulk")
     for _ in range(wire.fewer(150, 100)):
         secure.plain.push_text("x" * 32000, topic="bulk")
-    healthy.texts(wire.fewer(150, 100), 30)
+        healthy.next_text()
     secure.plain.wait_stat("streams_stalled", 1, 12)
     opened.end()
     assert secure.plain.stat("websockets_open") == 1
