@@ -5,8 +5,8 @@
 -- ARGV  1 writer  2 seq  3 events  4 window of the keys, ms  5 body  6 where each key's event
 --       stands in the group, counted from 0, separated by blanks  7.. digest of each key
 --
--- Returns {'OK', epoch, first, at}; {'SEEN', epoch, first, at}: it was appended before; {'KEYS', i,
--- value, ...}: these keys, counted from 1, are taken; {'TERM'}: attach first.
+-- Returns {'OK', epoch, first, at}; {'SEEN', epoch, first, at, touched}: it was appended before;
+-- {'KEYS', i, value, ...}: these keys, counted from 1, are taken; {'TERM'}: attach first.
 --
 -- The order is the point.  The replication id is asked now, from the server itself: it is what
 -- changes when a server has another life, such as a replica that was promoted.  XADD is the first
@@ -16,7 +16,11 @@ local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
 if not meta[1] or meta[1] ~= life then return {'TERM'} end
 
 local seq, first, at = (meta[5] or '0 0 0'):match('(%d+) (%d+) (%d+)')
-if tonumber(seq) >= tonumber(ARGV[2]) then return {'SEEN', meta[2], first, at} end
+if tonumber(seq) >= tonumber(ARGV[2]) then
+  -- WAIT waits for what its own connection has written: so it has to write
+  local touched = redis.pcall('HSET', KEYS[2], 'w:' .. ARGV[1], meta[5])
+  return {'SEEN', meta[2], first, at, type(touched) == 'number' and 1 or 0}
+end
 
 if #KEYS > 2 then
   local found, taken = redis.call('MGET', unpack(KEYS, 3)), {}
@@ -45,6 +49,6 @@ redis.call('HSET', KEYS[2], 'head', head, 'at', at,
   'w:' .. ARGV[1], ARGV[2] .. ' ' .. first .. ' ' .. at)
 redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[5])
 for i = 3, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[i + 4] .. ' ' .. places[i - 2], 'PX', ARGV[4])
+  redis.call('SET', KEYS[i], places[i - 2] .. ' ' .. ARGV[i + 4], 'PX', ARGV[4])
 end
 return {'OK', meta[2], first, at}

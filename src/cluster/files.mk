@@ -9,6 +9,12 @@ libbugle_a_SOURCES += \
     src/cluster/redis_find.h \
     src/cluster/redis_link.c \
     src/cluster/redis_link.h \
+    src/cluster/redis_log.c \
+    src/cluster/redis_log.h \
+    src/cluster/redis_log_append.c \
+    src/cluster/redis_log_ask.c \
+    src/cluster/redis_log_internal.h \
+    src/cluster/redis_log_tail.c \
     src/cluster/redis_reader.c \
     src/cluster/redis_reader.h \
     src/cluster/redis_resolve.c \
@@ -27,6 +33,8 @@ CLUSTER_LUA = \
     src/cluster/append.lua \
     src/cluster/attach.lua \
     src/cluster/check.lua \
+    src/cluster/claim.lua \
+    src/cluster/head.lua \
     src/cluster/lease.lua \
     src/cluster/peek.lua \
     src/cluster/trim.lua

@@ -1,9 +1,11 @@
 UNIT_TESTS += \
     test/cluster/test_cluster_check \
     test/cluster/test_log_entry \
+    test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
     test/cluster/test_redis_link \
+    test/cluster/test_redis_log \
     test/cluster/test_redis_tls \
     test/cluster/test_redis_url
 
@@ -13,6 +15,10 @@ FUZZ_TARGETS += \
 
 REAL_REDIS = test/cluster/fake_redis.h test/cluster/real_redis.h
 test_cluster_test_cluster_check_SOURCES = test/cluster/test_cluster_check.c $(REAL_REDIS)
+test_cluster_test_redis_failover_SOURCES = test/cluster/test_redis_failover.c \
+    test/cluster/redis_node.h $(REAL_REDIS)
 test_cluster_test_redis_find_SOURCES = test/cluster/test_redis_find.c $(REAL_REDIS)
 test_cluster_test_redis_link_SOURCES = test/cluster/test_redis_link.c $(REAL_REDIS)
+test_cluster_test_redis_log_SOURCES = test/cluster/test_redis_log.c test/cluster/redis_node.h \
+    $(REAL_REDIS)
 test_cluster_test_redis_tls_SOURCES = test/cluster/test_redis_tls.c $(REAL_REDIS)

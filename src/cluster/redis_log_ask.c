@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* The shared log on a Redis: questions to it.  See shared_log.h. */
+#include "config.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster/redis_log_internal.h"
+
+/* A question on its way. */
+struct asked {
+    struct redis_log *log;
+    struct shared_log_question *question;
+};
+
+static void ask_answer(struct shared_log_question *question, enum shared_log_outcome outcome)
+{
+    question->outcome = outcome;
+    question->answered(question);
+}
+
+/* ---- answers ---- */
+
+static bool ask_read_nodes(struct shared_log_question *question, const redisReply *nodes,
+                           const char **names)
+{
+    if (names == NULL)
+        return false;
+    for (size_t i = 0; i < nodes->elements; i++)
+        names[i] = redis_log_word(nodes, i);
+    question->nodes = names;
+    question->nodes_n = nodes->elements;
+    return true;
+}
+
+static void ask_answer_nodes(struct shared_log_question *question, const redisReply *nodes)
+{
+    const char **names = calloc(nodes->elements + 1, sizeof(*names));
+    bool is_read = ask_read_nodes(question, nodes, names);
+
+    ask_answer(question, is_read ? SHARED_LOG_DONE : SHARED_LOG_NO_MEMORY);
+    free(names);
+}
+
+/* {epoch, head, {node, ...}} */
+static void ask_answer_head(struct shared_log_question *question, const redisReply *reply)
+{
+    const char *epoch = redis_log_word(reply, 0);
+    uint64_t head;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
+        reply->element[2]->type != REDIS_REPLY_ARRAY || !redis_log_number(reply, 1, &head)) {
+        ask_answer(question, SHARED_LOG_DAMAGED);
+    } else if (question->kind == SHARED_LOG_ASK_NODES) {
+        ask_answer_nodes(question, reply->element[2]);
+    } else if (strlen(epoch) != SSE_EPOCH_BYTES) {
+        ask_answer(question, epoch[0] == '\0' ? SHARED_LOG_TERM : SHARED_LOG_DAMAGED);
+    } else {
+        memcpy(question->epoch, epoch, SSE_EPOCH_BYTES + 1);
+        question->head = head;
+        ask_answer(question, SHARED_LOG_DONE);
+    }
+}
+
+/* {former holder, claims}, or {0} */
+static void ask_answer_claim(struct shared_log_question *question, const redisReply *reply)
+{
+    bool was_held = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+                    reply->element[0]->type == REDIS_REPLY_STRING &&
+                    reply->element[1]->type == REDIS_REPLY_INTEGER;
+
+    if (reply->type != REDIS_REPLY_ARRAY || (reply->elements != 1 && !was_held)) {
+        ask_answer(question, SHARED_LOG_DAMAGED);
+        return;
+    }
+    question->former = was_held ? reply->element[0]->str : NULL;
+    question->former_n = was_held ? (size_t)reply->element[0]->len : 0;
+    question->claims_n = was_held ? (uint64_t)reply->element[1]->integer : 0;
+    ask_answer(question, SHARED_LOG_DONE);
+}
+
+static int ask_send(struct redis_log *log, struct asked *asked);
+
+static void log_answered(void *arg, enum redis_fault fault, const redisReply *reply)
+{
+    struct asked *asked = arg;
+    struct redis_log *log = asked->log;
+    struct shared_log_question *question = asked->question;
+
+    if (fault == REDIS_NOSCRIPT) {
+        redis_scripts_forget(&log->scripts);
+        if (ask_send(log, asked) == 0)
+            return;
+    }
+    free(asked);
+    if (reply == NULL)
+        ask_answer(question, log->is_freed || question->kind == SHARED_LOG_ASK_CLAIM
+                                 ? SHARED_LOG_LOST
+                                 : SHARED_LOG_UNREACHABLE);
+    else if (fault != REDIS_FINE)
+        ask_answer(question, redis_log_outcome_of(fault));
+    else if (question->kind == SHARED_LOG_ASK_CLAIM)
+        ask_answer_claim(question, reply);
+    else
+        ask_answer_head(question, reply);
+    redis_log_stands(log, fault, reply);
+}
+
+/* ---- asking ---- */
+
+static int ask_send_claim(struct redis_log *log, struct asked *asked)
+{
+    const struct shared_log_question *question = asked->question;
+    char key[REDIS_LOG_KEY_BYTES], holds[24];
+    const char *words[] = {key, question->holder, holds};
+    int key_n = snprintf(key, sizeof(key), "{%s}t:%s", log->conf.prefix, question->name);
+    int holds_n = snprintf(holds, sizeof(holds), "%" PRId64, question->holds_ms);
+    size_t bytes[] = {(size_t)key_n, question->holder_n, (size_t)holds_n};
+    struct redis_call call = {REDIS_SCRIPT_CLAIM, 1, 3, words, bytes, log->conf.timeout_ms};
+
+    return redis_script_call(log->append_link, &log->scripts, &call, log_answered, asked);
+}
+
+static int ask_send(struct redis_log *log, struct asked *asked)
+{
+    if (asked->question->kind == SHARED_LOG_ASK_CLAIM)
+        return ask_send_claim(log, asked);
+    return redis_script_call_texts(log->append_link, &log->scripts, REDIS_SCRIPT_HEAD, 2,
+                                   log->conf.timeout_ms, log_answered, asked, log->meta_key,
+                                   log->nodes_key, (char *)NULL);
+}
+
+void redis_log_ask(struct shared_log *shared, struct shared_log_question *question)
+{
+    struct redis_log *log = (struct redis_log *)shared;
+    struct asked *asked = log->is_up ? malloc(sizeof(*asked)) : NULL;
+
+    if (asked != NULL) {
+        *asked = (struct asked){log, question};
+        if (ask_send(log, asked) == 0)
+            return;
+        free(asked);
+    }
+    question->next = log->unasked; /* answered from the loop */
+    log->unasked = question;
+    event_active(log->soon, EV_TIMEOUT, 0);
+}
+
+static void ask_answer_unasked(struct redis_log *log, enum shared_log_outcome outcome)
+{
+    struct shared_log_question *questions = log->unasked, *question;
+
+    log->unasked = NULL;
+    while ((question = questions) != NULL) {
+        questions = question->next;
+        ask_answer(question, outcome);
+    }
+}
+
+static void ask_on_soon(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    ask_answer_unasked(arg, SHARED_LOG_UNREACHABLE);
+}
+
+void redis_log_ask_begin(struct redis_log *log)
+{
+    log->soon = event_new(log->base, -1, 0, ask_on_soon, log);
+}
+
+void redis_log_ask_end(struct redis_log *log)
+{
+    ask_answer_unasked(log, SHARED_LOG_LOST);
+    if (log->soon != NULL)
+        event_free(log->soon);
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/* The log on a real Redis: order, keys, what a term ends, what is lost and who is told. */
+#include "config.h"
+#include "cluster/redis_log.h"
+
+#include "redis_node.h"
+
+struct rig {
+    struct event_base *base;
+    struct real_redis redis;
+    struct node a, b;
+};
+
+static void rig_begin(struct rig *rig, const char *config)
+{
+    if (!real_redis_is_installed())
+        skip();
+    real_redis_begin(&rig->redis, config);
+    rig->base = event_base_new();
+    node_prepare(&rig->a, rig->base, &rig->redis.place, "a");
+    node_prepare(&rig->b, rig->base, &rig->redis.place, "b");
+}
+
+static void rig_run(struct rig *rig)
+{
+    node_begin(&rig->a);
+    node_begin(&rig->b);
+    node_wait(&rig->a, &rig->a.attached_n, 1);
+    node_wait(&rig->b, &rig->b.attached_n, 1);
+}
+
+static void rig_end(struct rig *rig)
+{
+    node_end(&rig->a);
+    node_end(&rig->b);
+    event_base_free(rig->base);
+    real_redis_end(&rig->redis);
+}
+
+static void one_order_for_all(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    assert_int_equal(node_append(&rig.a, 1, 11), SHARED_LOG_DONE);
+    assert_int_equal(rig.a.answer.first, 1);
+    assert_int_equal(node_append(&rig.b, 3, 22), SHARED_LOG_DONE);
+    assert_int_equal(rig.b.answer.first, 2);
+    assert_int_equal(node_append(&rig.a, 1, 33), SHARED_LOG_DONE);
+    node_wait_for(&rig.a, 5);
+    node_wait_for(&rig.b, 5);
+    assert_memory_equal(rig.a.held, rig.b.held, sizeof(rig.a.held));
+    assert_int_equal(rig.b.held[4], 22);
+    assert_string_equal(rig.b.last.writer, "a.a");
+    assert_int_equal(rig.b.last.seq, 2);
+    assert_string_equal(rig.a.lineage->epoch, rig.b.lineage->epoch);
+    assert_true(llabs(rig.a.answer.at_ms - clock_wall_ms()) < NODE_PATIENCE_MS);
+    rig_end(&rig);
+}
+
+static void the_same_group_is_appended_once(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    assert_int_equal(node_append_as(&rig.a, 1, 2, 5, NULL), SHARED_LOG_DONE);
+    int64_t at_ms = rig.a.answer.at_ms;
+    real_tell(&rig.redis, NULL, 0, "SCRIPT FLUSH");
+    assert_int_equal(node_append_as(&rig.a, 1, 2, 5, NULL), SHARED_LOG_SEEN);
+    assert_int_equal(rig.a.answer.first, 1);
+    assert_int_equal(rig.a.answer.at_ms, at_ms);
+    assert_int_equal(node_append(&rig.b, 1, 6), SHARED_LOG_DONE);
+    assert_int_equal(rig.b.answer.first, 3);
+    rig_end(&rig);
+}
+
+static void keys_are_taken_once(void **state)
+{
+    /* any bytes, also blanks and NUL */
+    struct shared_log_key key = {.name = {7, 0, 255}, .digest = " \0bcdefghijklmno", .index = 1};
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    assert_int_equal(node_append(&rig.a, 4, 1), SHARED_LOG_DONE);
+    assert_int_equal(node_append_as(&rig.a, ++rig.a.seq, 2, 5, &key), SHARED_LOG_DONE);
+    assert_int_equal(node_append_as(&rig.b, 1, 2, 6, &key), SHARED_LOG_KEYS);
+    assert_int_equal(rig.b.answer.taken_n, 1);
+    assert_int_equal(rig.b.taken.key, 0);
+    assert_int_equal(rig.b.taken.digest_n, MESSAGE_DIGEST_BYTES);
+    assert_memory_equal(rig.b.digest, key.digest, MESSAGE_DIGEST_BYTES);
+    assert_int_equal(rig.b.taken.position, 6); /* the second of two, behind four */
+    key.name[0] = 8;
+    assert_int_equal(node_append_as(&rig.b, 1, 2, 6, &key), SHARED_LOG_DONE);
+    assert_int_equal(rig.b.answer.first, 7); /* nothing was written */
+    rig_end(&rig);
+}
+
+static void a_restart_ends_a_term_and_nothing_is_lost(void **state)
+{
+    struct rig rig;
+    uint64_t end;
+
+    (void)state;
+    rig_begin(&rig, "appendonly yes\nappendfsync always");
+    rig.a.conf.promise = rig.b.conf.promise = HISTORY_DISK;
+    rig_run(&rig);
+    char former[SSE_EPOCH_BYTES + 1];
+    strcpy(former, rig.a.lineage->epoch);
+    for (unsigned i = 1; i <= 20; i++)
+        node_publish(&rig.a, i);
+    node_wait_for(&rig.b, 20);
+    node_forget(&rig.a);
+    real_redis_kill(&rig.redis);
+    node_wait(&rig.a, &rig.a.downs_n, 1);
+    assert_int_equal(shared_log_append(rig.a.log, &rig.a.group), -ENOTCONN);
+    real_redis_run(&rig.redis);
+    node_publish(&rig.a, 21);
+    node_wait_for(&rig.a, 21);
+    node_wait_for(&rig.b, 21);
+    for (unsigned i = 1; i <= 21; i++)
+        assert_int_equal(rig.b.held[i], i);
+    assert_true(lineage_find(rig.b.lineage, former, &end));
+    assert_int_equal(end, 20);
+    rig_end(&rig);
+}
+
+static void what_a_restart_loses_is_cut_off(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    for (unsigned i = 1; i <= 5; i++)
+        node_publish(&rig.a, i);
+    node_wait_for(&rig.a, 5);
+    node_wait_for(&rig.b, 5);
+    real_tell(&rig.redis, NULL, 0, "SAVE");
+    for (unsigned i = 6; i <= 9; i++)
+        node_publish(&rig.a, i);
+    node_wait_for(&rig.b, 9);
+    real_redis_kill(&rig.redis);
+    node_forget(&rig.a);
+    node_forget(&rig.b);
+    real_redis_run(&rig.redis);
+    node_wait(&rig.b, &rig.b.attached_n, 1);
+    assert_int_equal(rig.b.head, 5);
+    node_publish(&rig.a, 10);
+    node_wait_for(&rig.b, 6);
+    assert_int_equal(rig.b.held[6], 10);
+    rig_end(&rig);
+}
+
+/* The connection stands meanwhile: the lease notices. */
+static void a_wiped_log_is_made_from_a_node(void **state)
+{
+    struct rig rig;
+    uint64_t end;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_publish(&rig.a, 2);
+    node_wait_for(&rig.a, 2);
+    node_wait_for(&rig.b, 2);
+    char former[SSE_EPOCH_BYTES + 1];
+    strcpy(former, rig.a.lineage->epoch);
+    node_forget(&rig.a);
+    node_forget(&rig.b);
+    real_tell(&rig.redis, NULL, 0, "FLUSHALL");
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    node_wait(&rig.b, &rig.b.attached_n, 1);
+    assert_int_equal(rig.a.downs_n, 0);
+    node_publish(&rig.b, 3);
+    node_wait_for(&rig.a, 3);
+    assert_int_equal(rig.a.held[3], 3);
+    assert_true(lineage_find(rig.a.lineage, former, &end));
+    assert_int_equal(end, 2);
+    rig_end(&rig);
+}
+
+/* It was a replica in between, with the client's connection open and its run_id the same. */
+static void another_life_of_the_server_ends_the_term(void **state)
+{
+    struct rig rig;
+    struct real_redis other;
+
+    (void)state;
+    rig_begin(&rig, "");
+    real_redis_begin(&other, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_wait_for(&rig.a, 1);
+    node_forget(&rig.a);
+    real_tell(&rig.redis, NULL, 0, "REPLICAOF NO ONE");
+    real_tell(&rig.redis, NULL, 0, "REPLICAOF 127.0.0.1 %u", other.place.port);
+    real_tell(&rig.redis, NULL, 0, "REPLICAOF NO ONE");
+    node_publish(&rig.a, 2);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    assert_true(rig.a.lineage->terms_n > 0);
+    rig_end(&rig);
+    real_redis_end(&other);
+}
+
+static void what_was_trimmed_is_told(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.log_age_ms = 1;
+    rig.b.conf.log_age_ms = 1;
+    node_begin(&rig.a);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    for (unsigned i = 1; i <= 250; i++)
+        assert_int_equal(node_append(&rig.a, 1, i), SHARED_LOG_DONE);
+    node_wait_for(&rig.a, 250);
+    char answer[64] = "";
+    while (strstr(answer, ":0\r\n") == NULL) {
+        event_base_loop(rig.base, EVLOOP_ONCE);
+        real_tell(&rig.redis, answer, sizeof(answer), "XLEN {bugle}log");
+    }
+    node_begin(&rig.b); /* it has nothing */
+    node_wait(&rig.b, &rig.b.attached_n, 1);
+    assert_int_equal(rig.b.trimmed, 250);
+    node_publish(&rig.a, 251);
+    node_wait_for(&rig.a, 251);
+    node_wait(&rig.b, &rig.b.breaks_n, 1);
+    assert_int_equal(rig.b.head, 0);
+    rig_end(&rig);
+}
+
+static void what_cannot_be_read_is_not_passed_over(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_wait_for(&rig.b, 1);
+    real_tell(&rig.redis, NULL, 0, "XADD {bugle}log 5-0 h nonsense b x");
+    node_wait(&rig.b, &rig.b.breaks_n, 1);
+    assert_int_equal(rig.b.head, 1);
+    rig_end(&rig);
+}
+
+static void a_hole_is_not_passed_over(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_wait_for(&rig.b, 1);
+    real_tell(&rig.redis, NULL, 0, "XADD {bugle}log 5-0 h \"%s 4 1 x 1\" b x",
+              rig.a.lineage->epoch);
+    node_wait(&rig.b, &rig.b.breaks_n, 1);
+    assert_int_equal(rig.b.head, 1);
+    rig_end(&rig);
+}
+
+static void what_is_said_is_heard(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    assert_int_equal(shared_log_say(rig.a.log, NULL, "to all", 6), 0);
+    node_wait(&rig.a, &rig.a.heards_n, 1);
+    node_wait(&rig.b, &rig.b.heards_n, 1);
+    assert_string_equal(rig.b.heard, "to all");
+    assert_int_equal(shared_log_say(rig.a.log, "b", "to\0one", 6), 0);
+    node_wait(&rig.b, &rig.b.heards_n, 2);
+    assert_int_equal(rig.a.heards_n, 1);
+    rig_end(&rig);
+}
+
+/* A question with what it has to outlive. */
+struct asked {
+    struct shared_log_question question;
+    unsigned answers_n;
+    size_t nodes_n;
+    char former[32];
+};
+
+static void answered(struct shared_log_question *question)
+{
+    struct asked *asked = (struct asked *)question;
+
+    asked->answers_n++;
+    asked->nodes_n = question->nodes_n;
+    snprintf(asked->former, sizeof(asked->former), "%.*s", (int)question->former_n,
+             question->former != NULL ? question->former : "nobody");
+    if (question->former == NULL)
+        strcpy(asked->former, "nobody");
+}
+
+static enum shared_log_outcome ask(struct node *node, struct asked *asked,
+                                   enum shared_log_question_kind kind, const char *holder)
+{
+    *asked = (struct asked){.question = {.kind = kind,
+                                         .answered = answered,
+                                         .name = "ticket",
+                                         .holder = holder,
+                                         .holder_n = holder != NULL ? strlen(holder) : 0,
+                                         .holds_ms = 60000}};
+    shared_log_ask(node->log, &asked->question);
+    assert_int_equal(asked->answers_n, 0);
+    node_wait(node, &asked->answers_n, 1);
+    return asked->question.outcome;
+}
+
+static void questions_are_answered(void **state)
+{
+    struct asked asked;
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    node_begin(&rig.a);
+    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_HEAD, NULL), SHARED_LOG_UNREACHABLE);
+    node_begin(&rig.b);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    node_wait(&rig.b, &rig.b.attached_n, 1);
+    node_append(&rig.a, 3, 1);
+    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_HEAD, NULL), SHARED_LOG_DONE);
+    assert_int_equal(asked.question.head, 3);
+    assert_string_equal(asked.question.epoch, rig.a.lineage->epoch);
+    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_NODES, NULL), SHARED_LOG_DONE);
+    assert_int_equal(asked.nodes_n, 2);
+    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_CLAIM, "me"), SHARED_LOG_DONE);
+    assert_string_equal(asked.former, "nobody");
+    assert_int_equal(asked.question.claims_n, 0);
+    real_tell(&rig.redis, NULL, 0, "SCRIPT FLUSH");
+    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_CLAIM, "you"), SHARED_LOG_DONE);
+    assert_string_equal(asked.former, "me");
+    assert_int_equal(asked.question.claims_n, 1);
+    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_CLAIM, "me"), SHARED_LOG_DONE);
+    assert_string_equal(asked.former, "you");
+    assert_int_equal(asked.question.claims_n, 2);
+    real_tell(&rig.redis, NULL, 0, "FLUSHALL");
+    shared_log_ask(rig.a.log, &asked.question); /* its end finds it on its way */
+    asked.answers_n = 0;
+    rig_end(&rig);
+    assert_int_equal(asked.answers_n, 1);
+    assert_int_equal(asked.question.outcome, SHARED_LOG_LOST);
+}
+
+static void a_full_server_refuses_all_of_a_group(void **state)
+{
+    struct shared_log_key key = {.digest = "abcdefghijklmnopq"};
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    real_tell(&rig.redis, NULL, 0, "CONFIG SET maxmemory 1");
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, &key), SHARED_LOG_FULL);
+    assert_non_null(strstr(rig.a.line, "OOM"));
+    real_tell(&rig.redis, NULL, 0, "CONFIG SET maxmemory 0");
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, &key), SHARED_LOG_DONE);
+    assert_int_equal(rig.a.answer.first, 2);
+    rig_end(&rig);
+}
+
+static void too_few_replicas_are_told(void **state)
+{
+    struct real_redis replica;
+    char config[64], answer[1024] = "";
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "repl-diskless-sync-delay 0");
+    rig.a.conf.promise = HISTORY_REPLICATED;
+    rig.a.conf.replicas = 1;
+    rig.a.conf.timeout_ms = 300;
+    node_begin(&rig.a);
+    node_begin(&rig.b);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    assert_int_equal(node_append_as(&rig.a, 1, 1, 1, NULL), SHARED_LOG_UNCONFIRMED);
+    snprintf(config, sizeof(config), "replicaof 127.0.0.1 %u", rig.redis.place.port);
+    real_redis_begin(&replica, config);
+    while (strstr(answer, "state=online") == NULL)
+        real_tell(&rig.redis, answer, sizeof(answer), "INFO replication");
+    /* its first replica gives a master another replication id: a term ends, and nothing is lost */
+    rig.a.seq = 0;
+    node_publish(&rig.a, 1);
+    assert_int_equal(rig.a.answer.outcome, SHARED_LOG_SEEN);
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 1, NULL), SHARED_LOG_DONE);
+    real_redis_end(&replica);
+    rig_end(&rig);
+}
+
+/* It is there and says nothing: the kernel still takes connections. */
+static void a_stopped_server_is_noticed(void **state)
+{
+    int64_t begin_ms;
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.timeout_ms = 200;
+    node_begin(&rig.a);
+    node_begin(&rig.b);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    node_publish(&rig.a, 1);
+    kill(rig.redis.pid, SIGSTOP);
+    begin_ms = clock_mono_ms();
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, NULL), SHARED_LOG_LOST);
+    assert_true(clock_mono_ms() - begin_ms >= 200);
+    kill(rig.redis.pid, SIGCONT);
+    rig.a.seq = 1;
+    node_publish(&rig.a, 2); /* the same seq: it is there once */
+    node_publish(&rig.a, 3);
+    assert_int_equal(rig.a.answer.first, 3);
+    rig_end(&rig);
+}
+
+static void a_name_is_one_process(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    rig.a.downs_n = 0;
+    real_tell(&rig.redis, NULL, 0, "SET {bugle}n:a stranger PX 60000");
+    node_wait(&rig.a, &rig.a.downs_n, 1);
+    assert_int_equal(rig.a.down, SHARED_LOG_REFUSED);
+    assert_non_null(strstr(rig.a.why, "lease of cluster.node=a"));
+    rig_end(&rig);
+}
+
+static void left(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void who_leaves_is_gone_at_once(void **state)
+{
+    unsigned lefts_n = 0;
+    char answer[64];
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.lease_ms = rig.b.conf.lease_ms = 60000;
+    rig_run(&rig);
+    assert_int_equal(redis_log_leave(rig.a.log, left, &lefts_n), 0);
+    node_wait(&rig.a, &lefts_n, 1);
+    real_tell(&rig.redis, answer, sizeof(answer), "EXISTS {bugle}n:a");
+    assert_string_equal(answer, ":0\r\n");
+    real_tell(&rig.redis, answer, sizeof(answer), "HEXISTS {bugle}nodes a");
+    assert_string_equal(answer, ":0\r\n");
+    rig_end(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_order_for_all),
+        cmocka_unit_test(the_same_group_is_appended_once),
+        cmocka_unit_test(keys_are_taken_once),
+        cmocka_unit_test(a_restart_ends_a_term_and_nothing_is_lost),
+        cmocka_unit_test(what_a_restart_loses_is_cut_off),
+        cmocka_unit_test(a_wiped_log_is_made_from_a_node),
+        cmocka_unit_test(another_life_of_the_server_ends_the_term),
+        cmocka_unit_test(what_was_trimmed_is_told),
+        cmocka_unit_test(what_cannot_be_read_is_not_passed_over),
+        cmocka_unit_test(a_hole_is_not_passed_over),
+        cmocka_unit_test(what_is_said_is_heard),
+        cmocka_unit_test(questions_are_answered),
+        cmocka_unit_test(a_full_server_refuses_all_of_a_group),
+        cmocka_unit_test(too_few_replicas_are_told),
+        cmocka_unit_test(a_stopped_server_is_noticed),
+        cmocka_unit_test(a_name_is_one_process),
+        cmocka_unit_test(who_leaves_is_gone_at_once),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
