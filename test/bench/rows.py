@@ -11,7 +11,7 @@ TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")
-TRANSPORTS = ("events", "sockets", "go", "floor")
+TRANSPORTS = ("events", "sockets", "floor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,8 +257,8 @@ BOUNDS = (
     Bound("storm", LIVE, 1),
     Bound("workers", DELIVERY, 1.05, server="two-workers", to="one-worker"),
     Bound("shared", DELIVERY, 1.05, server="two-workers", to="one-worker"),
+    Bound("ws-broadcast", DELIVERY, 0.5, to="go"),
     Bound("ws-turns", DELIVERY, 1.1, server="sockets", to="events"),
-    Bound("ws-turns", DELIVERY, 0.5, server="sockets", to="go"),
     Bound("ws-turns", DELIVERY, 1.15, server="sockets", to="floor"),
     Bound("ws-idle", MEMORY, 1.25),
     Bound("ws-tls-idle", MEMORY, 18, server="tls"),
