@@ -24,6 +24,7 @@
 #define TRIMS_SINCE 0x01000000
 /* A record for a header, query field or cookie: 56 bytes in 0.9.75, 64 in 1.0.1. */
 #define RECORD_BYTES 64
+#define SMALLEST_PAGE_BYTES 4096
 
 unsigned mhd_version(void)
 {
@@ -241,8 +242,10 @@ char *mhd_pool_of(const char *method)
     return (char *)((uintptr_t)method & ~(uintptr_t)(alignof(max_align_t) - 1));
 }
 
-/* What stands before a pool is malloc()'s, or of the sanitizer that takes its place. */
+/* What stands before a pool is malloc()'s, or of the sanitizer that takes its place; but before the
+ * first page of a mapping may be nothing. */
 __attribute__((no_sanitize("address"))) bool mhd_pool_begins_with(const char *method)
 {
-    return method == mhd_pool_of(method) && method[-1] != '\n';
+    return method == mhd_pool_of(method) && (uintptr_t)method % SMALLEST_PAGE_BYTES != 0 &&
+           method[-1] != '\n';
 }
