@@ -62,6 +62,8 @@ struct ws_conns {
     struct client_quota *client_quota;
     TAILQ_HEAD(ws_hosts, ws_host) hosts;
     struct ws_conn_list again;            /* to be read from in the next turn */
+    uint64_t turn;                        /* the worker's turn in which reading may */
+    int64_t until_ns;                     /* go on until then */
     struct event *next_turn;              /* a timer of no time */
     TAILQ_HEAD(, ws_receiving) receiving; /* the first to be late first */
     size_t count;

@@ -5,7 +5,9 @@
  * The socket is watched for edges, so what is known of it is remembered: `has_more` until a look
  * has found less than it asked for.  A look peeks, gives the parser what is there up to the end of
  * each message, and takes from the socket what the parser has used.  Who has sent much goes on in
- * the next turn of the loop, behind the others.
+ * the next turn of the loop, behind the others; and so does everybody for whom this turn has no
+ * time left, since one message may take as long as thousands of deliveries, and the streams of the
+ * worker wait meanwhile.
  */
 #include "config.h"
 
@@ -19,11 +21,11 @@
 #include "conn/ws_internal.h"
 #include "wire/ws_frame.h"
 
-/* Messages of one client in a turn, before the others have theirs, and clients that are gone on
- * with in one. */
+/* Messages of one client in a turn, before the others have theirs. */
 #define MESSAGES_A_TURN 8
 #define READS_A_TURN (4 * MESSAGES_A_TURN) /* inside TLS, where a message takes some */
-#define AGAIN_A_TURN 32
+/* What reading may take of one turn; the message with which it is over takes up to 1 ms more. */
+#define READ_NS_A_TURN 500000
 /* Of limits.message_rate, what may come at once. */
 #define BURST_MS 2000
 
@@ -50,6 +52,17 @@ static void want_next_turn(struct ws_conns *conns)
 
     if (evtimer_add(conns->next_turn, &at_once) != 0)
         event_active(conns->next_turn, EV_TIMEOUT, 0); /* the loop has no memory for it */
+}
+
+static bool has_time(struct ws_conns *conns)
+{
+    uint64_t turn = worker_turns(conns->worker);
+    int64_t now_ns = clock_mono_ns();
+
+    if (conns->turn != turn || conns->until_ns == 0)
+        conns->until_ns = now_ns + READ_NS_A_TURN;
+    conns->turn = turn;
+    return now_ns < conns->until_ns;
 }
 
 static void read_in_next_turn(struct ws_conn *conn)
@@ -226,13 +239,15 @@ static size_t parse(struct ws_conn *conn, size_t bytes_n, int *left)
     struct ws_event event;
     size_t used = 0;
 
-    while (used<bytes_n && * left> 0 && may_read(conn)) {
+    while (*left > 0 && used < bytes_n && may_read(conn)) {
         size_t n = ws_parser_push(&conn->parser, bytes + used, bytes_n - used, &event);
 
         used += n;
         note_receiving(conn, n);
         take_event(conn, &event);
         *left -= event.kind != WS_EVENT_NONE;
+        if (!has_time(conn->conns))
+            *left = 0;
     }
     ws_parser_release(&conn->parser);
     count_held(conn);
@@ -273,11 +288,12 @@ static size_t peek_bytes(struct ws_conn *conn)
  * that nothing is left over. */
 static void read_some_tls(struct ws_conn *conn)
 {
-    for (int i = 0; i < READS_A_TURN && conn->has_more && may_read(conn); i++) {
+    int left = MESSAGES_A_TURN;
+
+    for (int i = 0; i < READS_A_TURN && left > 0 && conn->has_more && may_read(conn); i++) {
         size_t wanted = ws_parser_wants(&conn->parser);
         ssize_t n = ws_tls_receive(conn, conn->conns->buffer,
                                    wanted < WS_READ_BYTES ? wanted : WS_READ_BYTES);
-        int left = MESSAGES_A_TURN;
 
         if (n == -EAGAIN) {
             conn->has_more = false;
@@ -324,10 +340,15 @@ void ws_read_on_edge(void *connection, bool is_end)
 
     conn->has_more = true;
     conn->has_ended |= is_end;
-    if (may_read(conn) && !conn->in_again)
+    if (!may_read(conn) || conn->in_again)
+        return;
+    if (TAILQ_EMPTY(&conn->conns->again) && has_time(conn->conns))
         read_some(conn);
+    else
+        read_in_next_turn(conn);
 }
 
+/* One at least, or nothing would ever be read where the loop has no memory for a later turn. */
 static void on_next_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct ws_conns *conns = arg;
@@ -336,7 +357,7 @@ static void on_next_turn(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     worker_look_at_clock(conns->worker);
-    for (int i = 0; i < AGAIN_A_TURN && conn != last; i++) {
+    while (conn != last && (conn == NULL || has_time(conns))) {
         conn = TAILQ_FIRST(&conns->again);
         TAILQ_REMOVE(&conns->again, conn, link);
         conn->in_again = false;

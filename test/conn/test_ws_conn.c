@@ -37,6 +37,7 @@ struct client {
     size_t last_n;
     bool holds; /* the answer is not there yet */
     bool echoes;
+    int64_t takes_ns; /* each text */
     char received[400000];
     size_t received_n;
 };
@@ -62,6 +63,8 @@ static bool on_text(struct ws_conn *conn, const char *text, size_t text_n)
     client->last_n = text_n;
     if (client->echoes)
         ws_conn_send(conn, text, text_n);
+    for (int64_t until_ns = clock_mono_ns() + client->takes_ns; clock_mono_ns() < until_ns;)
+        ;
     return !client->holds;
 }
 
@@ -344,6 +347,36 @@ static void many_at_once_go_on_in_later_turns(void **state)
     assert_int_equal(client->texts_n, 90);
 }
 
+static size_t count_texts(const struct scene *scene)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < scene->clients_n; i++)
+        n += scene->clients[i]->texts_n;
+    return n;
+}
+
+/* The streams of the worker wait meanwhile. */
+static void texts_that_take_long_do_not_hold_a_turn(void **state)
+{
+    struct scene *scene = *state;
+
+    for (int i = 0; i < 20; i++)
+        open_client(scene)->takes_ns = 1000000;
+    for (size_t i = 0; i < scene->clients_n; i++) {
+        char frame[16];
+
+        send_bytes(scene->clients[i], frame, put_frame(frame, 0x80 | WS_TEXT, "text", 4));
+    }
+    for (size_t before = 0; before < 20;) {
+        worker_turn(scene->fake->worker, false);
+        size_t n = count_texts(scene);
+
+        assert_in_range(n, before + 1, before + 3);
+        before = n;
+    }
+}
+
 static void a_long_text_comes_in_many_reads(void **state)
 {
     struct scene *scene = *state;
@@ -598,6 +631,7 @@ int main(void)
         one(a_text_reaches_the_conversation),
         one(byte_by_byte_it_is_the_same),
         one(many_at_once_go_on_in_later_turns),
+        one(texts_that_take_long_do_not_hold_a_turn),
         one(a_long_text_comes_in_many_reads),
         one(while_an_answer_is_awaited_nothing_is_read),
         one(who_does_not_read_answers_is_not_read_from),
