@@ -32,9 +32,18 @@
 
 struct hub;
 
+/* What happened to the history before a batch, where several gateways share one (lineage.h). */
+enum hub_cut {
+    HUB_CUT_NONE,
+    HUB_CUT_TERM, /* a term ended: what was after `cut_at` is no more */
+    HUB_CUT_GAP,  /* what was up to `cut_at` and did not come in time cannot be had any more */
+};
+
 /* Events that were committed together, shared by all workers.  Counted; immutable. */
 struct hub_batch {
     _Atomic uint32_t refs;
+    enum hub_cut cut;
+    uint64_t cut_at;
     size_t events_n;
     size_t bytes;
     struct message *events[];

@@ -28,8 +28,10 @@ void streams_free(struct streams *streams); /* accepts NULL; every stream must b
 int streams_add_host(struct streams *streams, struct stream_host *host);
 void streams_remove_host(struct stream_host *host);
 
-/* Take over events of a batch: into the ring, and on to the idle streams they reach.  As the hook
- * of worker.h. */
+/* Take over events of a batch: into the ring, and on to the idle streams they reach.  Before the
+ * first, what the batch says that the history has lost: then the ring is emptied, streams that were
+ * told more than there is are told `reset`, and all others go on in silence.  As the hook of
+ * worker.h. */
 size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t from, size_t *work);
 
 /* Heartbeats, checkpoints, stalled streams, and the next part of a drain. */

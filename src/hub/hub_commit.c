@@ -35,6 +35,7 @@ struct hub_batch *hub_batch_new(size_t events_n)
     if (batch == NULL)
         return NULL;
     atomic_init(&batch->refs, 1);
+    batch->cut = HUB_CUT_NONE;
     batch->events_n = 0;
     batch->bytes = 0;
     return batch;

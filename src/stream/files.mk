@@ -22,6 +22,7 @@ libbugle_a_SOURCES += \
     src/stream/stall_timer.c \
     src/stream/stall_timer.h \
     src/stream/stream.c \
+    src/stream/stream_cut.c \
     src/stream/stream_direct.c \
     src/stream/stream_end.c \
     src/stream/stream_expiry.c \

@@ -106,6 +106,13 @@ uint64_t ring_append(struct ring *ring, struct message *message)
     return ring->head++;
 }
 
+void ring_cut(struct ring *ring, uint64_t position)
+{
+    while (ring->tail < ring->head)
+        drop_oldest(ring);
+    ring->head_position = ring->tail_position = position;
+}
+
 uint64_t ring_tail(const struct ring *ring)
 {
     return ring->tail;

@@ -32,6 +32,10 @@ void ring_free(struct ring *ring); /* accepts NULL */
  * memory for more slots is short, the oldest event makes room instead. */
 uint64_t ring_append(struct ring *ring, struct message *message);
 
+/* Drop all events.  The next one follows this position, which may be an earlier one than that of
+ * the newest. */
+void ring_cut(struct ring *ring, uint64_t position);
+
 /* The sequence numbers held are [ring_tail, ring_head). */
 uint64_t ring_tail(const struct ring *ring);
 uint64_t ring_head(const struct ring *ring);

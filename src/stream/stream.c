@@ -178,11 +178,18 @@ static void take_asked_page(struct stream *stream, struct page_reader_request *r
 
 void stream_page_done(struct stream *stream, struct page_reader_request *request)
 {
-    stream->page_asked = false;
-    if (stream->state != STREAM_PAGING || request->page == NULL)
+    bool is_void = stream->page_is_void;
+
+    stream->page_asked = stream->page_is_void = false;
+    if (stream->state != STREAM_PAGING || request->page == NULL || is_void)
         replay_pages_returned(stream->host->streams);
     if (stream->state != STREAM_PAGING) {
         page_reader_request_free(request);
+        return;
+    }
+    if (is_void) { /* asked for anew */
+        page_reader_request_free(request);
+        make_ready(stream, PRIO_REPLAY);
         return;
     }
     if (request->result == -ESTALE) {

@@ -95,6 +95,7 @@ struct stream {
     bool begins_anywhere : 1; /* not at a place of the client's own */
     bool page_asked : 1;      /* of the pager, or in the row of those who wait for that */
     bool page_waits : 1;      /* in that row */
+    bool page_is_void : 1;    /* the one that was asked for: the history was cut meanwhile */
     bool is_kept : 1;         /* the kernel's timeout is longer than usual */
     bool is_behind : 1;       /* catches up with the past */
     bool gives_pages : 1;     /* its pool's pages, as soon as it is idle (stream_idle.c) */
@@ -340,6 +341,11 @@ void stream_drop_page(struct stream *stream);
 
 /* The place up to which a stream has everything, seen from now. */
 uint64_t stream_passed(const struct stream *stream);
+
+/* ---- stream_cut.c: a history that has lost events ---- */
+
+/* As streams_batch() has it.  Costs a look at each stream. */
+void stream_cut_all(struct streams *streams, enum hub_cut cut, uint64_t position);
 
 /* Table of ids.  Returns 0 or -ENOMEM; sets stream->id. */
 int streams_enter(struct streams *streams, struct stream *stream);

@@ -276,6 +276,8 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 {
     size_t done = 0;
 
+    if (from == 0 && batch->cut != HUB_CUT_NONE)
+        stream_cut_all(streams, batch->cut, batch->cut_at);
     while (from < batch->events_n && (done == 0 || done < *work))
         done += take_event(streams, batch->events[from++]);
     *work -= done < *work ? done : *work;
