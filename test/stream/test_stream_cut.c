@@ -4,10 +4,12 @@
 #include "stream/streams.h"
 
 #include <setjmp.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "../support/make.h"
@@ -119,6 +121,33 @@ static void a_heartbeat_does_not_make_it_told(void **state)
     fake_stream_close(other);
 }
 
+static int (*read_page)(struct history *history, const struct history_query *query,
+                        struct history_page **ret_page);
+static sem_t has_read;
+
+static int read_and_tell(struct history *history, const struct history_query *query,
+                         struct history_page **ret_page)
+{
+    int result = read_page(history, query, ret_page);
+
+    sem_post(&has_read);
+    return result;
+}
+
+/* Have it ask for its first page, and leave that on its way. */
+static void await_read(struct fake_host *fake, struct fake_stream *stream)
+{
+    struct timespec until;
+
+    for (int prio = PRIO_TARGETED; prio < PRIO_COUNT; prio++)
+        stream_host_resume(&fake->host, (enum worker_prio)prio, 8);
+    assert_true(stream->stream->page_asked);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    assert_int_equal(sem_timedwait(&has_read, &until), 0);
+}
+
+/* Its first page was read before the cut and comes after it. */
 static void who_is_behind_goes_on_where_it_was(void **state)
 {
     struct fake_host *fake = *state;
@@ -129,8 +158,12 @@ static void who_is_behind_goes_on_where_it_was(void **state)
         snprintf(data, sizeof(data), "number %d.", i);
         publish(fake, "a", data);
     }
+    sem_init(&has_read, 0, 0);
+    read_page = fake->history_ops.read;
+    fake->history_ops.read = read_and_tell;
     ask.start.from = STREAM_FROM_EARLIEST;
-    struct fake_stream *stream = fake_stream_open(fake, ask); /* its first page is on its way */
+    struct fake_stream *stream = fake_stream_open(fake, ask);
+    await_read(fake, stream);
     end_term(fake, 150);
     publish(fake, "a", "instead");
     fake_host_run(fake);
