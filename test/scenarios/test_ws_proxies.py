@@ -22,7 +22,10 @@ def proxy(request, tmp_path):
 
 
 def connect(gateway, port, *topics, **options):
-    return ws.connect(gateway, *topics, through=wire.Wire(("127.0.0.1", port)), **options)
+    """A proxy may reset what it has passed on to the end."""
+    opened = ws.connect(gateway, *topics, through=wire.Wire(("127.0.0.1", port)), **options)
+    opened.ends = {"closed", "reset"}
+    return opened
 
 
 @pytest.mark.gateway(settings={"websocket.deflate": "on"})
