@@ -46,6 +46,9 @@ struct lineage {
  * bytes.  Gives; NULL when out of memory.  Release with free(), as all that is given here. */
 struct lineage *lineage_new(const char *epoch);
 
+/* The same once more.  Gives; NULL when out of memory. */
+struct lineage *lineage_copy(const struct lineage *lineage);
+
 /*
  * The lineage after this one: its epoch ends at `head`, ends beyond are lowered, and `epoch`
  * begins. Gives; NULL when out of memory.

@@ -12,7 +12,8 @@ local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
 
 if not meta[1] then -- nothing here, or no longer: go on from what this node has
   redis.call('DEL', KEYS[1], KEYS[3])
-  for epoch, last in ARGV[4]:gmatch('(%S+) (%d+)') do
+  for epoch, last in ARGV[4]:gmatch('(%S+) (%d+)') do -- what the node had not read yet is gone
+    if tonumber(last) > tonumber(ARGV[3]) then last = ARGV[3] end
     redis.call('RPUSH', KEYS[3], epoch .. ' ' .. last)
   end
   if ARGV[2] ~= '' then redis.call('RPUSH', KEYS[3], ARGV[2] .. ' ' .. ARGV[3]) end

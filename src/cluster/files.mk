@@ -3,6 +3,10 @@ libbugle_a_SOURCES += \
     src/cluster/cluster_check.h \
     src/cluster/log_entry.c \
     src/cluster/log_entry.h \
+    src/cluster/log_follower.c \
+    src/cluster/log_follower.h \
+    src/cluster/log_group.c \
+    src/cluster/log_group.h \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \

@@ -68,7 +68,7 @@ enum shared_log_outcome {
 struct shared_log_node {
     const struct lineage *lineage; /* of its history */
     uint64_t newest;               /* the newest position there, 0: none */
-    int64_t newest_ms;             /* the time of that event, 0: none */
+    int64_t newest_ms;             /* the latest time of its events, 0: none */
     const char *epoch_new;         /* a fresh one, should a term begin now; with a NUL */
 };
 
@@ -111,8 +111,11 @@ struct shared_log_appended {
     uint64_t seq;
     enum shared_log_outcome outcome;
     const char *line; /* for the operator: what the server said; empty where there is nothing */
-    uint64_t first;   /* DONE, SEEN, UNCONFIRMED: the position of its first event */
-    int64_t at_ms;    /* and the time of all of them */
+    /* DONE, SEEN, UNCONFIRMED: the log's epoch now, which need not be the one attached to, the
+     * position of its first event, and the time of all of them */
+    char epoch[SSE_EPOCH_BYTES + 1];
+    uint64_t first;
+    int64_t at_ms;
     const struct shared_log_taken *taken; /* KEYS */
     size_t taken_n;
 };
@@ -224,7 +227,8 @@ void shared_log_open(struct shared_log *log);
  * Make this node one that follows: if there is no log, it is made from what the node has; if the
  * server lives another life than the one in which the term began, that term ends where the log is
  * now, and another begins with `epoch_new`.  attached() follows.  The node then cuts off what the
- * lineage does not allow.  A tail that is under way is over.
+ * lineage does not allow.  A tail that is under way is over.  An append that is under way is carried
+ * out, or not, before this, and appended() comes before attached().
  *
  * Returns 0; -ENOTCONN: it is down; -EBUSY: one is under way; -ENOMEM.  Then nothing follows.
  */

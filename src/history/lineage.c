@@ -31,6 +31,11 @@ struct lineage *lineage_new(const char *epoch)
     return with_terms(epoch, NULL, 0);
 }
 
+struct lineage *lineage_copy(const struct lineage *lineage)
+{
+    return with_terms(lineage->epoch, lineage->terms, lineage->terms_n);
+}
+
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

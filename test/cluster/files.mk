@@ -1,5 +1,6 @@
 UNIT_TESTS += \
     test/cluster/test_cluster_check \
+    test/cluster/test_lineage_walk \
     test/cluster/test_log_entry \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
@@ -22,3 +23,6 @@ test_cluster_test_redis_link_SOURCES = test/cluster/test_redis_link.c $(REAL_RED
 test_cluster_test_redis_log_SOURCES = test/cluster/test_redis_log.c test/cluster/redis_node.h \
     $(REAL_REDIS)
 test_cluster_test_redis_tls_SOURCES = test/cluster/test_redis_tls.c $(REAL_REDIS)
+
+test_cluster_test_lineage_walk_SOURCES = test/cluster/test_lineage_walk.c \
+    test/cluster/memory_log.c test/cluster/memory_log.h
