@@ -191,12 +191,16 @@ static void append_say(struct redis_log *log, enum shared_log_outcome outcome, c
 static void append_read_place(struct redis_log *log, const redisReply *reply, bool was_seen)
 {
     struct shared_log_appended *answer = &log->append.answer;
+    const redisReply *epoch = reply->elements > 1 ? reply->element[1] : NULL;
     uint64_t at_ms;
 
-    if (!redis_log_number(reply, 2, &answer->first) || !redis_log_number(reply, 3, &at_ms)) {
+    if (epoch == NULL || epoch->type != REDIS_REPLY_STRING || epoch->len != SSE_EPOCH_BYTES ||
+        !redis_log_number(reply, 2, &answer->first) || !redis_log_number(reply, 3, &at_ms)) {
         append_say(log, SHARED_LOG_LOST, "no place in the answer");
         return;
     }
+    memcpy(answer->epoch, epoch->str, SSE_EPOCH_BYTES);
+    answer->epoch[SSE_EPOCH_BYTES] = '\0';
     answer->outcome = was_seen ? SHARED_LOG_SEEN : SHARED_LOG_DONE;
     answer->at_ms = (int64_t)at_ms;
     if (was_seen && (reply->elements < 5 || reply->element[4]->type != REDIS_REPLY_INTEGER ||
