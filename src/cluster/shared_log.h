@@ -227,8 +227,8 @@ void shared_log_open(struct shared_log *log);
  * Make this node one that follows: if there is no log, it is made from what the node has; if the
  * server lives another life than the one in which the term began, that term ends where the log is
  * now, and another begins with `epoch_new`.  attached() follows.  The node then cuts off what the
- * lineage does not allow.  A tail that is under way is over.  An append that is under way is carried
- * out, or not, before this, and appended() comes before attached().
+ * lineage does not allow.  A tail that is under way is over.  An append that is under way is
+ * carried out, or not, before this, and appended() comes before attached().
  *
  * Returns 0; -ENOTCONN: it is down; -EBUSY: one is under way; -ENOMEM.  Then nothing follows.
  */

@@ -2,6 +2,8 @@ UNIT_TESTS += \
     test/cluster/test_cluster_check \
     test/cluster/test_lineage_walk \
     test/cluster/test_log_entry \
+    test/cluster/test_log_follower \
+    test/cluster/test_log_group \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
@@ -26,3 +28,5 @@ test_cluster_test_redis_tls_SOURCES = test/cluster/test_redis_tls.c $(REAL_REDIS
 
 test_cluster_test_lineage_walk_SOURCES = test/cluster/test_lineage_walk.c \
     test/cluster/memory_log.c test/cluster/memory_log.h
+test_cluster_test_log_follower_SOURCES = test/cluster/test_log_follower.c \
+    test/history/each_store.h
