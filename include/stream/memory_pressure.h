@@ -6,10 +6,11 @@
  * A stream holds little: a page of the history while it catches up, and the event inside whose
  * frame its client stopped reading.  The page is dropped first, since it can be read again.  An
  * event that ring and store have let go of lives only in the streams that stopped inside it; each
- * of them holds its share.  And one that asked for much holds that: filter and index, from the size
- * of a usual connection on.  The stream that holds most is evicted, to within a factor of two, and
- * so on until enough is promised; it resumes by its last id.  Idle streams that asked for little,
- * and those that keep up, hold nothing and are never touched.
+ * of them holds its share.  And one that asked for much, or does not take the answers that it was
+ * given, holds that: filter, index and texts, from the size of a usual connection on.  The stream
+ * that holds most is evicted, to within a factor of two, and so on until enough is promised; it
+ * resumes by its last id.  Idle streams that asked for little, and those that keep up, hold nothing
+ * and are never touched.
  *
  * Worker's thread.
  */

@@ -13,9 +13,9 @@
 /* A page that was not touched for so long is not being read right now. */
 #define PAGE_UNREAD_MS 250
 #define CLASSES 64
-/* A stream with this many bytes of patterns holds as much as the connection of an ordinary one.
- * Those that ask for less are not ended for it: they are the many. */
-#define ASKED_BYTES_MUCH 16384
+/* A stream with this many bytes of patterns and answers holds as much as the connection of an
+ * ordinary one.  Those with less are not ended for it: they are the many. */
+#define OWN_BYTES_MUCH 16384
 
 /* How many bytes the streams hold, by the magnitude of what each of them holds. */
 struct held_bytes {
@@ -70,12 +70,27 @@ static size_t event_bytes(const struct streams *streams, const struct stream *st
            atomic_load_explicit(&partial->refs, memory_order_relaxed);
 }
 
-/* What the end of a stream would set free: an event, and what it asked for if that is much. */
+/* Answers that its client does not take. */
+static size_t answer_bytes(const struct stream *stream)
+{
+    const struct message *partial = stream->partial;
+    const struct stream_wire *wire = stream->host->wire;
+    size_t bytes = wire->waiting != NULL ? wire->waiting(stream) : 0;
+
+    if (partial == NULL || partial->kind != MESSAGE_CONTROL)
+        return bytes;
+    return bytes + partial->bytes / atomic_load_explicit(&partial->refs, memory_order_relaxed);
+}
+
+/* What the end of a stream would set free: an event, and what it asked for and was answered if that
+ * is much. */
 static size_t held_by(const struct streams *streams, const struct stream *stream)
 {
-    size_t asked = stream->asked_bytes >= ASKED_BYTES_MUCH ? stream->asked_bytes : 0;
+    size_t own = stream->asked_bytes + answer_bytes(stream);
 
-    return stream->end == STREAM_END_NONE ? asked + event_bytes(streams, stream) : 0;
+    if (stream->end != STREAM_END_NONE)
+        return 0;
+    return (own >= OWN_BYTES_MUCH ? own : 0) + event_bytes(streams, stream);
 }
 
 static unsigned magnitude(size_t bytes)

@@ -66,6 +66,9 @@ struct stream_wire {
      * none. */
     size_t (*put_end)(const struct stream *stream, char to[STREAM_WIRE_END_BYTES]);
 
+    /* Bytes of its own that wait behind the frame under way; NULL: it has no such. */
+    size_t (*waiting)(const struct stream *stream);
+
     bool in_chunks;   /* a length stands before each piece, and a line end behind it */
     bool tells_ids;   /* its clients learn their place */
     unsigned watches; /* PEER_WATCH_READS: its clients talk, its host hears them, and every stream

@@ -85,6 +85,13 @@ void stream_ws_say(struct stream *stream, const char *text, size_t text_n)
     stream_add_control(stream, STREAM_SAID);
 }
 
+static size_t ws_waiting(const struct stream *stream)
+{
+    const struct message *said = ws_of(stream)->said;
+
+    return said != NULL ? said->bytes : 0;
+}
+
 static struct message *take_said(struct stream *stream)
 {
     struct stream_ws *ws = ws_of(stream);
@@ -404,6 +411,7 @@ const struct stream_wire stream_wire_raw = {
     .bytes = raw_bytes,
     .make = raw_make,
     .put_end = ws_put_end,
+    .waiting = ws_waiting,
     .watches = PEER_WATCH_READS,
 };
 
@@ -412,6 +420,7 @@ const struct stream_wire stream_wire_v1 = {
     .bytes = v1_bytes,
     .make = v1_make,
     .put_end = ws_put_end,
+    .waiting = ws_waiting,
     .tells_ids = true,
     .watches = PEER_WATCH_READS,
 };
@@ -421,6 +430,7 @@ const struct stream_wire stream_wire_raw_packed = {
     .bytes = raw_packed_bytes,
     .make = raw_make,
     .put_end = ws_put_end,
+    .waiting = ws_waiting,
     .watches = PEER_WATCH_READS,
 };
 
@@ -429,6 +439,7 @@ const struct stream_wire stream_wire_v1_packed = {
     .bytes = v1_packed_bytes,
     .make = v1_make,
     .put_end = ws_put_end,
+    .waiting = ws_waiting,
     .tells_ids = true,
     .watches = PEER_WATCH_READS,
 };

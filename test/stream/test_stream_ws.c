@@ -14,6 +14,7 @@
 
 #include "../support/make.h"
 #include "fake_host.h"
+#include "stream/memory_pressure.h"
 #include "wire/ws_frame.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
@@ -363,6 +364,45 @@ static void what_is_said_goes_before_the_next_event_in_order(void **state)
     free(large);
 }
 
+/* An answer under way that its client does not take, and one behind it. */
+static struct fake_stream *open_unread(struct fake_host *fake, size_t answer_n)
+{
+    struct fake_stream *stream = open_idle(fake);
+    char *answer = calloc(1, answer_n + 1);
+
+    memset(answer, 'y', answer_n);
+    while (stream->stream->unsent_n == 0) {
+        stream_ws_say(stream->stream, answer, answer_n);
+        fake_host_run(fake);
+    }
+    stream_ws_say(stream->stream, answer, answer_n);
+    free(answer);
+    return stream;
+}
+
+static void unread_answers_are_given_up_when_memory_is_short(void **state)
+{
+    struct fake_host *fake = *state;
+    struct memory_budget *memory = memory_budget_new(10 << 20, 0);
+
+    worker_set_memory(fake->worker, memory);
+    struct fake_stream *unread = open_unread(fake, 100000), *few = open_unread(fake, 100);
+    struct fake_stream *idle = open_idle(fake);
+
+    memory_pressure_evict(fake->streams, 1000);
+    assert_int_equal(unread->stream->end, STREAM_END_NONE);
+    memory_budget_add(memory, MEMORY_BUDGET_CONNECTIONS, 10 << 20);
+    memory_pressure_evict(fake->streams, 2000);
+    assert_int_equal(unread->stream->end, STREAM_END_MEMORY);
+    assert_int_equal(few->stream->end, STREAM_END_NONE);
+    assert_int_equal(idle->stream->end, STREAM_END_NONE);
+    fake_stream_close(unread);
+    fake_stream_close(few);
+    fake_stream_close(idle);
+    worker_set_memory(fake->worker, NULL);
+    memory_budget_free(memory);
+}
+
 static void what_was_said_goes_before_the_end(void **state)
 {
     struct fake_host *fake = *state;
@@ -627,6 +667,7 @@ int main(void)
         raw(who_is_not_heard_between_two_pings_has_vanished),
         raw(the_last_of_several_pings_is_answered),
         raw(what_is_said_goes_before_the_next_event_in_order),
+        raw(unread_answers_are_given_up_when_memory_is_short),
         raw(what_was_said_goes_before_the_end),
         raw(what_it_sends_is_told_to_its_host),
         raw(each_end_has_its_close),
