@@ -140,6 +140,18 @@ static void note_receiving(struct ws_conn *conn, size_t used)
         conn->receiving->bytes += (int64_t)used;
 }
 
+/* It is not read from any more: what there is of a message is of no use, and its Close may wait
+ * long for the client. */
+static void drop_received(struct ws_conn *conn)
+{
+    ws_parser_end(&conn->parser);
+    forget_receiving(conn);
+    if (conn->held_bytes > 0)
+        memory_budget_add(conn->conns->context->memory, MEMORY_BUDGET_BODIES,
+                          -(int64_t)conn->held_bytes);
+    conn->held_bytes = 0;
+}
+
 static void look_at_receiving(struct ws_receiving *receiving, int64_t now_ms)
 {
     uint64_t least = conf_of(receiving->conn)->limits.body_rate;
@@ -155,10 +167,16 @@ static void look_at_receiving(struct ws_receiving *receiving, int64_t now_ms)
 
 void ws_read_tick(struct ws_conns *conns, int64_t now_ms)
 {
-    struct ws_receiving *receiving;
+    struct ws_receiving *receiving = TAILQ_FIRST(&conns->receiving);
 
-    TAILQ_FOREACH (receiving, &conns->receiving, link)
+    while (receiving != NULL) {
+        struct ws_receiving *next = TAILQ_NEXT(receiving, link);
+
         look_at_receiving(receiving, now_ms);
+        if (receiving->conn->is_deaf)
+            drop_received(receiving->conn);
+        receiving = next;
+    }
 }
 
 /* What the parser holds, in limits.memory. */
@@ -171,6 +189,7 @@ static void count_held(struct ws_conn *conn)
         !memory_budget_admit(memory, MEMORY_BUDGET_BODIES, held - conn->held_bytes,
                              memory_budget_level_for(held))) {
         ws_conn_end(conn, WS_CLOSE_TRY_LATER, "memory_short");
+        drop_received(conn);
         return;
     }
     if (held < conn->held_bytes)
@@ -250,7 +269,10 @@ static size_t parse(struct ws_conn *conn, size_t bytes_n, int *left)
             *left = 0;
     }
     ws_parser_release(&conn->parser);
-    count_held(conn);
+    if (conn->is_deaf)
+        drop_received(conn);
+    else
+        count_held(conn);
     return used;
 }
 
@@ -403,7 +425,5 @@ void ws_read_stop(struct ws_conn *conn)
 
 void ws_read_end(struct ws_conn *conn)
 {
-    forget_receiving(conn);
-    ws_parser_end(&conn->parser);
-    count_held(conn);
+    drop_received(conn);
 }

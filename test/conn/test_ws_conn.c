@@ -455,6 +455,58 @@ static void who_does_not_read_answers_is_not_read_from(void **state)
     assert_int_equal(client->received_n, sizeof(HEAD) - 1 + 6 * 20004);
 }
 
+/* The Close waits for the client, but what came of its message does not. */
+static struct client *open_half_received(struct scene *scene)
+{
+    struct client *client = open_client(scene);
+    static char text[200000], part[40000];
+
+    memset(text, 'e', sizeof(text));
+    ws_conn_send(client->conn, text, sizeof(text));
+    turn(scene);
+    put_frame(part, 0x80 | WS_TEXT, text, sizeof(part) - 10);
+    send_bytes(client, part, sizeof(part) - 100);
+    turn(scene);
+    return client;
+}
+
+static void read_to_the_end(struct client *client)
+{
+    while (client->conn != NULL) {
+        receive(client);
+        turn(client->scene);
+    }
+}
+
+static void who_is_too_slow_has_nothing_kept(void **state)
+{
+    struct scene *scene = *state;
+    struct client *client = open_half_received(scene);
+
+    assert_true(ws_parser_held_bytes(&client->conn->parser) > 0);
+    ws_conns_tick(scene->conns, clock_mono_ms() + 3600000);
+    turn(scene);
+    assert_int_equal(stream_get_end(client->conn->stream), STREAM_END_REFUSED);
+    assert_int_equal(ws_parser_held_bytes(&client->conn->parser), 0);
+    read_to_the_end(client);
+}
+
+static void who_is_refused_memory_has_nothing_kept(void **state)
+{
+    struct scene *scene = *state;
+    struct memory_budget *memory = memory_budget_new(1 << 20, 0);
+
+    worker_set_memory(scene->fake->worker, memory);
+    memory_budget_add(memory, MEMORY_BUDGET_EVENTS, 1 << 20);
+    struct client *client = open_half_received(scene);
+
+    assert_int_equal(stream_get_end(client->conn->stream), STREAM_END_REFUSED);
+    assert_int_equal(ws_parser_held_bytes(&client->conn->parser), 0);
+    read_to_the_end(client);
+    worker_set_memory(scene->fake->worker, NULL);
+    memory_budget_free(memory);
+}
+
 /* ---- ends ---- */
 
 static void its_close_is_answered_with_its_code(void **state)
@@ -635,6 +687,8 @@ int main(void)
         one(a_long_text_comes_in_many_reads),
         one(while_an_answer_is_awaited_nothing_is_read),
         one(who_does_not_read_answers_is_not_read_from),
+        one(who_is_too_slow_has_nothing_kept),
+        one(who_is_refused_memory_has_nothing_kept),
         one(its_close_is_answered_with_its_code),
         one(a_broken_rule_has_its_code),
         one(so_many_messages_and_no_more),
