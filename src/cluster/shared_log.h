@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The log that several gateways share, as a gateway (a node) sees it: an interface to
- * implementations (redis_log.h; in memory for tests, shared_log_memory.h).
+ * implementations (redis_log.h; for tests, test/cluster/memory_log.h).
  *
  * The log gives order and durability.  An entry is one group of events that are stored together;
  * positions are without holes, so an entry is named by its last position.  Each node follows the
