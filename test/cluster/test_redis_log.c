@@ -209,6 +209,66 @@ static void another_life_of_the_server_ends_the_term(void **state)
     real_redis_end(&other);
 }
 
+/* Long leases: nobody else notices before the append does. */
+static void an_append_sees_another_life_by_itself(void **state)
+{
+    char answer[64];
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.lease_ms = rig.b.conf.lease_ms = 60000;
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta fence 00ff");
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, NULL), SHARED_LOG_TERM);
+    real_tell(&rig.redis, NULL, 0, "DEL {bugle}meta");
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, NULL), SHARED_LOG_TERM);
+    real_tell(&rig.redis, answer, sizeof(answer), "XLEN {bugle}log");
+    assert_string_equal(answer, ":1\r\n");
+    rig_end(&rig);
+}
+
+static void ends_beyond_the_head_are_lowered(void **state)
+{
+    char first[SSE_EPOCH_BYTES + 1];
+    struct rig rig;
+    uint64_t end;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    strcpy(first, rig.a.lineage->epoch);
+    assert_int_equal(node_append(&rig.a, 9, 1), SHARED_LOG_DONE);
+    node_wait_for(&rig.a, 9);
+    node_forget(&rig.a);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta fence 00ff");
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    assert_true(lineage_find(rig.a.lineage, first, &end));
+    assert_int_equal(end, 9);
+    /* and then it comes back without its tail */
+    node_forget(&rig.a);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta fence 00ff head 5");
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    assert_true(lineage_find(rig.a.lineage, first, &end));
+    assert_int_equal(end, 5);
+    assert_int_equal(rig.a.head, 5);
+    rig_end(&rig);
+}
+
+static void time_never_goes_back(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta at 9000000000000");
+    assert_int_equal(node_append(&rig.a, 1, 1), SHARED_LOG_DONE);
+    assert_int_equal(rig.a.answer.at_ms, 9000000000000);
+    rig_end(&rig);
+}
+
 static void what_was_trimmed_is_told(void **state)
 {
     struct rig rig;
@@ -476,6 +536,9 @@ int main(void)
         cmocka_unit_test(what_a_restart_loses_is_cut_off),
         cmocka_unit_test(a_wiped_log_is_made_from_a_node),
         cmocka_unit_test(another_life_of_the_server_ends_the_term),
+        cmocka_unit_test(an_append_sees_another_life_by_itself),
+        cmocka_unit_test(ends_beyond_the_head_are_lowered),
+        cmocka_unit_test(time_never_goes_back),
         cmocka_unit_test(what_was_trimmed_is_told),
         cmocka_unit_test(what_cannot_be_read_is_not_passed_over),
         cmocka_unit_test(a_hole_is_not_passed_over),
