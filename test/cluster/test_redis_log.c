@@ -191,6 +191,8 @@ static void another_life_of_the_server_ends_the_term(void **state)
 {
     struct rig rig;
     struct real_redis other;
+    char former[SSE_EPOCH_BYTES + 1];
+    uint64_t end;
 
     (void)state;
     rig_begin(&rig, "");
@@ -198,13 +200,16 @@ static void another_life_of_the_server_ends_the_term(void **state)
     rig_run(&rig);
     node_publish(&rig.a, 1);
     node_wait_for(&rig.a, 1);
+    strcpy(former, rig.a.lineage->epoch);
     node_forget(&rig.a);
     real_tell(&rig.redis, NULL, 0, "REPLICAOF NO ONE");
     real_tell(&rig.redis, NULL, 0, "REPLICAOF 127.0.0.1 %u", other.place.port);
     real_tell(&rig.redis, NULL, 0, "REPLICAOF NO ONE");
     node_publish(&rig.a, 2);
     node_wait(&rig.a, &rig.a.attached_n, 1);
-    assert_true(rig.a.lineage->terms_n > 0);
+    assert_string_not_equal(rig.a.lineage->epoch, former);
+    assert_true(lineage_find(rig.a.lineage, former, &end));
+    assert_int_equal(end, 1);
     rig_end(&rig);
     real_redis_end(&other);
 }
