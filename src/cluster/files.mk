@@ -27,6 +27,8 @@ libbugle_a_SOURCES += \
     src/cluster/redis_script.h \
     src/cluster/redis_socket.c \
     src/cluster/redis_socket.h \
+    src/cluster/redis_start.c \
+    src/cluster/redis_start.h \
     src/cluster/redis_url.c \
     src/cluster/redis_url.h \
     src/cluster/shared_log.c \

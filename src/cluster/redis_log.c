@@ -129,6 +129,23 @@ void redis_log_down(struct redis_log *log, enum shared_log_outcome why, const ch
     log_tell_down(log, why, text);
 }
 
+/* What somebody has to do; "": wait. */
+static const char *log_advice(enum redis_fault fault)
+{
+    switch (fault) {
+    case REDIS_NOAUTH:
+        return "; set cluster.password";
+    case REDIS_WRONGPASS:
+        return "; set cluster.user and cluster.password to what the server has";
+    case REDIS_NOPERM:
+        return "; give cluster.user the rights that the recipe in contrib has";
+    case REDIS_UNTRUSTED:
+        return "; rediss:// needs a certificate for this name, from an issuer that is trusted here";
+    default:
+        return "";
+    }
+}
+
 static void log_on_down(void *arg, enum redis_fault fault, const char *why)
 {
     struct redis_log *log = arg;
@@ -136,7 +153,8 @@ static void log_on_down(void *arg, enum redis_fault fault, const char *why)
     char place[REDIS_PLACE_TEXT_BYTES], text[REDIS_LOG_LINE_BYTES];
 
     redis_place_text(redis_link_place(log->append_link), place);
-    snprintf(text, sizeof(text), "%.200s: %.40s: %.200s", place, redis_fault_text(fault), why);
+    snprintf(text, sizeof(text), "%.150s: %.40s: %.150s%s", place, redis_fault_text(fault), why,
+             log_advice(fault));
     redis_log_down(log, is_refused ? SHARED_LOG_REFUSED : SHARED_LOG_UNREACHABLE, text);
 }
 

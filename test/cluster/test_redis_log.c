@@ -3,6 +3,8 @@
 #include "config.h"
 #include "cluster/redis_log.h"
 
+#include "cluster/redis_start.h"
+#include "conf/conf.h"
 #include "redis_node.h"
 
 struct rig {
@@ -507,6 +509,37 @@ static void a_name_is_one_process(void **state)
     rig_end(&rig);
 }
 
+static void expect_start(struct node *node, int result, const char *line)
+{
+    struct conf_error error = {.text = ""};
+
+    assert_int_equal(redis_start(&node->conf, 500, &error), result);
+    if (result != 0 && strstr(error.text, line) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", line, error.text);
+}
+
+static void a_start_is_refused_for_a_reason(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "requirepass secret");
+    rig.a.conf.lease_ms = 2000;
+    expect_start(&rig.a, -EINVAL, "set cluster.password");
+    rig.a.conf.password = "wrong";
+    expect_start(&rig.a, -EINVAL, "set cluster.user and cluster.password");
+    rig.a.conf.password = "secret";
+    expect_start(&rig.a, 0, "");
+    expect_start(&rig.a, 0, ""); /* the lease is our own */
+    rig.a.conf.promise = HISTORY_DISK;
+    expect_start(&rig.a, -EINVAL, "appendonly yes");
+    real_redis_kill(&rig.redis);
+    expect_start(&rig.a, -EAGAIN, "connection refused");
+    node_begin(&rig.a);
+    node_begin(&rig.b);
+    rig_end(&rig);
+}
+
 static void left(void *arg)
 {
     ++*(unsigned *)arg;
@@ -554,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_stopped_server_is_noticed),
         cmocka_unit_test(a_name_is_one_process),
         cmocka_unit_test(who_leaves_is_gone_at_once),
+        cmocka_unit_test(a_start_is_refused_for_a_reason),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
