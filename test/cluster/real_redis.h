@@ -155,7 +155,7 @@ static inline void real_redis_begin(struct real_redis *redis, const char *config
     if (mkdtemp(redis->folder) == NULL)
         abort();
     strcpy(redis->place.host, "127.0.0.1");
-    redis->is_sentinel = strstr(config, "sentinel monitor") != NULL;
+    redis->is_sentinel = strncmp(config, "sentinel ", 9) == 0;
     redis->is_tls = strstr(config, "tls-cert-file") != NULL;
     for (int tries = 0; tries < 10; tries++) { /* another test may take the port */
         redis->place.port = real_free_port();

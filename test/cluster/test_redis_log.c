@@ -513,9 +513,10 @@ static void expect_start(struct node *node, int result, const char *line)
 {
     struct conf_error error = {.text = ""};
 
-    assert_int_equal(redis_start(&node->conf, 500, &error), result);
-    if (result != 0 && strstr(error.text, line) == NULL)
-        fail_msg("\"%s\" is not in \"%s\"", line, error.text);
+    int came = redis_start(&node->conf, 1000, &error);
+
+    if (came != result || (result != 0 && strstr(error.text, line) == NULL))
+        fail_msg("%d instead of %d: \"%s\" in \"%s\"", came, result, line, error.text);
 }
 
 static void a_start_is_refused_for_a_reason(void **state)
@@ -537,6 +538,35 @@ static void a_start_is_refused_for_a_reason(void **state)
     expect_start(&rig.a, -EAGAIN, "connection refused");
     node_begin(&rig.a);
     node_begin(&rig.b);
+    rig_end(&rig);
+}
+
+/* The recipe as it stands, but for the port and so on. */
+static void the_recipe_of_contrib_will_do(void **state)
+{
+    const char *folder = getenv("srcdir");
+    char path[512], recipe[8192];
+    struct rig rig;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/contrib/redis.conf.example", folder != NULL ? folder : ".");
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    recipe[fread(recipe, 1, sizeof(recipe) - 1, file)] = '\0';
+    fclose(file);
+    char *port = strstr(recipe, "\nport 6379\n");
+    assert_non_null(port);
+    memset(port + 1, ' ', strlen("port 6379"));
+    rig_begin(&rig, recipe);
+    rig.a.conf.user = rig.b.conf.user = "bugle";
+    rig.a.conf.password = rig.b.conf.password = "CHANGE-THIS";
+    rig.a.conf.promise = rig.b.conf.promise = HISTORY_DISK;
+    expect_start(&rig.a, 0, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_wait_for(&rig.b, 1);
+    shared_log_say(rig.a.log, NULL, "hello", 5);
+    node_wait(&rig.b, &rig.b.heards_n, 1);
     rig_end(&rig);
 }
 
@@ -588,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_name_is_one_process),
         cmocka_unit_test(who_leaves_is_gone_at_once),
         cmocka_unit_test(a_start_is_refused_for_a_reason),
+        cmocka_unit_test(the_recipe_of_contrib_will_do),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
