@@ -3,17 +3,19 @@
 --
 -- KEYS  1 {p}log  2 {p}meta  3.. idempotency keys
 -- ARGV  1 writer  2 seq  3 events  4 window of the keys, ms  5 body  6 where each key's event
---       stands in the group, counted from 0, separated by blanks  7.. digest of each key
+--       stands in the group, counted from 0, separated by blanks  7 the epoch that the writer has
+--       attached to  8.. digest of each key
 --
 -- Returns {'OK', epoch, first, at}; {'SEEN', epoch, first, at, touched}: it was appended before;
 -- {'KEYS', i, value, ...}: these keys, counted from 1, are taken; {'TERM'}: attach first.
 --
 -- The order is the point.  The replication id is asked now, from the server itself: it is what
 -- changes when a server has another life, such as a replica that was promoted.  XADD is the first
--- write, so that a server without memory refuses all of it.
+-- write, so that a server without memory refuses all of it.  A term that the writer does not know
+-- yet may have come from a log that does not know the writer, and its group would stand there twice.
 local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head', 'at', 'w:' .. ARGV[1])
 local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
-if not meta[1] or meta[1] ~= life then return {'TERM'} end
+if not meta[1] or meta[1] ~= life or meta[2] ~= ARGV[7] then return {'TERM'} end
 
 local seq, first, at = (meta[5] or '0 0 0'):match('(%d+) (%d+) (%d+)')
 if tonumber(seq) >= tonumber(ARGV[2]) then
@@ -49,6 +51,6 @@ redis.call('HSET', KEYS[2], 'head', head, 'at', at,
   'w:' .. ARGV[1], ARGV[2] .. ' ' .. first .. ' ' .. at)
 redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[5])
 for i = 3, #KEYS do
-  redis.call('SET', KEYS[i], places[i - 2] .. ' ' .. ARGV[i + 4], 'PX', ARGV[4])
+  redis.call('SET', KEYS[i], places[i - 2] .. ' ' .. ARGV[i + 5], 'PX', ARGV[4])
 end
 return {'OK', meta[2], first, at}

@@ -7,6 +7,8 @@ libbugle_a_SOURCES += \
     src/cluster/log_follower.h \
     src/cluster/log_group.c \
     src/cluster/log_group.h \
+    src/cluster/log_node.c \
+    src/cluster/log_node.h \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \

@@ -15,7 +15,7 @@
 /* A script may be forgotten between two calls, but not each time. */
 #define TRIES_MAX 3
 /* Before the digests: writer, seq, events, window, body, places. */
-#define ARGUMENTS_N 6
+#define ARGUMENTS_N 7
 #define KEYS_N 2
 #define INDEX_BYTES 12 /* of an event, with a blank */
 
@@ -100,6 +100,7 @@ static void words_add_arguments(struct append_words *words, const struct redis_l
     words_add(words, words->window, strlen(words->window));
     words_add(words, group->body, group->body_n);
     words_add(words, words->places, strlen(words->places));
+    words_add(words, log->epoch, strlen(log->epoch));
     for (size_t i = 0; i < group->keys_n; i++)
         words_add(words, group->keys[i].digest, MESSAGE_DIGEST_BYTES);
 }

@@ -111,8 +111,8 @@ struct shared_log_appended {
     uint64_t seq;
     enum shared_log_outcome outcome;
     const char *line; /* for the operator: what the server said; empty where there is nothing */
-    /* DONE, SEEN, UNCONFIRMED: the log's epoch now, which need not be the one attached to, the
-     * position of its first event, and the time of all of them */
+    /* DONE, SEEN, UNCONFIRMED: the log's epoch, the position of its first event, and the time of
+     * all of them */
     char epoch[SSE_EPOCH_BYTES + 1];
     uint64_t first;
     int64_t at_ms;
@@ -245,8 +245,8 @@ int shared_log_tail(struct shared_log *log, uint64_t after);
 void shared_log_tail_end(struct shared_log *log); /* also without one */
 
 /*
- * Append a group, all or nothing, and at most once for each seq of this writer.  appended()
- * follows.  One at a time, so that groups cannot overtake each other.  A group whose seq is lower
+ * Append a group, all or nothing, at most once for each seq of this writer, and only in the term
+ * that this node has attached to.  appended() follows.  One at a time, so that groups cannot overtake each other.  A group whose seq is lower
  * than one that was appended is `seen`.
  *
  * Returns 0; -ENOTCONN: it is down or not attached; -EBUSY: one is under way; -ENOMEM; -EFBIG: more

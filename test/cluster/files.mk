@@ -4,6 +4,7 @@ UNIT_TESTS += \
     test/cluster/test_log_entry \
     test/cluster/test_log_follower \
     test/cluster/test_log_group \
+    test/cluster/test_log_node \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
@@ -30,3 +31,5 @@ test_cluster_test_lineage_walk_SOURCES = test/cluster/test_lineage_walk.c \
     test/cluster/memory_log.c test/cluster/memory_log.h
 test_cluster_test_log_follower_SOURCES = test/cluster/test_log_follower.c \
     test/history/each_store.h
+test_cluster_test_log_node_SOURCES = test/cluster/test_log_node.c \
+    test/cluster/memory_log.c test/cluster/memory_log.h

@@ -227,16 +227,17 @@ static void attach_to(struct memory_server *server, const struct shared_log_node
 }
 
 /* An entry without a place gets it.  Takes the entry unless it is not stored. */
-static enum shared_log_outcome append_to(struct memory_server *server, struct memory_entry *entry,
-                                         const char *name, uint64_t seq, uint32_t events_n,
+static enum shared_log_outcome append_to(struct memory_server *server,
+                                         const struct memory_late *late,
                                          struct memory_writer *ret_place)
 {
     struct memory_data *data = server->data;
+    struct memory_entry *entry = late->entry;
 
-    if (!is_of_term(server))
+    if (!is_of_term(server) || strcmp(data->lineage->epoch, late->epoch) != 0)
         return SHARED_LOG_TERM;
-    struct memory_writer *writer = writer_of(data, name);
-    if (writer->seq >= seq) {
+    struct memory_writer *writer = writer_of(data, late->writer);
+    if (writer->seq >= late->seq) {
         *ret_place = *writer;
         return SHARED_LOG_SEEN;
     }
@@ -245,15 +246,15 @@ static enum shared_log_outcome append_to(struct memory_server *server, struct me
     remember(server);
     if (server->now_ms > data->at_ms)
         data->at_ms = server->now_ms;
-    writer->seq = seq;
+    writer->seq = late->seq;
     writer->first = data->head + 1;
     writer->at_ms = data->at_ms;
     *ret_place = *writer;
-    struct log_entry_head head = {.first = writer->first, .at_ms = writer->at_ms, .seq = seq};
+    struct log_entry_head head = {.first = writer->first, .at_ms = writer->at_ms, .seq = late->seq};
     strcpy(head.epoch, data->lineage->epoch);
-    strcpy(head.writer, name);
+    strcpy(head.writer, late->writer);
     entry->head_n = log_entry_write_head(entry->head, &head);
-    data->head += events_n;
+    data->head += late->events_n;
     entry->last = data->head;
     put_entry(data, entry);
     return SHARED_LOG_DONE;
@@ -267,8 +268,7 @@ void memory_server_arrive(struct memory_server *server)
         return;
     struct memory_late late = server->late[0];
     memmove(server->late, server->late + 1, --server->late_n * sizeof(server->late[0]));
-    if (!server->is_master || append_to(server, late.entry, late.writer, late.seq, late.events_n,
-                                        &place) != SHARED_LOG_DONE)
+    if (!server->is_master || append_to(server, &late, &place) != SHARED_LOG_DONE)
         drop_entry(late.entry);
 }
 
@@ -290,9 +290,11 @@ struct memory_log {
     char epoch_new[SSE_EPOCH_BYTES + 1];
     enum shared_log_outcome attach_outcome;
     struct shared_log_state state;
+    char epoch[SSE_EPOCH_BYTES + 1]; /* that was attached */
 
     enum stage appending;
     struct shared_log_group group;
+    char append_epoch[SSE_EPOCH_BYTES + 1];
     struct shared_log_appended appended;
 
     bool tails;
@@ -388,6 +390,7 @@ static int memory_append(struct shared_log *log, const struct shared_log_group *
     if (memory->appending != IDLE)
         return -EBUSY;
     memory->group = *group;
+    strcpy(memory->append_epoch, memory->epoch);
     memory->appending = ASKED;
     return 0;
 }
@@ -457,17 +460,23 @@ void memory_log_connect(struct shared_log *log, struct memory_server *server)
     log->hooks.up(log->hooks.arg);
 }
 
+static struct memory_late request_of(const struct memory_log *memory)
+{
+    struct memory_late late = {.entry = new_entry(memory->group.body, memory->group.body_n),
+                               .seq = memory->group.seq,
+                               .events_n = memory->group.events_n};
+
+    strcpy(late.writer, memory->writer);
+    strcpy(late.epoch, memory->append_epoch);
+    return late;
+}
+
 static void leave_late(struct memory_log *memory)
 {
     struct memory_server *server = memory->server;
 
-    if (server->late_n == MEMORY_LATE_MAX)
-        return;
-    struct memory_late *late = &server->late[server->late_n++];
-    late->entry = new_entry(memory->group.body, memory->group.body_n);
-    strcpy(late->writer, memory->writer);
-    late->seq = memory->group.seq;
-    late->events_n = memory->group.events_n;
+    if (server->late_n < MEMORY_LATE_MAX)
+        server->late[server->late_n++] = request_of(memory);
 }
 
 void memory_log_cut(struct shared_log *log, bool comes_late)
@@ -519,23 +528,23 @@ static void answer_attach(struct memory_log *memory)
     memory->attaching = IDLE; /* the lineage is given away */
     forget_attach(memory);
     memory->is_attached = done;
+    if (done)
+        strcpy(memory->epoch, state.lineage->epoch);
     memory->base.hooks.attached(memory->base.hooks.arg, memory->attach_outcome,
                                 done ? &state : NULL, "");
 }
 
 static void carry_out_append(struct memory_log *memory)
 {
-    const struct shared_log_group *group = &memory->group;
     struct memory_writer place = {.seq = 0};
     enum shared_log_outcome outcome = SHARED_LOG_UNREACHABLE;
 
     if (memory->server->is_master) {
-        struct memory_entry *entry = new_entry(group->body, group->body_n);
+        struct memory_late request = request_of(memory);
 
-        outcome =
-            append_to(memory->server, entry, memory->writer, group->seq, group->events_n, &place);
+        outcome = append_to(memory->server, &request, &place);
         if (outcome != SHARED_LOG_DONE)
-            drop_entry(entry);
+            drop_entry(request.entry);
     }
     memory->appending = CARRIED_OUT;
     memory->appended = (struct shared_log_appended){

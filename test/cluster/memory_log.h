@@ -40,10 +40,11 @@ struct memory_data {
     size_t writers_n;
 };
 
-/* An append on its way from a connection that is no more. */
+/* An append on its way, perhaps from a connection that is no more. */
 struct memory_late {
     struct memory_entry *entry; /* without a place */
     char writer[SHARED_LOG_WRITER_BYTES];
+    char epoch[SSE_EPOCH_BYTES + 1];
     uint64_t seq;
     uint32_t events_n;
 };

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "../support/make.h"
-#include "cluster/log_follower.h"
+#include "cluster/log_node.h"
 #include "history/history_memory.h"
 #include "memory_log.h"
 
@@ -34,15 +34,9 @@
 struct node {
     struct world *world;
     struct history *history;
-    struct log_follower follower;
-    struct shared_log *log;
+    struct log_node *log_node;
     bool was_attached; /* ever, in the life of its history */
-    bool wants_attach;
-    struct message *events[GROUP_EVENTS_MAX];
     unsigned values[GROUP_EVENTS_MAX];
-    char *body;
-    struct shared_log_group group;
-    bool log_has_group; /* until its answer, also when it is given up before */
 };
 
 struct client {
@@ -63,7 +57,7 @@ struct world {
     uint64_t random;
     struct memory_server servers[2];
     struct memory_server *truth; /* whom a sentinel would name */
-    uint64_t names_n;            /* of lives and epochs and writers */
+    uint64_t names_n;            /* of lives and writers */
     unsigned roughness;          /* of a thousand steps so many go wrong */
     unsigned values_n;
     struct node nodes[NODES];
@@ -87,11 +81,6 @@ static uint64_t draw(struct world *world)
 static unsigned below(struct world *world, unsigned n)
 {
     return (unsigned)(draw(world) % n);
-}
-
-static void name_epoch(struct world *world, char *to)
-{
-    snprintf(to, SSE_EPOCH_BYTES + 1, "e%011" PRIu64, ++world->names_n % UINT64_C(100000000000));
 }
 
 static void violate(struct world *world, const char *what)
@@ -122,6 +111,14 @@ static struct history_page *read_after(struct node *node, uint64_t after, bool *
         return page;
     history_page_free(page);
     return NULL;
+}
+
+static uint64_t newest_of(const struct node *node)
+{
+    struct history_bounds bounds;
+
+    history_bounds(node->history, &bounds);
+    return bounds.newest;
 }
 
 static uint64_t trimmed_of(const struct node *node)
@@ -198,7 +195,7 @@ static void feed(struct client *client)
         history_page_free(page);
     }
     if (stale)
-        reset(client, log_follower_newest(&node->follower));
+        reset(client, newest_of(node));
     check_client(client);
 }
 
@@ -212,7 +209,7 @@ static void feed_all(struct node *node)
 /* A client comes to a gateway with what it was told last. */
 static void come(struct client *client, struct node *node)
 {
-    uint64_t newest = log_follower_newest(&node->follower), end;
+    uint64_t newest = newest_of(node), end;
 
     if (!node->was_attached)
         return;
@@ -228,19 +225,8 @@ static void come(struct client *client, struct node *node)
 
 /* ---- gateways ---- */
 
-static void node_attach(struct node *node)
+static void check_acknowledged(struct node *node, const struct log_group *group)
 {
-    char epoch_new[SSE_EPOCH_BYTES + 1];
-    struct shared_log_node as;
-
-    name_epoch(node->world, epoch_new);
-    log_follower_attach(&node->follower, epoch_new, &as);
-    node->wants_attach = shared_log_attach(node->log, &as) != 0;
-}
-
-static void check_acknowledged(struct node *node)
-{
-    struct log_group *group = &node->follower.group;
     struct history_page *page;
     bool stale;
 
@@ -258,83 +244,31 @@ static void check_acknowledged(struct node *node)
     history_page_free(page);
 }
 
-static void forget_group(struct node *node)
-{
-    for (size_t i = 0; i < node->group.events_n; i++)
-        message_unref(node->events[i]);
-    free(node->body);
-    node->body = NULL;
-    node->group = (struct shared_log_group){.seq = 0};
-}
-
-static void finish_group(struct node *node)
-{
-    struct log_group *group = &node->follower.group;
-
-    if (group->state != LOG_GROUP_OVER || node->log_has_group)
-        return;
-    if (group->outcome == SHARED_LOG_DONE)
-        check_acknowledged(node);
-    node->world->counts.lost += group->outcome == SHARED_LOG_LOST;
-    node->world->counts.refused += shared_log_is_nothing(group->outcome);
-    forget_group(node);
-    log_group_end(group);
-}
-
-static void begin_group(struct node *node)
+static void publish(struct node *node)
 {
     struct world *world = node->world;
+    struct message *events[GROUP_EVENTS_MAX];
     uint32_t n = below(world, 2) == 0 ? 1 : 1 + below(world, GROUP_EVENTS_MAX);
     char text[16];
 
+    if (!log_node_is_free(node->log_node) || world->values_n + n >= VALUES_MAX)
+        return;
     for (size_t i = 0; i < n; i++) {
         node->values[i] = ++world->values_n;
         snprintf(text, sizeof(text), "%u", node->values[i]);
-        node->events[i] = make_message(.topics = "a", .data = text);
+        events[i] = make_message(.topics = "a", .data = text);
     }
-    log_group_begin(&node->follower.group, n);
-    node->group = (struct shared_log_group){.seq = node->follower.group.seq, .events_n = n};
-    node->group.body_n = log_entry_body_bytes(node->events, n);
-    node->body = malloc(node->group.body_n);
-    log_entry_write_body(node->body, node->events, n);
-    node->group.body = node->body;
+    if (log_node_append(node->log_node, events, n) != 0)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        message_unref(events[i]);
 }
 
-static void publish(struct node *node)
-{
-    struct log_group *group = &node->follower.group;
+/* ---- what a gateway is told ---- */
 
-    if (group->state == LOG_GROUP_NONE && node->world->values_n + 2 * GROUP_EVENTS_MAX < VALUES_MAX)
-        begin_group(node);
-    if (group->state == LOG_GROUP_READY && node->follower.attached &&
-        shared_log_append(node->log, &node->group) == 0) {
-        log_group_sent(group);
-        node->log_has_group = true;
-    } else if (group->state != LOG_GROUP_NONE && below(node->world, 8) == 0) {
-        log_group_give_up(group);
-    }
-    finish_group(node);
-}
-
-/* ---- what the log says ---- */
-
-static void on_up(void *arg)
-{
-    node_attach(arg);
-}
-
-static void on_down(void *arg, enum shared_log_outcome why, const char *line)
+static void on_cut(void *arg, const struct log_follower_cut *cut)
 {
     struct node *node = arg;
-
-    (void)why;
-    (void)line;
-    node->follower.attached = false;
-    node->wants_attach = false;
-}
-
-static void tell_cut(struct node *node, const struct log_follower_cut *cut)
-{
     struct world *world = node->world;
 
     world->counts.cuts += cut->is_cut;
@@ -348,57 +282,48 @@ static void tell_cut(struct node *node, const struct log_follower_cut *cut)
             reset(client, cut->end);
         if (cut->gap != LOG_FOLLOWER_NO_GAP && client->position < cut->begin)
             reset(client, cut->begin);
-        check_client(client);
     }
 }
 
-static void on_attached(void *arg, enum shared_log_outcome outcome, struct shared_log_state *state,
-                        const char *line)
+static void on_events(void *arg, struct message *const *events, size_t events_n)
 {
     struct node *node = arg;
-    struct log_follower_cut cut;
 
-    (void)line;
-    node->wants_attach = outcome != SHARED_LOG_DONE;
-    if (outcome != SHARED_LOG_DONE)
-        return;
-    if (log_follower_attached(&node->follower, state, &cut) != LOG_FOLLOWER_FINE)
-        abort();
-    node->world->counts.attached++;
-    node->was_attached = true;
-    tell_cut(node, &cut);
-    finish_group(node);
-    if (shared_log_tail(node->log, log_follower_newest(&node->follower)) != 0)
-        abort();
-}
-
-static void on_appended(void *arg, const struct shared_log_appended *appended)
-{
-    struct node *node = arg;
-    enum log_follower_result result = log_follower_appended(&node->follower, appended);
-
-    node->log_has_group = false;
-    finish_group(node);
-    if (result == LOG_FOLLOWER_TERM && node->follower.attached)
-        node_attach(node);
-}
-
-static bool on_entries(void *arg, const struct shared_log_entry *entries, size_t entries_n)
-{
-    struct node *node = arg;
-    struct log_follower_batch batch;
-    enum log_follower_result result =
-        log_follower_entries(&node->follower, entries, entries_n, &batch);
-
-    log_follower_batch_clear(&batch);
+    if (events_n == 0 || events[events_n - 1]->position != newest_of(node))
+        violate(node->world, "events are handed out that are not the newest");
     feed_all(node);
-    finish_group(node);
-    if (result == LOG_FOLLOWER_FINE)
-        return true;
-    if (result == LOG_FOLLOWER_FORMAT || result == LOG_FOLLOWER_FAILED)
+}
+
+static void on_settled(void *arg, const struct log_group *group,
+                       const struct shared_log_appended *of)
+{
+    struct node *node = arg;
+
+    (void)of;
+    if (group->outcome == SHARED_LOG_DONE)
+        check_acknowledged(node, group);
+    node->world->counts.lost += group->outcome == SHARED_LOG_LOST;
+    node->world->counts.refused += shared_log_is_nothing(group->outcome);
+}
+
+static void on_state(void *arg, enum log_node_state state, const char *line)
+{
+    struct node *node = arg;
+
+    if (state == LOG_NODE_STOPPED || strcmp(line, strerrordesc_np(EINVAL)) == 0)
         violate(node->world, "an entry was not understood");
-    node_attach(node);
-    return false;
+    if (state != LOG_NODE_FOLLOWING)
+        return;
+    node->was_attached = true;
+    node->world->counts.attached++;
+    feed_all(node); /* looks at what they got */
+}
+
+static void on_heard(void *arg, const char *bytes, size_t bytes_n)
+{
+    (void)arg;
+    (void)bytes;
+    (void)bytes_n;
 }
 
 static void new_history(struct node *node)
@@ -417,26 +342,25 @@ static void new_history(struct node *node)
 
 static void start(struct node *node)
 {
-    const struct shared_log_hooks hooks = {.up = on_up,
-                                           .down = on_down,
-                                           .attached = on_attached,
-                                           .appended = on_appended,
-                                           .entries = on_entries,
-                                           .arg = node};
+    const struct log_node_hooks hooks = {.cut = on_cut,
+                                         .events = on_events,
+                                         .settled = on_settled,
+                                         .state = on_state,
+                                         .heard = on_heard,
+                                         .arg = node};
     char writer[SHARED_LOG_WRITER_BYTES];
 
     snprintf(writer, sizeof(writer), "w%" PRIu64, ++node->world->names_n);
-    log_follower_init(&node->follower, node->history, writer);
-    node->log = memory_log_new(writer, &hooks);
-    shared_log_open(node->log);
-    node->wants_attach = false;
+    node->log_node = log_node_new(node->history, writer, &hooks);
+    if (node->log_node == NULL)
+        abort();
+    const struct shared_log_hooks log_hooks = log_node_log_hooks(node->log_node);
+    log_node_open(node->log_node, memory_log_new(writer, &log_hooks));
 }
 
 static void stop(struct node *node)
 {
-    shared_log_free(node->log);
-    node->log_has_group = false;
-    forget_group(node);
+    log_node_free(node->log_node);
     for (size_t i = 0; i < CLIENTS; i++)
         if (node->world->clients[i].node == node)
             node->world->clients[i].node = NULL;
@@ -457,8 +381,9 @@ static void restart(struct node *node, bool keeps_history)
 static void cut_all(struct world *world, const struct memory_server *server, bool some)
 {
     for (size_t i = 0; i < NODES; i++)
-        if (memory_log_server(world->nodes[i].log) == server && (!some || below(world, 2) == 0))
-            memory_log_cut(world->nodes[i].log, below(world, 2) == 0);
+        if (memory_log_server(log_node_log(world->nodes[i].log_node)) == server &&
+            (!some || below(world, 2) == 0))
+            memory_log_cut(log_node_log(world->nodes[i].log_node), below(world, 2) == 0);
 }
 
 static struct memory_server *other_of(struct world *world)
@@ -532,7 +457,7 @@ static void disturb(struct world *world, struct node *node)
     unsigned chance = below(world, 100);
 
     if (chance < 14)
-        memory_log_cut(node->log, below(world, 2) == 0);
+        memory_log_cut(log_node_log(node->log_node), below(world, 2) == 0);
     else if (chance < 34)
         fail_over(world);
     else if (chance < 58)
@@ -564,25 +489,28 @@ static void move(struct client *client, struct node *node)
 /* What goes on. */
 static void proceed(struct world *world, struct node *node)
 {
+    struct shared_log *log = log_node_log(node->log_node);
     unsigned chance = below(world, 100);
 
-    if (chance < 17)
+    if (chance < 15)
         publish(node);
+    else if (chance < 17)
+        log_node_give_up(node->log_node);
     else if (chance < 41)
-        while (memory_log_step(node->log) && below(world, 3) > 0)
+        while (memory_log_step(log) && below(world, 3) > 0)
             ;
     else if (chance < 61)
-        memory_log_step_tail(node->log, 1 + below(world, 5));
+        memory_log_step_tail(log, 1 + below(world, 5));
     else if (chance < 63)
         memory_server_arrive(&world->servers[below(world, 2)]);
     else if (chance < 70)
         replicate(world);
     else if (chance < 88)
         move(&world->clients[below(world, CLIENTS)], node);
-    else if (node->wants_attach)
-        node_attach(node);
-    else if (memory_log_server(node->log) == NULL || below(world, 10) == 0)
-        memory_log_connect(node->log, world->truth);
+    else if (memory_log_server(log) == NULL || below(world, 10) == 0)
+        memory_log_connect(log, world->truth);
+    else
+        log_node_tick(node->log_node);
 }
 
 static void step(struct world *world)

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/* A gateway at the shared log.  See log_node.h. */
+#include "config.h"
+#include "cluster/log_node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* The group that the log has, or will be sent. */
+struct parcel {
+    struct shared_log_group group;
+    struct message **events; /* a reference each */
+    char *body;
+    struct shared_log_key *keys;
+};
+
+struct log_node {
+    struct log_follower follower;
+    struct log_node_hooks hooks;
+    struct shared_log *log;
+    enum log_node_state state;
+    bool tries_attach; /* at the next tick */
+    struct parcel parcel;
+    bool log_has_parcel; /* until its answer */
+};
+
+/* ---- parcels ---- */
+
+static void parcel_clear(struct parcel *parcel)
+{
+    for (size_t i = 0; parcel->events != NULL && i < parcel->group.events_n; i++)
+        message_unref(parcel->events[i]);
+    free(parcel->events);
+    free(parcel->body);
+    free(parcel->keys);
+    *parcel = (struct parcel){.body = NULL};
+}
+
+static size_t count_keys(struct message *const *events, size_t events_n)
+{
+    size_t keys_n = 0;
+
+    for (size_t i = 0; i < events_n; i++)
+        keys_n += events[i]->key_n > 0;
+    return keys_n;
+}
+
+static void put_key(struct parcel *parcel, const struct message *event, size_t index)
+{
+    struct shared_log_key *key = &parcel->keys[parcel->group.keys_n++];
+    XXH128_canonical_t canonical;
+
+    static_assert(sizeof(canonical) == sizeof(key->name), "a key's name has 128 bits");
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(message_key(event), event->key_n));
+    memcpy(key->name, &canonical, sizeof(canonical));
+    key->digest = message_digest(event);
+    key->index = (uint32_t)index;
+}
+
+static int parcel_fill(struct parcel *parcel, struct message *const *events, size_t events_n)
+{
+    size_t keys_n = count_keys(events, events_n);
+
+    parcel->group.body_n = log_entry_body_bytes(events, events_n);
+    parcel->events = calloc(events_n, sizeof(struct message *));
+    parcel->body = malloc(parcel->group.body_n);
+    parcel->keys = calloc(keys_n + 1, sizeof(parcel->keys[0]));
+    if (parcel->events == NULL || parcel->body == NULL || parcel->keys == NULL) {
+        parcel_clear(parcel);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < events_n; i++) {
+        parcel->events[i] = message_ref(events[i]);
+        if (events[i]->key_n > 0)
+            put_key(parcel, events[i], i);
+    }
+    log_entry_write_body(parcel->body, events, events_n);
+    parcel->group.events_n = (uint32_t)events_n;
+    parcel->group.body = parcel->body;
+    parcel->group.keys = parcel->keys;
+    return 0;
+}
+
+size_t log_node_key_index(const struct log_node *node, size_t key)
+{
+    assert(key < node->parcel.group.keys_n);
+    return node->parcel.keys[key].index;
+}
+
+/* ---- the group ---- */
+
+/* Once it is over its publishers are answered; the log may still hold its bytes. */
+static void settle(struct log_node *node, const struct shared_log_appended *of)
+{
+    struct log_group *group = &node->follower.group;
+
+    if (group->state == LOG_GROUP_OVER) {
+        struct log_group over = *group;
+
+        log_group_end(group);
+        if (!node->log_has_parcel && over.outcome != SHARED_LOG_KEYS)
+            parcel_clear(&node->parcel);
+        node->hooks.settled(node->hooks.arg, &over, of);
+    }
+}
+
+/* What the log cannot hold in one entry is refused as if it were full. */
+static void answer_too_large(struct log_node *node)
+{
+    struct shared_log_appended appended = {.seq = node->parcel.group.seq,
+                                           .outcome = SHARED_LOG_FULL,
+                                           .line = "more than an entry can hold"};
+
+    log_group_sent(&node->follower.group);
+    log_follower_appended(&node->follower, &appended);
+    settle(node, &appended);
+}
+
+static void send_group(struct log_node *node)
+{
+    struct log_group *group = &node->follower.group;
+
+    if (group->state != LOG_GROUP_READY || !node->follower.attached || node->log_has_parcel)
+        return;
+    int result = shared_log_append(node->log, &node->parcel.group);
+    if (result == 0) {
+        log_group_sent(group);
+        node->log_has_parcel = true;
+    } else if (result == -EFBIG) {
+        answer_too_large(node);
+    }
+}
+
+bool log_node_is_free(const struct log_node *node)
+{
+    return node->follower.group.state == LOG_GROUP_NONE && !node->log_has_parcel;
+}
+
+int log_node_append(struct log_node *node, struct message *const *events, size_t events_n)
+{
+    assert(log_node_is_free(node));
+    parcel_clear(&node->parcel);
+    if (parcel_fill(&node->parcel, events, events_n) != 0)
+        return -ENOMEM;
+    log_group_begin(&node->follower.group, (uint32_t)events_n);
+    node->parcel.group.seq = node->follower.group.seq;
+    send_group(node);
+    return 0;
+}
+
+void log_node_give_up(struct log_node *node)
+{
+    log_group_give_up(&node->follower.group);
+    settle(node, NULL);
+}
+
+/* ---- attaching ---- */
+
+static void set_state(struct log_node *node, enum log_node_state state, const char *line)
+{
+    if (state == node->state && line[0] == '\0')
+        return;
+    node->state = state;
+    node->hooks.state(node->hooks.arg, state, line);
+}
+
+/* In vain, but the next tick tries again. */
+static void attach_later(struct log_node *node, const char *line)
+{
+    node->tries_attach = true;
+    set_state(node, LOG_NODE_ATTACHING, line);
+}
+
+static void attach(struct log_node *node)
+{
+    char epoch_new[SSE_EPOCH_BYTES + 1];
+    struct shared_log_node as;
+
+    if (history_draw_epoch(epoch_new) != 0) {
+        attach_later(node, "no random bytes for an epoch");
+        return;
+    }
+    log_follower_attach(&node->follower, epoch_new, &as);
+    node->tries_attach = false;
+    set_state(node, LOG_NODE_ATTACHING, "");
+    if (shared_log_attach(node->log, &as) != 0)
+        node->tries_attach = true;
+}
+
+static void node_up(void *arg)
+{
+    struct log_node *node = arg;
+
+    if (node->state != LOG_NODE_STOPPED)
+        attach(node);
+}
+
+static void node_down(void *arg, enum shared_log_outcome why, const char *line)
+{
+    struct log_node *node = arg;
+
+    node->follower.attached = node->tries_attach = false;
+    if (node->state != LOG_NODE_STOPPED)
+        set_state(node, LOG_NODE_DOWN, line[0] != '\0' ? line : shared_log_outcome_text(why));
+}
+
+static void follow(struct log_node *node)
+{
+    if (shared_log_tail(node->log, log_follower_newest(&node->follower)) != 0) {
+        node->follower.attached = false;
+        attach_later(node, "");
+        return;
+    }
+    set_state(node, LOG_NODE_FOLLOWING, "");
+    send_group(node);
+}
+
+static void node_attached(void *arg, enum shared_log_outcome outcome,
+                          struct shared_log_state *state, const char *line)
+{
+    struct log_node *node = arg;
+    struct log_follower_cut cut;
+
+    if (outcome != SHARED_LOG_DONE) {
+        attach_later(node, line[0] != '\0' ? line : shared_log_outcome_text(outcome));
+        return;
+    }
+    enum log_follower_result result = log_follower_attached(&node->follower, state, &cut);
+    if (cut.is_cut || cut.gap != LOG_FOLLOWER_NO_GAP)
+        node->hooks.cut(node->hooks.arg, &cut);
+    settle(node, NULL);
+    if (result == LOG_FOLLOWER_FINE)
+        follow(node);
+    else
+        attach_later(node, strerrordesc_np(-node->follower.error));
+}
+
+/* ---- the tail ---- */
+
+static void leave_tail(struct log_node *node, enum log_follower_result result)
+{
+    switch (result) {
+    case LOG_FOLLOWER_FORMAT:
+        set_state(node, LOG_NODE_STOPPED,
+                  "the log has entries of a later version: upgrade this node");
+        break;
+    case LOG_FOLLOWER_FAILED:
+        attach_later(node, strerrordesc_np(-node->follower.error));
+        break;
+    default:
+        attach(node);
+    }
+}
+
+static bool node_entries(void *arg, const struct shared_log_entry *entries, size_t entries_n)
+{
+    struct log_node *node = arg;
+    struct log_follower_batch batch;
+    enum log_follower_result result =
+        log_follower_entries(&node->follower, entries, entries_n, &batch);
+
+    if (batch.events_n > 0)
+        node->hooks.events(node->hooks.arg, batch.events, batch.events_n);
+    log_follower_batch_clear(&batch);
+    settle(node, NULL);
+    if (result == LOG_FOLLOWER_FINE)
+        return true;
+    leave_tail(node, result);
+    return false;
+}
+
+static void node_ended(void *arg)
+{
+    struct log_node *node = arg;
+
+    if (node->state == LOG_NODE_FOLLOWING)
+        attach(node);
+}
+
+static void node_appended(void *arg, const struct shared_log_appended *appended)
+{
+    struct log_node *node = arg;
+    enum log_follower_result result = log_follower_appended(&node->follower, appended);
+
+    node->log_has_parcel = false;
+    settle(node, appended);
+    if (result == LOG_FOLLOWER_TERM && node->state == LOG_NODE_FOLLOWING)
+        attach(node);
+}
+
+static void node_heard(void *arg, const char *bytes, size_t bytes_n)
+{
+    struct log_node *node = arg;
+
+    node->hooks.heard(node->hooks.arg, bytes, bytes_n);
+}
+
+/* ---- life ---- */
+
+struct log_node *log_node_new(struct history *history, const char *writer,
+                              const struct log_node_hooks *hooks)
+{
+    struct log_node *node = calloc(1, sizeof(*node));
+
+    if (node == NULL)
+        return NULL;
+    log_follower_init(&node->follower, history, writer);
+    node->hooks = *hooks;
+    return node;
+}
+
+struct shared_log_hooks log_node_log_hooks(struct log_node *node)
+{
+    return (struct shared_log_hooks){
+        .up = node_up,
+        .down = node_down,
+        .attached = node_attached,
+        .appended = node_appended,
+        .entries = node_entries,
+        .ended = node_ended,
+        .heard = node_heard,
+        .arg = node,
+    };
+}
+
+void log_node_open(struct log_node *node, struct shared_log *log)
+{
+    node->log = log;
+    shared_log_open(log);
+}
+
+void log_node_free(struct log_node *node)
+{
+    if (node == NULL)
+        return;
+    shared_log_free(node->log);
+    parcel_clear(&node->parcel);
+    free(node);
+}
+
+void log_node_tick(struct log_node *node)
+{
+    if (node->tries_attach && node->state != LOG_NODE_STOPPED)
+        attach(node);
+    send_group(node);
+}
+
+enum log_node_state log_node_state(const struct log_node *node)
+{
+    return node->state;
+}
+
+const struct log_group *log_node_group(const struct log_node *node)
+{
+    return &node->follower.group;
+}
+
+struct shared_log *log_node_log(struct log_node *node)
+{
+    return node->log;
+}
