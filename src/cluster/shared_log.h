@@ -246,8 +246,8 @@ void shared_log_tail_end(struct shared_log *log); /* also without one */
 
 /*
  * Append a group, all or nothing, at most once for each seq of this writer, and only in the term
- * that this node has attached to.  appended() follows.  One at a time, so that groups cannot overtake each other.  A group whose seq is lower
- * than one that was appended is `seen`.
+ * that this node has attached to.  appended() follows.  One at a time, so that groups cannot
+ * overtake each other.  A group whose seq is lower than one that was appended is `seen`.
  *
  * Returns 0; -ENOTCONN: it is down or not attached; -EBUSY: one is under way; -ENOMEM; -EFBIG: more
  * than the log can hold in one entry.  Then nothing was stored, and nothing follows.
