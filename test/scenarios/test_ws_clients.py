@@ -29,7 +29,7 @@ def node_modules():
     for folder in (pathlib.Path(program_path()).parent, SOURCE / "build"):
         if (folder / "interop" / "node_modules" / "ws").is_dir():
             return folder / "interop" / "node_modules"
-    raise AssertionError("modules of Node.js are not installed; ./bootstrap check does that")
+    pytest.skip("modules of Node.js are not installed; ./bootstrap check does that")
 
 
 @pytest.fixture(scope="session")
