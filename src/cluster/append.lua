@@ -11,11 +11,12 @@
 --
 -- The order is the point.  The replication id is asked now, from the server itself: it is what
 -- changes when a server has another life, such as a replica that was promoted.  XADD is the first
--- write, so that a server without memory refuses all of it.  A term that the writer does not know
--- yet may have come from a log that does not know the writer, and its group would stand there twice.
+-- write, so that a server without memory refuses all of it.
 local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head', 'at', 'w:' .. ARGV[1])
 local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
-if not meta[1] or meta[1] ~= life or meta[2] ~= ARGV[7] then return {'TERM'} end
+if not meta[1] or meta[1] ~= life then return {'TERM'} end
+-- a term that the writer does not follow may have begun without its seq: it could stand there twice
+if meta[2] ~= ARGV[7] then return {'TERM'} end
 
 local seq, first, at = (meta[5] or '0 0 0'):match('(%d+) (%d+) (%d+)')
 if tonumber(seq) >= tonumber(ARGV[2]) then

@@ -227,6 +227,9 @@ static void an_append_sees_another_life_by_itself(void **state)
     rig.a.conf.lease_ms = rig.b.conf.lease_ms = 60000;
     rig_run(&rig);
     node_publish(&rig.a, 1);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta epoch cccccccccccc");
+    assert_int_equal(node_append_as(&rig.a, 2, 1, 2, NULL), SHARED_LOG_TERM);
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta epoch %s", rig.a.lineage->epoch);
     real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta fence 00ff");
     assert_int_equal(node_append_as(&rig.a, 2, 1, 2, NULL), SHARED_LOG_TERM);
     real_tell(&rig.redis, NULL, 0, "DEL {bugle}meta");
