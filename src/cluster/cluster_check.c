@@ -66,6 +66,12 @@ check_say(struct cluster_check *check, enum cluster_verdict verdict, const char 
     check->is_over = true;
 }
 
+/* What is odd but will do. */
+#define check_warn(check, ...)                                                                     \
+    do {                                                                                           \
+        if (!(check)->conf.is_quiet)                                                               \
+            log_warning(__VA_ARGS__);                                                              \
+    } while (0)
 #define check_refuse(check, ...) check_say(check, CLUSTER_REFUSED, __VA_ARGS__)
 
 /* A command that was refused.  What is only so for now is no verdict on the server. */
@@ -138,9 +144,10 @@ static void judge_memory(struct cluster_check *check, const redisReply *reply)
                      "log itself: set it to noeviction",
                      policy);
     else if (strncmp(policy, "volatile-", strlen("volatile-")) == 0)
-        log_warning("the server of cluster.log has maxmemory-policy %s, which may drop tickets and "
-                    "idempotency keys before their time: set it to noeviction",
-                    policy);
+        check_warn(check,
+                   "the server of cluster.log has maxmemory-policy %s, which may drop tickets and "
+                   "idempotency keys before their time: set it to noeviction",
+                   policy);
 }
 
 static void judge_aof(struct cluster_check *check, const redisReply *reply)
@@ -161,14 +168,15 @@ static void judge_replicas(struct cluster_check *check, const redisReply *reply)
     info_field(reply, "connected_slaves", text);
     replicas_n = strtoul(text, NULL, 10);
     if (replicas_n < check->conf.replicas)
-        log_warning("cluster.replicas is %u, but the server of cluster.log has %lu: publishes wait "
-                    "for them and are refused",
-                    check->conf.replicas, replicas_n);
+        check_warn(check,
+                   "cluster.replicas is %u, but the server of cluster.log has %lu: publishes wait "
+                   "for them and are refused",
+                   check->conf.replicas, replicas_n);
     else if (replicas_n > check->conf.replicas)
-        log_warning(
-            "the server of cluster.log has %lu replicas, but cluster.replicas is %u: what a "
-            "201 promised may be lost if another of them is promoted",
-            replicas_n, check->conf.replicas);
+        check_warn(check,
+                   "the server of cluster.log has %lu replicas, but cluster.replicas is %u: what a "
+                   "201 promised may be lost if another of them is promoted",
+                   replicas_n, check->conf.replicas);
 }
 
 /* ---- the other answers ---- */
@@ -238,9 +246,10 @@ static void judge_clock(struct cluster_check *check, const redisReply *reply)
     theirs_ms = strtoll(reply->element[0]->str, NULL, 10) * 1000;
     apart_ms = llabs(theirs_ms + 500 - clock_wall_ms());
     if (apart_ms > CLOCK_MS_MAX)
-        log_warning("the clock of cluster.log's server and ours are %" PRId64 " s apart: times of "
-                    "events are the server's, and a ttl is off by as much; synchronise them",
-                    apart_ms / 1000);
+        check_warn(check,
+                   "the clock of cluster.log's server and ours are %" PRId64 " s apart: times of "
+                   "events are the server's, and a ttl is off by as much; synchronise them",
+                   apart_ms / 1000);
 }
 
 /* ---- the lease of our name ---- */

@@ -318,6 +318,7 @@ static void log_checked(void *arg, enum cluster_verdict verdict, const char *lin
             log, verdict == CLUSTER_REFUSED ? SHARED_LOG_REFUSED : SHARED_LOG_UNREACHABLE, text);
         return;
     }
+    log->was_checked = true;
     redis_link_open(log->tail_link, redis_link_place(log->append_link));
     redis_link_open(log->talk_link, redis_link_place(log->append_link));
 }
@@ -333,7 +334,8 @@ static void log_append_up(void *arg)
                                         .replicas = conf->replicas,
                                         .assumes_disk = conf->assumes_disk,
                                         .timeout_ms = conf->timeout_ms,
-                                        .lease_ms = conf->lease_ms};
+                                        .lease_ms = conf->lease_ms,
+                                        .is_quiet = log->was_checked};
 
     redis_scripts_forget(&log->scripts);
     log->check = cluster_check_begin(log->base, log->append_link, &wanted, log_checked, log);

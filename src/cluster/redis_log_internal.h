@@ -51,7 +51,8 @@ struct redis_log {
     bool is_attached;
     bool is_attaching;
     bool is_trimming;
-    bool was_told; /* down() was called since up(), with these */
+    bool was_checked; /* a server was good, and its oddities were told */
+    bool was_told;    /* down() was called since up(), with these */
     enum shared_log_outcome told;
     char told_line[REDIS_LOG_LINE_BYTES];
 

@@ -36,6 +36,12 @@ static char *attach_join_terms(const redisReply *terms, size_t *ret_n)
 static struct lineage *attach_read_lineage(const char *epoch, const redisReply *terms)
 {
     size_t text_n = 0;
+
+    for (size_t i = 0; i < terms->elements; i++)
+        if (redis_log_word(terms, i)[0] == '\0') {
+            errno = EINVAL;
+            return NULL;
+        }
     char *text = attach_join_terms(terms, &text_n);
     struct lineage *lineage = text != NULL ? lineage_read(epoch, text, text_n) : NULL;
 
@@ -57,7 +63,7 @@ static enum shared_log_outcome attach_read(const redisReply *reply, struct share
         return SHARED_LOG_DAMAGED;
     state->at_ms = (int64_t)at_ms;
     state->now_ms = (int64_t)(seconds * 1000 + micros / 1000);
-    errno = ENOMEM;
+    errno = ENOMEM; /* of malloc() */
     state->lineage = attach_read_lineage(redis_log_word(reply, 0), reply->element[6]);
     if (state->lineage != NULL)
         return SHARED_LOG_DONE;
@@ -193,6 +199,10 @@ static void log_tailed(void *arg, enum redis_fault fault, const redisReply *repl
         return;
     }
     found = tail_entries(reply);
+    if (found == NULL && reply->type != REDIS_REPLY_NIL) { /* it would be asked without end */
+        redis_log_down(log, SHARED_LOG_UNREACHABLE, "an unknown answer to XREAD");
+        return;
+    }
     /* what was asked before a tail from another place is of no use */
     if (found != NULL && log->is_tailing && log->asked_after == log->after)
         tail_give(log, found);

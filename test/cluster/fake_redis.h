@@ -17,7 +17,8 @@
 #include "cluster/redis_reader.h"
 #include "cluster/redis_url.h"
 
-#define FAKE_CLIENTS_MAX 6
+#define FAKE_CLIENTS_MAX 16
+#define FAKE_OUT_BYTES (1 << 18)
 
 struct fake_redis;
 
@@ -27,7 +28,7 @@ struct fake_client {
     int fd;
     struct event *readable, *writable;
     struct redis_reader reader;
-    char out[1 << 18];
+    char *out;
     size_t out_n;
     bool hangs_up; /* once all is written */
 };
@@ -55,6 +56,7 @@ static inline void fake_hang_up(struct fake_client *client)
     event_free(client->writable);
     redis_reader_end(&client->reader);
     close(client->fd);
+    free(client->out);
     client->fd = -1;
 }
 
@@ -79,7 +81,7 @@ static inline void fake_on_writable(evutil_socket_t fd, short what, void *arg)
 
 static inline void fake_say_bytes(struct fake_client *client, const char *bytes, size_t n)
 {
-    if (n > sizeof(client->out) - client->out_n)
+    if (n > FAKE_OUT_BYTES - client->out_n)
         abort();
     memcpy(client->out + client->out_n, bytes, n);
     client->out_n += n;
@@ -124,7 +126,7 @@ static inline void fake_on_accept(evutil_socket_t fd, short what, void *arg)
     while (client->fd >= 0)
         if (++client == fake->clients + FAKE_CLIENTS_MAX)
             abort();
-    *client = (struct fake_client){.fake = fake};
+    *client = (struct fake_client){.fake = fake, .out = malloc(FAKE_OUT_BYTES)};
     client->fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     client->readable =
         event_new(fake->base, client->fd, EV_READ | EV_PERSIST, fake_on_readable, client);

@@ -5,6 +5,7 @@ UNIT_TESTS += \
     test/cluster/test_log_follower \
     test/cluster/test_log_group \
     test/cluster/test_log_node \
+    test/cluster/test_redis_answers \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
@@ -19,6 +20,8 @@ FUZZ_TARGETS += \
 
 REAL_REDIS = test/cluster/fake_redis.h test/cluster/real_redis.h
 test_cluster_test_cluster_check_SOURCES = test/cluster/test_cluster_check.c $(REAL_REDIS)
+test_cluster_test_redis_answers_SOURCES = test/cluster/test_redis_answers.c \
+    test/cluster/redis_node.h $(REAL_REDIS)
 test_cluster_test_redis_failover_SOURCES = test/cluster/test_redis_failover.c \
     test/cluster/redis_node.h $(REAL_REDIS)
 test_cluster_test_redis_find_SOURCES = test/cluster/test_redis_find.c $(REAL_REDIS)

@@ -30,6 +30,8 @@ struct node {
     char body[32];
     /* how often; 0 again by node_forget() */
     unsigned ups_n, downs_n, ends_n, attached_n, entries_n, breaks_n, heards_n, answers_n;
+    unsigned attach_answers_n;
+    enum shared_log_outcome attach_outcome;
     char why[512];
     enum shared_log_outcome down;
     struct shared_log_appended answer;
@@ -65,6 +67,8 @@ static inline void node_attached(void *arg, enum shared_log_outcome outcome,
     struct node *node = arg;
 
     snprintf(node->line, sizeof(node->line), "%s", line);
+    node->attach_outcome = outcome;
+    node->attach_answers_n++;
     if (outcome != SHARED_LOG_DONE)
         return;
     node->attached_n++;
