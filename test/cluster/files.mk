@@ -9,6 +9,7 @@ UNIT_TESTS += \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
     test/cluster/test_redis_find \
+    test/cluster/test_redis_gateway \
     test/cluster/test_redis_link \
     test/cluster/test_redis_log \
     test/cluster/test_redis_tls \
@@ -36,3 +37,5 @@ test_cluster_test_log_follower_SOURCES = test/cluster/test_log_follower.c \
     test/history/each_store.h
 test_cluster_test_log_node_SOURCES = test/cluster/test_log_node.c \
     test/cluster/memory_log.c test/cluster/memory_log.h
+test_cluster_test_redis_gateway_SOURCES = test/cluster/test_redis_gateway.c \
+    test/cluster/real_redis.h
