@@ -100,16 +100,17 @@ static inline void node_down(void *arg, enum shared_log_outcome why, const char 
     snprintf(node->why, sizeof(node->why), "%s", line);
 }
 
-/* As a follower must: in my epoch, and the next position. */
+/* As a follower must: of a term that had not ended there, and the next position. */
 static inline bool node_entry(struct node *node, const struct shared_log_entry *entry)
 {
     struct log_entry_head head;
+    uint64_t end;
 
     if (log_entry_read_head(entry->head, entry->head_n, &head) != LOG_ENTRY_FINE) {
         node->breaks_n++;
         return false;
     }
-    if (strcmp(head.epoch, node->lineage->epoch) != 0) {
+    if (!lineage_find(node->lineage, head.epoch, &end) || entry->last > end) {
         node_ended(node);
         return false;
     }

@@ -132,6 +132,47 @@ static void a_restart_ends_a_term_and_nothing_is_lost(void **state)
     rig_end(&rig);
 }
 
+/* Events before it, and one that is on its way when the server dies. */
+static void publish_and_kill(struct rig *rig, unsigned *number)
+{
+    struct node *a = &rig->a;
+
+    for (unsigned i = 0; i < 8; i++)
+        node_publish(a, ++*number);
+    int n = snprintf(a->body, sizeof(a->body), "%u", ++*number);
+    a->group = (struct shared_log_group){
+        .seq = ++a->seq, .events_n = 1, .body = a->body, .body_n = (size_t)n};
+    a->answers_n = 0;
+    while (shared_log_append(a->log, &a->group) != 0)
+        event_base_loop(rig->base, EVLOOP_ONCE);
+    usleep(arc4random() % 1500);
+    real_redis_kill(&rig->redis);
+    node_wait(a, &a->answers_n, 1);
+}
+
+static void kills_lose_and_double_nothing(void **state)
+{
+    unsigned number = 0;
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "appendonly yes\nappendfsync always");
+    rig.a.conf.promise = rig.b.conf.promise = HISTORY_DISK;
+    rig_run(&rig);
+    for (unsigned kills = 0; kills < 5; kills++) {
+        publish_and_kill(&rig, &number);
+        real_redis_run(&rig.redis);
+        rig.a.seq--;
+        node_publish(&rig.a, number); /* the same seq tells what became of it */
+        assert_int_equal(rig.a.answer.first, number);
+    }
+    node_wait_for(&rig.a, number);
+    node_wait_for(&rig.b, number);
+    for (unsigned i = 1; i <= number; i++)
+        assert_true(rig.a.held[i] == i && rig.b.held[i] == i);
+    rig_end(&rig);
+}
+
 static void what_a_restart_loses_is_cut_off(void **state)
 {
     struct rig rig;
@@ -604,6 +645,7 @@ int main(void)
         cmocka_unit_test(the_same_group_is_appended_once),
         cmocka_unit_test(keys_are_taken_once),
         cmocka_unit_test(a_restart_ends_a_term_and_nothing_is_lost),
+        cmocka_unit_test(kills_lose_and_double_nothing),
         cmocka_unit_test(what_a_restart_loses_is_cut_off),
         cmocka_unit_test(a_wiped_log_is_made_from_a_node),
         cmocka_unit_test(another_life_of_the_server_ends_the_term),
