@@ -11,12 +11,22 @@ typedef size_t elements_count;
 typedef int elements_count;
 #endif
 
+/* Later versions of hiredis go as deep as they are led, and replies are freed by recursion. */
+static bool reader_is_deep(const redisReadTask *task)
+{
+    unsigned depth = 0;
+
+    for (; task->parent != NULL; task = task->parent)
+        depth++;
+    return depth >= REDIS_DEPTH_MAX;
+}
+
 /* The length of an array comes before its elements, and memory for all of them is taken at once. */
 static void *reader_create_array(const redisReadTask *task, elements_count elements_n)
 {
     struct redis_reader *reader = task->privdata;
 
-    if ((size_t)elements_n > REDIS_ELEMENTS_MAX - reader->elements_n) {
+    if (reader_is_deep(task) || (size_t)elements_n > REDIS_ELEMENTS_MAX - reader->elements_n) {
         reader->is_too_large = true;
         return NULL;
     }

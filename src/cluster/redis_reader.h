@@ -12,6 +12,8 @@
 
 /* Of one reply, all arrays in it together. */
 #define REDIS_ELEMENTS_MAX 65536
+/* Arrays within arrays; an answer to XREAD has five. */
+#define REDIS_DEPTH_MAX 6
 
 struct redis_reader {
     redisReader *reader;
