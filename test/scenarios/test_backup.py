@@ -156,21 +156,27 @@ def test_copy_made_under_load_is_a_prefix(gateway_factory, store, folder, tmp_pa
     assert_nothing_left(gateway, folder)
 
 
-def test_gateway_on_a_copy_resets_old_ids(gateway_factory, store, folder, tmp_path):
+def test_gateway_on_a_copy_goes_on_from_old_ids(gateway_factory, store, folder, tmp_path):
+    """Ids up to the end of the copy are good in its epoch; who has seen more is told."""
     gateway = gateway_factory(store=store)
     ids = gateway.push([{"topic": "a", "data": str(i)} for i in range(5)])["ids"]
     path = tmp_path / "copy.db"
     path.write_bytes(copy(gateway).body)
     assert gateway.stat("backups_made") == 1
+    beyond = gateway.push({"topic": "a", "data": "not in the copy"})["id"]
     other = gateway_factory(store=f"sqlite:{path}")
     other.wait_log("is a copy that a backup made")
     new = other.push({"topic": "a", "data": "new"})["id"]
     assert new.split("-")[0] != ids[0].split("-")[0]
     assert position_of(new) == 6
-    for id in ids:
-        reset = other.stream("a", resume=id).next_event()
-        assert (reset.name, json.loads(reset.data)["reason"]) == ("reset", "epoch")
-        assert reset.id == new
+    for n, id in enumerate(ids, 1):
+        events = other.stream("a", resume=id).events(len(ids) - n + 1)
+        assert [event.data for event in events] == [str(i) for i in range(n, len(ids))] + ["new"]
+    told = other.stream("a", resume=beyond)
+    reset = told.next_event()
+    assert (reset.name, json.loads(reset.data)["reason"]) == ("reset", "epoch")
+    assert position_of(reset.id) == len(ids)
+    assert told.next_event().id == new
     other.stop()
     other.start()
     assert other.log().count("is a copy that a backup made") == 1
@@ -462,8 +468,9 @@ def test_epoch_is_told_and_renewed(gateway_factory, store, folder, bugle):
     assert bugle("epoch", "--store", store).stdout == f"{new}\n"
     gateway.start()
     assert gateway.push({"topic": "a", "data": "x"})["id"] == f"{new}-{4:016}"
-    reset = gateway.stream("a", resume=ids[0]).next_event()
-    assert json.loads(reset.data)["reason"] == "epoch"
+    assert [event.data for event in gateway.stream("a", resume=ids[0]).events(3)] == ["1", "2", "x"]
+    beyond = gateway.stream("a", resume=f"{epoch}-{4:016}").next_event()
+    assert json.loads(beyond.data)["reason"] == "epoch"
     events = gateway.stream("a", since="earliest").events(4)
     assert [event.data for event in events] == ["0", "1", "2", "x"]
 

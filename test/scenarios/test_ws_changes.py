@@ -259,6 +259,9 @@ def test_stop_while_clients_publish(gateway_factory, store):
         acknowledged |= {message["id"] for message in map(json.loads, each.last_texts)
                          if message["type"] == "ack"}
     gateway.start()
-    stored = {event["id"] for event in
-              gateway.request("GET", "/api/history?limit=1000").json()["events"]}
+    stored, page = set(), {"next": "", "more": True}
+    while page["more"]:
+        after = f"&after={page['next']}" if page["next"] else ""
+        page = gateway.request("GET", f"/api/history?limit=1000{after}").json()
+        stored |= {event["id"] for event in page["events"]}
     assert acknowledged <= stored and len(stored) <= 800
