@@ -80,7 +80,8 @@ static void check_fault(struct cluster_check *check, enum redis_fault fault, con
 {
     const char *said = reply != NULL ? reply->str : redis_fault_text(fault);
 
-    if (fault == REDIS_NOPERM && strstr(said, "keys") != NULL)
+    /* "one of the keys used as arguments", since Redis 8 "a key" */
+    if (fault == REDIS_NOPERM && strstr(said, " key") != NULL)
         check_refuse(check, "cluster.user must be allowed the keys ~{%s}* (the server says: %s)",
                      check->conf.prefix, said);
     else if (fault == REDIS_NOPERM || fault == REDIS_UNKNOWN)
