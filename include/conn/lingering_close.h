@@ -27,8 +27,9 @@ void lingering_close_free(
 void lingering_close_take(struct lingering_close_pool *pool, int fd);
 
 /* The same for a peer that answers the last words before it leaves, as to the Close of a WebSocket
- * (RFC 6455, 7.1.1): the sending half is closed when it says something, or after a second.  A proxy
- * that sees it closed sooner may not pass the last words on as it should. */
+ * (RFC 6455, 7.1.1): the sending half is closed when it says something, or after a second, and then
+ * it has 5 s to leave.  A proxy that sees it closed sooner may not pass the last words on as it
+ * should. */
 void lingering_close_take_answered(struct lingering_close_pool *pool, int fd);
 
 /* Close the sockets whose time is over.  Costs a look at each. */

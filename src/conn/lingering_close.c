@@ -16,6 +16,8 @@
 
 #define LINGERING_CLOSE_MS 2000
 #define ANSWER_MS 1000
+/* A busy page answers late, and takes a reset for an end that is not clean. */
+#define ANSWERED_CLOSE_MS 5000
 #define SOCKETS_MAX 256
 #define DISCARD_BYTES 65536
 /* Reads in one go, so that a peer which sends fast does not hold the loop. */
@@ -25,6 +27,7 @@ struct lingering {
     struct lingering_close_pool *pool;
     struct event readable;
     int fd;
+    bool is_answered;
     bool is_shut; /* the sending half */
     int64_t until_ms;
     TAILQ_ENTRY(lingering) link;
@@ -76,7 +79,7 @@ static void shut(struct lingering *socket, int64_t now_ms)
         return;
     shutdown(socket->fd, SHUT_WR);
     socket->is_shut = true;
-    socket->until_ms = now_ms + LINGERING_CLOSE_MS;
+    socket->until_ms = now_ms + (socket->is_answered ? ANSWERED_CLOSE_MS : LINGERING_CLOSE_MS);
 }
 
 static void lingering_on_readable(evutil_socket_t fd, short what, void *arg)
@@ -116,6 +119,7 @@ static void take(struct lingering_close_pool *pool, int fd, bool is_answered)
     }
     socket->pool = pool;
     socket->fd = fd;
+    socket->is_answered = is_answered;
     socket->until_ms = clock_mono_ms() + ANSWER_MS;
     event_assign(&socket->readable, pool->context->base, fd, EV_READ | EV_PERSIST,
                  lingering_on_readable, socket);

@@ -23,6 +23,7 @@
 #include "history/history_memory.h"
 
 #define LINGERING_CLOSE_MS 2000
+#define ANSWERED_CLOSE_MS 5000
 #define SOCKETS_MAX 256
 
 struct bench {
@@ -149,7 +150,7 @@ static void ends_our_half_with_the_answer_to_the_last_words(void **state)
     lingering_close_tick(bench->pool, now_ms + 1900);
     assert_true(is_shut(&silent));
     assert_int_equal(lingering_close_count(bench->pool), 2);
-    lingering_close_tick(bench->pool, now_ms + 1900 + LINGERING_CLOSE_MS);
+    lingering_close_tick(bench->pool, now_ms + 1900 + ANSWERED_CLOSE_MS);
     assert_int_equal(lingering_close_count(bench->pool), 0);
     close(pair.theirs);
     close(silent.theirs);
