@@ -3,6 +3,7 @@
 published over sockets is answered.  The server is a stub, as in test_bench.py."""
 
 import collections
+import itertools
 import json
 import os
 import socketserver
@@ -55,7 +56,9 @@ class Handler(socketserver.StreamRequestHandler):
         self.wfile.write(frame(opcode, text.encode()))
 
     def handle(self):
-        head = b"".join(iter(self.rfile.readline, b"\r\n")).decode()
+        head = b"".join(itertools.takewhile(bytes.strip, self.rfile)).decode()
+        if not head:
+            return  # a connection that was closed without a request
         target = urllib.parse.urlsplit(head.split()[1])
         query = urllib.parse.parse_qs(target.query)
         if head.startswith("POST"):
