@@ -14,8 +14,9 @@
 # test/on_debian.sh, which needs root and namespaces (BUGLE_ONE_RELEASE=1 leaves it out).  Tests
 # marked `long` run with gcc only.
 #
-# The scenarios keep two cores busy, so the parts come one after the other; only the root of the
-# other release is made beside them.  What a part prints comes when it is over, with its time.
+# Most scenarios wait most of their time, and those with a sanitizer compute.  So once the units of
+# gcc have passed there are two lanes beside each other: gcc and the other release, and the
+# sanitizers.  What a part prints comes when it is over, with its time.
 
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -40,7 +41,7 @@ no_thread="$no_address or test_bench.py or test_cli.py or test_config.py
 # Newer compilers look for this by themselves: what points into a function's stack after its end.
 export ASAN_OPTIONS="detect_stack_use_after_return=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 
-# Many scenarios share the cores, and a limit of time is there to end what hangs.
+# The lanes share the cores, and a limit of time is there to end what hangs.
 export BUGLE_TEST_PATIENCE=3
 
 logs=$(mktemp -d)
@@ -146,6 +147,8 @@ on_other_release() {
 
 if part "build" make_tests build --enable-werror; then
     part "unit tests in build" units build
+    with_sanitizers &
+    sanitizers=$!
     if [ -z "${BUGLE_ONE_RELEASE:-}" ]; then
         exec {ahead}> >(part "other release of Debian" on_other_release)
         other=$!
@@ -157,7 +160,7 @@ if part "build" make_tests build --enable-werror; then
         exec {ahead}>&-
         wait "$other"
     fi
-    (with_sanitizers)
+    wait "$sanitizers"
 fi
 
 echo
