@@ -30,9 +30,10 @@ no_address='test_page.py or test_auth_browser.py or test_tls_browser.py or test_
     or test_syscalls.py or test_ws_browser.py or test_ws_clients.py or test_ws_proxies.py'
 
 # What the thread sanitizer would not see more of, in addition: programs of one thread (the command
-# line tools, `bugle bench`, mistakes in settings), and what one worker makes of one request without
-# asking another thread (forms of heads and of origins, tokens one at a time).  Failing allocations
-# end in paths of one thread, and the address sanitizer is what looks at those.
+# line tools, `bugle bench`, mistakes in settings, the echo around the parser of WebSockets), and what
+# one worker makes of one request without asking another thread (forms of heads and of origins, tokens
+# one at a time).  Failing allocations end in paths of one thread, and the address sanitizer is what
+# looks at those.
 no_thread="$no_address or test_bench.py or test_cli.py or test_config.py
     or test_hostile_server.py or test_token_tool.py
     or test_heads.py or test_smuggling.py or test_origin.py or test_tokens.py or test_memory.py
@@ -40,9 +41,6 @@ no_thread="$no_address or test_bench.py or test_cli.py or test_config.py
 
 # Newer compilers look for this by themselves: what points into a function's stack after its end.
 export ASAN_OPTIONS="detect_stack_use_after_return=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
-
-# The lanes share the cores, and a limit of time is there to end what hangs.
-export BUGLE_TEST_PATIENCE=3
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -97,7 +95,7 @@ scenarios() {
     local folder=$1 log good bad
     log=$(mktemp "$logs/scenarios.XXXXXX")
     make -C "$folder" --no-print-directory -s check-scenarios PYTEST_ARGS="${2:-}" \
-        PYTEST_JOBS=6 >"$log" 2>&1
+        PYTEST_JOBS=8 >"$log" 2>&1
     grep -vE '^[.sxFE]+ +\[ *[0-9]+%\]$' "$log"
     good=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
     bad=$(grep -oE '[0-9]+ (failed|errors?)' "$log" | awk '{ sum += $1 } END { print sum + 0 }')

@@ -4,8 +4,6 @@ like when it stops.
 
 BUGLE            path of the program (default: `bugle` in the folder above)
 BUGLE_TEST_SLOW  factor for time limits and against sizes under a sanitizer (default: 1)
-BUGLE_TEST_PATIENCE
-                 factor for time limits alone, where much else runs on the machine (default: 1)
 BUGLE_TEST_USERS users of test_one_of_many_users (default: 1000)
 BUGLE_TEST_STORE store of gateways whose test names none: memory or sqlite (default: memory)
 BUGLE_TEST_PORTS 0 to 3, which quarter of the ports is for a run beside others (default: 0)
