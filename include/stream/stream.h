@@ -117,8 +117,9 @@ struct stream_host {
     struct stream_list all;
     /* each with room for `streams_n` */
     struct ready_queue ready[PRIO_COUNT - PRIO_TARGETED];
-    size_t behind_n; /* streams that catch up with the past */
-    size_t place;    /* among the hosts of `streams` */
+    size_t flush_left[PRIO_COUNT - PRIO_TARGETED]; /* see stream_host_resume_piece() */
+    size_t behind_n;                               /* streams that catch up with the past */
+    size_t place;                                  /* among the hosts of `streams` */
 };
 
 /* Server-Sent Events in an answer of HTTP. */
@@ -229,6 +230,20 @@ void stream_end(struct stream *stream, enum stream_end end);
 /* Have at most `max` ready streams of a class send what they have, or resume them.  The caller runs
  * the host afterwards if it wants that.  Returns whether more are waiting. */
 bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t max);
+
+/*
+ * The same for a piece of the live streams that were ready when the flush came to this host, before
+ * other jobs have their turn (worker.c).  What becomes ready after that waits for the next flush,
+ * for which the host is woken: else events that come fast would never be packed.
+ *
+ * prio  PRIO_TARGETED or PRIO_BROADCAST
+ *
+ * Returns whether more of this flush is waiting.
+ */
+bool stream_host_resume_piece(struct stream_host *host, enum worker_prio prio);
+
+/* Streams of one host that get their next page before other hosts get theirs. */
+#define STREAM_HOST_REPLAYS 16
 
 /* Have the host run at the end of the turn. */
 void stream_host_want_run(struct stream_host *host);

@@ -17,11 +17,6 @@
 
 /* Fewer passes lose wake-ups, more let one fast client starve the others. */
 #define PASSES_MAX 4
-/* Live streams that are served in one go, before other jobs have their turn: see worker.c.  With
- * fewer the library, where it sends, would walk its list of suspended connections too often. */
-#define PIECE_MAX 32
-/* Streams of one cell that get their next page before other cells get theirs. */
-#define REPLAY_MAX 16
 /* Memory of a connection beside its pool: the library's struct and response, and ours. */
 #define CONNECTION_STREAM_BYTES 2560
 #define CONNECTION_API_BYTES 1536
@@ -133,23 +128,13 @@ static void wake_cell(struct stream_host *host, enum worker_prio prio)
     worker_enqueue(cell->cells->worker, &cell->jobs[prio], prio);
 }
 
-/* A piece of what the flush finds ready.  What becomes ready after that waits for the next flush,
- * or events that come fast would never be packed. */
 static bool run_streams(struct cell *cell, enum worker_prio prio)
 {
-    size_t *left = &cell->flush_left[prio];
+    bool more = stream_host_resume_piece(&cell->host, prio);
 
-    if (*left == 0)
-        *left = cell->host.ready[prio - PRIO_TARGETED].n;
-    size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
-    bool more = stream_host_resume(&cell->host, prio, piece);
-
-    *left = more ? *left - piece : 0;
     if (cell->host.wants_run) /* streams that have sent by themselves need no run */
         run_daemon(cell);
-    if (*left == 0 && more)
-        wake_cell(&cell->host, prio);
-    return *left > 0;
+    return more;
 }
 
 static bool run_targeted(struct worker_job *job)
@@ -166,7 +151,7 @@ static bool run_broadcast(struct worker_job *job)
 static bool run_replay(struct worker_job *job)
 {
     struct cell *cell = cell_of_job(job, PRIO_REPLAY);
-    bool more = stream_host_resume(&cell->host, PRIO_REPLAY, REPLAY_MAX);
+    bool more = stream_host_resume(&cell->host, PRIO_REPLAY, STREAM_HOST_REPLAYS);
 
     if (cell->host.wants_run && run_passes(cell, 1)) {
         cell->host.wants_run = true;

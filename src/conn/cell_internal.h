@@ -50,8 +50,7 @@ struct cell {
     struct event *readable; /* the daemon's epoll descriptor */
     struct event *timer;
     unsigned connections_n;
-    unsigned started;              /* connections ever, to tell how far an addition got */
-    size_t flush_left[PRIO_COUNT]; /* of the streams that were ready when the flush came here */
+    unsigned started; /* connections ever, to tell how far an addition got */
     bool running;
     unsigned runs_n;
     bool listed; /* in one of the lists of `cells` */

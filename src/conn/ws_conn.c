@@ -17,9 +17,6 @@
 
 /* Of one host.  More makes each look at a host's heartbeats longer, fewer makes more hosts. */
 #define HOST_STREAMS_MAX 256
-/* Live streams that are served in one go, and streams that get their next page: see cell.c. */
-#define PIECE_MAX 32
-#define REPLAY_MAX 16
 /* How much later than our own eviction the kernel's comes. */
 #define BACKSTOP_SECONDS 10
 
@@ -140,23 +137,13 @@ static void wake_host(struct stream_host *host, enum worker_prio prio)
     worker_enqueue(ws_host->conns->worker, &ws_host->jobs[prio], prio);
 }
 
-/* A piece of what the flush finds ready; what becomes ready after that waits for the next flush, or
- * events that come fast would never be packed. */
 static bool run_live(struct ws_host *host, enum worker_prio prio)
 {
-    size_t *left = &host->flush_left[prio];
+    bool more = stream_host_resume_piece(&host->host, prio);
 
-    if (*left == 0)
-        *left = host->host.ready[prio - PRIO_TARGETED].n;
-    size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
-    bool more = stream_host_resume(&host->host, prio, piece);
-
-    *left = more ? *left - piece : 0;
     if (host->host.wants_run)
         finish_over(host);
-    if (*left == 0 && host->host.ready[prio - PRIO_TARGETED].n > 0)
-        wake_host(&host->host, prio);
-    return *left > 0;
+    return more;
 }
 
 static bool run_targeted(struct worker_job *job)
@@ -172,7 +159,7 @@ static bool run_broadcast(struct worker_job *job)
 static bool run_replay(struct worker_job *job)
 {
     struct ws_host *host = host_of_job(job, PRIO_REPLAY);
-    bool more = stream_host_resume(&host->host, PRIO_REPLAY, REPLAY_MAX);
+    bool more = stream_host_resume(&host->host, PRIO_REPLAY, STREAM_HOST_REPLAYS);
 
     if (host->host.wants_run)
         finish_over(host);

@@ -49,7 +49,6 @@ struct ws_host {
     struct stream_host host;
     struct worker_job jobs[PRIO_COUNT];
     struct ws_conns *conns;
-    size_t flush_left[PRIO_COUNT]; /* of the streams that were ready when the flush came here */
     struct ws_conn_list over;
     TAILQ_ENTRY(ws_host) link;
 };

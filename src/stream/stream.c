@@ -13,6 +13,10 @@
 #include "base/clock.h"
 #include "stream/stream_internal.h"
 
+/* Live streams that are served in one go.  With fewer the library, where it sends, would walk its
+ * list of suspended connections too often. */
+#define PIECE_MAX 32
+
 /* ---- states ---- */
 
 static bool is_legal_move(enum stream_state from, enum stream_state to)
@@ -516,6 +520,21 @@ bool stream_host_resume(struct stream_host *host, enum worker_prio prio, size_t 
             stream_resume(stream);
     }
     return ready->n > 0;
+}
+
+bool stream_host_resume_piece(struct stream_host *host, enum worker_prio prio)
+{
+    size_t *left = &host->flush_left[prio - PRIO_TARGETED];
+
+    if (*left == 0)
+        *left = host->ready[prio - PRIO_TARGETED].n;
+    size_t piece = *left < PIECE_MAX ? *left : PIECE_MAX;
+    bool more = stream_host_resume(host, prio, piece);
+
+    *left = more ? *left - piece : 0;
+    if (*left == 0 && more)
+        host->wake(host, prio);
+    return *left > 0;
 }
 
 /* ---- facts ---- */

@@ -125,6 +125,7 @@ int streams_add_host(struct streams *streams, struct stream_host *host)
     TAILQ_INIT(&host->all);
     host->behind_n = 0;
     memset(host->ready, 0, sizeof(host->ready));
+    memset(host->flush_left, 0, sizeof(host->flush_left));
     host->place = streams->hosts_n++;
     *stream_host_due(host) = (struct stream_host_due){
         .host = host,
