@@ -50,8 +50,8 @@ struct filter *query_params_make_filter(const struct query_params_names *names);
  * comes next.  As query_params_read_names().
  *
  * lineage, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
- *                     stand for it, the latest that it has given and still has counts, and if there
- *                     is none of those the first
+ *                     stand for it, the latest that it has given and still has counts, else the
+ *                     first
  */
 bool query_params_read_start(const struct request *request, const struct lineage *lineage,
                              uint64_t committed, struct stream_start *ret_start,

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cluster/redis_log.h"
 #include "cluster/redis_url.h"
 
 #define REAL_PATIENCE_MS 20000
@@ -29,6 +30,22 @@ struct real_redis {
     bool is_sentinel;
     bool is_tls;
 };
+
+/* What a node of this name asks of a log at `url`, both borrowed. */
+static inline struct redis_log_conf real_log_conf(const struct redis_url *url, const char *name)
+{
+    return (struct redis_log_conf){.url = url,
+                                   .prefix = "bugle",
+                                   .node = name,
+                                   .incarnation = name,
+                                   .promise = HISTORY_MEMORY,
+                                   .timeout_ms = 5000,
+                                   .lease_ms = 500,
+                                   .key_window_ms = 60000,
+                                   .log_bytes = 1 << 28,
+                                   .log_age_ms = 3600000,
+                                   .group_bytes_max = 1 << 20};
+}
 
 static inline bool real_redis_is_installed(void)
 {

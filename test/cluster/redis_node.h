@@ -164,17 +164,7 @@ static inline void node_prepare(struct node *node, struct event_base *base,
     node->lineage = lineage_new(name[0] == 'a' ? "aaaaaaaaaaaa" : "bbbbbbbbbbbb");
     node->url.places[0] = *place;
     node->url.places_n = 1;
-    node->conf = (struct redis_log_conf){.url = &node->url,
-                                         .prefix = "bugle",
-                                         .node = name,
-                                         .incarnation = name,
-                                         .promise = HISTORY_MEMORY,
-                                         .timeout_ms = 5000,
-                                         .lease_ms = 500,
-                                         .key_window_ms = 60000,
-                                         .log_bytes = 1 << 28,
-                                         .log_age_ms = 3600000,
-                                         .group_bytes_max = 1 << 20};
+    node->conf = real_log_conf(&node->url, name);
 }
 
 static inline void node_begin(struct node *node)
@@ -206,6 +196,15 @@ static inline void node_wait(struct node *node, const unsigned *count, unsigned 
         event_base_loop(node->base, EVLOOP_ONCE);
     if (*count < wanted)
         fail_msg("%u of %u: %s", *count, wanted, node->why);
+}
+
+/* Begin two, and wait until both have attached. */
+static inline void node_begin_two(struct node *a, struct node *b)
+{
+    node_begin(a);
+    node_begin(b);
+    node_wait(a, &a->attached_n, 1);
+    node_wait(b, &b->attached_n, 1);
 }
 
 /* Until it has all up to a position. */

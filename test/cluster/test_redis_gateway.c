@@ -90,17 +90,7 @@ static void begin(struct gateway *gateway, struct rig *rig, const char *name)
     *gateway = (struct gateway){.base = rig->base, .history = history_memory_new(&limits)};
     gateway->url.places[0] = rig->redis.place;
     gateway->url.places_n = 1;
-    gateway->conf = (struct redis_log_conf){.url = &gateway->url,
-                                            .prefix = "bugle",
-                                            .node = name,
-                                            .incarnation = name,
-                                            .promise = HISTORY_MEMORY,
-                                            .timeout_ms = 5000,
-                                            .lease_ms = 500,
-                                            .key_window_ms = 60000,
-                                            .log_bytes = 1 << 28,
-                                            .log_age_ms = 3600000,
-                                            .group_bytes_max = 1 << 20};
+    gateway->conf = real_log_conf(&gateway->url, name);
     snprintf(writer, sizeof(writer), "%s.%s", name, name);
     gateway->node = log_node_new(gateway->history, writer, &hooks);
     const struct shared_log_hooks log_hooks = log_node_log_hooks(gateway->node);

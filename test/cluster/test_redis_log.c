@@ -25,10 +25,7 @@ static void rig_begin(struct rig *rig, const char *config)
 
 static void rig_run(struct rig *rig)
 {
-    node_begin(&rig->a);
-    node_begin(&rig->b);
-    node_wait(&rig->a, &rig->a.attached_n, 1);
-    node_wait(&rig->b, &rig->b.attached_n, 1);
+    node_begin_two(&rig->a, &rig->b);
 }
 
 static void rig_end(struct rig *rig)
