@@ -4,8 +4,8 @@
  *
  * A term ends at a position, and another order goes on from there (lineage.h).  A client that was
  * told an id beyond it, or has the beginning of such an event, has seen what is no more: it is told
- * `reset` and goes on from that position.  A client that was told less goes on in silence, since up to
- * there both orders are the same, and the ids that it has stay good.
+ * `reset` and goes on from that position.  A client that was told less goes on in silence, since up
+ * to there both orders are the same, and the ids that it has stay good.
  *
  * Or events are gone that this gateway never had: then every stream that stands before them is told
  * that it has missed some.
