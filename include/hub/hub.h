@@ -15,6 +15,7 @@
  *
  * A hub can hand its store over to the hub of another process and then forward to that one: it
  * passes operations on, and gives the answers and events to its workers as if they were its own.
+ * And several gateways can have one order: hub_share.h.
  */
 #ifndef BUGLE_HUB_H
 #define BUGLE_HUB_H
@@ -58,6 +59,12 @@ struct hub_op {
     struct message **events;   /* borrowed; none: a probe, answered without touching the store */
     size_t events_n;
     size_t bytes; /* of the events: what hub_admit() was asked for */
+
+    /* Instead of events, where a log is shared (hub_share.h): what every node is to do.  Borrowed;
+     * NULL: none. */
+    const char *order;
+    size_t order_n;
+    uint64_t order_seq; /* set with the answer 0: its number, see hub_share_conf */
 
     /* Room for one number an event, or NULL when none has an idempotency key.  Set with the answer:
      * the position of the event that came first with the same key and is the same; 0: there is

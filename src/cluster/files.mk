@@ -1,14 +1,18 @@
 libbugle_a_SOURCES += \
+    include/cluster/log_entry.h \
+    include/cluster/log_follower.h \
+    include/cluster/log_group.h \
+    include/cluster/log_node.h \
+    include/cluster/redis_log.h \
+    include/cluster/redis_start.h \
+    include/cluster/redis_url.h \
+    include/cluster/shared_log.h \
     src/cluster/cluster_check.c \
     src/cluster/cluster_check.h \
     src/cluster/log_entry.c \
-    src/cluster/log_entry.h \
     src/cluster/log_follower.c \
-    src/cluster/log_follower.h \
     src/cluster/log_group.c \
-    src/cluster/log_group.h \
     src/cluster/log_node.c \
-    src/cluster/log_node.h \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \
@@ -16,7 +20,6 @@ libbugle_a_SOURCES += \
     src/cluster/redis_link.c \
     src/cluster/redis_link.h \
     src/cluster/redis_log.c \
-    src/cluster/redis_log.h \
     src/cluster/redis_log_append.c \
     src/cluster/redis_log_ask.c \
     src/cluster/redis_log_internal.h \
@@ -30,11 +33,8 @@ libbugle_a_SOURCES += \
     src/cluster/redis_socket.c \
     src/cluster/redis_socket.h \
     src/cluster/redis_start.c \
-    src/cluster/redis_start.h \
     src/cluster/redis_url.c \
-    src/cluster/redis_url.h \
-    src/cluster/shared_log.c \
-    src/cluster/shared_log.h
+    src/cluster/shared_log.c
 
 # The scripts that run inside the server, as texts.
 CLUSTER_LUA = \

@@ -1,5 +1,6 @@
 libbugle_a_SOURCES += \
     include/hub/hub.h \
+    include/hub/hub_share.h \
     src/hub/hub.c \
     src/hub/hub_commit.c \
     src/hub/hub_internal.h \
