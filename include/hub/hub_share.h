@@ -106,14 +106,15 @@ void hub_share_ask_soon(struct hub *hub);
  * Have something done on the hub's thread: to say something to nodes, or to ask the log.
  *
  * task  the caller's; left alone until `run` is called, once, which may free it.  `log` is
- *       borrowed for the call; NULL: there is none, and there will be none for this task
+ *       borrowed for the call, and may be down; NULL: the hub has left it
  *
- * Any thread; a lock.
+ * Returns whether `run` will be called; false: the hub has left the log, or has no loop yet.  Any
+ * thread; a lock.
  */
 struct hub_share_task {
     STAILQ_ENTRY(hub_share_task) link;
     void (*run)(struct hub_share_task *task, struct shared_log *log);
 };
-void hub_share_run(struct hub *hub, struct hub_share_task *task);
+bool hub_share_run(struct hub *hub, struct hub_share_task *task);
 
 #endif
