@@ -82,8 +82,8 @@ static inline uint16_t real_free_port(void)
 }
 
 /* Write lines to a connection and take the last `answer_n` bytes of what comes; for set-up only. */
-static inline void real_tell(struct real_redis *redis, char *answer, size_t answer_n,
-                             const char *format, ...)
+static inline void __attribute__((format(printf, 4, 5)))
+real_tell(struct real_redis *redis, char *answer, size_t answer_n, const char *format, ...)
 {
     char line[1024], bytes[4096];
     int fd = real_connect(redis->place.port);
