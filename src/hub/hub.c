@@ -63,6 +63,8 @@ void hub_free(struct hub *hub)
     pthread_cond_destroy(&hub->wake);
     pthread_mutex_destroy(&hub->lock);
     idempotency_table_free(hub->keys);
+    idempotency_table_free(hub->taken);
+    hub_share_free(hub->share);
     free(hub->stored);
     free(hub);
 }
@@ -175,8 +177,9 @@ static bool end_turn(struct hub *hub)
 static bool may_serve(const struct hub *hub, size_t events_n)
 {
     return hub->started && !hub->serving && !hub->thread_waits && !hub->stopping &&
-           hub->mode == HUB_OWNS && hub->backup == NULL && events_n <= AT_ONCE_EVENTS_MAX &&
-           hub->listeners_n <= AT_ONCE_LISTENERS_MAX && history_claim(hub->history, events_n);
+           hub->mode == HUB_OWNS && hub->share == NULL && hub->backup == NULL &&
+           events_n <= AT_ONCE_EVENTS_MAX && hub->listeners_n <= AT_ONCE_LISTENERS_MAX &&
+           history_claim(hub->history, events_n);
 }
 
 /* With the lock, which is let go of meanwhile.  As end_turn(). */
@@ -225,7 +228,7 @@ void hub_submit(struct hub *hub, struct hub_ops *ops)
     pthread_mutex_unlock(&hub->lock);
     /* not before, since the hub is more urgent than who submits and would run into the lock */
     if (wakes)
-        pthread_cond_signal(&hub->wake);
+        hub_wake(hub);
 }
 
 /* ---- copies of the store ---- */
@@ -243,7 +246,7 @@ void hub_answer_backup(struct hub *hub, struct hub_backup *backup, int result)
 }
 
 /* Returns 1 when there is more to do, else the result of the whole. */
-static int step_backup(struct hub *hub, struct hub_backup *backup)
+static int step(struct hub *hub, struct hub_backup *backup)
 {
     if (hub->refuses_backups)
         return -ESHUTDOWN;
@@ -254,6 +257,18 @@ static int step_backup(struct hub *hub, struct hub_backup *backup)
     int result = history_backup_begin(hub->history);
     hub->backup_begun = result == 0;
     return result == 0 ? 1 : result;
+}
+
+bool hub_step_backup(struct hub *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    struct hub_backup *backup = hub->backup;
+    pthread_mutex_unlock(&hub->lock);
+    int result = backup != NULL ? step(hub, backup) : 0;
+
+    if (backup != NULL && result <= 0)
+        hub_answer_backup(hub, backup, result);
+    return result > 0;
 }
 
 int hub_request_backup(struct hub *hub, struct hub_backup *backup)
@@ -267,7 +282,7 @@ int hub_request_backup(struct hub *hub, struct hub_backup *backup)
         result = -EBUSY;
     else
         hub->backup = backup;
-    pthread_cond_signal(&hub->wake);
+    hub_wake(hub);
     pthread_mutex_unlock(&hub->lock);
     return result;
 }
@@ -292,9 +307,7 @@ static void measure(struct hub *hub)
     stats_set(&hub->stats, STATS_QUEUE_ROOM, (int64_t)hub_queue_room(hub));
 }
 
-/* Also when nobody publishes, to keep the bound of age; and not after every commit, since a step
- * may cost as much as a commit.  Returns whether there is more to do at once. */
-static bool keep_house(struct hub *hub, bool more)
+bool hub_keep_house(struct hub *hub, bool more)
 {
     int64_t now_ms = clock_mono_ms();
 
@@ -305,6 +318,13 @@ static bool keep_house(struct hub *hub, bool more)
     more = history_trim(hub->history, clock_wall_ms());
     measure(hub);
     return more;
+}
+
+void hub_wake(struct hub *hub)
+{
+    if (hub->share != NULL)
+        hub_share_wake(hub->share);
+    pthread_cond_signal(&hub->wake);
 }
 
 static void wait_for_work(struct hub *hub)
@@ -332,18 +352,15 @@ static void wait_for_turn(struct hub *hub)
 /* One turn of a hub that has its store. */
 static bool turn_as_owner(struct hub *hub, bool more)
 {
-    struct hub_backup *backup = hub->backup;
     struct hub_turn turn;
 
     begin_turn(hub, &turn);
     pthread_mutex_unlock(&hub->lock);
     if (!STAILQ_EMPTY(&turn.ops))
         hub_serve(hub, &turn);
-    more = keep_house(hub, more);
+    more = hub_keep_house(hub, more);
     history_settle(hub->history);
-    int result = backup != NULL ? step_backup(hub, backup) : 1;
-    if (result <= 0)
-        hub_answer_backup(hub, backup, result);
+    hub_step_backup(hub);
     pthread_mutex_lock(&hub->lock);
     end_turn(hub);
     return more;
@@ -363,6 +380,12 @@ static void *run(void *arg)
             if (!hub_turn_away(hub))
                 break;
             continue;
+        }
+        if (hub->share != NULL) {
+            hub_share_serve(hub);
+            if (hub->mode != HUB_OWNS)
+                continue;
+            break;
         }
         if (STAILQ_EMPTY(&hub->waiting)) {
             hub->oldest_ns = 0;
@@ -397,7 +420,7 @@ void hub_stop(struct hub *hub)
         return;
     pthread_mutex_lock(&hub->lock);
     hub->stopping = true;
-    pthread_cond_signal(&hub->wake);
+    hub_wake(hub);
     pthread_mutex_unlock(&hub->lock);
     pthread_join(hub->thread, NULL);
 }

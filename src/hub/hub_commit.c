@@ -55,6 +55,18 @@ static int find_key_in_commit(const struct hub *hub, const struct message *messa
     return idempotency_entry_is_same(entry, message) ? HISTORY_KEY_SAME : HISTORY_KEY_OTHER;
 }
 
+/* Whether the log has said that the key of an event of the group under way is taken: by an event
+ * that is the same, as others are refused at once. */
+static bool is_taken(const struct hub *hub, const struct message *message, uint64_t *ret_position)
+{
+    const struct idempotency_entry *entry =
+        hub->taken != NULL ? idempotency_table_find(hub->taken, message) : NULL;
+
+    if (entry != NULL)
+        *ret_position = entry->position;
+    return entry != NULL;
+}
+
 /* Find out whether an event came before.  `ret_in_commit` is set when what came before, or else the
  * event itself, is not committed yet. */
 static int find_first(struct hub *hub, const struct message *message, int64_t now_ms,
@@ -67,12 +79,13 @@ static int find_first(struct hub *hub, const struct message *message, int64_t no
         known = history_find_key(hub->history, message, now_ms, ret_position);
     if (known != HISTORY_KEY_NEW)
         return known;
+    if (message->key_n > 0 && is_taken(hub, message, ret_position))
+        return HISTORY_KEY_SAME;
     *ret_in_commit |= message->kind == MESSAGE_STORED;
     return message->key_n > 0 ? find_key_in_commit(hub, message, ret_position) : known;
 }
 
-/* The same for all events of an operation.  Returns 0, -EEXIST, or -errno of the store. */
-static int find_duplicates(struct hub *hub, struct hub_op *op, int64_t now_ms)
+int hub_find_duplicates(struct hub *hub, struct hub_op *op, int64_t now_ms)
 {
     op->in_commit = false;
     for (size_t i = 0; i < op->events_n; i++) {
@@ -88,7 +101,7 @@ static int find_duplicates(struct hub *hub, struct hub_op *op, int64_t now_ms)
     return 0;
 }
 
-static bool is_repeat(const struct hub_op *op, size_t index)
+bool hub_is_repeat(const struct hub_op *op, size_t index)
 {
     return op->duplicate_of != NULL && op->duplicate_of[index] != 0;
 }
@@ -111,7 +124,7 @@ static int reserve_stored(struct hub *hub, size_t events_n)
 static int take_events(struct hub *hub, struct hub_op *op, int64_t now_ms)
 {
     for (size_t i = 0; i < op->events_n; i++) {
-        if (is_repeat(op, i) || op->events[i]->kind != MESSAGE_STORED)
+        if (hub_is_repeat(op, i) || op->events[i]->kind != MESSAGE_STORED)
             continue;
         hub->stored[hub->stored_n++] = op->events[i];
         if (op->events[i]->key_n > 0 &&
@@ -133,7 +146,7 @@ static int gather_events(struct hub *hub, struct hub_turn *turn, int64_t now_ms)
         return -ENOMEM;
     STAILQ_FOREACH (op, &turn->ops, link) {
         if (op->duplicate_of != NULL)
-            op->result = find_duplicates(hub, op, now_ms);
+            op->result = hub_find_duplicates(hub, op, now_ms);
         if (op->result == 0 && take_events(hub, op, now_ms) != 0)
             return -ENOMEM;
     }
@@ -174,7 +187,7 @@ static void fill_batch(struct hub *hub, const struct hub_turn *turn, struct hub_
         for (size_t i = 0; op->result == 0 && i < op->events_n; i++) {
             struct message *message = op->events[i];
 
-            if (is_repeat(op, i)) {
+            if (hub_is_repeat(op, i)) {
                 stats_add(&hub->stats, STATS_EVENTS_REPEATED, 1);
                 continue;
             }
@@ -259,10 +272,7 @@ static void set_room(struct hub *hub)
     atomic_store_explicit(&hub->room_bytes, room, memory_order_relaxed);
 }
 
-/* Of all that is answered now, the one that had most before it says how fast that went: reading
- * bodies, the commit before, the own.  (Whatever the stages cost, at a room of pace times wait the
- * last in the queue waits for just that time.) */
-static void learn_pace(struct hub *hub, const struct hub_turn *turn)
+void hub_learn_pace(struct hub *hub, const struct hub_turn *turn)
 {
     const struct hub_op *most = NULL, *op;
 
@@ -284,7 +294,7 @@ void hub_serve(struct hub *hub, struct hub_turn *turn)
 
     if (turn->claimed)
         history_unclaim(hub->history);
-    learn_pace(hub, turn);
+    hub_learn_pace(hub, turn);
     atomic_fetch_sub_explicit(&hub->queue_bytes, turn->bytes, memory_order_relaxed);
     hub_hand_out(hub, &turn->ops, batch);
     hub_batch_unref(batch);

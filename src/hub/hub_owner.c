@@ -16,7 +16,7 @@ static void ask_for_change(struct hub *hub, enum hub_mode from, enum hub_mode to
     assert(hub->mode == from && hub->change == NULL);
     hub->mode = to;
     hub->change = change;
-    pthread_cond_signal(&hub->wake);
+    hub_wake(hub);
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -39,7 +39,7 @@ void hub_forward(struct hub *hub, struct hub_relay *relay)
     hub->mode = HUB_FORWARDS;
     hub->relay = relay;
     hub->oldest_ns = 0;
-    pthread_cond_signal(&hub->wake);
+    hub_wake(hub);
     pthread_mutex_unlock(&hub->lock);
 }
 
