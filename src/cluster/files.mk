@@ -3,6 +3,7 @@ libbugle_a_SOURCES += \
     include/cluster/log_follower.h \
     include/cluster/log_group.h \
     include/cluster/log_node.h \
+    include/cluster/node_message.h \
     include/cluster/redis_log.h \
     include/cluster/redis_start.h \
     include/cluster/redis_url.h \
@@ -13,6 +14,7 @@ libbugle_a_SOURCES += \
     src/cluster/log_follower.c \
     src/cluster/log_group.c \
     src/cluster/log_node.c \
+    src/cluster/node_message.c \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \

@@ -5,6 +5,7 @@ UNIT_TESTS += \
     test/cluster/test_log_follower \
     test/cluster/test_log_group \
     test/cluster/test_log_node \
+    test/cluster/test_node_message \
     test/cluster/test_redis_answers \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
@@ -17,6 +18,7 @@ UNIT_TESTS += \
 
 FUZZ_TARGETS += \
     test/cluster/fuzz_log_entry \
+    test/cluster/fuzz_node_message \
     test/cluster/fuzz_redis_reader
 
 REAL_REDIS = test/cluster/fake_redis.h test/cluster/real_redis.h
