@@ -107,7 +107,8 @@
     row(HANDOVERS_FAILED, handovers_failed, false, "hand-overs to another process that failed")    \
     row(HUB_BATCHES, hub_batches, false, "group commits")                                          \
     row(EVENTS_FOLLOWED, events_followed, false, "events that the shared log brought")             \
-    row(EVENTS_UNHEARD, events_unheard, false, "ephemeral events of other nodes that came to none") \
+    row(EVENTS_UNHEARD, events_unheard, false,                                                     \
+        "ephemeral publishes of nodes that did not come here")                                     \
     row(LOG_CUTS, log_cuts, false, "times that the shared log had lost events")                    \
     row(LOG_GAPS, log_gaps, false, "times that the history began behind what the log lacked")      \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \

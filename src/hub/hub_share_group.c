@@ -33,6 +33,12 @@ static bool is_probe(const struct hub_op *op)
     return op->events_n == 0 && op->order == NULL;
 }
 
+/* For live streams only: it need not wait for the log. */
+static bool is_ephemeral(const struct hub_op *op)
+{
+    return op->order == NULL && !has_new(op, MESSAGE_STORED);
+}
+
 static void put_answer(struct hub_share *share, struct hub_op *op, int result)
 {
     op->result = result;
@@ -67,6 +73,8 @@ void share_pull(struct hub_share *share)
         op->result = 0;
         if (is_probe(op))
             put_answer(share, op, share_follows(share) ? 0 : HUB_LOG_UNREACHABLE);
+        else if (is_ephemeral(op) && share_follows(share))
+            put_answer(share, op, share_say(share, op));
         else
             STAILQ_INSERT_TAIL(&share->queued, op, link);
     }

@@ -14,6 +14,13 @@ struct share_place {
     size_t index;
 };
 
+/* A node that has said ephemeral events. */
+struct share_writer {
+    char name[SHARED_LOG_WRITER_BYTES];
+    uint64_t seq; /* of its latest */
+    int64_t heard_ms;
+};
+
 struct hub_share {
     struct hub *hub;
     struct hub_share_conf conf;
@@ -43,6 +50,8 @@ struct hub_share {
     STAILQ_HEAD(share_held_list, share_held)
     held; /* ephemeral events of others that are ahead of this node */
     size_t held_bytes;
+    uint64_t said_seq; /* of this node's latest */
+    struct share_writer writers[HUB_SHARE_NODES_MAX];
 
     struct shared_log_question question; /* for the log's last word */
     bool asks;

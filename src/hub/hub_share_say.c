@@ -1,28 +1,234 @@
 /* SPDX-License-Identifier: MIT */
-/* A hub on a shared log: ephemeral events, which are said.  See hub_share.h. */
+/*
+ * A hub on a shared log: ephemeral events.  They are said to all nodes, beside the log, and may be
+ * ahead of it at a node that follows more slowly: there they are held until its history has what
+ * their publisher's node had, so that nobody gets an event before one that came first.
+ */
 #include "config.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cluster/node_message.h"
 #include "hub/hub_share_internal.h"
+
+/* What is held, and for how long: then the log is too far behind for what is only for now. */
+#define HELD_BYTES_MAX ((size_t)4 << 20)
+#define HELD_MS 5000
+/* One message to all nodes; an event that is larger is one of its own. */
+#define SAID_BYTES_MAX ((size_t)262144)
+
+/* Events of a message that are ahead of this node. */
+struct share_held {
+    STAILQ_ENTRY(share_held) link;
+    char epoch[SSE_EPOCH_BYTES];
+    uint64_t head;
+    int64_t came_ms;
+    char writer[SHARED_LOG_WRITER_BYTES];
+    size_t bytes;
+    size_t events_n;
+    struct message *events[];
+};
+
+/* ---- saying ---- */
+
+static int say_some(struct hub_share *share, struct message *const *events, size_t events_n)
+{
+    struct node_message message = {.kind = NODE_MESSAGE_EVENTS,
+                                   .events = {.head = share->hub->committed,
+                                              .seq = share->said_seq + 1,
+                                              .events_n = events_n,
+                                              .events = events}};
+
+    snprintf(message.from, sizeof(message.from), "%s", share->conf.node);
+    snprintf(message.events.writer, sizeof(message.events.writer), "%s", share->conf.writer);
+    memcpy(message.events.epoch, history_epoch(share->hub->history), SSE_EPOCH_BYTES);
+    size_t bytes_n = node_message_bytes(&message);
+    char *bytes = malloc(bytes_n);
+    if (bytes == NULL)
+        return -ENOMEM;
+    node_message_write(bytes, &message);
+    int result = shared_log_say(log_node_log(share->node), NULL, bytes, bytes_n);
+    free(bytes);
+    share->said_seq += result == 0;
+    return result == 0 || result == -ENOMEM ? result : HUB_LOG_UNREACHABLE;
+}
 
 int share_say(struct hub_share *share, const struct hub_op *op)
 {
-    (void)share, (void)op;
-    return HUB_LOG_UNREACHABLE;
+    struct message *events[HUB_OP_EVENTS_MAX];
+    size_t events_n = 0, bytes = 0;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < op->events_n; i++) {
+        if (hub_is_repeat(op, i))
+            continue;
+        if (events_n > 0 && bytes + op->events[i]->bytes > SAID_BYTES_MAX) {
+            result = say_some(share, events, events_n);
+            events_n = bytes = 0;
+        }
+        bytes += op->events[i]->bytes;
+        events[events_n++] = op->events[i];
+        stats_add(&share->hub->stats, STATS_EVENTS_EPHEMERAL, 1);
+        stats_add(&share->hub->stats, STATS_BYTES_PUBLISHED, op->events[i]->frame_n);
+    }
+    return result == 0 && events_n > 0 ? say_some(share, events, events_n) : result;
+}
+
+/* ---- what did not come ---- */
+
+/* A writer's messages are numbered: a number that is left out was not heard. */
+static void note_heard(struct hub_share *share, const struct node_message_events *from)
+{
+    struct share_writer *oldest = &share->writers[0];
+
+    for (size_t i = 0; i < HUB_SHARE_NODES_MAX; i++) {
+        struct share_writer *writer = &share->writers[i];
+
+        if (strcmp(writer->name, from->writer) == 0) {
+            if (from->seq > writer->seq + 1)
+                stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD,
+                          (int64_t)(from->seq - writer->seq - 1));
+            writer->seq = from->seq;
+            writer->heard_ms = clock_mono_ms();
+            return;
+        }
+        if (writer->heard_ms < oldest->heard_ms)
+            oldest = writer;
+    }
+    snprintf(oldest->name, sizeof(oldest->name), "%s", from->writer);
+    oldest->seq = from->seq;
+    oldest->heard_ms = clock_mono_ms();
+}
+
+static void free_held(struct hub_share *share, struct share_held *held)
+{
+    STAILQ_REMOVE(&share->held, held, share_held, link);
+    share->held_bytes -= held->bytes;
+    for (size_t i = 0; i < held->events_n; i++)
+        message_unref(held->events[i]);
+    free(held);
+}
+
+static void drop_oldest(struct hub_share *share)
+{
+    stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, 1);
+    free_held(share, STAILQ_FIRST(&share->held));
+}
+
+void share_drop_held(struct hub_share *share)
+{
+    while (!STAILQ_EMPTY(&share->held))
+        drop_oldest(share);
+}
+
+/* ---- hearing ---- */
+
+/* Whether this node has all that the publisher's node had. */
+static bool has_come(const struct hub_share *share, const struct share_held *held)
+{
+    uint64_t end;
+
+    return lineage_find(history_lineage(share->hub->history), held->epoch, &end) &&
+           share->hub->committed >= (held->head < end ? held->head : end);
+}
+
+static bool is_behind_another(const struct hub_share *share, const struct share_held *held)
+{
+    const struct share_held *earlier;
+
+    STAILQ_FOREACH (earlier, &share->held, link) {
+        if (earlier == held)
+            return false;
+        if (strcmp(earlier->writer, held->writer) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void hand_out_held(struct hub_share *share, struct share_held *held)
+{
+    struct hub_batch *batch = hub_batch_new(held->events_n);
+    uint64_t position = share->hub->committed;
+    int64_t now_ms = clock_wall_ms();
+
+    if (batch == NULL) {
+        stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, 1);
+        return;
+    }
+    for (size_t i = 0; i < held->events_n; i++) {
+        struct message *event = held->events[i];
+
+        message_seal(event, history_epoch(share->hub->history), position, now_ms);
+        batch->events[batch->events_n++] = message_ref(event);
+        batch->bytes += event->bytes;
+    }
+    share_put_batch(share, batch);
+}
+
+void share_release_held(struct hub_share *share)
+{
+    int64_t now_ms = clock_mono_ms();
+    struct share_held *held, *next;
+
+    for (held = STAILQ_FIRST(&share->held); held != NULL; held = next) {
+        next = STAILQ_NEXT(held, link);
+        if (!has_come(share, held) || is_behind_another(share, held))
+            continue;
+        hand_out_held(share, held);
+        free_held(share, held);
+    }
+    while ((held = STAILQ_FIRST(&share->held)) != NULL && now_ms - held->came_ms > HELD_MS)
+        drop_oldest(share);
+}
+
+static struct share_held *hold(struct hub_share *share, const struct node_message_events *from)
+{
+    struct share_held *held = malloc(sizeof(*held) + from->events_n * sizeof(held->events[0]));
+
+    if (held == NULL)
+        return NULL;
+    if (node_message_read_events(from, held->events) != NODE_MESSAGE_FINE) {
+        free(held);
+        return NULL;
+    }
+    held->head = from->head;
+    held->came_ms = clock_mono_ms();
+    held->events_n = from->events_n;
+    held->bytes = sizeof(*held);
+    for (size_t i = 0; i < held->events_n; i++)
+        held->bytes += held->events[i]->bytes;
+    memcpy(held->epoch, from->epoch, sizeof(held->epoch));
+    memcpy(held->writer, from->writer, sizeof(held->writer));
+    STAILQ_INSERT_TAIL(&share->held, held, link);
+    share->held_bytes += held->bytes;
+    return held;
+}
+
+static void hear_events(struct hub_share *share, const struct node_message_events *from)
+{
+    note_heard(share, from);
+    if (hold(share, from) == NULL) {
+        stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, 1);
+        return;
+    }
+    share_release_held(share);
+    while (share->held_bytes > HELD_BYTES_MAX)
+        drop_oldest(share);
 }
 
 void share_heard(void *arg, const char *bytes, size_t bytes_n)
 {
     struct hub_share *share = arg;
+    struct node_message message;
 
-    share->conf.heard(share->conf.arg, bytes, bytes_n);
-}
-
-void share_release_held(struct hub_share *share)
-{
-    (void)share;
-}
-
-void share_drop_held(struct hub_share *share)
-{
-    (void)share;
+    if (node_message_read(bytes, bytes_n, &message) == NODE_MESSAGE_FINE &&
+        message.kind == NODE_MESSAGE_EVENTS)
+        hear_events(share, &message.events);
+    else
+        share->conf.heard(share->conf.arg, bytes, bytes_n);
 }

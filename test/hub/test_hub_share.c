@@ -308,6 +308,65 @@ static void a_key_that_the_log_alone_knows_is_a_repeat(void **state)
     gate_end(&a);
 }
 
+static void ephemeral_events_come_to_all_nodes(void **state)
+{
+    struct gate a, b;
+    struct publish publish = {.op.events_n = 2};
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_begin(&b, "b");
+    gate_await_log(&a);
+    gate_await_log(&b);
+    publish.events[0] = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
+    publish.events[1] = make_message(.topics = "a", .data = "2", .kind = MESSAGE_EPHEMERAL);
+    for (size_t i = 1; i <= 10; i++) {
+        uint64_t position;
+
+        assert_int_equal(publish_one(&a, "x", NULL, &position, NULL), 0);
+        assert_int_equal(position, i);
+        publish.op.bytes = 0;
+        assert_int_equal(publish_wait(&a, &publish), 0);
+    }
+    gate_wait(&a, &a.events_n, 30);
+    gate_wait(&b, &b.events_n, 30);
+    size_t ephemeral_n = 0;
+    for (size_t i = 0; i < 30; i++) /* none before what its publisher's node had */
+        if (b.events[i]->kind == MESSAGE_EPHEMERAL)
+            assert_true(b.events[i]->position >= ephemeral_n++ / 2 + 1);
+    assert_int_equal(ephemeral_n, 20);
+    assert_int_equal(stats_get(hub_stats(b.hub), STATS_EVENTS_UNHEARD), 0);
+    publish_free(&publish);
+    gate_end(&a);
+    gate_end(&b);
+}
+
+/* What one node says may be faster than the log at another. */
+static void an_ephemeral_event_does_not_overtake_the_log(void **state)
+{
+    struct gate a, b;
+    struct publish publish = {.op.events_n = 1};
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_begin(&b, "b");
+    gate_await_log(&a);
+    gate_await_log(&b);
+    publish.events[0] = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
+    for (uint64_t i = 1; i <= 100; i++) {
+        assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+        publish.op.bytes = 0;
+        assert_int_equal(publish_wait(&a, &publish), 0);
+        gate_wait(&b, &b.events_n, 2 * i);
+        assert_int_equal(b.events[2 * i - 2]->kind, MESSAGE_STORED);
+        assert_int_equal(b.events[2 * i - 1]->kind, MESSAGE_EPHEMERAL);
+        assert_int_equal(b.events[2 * i - 1]->position, i);
+    }
+    publish_free(&publish);
+    gate_end(&a);
+    gate_end(&b);
+}
+
 static void without_a_log_publishes_wait_and_are_refused(void **state)
 {
     struct gate a;
@@ -373,6 +432,8 @@ int main(void)
         TEST(both_nodes_have_one_order),
         TEST(a_key_is_taken_on_all_nodes),
         TEST(a_key_that_the_log_alone_knows_is_a_repeat),
+        TEST(ephemeral_events_come_to_all_nodes),
+        TEST(an_ephemeral_event_does_not_overtake_the_log),
         TEST(without_a_log_publishes_wait_and_are_refused),
         TEST(a_hub_that_stops_answers_all),
     };
