@@ -198,32 +198,41 @@ static int gather_op(struct hub_share *share, struct hub_op *op, int64_t now_ms)
 {
     if (op->duplicate_of != NULL && op->result == 0)
         op->result = hub_find_duplicates(share->hub, op, now_ms);
-    if (op->result != 0)
-        return 0;
-    if (has_new(op, MESSAGE_STORED))
+    if (op->result == 0 && has_new(op, MESSAGE_STORED))
         return take_events(share, op, now_ms);
-    if (has_new(op, MESSAGE_EPHEMERAL))
-        op->result = share_say(share, op);
     return 0;
 }
 
-/* Decide what each operation adds to the group: those that are refused add nothing. */
+/* Decide what each operation adds to the group: those that are refused add nothing.  Without memory
+ * for all of them none is stored. */
 static int gather_turn(struct hub_share *share)
 {
+    int result = reserve(share, share->turn.events_n);
     int64_t now_ms = clock_wall_ms();
     struct hub_op *op;
 
     idempotency_table_clear(share->hub->keys);
     share->events_n = share->stored_n = 0;
-    if (reserve(share, share->turn.events_n) != 0)
-        return -ENOMEM;
-    STAILQ_FOREACH (op, &share->turn.ops, link)
-        if (gather_op(share, op, now_ms) != 0)
-            return -ENOMEM;
-    return 0;
+    STAILQ_FOREACH (op, &share->turn.ops, link) {
+        if (result == 0)
+            result = gather_op(share, op, now_ms);
+        op->in_commit |= result != 0;
+    }
+    return result;
 }
 
 /* ---- its end ---- */
+
+/* What becomes of an operation when that of the group is known.  What is left of one whose stored
+ * events all came before is for live streams only. */
+static int result_of(struct hub_share *share, struct hub_op *op, int result)
+{
+    if (op->result != 0)
+        return op->result;
+    if (op->in_commit)
+        return result;
+    return has_new(op, MESSAGE_EPHEMERAL) ? share_say(share, op) : 0;
+}
 
 /* Answer the operations of the turn; those that depend on the group with this. */
 static void end_turn(struct hub_share *share, int result)
@@ -234,7 +243,7 @@ static void end_turn(struct hub_share *share, int result)
     hub_learn_pace(share->hub, &share->turn);
     while ((op = STAILQ_FIRST(&share->turn.ops)) != NULL) {
         STAILQ_REMOVE_HEAD(&share->turn.ops, link);
-        put_answer(share, op, op->in_commit && op->result == 0 ? result : op->result);
+        put_answer(share, op, result_of(share, op, result));
     }
     idempotency_table_clear(share->hub->taken);
     note_oldest(share);
