@@ -8,6 +8,7 @@ import dataclasses
 TITLES = {"bugle": "Bugle", "sqlite": "on disk", "one-worker": "1 worker",
           "two-workers": "2 workers", "all": "all", "half": "half",
           "events": "SSE", "sockets": "WebSocket", "tls": "TLS",
+          "sixteen": "16 nodes", "alone": "alone",
           "nchan": "nchan", "go": "Go hub", "floor": "floor"}
 PEERS = ("bugle", "nchan", "go", "floor")
 STORES = ("bugle", "sqlite", "nchan", "go", "floor")

@@ -41,6 +41,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi;
     scgi_temp_path {work}/scgi;
     nchan_shared_memory_size 1G;
+    {more}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /pub {{
@@ -224,13 +225,17 @@ class Nchan(Server):
     texts_path = Server.socket_path
     bench_args = ("--publish-body", "{data}", "--publish-type", "text/plain")
 
+    def more_settings(self):
+        """Of nchan, for all its locations."""
+        return ""
+
     def command(self):
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         conf = self.tools.work / "nginx.conf"
         conf.write_text(NGINX_CONF.format(
             module=NCHAN_MODULE, user="user root;" if os.geteuid() == 0 else "",
             descriptors=descriptors, connections=descriptors - 100, work=self.tools.work,
-            port=self.port))
+            port=self.port, more=self.more_settings()))
         return ["/usr/sbin/nginx", "-e", self.tools.work / "nginx.log", "-p", self.tools.work,
                 "-c", conf]
 

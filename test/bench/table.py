@@ -5,6 +5,7 @@ The folder of results holds ROW.SERVER.ROUND.json and machine.json.  A ratio is 
 ratios of each round, so that what slows a whole round cancels out.
 """
 
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -28,20 +29,21 @@ published to for a second each, in turns.
 class Results:
     """All runs of a folder."""
 
-    def __init__(self, runs, machine=None):
+    def __init__(self, runs, machine=None, rows=None, load=Load):
         self.runs = runs  # {(row, server): {round: report}}
         self.machine = machine or {}
-        self.load = Load(**self.machine.get("load", {}))
+        self.rows = ROWS if rows is None else rows
+        self.load = load(**self.machine.get("load", {}))
 
     @classmethod
-    def read(cls, folder):
+    def read(cls, folder, *more):
         folder = pathlib.Path(folder)
         runs = {}
         for path in sorted(folder.glob("*.*.*.json")):
             row, server, number, _ = path.name.split(".")
             runs.setdefault((row, server), {})[int(number)] = json.loads(path.read_text())
         machine = folder / "machine.json"
-        return cls(runs, json.loads(machine.read_text()) if machine.exists() else {})
+        return cls(runs, json.loads(machine.read_text()) if machine.exists() else {}, *more)
 
     def values(self, row, server, figure):
         """One number by round."""
@@ -66,19 +68,24 @@ class Results:
 
     def rounds(self, row):
         """How many rounds every server of the row has."""
-        return min((len(self.runs.get((row, server), {})) for server in ROWS[row].servers))
+        return min((len(self.runs.get((row, server), {})) for server in self.rows[row].servers))
+
+    def most_rounds(self, row):
+        return max((len(self.runs.get((row, server), {})) for server in self.rows[row].servers))
 
     def next_round(self, row):
         return max((max(self.runs.get((row, server), {0: None}))
-                    for server in ROWS[row].servers)) + 1
+                    for server in self.rows[row].servers)) + 1
 
     def fill(self, words):
-        """With how many streams there were."""
-        return words.format(some=f"{self.load.some:,}", many=f"{self.load.many:,}",
-                            half=f"{self.load.many // 2:,}")
+        """With how much of everything there was."""
+        load = dataclasses.asdict(self.load)
+        if "many" in load:
+            load["half"] = load["many"] // 2
+        return words.format(**{name: f"{value:,}" for name, value in load.items()})
 
     def title(self, row):
-        return self.fill(ROWS[row].title)
+        return self.fill(self.rows[row].title)
 
 
 def show(value, digits):
@@ -93,31 +100,32 @@ def show_short(value):
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def compared_line(results, row, figure):
+def compared_line(results, row, figure, columns, ratios):
     cells = [show(results.median(row, server, figure), figure.digits)
-             if server in ROWS[row].servers else "" for server in COLUMNS]
-    ratios = [show_ratio(results.ratio(row, "bugle", figure, other)) if figure.compared else ""
-              for other, _ in RATIOS]
-    return ["  " + figure.label, *cells, *ratios]
+             if server in results.rows[row].servers else "" for server in columns]
+    over = [show_ratio(results.ratio(row, "bugle", figure, other)) if figure.compared else ""
+            for other, _ in ratios]
+    return ["  " + figure.label, *cells, *over]
 
 
-def lines_of(results, row):
+def lines_of(results, row, columns, ratios):
     """A row with columns of its own has a line for each of its servers."""
-    for figure in ROWS[row].figures:
-        if "bugle" in ROWS[row].servers:
-            yield compared_line(results, row, figure)
+    for figure in results.rows[row].figures:
+        if "bugle" in results.rows[row].servers:
+            yield compared_line(results, row, figure, columns, ratios)
             continue
-        for server in ROWS[row].servers:
+        for server in results.rows[row].servers:
             value = show(results.median(row, server, figure), figure.digits)
-            yield [f"  {figure.label}, {TITLES[server]}", value, *[""] * (len(COLUMNS) + 1)]
+            yield [f"  {figure.label}, {TITLES[server]}", value,
+                   *[""] * (len(columns) + len(ratios) - 1)]
 
 
-def table(results):
-    head = ["", *(TITLES[server] for server in COLUMNS), *(title for _, title in RATIOS)]
+def table(results, columns=COLUMNS, ratios=RATIOS):
+    head = ["", *(TITLES[server] for server in columns), *(title for _, title in ratios)]
     lines = [head]
-    for row in ROWS:
-        if any((row, server) in results.runs for server in ROWS[row].servers):
-            lines += [[results.title(row)], *lines_of(results, row)]
+    for row in results.rows:
+        if any((row, server) in results.runs for server in results.rows[row].servers):
+            lines += [[results.title(row)], *lines_of(results, row, columns, ratios)]
     wide = [max(len(line[i]) for line in lines if len(line) > 1) for i in range(len(head))]
     text = ""
     for line in lines:
@@ -160,10 +168,10 @@ def held(results, bound):
     return results.median(bound.row, bound.server, bound.figure)
 
 
-def bounds(results):
+def bounds(results, held_to=BOUNDS):
     """A line for each bound; whether all that could be judged hold."""
     text, good = "", True
-    for bound in BOUNDS:
+    for bound in held_to:
         value = held(results, bound)
         if value is None:
             text += f"not measured  {bound.says()}\n"
