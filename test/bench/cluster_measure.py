@@ -114,6 +114,12 @@ def watched(cluster, load_cpu, options, _load):
         return Watched(cluster, load_cpu, options).run()
 
 
+def apart(cluster, load_cpu, options, _load):
+    """With the last node on another core than the first."""
+    with standing(cluster, load_cpu):
+        return Watched(cluster, load_cpu, options).run()
+
+
 def kept(cluster, load_cpu, options, load):
     """First as many events as all of them keep, for their room in Redis; then the window."""
     with standing(cluster):
@@ -187,7 +193,7 @@ def replays(cluster, load_cpu, options, load):
             "slower": result["latency"]["p99_us"] / before["latency"]["p99_us"]}
 
 
-KINDS = {"watched": watched, "kept": kept, "replays": replays, "idle": idle}
+KINDS = {"watched": watched, "apart": apart, "kept": kept, "replays": replays, "idle": idle}
 
 
 def measure(row, cluster, load_cpu, load):

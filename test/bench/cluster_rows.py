@@ -46,6 +46,11 @@ ROWS = {row.name: row for row in (
         (*LATENCY, LOST, *ANSWER, REDIS, NODE_A, NODE_B, BYTES, *GROUPS),
         lambda load: ("--streams", load.some, "--topics", load.some, "--random", "--rate", 500,
                       "--settle", 1, "--warmup", 1, "--drain", 2), "watched"),
+    Row("fresh", "{some} streams on B, a topic each, events to A as soon as they stand",
+        ("bugle", "nchan"), (LOST, *LATENCY),
+        lambda load: ("--streams", load.some, "--topics", load.some, "--random", "--rate", 5000,
+                      "--events", 3 * load.some, "--settle", 0, "--warmup", 0, "--drain", 2),
+        "apart"),
     Row("publish", "64 connections publish single events to A, which nobody wants",
         ("bugle", "sqlite", "sixteen", "alone", "nchan"),
         (PUBLISHED, *ANSWER, REDIS, NODE_A, NODE_B, BYTES, *GROUPS),
@@ -62,6 +67,7 @@ BOUNDS = (
     Bound("across", LATENCY[0], 1, to="nchan"),
     Bound("across", LATENCY[1], 1, to="nchan"),
     Bound("across", LOST, 0),
+    Bound("fresh", LOST, 0),
     Bound("publish", PUBLISHED, 1.3, to="nchan"),
     Bound("publish", PUBLISHED, 0.5, to="alone"),
     Bound("publish", REDIS, 0.25, to="nchan"),
@@ -78,9 +84,9 @@ BOUNDS = (
 
 FOOT = """\
 Medians of {rounds}, the servers in turn on the same Redis, which is empty when the next begins.
-The nodes and Redis share a core, and the load has another; but while there are replays, node B
-shares the load's, where the live half of the load goes before it.  CPU is what the kernel charges
-the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes` has fifteen that follow;
+The nodes and Redis share a core, and the load has another; but node B shares that where streams are
+fresh and where there are replays, of which the live half of the load does not wait for it.  CPU is
+what the kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes` has fifteen that follow;
 `alone` is one Bugle in memory without a log.  nchan's second node hears only of channels that
 somebody there listens to.  On paper: what an append and an XREAD cost here, the latter by so many
 nodes that follow.
