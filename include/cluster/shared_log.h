@@ -154,6 +154,7 @@ struct shared_log_question {
     enum shared_log_outcome outcome;
     char epoch[SSE_EPOCH_BYTES + 1]; /* HEAD; is it another one than that of the node: `ended` */
     uint64_t head;                   /* HEAD: an id up to here is no id of the future */
+    int64_t now_ms;                  /* HEAD: the clock of its server */
     const char *const *nodes;        /* NODES: their names; borrowed for the call */
     size_t nodes_n;
     const char *former; /* CLAIM: who had it, borrowed for the call; NULL: nobody */

@@ -46,14 +46,15 @@ static void ask_answer_nodes(struct shared_log_question *question, const redisRe
     free(names);
 }
 
-/* {epoch, head, {node, ...}} */
+/* {epoch, head, {node, ...}, ms} */
 static void ask_answer_head(struct shared_log_question *question, const redisReply *reply)
 {
     const char *epoch = redis_log_word(reply, 0);
-    uint64_t head;
+    uint64_t head, now_ms;
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-        reply->element[2]->type != REDIS_REPLY_ARRAY || !redis_log_number(reply, 1, &head)) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4 ||
+        reply->element[2]->type != REDIS_REPLY_ARRAY || !redis_log_number(reply, 1, &head) ||
+        !redis_log_number(reply, 3, &now_ms)) {
         ask_answer(question, SHARED_LOG_DAMAGED);
     } else if (question->kind == SHARED_LOG_ASK_NODES) {
         ask_answer_nodes(question, reply->element[2]);
@@ -62,6 +63,7 @@ static void ask_answer_head(struct shared_log_question *question, const redisRep
     } else {
         memcpy(question->epoch, epoch, SSE_EPOCH_BYTES + 1);
         question->head = head;
+        question->now_ms = (int64_t)now_ms;
         ask_answer(question, SHARED_LOG_DONE);
     }
 }

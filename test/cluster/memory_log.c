@@ -335,6 +335,7 @@ static void answer_questions(struct memory_log *memory, enum shared_log_outcome 
         if (outcome == SHARED_LOG_DONE && question->kind == SHARED_LOG_ASK_HEAD) {
             strcpy(question->epoch, memory->server->data->lineage->epoch);
             question->head = memory->server->data->head;
+            question->now_ms = memory->server->now_ms;
         }
         question->answered(question);
     }

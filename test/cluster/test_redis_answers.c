@@ -278,8 +278,10 @@ static void asking_trusts_nothing(void **state)
                                         "*0\r\n",
                                         "$-1\r\n",
                                         ":1\r\n",
-                                        "*3\r\n$1\r\na\r\n$1\r\nx\r\n*0\r\n",
-                                        "*3\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n"};
+                                        "*3\r\n$1\r\na\r\n$1\r\n1\r\n*0\r\n",
+                                        "*4\r\n$1\r\na\r\n$1\r\nx\r\n*0\r\n$1\r\n5\r\n",
+                                        "*4\r\n$1\r\na\r\n$1\r\n1\r\n*0\r\n$1\r\nx\r\n",
+                                        "*4\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n$1\r\n5\r\n"};
     struct rig rig;
 
     (void)state;
@@ -292,7 +294,7 @@ static void asking_trusts_nothing(void **state)
         expect_ask(&rig.a, SHARED_LOG_ASK_NODES, SHARED_LOG_DAMAGED);
         expect_ask(&rig.a, SHARED_LOG_ASK_CLAIM, SHARED_LOG_DAMAGED);
     }
-    rig.says.ask = "*3\r\n$0\r\n\r\n$1\r\n0\r\n*0\r\n";
+    rig.says.ask = "*4\r\n$0\r\n\r\n$1\r\n0\r\n*0\r\n$1\r\n5\r\n";
     expect_ask(&rig.a, SHARED_LOG_ASK_HEAD, SHARED_LOG_TERM);
     expect_ask(&rig.a, SHARED_LOG_ASK_NODES, SHARED_LOG_DONE);
     rig.says.ask = "-OOM no\r\n";
