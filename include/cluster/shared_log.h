@@ -130,7 +130,7 @@ struct shared_log_entry {
 };
 
 enum shared_log_question_kind {
-    SHARED_LOG_ASK_HEAD,  /* where the log stands now */
+    SHARED_LOG_ASK_HEAD,  /* where the log stands now, and who has a lease */
     SHARED_LOG_ASK_NODES, /* who has a lease */
     SHARED_LOG_ASK_CLAIM, /* take something that one holder at a time has, such as a ticket */
 };
@@ -155,7 +155,7 @@ struct shared_log_question {
     char epoch[SSE_EPOCH_BYTES + 1]; /* HEAD; is it another one than that of the node: `ended` */
     uint64_t head;                   /* HEAD: an id up to here is no id of the future */
     int64_t now_ms;                  /* HEAD: the clock of its server */
-    const char *const *nodes;        /* NODES: their names; borrowed for the call */
+    const char *const *nodes;        /* HEAD, NODES: names; borrowed for the call */
     size_t nodes_n;
     const char *former; /* CLAIM: who had it, borrowed for the call; NULL: nobody */
     size_t former_n;

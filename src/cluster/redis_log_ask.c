@@ -64,7 +64,7 @@ static void ask_answer_head(struct shared_log_question *question, const redisRep
         memcpy(question->epoch, epoch, SSE_EPOCH_BYTES + 1);
         question->head = head;
         question->now_ms = (int64_t)now_ms;
-        ask_answer(question, SHARED_LOG_DONE);
+        ask_answer_nodes(question, reply->element[2]);
     }
 }
 

@@ -445,6 +445,7 @@ static void questions_are_answered(void **state)
     assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_HEAD, NULL), SHARED_LOG_DONE);
     assert_int_equal(asked.question.head, 3);
     assert_string_equal(asked.question.epoch, rig.a.lineage->epoch);
+    assert_int_equal(asked.nodes_n, 2);
     assert_true(llabs(asked.question.now_ms - clock_wall_ms()) < 3600000);
     assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_NODES, NULL), SHARED_LOG_DONE);
     assert_int_equal(asked.nodes_n, 2);
