@@ -166,6 +166,7 @@ class Publisher(Client):
         self.repeats = self.duplicates = self.refused = 0
         self.waiting = False
         self.stopping = False
+        self.durability = "disk"  # that answers must have
 
     @property
     def idle(self):
@@ -270,7 +271,7 @@ class Publisher(Client):
         flags = answer["duplicates"] if "ids" in answer else [answer["duplicate"]]
         flags = flags or [False] * len(ids)
         ledger = self.ledger
-        if len(ids) != len(self.numbers) or answer["durability"] != "disk":
+        if len(ids) != len(self.numbers) or answer["durability"] != self.durability:
             ledger.violation("refused", f"publisher {self.index}: an odd answer {answer}")
             return
         if any(flags) != all(flags) or (self.tries == 1 and any(flags)):
@@ -332,11 +333,15 @@ class Subscriber(Client):
             if frame.startswith(b"event: checkpoint\n"):
                 receiver.pass_to(event_id.decode())
             elif frame.startswith(b"event: reset\n") or not mark:
-                receiver.ledger.violation("reset", f"{receiver.name}: {block!r}")
-                if mark:
-                    receiver.last_id = event_id.decode()
+                self.reset(block, event_id.decode() if mark else None)
             else:
                 receiver.take(frame, event_id.decode())
+
+    def reset(self, block, event_id):
+        """The stream says so, or it is a block without an id, which nothing here sends."""
+        self.receiver.ledger.violation("reset", f"{self.receiver.name}: {block!r}")
+        if event_id:
+            self.receiver.last_id = event_id
 
     def _greeting(self, block):
         """Comments, and the one retry behind the first of them."""

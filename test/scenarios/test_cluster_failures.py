@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Several gateways at one log while something fails: the scenarios of test/cluster/failures.py, a
+round or two of each.  `make clustertest` runs them at length."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import wire
+from conftest import program_path
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "cluster"
+RUN_SECONDS = 100
+SKIPPED = 77
+ROUNDS = {"alone": 2, "node_kill": 3, "redis_kill": 3, "stale": 2, "split": 2,
+          "there_and_back": 2, "aof_tail": 2, "flushall": 2}
+ONCE = ["four_nodes", "cut", "unplug", "trim_slow", "redis_down", "redis_stop", "busy",
+        "no_replicas", "out_of_memory", "disk_full_always", "disk_full_everysec", "failover_one",
+        "failover_two"]
+
+
+@pytest.mark.parametrize("name", ["alone"])
+def test_one_history_through(name):
+    command = [sys.executable, str(FOLDER / "failures.py"), "--short", "--counts",
+               f"{name}={ROUNDS.get(name, 1)}"]
+    done = subprocess.run(command, env=dict(os.environ, BUGLE=program_path()),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace",
+                          timeout=wire.seconds(RUN_SECONDS), check=False)
+    print(done.stdout)
+    if done.returncode == SKIPPED:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout[-20000:]
