@@ -89,6 +89,16 @@
     row(PUBLISHES_FAILED, publishes_failed, false,                                                 \
         "publish requests that the store could not commit")                                        \
     row(PUBLISHES_REFUSED_DISK, publishes_refused_disk, false, "publishes without room on disk")   \
+    row(PUBLISHES_LOG_UNREACHABLE, publishes_log_unreachable, false,                               \
+        "publishes refused: the shared log could not be reached")                                  \
+    row(PUBLISHES_LOG_LOST, publishes_log_lost, false,                                             \
+        "publishes of which it is unknown whether the shared log has them")                        \
+    row(PUBLISHES_LOG_UNCONFIRMED, publishes_log_unconfirmed, false,                               \
+        "publishes that too few replicas of the shared log confirmed")                             \
+    row(PUBLISHES_LOG_FULL, publishes_log_full, false,                                             \
+        "publishes refused: the shared log had no room")                                           \
+    row(PUBLISHES_LOG_REFUSED, publishes_log_refused, false,                                       \
+        "publishes refused: the shared log's server does not allow them")                          \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
     row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
     row(SENDS, sends, false, "chunks handed to the HTTP library")                                  \
@@ -98,6 +108,8 @@
     row(PAGES_READ, pages_read, false, "pages read from the history")                              \
     row(PAGES_DROPPED, pages_dropped, false, "pages dropped unread")                               \
     row(REPLAYS_WAITING, replays_waiting, true, "streams that wait for a page of the history")     \
+    row(STREAMS_AWAITING_LOG, streams_awaiting_log, true,                                          \
+        "streams whose id this node does not know, or not yet")                                    \
     row(PAGES_DAMAGED, pages_damaged, false, "pages that ended at damage in the history")          \
     row(HISTORY_REQUESTS, history_requests, true, "requests for the history under way")            \
     row(HISTORY_SHED, history_shed, false, "requests for the history refused for overload")        \

@@ -280,6 +280,8 @@ int history_release(struct history *history);
 int history_reclaim(struct history *history);
 void history_follow(struct history *history, uint64_t newest);
 
+/* Its word on the wire, and that of a store. */
+const char *history_durability_word(enum history_durability durability);
 const char *history_durability_text(const struct history *history);
 
 void history_free(struct history *history); /* accepts NULL; no reader may be left */

@@ -209,6 +209,13 @@ void hub_forward(struct hub *hub, struct hub_relay *relay);
 void hub_relayed(struct hub *hub, struct hub_batch *batch, struct hub_ops *answers,
                  uint64_t committed, int64_t oldest_ns);
 
+/* Whether a log is shared (hub_share.h) and out of reach: what is published waits for it, and is
+ * then refused for that reason.  Any thread; no lock. */
+bool hub_is_cut_off(const struct hub *hub);
+
+/* What the answer to a publish promises, as a word: what the store does, or the shared log. */
+const char *hub_durability_text(const struct hub *hub);
+
 /* The last committed position.  A caller that has seen an id reads at least its position here. */
 uint64_t hub_committed(const struct hub *hub);
 

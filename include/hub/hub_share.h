@@ -82,6 +82,7 @@ bool hub_shares(const struct hub *hub);
 
 /* How things stand. */
 struct hub_share_facts {
+    const char *node; /* the name of this one; as long as the hub */
     enum log_node_state state;
     char line[HUB_SHARE_LINE_BYTES]; /* why it is not followed, for the operator; or empty */
     int64_t behind_ms;  /* how long ago this node was known to have all of the log; 0 without one */

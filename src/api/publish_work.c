@@ -13,6 +13,7 @@
 #include "api/publish_plain.h"
 #include "history/history.h"
 #include "http/service.h"
+#include "hub/hub_share.h"
 #include "wire/json_span.h"
 
 /* What is not plain takes 20 to 70 ns a byte, the most where events are small.  Beyond this, 0.1 to
@@ -39,9 +40,54 @@ static const struct context *work_context(const struct publish_work *work)
 
 /* ---- what is refused ---- */
 
+/* What a log that is shared (hub_share.h) keeps from being answered with 201, and what to do. */
+static const struct log_refusal {
+    int error;
+    enum stats_id counter;
+    unsigned status;
+    const char *code, *detail;
+} log_refusals[] = {
+    {HUB_LOG_UNREACHABLE, STATS_PUBLISHES_LOG_UNREACHABLE, 503, "log_unreachable",
+     "The log that the gateways share cannot be reached; nothing of this request was stored. Send "
+     "it again."},
+    {HUB_LOG_LOST, STATS_PUBLISHES_LOG_LOST, 503, "log_lost",
+     "The log that the gateways share did not answer: whether this was stored is unknown. Send it "
+     "again with the same idempotency key, then it is stored once."},
+    {HUB_LOG_UNCONFIRMED, STATS_PUBLISHES_LOG_UNCONFIRMED, 503, "log_unconfirmed",
+     "This was stored, but not on as many replicas as cluster.replicas names: a failover may lose "
+     "it. Send it again with the same idempotency key, then it is stored once."},
+    {HUB_LOG_FULL, STATS_PUBLISHES_LOG_FULL, 507, "log_full",
+     "The server of the log that the gateways share has no room; nothing was stored. Make room in "
+     "its memory or on its disk, or set a smaller cluster.log_bytes."},
+    {HUB_LOG_REFUSED, STATS_PUBLISHES_LOG_REFUSED, 503, "log_refused",
+     "The server of the log that the gateways share does not let this gateway write; nothing was "
+     "stored. The gateway's log says what the server said."},
+};
+
+/* Returns whether it is such an error; then the problem is set and counted. */
+static bool work_set_log_refusal(struct stats *stats, int error, struct problem *ret_problem)
+{
+    for (size_t i = 0; i < sizeof(log_refusals) / sizeof(log_refusals[0]); i++)
+        if (log_refusals[i].error == error) {
+            stats_add(stats, log_refusals[i].counter, 1);
+            problem_set(ret_problem, log_refusals[i].status, log_refusals[i].code, "%s",
+                        log_refusals[i].detail);
+            ret_problem->retry_after_s = problem_retry_after_s();
+            return true;
+        }
+    return false;
+}
+
 bool publish_work_set_overload(struct service *service, struct problem *ret_problem)
 {
-    stats_add(service->context->stats, STATS_PUBLISHES_SHED, 1);
+    struct stats *stats = service->context->stats;
+
+    stats_add(stats, STATS_PUBLISHES_SHED, 1);
+    /* then it is not for the gateway's own pace that so much waits */
+    if (hub_is_cut_off(service->shared->hub)) {
+        work_set_log_refusal(stats, HUB_LOG_UNREACHABLE, ret_problem);
+        return false;
+    }
     problem_set(ret_problem, 503, "overloaded",
                 "Too many events wait to be stored; nothing of this request was stored.");
     ret_problem->retry_after_s = problem_retry_after_s();
@@ -85,6 +131,8 @@ static void work_set_no_room(struct problem *problem, const struct history *hist
 
 static bool work_refuse_failure(const struct publish_work *work, int error, struct problem *problem)
 {
+    if (work_set_log_refusal(work_context(work)->stats, error, problem))
+        return false;
     stats_add(work_context(work)->stats,
               error == -ENOSPC ? STATS_PUBLISHES_REFUSED_DISK : STATS_PUBLISHES_FAILED, 1);
     if (error == -ENOSPC)
@@ -477,18 +525,18 @@ static char *work_put_id(char *to, const struct publish_work *work, size_t index
     return to;
 }
 
-static const char *work_durability(const struct publish_work *work, const struct history *history)
+static const char *work_durability(const struct publish_work *work)
 {
     for (size_t i = 0; i < work->body.messages_n; i++)
         if (work->body.messages[i]->kind == MESSAGE_STORED)
-            return history_durability_text(history);
+            return hub_durability_text(work_hub(work));
     return "none";
 }
 
 static char *work_put_one(char *to, const struct publish_work *work, const struct history *history)
 {
     to = work_put_id(stpcpy(to, "\"id\":"), work, 0, history_epoch(history));
-    to = stpcpy(stpcpy(to, ",\"durability\":\""), work_durability(work, history));
+    to = stpcpy(stpcpy(to, ",\"durability\":\""), work_durability(work));
     return stpcpy(stpcpy(to, "\",\"duplicate\":"), work_duplicate_text(work, 0));
 }
 
@@ -506,7 +554,7 @@ static char *work_put_many(char *to, const struct publish_work *work, const stru
             *to++ = ',';
         to = stpcpy(to, work_duplicate_text(work, i));
     }
-    to = stpcpy(stpcpy(to, "],\"durability\":\""), work_durability(work, history));
+    to = stpcpy(stpcpy(to, "],\"durability\":\""), work_durability(work));
     return stpcpy(to, "\"");
 }
 

@@ -212,7 +212,7 @@ void history_backup_close(int fd)
         free_file((void *)(intptr_t)fd);
 }
 
-const char *history_durability_text(const struct history *history)
+const char *history_durability_word(enum history_durability durability)
 {
     static const char *const texts[] = {
         [HISTORY_MEMORY] = "memory",
@@ -220,7 +220,12 @@ const char *history_durability_text(const struct history *history)
         [HISTORY_REPLICATED] = "replicated",
     };
 
-    return texts[history->durability];
+    return texts[durability];
+}
+
+const char *history_durability_text(const struct history *history)
+{
+    return history_durability_word(history->durability);
 }
 
 void history_free(struct history *history)

@@ -33,6 +33,7 @@ struct hub *hub_new(struct history *history, const struct hub_limits *limits)
         return NULL;
     }
     hub->history = history;
+    hub->durability = history->durability;
     hub->limits = *limits;
     hub->room_bytes = limits->queue_bytes_max;
     SLIST_INIT(&hub->listeners);
@@ -435,6 +436,16 @@ int64_t hub_lag_ns(const struct hub *hub)
     int64_t oldest_ns = hub->oldest_ns;
 
     return oldest_ns == 0 ? 0 : clock_mono_ns() - oldest_ns;
+}
+
+bool hub_is_cut_off(const struct hub *hub)
+{
+    return atomic_load_explicit(&hub->is_cut_off, memory_order_relaxed);
+}
+
+const char *hub_durability_text(const struct hub *hub)
+{
+    return history_durability_word(hub->durability);
 }
 
 struct history *hub_history(const struct hub *hub)

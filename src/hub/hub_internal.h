@@ -26,6 +26,7 @@ enum hub_mode {
 struct hub {
     struct history *history;
     struct hub_limits limits;
+    enum history_durability durability; /* what is promised: the store's, or of a shared log */
     SLIST_HEAD(, hub_listener) listeners;
     unsigned listeners_n;
     pthread_t thread;
@@ -52,6 +53,7 @@ struct hub {
     _Atomic bool patient; /* nothing is too old: the store is on its way, or another process's */
     _Atomic int64_t oldest_ns; /* when the oldest unanswered operation came; 0: there is none */
     _Atomic uint64_t committed;
+    _Atomic bool is_cut_off; /* from the log that is shared (hub_share.h) */
 
     struct message **stored; /* the events of one commit, and room for more */
     size_t stored_n;

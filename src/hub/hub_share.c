@@ -37,6 +37,7 @@ static void note_state(struct hub_share *share, enum log_node_state state, const
 {
     pthread_mutex_lock(&share->lock);
     share->facts.state = state;
+    share->hub->is_cut_off = state != LOG_NODE_FOLLOWING;
     snprintf(share->facts.line, sizeof(share->facts.line), "%s", line);
     pthread_mutex_unlock(&share->lock);
 }
@@ -340,6 +341,7 @@ static void close_log(struct hub_share *share)
     log_node_free(share->node);
     share->node = NULL;
     note_state(share, LOG_NODE_DOWN, "");
+    share->hub->is_cut_off = false; /* what waits now does so for who has the store next */
     run_tasks(share);
     give_back(share);
 }
@@ -385,6 +387,9 @@ int hub_share(struct hub *hub, const struct hub_share_conf *conf)
         return -ENOMEM;
     share->hub = hub;
     share->conf = *conf;
+    share->facts.node = conf->node;
+    hub->durability = conf->promise;
+    hub->is_cut_off = true;
     STAILQ_INIT(&share->queued);
     STAILQ_INIT(&share->turn.ops);
     STAILQ_INIT(&share->answers);

@@ -15,6 +15,8 @@
 #include "../support/fail_alloc.h"
 #include "../support/fixture.h"
 #include "base/clock.h"
+#include "hub/hub_internal.h"
+#include "hub/hub_share.h"
 
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
 #define WAIT_MS 10000
@@ -290,6 +292,70 @@ static bool publish_without(struct fixture *fixture, const char *text, size_t te
     return is_over;
 }
 
+static void what_a_shared_log_says_is_told(void **state)
+{
+    static const struct {
+        int error;
+        unsigned status;
+        const char *code;
+        enum stats_id counter;
+    } rows[] = {
+        {HUB_LOG_UNREACHABLE, 503, "log_unreachable", STATS_PUBLISHES_LOG_UNREACHABLE},
+        {HUB_LOG_LOST, 503, "log_lost", STATS_PUBLISHES_LOG_LOST},
+        {HUB_LOG_UNCONFIRMED, 503, "log_unconfirmed", STATS_PUBLISHES_LOG_UNCONFIRMED},
+        {HUB_LOG_FULL, 507, "log_full", STATS_PUBLISHES_LOG_FULL},
+        {HUB_LOG_REFUSED, 503, "log_refused", STATS_PUBLISHES_LOG_REFUSED},
+    };
+    struct fixture *fixture = fixture_new("");
+    struct publish_work_ask ask = json("[{\"data\":\"x\"}]");
+    struct asker asker;
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        fixture->append_error = rows[i].error;
+        assert_true(begin(fixture, &asker, &ask));
+        await(fixture, &asker);
+        assert_false(asker.good);
+        assert_int_equal(asker.problem.status, rows[i].status);
+        assert_string_equal(asker.problem.code, rows[i].code);
+        assert_in_range(asker.problem.retry_after_s, 1, 5);
+        publish_work_end(&asker.work);
+        assert_int_equal(fixture_stat(fixture, rows[i].counter), 1);
+    }
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_FAILED), 0);
+    assert_queue_is_empty(fixture);
+    fixture_free(fixture);
+}
+
+/* Too much waits, but not for the gateway. */
+static void a_full_queue_is_put_down_to_the_log_that_is_cut_off(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    struct publish_work_ask first = json("[{\"data\":\"x\"}]");
+    struct publish_work_ask second = json("[{\"data\":\"x\"}]");
+    struct asker asker, refused;
+
+    (void)state;
+    fixture->hub->room_bytes = 1;
+    fixture->holds_store = true;
+    assert_true(begin(fixture, &asker, &first));
+    fixture->hub->is_cut_off = true;
+    assert_false(begin(fixture, &refused, &second));
+    assert_int_equal(refused.problem.status, 503);
+    assert_string_equal(refused.problem.code, "log_unreachable");
+    assert_in_range(refused.problem.retry_after_s, 1, 5);
+    fixture->hub->is_cut_off = false;
+    assert_false(begin(fixture, &refused, &second));
+    assert_string_equal(refused.problem.code, "overloaded");
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_SHED), 2);
+    assert_int_equal(fixture_stat(fixture, STATS_PUBLISHES_LOG_UNREACHABLE), 1);
+    fixture->holds_store = false;
+    await(fixture, &asker);
+    publish_work_end(&refused.work);
+    publish_work_end(&asker.work);
+    fixture_free(fixture);
+}
+
 /* Each allocation fails once: nothing is stored then, and nothing left behind. */
 static void memory_may_end_anywhere(void **state)
 {
@@ -322,6 +388,8 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_told_at_once_or_later),
         cmocka_unit_test(rights_hold_without_a_request),
         cmocka_unit_test(what_the_store_says_is_told),
+        cmocka_unit_test(what_a_shared_log_says_is_told),
+        cmocka_unit_test(a_full_queue_is_put_down_to_the_log_that_is_cut_off),
         cmocka_unit_test(memory_may_end_anywhere),
     };
 
