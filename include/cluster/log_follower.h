@@ -7,6 +7,19 @@
  * over: an entry stands right behind the one before, in the term that the node has attached to or
  * in one that had not ended there, and can be read, or the node attaches anew.
  *
+ * An order is done once by each process, at its place: after all events before it are in the
+ * history and handed out, and before any that follow.  Which were done is known by their epoch and
+ * place, since within a term they have one order:
+ *
+ *     the same term again        goes on behind the last order that was done
+ *     another term               looks at all orders behind the newest position, and does those
+ * that it has not done: also what the new term has in the place of others a process attaches first
+ * those behind its newest position are over: no stream of it is older an order that a term lost may
+ * be done here and not there; it is as lost as an event is, and who gave it was told by the
+ * outcome, see log_group.h an order in a gap          is lost to this node, as the events are one
+ * that cannot be read,   is lost to this node and counted: no stream has missed an event or was
+ * trimmed before
+ *
  * No I/O but the history's.  Of the thread that writes the history (history.h).
  */
 #ifndef BUGLE_LOG_FOLLOWER_H
@@ -33,6 +46,13 @@ enum log_follower_result {
 /* Why a history begins anew. */
 enum log_follower_gap { LOG_FOLLOWER_NO_GAP, LOG_FOLLOWER_GAP_EXPIRED, LOG_FOLLOWER_GAP_DAMAGED };
 
+/* How far the orders of an epoch are done. */
+struct log_follower_mark {
+    char epoch[SSE_EPOCH_BYTES];
+    uint64_t last; /* up to this position, and behind it */
+    uint64_t sub;  /* so many */
+};
+
 /* Begin with log_follower_init(). */
 struct log_follower {
     struct history *history; /* borrowed */
@@ -44,7 +64,14 @@ struct log_follower {
     /* What the next attaching begins behind, since it cannot be had; 0: nothing. */
     uint64_t gap_end;
     enum log_follower_gap gap;
-    uint64_t strange; /* the entry for whose term it attaches anew; 0: none */
+    uint64_t strange, strange_sub; /* the entry for whose term it attaches anew; 0: none */
+
+    /* Orders. */
+    bool was_attached;    /* ever */
+    uint64_t sub;         /* so many behind the newest position were read, or are none of ours */
+    uint64_t orders_lost; /* to this node */
+    size_t marks_n;
+    struct log_follower_mark marks[LINEAGE_TERMS_MAX + 1]; /* of epochs in the lineage */
 };
 
 /* What streams have to be told when a node has attached, in this order. */
@@ -61,10 +88,17 @@ struct log_follower_cut {
     uint64_t begin;
 };
 
-/* Events of entries that are in the history now, for log_follower_batch_clear(). */
+/* What entries brought, for log_follower_batch_clear(). */
 struct log_follower_batch {
+    size_t entries_n; /* so many of them */
+    /* sealed, a reference each; the stored ones are in the history, ephemeral ones stand between */
     size_t events_n;
-    struct message **events; /* a reference each */
+    struct message **events;
+    /* to be done once the events are handed out; within the entry that was read; NULL: none */
+    const char *order;
+    size_t order_n;
+    char order_writer[SHARED_LOG_WRITER_BYTES]; /* whose it is, */
+    uint64_t order_seq;                         /* and which of his */
 };
 
 /* writer  "node.incarnation", borrowed for the call; nobody else ever writes under it */
@@ -77,7 +111,8 @@ void log_follower_attach(struct log_follower *follower, const char *epoch_new,
 
 /*
  * The log was attached to: cut the history off where it has to be, and take the log's lineage over.
- * Then follow from the history's newest position on, see shared_log_tail().
+ * Then follow from the history's newest position on, behind `sub` of its orders, see
+ * shared_log_tail().
  *
  * state  its lineage is taken, also when this fails
  *
@@ -92,6 +127,9 @@ enum log_follower_result log_follower_attached(struct log_follower *follower,
  * Entries of the tail, in order.  Those before the first that is not the next are applied to the
  * history together, also when the result is not LOG_FOLLOWER_FINE: they are in `ret_batch`, to be
  * handed out.  After any other result the tail is over.
+ *
+ * An order is the last of its batch: with LOG_FOLLOWER_FINE and fewer than all `entries_n`, call
+ * again with the rest.
  */
 enum log_follower_result log_follower_entries(struct log_follower *follower,
                                               const struct shared_log_entry *entries,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A gateway at the shared log: it attaches whenever it has to, follows the tail into its history
- * (log_follower.h), and sends its group until it is known what became of it (log_group.h).
+ * (log_follower.h), does the orders in it, and sends its group until it is known what became of it
+ * (log_group.h).
  *
  *     DOWN --> ATTACHING <--> FOLLOWING --> STOPPED
  *
@@ -34,8 +35,11 @@ struct log_node;
 struct log_node_hooks {
     /* the history was cut off or begins anew: tell streams, before any other event */
     void (*cut)(void *arg, const struct log_follower_cut *cut);
-    /* these are in the history now: hand them out */
+    /* The stored ones are in the history now: hand all out, also the ephemeral ones between. */
     void (*events)(void *arg, struct message *const *events, size_t events_n);
+    /* Do this, an order of this node or another: all events before it were handed out.
+     * from  the name of the node that gave it; with `seq` it names the order */
+    void (*order)(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n);
     /* The group is over, see log_group.h: answer its publishers.  `of` is the log's last word, with
      * the keys that are taken (SHARED_LOG_KEYS, log_node_key_index()), or NULL. */
     void (*settled)(void *arg, const struct log_group *group, const struct shared_log_appended *of);
@@ -66,14 +70,25 @@ bool log_node_is_free(const struct log_node *node);
  * Append events as one group, in any state: settled() follows once, though perhaps not before
  * log_node_give_up().  The log is sent copies, which come back through events().
  *
- * events  borrowed; references are kept.  All are MESSAGE_STORED and not sealed, at most
- *         SHARED_LOG_EVENTS_MAX, with at most SHARED_LOG_KEYS_MAX keys
+ * events  borrowed; references are kept.  MESSAGE_STORED, at least one, and MESSAGE_EPHEMERAL; none
+ *         is sealed.  At most SHARED_LOG_EVENTS_MAX, with at most SHARED_LOG_KEYS_MAX keys.
+ *         log_group.events_n counts stored ones only
  *
  * Returns 0 or -ENOMEM: nothing follows.
  */
 int log_node_append(struct log_node *node, struct message *const *events, size_t events_n);
 
-/* To which event of the group a key of it belongs, from 0; in settled() only. */
+/*
+ * Append an order, in the same way: each node is told by order(), this one before settled() says
+ * SHARED_LOG_DONE.
+ *
+ * order  borrowed; 1 to SHARED_LOG_ORDER_BYTES_MAX bytes
+ *
+ * Returns 0 or -ENOMEM: nothing follows.
+ */
+int log_node_append_order(struct log_node *node, const char *order, size_t order_n);
+
+/* To which of the events that were given a key of the group belongs, from 0; in settled() only. */
 size_t log_node_key_index(const struct log_node *node, size_t key);
 
 /* The group has waited for too long: settled() from within, unless there is none. */
@@ -85,5 +100,8 @@ void log_node_tick(struct log_node *node);
 enum log_node_state log_node_state(const struct log_node *node);
 const struct log_group *log_node_group(const struct log_node *node);
 struct shared_log *log_node_log(struct log_node *node); /* to say and to ask */
+
+/* How many orders this node could not do, since they could not be had: see log_follower.h. */
+uint64_t log_node_orders_lost(const struct log_node *node);
 
 #endif

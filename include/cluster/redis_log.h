@@ -30,7 +30,7 @@ struct redis_log_conf {
     const char *password;
     const char *prefix;
     const char *node;        /* cluster.node */
-    const char *incarnation; /* of this process; both of [A-Za-z0-9._-], see shared_log.h */
+    const char *incarnation; /* of this process; see SHARED_LOG_WRITER_BYTES */
     enum history_durability promise;
     unsigned replicas;
     bool assumes_disk;

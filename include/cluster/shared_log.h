@@ -4,8 +4,14 @@
  * implementations (redis_log.h; for tests, test/cluster/memory_log.h).
  *
  * The log gives order and durability.  An entry is one group of events that are stored together;
- * positions are without holes, so an entry is named by its last position.  Each node follows the
- * whole log into a history of its own (log_follower.h) and serves all reading from there.
+ * positions are without holes, so an entry is named by its last position.  Or it is an order:
+ * something that every node is to do, which takes no position and is named by the position that it
+ * stands behind and which one it is there.  Each node follows the whole log into a history of its
+ * own (log_follower.h) and serves all reading from there.
+ *
+ *     entry    events 1-3   events 4-4   order   order   events 5-9   order
+ *     last     3            4            4       4       9            9
+ *     sub      0            0            1       2       0            1
  *
  *     open --> up --> attach --> tail, append ... --> down --> (by itself) up --> attach ...
  *                        ^           |
@@ -35,10 +41,12 @@
 #define SHARED_LOG_EVENTS_MAX 8192
 #define SHARED_LOG_BYTES_MAX ((size_t)262144)
 #define SHARED_LOG_KEYS_MAX 1000
+#define SHARED_LOG_ORDER_BYTES_MAX 4096 /* of one order, before log_entry_write_order() */
 /* Of a key: XXH3-128 of the idempotency key with the scope of its publisher. */
 #define SHARED_LOG_KEY_BYTES 16
-#define SHARED_LOG_WRITER_BYTES 97 /* "node.incarnation" of [A-Za-z0-9._-], with a NUL */
-#define SHARED_LOG_NODE_BYTES 65   /* with a NUL */
+/* "node.incarnation" of [A-Za-z0-9._-], with a NUL; no '.' in the incarnation */
+#define SHARED_LOG_WRITER_BYTES 97
+#define SHARED_LOG_NODE_BYTES 65 /* with a NUL */
 #define SHARED_LOG_POSITION_MAX (((uint64_t)1 << 53) - 1)
 
 /* How something ended. */
@@ -76,6 +84,7 @@ struct shared_log_node {
 struct shared_log_state {
     struct lineage *lineage; /* given: the receiver's, for free() or history_truncate() */
     uint64_t head;           /* the last position */
+    uint64_t sub;            /* how many orders stand behind it */
     uint64_t trimmed;        /* what stands up to here is gone; at most `head` */
     int64_t at_ms;           /* the time of the last entry */
     int64_t now_ms;          /* the server's clock, which gives entries their time */
@@ -85,14 +94,14 @@ struct shared_log_state {
 struct shared_log_key {
     unsigned char name[SHARED_LOG_KEY_BYTES];
     const char *digest; /* MESSAGE_DIGEST_BYTES of the event */
-    uint32_t index;     /* of the event in the group, from 0 */
+    uint32_t index;     /* of the event among those that take a position, from 0 */
 };
 
 /* A group to append.  All of it is borrowed until its answer. */
 struct shared_log_group {
     uint64_t seq;      /* of this node: 1, 2, 3 ...; sent again with the same number */
-    uint32_t events_n; /* at least 1 */
-    const char *body;  /* log_entry_write() */
+    uint32_t events_n; /* that take a position; 0: `body` is an order, and there are no keys */
+    const char *body;  /* log_entry_write_body(), log_entry_write_order() */
     size_t body_n;
     const struct shared_log_key *keys;
     size_t keys_n;
@@ -112,9 +121,11 @@ struct shared_log_appended {
     enum shared_log_outcome outcome;
     const char *line; /* for the operator: what the server said; empty where there is nothing */
     /* DONE, SEEN, UNCONFIRMED: the log's epoch, the position of its first event, and the time of
-     * all of them */
+     * all of them.  Of an order `first` is the position after the one that it stands behind, and
+     * `sub` which one it is there, from 1. */
     char epoch[SSE_EPOCH_BYTES + 1];
     uint64_t first;
+    uint64_t sub;
     int64_t at_ms;
     const struct shared_log_taken *taken; /* KEYS */
     size_t taken_n;
@@ -122,7 +133,8 @@ struct shared_log_appended {
 
 /* An entry as it stands there, not checked. */
 struct shared_log_entry {
-    uint64_t last; /* by its name: the position of its last event */
+    uint64_t last; /* by its name: the position of its last event, */
+    uint64_t sub;  /* or which order it is behind that one, from 1; 0: it is none */
     const char *head;
     size_t head_n;
     const char *body;
@@ -207,7 +219,7 @@ struct shared_log;
 struct shared_log_ops {
     void (*open)(struct shared_log *log);
     int (*attach)(struct shared_log *log, const struct shared_log_node *node);
-    int (*tail)(struct shared_log *log, uint64_t after);
+    int (*tail)(struct shared_log *log, uint64_t after, uint64_t sub);
     void (*tail_end)(struct shared_log *log);
     int (*append)(struct shared_log *log, const struct shared_log_group *group);
     int (*say)(struct shared_log *log, const char *to, const char *bytes, size_t bytes_n);
@@ -236,13 +248,16 @@ void shared_log_open(struct shared_log *log);
 int shared_log_attach(struct shared_log *log, const struct shared_log_node *node);
 
 /*
- * Give everything behind a position, now and as it comes, through entries(), until the log is down,
- * attach is called or entries() says no.  The first one begins behind `after` if it is still there:
+ * Give everything behind a place, now and as it comes, through entries(), until the log is down,
+ * attach is called or entries() says no.  The first one begins behind that if it is still there:
  * else it begins later, which is for the node to see.
+ *
+ * after  a position
+ * sub    behind so many of the orders that follow it; UINT64_MAX: behind all of them
  *
  * Returns 0; -ENOTCONN: it is down or not attached; -EBUSY: there is a tail; -ENOMEM.
  */
-int shared_log_tail(struct shared_log *log, uint64_t after);
+int shared_log_tail(struct shared_log *log, uint64_t after, uint64_t sub);
 void shared_log_tail_end(struct shared_log *log); /* also without one */
 
 /*

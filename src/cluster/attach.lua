@@ -6,7 +6,8 @@
 -- ARGV  1 a new epoch  2 the node's epoch  3 its newest position  4 its terms, "epoch end epoch
 --       end"  5 the time of its newest event, ms
 --
--- Returns {epoch, head, trimmed, at, bytes, {seconds, microseconds}, {"epoch end", ...}}.
+-- Returns {epoch, head, trimmed, at, sub, {seconds, microseconds}, {"epoch end", ...}}; sub is how
+-- many orders stand behind head.
 local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head')
 local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
 
@@ -19,7 +20,7 @@ if not meta[1] then -- nothing here, or no longer: go on from what this node has
   if ARGV[2] ~= '' then redis.call('RPUSH', KEYS[3], ARGV[2] .. ' ' .. ARGV[3]) end
   redis.call('LTRIM', KEYS[3], -256, -1)
   redis.call('HSET', KEYS[2], 'fence', life, 'epoch', ARGV[1], 'head', ARGV[3], 'at', ARGV[5],
-    'bytes', 0, 'trimmed', ARGV[3])
+    'bytes', 0, 'trimmed', ARGV[3], 'sub', '0 0')
 elseif meta[1] ~= life then -- another life of the server: a term ends here
   for i, term in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
     local epoch, last = term:match('(%S+) (%d+)')
@@ -32,6 +33,8 @@ elseif meta[1] ~= life then -- another life of the server: a term ends here
   redis.call('HSET', KEYS[2], 'fence', life, 'epoch', ARGV[1])
 end
 
-meta = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'trimmed', 'at', 'bytes')
-return {meta[1], meta[2], meta[3], meta[4], meta[5], redis.call('TIME'),
+meta = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'trimmed', 'at', 'sub')
+local of, sub = (meta[5] or '0 0'):match('(%d+) (%d+)')
+if of ~= meta[2] then sub = '0' end
+return {meta[1], meta[2], meta[3], meta[4], sub, redis.call('TIME'),
   redis.call('LRANGE', KEYS[3], 0, -1)}

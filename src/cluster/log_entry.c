@@ -31,18 +31,33 @@ static char *put_number(char *to, size_t number)
     return mempcpy(to, &word, sizeof(word));
 }
 
+static char *put_numbers(char *to, size_t events_n)
+{
+    return put_number(put_number(to, LOG_ENTRY_FORMAT), events_n);
+}
+
 void log_entry_write_body(char *to, struct message *const *events, size_t events_n)
 {
-    to = put_number(to, LOG_ENTRY_FORMAT);
-    to = put_number(to, events_n);
+    to = put_numbers(to, events_n);
     for (size_t i = 0; i < events_n; i++) {
         size_t image_n = message_image_bytes(events[i]);
 
-        assert(events[i]->kind == MESSAGE_STORED && events[i]->published_ms == 0);
+        assert(events[i]->kind != MESSAGE_CONTROL && events[i]->published_ms == 0);
         to = put_number(to, image_n);
         message_write_image(to, events[i]);
         to += image_n;
     }
+}
+
+size_t log_entry_order_bytes(size_t order_n)
+{
+    return 2 * NUMBER_BYTES + order_n;
+}
+
+void log_entry_write_order(char *to, const char *order, size_t order_n)
+{
+    assert(order_n > 0 && order_n <= SHARED_LOG_ORDER_BYTES_MAX);
+    memcpy(put_numbers(to, 0), order, order_n);
 }
 
 size_t log_entry_write_head(char to[LOG_ENTRY_HEAD_BYTES], const struct log_entry_head *head)
@@ -163,18 +178,19 @@ static bool awaits_id(const struct message *message)
     return true;
 }
 
-/* An event that no publisher could have made would fail its readers. */
+/* An event that no publisher could have made would fail its readers.  An image is of no other kind
+ * than these two. */
 static enum log_entry_result check_event(struct reader *reader, const struct message *message)
 {
+    bool is_stored = message->kind == MESSAGE_STORED;
     struct sse_fields fields;
 
-    if (message->kind != MESSAGE_STORED || message->published_ms != 0 || message->position != 0 ||
-        message->ttl_ms < 0)
+    if (message->published_ms != 0 || message->position != 0 || message->ttl_ms < 0)
         return LOG_ENTRY_DAMAGED;
     if (!has_room(reader, message->frame_n))
         return LOG_ENTRY_NO_MEMORY;
     if (!sse_read_frame(message->frame, message->frame_n, reader->room, &fields) ||
-        !fields.with_id || !awaits_id(message))
+        fields.with_id != is_stored || (is_stored && !awaits_id(message)))
         return LOG_ENTRY_DAMAGED;
     return LOG_ENTRY_FINE;
 }
@@ -198,6 +214,15 @@ static enum log_entry_result take_event(struct reader *reader, struct message **
     return result;
 }
 
+/* An ephemeral event gets the position that those before it came to. */
+static void put_event(struct log_entry *entry, struct message *message)
+{
+    entry->stored_n += message->kind == MESSAGE_STORED;
+    message_seal(message, entry->head.epoch, entry->head.first + entry->stored_n - 1,
+                 entry->head.at_ms);
+    entry->events[entry->events_n++] = message;
+}
+
 /* `entry` has its head. */
 static enum log_entry_result take_events(struct reader *reader, uint32_t events_n,
                                          struct log_entry *entry)
@@ -211,11 +236,25 @@ static enum log_entry_result take_events(struct reader *reader, uint32_t events_
 
         if (result != LOG_ENTRY_FINE)
             return result;
-        message_seal(message, entry->head.epoch, entry->head.first + entry->events_n,
-                     entry->head.at_ms);
-        entry->events[entry->events_n++] = message;
+        put_event(entry, message);
     }
-    return reader->left == 0 ? LOG_ENTRY_FINE : LOG_ENTRY_DAMAGED;
+    return reader->left == 0 && entry->stored_n > 0 ? LOG_ENTRY_FINE : LOG_ENTRY_DAMAGED;
+}
+
+static enum log_entry_result take_order(struct reader *reader, struct log_entry *entry)
+{
+    if (reader->left == 0 || reader->left > SHARED_LOG_ORDER_BYTES_MAX)
+        return LOG_ENTRY_DAMAGED;
+    entry->order = reader->at;
+    entry->order_n = reader->left;
+    return LOG_ENTRY_FINE;
+}
+
+/* Whether what was read is what its name says. */
+static bool has_name(const struct log_entry *entry, const struct shared_log_entry *from)
+{
+    return (entry->order != NULL) == (from->sub > 0) && from->last <= SHARED_LOG_POSITION_MAX &&
+           entry->head.first + entry->stored_n - 1 == from->last;
 }
 
 static enum log_entry_result read_body(const struct shared_log_entry *from, struct log_entry *entry)
@@ -227,11 +266,13 @@ static enum log_entry_result read_body(const struct shared_log_entry *from, stru
         return LOG_ENTRY_DAMAGED;
     if (format != LOG_ENTRY_FORMAT)
         return LOG_ENTRY_FORMAT_UNKNOWN;
-    if (!take_u32(&reader, &events_n) || events_n == 0 || events_n > reader.left / NUMBER_BYTES ||
-        from->last > SHARED_LOG_POSITION_MAX || entry->head.first + events_n - 1 != from->last)
+    if (!take_u32(&reader, &events_n) || events_n > reader.left / NUMBER_BYTES)
         return LOG_ENTRY_DAMAGED;
-    enum log_entry_result result = take_events(&reader, events_n, entry);
+    enum log_entry_result result =
+        events_n > 0 ? take_events(&reader, events_n, entry) : take_order(&reader, entry);
     free(reader.room);
+    if (result == LOG_ENTRY_FINE && !has_name(entry, from))
+        return LOG_ENTRY_DAMAGED;
     return result;
 }
 

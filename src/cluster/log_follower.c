@@ -137,6 +137,65 @@ static void tell_group(struct log_follower *follower, const struct plan *plan,
     log_group_attached(&follower->group, &attached);
 }
 
+static struct log_follower_mark *find_mark(struct log_follower *follower, const char *epoch)
+{
+    for (size_t i = 0; i < follower->marks_n; i++)
+        if (memcmp(follower->marks[i].epoch, epoch, SSE_EPOCH_BYTES) == 0)
+            return &follower->marks[i];
+    return NULL;
+}
+
+/* Orders of this epoch, which is of the lineage, are done up to here. */
+static void set_mark(struct log_follower *follower, const char *epoch, uint64_t last, uint64_t sub)
+{
+    struct log_follower_mark *mark = find_mark(follower, epoch);
+
+    if (mark == NULL) {
+        mark = &follower->marks[follower->marks_n++];
+        memcpy(mark->epoch, epoch, SSE_EPOCH_BYTES);
+    }
+    mark->last = last;
+    mark->sub = sub;
+}
+
+/* What epochs say that the log no longer has is never asked again. */
+static void drop_marks(struct log_follower *follower)
+{
+    const struct lineage *lineage = history_lineage(follower->history);
+    size_t kept_n = 0;
+    uint64_t end;
+
+    for (size_t i = 0; i < follower->marks_n; i++)
+        if (lineage_find(lineage, follower->marks[i].epoch, &end))
+            follower->marks[kept_n++] = follower->marks[i];
+    follower->marks_n = kept_n;
+}
+
+/* What is there already is older than all streams of this process. */
+static void skip_orders(struct log_follower *follower, uint64_t newest,
+                        const struct shared_log_state *state)
+{
+    const struct lineage *lineage = history_lineage(follower->history);
+    uint64_t sub = newest == state->head ? state->sub : UINT64_MAX;
+
+    for (size_t i = 0; i < lineage->terms_n; i++)
+        set_mark(follower, lineage->terms[i].epoch, newest, sub);
+    set_mark(follower, lineage->epoch, newest, sub);
+    follower->was_attached = true;
+}
+
+static void go_on_with_orders(struct log_follower *follower, const struct shared_log_state *state)
+{
+    uint64_t newest = log_follower_newest(follower);
+    const struct log_follower_mark *mark;
+
+    drop_marks(follower);
+    if (!follower->was_attached)
+        skip_orders(follower, newest, state);
+    mark = find_mark(follower, history_epoch(follower->history));
+    follower->sub = mark != NULL && mark->last == newest ? mark->sub : 0;
+}
+
 enum log_follower_result log_follower_attached(struct log_follower *follower,
                                                struct shared_log_state *state,
                                                struct log_follower_cut *ret_cut)
@@ -155,20 +214,24 @@ enum log_follower_result log_follower_attached(struct log_follower *follower,
     if (result != 0)
         return fail(follower, result);
     tell_group(follower, &plan, state);
+    go_on_with_orders(follower, state);
     follower->gap_end = 0;
     follower->gap = LOG_FOLLOWER_NO_GAP;
     if (!plan.is_same_term)
-        follower->strange = 0;
+        follower->strange = follower->strange_sub = 0;
     follower->attached = true;
     return LOG_FOLLOWER_FINE;
 }
 
 /* ---- following ---- */
 
-/* Events that were read and wait for their commit, and of which of them our group was told. */
+/* Events that were read and wait for their commit, the order behind them, and of which of them our
+ * group was told. */
 struct reading {
     struct log_follower_batch batch;
-    uint64_t newest;  /* with them */
+    size_t stored_n; /* of the events */
+    uint64_t newest; /* with them */
+    char order_epoch[SSE_EPOCH_BYTES + 1];
     uint64_t own_seq; /* of the last entry of this writer, 0: none */
     uint64_t own_first;
     int64_t own_at_ms;
@@ -192,29 +255,58 @@ static bool is_of_lineage(const struct log_follower *follower, const struct log_
     return lineage_find(history_lineage(follower->history), head->epoch, &end) && last <= end;
 }
 
-/* Attaching anew tells what an entry of another term is about; if it does not, nothing will. */
-static enum log_follower_result note_strange(struct log_follower *follower, uint64_t last)
+/* How many orders behind the newest position are read. */
+static void come_to(struct log_follower *follower, uint64_t sub)
 {
-    if (follower->strange == last)
-        return note_gap(follower, LOG_FOLLOWER_GAP_DAMAGED, last);
-    follower->strange = last;
+    if (sub > follower->sub + 1 && follower->sub != UINT64_MAX)
+        follower->orders_lost += sub - follower->sub - 1;
+    follower->sub = sub;
+}
+
+/* An order that cannot be had: by its name it stands behind the newest position, and no stream has
+ * missed an event.  Returns whether it is one. */
+static bool pass_over(struct log_follower *follower, const struct reading *reading,
+                      const struct shared_log_entry *from)
+{
+    if (from->sub == 0 || from->last != reading->newest)
+        return false;
+    come_to(follower, from->sub);
+    follower->orders_lost++;
+    return true;
+}
+
+static enum log_follower_result note_damage(struct log_follower *follower,
+                                            const struct reading *reading,
+                                            const struct shared_log_entry *from)
+{
+    if (pass_over(follower, reading, from))
+        return LOG_FOLLOWER_FINE;
+    return note_gap(follower, LOG_FOLLOWER_GAP_DAMAGED, from->last);
+}
+
+/* Attaching anew tells what an entry of another term is about; if it does not, nothing will. */
+static enum log_follower_result note_strange(struct log_follower *follower,
+                                             const struct reading *reading,
+                                             const struct shared_log_entry *from)
+{
+    if (follower->strange == from->last && follower->strange_sub == from->sub)
+        return note_damage(follower, reading, from);
+    follower->strange = from->last;
+    follower->strange_sub = from->sub;
     return LOG_FOLLOWER_TERM;
 }
 
-/* Whether an entry that could be read is the next one. */
-static enum log_follower_result check_place(struct log_follower *follower,
-                                            const struct log_entry_head *head, uint64_t newest,
-                                            uint64_t last)
+static void note_own(struct log_follower *follower, struct reading *reading,
+                     const struct log_entry_head *head)
 {
-    if (!is_of_lineage(follower, head, last))
-        return note_strange(follower, last);
-    if (head->first > newest + 1)
-        return note_gap(follower, LOG_FOLLOWER_GAP_EXPIRED, head->first - 1);
-    if (head->first <= newest)
-        return note_gap(follower, LOG_FOLLOWER_GAP_DAMAGED, last);
-    return LOG_FOLLOWER_FINE;
+    if (strcmp(head->writer, follower->writer) != 0)
+        return;
+    reading->own_seq = head->seq;
+    reading->own_first = head->first;
+    reading->own_at_ms = head->at_ms;
 }
 
+/* The batch has the references then. */
 static enum log_follower_result take_events(struct log_follower *follower, struct reading *reading,
                                             struct log_entry *entry)
 {
@@ -222,21 +314,60 @@ static enum log_follower_result take_events(struct log_follower *follower, struc
     struct message **events =
         realloc(batch->events, (batch->events_n + entry->events_n) * sizeof(struct message *));
 
-    if (events == NULL) {
-        log_entry_clear(entry);
+    if (events == NULL)
         return fail(follower, -ENOMEM);
-    }
     memcpy(events + batch->events_n, entry->events, entry->events_n * sizeof(struct message *));
     batch->events = events;
     batch->events_n += entry->events_n;
-    reading->newest += entry->events_n;
-    if (strcmp(entry->head.writer, follower->writer) == 0) {
-        reading->own_seq = entry->head.seq;
-        reading->own_first = entry->head.first;
-        reading->own_at_ms = entry->head.at_ms;
-    }
-    free(entry->events);
+    entry->events_n = 0;
+    reading->stored_n += entry->stored_n;
+    reading->newest += entry->stored_n;
+    follower->sub = 0;
+    note_own(follower, reading, &entry->head);
     return LOG_FOLLOWER_FINE;
+}
+
+static bool is_done(struct log_follower *follower, const char *epoch,
+                    const struct shared_log_entry *from)
+{
+    const struct log_follower_mark *mark = find_mark(follower, epoch);
+
+    return mark != NULL &&
+           (from->last < mark->last || (from->last == mark->last && from->sub <= mark->sub));
+}
+
+/* Its group is told also when it was done before: in a term that is over. */
+static enum log_follower_result take_order(struct log_follower *follower, struct reading *reading,
+                                           const struct log_entry *entry,
+                                           const struct shared_log_entry *from)
+{
+    struct log_follower_batch *batch = &reading->batch;
+
+    come_to(follower, from->sub);
+    note_own(follower, reading, &entry->head);
+    if (is_done(follower, entry->head.epoch, from))
+        return LOG_FOLLOWER_FINE;
+    batch->order = entry->order;
+    batch->order_n = entry->order_n;
+    batch->order_seq = entry->head.seq;
+    memcpy(batch->order_writer, entry->head.writer, sizeof(batch->order_writer));
+    memcpy(reading->order_epoch, entry->head.epoch, sizeof(reading->order_epoch));
+    return LOG_FOLLOWER_FINE;
+}
+
+/* An entry that could be read, if it is the next one. */
+static enum log_follower_result take_entry(struct log_follower *follower, struct reading *reading,
+                                           struct log_entry *entry,
+                                           const struct shared_log_entry *from)
+{
+    if (!is_of_lineage(follower, &entry->head, from->last))
+        return note_strange(follower, reading, from);
+    if (entry->head.first > reading->newest + 1)
+        return note_gap(follower, LOG_FOLLOWER_GAP_EXPIRED, entry->head.first - 1);
+    if (entry->head.first <= reading->newest)
+        return note_gap(follower, LOG_FOLLOWER_GAP_DAMAGED, from->last);
+    return entry->order != NULL ? take_order(follower, reading, entry, from)
+                                : take_events(follower, reading, entry);
 }
 
 static enum log_follower_result read_entry(struct log_follower *follower, struct reading *reading,
@@ -247,7 +378,7 @@ static enum log_follower_result read_entry(struct log_follower *follower, struct
 
     switch (log_entry_read(from, &entry)) {
     case LOG_ENTRY_DAMAGED:
-        return note_gap(follower, LOG_FOLLOWER_GAP_DAMAGED, from->last);
+        return note_damage(follower, reading, from);
     case LOG_ENTRY_FORMAT_UNKNOWN:
         return LOG_FOLLOWER_FORMAT;
     case LOG_ENTRY_NO_MEMORY:
@@ -255,10 +386,29 @@ static enum log_follower_result read_entry(struct log_follower *follower, struct
     case LOG_ENTRY_FINE:
         break;
     }
-    result = check_place(follower, &entry.head, reading->newest, from->last);
-    if (result == LOG_FOLLOWER_FINE)
-        return take_events(follower, reading, &entry);
+    result = take_entry(follower, reading, &entry, from);
     log_entry_clear(&entry);
+    return result;
+}
+
+/* The history has no place for ephemeral events. */
+static int apply_stored(struct log_follower *follower, const struct reading *reading)
+{
+    const struct log_follower_batch *batch = &reading->batch;
+    struct message **stored;
+    size_t stored_n = 0;
+    int result;
+
+    if (reading->stored_n == batch->events_n)
+        return history_apply(follower->history, batch->events, batch->events_n);
+    stored = malloc(reading->stored_n * sizeof(struct message *));
+    if (stored == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < batch->events_n; i++)
+        if (batch->events[i]->kind == MESSAGE_STORED)
+            stored[stored_n++] = batch->events[i];
+    result = history_apply(follower->history, stored, stored_n);
+    free(stored);
     return result;
 }
 
@@ -267,14 +417,18 @@ static int apply(struct log_follower *follower, struct reading *reading)
 {
     int result = 0;
 
-    if (reading->batch.events_n > 0)
-        result = history_apply(follower->history, reading->batch.events, reading->batch.events_n);
-    if (result != 0)
+    if (reading->stored_n > 0)
+        result = apply_stored(follower, reading);
+    if (result != 0) {
         log_follower_batch_clear(&reading->batch);
-    else if (reading->own_seq != 0)
+        return result;
+    }
+    if (reading->batch.order != NULL)
+        set_mark(follower, reading->order_epoch, reading->newest, follower->sub);
+    if (reading->own_seq != 0)
         log_group_arrived(&follower->group, reading->own_seq, reading->own_first,
                           reading->own_at_ms);
-    return result;
+    return 0;
 }
 
 /* Behind one that is not followed, nothing is. */
@@ -288,8 +442,12 @@ enum log_follower_result log_follower_entries(struct log_follower *follower,
     int error;
 
     assert(follower->attached);
-    for (size_t i = 0; i < entries_n && result == LOG_FOLLOWER_FINE; i++)
-        result = read_entry(follower, &reading, &entries[i]);
+    while (reading.batch.entries_n < entries_n && reading.batch.order == NULL) {
+        result = read_entry(follower, &reading, &entries[reading.batch.entries_n]);
+        if (result != LOG_FOLLOWER_FINE)
+            break;
+        reading.batch.entries_n++;
+    }
     error = apply(follower, &reading);
     if (error != 0)
         result = fail(follower, error);

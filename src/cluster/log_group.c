@@ -10,10 +10,19 @@ static uint64_t last_of(const struct log_group *group)
     return group->first + group->events_n - 1;
 }
 
-/* Whether it stands in a history up to this position. */
+static bool is_order(const struct log_group *group)
+{
+    return group->events_n == 0;
+}
+
+/* Whether it stands in a history up to this position; and an order, whether it was done. */
 static bool is_in(const struct log_group *group, uint64_t newest)
 {
-    return group->first != 0 && last_of(group) <= newest;
+    if (group->first == 0)
+        return false;
+    if (is_order(group) && !group->arrived)
+        return last_of(group) < newest;
+    return last_of(group) <= newest;
 }
 
 static void settle(struct log_group *group, enum shared_log_outcome outcome)
@@ -24,7 +33,7 @@ static void settle(struct log_group *group, enum shared_log_outcome outcome)
 
 void log_group_begin(struct log_group *group, uint32_t events_n)
 {
-    assert(group->state == LOG_GROUP_NONE && events_n > 0);
+    assert(group->state == LOG_GROUP_NONE);
     *group =
         (struct log_group){.state = LOG_GROUP_READY, .seq = group->seq + 1, .events_n = events_n};
 }
@@ -99,6 +108,7 @@ void log_group_arrived(struct log_group *group, uint64_t seq, uint64_t first, in
         return;
     group->first = first;
     group->at_ms = at_ms;
+    group->arrived = true;
     if (group->state == LOG_GROUP_STORED)
         settle(group, SHARED_LOG_DONE);
 }
@@ -106,10 +116,10 @@ void log_group_arrived(struct log_group *group, uint64_t seq, uint64_t first, in
 /* ---- another term, or the same after a break ---- */
 
 /* Behind a gap nobody can tell whether the group was in it, but for one of this term that the log
- * had said yes to. */
+ * had said yes to.  An order in it is not done here. */
 static void attached_behind_gap(struct log_group *group, const struct log_group_attached *attached)
 {
-    if (group->state == LOG_GROUP_STORED && attached->is_same_term &&
+    if (group->state == LOG_GROUP_STORED && attached->is_same_term && !is_order(group) &&
         is_in(group, attached->newest))
         settle(group, SHARED_LOG_DONE);
     else if (group->state != LOG_GROUP_READY || group->unknown || group->seen)
@@ -126,13 +136,16 @@ void log_group_attached(struct log_group *group, const struct log_group_attached
         attached_behind_gap(group, attached);
         return;
     }
-    /* here, and of an entry that the log no longer has: it might not know the number any more */
-    if (is_here && group->state != LOG_GROUP_SENT && last_of(group) <= attached->trimmed) {
+    /* Here, and of an entry that the log no longer has: it might not know the number any more.  An
+     * order may be so because another node made the log, which has never heard of it. */
+    if (is_here && !is_order(group) && group->state != LOG_GROUP_SENT &&
+        last_of(group) <= attached->trimmed) {
         settle(group, SHARED_LOG_DONE);
         return;
     }
     if (!is_here)
         group->first = 0;
+    group->arrived &= attached->is_same_term; /* or the tail brings it again */
     if (group->state == LOG_GROUP_STORED) {
         group->unknown = true;
         group->state = LOG_GROUP_READY;

@@ -5,8 +5,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/log.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -14,7 +17,8 @@
 /* The group that the log has, or will be sent. */
 struct parcel {
     struct shared_log_group group;
-    struct message **events; /* a reference each */
+    struct message **events; /* a reference each; none of an order */
+    size_t events_n;
     char *body;
     struct shared_log_key *keys;
 };
@@ -27,13 +31,14 @@ struct log_node {
     bool tries_attach; /* at the next tick */
     struct parcel parcel;
     bool log_has_parcel; /* until its answer */
+    uint64_t lost_told;  /* orders, of which the log was told */
 };
 
 /* ---- parcels ---- */
 
 static void parcel_clear(struct parcel *parcel)
 {
-    for (size_t i = 0; parcel->events != NULL && i < parcel->group.events_n; i++)
+    for (size_t i = 0; i < parcel->events_n; i++)
         message_unref(parcel->events[i]);
     free(parcel->events);
     free(parcel->body);
@@ -50,7 +55,7 @@ static size_t count_keys(struct message *const *events, size_t events_n)
     return keys_n;
 }
 
-static void put_key(struct parcel *parcel, const struct message *event, size_t index)
+static void put_key(struct parcel *parcel, const struct message *event)
 {
     struct shared_log_key *key = &parcel->keys[parcel->group.keys_n++];
     XXH128_canonical_t canonical;
@@ -59,7 +64,15 @@ static void put_key(struct parcel *parcel, const struct message *event, size_t i
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(message_key(event), event->key_n));
     memcpy(key->name, &canonical, sizeof(canonical));
     key->digest = message_digest(event);
-    key->index = (uint32_t)index;
+    key->index = parcel->group.events_n;
+}
+
+static void put_event(struct parcel *parcel, struct message *event)
+{
+    parcel->events[parcel->events_n++] = message_ref(event);
+    if (event->key_n > 0)
+        put_key(parcel, event);
+    parcel->group.events_n += event->kind == MESSAGE_STORED;
 }
 
 static int parcel_fill(struct parcel *parcel, struct message *const *events, size_t events_n)
@@ -74,22 +87,37 @@ static int parcel_fill(struct parcel *parcel, struct message *const *events, siz
         parcel_clear(parcel);
         return -ENOMEM;
     }
-    for (size_t i = 0; i < events_n; i++) {
-        parcel->events[i] = message_ref(events[i]);
-        if (events[i]->key_n > 0)
-            put_key(parcel, events[i], i);
-    }
+    for (size_t i = 0; i < events_n; i++)
+        put_event(parcel, events[i]);
+    assert(parcel->group.events_n > 0);
     log_entry_write_body(parcel->body, events, events_n);
-    parcel->group.events_n = (uint32_t)events_n;
     parcel->group.body = parcel->body;
     parcel->group.keys = parcel->keys;
     return 0;
 }
 
+static int parcel_fill_order(struct parcel *parcel, const char *order, size_t order_n)
+{
+    parcel->group.body_n = log_entry_order_bytes(order_n);
+    parcel->body = malloc(parcel->group.body_n);
+    if (parcel->body == NULL)
+        return -ENOMEM;
+    log_entry_write_order(parcel->body, order, order_n);
+    parcel->group.body = parcel->body;
+    return 0;
+}
+
+/* The log counts stored events, who gave them counts all. */
 size_t log_node_key_index(const struct log_node *node, size_t key)
 {
-    assert(key < node->parcel.group.keys_n);
-    return node->parcel.keys[key].index;
+    const struct parcel *parcel = &node->parcel;
+    size_t index = 0;
+
+    assert(key < parcel->group.keys_n);
+    for (uint32_t stored_n = 0; index < parcel->events_n; index++)
+        if (parcel->events[index]->kind == MESSAGE_STORED && stored_n++ == parcel->keys[key].index)
+            break;
+    return index;
 }
 
 /* ---- the group ---- */
@@ -141,15 +169,32 @@ bool log_node_is_free(const struct log_node *node)
     return node->follower.group.state == LOG_GROUP_NONE && !node->log_has_parcel;
 }
 
+static void begin_group(struct log_node *node)
+{
+    struct log_group *group = &node->follower.group;
+
+    log_group_begin(group, node->parcel.group.events_n);
+    node->parcel.group.seq = group->seq;
+    send_group(node);
+}
+
 int log_node_append(struct log_node *node, struct message *const *events, size_t events_n)
 {
     assert(log_node_is_free(node));
     parcel_clear(&node->parcel);
     if (parcel_fill(&node->parcel, events, events_n) != 0)
         return -ENOMEM;
-    log_group_begin(&node->follower.group, (uint32_t)events_n);
-    node->parcel.group.seq = node->follower.group.seq;
-    send_group(node);
+    begin_group(node);
+    return 0;
+}
+
+int log_node_append_order(struct log_node *node, const char *order, size_t order_n)
+{
+    assert(log_node_is_free(node));
+    parcel_clear(&node->parcel);
+    if (parcel_fill_order(&node->parcel, order, order_n) != 0)
+        return -ENOMEM;
+    begin_group(node);
     return 0;
 }
 
@@ -211,7 +256,9 @@ static void node_down(void *arg, enum shared_log_outcome why, const char *line)
 
 static void follow(struct log_node *node)
 {
-    if (shared_log_tail(node->log, log_follower_newest(&node->follower)) != 0) {
+    const struct log_follower *follower = &node->follower;
+
+    if (shared_log_tail(node->log, log_follower_newest(follower), follower->sub) != 0) {
         node->follower.attached = false;
         attach_later(node, "");
         return;
@@ -257,17 +304,52 @@ static void leave_tail(struct log_node *node, enum log_follower_result result)
     }
 }
 
+/* The name of its node is the writer without the incarnation. */
+static void give_order(struct log_node *node, struct log_follower_batch *batch)
+{
+    char *dot = strrchr(batch->order_writer, '.');
+
+    if (dot != NULL)
+        *dot = '\0';
+    node->hooks.order(node->hooks.arg, batch->order_writer, batch->order_seq, batch->order,
+                      batch->order_n);
+}
+
+static void hand_out(struct log_node *node, struct log_follower_batch *batch)
+{
+    if (batch->events_n > 0)
+        node->hooks.events(node->hooks.arg, batch->events, batch->events_n);
+    if (batch->order != NULL)
+        give_order(node, batch);
+}
+
+static void tell_lost(struct log_node *node)
+{
+    uint64_t lost = node->follower.orders_lost - node->lost_told;
+
+    if (lost == 0)
+        return;
+    node->lost_told += lost;
+    log_warning("%" PRIu64 " orders of other nodes, such as ending a stream, are lost to this one: "
+                "the log no longer has them, or they cannot be read",
+                lost);
+}
+
 static bool node_entries(void *arg, const struct shared_log_entry *entries, size_t entries_n)
 {
     struct log_node *node = arg;
     struct log_follower_batch batch;
-    enum log_follower_result result =
-        log_follower_entries(&node->follower, entries, entries_n, &batch);
+    enum log_follower_result result;
 
-    if (batch.events_n > 0)
-        node->hooks.events(node->hooks.arg, batch.events, batch.events_n);
-    log_follower_batch_clear(&batch);
-    settle(node, NULL);
+    do {
+        result = log_follower_entries(&node->follower, entries, entries_n, &batch);
+        entries += batch.entries_n;
+        entries_n -= batch.entries_n;
+        hand_out(node, &batch);
+        log_follower_batch_clear(&batch);
+        settle(node, NULL);
+    } while (result == LOG_FOLLOWER_FINE && entries_n > 0);
+    tell_lost(node);
     if (result == LOG_FOLLOWER_FINE)
         return true;
     leave_tail(node, result);
@@ -363,4 +445,9 @@ const struct log_group *log_node_group(const struct log_node *node)
 struct shared_log *log_node_log(struct log_node *node)
 {
     return node->log;
+}
+
+uint64_t log_node_orders_lost(const struct log_node *node)
+{
+    return node->follower.orders_lost;
 }

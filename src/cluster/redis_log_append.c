@@ -147,7 +147,7 @@ int redis_log_append(struct shared_log *shared, const struct shared_log_group *g
     struct redis_log *log = (struct redis_log *)shared;
     int result;
 
-    assert(group->keys_n <= SHARED_LOG_KEYS_MAX && group->events_n > 0);
+    assert(group->keys_n <= SHARED_LOG_KEYS_MAX && (group->events_n > 0 || group->keys_n == 0));
     if (!log->is_attached)
         return -ENOTCONN;
     if (log->append.is_busy)
@@ -188,7 +188,7 @@ static void append_say(struct redis_log *log, enum shared_log_outcome outcome, c
     snprintf(log->append.line, sizeof(log->append.line), "%s", line);
 }
 
-/* {"OK", epoch, first, at}, {"SEEN", epoch, first, at, touched} */
+/* {"OK", epoch, first, at, sub}, {"SEEN", epoch, first, at, sub, touched} */
 static void append_read_place(struct redis_log *log, const redisReply *reply, bool was_seen)
 {
     struct shared_log_appended *answer = &log->append.answer;
@@ -196,7 +196,8 @@ static void append_read_place(struct redis_log *log, const redisReply *reply, bo
     uint64_t at_ms;
 
     if (epoch == NULL || epoch->type != REDIS_REPLY_STRING || epoch->len != SSE_EPOCH_BYTES ||
-        !redis_log_number(reply, 2, &answer->first) || !redis_log_number(reply, 3, &at_ms)) {
+        !redis_log_number(reply, 2, &answer->first) || !redis_log_number(reply, 3, &at_ms) ||
+        !redis_log_number(reply, 4, &answer->sub)) {
         append_say(log, SHARED_LOG_LOST, "no place in the answer");
         return;
     }
@@ -204,8 +205,8 @@ static void append_read_place(struct redis_log *log, const redisReply *reply, bo
     answer->epoch[SSE_EPOCH_BYTES] = '\0';
     answer->outcome = was_seen ? SHARED_LOG_SEEN : SHARED_LOG_DONE;
     answer->at_ms = (int64_t)at_ms;
-    if (was_seen && (reply->elements < 5 || reply->element[4]->type != REDIS_REPLY_INTEGER ||
-                     reply->element[4]->integer != 1))
+    if (was_seen && (reply->elements < 6 || reply->element[5]->type != REDIS_REPLY_INTEGER ||
+                     reply->element[5]->integer != 1))
         log->append.is_unconfirmed = true;
 }
 

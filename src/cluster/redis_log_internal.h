@@ -58,10 +58,10 @@ struct redis_log {
 
     struct redis_log_append append;
     char epoch[SSE_EPOCH_BYTES + 1]; /* that was attached */
-    uint64_t after;                  /* what the tail gave last */
+    uint64_t after, after_sub;       /* the name of what the tail gave last */
     bool is_tailing;
-    bool is_tail_asked;   /* XREAD is under way, */
-    uint64_t asked_after; /* for what stands behind this */
+    bool is_tail_asked;                    /* XREAD is under way, */
+    uint64_t asked_after, asked_after_sub; /* for what stands behind this */
 
     struct event *soon;                  /* to answer these, */
     struct shared_log_question *unasked; /* which could not be asked */
@@ -80,7 +80,7 @@ enum shared_log_outcome redis_log_outcome_of(enum redis_fault fault);
 
 /* Of shared_log_ops. */
 int redis_log_attach(struct shared_log *shared, const struct shared_log_node *node);
-int redis_log_tail(struct shared_log *shared, uint64_t after);
+int redis_log_tail(struct shared_log *shared, uint64_t after, uint64_t sub);
 void redis_log_tail_end(struct shared_log *shared);
 int redis_log_append(struct shared_log *shared, const struct shared_log_group *group);
 int redis_log_say(struct shared_log *shared, const char *to, const char *bytes, size_t bytes_n);

@@ -49,7 +49,7 @@ static struct lineage *attach_read_lineage(const char *epoch, const redisReply *
     return lineage;
 }
 
-/* {epoch, head, trimmed, at, bytes, {seconds, microseconds}, {"epoch end", ...}} */
+/* {epoch, head, trimmed, at, sub, {seconds, microseconds}, {"epoch end", ...}} */
 static enum shared_log_outcome attach_read(const redisReply *reply, struct shared_log_state *state)
 {
     uint64_t at_ms, seconds, micros;
@@ -57,7 +57,8 @@ static enum shared_log_outcome attach_read(const redisReply *reply, struct share
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 7 ||
         strlen(redis_log_word(reply, 0)) != SSE_EPOCH_BYTES ||
         !redis_log_number(reply, 1, &state->head) || !redis_log_number(reply, 2, &state->trimmed) ||
-        !redis_log_number(reply, 3, &at_ms) || !redis_log_number(reply->element[5], 0, &seconds) ||
+        !redis_log_number(reply, 3, &at_ms) || !redis_log_number(reply, 4, &state->sub) ||
+        !redis_log_number(reply->element[5], 0, &seconds) ||
         !redis_log_number(reply->element[5], 1, &micros) ||
         reply->element[6]->type != REDIS_REPLY_ARRAY || state->trimmed > state->head)
         return SHARED_LOG_DAMAGED;
@@ -146,28 +147,51 @@ static bool tail_is_text(const redisReply *reply, const char *text)
     return reply->type == REDIS_REPLY_STRING && strcmp(reply->str, text) == 0;
 }
 
-/* {"123-0", {"h", head, "b", body}}; of anything else an entry without a head, which the node will
- * find damaged. */
-static void tail_read_entry(const redisReply *reply, uint64_t after, struct shared_log_entry *entry)
+/* "123-0", "123-1": the name of something that stands behind what was given before. */
+static bool tail_read_name(const struct redis_log *log, const redisReply *name,
+                           struct shared_log_entry *entry)
 {
-    const redisReply *fields =
-        reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 ? reply->element[1] : NULL;
-    char *end = NULL;
+    char *end;
 
-    *entry = (struct shared_log_entry){.last = after + 1, .head = "", .body = ""};
-    if (fields == NULL || fields->type != REDIS_REPLY_ARRAY || fields->elements < 4 ||
-        reply->element[0]->type != REDIS_REPLY_STRING || !tail_is_text(fields->element[0], "h") ||
-        !tail_is_text(fields->element[2], "b") || fields->element[1]->type != REDIS_REPLY_STRING ||
+    if (name->type != REDIS_REPLY_STRING || name->str[0] < '0' || name->str[0] > '9')
+        return false;
+    errno = 0;
+    entry->last = strtoull(name->str, &end, 10);
+    if (end[0] != '-' || end[1] < '0' || end[1] > '9')
+        return false;
+    entry->sub = strtoull(end + 1, &end, 10);
+    return errno == 0 && *end == '\0' && entry->last <= SHARED_LOG_POSITION_MAX &&
+           (entry->last > log->after || (entry->last == log->after && entry->sub > log->after_sub));
+}
+
+/* {"h", head, "b", body} */
+static bool tail_read_fields(const redisReply *fields, struct shared_log_entry *entry)
+{
+    if (fields->type != REDIS_REPLY_ARRAY || fields->elements < 4 ||
+        !tail_is_text(fields->element[0], "h") || !tail_is_text(fields->element[2], "b") ||
+        fields->element[1]->type != REDIS_REPLY_STRING ||
         fields->element[3]->type != REDIS_REPLY_STRING)
-        return;
-    uint64_t last = strtoull(reply->element[0]->str, &end, 10);
-    if (strcmp(end, "-0") != 0 || last > SHARED_LOG_POSITION_MAX || last <= after)
-        return;
-    *entry = (struct shared_log_entry){.last = last,
-                                       .head = fields->element[1]->str,
-                                       .head_n = (size_t)fields->element[1]->len,
-                                       .body = fields->element[3]->str,
-                                       .body_n = (size_t)fields->element[3]->len};
+        return false;
+    entry->head = fields->element[1]->str;
+    entry->head_n = (size_t)fields->element[1]->len;
+    entry->body = fields->element[3]->str;
+    entry->body_n = (size_t)fields->element[3]->len;
+    return true;
+}
+
+/* {name, fields}; of anything else an entry without a head, which the node will find damaged. */
+static void tail_read_entry(const struct redis_log *log, const redisReply *reply,
+                            struct shared_log_entry *entry)
+{
+    bool is_pair = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2;
+
+    *entry = (struct shared_log_entry){.head = "", .body = ""};
+    if (!is_pair || !tail_read_name(log, reply->element[0], entry)) {
+        entry->last = log->after + 1;
+        entry->sub = 0;
+    } else if (!tail_read_fields(reply->element[1], entry)) {
+        entry->head_n = entry->body_n = 0;
+    }
 }
 
 static void tail_give(struct redis_log *log, const redisReply *found)
@@ -176,13 +200,14 @@ static void tail_give(struct redis_log *log, const redisReply *found)
     size_t entries_n = 0;
 
     while (entries_n < found->elements && entries_n < REDIS_LOG_TAIL_COUNT) {
-        tail_read_entry(found->element[entries_n], log->after, &entries[entries_n]);
-        log->after = entries[entries_n++].last;
+        tail_read_entry(log, found->element[entries_n], &entries[entries_n]);
+        log->after = entries[entries_n].last;
+        log->after_sub = entries[entries_n++].sub;
     }
-    uint64_t after = log->after;
+    uint64_t after = log->after, sub = log->after_sub;
     bool goes_on = log->shared.hooks.entries(log->shared.hooks.arg, entries, entries_n);
     /* unless another tail began from within */
-    if (!goes_on && log->is_tailing && log->after == after)
+    if (!goes_on && log->is_tailing && log->after == after && log->after_sub == sub)
         log->is_tailing = false;
 }
 
@@ -204,7 +229,8 @@ static void log_tailed(void *arg, enum redis_fault fault, const redisReply *repl
         return;
     }
     /* what was asked before a tail from another place is of no use */
-    if (found != NULL && log->is_tailing && log->asked_after == log->after)
+    if (found != NULL && log->is_tailing && log->asked_after == log->after &&
+        log->asked_after_sub == log->after_sub)
         tail_give(log, found);
     redis_log_tail_ask(log);
 }
@@ -214,13 +240,15 @@ void redis_log_tail_ask(struct redis_log *log)
     if (!log->is_tailing || log->is_tail_asked)
         return;
     log->asked_after = log->after;
+    log->asked_after_sub = log->after_sub;
     log->is_tail_asked =
         redis_link_ask(log->tail_link, BLOCK_MS + log->conf.timeout_ms, log_tailed, log,
-                       "XREAD COUNT %d BLOCK %d STREAMS %s %llu-0", REDIS_LOG_TAIL_COUNT, BLOCK_MS,
-                       log->log_key, (unsigned long long)log->after) == 0;
+                       "XREAD COUNT %d BLOCK %d STREAMS %s %llu-%llu", REDIS_LOG_TAIL_COUNT,
+                       BLOCK_MS, log->log_key, (unsigned long long)log->after,
+                       (unsigned long long)log->after_sub) == 0;
 }
 
-int redis_log_tail(struct shared_log *shared, uint64_t after)
+int redis_log_tail(struct shared_log *shared, uint64_t after, uint64_t sub)
 {
     struct redis_log *log = (struct redis_log *)shared;
 
@@ -229,6 +257,7 @@ int redis_log_tail(struct shared_log *shared, uint64_t after)
     if (log->is_tailing)
         return -EBUSY;
     log->after = after;
+    log->after_sub = sub;
     log->is_tailing = true;
     redis_log_tail_ask(log);
     if (log->is_tail_asked)

@@ -13,9 +13,9 @@ int shared_log_attach(struct shared_log *log, const struct shared_log_node *node
     return log->ops->attach(log, node);
 }
 
-int shared_log_tail(struct shared_log *log, uint64_t after)
+int shared_log_tail(struct shared_log *log, uint64_t after, uint64_t sub)
 {
-    return log->ops->tail(log, after);
+    return log->ops->tail(log, after, sub);
 }
 
 void shared_log_tail_end(struct shared_log *log)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Forget the oldest groups: at most 100, and as many as 4 MiB hold, so that a call is short.  And
--- forget writers that have appended nothing for as long as the log keeps: nobody asks any more
--- whether a group of theirs was appended.
+-- Forget the oldest groups and orders: at most 100, and as many as 4 MiB hold, so that a call is
+-- short.  And forget writers that have appended nothing for as long as the log keeps: nobody asks
+-- any more whether a group of theirs was appended.  What is not of this program is old.
 --
 -- KEYS  1 {p}log  2 {p}meta
 -- ARGV  1 age of a group, ms  2 bytes of all  3 the writer that asks
@@ -16,23 +16,24 @@ while more and n < 100 and freed < 4194304 do
   local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 10)
   more = #entries == 10
   for _, entry in ipairs(entries) do
-    local at = entry[2][2]:match('^%S+ %d+ (%d+)')
+    local at = (entry[2][2] or ''):match('^%S+ %d+ (%d+)') or 0
+    local size = #(entry[2][4] or '')
     if bytes <= tonumber(ARGV[2]) and now - at < tonumber(ARGV[1]) then
       more = false
       break
     end
-    bytes, freed, last, n = bytes - #entry[2][4], freed + #entry[2][4], entry[1], n + 1
+    bytes, freed, last, n = bytes - size, freed + size, entry[1], n + 1
     from = '(' .. last
   end
 end
 if not last then return 0 end
 
-local head = last:match('^(%d+)')
-redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', tonumber(head) + 1))
+local head, sub = last:match('^(%d+)-(%d+)') -- what follows may be an order behind the same head
+redis.call('XTRIM', KEYS[1], 'MINID', head .. '-' .. string.format('%.0f', sub + 1))
 redis.call('HSET', KEYS[2], 'bytes', string.format('%.0f', math.max(bytes, 0)), 'trimmed', head)
 local fields = redis.call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  local at = fields[i + 1]:match('^%d+ %d+ (%d+)$')
+  local at = fields[i + 1]:match('^%d+ %d+ (%d+)') or 0
   if fields[i]:sub(1, 2) == 'w:' and fields[i] ~= 'w:' .. ARGV[3] and
     now - at > math.max(tonumber(ARGV[1]), 3600000) then
     redis.call('HDEL', KEYS[2], fields[i])

@@ -12,7 +12,7 @@
 
 struct memory_entry {
     size_t refs;
-    uint64_t last;
+    uint64_t last, sub;
     size_t head_n;
     char head[LOG_ENTRY_HEAD_BYTES];
     size_t body_n;
@@ -186,9 +186,11 @@ void memory_server_damage(struct memory_server *server, size_t index, size_t at)
     struct memory_entry **place = &data->entries[data->entries_n - 1 - index];
     struct memory_entry *worse = new_entry((*place)->body, (*place)->body_n);
     worse->last = (*place)->last;
+    worse->sub = (*place)->sub;
     worse->head_n = (*place)->head_n;
     memcpy(worse->head, (*place)->head, sizeof(worse->head));
-    worse->body_n -= 1 + at % (worse->body_n / 2);
+    /* of an order, which might be as good then, hardly anything stays */
+    worse->body_n -= worse->sub > 0 ? worse->body_n - 1 : 1 + at % (worse->body_n / 2);
     drop_entry(*place);
     *place = worse;
 }
@@ -199,6 +201,26 @@ void memory_server_punch(struct memory_server *server, size_t index)
 
     if (index < data->entries_n)
         remove_entries(data, data->entries_n - 1 - index, 1);
+}
+
+static struct shared_log_entry as_read(const struct memory_entry *entry)
+{
+    return (struct shared_log_entry){.last = entry->last,
+                                     .sub = entry->sub,
+                                     .head = entry->head,
+                                     .head_n = entry->head_n,
+                                     .body = entry->body,
+                                     .body_n = entry->body_n};
+}
+
+void memory_server_each(const struct memory_server *server,
+                        void (*each)(void *arg, const struct shared_log_entry *entry), void *arg)
+{
+    for (size_t i = 0; i < server->data->entries_n; i++) {
+        struct shared_log_entry entry = as_read(server->data->entries[i]);
+
+        each(arg, &entry);
+    }
 }
 
 /* ---- what the scripts do ---- */
@@ -226,6 +248,28 @@ static void attach_to(struct memory_server *server, const struct shared_log_node
     free(before);
 }
 
+/* A group takes positions, an order none. */
+static void take_place(struct memory_data *data, struct memory_writer *writer,
+                       const struct memory_late *late)
+{
+    writer->seq = late->seq;
+    writer->first = data->head + 1;
+    writer->at_ms = data->at_ms;
+    data->head += late->events_n;
+    data->sub = late->events_n > 0 ? 0 : data->sub + 1;
+    writer->sub = data->sub;
+    late->entry->last = data->head;
+    late->entry->sub = data->sub;
+}
+
+static void tell_stored(const struct memory_server *server, const struct memory_entry *entry)
+{
+    struct shared_log_entry read = as_read(entry);
+
+    if (server->stored != NULL)
+        server->stored(server->arg, &read);
+}
+
 /* An entry without a place gets it.  Takes the entry unless it is not stored. */
 static enum shared_log_outcome append_to(struct memory_server *server,
                                          const struct memory_late *late,
@@ -246,17 +290,14 @@ static enum shared_log_outcome append_to(struct memory_server *server,
     remember(server);
     if (server->now_ms > data->at_ms)
         data->at_ms = server->now_ms;
-    writer->seq = late->seq;
-    writer->first = data->head + 1;
-    writer->at_ms = data->at_ms;
+    take_place(data, writer, late);
     *ret_place = *writer;
     struct log_entry_head head = {.first = writer->first, .at_ms = writer->at_ms, .seq = late->seq};
     strcpy(head.epoch, data->lineage->epoch);
     strcpy(head.writer, late->writer);
     entry->head_n = log_entry_write_head(entry->head, &head);
-    data->head += late->events_n;
-    entry->last = data->head;
     put_entry(data, entry);
+    tell_stored(server, entry);
     return SHARED_LOG_DONE;
 }
 
@@ -298,7 +339,7 @@ struct memory_log {
     struct shared_log_appended appended;
 
     bool tails;
-    uint64_t after;
+    uint64_t after, after_sub;
     struct shared_log_question *questions;
 };
 
@@ -364,7 +405,7 @@ static int memory_attach(struct shared_log *log, const struct shared_log_node *n
     return 0;
 }
 
-static int memory_tail(struct shared_log *log, uint64_t after)
+static int memory_tail(struct shared_log *log, uint64_t after, uint64_t sub)
 {
     struct memory_log *memory = memory_of(log);
 
@@ -374,6 +415,7 @@ static int memory_tail(struct shared_log *log, uint64_t after)
         return -EBUSY;
     memory->tails = true;
     memory->after = after;
+    memory->after_sub = sub;
     return 0;
 }
 
@@ -515,6 +557,7 @@ static void carry_out_attach(struct memory_log *memory)
     memory->state = (struct shared_log_state){
         .lineage = must(lineage_copy(server->data->lineage)),
         .head = server->data->head,
+        .sub = server->data->sub,
         .trimmed = server->data->trimmed,
         .at_ms = server->data->at_ms,
         .now_ms = server->now_ms,
@@ -549,7 +592,7 @@ static void carry_out_append(struct memory_log *memory)
     }
     memory->appending = CARRIED_OUT;
     memory->appended = (struct shared_log_appended){
-        .outcome = outcome, .first = place.first, .at_ms = place.at_ms};
+        .outcome = outcome, .first = place.first, .sub = place.sub, .at_ms = place.at_ms};
     if (place.seq > 0)
         strcpy(memory->appended.epoch, memory->server->data->lineage->epoch);
 }
@@ -587,16 +630,14 @@ bool memory_log_step_tail(struct shared_log *log, size_t entries_n)
     for (size_t i = 0; i < data->entries_n && n < entries_n && n < 16; i++) {
         const struct memory_entry *entry = data->entries[i];
 
-        if (entry->last > memory->after)
-            entries[n++] = (struct shared_log_entry){.last = entry->last,
-                                                     .head = entry->head,
-                                                     .head_n = entry->head_n,
-                                                     .body = entry->body,
-                                                     .body_n = entry->body_n};
+        if (entry->last > memory->after ||
+            (entry->last == memory->after && entry->sub > memory->after_sub))
+            entries[n++] = as_read(entry);
     }
     if (n == 0)
         return false;
     memory->after = entries[n - 1].last;
+    memory->after_sub = entries[n - 1].sub;
     if (!log->hooks.entries(log->hooks.arg, entries, n))
         memory->tails = false;
     return true;

@@ -24,6 +24,7 @@ struct memory_writer {
     char name[SHARED_LOG_WRITER_BYTES];
     uint64_t seq;
     uint64_t first;
+    uint64_t sub; /* of an order */
     int64_t at_ms;
 };
 
@@ -32,6 +33,7 @@ struct memory_data {
     struct lineage *lineage; /* NULL: there is no log */
     uint64_t fence;          /* the life in which the term began */
     uint64_t head;
+    uint64_t sub; /* orders behind it */
     uint64_t trimmed;
     int64_t at_ms;
     struct memory_entry **entries; /* those behind `trimmed` */
@@ -59,6 +61,9 @@ struct memory_server {
     size_t snapshots_n;
     struct memory_late late[MEMORY_LATE_MAX];
     size_t late_n;
+    /* an entry is stored; NULL: nobody wants to know.  Borrowed for the call */
+    void (*stored)(void *arg, const struct shared_log_entry *entry);
+    void *arg;
 };
 
 /* A server without a log. */
@@ -73,8 +78,11 @@ void memory_server_wipe(struct memory_server *server);
 void memory_server_copy(struct memory_server *to, const struct memory_server *from);
 /* Forget all but the last `n` entries. */
 void memory_server_trim(struct memory_server *server, size_t n);
-/* Change a byte of an entry, the newest is 0; which nodes that have read it do not notice. */
+/* Cut an entry short, the newest is 0; which nodes that have read it do not notice. */
 void memory_server_damage(struct memory_server *server, size_t index, size_t at);
+/* Show all that it holds. */
+void memory_server_each(const struct memory_server *server,
+                        void (*each)(void *arg, const struct shared_log_entry *entry), void *arg);
 /* Take an entry out, as nobody of ours does. */
 void memory_server_punch(struct memory_server *server, size_t index);
 /* Carry out the oldest of what comes late. */

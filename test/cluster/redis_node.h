@@ -41,12 +41,14 @@ struct node {
     char heard[64];
     uint64_t trimmed;
     struct log_entry_head last; /* entry */
+    unsigned orders_n;
+    uint64_t sub; /* of the last entry */
 };
 
 static inline void node_forget(struct node *node)
 {
     node->ups_n = node->downs_n = node->ends_n = node->attached_n = node->entries_n = 0;
-    node->breaks_n = node->heards_n = node->answers_n = 0;
+    node->breaks_n = node->heards_n = node->answers_n = node->orders_n = 0;
 }
 
 static inline void node_attach(struct node *node)
@@ -76,7 +78,7 @@ static inline void node_attached(void *arg, enum shared_log_outcome outcome,
     node->trimmed = state->trimmed;
     free(node->lineage);
     node->lineage = state->lineage;
-    assert_int_equal(shared_log_tail(node->log, node->head), 0);
+    assert_int_equal(shared_log_tail(node->log, node->head, 0), 0);
 }
 
 static inline void node_up(void *arg)
@@ -114,10 +116,12 @@ static inline bool node_entry(struct node *node, const struct shared_log_entry *
         node_ended(node);
         return false;
     }
-    if (head.first != node->head + 1) {
+    if (head.first != node->head + 1 || (entry->sub > 0 && entry->last != node->head)) {
         node->breaks_n++;
         return false;
     }
+    node->orders_n += entry->sub > 0;
+    node->sub = entry->sub;
     for (uint64_t at = head.first; at <= entry->last && at < NODE_EVENTS_MAX; at++)
         node->held[at] = strtoull(entry->body, NULL, 10);
     node->head = entry->last;

@@ -294,6 +294,12 @@ static void on_events(void *arg, struct message *const *events, size_t events_n)
     feed_all(node);
 }
 
+static void on_order(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n)
+{
+    (void)from, (void)seq, (void)order, (void)order_n;
+    violate(((struct node *)arg)->world, "nobody gave an order");
+}
+
 static void on_settled(void *arg, const struct log_group *group,
                        const struct shared_log_appended *of)
 {
@@ -344,6 +350,7 @@ static void start(struct node *node)
 {
     const struct log_node_hooks hooks = {.cut = on_cut,
                                          .events = on_events,
+                                         .order = on_order,
                                          .settled = on_settled,
                                          .state = on_state,
                                          .heard = on_heard,

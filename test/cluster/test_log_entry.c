@@ -134,6 +134,101 @@ static void events_come_back_sealed(void **state)
     free(body);
 }
 
+static void ephemeral_events_take_no_position(void **state)
+{
+    static const uint8_t kinds[] = {MESSAGE_EPHEMERAL, MESSAGE_STORED, MESSAGE_EPHEMERAL,
+                                    MESSAGE_EPHEMERAL, MESSAGE_STORED, MESSAGE_EPHEMERAL};
+    static const uint64_t positions[] = {6, 7, 7, 7, 8, 8};
+    struct message *events[6];
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++)
+        events[i] = make_message(.topics = "a", .kind = kinds[i], .data = "plain");
+    char *body = body_of(events, 6, &n);
+    struct shared_log_entry from = entry_of(HEAD, 8, body, n);
+    struct log_entry entry;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_FINE);
+    assert_int_equal(entry.events_n, 6);
+    assert_int_equal(entry.stored_n, 2);
+    assert_null(entry.order);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(entry.events[i]->kind, kinds[i]);
+        assert_int_equal(entry.events[i]->position, positions[i]);
+        assert_int_equal(entry.events[i]->published_ms, 1234);
+        message_unref(events[i]);
+    }
+    log_entry_clear(&entry);
+    free(body);
+}
+
+static void an_order_comes_back(void **state)
+{
+    static const char order[] = "any bytes\0\xff also these";
+    size_t n = log_entry_order_bytes(sizeof(order));
+    char *body = malloc(n);
+    struct shared_log_entry from = entry_of(HEAD, 6, body, n);
+    struct log_entry entry;
+
+    (void)state;
+    log_entry_write_order(body, order, sizeof(order));
+    from.sub = 1;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_FINE);
+    assert_int_equal(entry.events_n, 0);
+    assert_int_equal(entry.order_n, sizeof(order));
+    assert_memory_equal(entry.order, order, sizeof(order));
+    assert_int_equal(entry.head.first, 7);
+    log_entry_clear(&entry);
+    /* its name is that of events, or of another place */
+    from.sub = 0;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    from.sub = 1;
+    from.last = 7;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    from.last = 5;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    free(body);
+}
+
+static void an_order_has_its_bounds(void **state)
+{
+    static char order[SHARED_LOG_ORDER_BYTES_MAX];
+    size_t n = log_entry_order_bytes(sizeof(order));
+    char *body = calloc(1, n + 1);
+    struct shared_log_entry from = entry_of(HEAD, 6, body, n);
+    struct log_entry entry;
+
+    (void)state;
+    from.sub = UINT64_MAX;
+    log_entry_write_order(body, order, sizeof(order));
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_FINE);
+    assert_int_equal(entry.order_n, sizeof(order));
+    log_entry_clear(&entry);
+    from.body_n++;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    from.body_n = log_entry_order_bytes(1);
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_FINE);
+    log_entry_clear(&entry);
+    from.body_n--;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    free(body);
+}
+
+static void events_have_no_name_of_an_order(void **state)
+{
+    struct message *event = make_message(.topics = "a");
+    size_t n;
+    char *body = body_of(&event, 1, &n);
+    struct shared_log_entry from = entry_of(HEAD, 7, body, n);
+    struct log_entry entry;
+
+    (void)state;
+    from.sub = 1;
+    assert_int_equal(log_entry_read(&from, &entry), LOG_ENTRY_DAMAGED);
+    message_unref(event);
+    free(body);
+}
+
 static enum log_entry_result result_of(const char *head, uint64_t last, const char *body, size_t n)
 {
     struct shared_log_entry from = entry_of(head, last, body, n);
@@ -252,6 +347,10 @@ int main(void)
         cmocka_unit_test(the_longest_head_has_room),
         cmocka_unit_test(refuses_heads_that_nobody_writes),
         cmocka_unit_test(events_come_back_sealed),
+        cmocka_unit_test(ephemeral_events_take_no_position),
+        cmocka_unit_test(an_order_comes_back),
+        cmocka_unit_test(an_order_has_its_bounds),
+        cmocka_unit_test(events_have_no_name_of_an_order),
         cmocka_unit_test(refuses_an_entry_that_is_not_whole),
         cmocka_unit_test(tells_a_later_format_from_damage),
         cmocka_unit_test(refuses_claims_without_bytes),

@@ -255,6 +255,75 @@ static void a_gap_of_the_same_term_had_what_was_answered(void **state)
     assert_over(&group, SHARED_LOG_DONE);
 }
 
+/* An order behind position 7, sent. */
+static struct log_group sent_order(void)
+{
+    struct log_group group = {.state = LOG_GROUP_NONE};
+
+    log_group_begin(&group, 0);
+    log_group_sent(&group);
+    return group;
+}
+
+static void an_order_is_done_when_answered_and_done_here(void **state)
+{
+    struct log_group group = sent_order();
+
+    (void)state;
+    answer(&group, SHARED_LOG_DONE, 8, 7); /* what is before it is here, and it is not */
+    assert_int_equal(group.state, LOG_GROUP_STORED);
+    log_group_arrived(&group, group.seq, 8, 77);
+    assert_over(&group, SHARED_LOG_DONE);
+    group = sent_order();
+    log_group_arrived(&group, group.seq, 8, 77);
+    answer(&group, SHARED_LOG_DONE, 8, 7);
+    assert_over(&group, SHARED_LOG_DONE);
+    group = sent_order(); /* in an empty log */
+    answer(&group, SHARED_LOG_DONE, 1, 0);
+    assert_int_equal(group.state, LOG_GROUP_STORED);
+    log_group_arrived(&group, group.seq, 1, 77);
+    assert_over(&group, SHARED_LOG_DONE);
+}
+
+static void an_order_that_was_passed_is_done(void **state)
+{
+    struct log_group group = sent_order();
+
+    (void)state;
+    answer(&group, SHARED_LOG_LOST, 0, 7);
+    log_group_sent(&group);
+    answer(&group, SHARED_LOG_SEEN, 8, 9);
+    assert_over(&group, SHARED_LOG_DONE);
+}
+
+static void another_term_brings_an_order_again(void **state)
+{
+    struct log_group group = sent_order();
+
+    (void)state;
+    log_group_arrived(&group, group.seq, 8, 77);
+    answer(&group, SHARED_LOG_LOST, 0, 7);
+    log_group_attached(&group, &(struct log_group_attached){.newest = 7, .is_same_term = true});
+    assert_true(group.arrived);
+    attach(&group, 7, 7); /* made anew by who never had it, perhaps */
+    assert_int_equal(group.state, LOG_GROUP_READY);
+    log_group_sent(&group);
+    answer(&group, SHARED_LOG_DONE, 8, 7);
+    assert_int_equal(group.state, LOG_GROUP_STORED);
+}
+
+static void an_order_in_a_gap_is_not_done(void **state)
+{
+    struct log_group group = sent_order();
+
+    (void)state;
+    answer(&group, SHARED_LOG_DONE, 8, 7);
+    log_group_attached(&group,
+                       &(struct log_group_attached){
+                           .newest = 20, .trimmed = 20, .has_gap = true, .is_same_term = true});
+    assert_over(&group, SHARED_LOG_LOST);
+}
+
 static void nothing_happens_to_none(void **state)
 {
     struct log_group group = {.state = LOG_GROUP_NONE};
@@ -285,6 +354,10 @@ int main(void)
         cmocka_unit_test(is_not_sent_to_a_log_that_was_made_with_it),
         cmocka_unit_test(nobody_knows_what_was_in_a_gap),
         cmocka_unit_test(a_gap_of_the_same_term_had_what_was_answered),
+        cmocka_unit_test(an_order_is_done_when_answered_and_done_here),
+        cmocka_unit_test(an_order_that_was_passed_is_done),
+        cmocka_unit_test(another_term_brings_an_order_again),
+        cmocka_unit_test(an_order_in_a_gap_is_not_done),
         cmocka_unit_test(nothing_happens_to_none),
     };
 

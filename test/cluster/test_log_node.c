@@ -14,7 +14,8 @@ struct gateway {
     struct log_node *node;
     struct shared_log *log; /* the node's */
     /* what it was told */
-    unsigned cuts_n, events_n, settled_n, states_n;
+    unsigned cuts_n, events_n, settled_n, states_n, orders_n;
+    char orders[256]; /* with the position before each, and whose it is */
     struct log_follower_cut cut;
     struct log_group group;
     enum log_node_state state;
@@ -37,6 +38,18 @@ static void on_events(void *arg, struct message *const *events, size_t events_n)
     history_bounds(gateway->history, &bounds);
     assert_int_equal(events[events_n - 1]->position, bounds.newest);
     gateway->events_n += (unsigned)events_n;
+}
+
+static void on_order(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n)
+{
+    struct gateway *gateway = arg;
+    struct history_bounds bounds;
+    size_t n = strlen(gateway->orders);
+
+    history_bounds(gateway->history, &bounds);
+    snprintf(gateway->orders + n, sizeof(gateway->orders) - n, "%d:%s.%d:%.*s ", (int)bounds.newest,
+             from, (int)seq, (int)order_n, order);
+    gateway->orders_n++;
 }
 
 static void on_settled(void *arg, const struct log_group *group,
@@ -69,7 +82,7 @@ static void on_heard(void *arg, const char *bytes, size_t bytes_n)
 static void begin(struct gateway *gateway, const char *writer)
 {
     static const struct history_limits limits = {FOR_EVER, LOTS, LOTS, FOR_EVER, LOTS};
-    const struct log_node_hooks hooks = {on_cut,   on_events, on_settled,
+    const struct log_node_hooks hooks = {on_cut,   on_events, on_order, on_settled,
                                          on_state, on_heard,  gateway};
 
     *gateway = (struct gateway){.history = history_memory_new(&limits)};
@@ -319,6 +332,140 @@ static void what_is_trimmed_is_told(void **state)
     memory_server_end(&server);
 }
 
+static void order(struct gateway *gateway, const char *text)
+{
+    assert_int_equal(log_node_append_order(gateway->node, text, strlen(text)), 0);
+}
+
+/* Both follow, and one has published an event. */
+static void begin_two(struct memory_server *server, struct gateway *one, struct gateway *two)
+{
+    memory_server_begin(server, 1);
+    begin(one, "one.1");
+    begin(two, "t.wo.1");
+    memory_log_connect(one->log, server);
+    memory_log_connect(two->log, server);
+    settle(one);
+    settle(two);
+    publish(one, 1);
+    settle(one);
+    assert_settled(one, SHARED_LOG_DONE, 1);
+}
+
+static void an_order_is_done_by_all(void **state)
+{
+    struct memory_server server;
+    struct gateway one, two;
+
+    (void)state;
+    begin_two(&server, &one, &two);
+    order(&two, "first");
+    settle(&two);
+    assert_settled(&two, SHARED_LOG_DONE, 2);
+    order(&one, "second");
+    settle(&one);
+    assert_settled(&one, SHARED_LOG_DONE, 2);
+    publish(&two, 1);
+    settle(&two);
+    assert_settled(&two, SHARED_LOG_DONE, 2);
+    order(&two, "third");
+    settle(&two);
+    settle(&one);
+    assert_string_equal(one.orders, "1:t.wo.1:first 1:one.2:second 2:t.wo.3:third ");
+    assert_string_equal(two.orders, one.orders);
+    assert_int_equal(one.events_n, 2);
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
+static void an_order_is_done_once(void **state)
+{
+    struct memory_server server;
+    struct gateway one, two;
+
+    (void)state;
+    begin_two(&server, &one, &two);
+    order(&one, "once");
+    memory_log_step(one.log);
+    memory_log_step_tail(two.log, 16);
+    memory_log_cut(one.log, false); /* before its answer */
+    memory_log_cut(two.log, false);
+    memory_log_connect(one.log, &server);
+    memory_log_connect(two.log, &server);
+    settle(&one);
+    settle(&two);
+    assert_settled(&one, SHARED_LOG_DONE, 2);
+    /* the server lives another life, with all it had */
+    memory_server_live(&server, 2);
+    publish(&two, 1);
+    settle(&two);
+    settle(&one);
+    order(&one, "twice");
+    settle(&one);
+    settle(&two);
+    assert_string_equal(one.orders, "1:one.2:once 2:one.3:twice ");
+    assert_string_equal(two.orders, one.orders);
+    assert_int_equal(log_node_orders_lost(one.node), 0);
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
+static void an_order_that_was_lost_is_sent_again(void **state)
+{
+    struct memory_server server;
+    struct gateway one, two;
+
+    (void)state;
+    begin_two(&server, &one, &two);
+    settle(&two);
+    order(&one, "again");
+    memory_log_step(one.log);
+    settle(&two);
+    memory_log_cut(one.log, false);
+    memory_log_cut(two.log, false);
+    memory_server_lose(&server, 1);
+    memory_server_live(&server, 2);
+    memory_log_connect(one.log, &server);
+    memory_log_connect(two.log, &server);
+    settle(&two);
+    settle(&one);
+    settle(&two);
+    assert_settled(&one, SHARED_LOG_DONE, 2);
+    assert_string_equal(one.orders, "1:one.2:again ");
+    assert_string_equal(two.orders, "1:one.2:again 1:one.2:again ");
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
+static void an_array_may_have_both_kinds(void **state)
+{
+    struct message *events[] = {make_message(.kind = MESSAGE_EPHEMERAL), make_message(.key = "k"),
+                                make_message(.kind = MESSAGE_EPHEMERAL), make_message(.key = "l")};
+    struct memory_server server;
+    struct gateway one, two;
+
+    (void)state;
+    begin_two(&server, &one, &two);
+    assert_int_equal(log_node_append(one.node, events, 4), 0);
+    assert_int_equal(log_node_key_index(one.node, 0), 1);
+    assert_int_equal(log_node_key_index(one.node, 1), 3);
+    assert_int_equal(log_node_group(one.node)->events_n, 2);
+    settle(&one);
+    settle(&two);
+    assert_settled(&one, SHARED_LOG_DONE, 2);
+    assert_int_equal(newest_of(&two), 3);
+    assert_int_equal(one.events_n, 5);
+    assert_int_equal(two.events_n, 5);
+    for (size_t i = 0; i < 4; i++)
+        message_unref(events[i]);
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
 static void tries_again_at_a_tick(void **state)
 {
     struct memory_server server;
@@ -385,6 +532,10 @@ int main(void)
         cmocka_unit_test(another_term_is_noticed_by_appending),
         cmocka_unit_test(what_a_server_lost_is_told),
         cmocka_unit_test(what_is_trimmed_is_told),
+        cmocka_unit_test(an_order_is_done_by_all),
+        cmocka_unit_test(an_order_is_done_once),
+        cmocka_unit_test(an_order_that_was_lost_is_sent_again),
+        cmocka_unit_test(an_array_may_have_both_kinds),
         cmocka_unit_test(tries_again_at_a_tick),
         cmocka_unit_test(stops_at_a_later_format),
     };

@@ -137,15 +137,18 @@ static void appending_trusts_nothing(void **state)
         const char *text;
         enum shared_log_outcome outcome;
     } table[] = {
-        {"*4\r\n$2\r\nOK\r\n" EPOCH "$1\r\n1\r\n$2\r\n77\r\n", SHARED_LOG_DONE},
+        {"*5\r\n$2\r\nOK\r\n" EPOCH "$1\r\n1\r\n$2\r\n77\r\n" NOUGHT, SHARED_LOG_DONE},
+        {"*4\r\n$2\r\nOK\r\n" EPOCH "$1\r\n1\r\n$2\r\n77\r\n", SHARED_LOG_LOST},
+        {"*5\r\n$2\r\nOK\r\n" EPOCH "$1\r\n1\r\n$2\r\n77\r\n:1\r\n", SHARED_LOG_LOST},
         {"*1\r\n$4\r\nTERM\r\n", SHARED_LOG_TERM},
         {"*0\r\n", SHARED_LOG_LOST},
         {"+OK\r\n", SHARED_LOG_LOST},
         {"$-1\r\n", SHARED_LOG_LOST},
         {"*1\r\n$2\r\nOK\r\n", SHARED_LOG_LOST},
-        {"*4\r\n$2\r\nOK\r\n" EPOCH "$1\r\nx\r\n$2\r\n77\r\n", SHARED_LOG_LOST},
-        {"*4\r\n$2\r\nOK\r\n" EPOCH "$17\r\n99999999999999999\r\n$2\r\n77\r\n", SHARED_LOG_LOST},
-        {"*4\r\n$2\r\nOK\r\n:1\r\n$1\r\n1\r\n$2\r\n77\r\n", SHARED_LOG_LOST},
+        {"*5\r\n$2\r\nOK\r\n" EPOCH "$1\r\nx\r\n$2\r\n77\r\n" NOUGHT, SHARED_LOG_LOST},
+        {"*5\r\n$2\r\nOK\r\n" EPOCH "$17\r\n99999999999999999\r\n$2\r\n77\r\n" NOUGHT,
+         SHARED_LOG_LOST},
+        {"*5\r\n$2\r\nOK\r\n:1\r\n$1\r\n1\r\n$2\r\n77\r\n" NOUGHT, SHARED_LOG_LOST},
         {"*3\r\n$4\r\nKEYS\r\n$1\r\n1\r\n$1\r\nx\r\n", SHARED_LOG_REFUSED},
         {"*3\r\n$4\r\nKEYS\r\n$1\r\n0\r\n$3\r\n1 x\r\n", SHARED_LOG_REFUSED},
         {"*2\r\n$4\r\nKEYS\r\n:1\r\n", SHARED_LOG_KEYS}, /* of none */
@@ -243,6 +246,15 @@ static void the_tail_trusts_nothing(void **state)
     expect_tail("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*4\r\n"
                 "$1\r\nh\r\n:1\r\n$1\r\nb\r\n$1\r\n7\r\n",
                 true);
+    /* an order behind what is not there, one without a body, a name that is none */
+    expect_tail("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n2-1\r\n*4\r\n"
+                "$1\r\nh\r\n$23\r\nabcdefghijkl 3 77 a.a 1\r\n$1\r\nb\r\n$1\r\n7\r\n",
+                true);
+    expect_tail("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n0-1\r\n*2\r\n"
+                "$1\r\nh\r\n$23\r\nabcdefghijkl 1 77 a.a 1\r\n",
+                true);
+    expect_tail("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$2\r\n1-\r\n*0\r\n", true);
+    expect_tail("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$22\r\n0-99999999999999999999\r\n*0\r\n", true);
     expect_tail("-WRONGTYPE Operation against a key\r\n", false);
     expect_tail("-UNBLOCKED force unblock\r\n", false);
 }

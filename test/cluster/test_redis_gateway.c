@@ -22,6 +22,7 @@ struct gateway {
     struct log_node *node;
     struct event *tick;
     unsigned cuts_n, settled_n;
+    char orders[256]; /* with the position before each */
     struct log_follower_cut cut;
     struct log_group group;
     enum log_node_state state;
@@ -46,6 +47,18 @@ static void on_events(void *arg, struct message *const *events, size_t events_n)
     (void)arg;
     (void)events;
     (void)events_n;
+}
+
+static void on_order(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n)
+{
+    struct gateway *gateway = arg;
+    struct history_bounds bounds;
+    size_t n = strlen(gateway->orders);
+
+    (void)seq;
+    history_bounds(gateway->history, &bounds);
+    snprintf(gateway->orders + n, sizeof(gateway->orders) - n, "%d:%s:%.*s ", (int)bounds.newest,
+             from, (int)order_n, order);
 }
 
 static void on_settled(void *arg, const struct log_group *group,
@@ -82,7 +95,7 @@ static void on_tick(evutil_socket_t fd, short events, void *arg)
 static void begin(struct gateway *gateway, struct rig *rig, const char *name)
 {
     static const struct history_limits limits = {FOR_EVER, LOTS, LOTS, FOR_EVER, LOTS};
-    const struct log_node_hooks hooks = {on_cut,   on_events, on_settled,
+    const struct log_node_hooks hooks = {on_cut,   on_events, on_order, on_settled,
                                          on_state, on_heard,  gateway};
     const struct timeval tick = {.tv_usec = TICK_MS * 1000};
     char writer[SHARED_LOG_WRITER_BYTES];
@@ -154,6 +167,15 @@ static void submit(struct gateway *gateway, size_t events_n, const char *data)
     assert_int_equal(log_node_append(gateway->node, events, events_n), 0);
     for (size_t i = 0; i < events_n; i++)
         message_unref(events[i]);
+}
+
+static void give_order(struct gateway *gateway, const char *order)
+{
+    wait_until(gateway, log_node_is_free(gateway->node));
+    gateway->settled_n = 0;
+    assert_int_equal(log_node_append_order(gateway->node, order, strlen(order)), 0);
+    wait_until(gateway, gateway->settled_n == 1);
+    assert_int_equal(gateway->group.outcome, SHARED_LOG_DONE);
 }
 
 /* Returns the position of the first. */
@@ -276,6 +298,58 @@ static void a_wiped_log_is_made_again(void **state)
     rig_end(&rig);
 }
 
+static void orders_are_done_by_all_and_once(void **state)
+{
+    char answer[256];
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "appendonly yes\nappendfsync always");
+    give_order(&rig.a, "in an empty log");
+    publish(&rig.a, 2, "x");
+    give_order(&rig.b, "one");
+    give_order(&rig.a, "two");
+    assert_string_equal(rig.a.orders, "0:a:in an empty log 2:b:one 2:a:two ");
+    real_redis_kill(&rig.redis);
+    wait_until(&rig.a, rig.a.state == LOG_NODE_DOWN && rig.b.state == LOG_NODE_DOWN);
+    assert_int_equal(log_node_append_order(rig.a.node, "meanwhile", 9), 0);
+    real_redis_run(&rig.redis);
+    wait_until(&rig.a, log_node_is_free(rig.a.node));
+    publish(&rig.b, 1, "y");
+    give_order(&rig.b, "three");
+    wait_until(&rig.a, strstr(rig.a.orders, "three") != NULL);
+    assert_string_equal(rig.a.orders,
+                        "0:a:in an empty log 2:b:one 2:a:two 2:a:meanwhile 3:b:three ");
+    assert_string_equal(rig.b.orders, rig.a.orders);
+    assert_int_equal(log_node_orders_lost(rig.a.node) + log_node_orders_lost(rig.b.node), 0);
+    real_tell(&rig.redis, answer, sizeof(answer), "XRANGE {bugle}log 2-2 2-3 COUNT 1");
+    assert_non_null(strstr(answer, "\r\n2-2\r\n"));
+    assert_same(&rig, 3);
+    rig_end(&rig);
+}
+
+static void a_lost_order_makes_room_for_others(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    publish(&rig.a, 1, "x");
+    give_order(&rig.a, "kept");
+    wait_until(&rig.b, rig.b.orders[0] != '\0');
+    real_tell(&rig.redis, NULL, 0, "SAVE");
+    give_order(&rig.a, "lost");
+    wait_until(&rig.b, strstr(rig.b.orders, "lost") != NULL);
+    real_redis_kill(&rig.redis);
+    wait_until(&rig.a, rig.a.state == LOG_NODE_DOWN && rig.b.state == LOG_NODE_DOWN);
+    real_redis_run(&rig.redis);
+    give_order(&rig.b, "new");
+    wait_until(&rig.a, strstr(rig.a.orders, "new") != NULL);
+    assert_string_equal(rig.a.orders, "1:a:kept 1:a:lost 1:b:new ");
+    assert_string_equal(rig.b.orders, rig.a.orders);
+    rig_end(&rig);
+}
+
 static void what_is_damaged_is_told(void **state)
 {
     struct rig rig;
@@ -302,6 +376,8 @@ int main(void)
         cmocka_unit_test(a_new_gateway_reads_terms_that_are_over),
         cmocka_unit_test(what_a_server_lost_is_cut_off),
         cmocka_unit_test(a_wiped_log_is_made_again),
+        cmocka_unit_test(orders_are_done_by_all_and_once),
+        cmocka_unit_test(a_lost_order_makes_room_for_others),
         cmocka_unit_test(what_is_damaged_is_told),
     };
 
