@@ -20,6 +20,7 @@
 #include "base/signals.h"
 #include "bench/bench.h"
 #include "cli/cli_common.h"
+#include "cluster/cluster_conf.h"
 #include "conf/conf.h"
 #include "conn/tls_credentials.h"
 #include "server/server.h"
@@ -96,8 +97,10 @@ static struct conf *load_settings(void *arg, struct conf_error *ret_error)
         return NULL;
     if ((flags->file == NULL || conf_load_file(conf, flags->file, ret_error) == 0) &&
         conf_load_environment(conf, ret_error) == 0 && apply_flags(conf, flags, ret_error) == 0 &&
-        conf_check(conf, ret_error) == 0 && auth_read_files(conf) == 0 &&
-        auth_check_conf(conf, ret_error) == 0 && tls_credentials_check_conf(conf, ret_error) == 0)
+        conf_check(conf, ret_error) == 0 && conf_read_secrets(conf, ret_error) == 0 &&
+        auth_read_files(conf) == 0 && auth_check_conf(conf, ret_error) == 0 &&
+        cluster_conf_check(conf, ret_error) == 0 &&
+        tls_credentials_check_conf(conf, ret_error) == 0)
         return conf;
     conf_unref(conf);
     return NULL;

@@ -34,6 +34,8 @@ struct redis_log_conf {
     enum history_durability promise;
     unsigned replicas;
     bool assumes_disk;
+    bool is_trial; /* take no lease, nor mind whose it is: another process of ours still has it */
+    bool was_checked; /* by redis_start(), which has given the warnings */
     int64_t timeout_ms;
     int64_t lease_ms;
     int64_t key_window_ms;

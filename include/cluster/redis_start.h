@@ -13,9 +13,10 @@ struct conf_error;
 
 /*
  * Connect as the gateway will, check the server (cluster_check.h), and take the lease of the name
- * for `conf->incarnation`; then let go.
+ * for `conf->incarnation`, unless this is a trial (`conf->is_trial`); then let go.
  *
- * patience_ms  how long to try when it cannot be reached
+ * patience_ms  how long to try when it cannot be reached; a check that has begun may take a lease
+ *              more, which is how long it is unknown whether somebody renews one that is there
  *
  * Returns 0; -EINVAL: refuse to start, the line says what to do; -EAGAIN: it cannot be reached now,
  * which is no reason not to start, and the line says why; -ENOMEM.  Blocks; any thread.

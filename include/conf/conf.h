@@ -114,6 +114,7 @@ struct conf {
         int query_token;        /* 0: off, 1: on */
         uint64_t cached_tokens; /* of one worker */
         uint64_t ticket_life_ms;
+        struct conf_list ticket_key; /* conf_ticket_key(); the first seals, all open */
     } auth;
     struct {
         struct conf_list listen;      /* as server.listen, but for unix sockets */
@@ -123,12 +124,35 @@ struct conf {
         uint64_t handshake_timeout_ms;
     } tls;
     struct {
+        char *log;  /* redis:// and so on, see cluster/redis_url.h; empty: none, and nothing counts */
+        char *user; /* empty: that of the URL, or none; so for the password */
+        char *password;
+        char *prefix;
+        char *node;        /* with a log never empty once the settings are read */
+        int promise;       /* enum conf_promise */
+        uint64_t replicas; /* that WAIT counts */
+        uint64_t log_bytes;
+        uint64_t log_age_ms;
+        uint64_t timeout_ms;        /* of a command */
+        uint64_t answer_timeout_ms; /* until it is known what became of a group */
+        uint64_t lease_ms;
+        uint64_t ask_timeout_ms; /* of a question to other nodes */
+        int assume;              /* 0: nothing, 1: that the server keeps cluster.promise=disk */
+        char *ca;                /* a file; empty: the system's certificates */
+    } cluster;
+    struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;
 };
 
 enum conf_auth_mode { CONF_AUTH_NONE, CONF_AUTH_TOKEN };
+
+/* As enum history_durability. */
+enum conf_promise { CONF_PROMISE_MEMORY, CONF_PROMISE_DISK, CONF_PROMISE_REPLICATED };
+
+#define CONF_NODE_BYTES 65 /* of cluster.node, with a NUL */
+#define CONF_TICKET_KEY_BYTES 32
 
 /* By which header trusted proxies name their client. */
 enum conf_forwarded_header { CONF_X_FORWARDED_FOR, CONF_FORWARDED };
@@ -181,6 +205,18 @@ void conf_begin_source(struct conf *conf);
 int conf_set_as(struct conf *conf, const char *source, const char *name, const char *value,
                 struct conf_error *ret_error);
 
+/*
+ * Read what settings leave to others: the file of a secret that is `@FILE`, so that it is read once
+ * and is text from then on, and with cluster.log the host's name, made fit, where cluster.node is
+ * empty.  Once, with all sources applied.  Returns 0, -EINVAL with a line that has no secret in it,
+ * or -ENOMEM.  Reads files; blocks.
+ */
+int conf_read_secrets(struct conf *conf, struct conf_error *ret_error);
+
+/* The bytes of an item of auth.ticket_key, which conf_read_secrets() has read.  False: it is none.
+ * Pure; any thread. */
+bool conf_ticket_key(const char *item, unsigned char to[CONF_TICKET_KEY_BYTES]);
+
 /* What no single row can tell: open listeners need auth or a written-out `none`, an event must
  * fit where events are kept, and so on.  Returns 0 or -EINVAL. */
 int conf_check(const struct conf *conf, struct conf_error *ret_error);
@@ -213,8 +249,16 @@ void conf_print_help(FILE *to);
 /* `check-config`: every setting as `section.key = value`, in the order of the table. */
 void conf_print(const struct conf *conf, FILE *to);
 
+/* Write a URL with "(not shown)" for its password, if it has one; cut off where there is no room.
+ * Returns `to`. */
+char *conf_hide_password(const char *url, char *to, size_t to_n);
+
 /* The rows by index, for the manual's check: NULL past the last. */
 const char *conf_name_at(size_t index);
+
+/* The first setting whose name begins so, such as "cluster.", and that is not at its default; NULL
+ * when all are, or out of memory. */
+const char *conf_first_changed(const struct conf *conf, const char *prefix);
 
 /* For a reload: the name of the next setting from row `*index` on that differs between the two
  * but takes effect only at a restart, and `*index` moved past it.  NULL when there are no more. */

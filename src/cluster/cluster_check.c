@@ -378,6 +378,8 @@ static int ask_lease(struct cluster_check *check)
 {
     char key[NAME_BYTES];
 
+    if (check->conf.skips_lease)
+        return 1;
     snprintf(key, sizeof(key), "{%s}n:%s", check->conf.prefix, check->conf.node);
     return redis_script_call_texts(check->link, &check->scripts, REDIS_SCRIPT_PEEK, 1,
                                    check->conf.timeout_ms, check_answered, check, key,

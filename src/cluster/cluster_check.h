@@ -27,6 +27,7 @@ struct cluster_check_conf {
     unsigned replicas;  /* with HISTORY_REPLICATED */
     bool assumes_disk;  /* cluster.assume=disk: do not ask CONFIG */
     bool is_quiet;      /* the warnings were given before */
+    bool skips_lease;   /* whoever has it */
     int64_t timeout_ms; /* of each question */
     int64_t lease_ms;
 };

@@ -1,4 +1,5 @@
 libbugle_a_SOURCES += \
+    include/cluster/cluster_conf.h \
     include/cluster/log_entry.h \
     include/cluster/log_follower.h \
     include/cluster/log_group.h \
@@ -6,10 +7,12 @@ libbugle_a_SOURCES += \
     include/cluster/node_message.h \
     include/cluster/redis_log.h \
     include/cluster/redis_start.h \
+    include/cluster/redis_trust.h \
     include/cluster/redis_url.h \
     include/cluster/shared_log.h \
     src/cluster/cluster_check.c \
     src/cluster/cluster_check.h \
+    src/cluster/cluster_conf.c \
     src/cluster/log_entry.c \
     src/cluster/log_follower.c \
     src/cluster/log_group.c \
@@ -35,6 +38,8 @@ libbugle_a_SOURCES += \
     src/cluster/redis_socket.c \
     src/cluster/redis_socket.h \
     src/cluster/redis_start.c \
+    src/cluster/redis_trust.c \
+    src/cluster/redis_trust_internal.h \
     src/cluster/redis_url.c \
     src/cluster/shared_log.c
 

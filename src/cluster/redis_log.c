@@ -252,8 +252,10 @@ static void log_when_up(struct redis_log *log)
         return;
     log->is_up = true;
     redis_find_works(log->find);
-    log_renew(log, log->lease_text, log_renewed, log);
-    log_set_tick(log);
+    if (!log->conf.is_trial) {
+        log_renew(log, log->lease_text, log_renewed, log);
+        log_set_tick(log);
+    }
     log->was_told = false;
     log->shared.hooks.up(log->shared.hooks.arg);
 }
@@ -335,7 +337,8 @@ static void log_append_up(void *arg)
                                         .assumes_disk = conf->assumes_disk,
                                         .timeout_ms = conf->timeout_ms,
                                         .lease_ms = conf->lease_ms,
-                                        .is_quiet = log->was_checked};
+                                        .is_quiet = log->was_checked,
+                                        .skips_lease = conf->is_trial};
 
     redis_scripts_forget(&log->scripts);
     log->check = cluster_check_begin(log->base, log->append_link, &wanted, log_checked, log);
@@ -435,7 +438,10 @@ struct shared_log *redis_log_new(struct event_base *base, const struct redis_log
 
     if (log == NULL)
         return NULL;
-    *log = (struct redis_log){.shared = {&log_ops, *hooks}, .base = base, .conf = *conf};
+    *log = (struct redis_log){.shared = {&log_ops, *hooks},
+                              .base = base,
+                              .conf = *conf,
+                              .was_checked = conf->was_checked};
     log_name_keys(log);
     log->find = redis_find_new(base, &find, log_found, log);
     log->append_link = log_new_link(log, log_append_up, APPEND_REPLY_BYTES);

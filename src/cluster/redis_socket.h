@@ -13,16 +13,7 @@
 #include "cluster/redis_url.h"
 
 struct addrinfo;
-struct conf_error;
 struct redis_trust;
-
-/*
- * Whom to believe inside TLS: the certificates of a file, or of the system when `file` is NULL or
- * empty.  Gives; NULL with a line for the operator.  Reads files: not on a loop that serves.  Any
- * thread may use it, and sockets borrow it.
- */
-struct redis_trust *redis_trust_new(const char *file, struct conf_error *ret_error);
-void redis_trust_free(struct redis_trust *trust); /* accepts NULL */
 
 struct redis_socket {
     int fd;         /* -1: none */

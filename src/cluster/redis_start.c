@@ -16,6 +16,7 @@
 
 struct start {
     bool is_up;
+    bool is_down; /* it could not be reached */
     bool is_refused;
     struct conf_error *error;
 };
@@ -29,6 +30,8 @@ static void start_down(void *arg, enum shared_log_outcome why, const char *line)
 {
     struct start *start = arg;
 
+    start->is_up = false;
+    start->is_down = true;
     start->is_refused = why == SHARED_LOG_REFUSED;
     conf_refuse(start->error, -EINVAL, "%s", line);
 }
@@ -43,15 +46,24 @@ static void start_ended(void *arg)
     (void)arg;
 }
 
-static void start_run(struct event_base *base, const struct start *start, int64_t patience_ms)
+static void start_look(struct event_base *base)
 {
     const struct timeval look = {.tv_usec = LOOK_MS * 1000};
+
+    event_base_loopexit(base, &look);
+    event_base_dispatch(base);
+}
+
+static void start_run(struct event_base *base, const struct start *start, int64_t patience_ms,
+                      int64_t lease_ms)
+{
     int64_t until_ms = clock_mono_ms() + patience_ms;
 
-    while (!start->is_up && !start->is_refused && clock_mono_ms() < until_ms) {
-        event_base_loopexit(base, &look);
-        event_base_dispatch(base);
-    }
+    while (!start->is_up && !start->is_refused &&
+           clock_mono_ms() < until_ms + (start->is_down ? 0 : lease_ms))
+        start_look(base);
+    if (start->is_up)
+        start_look(base); /* for what became of the lease */
 }
 
 int redis_start(const struct redis_log_conf *conf, int64_t patience_ms,
@@ -69,7 +81,7 @@ int redis_start(const struct redis_log_conf *conf, int64_t patience_ms,
     conf_refuse(ret_error, -EAGAIN, "the server of cluster.log does not answer");
     if (log != NULL) {
         shared_log_open(log);
-        start_run(base, &start, patience_ms);
+        start_run(base, &start, patience_ms, conf->lease_ms);
         shared_log_free(log);
     }
     if (base != NULL)

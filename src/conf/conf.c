@@ -121,9 +121,10 @@ static int refuse_value(const char *source, const struct conf_row *row, const ch
 {
     char shown[GIVEN_TEXT_MAX];
     char expected[GIVEN_TEXT_MAX];
-    if (row->is_secret)
-        return conf_refuse(ret_error, -EINVAL, "%s: %s has an item of another form, expected %s",
-                           source, row->name, describe(row, expected, sizeof expected));
+    if (row->secrecy != CONF_OPEN)
+        return conf_refuse(ret_error, -EINVAL, "%s: %s has %sanother form, expected %s", source,
+                           row->name, row->type == CONF_LIST ? "an item of " : "",
+                           describe(row, expected, sizeof expected));
     log_visible(shown, sizeof shown, value, strlen(value));
     return conf_refuse(ret_error, -EINVAL, "%s: %s is \"%s\", expected %s%s", source, row->name,
                        shown, describe(row, expected, sizeof expected),
@@ -275,12 +276,49 @@ void conf_unref(const struct conf *shared)
     free(conf);
 }
 
-/* What stands before the secret, and how many there are, is enough to check a file by. */
-static void print_secrets(const struct conf_list *list, FILE *to)
+#define NOT_SHOWN "(not shown)"
+
+/* "redis://user:(not shown)@host" */
+char *conf_hide_password(const char *url, char *to, size_t to_n)
 {
-    for (size_t i = 0; i < list->items_n; i++)
-        fprintf(to, "%s%.*s:(not shown)", i > 0 ? ", " : "", (int)strcspn(list->items[i], ":"),
-                list->items[i]);
+    const char *at = strrchr(url, '@'), *host = strstr(url, "://");
+    size_t user = host != NULL ? (size_t)(host - url) + 3 : 0;
+
+    if (at == NULL)
+        snprintf(to, to_n, "%s", url);
+    else
+        snprintf(to, to_n, "%.*s:" NOT_SHOWN "%s", (int)(user + strcspn(url + user, ":@")), url,
+                 at);
+    return to;
+}
+
+static void print_url(const char *url, FILE *to)
+{
+    size_t room = strlen(url) + sizeof NOT_SHOWN + 1;
+    char *shown = malloc(room);
+
+    if (shown)
+        fputs(conf_hide_password(url, shown, room), to);
+    free(shown);
+}
+
+/* What stands before the secret, and how many there are, is enough to check a file by. */
+static void print_secret(const struct conf_row *row, const char *text, FILE *to)
+{
+    if (row->secrecy == CONF_IN_URL)
+        print_url(text, to);
+    else if (row->secrecy == CONF_LABELLED)
+        fprintf(to, "%.*s:" NOT_SHOWN, (int)strcspn(text, ":"), text);
+    else if (text[0] != '\0')
+        fputs(NOT_SHOWN, to);
+}
+
+static void print_secrets(const struct conf_row *row, const struct conf_list *list, FILE *to)
+{
+    for (size_t i = 0; i < list->items_n; i++) {
+        fputs(i > 0 ? ", " : "", to);
+        print_secret(row, list->items[i], to);
+    }
 }
 
 static void print_list(const struct conf_list *list, FILE *to)
@@ -295,8 +333,10 @@ static void print_value(const struct conf *conf, const struct conf_row *row, FIL
     const void *value = value_of(conf, row);
     if (is_number(row))
         fputs(conf_value_number_text(row->type, *(const uint64_t *)value, text, sizeof text), to);
-    else if (row->is_secret)
-        print_secrets(value, to);
+    else if (row->secrecy != CONF_OPEN && row->type == CONF_LIST)
+        print_secrets(row, value, to);
+    else if (row->secrecy != CONF_OPEN)
+        print_secret(row, *(char *const *)value, to);
     else if (row->type == CONF_LIST)
         print_list(value, to);
     else if (row->type == CONF_CHOICE)
@@ -363,6 +403,20 @@ const char *conf_next_restart(const struct conf *before, const struct conf *afte
             return row->name;
     }
     return NULL;
+}
+
+const char *conf_first_changed(const struct conf *conf, const char *prefix)
+{
+    const struct conf *defaults = conf_new();
+    const struct conf_row *row;
+    const char *name = NULL;
+
+    for (size_t i = 0; defaults && !name && (row = conf_row_at(i)) != NULL; i++)
+        if (strncmp(row->name, prefix, strlen(prefix)) == 0 &&
+            !is_same(row, value_of(conf, row), value_of(defaults, row)))
+            name = row->name;
+    conf_unref(defaults);
+    return name;
 }
 
 static int copy_list(struct conf_list *to, const struct conf_list *from)

@@ -282,11 +282,49 @@ static int check_tls(const struct conf *conf, struct conf_error *ret_error)
     return 0;
 }
 
+/* In milliseconds, of which the larger one must have room for the other. */
+static int check_span(const char *small_name, uint64_t small, const char *large_name,
+                      uint64_t large, unsigned times, struct conf_error *ret_error)
+{
+    char small_text[CONF_NUMBER_TEXT_MAX], large_text[CONF_NUMBER_TEXT_MAX];
+
+    if (large >= small * times)
+        return 0;
+    conf_value_number_text(CONF_DURATION, small, small_text, sizeof small_text);
+    conf_value_number_text(CONF_DURATION, large, large_text, sizeof large_text);
+    return conf_refuse(ret_error, -EINVAL, "%s is %s, expected at least %s%s, which is %s",
+                       large_name, large_text, times > 1 ? "twice " : "", small_name, small_text);
+}
+
+static int check_cluster(const struct conf *conf, struct conf_error *ret_error)
+{
+    int error;
+
+    if (conf->cluster.log[0] == '\0')
+        return 0;
+    if (conf->cluster.promise == CONF_PROMISE_REPLICATED && conf->cluster.replicas == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "cluster.promise is replicated, but cluster.replicas is 0: set it to "
+                           "the number of replicas that may be promoted");
+    if (conf->auth.mode == CONF_AUTH_TOKEN && conf->auth.ticket_key.items_n == 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "cluster.log and auth.mode = token are set, but there is no "
+                           "auth.ticket_key, with which all gateways make and take tickets: make "
+                           "one with `openssl rand -hex 32` and give it to each of them");
+    /* a lease is renewed five times while it lasts, and one answer may be late */
+    error = check_span("cluster.timeout", conf->cluster.timeout_ms, "cluster.lease",
+                       conf->cluster.lease_ms, 2, ret_error);
+    return error ? error
+                 : check_span("cluster.timeout", conf->cluster.timeout_ms,
+                              "cluster.answer_timeout", conf->cluster.answer_timeout_ms, 1,
+                              ret_error);
+}
+
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
     static int (*const checks[])(const struct conf *, struct conf_error *) = {
         check_mode, check_open_listeners, check_leasts, check_memory, check_proxy_protocol,
-        check_tls,  check_rooms};
+        check_tls,  check_rooms,         check_cluster};
     int error = 0;
 
     if (conf->server.listen.items_n == 0 && conf->tls.listen.items_n == 0)

@@ -13,6 +13,14 @@
 
 enum conf_reload { CONF_RESTART, CONF_RELOAD };
 
+/* How much of a value may be seen, by whoever reads the log or the output of check-config. */
+enum conf_secrecy {
+    CONF_OPEN,
+    CONF_LABELLED, /* what stands before the first colon */
+    CONF_HIDDEN,
+    CONF_IN_URL, /* all but the password of a URL; nothing of what is no URL */
+};
+
 /* A setting. */
 struct conf_row {
     const char *name;
@@ -24,7 +32,7 @@ struct conf_row {
     const char *min; /* numbers: the range, ends included */
     const char *max;
     bool (*fits)(const char *value); /* text and the items of a list */
-    bool is_secret;                  /* never printed */
+    enum conf_secrecy secrecy;
     const char *const *choices;      /* choice: by the enum's value, then NULL */
     const char *form;                /* all but numbers: completes "expected ..." */
 };

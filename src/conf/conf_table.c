@@ -55,6 +55,54 @@ static bool is_key(const char *value)
     return strchr(value, ':') != NULL;
 }
 
+/* What else is wrong is told where it is read (conf_read_secrets()). */
+static bool is_ticket_key(const char *value)
+{
+    unsigned char key[CONF_TICKET_KEY_BYTES];
+    bool fits = (value[0] == '@' && value[1] != '\0') || conf_ticket_key(value, key);
+
+    explicit_bzero(key, sizeof key);
+    return fits;
+}
+
+/* What else is wrong is told where it is parsed (cluster_conf_check()). */
+static bool is_log(const char *value)
+{
+    static const char *const schemes[] = {"redis://", "rediss://", "redis+sentinel://"};
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (strncmp(value, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return value[0] == '\0';
+}
+
+/* It stands in commands of the server, where blanks part words. */
+static bool is_user(const char *value)
+{
+    return strchr(value, ' ') == NULL;
+}
+
+static bool has_only(const char *value, const char *bytes, size_t max)
+{
+    size_t n = strspn(value, bytes);
+
+    return value[n] == '\0' && n <= max;
+}
+
+#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#define PREFIX_BYTES_MAX 64
+
+static bool is_node(const char *value)
+{
+    return has_only(value, NAME_BYTES, CONF_NODE_BYTES - 1);
+}
+
+/* It stands between braces in the names of keys, and in patterns of rights. */
+static bool is_prefix(const char *value)
+{
+    return value[0] != '\0' && has_only(value, NAME_BYTES ":/", PREFIX_BYTES_MAX);
+}
+
 static bool is_pattern(const char *value)
 {
     return topic_check_pattern(value, strlen(value)) == TOPIC_OK;
@@ -78,6 +126,11 @@ static bool is_header_name(const char *value)
 
 static const char *const auth_modes[] = {
     [CONF_AUTH_NONE] = "none", [CONF_AUTH_TOKEN] = "token", NULL};
+static const char *const promises[] = {[CONF_PROMISE_MEMORY] = "memory",
+                                       [CONF_PROMISE_DISK] = "disk",
+                                       [CONF_PROMISE_REPLICATED] = "replicated",
+                                       NULL};
+static const char *const assumptions[] = {"", "disk", NULL};
 static const char *const switches[] = {"off", "on", NULL};
 static const char *const forwarded_headers[] = {
     [CONF_X_FORWARDED_FOR] = "x-forwarded-for", [CONF_FORWARDED] = "forwarded", NULL};
@@ -115,11 +168,16 @@ static const char *const log_formats[] = {
         .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
         .fallback = row_default, .fits = row_fits, .form = row_form, ROW_END(__VA_ARGS__)          \
     }
-#define SECRETS(row_name, member, row_fits, row_form, ...)                                         \
+#define SECRETS(row_name, member, row_fits, row_secrecy, row_form, ...)                            \
     {                                                                                              \
         .name = row_name, .type = CONF_LIST, .offset = AT(member, struct conf_list),               \
-        .fallback = "", .fits = row_fits, .is_secret = true, .form = row_form,                     \
+        .fallback = "", .fits = row_fits, .secrecy = row_secrecy, .form = row_form,                \
         ROW_END(__VA_ARGS__)                                                                       \
+    }
+#define SECRET(row_name, member, row_fits, row_secrecy, row_form, ...)                             \
+    {                                                                                              \
+        .name = row_name, .type = CONF_TEXT, .offset = AT(member, char *), .fallback = "",         \
+        .fits = row_fits, .secrecy = row_secrecy, .form = row_form, ROW_END(__VA_ARGS__)           \
     }
 #define CHOICE(row_name, member, row_default, row_choices, row_form, ...)                          \
     {                                                                                              \
@@ -264,7 +322,7 @@ static const struct conf_row rows[] = {
          "Origins of web pages that may read, publish and manage."),
     LIST("auth.allow_headers", auth.allow_headers, "", is_header_name, "names of headers",
          CONF_RELOAD, "Request headers that their pages may send besides the usual ones."),
-    SECRETS("auth.jwt_key", auth.jwt_key, is_key, "ALG:SECRET or ALG:@FILE", CONF_RELOAD,
+    SECRETS("auth.jwt_key", auth.jwt_key, is_key, CONF_LABELLED, "ALG:SECRET or ALG:@FILE", CONF_RELOAD,
             "Keys that tokens may be signed with, each for one algorithm."),
     TEXT("auth.jwks", auth.jwks, "", conf_value_is_key_set,
          "the path of a file, https://URL, or http://URL on a loopback address", CONF_RELOAD,
@@ -275,7 +333,7 @@ static const struct conf_row rows[] = {
          "Name that the aud of a token must contain; empty: tokens must have no aud."),
     TEXT("auth.issuer", auth.issuer, "", conf_fits_any, "a text", CONF_RELOAD,
          "Required iss of a token; empty: any."),
-    SECRETS("auth.api_key", auth.api_key, is_key, "NAME:RIGHTS:HASH, made by `bugle token hash`",
+    SECRETS("auth.api_key", auth.api_key, is_key, CONF_LABELLED, "NAME:RIGHTS:HASH, made by `bugle token hash`",
             CONF_RELOAD, "Keys for backends, as salted hashes."),
     LIST("auth.anonymous", auth.anonymous, "", is_pattern, "patterns", CONF_RELOAD,
          "Topics that may be read without a token."),
@@ -289,6 +347,9 @@ static const struct conf_row rows[] = {
           "Tokens that each worker remembers as verified."),
     DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", CONF_RELOAD,
              "How long after a ticket was made its stream may go on and come back."),
+    SECRETS("auth.ticket_key", auth.ticket_key, is_ticket_key, CONF_HIDDEN,
+            "KEY or @FILE, 32 bytes in hex or base64url", CONF_RESTART,
+            "Keys of tickets that all gateways at cluster.log take; the first makes them."),
 
     LIST("tls.listen", tls.listen, "", conf_value_is_tls_listen,
          "ADDR:PORT, localhost:PORT, *:PORT or [ADDR6]:PORT", CONF_RESTART,
@@ -301,6 +362,40 @@ static const struct conf_row rows[] = {
          CONF_RELOAD, "Versions and algorithms that may be used; no version before TLS 1.2."),
     DURATION("tls.handshake_timeout", tls.handshake_timeout_ms, "5s", "100ms", "1h", CONF_RELOAD,
              "Time for a whole handshake, which counts for limits.header_timeout too."),
+
+    SECRET("cluster.log", cluster.log, is_log, CONF_IN_URL,
+           "redis://HOST:PORT, rediss://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/NAME",
+           CONF_RESTART, "The log by which several gateways share one history; empty: none."),
+    TEXT("cluster.user", cluster.user, "", is_user, "a name without blanks", CONF_RESTART,
+         "User of the log's server; empty: its default user."),
+    SECRET("cluster.password", cluster.password, conf_fits_any, CONF_HIDDEN, "a text or @FILE",
+           CONF_RESTART, "Password of that user; empty: none."),
+    TEXT("cluster.prefix", cluster.prefix, "bugle", is_prefix,
+         "up to 64 letters, digits and any of .:/_-", CONF_RESTART,
+         "What the names of all keys of the log begin with, in braces."),
+    TEXT("cluster.node", cluster.node, "", is_node, "up to 64 letters, digits and any of ._-",
+         CONF_RESTART, "Name of this gateway among those at the log; empty: the host's name."),
+    CHOICE("cluster.promise", cluster.promise, "memory", promises, "memory, disk or replicated",
+           CONF_RESTART, "What the log has done with an event when its publish is answered 201."),
+    COUNT("cluster.replicas", cluster.replicas, "0", "0", "16", CONF_RESTART,
+          "Replicas that must have it with cluster.promise=replicated: all that may be promoted."),
+    BYTES("cluster.log_bytes", cluster.log_bytes, "256M", "64K", "1024G", CONF_RESTART,
+          "Bytes of events that the log keeps for gateways that were away."),
+    DURATION("cluster.log_age", cluster.log_age_ms, "24h", "1s", "3650d", CONF_RESTART,
+             "Age at which the log drops an event."),
+    DURATION("cluster.timeout", cluster.timeout_ms, "2s", "100ms", "60s", CONF_RESTART,
+             "How long the log's server may take for an answer."),
+    DURATION("cluster.answer_timeout", cluster.answer_timeout_ms, "10s", "100ms", "10m",
+             CONF_RESTART,
+             "How long a publish waits to learn whether the log has it, when the server is lost."),
+    DURATION("cluster.lease", cluster.lease_ms, "10s", "1s", "10m", CONF_RESTART,
+             "How long a gateway that is gone counts as one of those at the log."),
+    DURATION("cluster.ask_timeout", cluster.ask_timeout_ms, "1s", "10ms", "60s", CONF_RESTART,
+             "How long a request that needs all gateways waits for their answers."),
+    CHOICE("cluster.assume", cluster.assume, "", assumptions, "nothing or disk", CONF_RESTART,
+           "A promise that the server keeps although it does not let us look."),
+    TEXT("cluster.ca", cluster.ca, "", conf_fits_any, "the path of a file", CONF_RESTART,
+         "Certificates that are trusted for rediss://, in PEM form; empty: the system's."),
 
     CHOICE("log.level", log.level, "info", log_levels, "error, warning, info or debug", CONF_RELOAD,
            "The least important lines to write."),

@@ -8,6 +8,7 @@ libbugle_a_SOURCES += \
     src/server/placement.h \
     src/server/server.c \
     src/server/server_build.c \
+    src/server/server_cluster.c \
     src/server/server_handover.c \
     src/server/server_internal.h \
     src/server/server_reload.c \

@@ -143,6 +143,7 @@ static void announce(const struct server *server)
             foreign_n, foreign);
     for (size_t i = 0; (url = listener_url(server->listener, i)) != NULL; i++)
         log_info("listening on %s", url);
+    server_announce_cluster(server);
     if (static_files_count(server->shared.static_files) == 0)
         log_warning("no page at /: name its folder with --www");
     log_info("bugle " PACKAGE_VERSION " is ready: %u workers, up to %zu streams, store %s",

@@ -105,6 +105,8 @@ static int build_store(struct server *server)
     server->hub = hub_new(server->history, &hub_limits);
     if (server->hub == NULL)
         return server_fail("out of memory");
+    if (server_share_hub(server) != 0)
+        return -1;
     server->pager = page_reader_new(server->history, PAGER_THREADS);
     return server->pager != NULL ? 0 : server_fail("no threads for reading the history");
 }
@@ -241,7 +243,8 @@ int server_build(struct server *server)
     server->shared.static_files = static_files_new(page_folder(server->conf), &error);
     if (server->shared.static_files == NULL)
         return server_fail(error.text);
-    if (server_build_memory(server) != 0 || server_find_sockets(server) != 0)
+    if (server_build_memory(server) != 0 || server_find_sockets(server) != 0 ||
+        server_build_cluster(server) != 0)
         return -1;
     if (server->takeover != NULL && build_listener(server) != 0)
         return -1;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cluster/cluster_conf.h"
 #include "conn/inherited_sockets.h"
 #include "conn/mhd_quirks.h"
 #include "http/service.h"
@@ -32,6 +33,7 @@ struct server {
     struct mhd_quirks quirks; /* of the HTTP library that is loaded */
     struct history *history;
     struct hub *hub;
+    struct cluster_conf *cluster; /* NULL without cluster.log */
     struct page_reader *pager;
     struct thread_pool *readers; /* of large publish bodies */
     struct listener *listener;
@@ -118,6 +120,18 @@ unsigned server_count_workers(const struct conf *conf);
 
 /* Returns 0 or -1. */
 int server_build_memory(struct server *server);
+
+/* server_cluster.c */
+
+/* Refuse a cluster.log that will not do; one that cannot be reached will.  With what comes of
+ * another process found, and before it gives its store up.  Returns 0 or -1. */
+int server_build_cluster(struct server *server);
+
+/* Have the hub share that log, before it starts.  Returns 0 or -1. */
+int server_share_hub(struct server *server);
+
+/* Say at the start what is shared. */
+void server_announce_cluster(const struct server *server);
 
 /* server_reload.c */
 

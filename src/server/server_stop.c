@@ -203,6 +203,7 @@ void server_free(struct server *server)
     client_quota_free(server->shared.client_quota);
     hub_free(server->hub);
     history_free(server->history);
+    cluster_conf_free(server->cluster);
     static_files_free(server->shared.static_files);
     memory_budget_free(server->memory);
     eviction_log_free(server->shared.eviction_log);

@@ -1,5 +1,6 @@
 UNIT_TESTS += \
     test/cluster/test_cluster_check \
+    test/cluster/test_cluster_conf \
     test/cluster/test_lineage_walk \
     test/cluster/test_log_entry \
     test/cluster/test_log_follower \

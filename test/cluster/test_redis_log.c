@@ -576,6 +576,12 @@ static void a_start_is_refused_for_a_reason(void **state)
     rig.a.conf.password = "secret";
     expect_start(&rig.a, 0, "");
     expect_start(&rig.a, 0, ""); /* the lease is our own */
+    rig.b.conf.password = "secret";
+    rig.b.conf.node = rig.a.conf.node;
+    rig.b.conf.is_trial = true;
+    expect_start(&rig.b, 0, ""); /* whose it is does not matter, and it stays so: */
+    expect_start(&rig.a, 0, "");
+    rig.b.conf.node = "b";
     rig.a.conf.promise = HISTORY_DISK;
     expect_start(&rig.a, -EINVAL, "appendonly yes");
     real_redis_kill(&rig.redis);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "cluster/redis_link.h"
+#include "cluster/redis_trust.h"
 #include "conf/conf.h"
 #include "real_redis.h"
 

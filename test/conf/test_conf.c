@@ -123,6 +123,22 @@ static void starts_from_the_defaults(void **state)
     assert_int_equal(conf->auth.mode, CONF_AUTH_NONE);
     assert_false(conf->auth.mode_written);
     assert_items(&conf->auth.origins, "loopback");
+    assert_items(&conf->auth.ticket_key, "");
+    assert_string_equal(conf->cluster.log, "");
+    assert_string_equal(conf->cluster.user, "");
+    assert_string_equal(conf->cluster.password, "");
+    assert_string_equal(conf->cluster.prefix, "bugle");
+    assert_string_equal(conf->cluster.node, "");
+    assert_int_equal(conf->cluster.promise, CONF_PROMISE_MEMORY);
+    assert_int_equal(conf->cluster.replicas, 0);
+    assert_int_equal(conf->cluster.log_bytes, 256 << 20);
+    assert_int_equal(conf->cluster.log_age_ms, 86400000);
+    assert_int_equal(conf->cluster.timeout_ms, 2000);
+    assert_int_equal(conf->cluster.answer_timeout_ms, 10000);
+    assert_int_equal(conf->cluster.lease_ms, 10000);
+    assert_int_equal(conf->cluster.ask_timeout_ms, 1000);
+    assert_int_equal(conf->cluster.assume, 0);
+    assert_string_equal(conf->cluster.ca, "");
     assert_int_equal(conf->log.level, LOG_LEVEL_INFO);
     assert_int_equal(conf->log.format, LOG_FORMAT_TEXT);
     conf_unref(conf);
@@ -261,6 +277,25 @@ static void set_says_what_is_wrong(void **state)
         {"auth.mode=tokens", "--set: auth.mode is \"tokens\", expected none or token"},
         {"auth.jwt_key=a secret", "--set: auth.jwt_key has an item of another form, expected "
                                   "ALG:SECRET or ALG:@FILE"},
+        {"auth.ticket_key=0123sesame", "--set: auth.ticket_key has an item of another form, "
+                                       "expected KEY or @FILE, 32 bytes in hex or base64url"},
+        {"auth.ticket_key=@", "--set: auth.ticket_key has an item of another form, "
+                              "expected KEY or @FILE, 32 bytes in hex or base64url"},
+        {"cluster.log=http://me:sesame@h",
+         "--set: cluster.log has another form, expected redis://HOST:PORT, rediss://HOST:PORT or "
+         "redis+sentinel://HOST:PORT,HOST:PORT/NAME"},
+        {"cluster.user=me too", "--set: cluster.user is \"me too\", expected a name without blanks"},
+        {"cluster.password=a\nb",
+         "--set: cluster.password has another form, expected a text or @FILE"},
+        {"cluster.prefix=", "--set: cluster.prefix is \"\", expected up to 64 letters, digits and "
+                            "any of .:/_-"},
+        {"cluster.prefix={bugle}", "--set: cluster.prefix is \"{bugle}\", expected up to 64 letters, "
+                                   "digits and any of .:/_-"},
+        {"cluster.node=my host", "--set: cluster.node is \"my host\", expected up to 64 letters, "
+                                 "digits and any of ._-"},
+        {"cluster.promise=all",
+         "--set: cluster.promise is \"all\", expected memory, disk or replicated"},
+        {"cluster.assume=on", "--set: cluster.assume is \"on\", expected nothing or disk"},
         {"auth.jwks=http://id.example/keys",
          "--set: auth.jwks is \"http://id.example/keys\", expected the path of a file, "
          "https://URL, or http://URL on a loopback address"},
@@ -594,12 +629,52 @@ static void secrets_are_not_printed(void **state)
     (void)state;
     must_set(conf, "auth.jwt_key=HS256:sesame,RS256:@/etc/key");
     must_set(conf, "auth.api_key=shop:publish:sesame");
+    must_set(conf, "auth.ticket_key=@sesame:1,@sesame");
+    must_set(conf, "cluster.log=redis+sentinel://me:sesame@sesame@h:1,i/bugle");
+    must_set(conf, "cluster.password=sesame:sesame");
     conf_print(conf, to);
     fclose(to);
     assert_null(strstr(text, "sesame"));
     assert_non_null(strstr(text, "auth.jwt_key = HS256:(not shown), RS256:(not shown)\n"));
     assert_non_null(strstr(text, "auth.api_key = shop:(not shown)\n"));
+    assert_non_null(strstr(text, "auth.ticket_key = (not shown), (not shown)\n"));
+    assert_non_null(
+        strstr(text, "cluster.log = redis+sentinel://me:(not shown)@h:1,i/bugle\n"));
+    assert_non_null(strstr(text, "cluster.password = (not shown)\n"));
     free(text);
+    conf_unref(conf);
+}
+
+static void a_url_is_shown_without_its_password(void **state)
+{
+    static const char *const table[][2] = {
+        {"redis://h:1/2", "redis://h:1/2"},
+        {"redis://:sesame@h", "redis://:(not shown)@h"},
+        {"rediss://me:sesame@[::1]:1", "rediss://me:(not shown)@[::1]:1"},
+        {"redis://sesame@h", "redis://sesame:(not shown)@h"},
+        {"redis://me:ses:ame/x@h", "redis://me:(not shown)@h"},
+        {"", ""},
+    };
+    char shown[128];
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(table); i++)
+        assert_string_equal(conf_hide_password(table[i][0], shown, sizeof shown), table[i][1]);
+    assert_string_equal(conf_hide_password("redis://me:sesame@h", shown, 12), "redis://me:");
+}
+
+static void what_is_not_at_its_default_is_found(void **state)
+{
+    struct conf *conf = new_conf();
+
+    (void)state;
+    must_set(conf, "server.workers=3");
+    assert_null(conf_first_changed(conf, "cluster."));
+    must_set(conf, "cluster.password=x");
+    must_set(conf, "cluster.promise=disk");
+    assert_string_equal(conf_first_changed(conf, "cluster."), "cluster.password");
+    must_set(conf, "cluster.password=");
+    assert_string_equal(conf_first_changed(conf, "cluster."), "cluster.promise");
     conf_unref(conf);
 }
 
@@ -650,6 +725,20 @@ static void checks_what_no_row_can_tell(void **state)
         {"limits.memory=64M", "stream.ring_bytes=32M", NULL},
         {"limits.memory=64M", "stream.ring_bytes=33M",
          "stream.ring_bytes is 33M, expected at most 32M, since limits.memory is 64M"},
+        {"cluster.promise=replicated", "cluster.replicas=0", NULL},
+        {"cluster.promise=replicated", "cluster.log=redis://h",
+         "cluster.promise is replicated, but cluster.replicas is 0: set it to the number of "
+         "replicas that may be promoted"},
+        {"cluster.log=redis://h", "cluster.lease=4s", NULL},
+        {"cluster.log=redis://h", "cluster.lease=3999ms",
+         "cluster.lease is 3999ms, expected at least twice cluster.timeout, which is 2s"},
+        {"cluster.log=redis://h", "cluster.answer_timeout=2s", NULL},
+        {"cluster.log=redis://h", "cluster.answer_timeout=1s",
+         "cluster.answer_timeout is 1s, expected at least cluster.timeout, which is 2s"},
+        {"cluster.log=redis://h", "auth.mode=token",
+         "cluster.log and auth.mode = token are set, but there is no auth.ticket_key, with which "
+         "all gateways make and take tickets: make one with `openssl rand -hex 32` and give it to "
+         "each of them"},
         {"limits.memory=1G", "stream.ring_bytes=769M",
          "stream.ring_bytes is 769M, expected at most 768M, since limits.memory is 1G"},
     };
@@ -805,6 +894,8 @@ int main(void)
         cmocka_unit_test(later_sources_win),
         cmocka_unit_test(only_some_gateways_answer_to_any_name),
         cmocka_unit_test(secrets_are_not_printed),
+        cmocka_unit_test(a_url_is_shown_without_its_password),
+        cmocka_unit_test(what_is_not_at_its_default_is_found),
         cmocka_unit_test(an_open_listener_needs_a_written_none),
         cmocka_unit_test(checks_what_no_row_can_tell),
         cmocka_unit_test(prints_settings_that_set_the_same),
