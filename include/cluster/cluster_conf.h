@@ -22,8 +22,8 @@ struct cluster_conf {
     struct redis_log_conf log;                   /* borrows from all of these */
 };
 
-/* From settings with cluster.log, after conf_read_secrets().  NULL with a line for the operator that
- * has no password in it.  Reads cluster.ca; blocks. */
+/* From settings with cluster.log, after conf_read_secrets().  NULL with a line for the operator
+ * that has no password in it.  Reads cluster.ca; blocks. */
 struct cluster_conf *cluster_conf_new(const struct conf *conf, struct conf_error *ret_error);
 void cluster_conf_free(struct cluster_conf *cluster); /* accepts NULL */
 

@@ -124,7 +124,8 @@ struct conf {
         uint64_t handshake_timeout_ms;
     } tls;
     struct {
-        char *log;  /* redis:// and so on, see cluster/redis_url.h; empty: none, and nothing counts */
+        char
+            *log; /* redis:// and so on, see cluster/redis_url.h; empty: none, and nothing counts */
         char *user; /* empty: that of the URL, or none; so for the password */
         char *password;
         char *prefix;

@@ -36,8 +36,7 @@ static int cluster_check_user(const struct conf *conf, const struct redis_url *u
                            "one of them",
                            has_user ? "user" : "password");
     if (has_user && !has_password)
-        return conf_refuse(ret_error, -EINVAL,
-                           "cluster.user is set, but cluster.password is not");
+        return conf_refuse(ret_error, -EINVAL, "cluster.user is set, but cluster.password is not");
     return 0;
 }
 

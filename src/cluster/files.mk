@@ -7,7 +7,6 @@ libbugle_a_SOURCES += \
     include/cluster/node_message.h \
     include/cluster/redis_log.h \
     include/cluster/redis_start.h \
-    include/cluster/redis_trust.h \
     include/cluster/redis_url.h \
     include/cluster/shared_log.h \
     src/cluster/cluster_check.c \
@@ -39,7 +38,7 @@ libbugle_a_SOURCES += \
     src/cluster/redis_socket.h \
     src/cluster/redis_start.c \
     src/cluster/redis_trust.c \
-    src/cluster/redis_trust_internal.h \
+    src/cluster/redis_trust.h \
     src/cluster/redis_url.c \
     src/cluster/shared_log.c
 

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cluster/redis_trust_internal.h"
+#include "cluster/redis_trust.h"
 
 /* ---- opening ---- */
 

@@ -7,7 +7,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "cluster/redis_trust_internal.h"
 #include "conf/conf.h"
 
 struct redis_trust *redis_trust_new(const char *file, struct conf_error *ret_error)

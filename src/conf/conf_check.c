@@ -315,16 +315,15 @@ static int check_cluster(const struct conf *conf, struct conf_error *ret_error)
     error = check_span("cluster.timeout", conf->cluster.timeout_ms, "cluster.lease",
                        conf->cluster.lease_ms, 2, ret_error);
     return error ? error
-                 : check_span("cluster.timeout", conf->cluster.timeout_ms,
-                              "cluster.answer_timeout", conf->cluster.answer_timeout_ms, 1,
-                              ret_error);
+                 : check_span("cluster.timeout", conf->cluster.timeout_ms, "cluster.answer_timeout",
+                              conf->cluster.answer_timeout_ms, 1, ret_error);
 }
 
 int conf_check(const struct conf *conf, struct conf_error *ret_error)
 {
     static int (*const checks[])(const struct conf *, struct conf_error *) = {
         check_mode, check_open_listeners, check_leasts, check_memory, check_proxy_protocol,
-        check_tls,  check_rooms,         check_cluster};
+        check_tls,  check_rooms,          check_cluster};
     int error = 0;
 
     if (conf->server.listen.items_n == 0 && conf->tls.listen.items_n == 0)

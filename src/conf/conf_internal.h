@@ -33,8 +33,8 @@ struct conf_row {
     const char *max;
     bool (*fits)(const char *value); /* text and the items of a list */
     enum conf_secrecy secrecy;
-    const char *const *choices;      /* choice: by the enum's value, then NULL */
-    const char *form;                /* all but numbers: completes "expected ..." */
+    const char *const *choices; /* choice: by the enum's value, then NULL */
+    const char *form;           /* all but numbers: completes "expected ..." */
 };
 
 /* The rows in their order; NULL past the last. */

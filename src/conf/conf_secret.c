@@ -40,39 +40,48 @@ static int refuse_file(const char *name, const char *path, const char *what,
     return conf_refuse(ret_error, -EINVAL, "%s: %s %s", name, shown, what);
 }
 
+/* Give the line that a file has. */
+static int take_line(char *bytes, size_t bytes_n, char **ret_line, const char **ret_what)
+{
+    size_t line_n = line_length(bytes, bytes_n);
+
+    *ret_what = NULL;
+    bytes[line_n] = '\0';
+    if (line_n == 0)
+        *ret_what = "is empty";
+    else if (strlen(bytes) != line_n || !conf_value_is_clean(bytes))
+        *ret_what = "has more than one line, or bytes that are no text";
+    if (*ret_what != NULL)
+        return -EINVAL;
+    *ret_line = strdup(bytes);
+    return *ret_line != NULL ? 0 : -ENOMEM;
+}
+
 /* Replace "@FILE" by what the file has; other texts stay. */
 static int read_secret(char **text, const char *name, struct conf_error *ret_error)
 {
-    const char *path = *text + 1;
-    char *bytes, *secret = NULL, what[SHOWN_BYTES];
+    char *bytes, *line, cannot[SHOWN_BYTES];
+    const char *path = *text + 1, *what = cannot;
     size_t bytes_n;
     int result;
 
     if (**text != '@')
         return 0;
     result = file_read(path, FILE_BYTES_MAX, &bytes, &bytes_n);
+    if (result == 0) {
+        result = take_line(bytes, bytes_n, &line, &what);
+        explicit_bzero(bytes, bytes_n);
+        free(bytes);
+    } else {
+        snprintf(cannot, sizeof cannot, "cannot be read: %s", file_read_text(result));
+    }
     if (result == -ENOMEM)
         return conf_refuse(ret_error, -ENOMEM, "out of memory");
-    if (result != 0) {
-        snprintf(what, sizeof what, "cannot be read: %s", file_read_text(result));
+    if (result != 0)
         return refuse_file(name, path, what, ret_error);
-    }
-    bytes[line_length(bytes, bytes_n)] = '\0';
-    if (bytes[0] == '\0')
-        result = refuse_file(name, path, "is empty", ret_error);
-    else if (memchr(bytes, '\0', line_length(bytes, bytes_n)) != NULL ||
-             !conf_value_is_clean(bytes))
-        result = refuse_file(name, path, "has more than one line, or bytes that are no text",
-                             ret_error);
-    else if ((secret = strdup(bytes)) == NULL)
-        result = conf_refuse(ret_error, -ENOMEM, "out of memory");
-    if (secret != NULL) {
-        free(*text);
-        *text = secret;
-    }
-    explicit_bzero(bytes, bytes_n);
-    free(bytes);
-    return result;
+    free(*text);
+    *text = line;
+    return 0;
 }
 
 /* ---- keys of tickets ---- */

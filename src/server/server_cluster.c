@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cluster/redis_log.h"
 #include "cluster/redis_start.h"
 #include "handover/handover_new.h"
 #include "hub/hub_share.h"
@@ -83,11 +84,8 @@ int server_build_cluster(struct server *server)
 int server_share_hub(struct server *server)
 {
     struct cluster_conf *cluster = server->cluster;
-    struct hub_share_conf share = {.make = make_log,
-                                   .leave = leave_log,
-                                   .heard = on_heard,
-                                   .order = on_order,
-                                   .arg = cluster};
+    struct hub_share_conf share = {
+        .make = make_log, .leave = leave_log, .heard = on_heard, .order = on_order, .arg = cluster};
 
     if (cluster == NULL)
         return 0;
@@ -100,9 +98,8 @@ int server_share_hub(struct server *server)
 
 void server_announce_cluster(const struct server *server)
 {
-    static const char *const promises[] = {[HISTORY_MEMORY] = "memory",
-                                           [HISTORY_DISK] = "disk",
-                                           [HISTORY_REPLICATED] = "replicated"};
+    static const char *const promises[] = {
+        [HISTORY_MEMORY] = "memory", [HISTORY_DISK] = "disk", [HISTORY_REPLICATED] = "replicated"};
     const struct conf *conf = server->conf;
     const char *changed = conf_first_changed(conf, "cluster.");
     char shown[SHOWN_BYTES];

@@ -284,13 +284,15 @@ static void set_says_what_is_wrong(void **state)
         {"cluster.log=http://me:sesame@h",
          "--set: cluster.log has another form, expected redis://HOST:PORT, rediss://HOST:PORT or "
          "redis+sentinel://HOST:PORT,HOST:PORT/NAME"},
-        {"cluster.user=me too", "--set: cluster.user is \"me too\", expected a name without blanks"},
+        {"cluster.user=me too",
+         "--set: cluster.user is \"me too\", expected a name without blanks"},
         {"cluster.password=a\nb",
          "--set: cluster.password has another form, expected a text or @FILE"},
         {"cluster.prefix=", "--set: cluster.prefix is \"\", expected up to 64 letters, digits and "
                             "any of .:/_-"},
-        {"cluster.prefix={bugle}", "--set: cluster.prefix is \"{bugle}\", expected up to 64 letters, "
-                                   "digits and any of .:/_-"},
+        {"cluster.prefix={bugle}",
+         "--set: cluster.prefix is \"{bugle}\", expected up to 64 letters, "
+         "digits and any of .:/_-"},
         {"cluster.node=my host", "--set: cluster.node is \"my host\", expected up to 64 letters, "
                                  "digits and any of ._-"},
         {"cluster.promise=all",
@@ -638,8 +640,7 @@ static void secrets_are_not_printed(void **state)
     assert_non_null(strstr(text, "auth.jwt_key = HS256:(not shown), RS256:(not shown)\n"));
     assert_non_null(strstr(text, "auth.api_key = shop:(not shown)\n"));
     assert_non_null(strstr(text, "auth.ticket_key = (not shown), (not shown)\n"));
-    assert_non_null(
-        strstr(text, "cluster.log = redis+sentinel://me:(not shown)@h:1,i/bugle\n"));
+    assert_non_null(strstr(text, "cluster.log = redis+sentinel://me:(not shown)@h:1,i/bugle\n"));
     assert_non_null(strstr(text, "cluster.password = (not shown)\n"));
     free(text);
     conf_unref(conf);

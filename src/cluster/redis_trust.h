@@ -5,8 +5,13 @@
 #ifndef BUGLE_REDIS_TRUST_H
 #define BUGLE_REDIS_TRUST_H
 
+#include <gnutls/gnutls.h>
+
 struct conf_error;
-struct redis_trust;
+
+struct redis_trust {
+    gnutls_certificate_credentials_t credentials;
+};
 
 /*
  * The certificates of a file, or of the system when `file` is NULL or empty.  Gives; NULL with a
