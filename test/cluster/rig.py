@@ -44,7 +44,7 @@ class World:
         self.judge = Judge(lossy, reasons)
         self.loop = load.Loop()
         self.settings = {**SETTINGS, "stream.heartbeat": f"{HEARTBEAT_SECONDS}s",
-                         "auth.mode": "none"}
+                         "auth.mode": "none", "history.max_bytes": "512M"}
         if log:
             self.settings.update(CLUSTER_SETTINGS, **{"cluster.promise": promise})
             self.settings["cluster.log"] = log
