@@ -466,6 +466,11 @@ struct cluster_check *cluster_check_begin(struct event_base *base, struct redis_
     return check;
 }
 
+const char *cluster_check_abandoned(const struct cluster_check *check)
+{
+    return check->lease;
+}
+
 void cluster_check_free(struct cluster_check *check)
 {
     if (check == NULL)

@@ -49,6 +49,10 @@ typedef void cluster_check_done(void *arg, enum cluster_verdict verdict, const c
 struct cluster_check *cluster_check_begin(struct event_base *base, struct redis_link *link,
                                           const struct cluster_check_conf *conf,
                                           cluster_check_done *done, void *arg);
+/* The lease of our name that nobody renews: what is left of a process that is gone.  Borrowed, and
+ * empty when there is none.  After a good verdict, from within `done`. */
+const char *cluster_check_abandoned(const struct cluster_check *check);
+
 /* Unless it is done its link is closed before.  Accepts NULL. */
 void cluster_check_free(struct cluster_check *check);
 

@@ -3,10 +3,11 @@
 --
 -- KEYS  1 {p}n:<node>  2 {p}meta  3 {p}nodes
 -- ARGV  1 incarnation  2 value, which begins with it  3 for how long, ms; 0: it ends  4 node
+--       5 value of a process that is gone; or empty
 --
 -- Returns {'OK', epoch}; {'TERM'}: attach; {'TAKEN', value, ms}: by another process.
 local held = redis.call('GET', KEYS[1])
-if held and held:sub(1, #ARGV[1]) ~= ARGV[1] then
+if held and held:sub(1, #ARGV[1]) ~= ARGV[1] and held ~= ARGV[5] then
   return {'TAKEN', held, redis.call('PTTL', KEYS[1])}
 end
 local now = redis.call('TIME')

@@ -195,7 +195,7 @@ static int log_renew(struct redis_log *log, const char *for_ms, redis_link_done 
     return redis_script_call_texts(log->append_link, &log->scripts, REDIS_SCRIPT_LEASE, 3,
                                    log->conf.timeout_ms, done, arg, log->lease_key, log->meta_key,
                                    log->nodes_key, log->conf.incarnation, log->lease, for_ms,
-                                   log->conf.node, (char *)NULL);
+                                   log->conf.node, log->abandoned, (char *)NULL);
 }
 
 static void log_trim(struct redis_log *log);
@@ -311,6 +311,7 @@ static void log_checked(void *arg, enum cluster_verdict verdict, const char *lin
     char text[512];
 
     snprintf(text, sizeof(text), "%s", line);
+    snprintf(log->abandoned, sizeof(log->abandoned), "%s", cluster_check_abandoned(log->check));
     cluster_check_free(log->check);
     log->check = NULL;
     if (log->is_closing)

@@ -38,6 +38,7 @@ struct redis_log {
     char writer[SHARED_LOG_WRITER_BYTES];
     char lease[SHARED_LOG_WRITER_BYTES];
     char lease_text[24]; /* its length, ms */
+    char abandoned[128]; /* the lease of a process before this one that is gone; or empty */
 
     struct redis_find *find;
     struct redis_link *append_link, *tail_link, *talk_link;

@@ -591,6 +591,22 @@ static void a_start_is_refused_for_a_reason(void **state)
     rig_end(&rig);
 }
 
+/* Its lease is there for a long time yet, and nobody renews it. */
+static void who_was_killed_comes_again(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.lease_ms = 1000;
+    rig_run(&rig);
+    real_tell(&rig.redis, NULL, 0, "SET {bugle}n:c \"former.1 1\" PX 60000");
+    rig.a.conf.node = "c";
+    rig.a.conf.incarnation = "another";
+    expect_start(&rig.a, 0, "");
+    rig_end(&rig);
+}
+
 /* The recipe as it stands, but for the port and so on. */
 static void the_recipe_of_contrib_will_do(void **state)
 {
@@ -658,6 +674,7 @@ int main(void)
         cmocka_unit_test(an_append_sees_another_life_by_itself),
         cmocka_unit_test(ends_beyond_the_head_are_lowered),
         cmocka_unit_test(time_never_goes_back),
+        cmocka_unit_test(who_was_killed_comes_again),
         cmocka_unit_test(what_was_trimmed_is_told),
         cmocka_unit_test(what_cannot_be_read_is_not_passed_over),
         cmocka_unit_test(a_hole_is_not_passed_over),
