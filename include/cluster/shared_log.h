@@ -37,6 +37,9 @@
 #include "history/lineage.h"
 #include "wire/sse.h"
 
+struct shared_ticket_news;
+struct shared_ticket_use;
+
 /* Of one group: what is more waits for the next, unless one operation alone is larger. */
 #define SHARED_LOG_EVENTS_MAX 8192
 #define SHARED_LOG_BYTES_MAX ((size_t)262144)
@@ -142,9 +145,10 @@ struct shared_log_entry {
 };
 
 enum shared_log_question_kind {
-    SHARED_LOG_ASK_HEAD,  /* where the log stands now, and who has a lease */
-    SHARED_LOG_ASK_NODES, /* who has a lease */
-    SHARED_LOG_ASK_CLAIM, /* take something that one holder at a time has, such as a ticket */
+    SHARED_LOG_ASK_HEAD,    /* where the log stands now, and who has a lease */
+    SHARED_LOG_ASK_NODES,   /* who has a lease */
+    SHARED_LOG_ASK_TICKET,  /* whether a ticket may be used; it is, if so */
+    SHARED_LOG_ASK_TICKETS, /* no question: what became of uses */
 };
 
 /*
@@ -156,11 +160,11 @@ struct shared_log_question {
     enum shared_log_question_kind kind;
     void (*answered)(struct shared_log_question *question);
 
-    /* CLAIM, all borrowed until the answer: who has it from now on, unless it is claimed again */
-    const char *name; /* [A-Za-z0-9._-], at most 128 bytes */
-    const char *holder;
-    size_t holder_n;  /* at most 1024 */
-    int64_t holds_ms; /* until it is free again */
+    /* Borrowed until the answer, which is written there (shared_ticket.h).  When that is none of
+     * DONE and those by which nothing was stored, the use may be granted: it is over then. */
+    struct shared_ticket_use *use;   /* TICKET */
+    struct shared_ticket_news *news; /* TICKETS: 1 to SHARED_TICKET_NEWS_MAX */
+    size_t news_n;
 
     /* the answer */
     enum shared_log_outcome outcome;
@@ -169,9 +173,6 @@ struct shared_log_question {
     int64_t now_ms;                  /* HEAD: the clock of its server */
     const char *const *nodes;        /* HEAD, NODES: names; borrowed for the call */
     size_t nodes_n;
-    const char *former; /* CLAIM: who had it, borrowed for the call; NULL: nobody */
-    size_t former_n;
-    uint64_t claims_n; /* CLAIM: how often it was claimed while it was held; 0: it was free */
 
     struct shared_log_question *next; /* the implementation's own use */
 };

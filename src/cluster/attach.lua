@@ -10,6 +10,8 @@
 -- many orders stand behind head.
 local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head')
 local life = redis.call('INFO', 'replication'):match('master_replid:(%x+)')
+local time = redis.call('TIME')
+local born = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)) -- this term
 
 if not meta[1] then -- nothing here, or no longer: go on from what this node has
   redis.call('DEL', KEYS[1], KEYS[3])
@@ -20,7 +22,7 @@ if not meta[1] then -- nothing here, or no longer: go on from what this node has
   if ARGV[2] ~= '' then redis.call('RPUSH', KEYS[3], ARGV[2] .. ' ' .. ARGV[3]) end
   redis.call('LTRIM', KEYS[3], -256, -1)
   redis.call('HSET', KEYS[2], 'fence', life, 'epoch', ARGV[1], 'head', ARGV[3], 'at', ARGV[5],
-    'bytes', 0, 'trimmed', ARGV[3], 'sub', '0 0')
+    'bytes', 0, 'trimmed', ARGV[3], 'sub', '0 0', 'born', born)
 elseif meta[1] ~= life then -- another life of the server: a term ends here
   for i, term in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
     local epoch, last = term:match('(%S+) (%d+)')
@@ -30,11 +32,11 @@ elseif meta[1] ~= life then -- another life of the server: a term ends here
   end
   redis.call('RPUSH', KEYS[3], meta[2] .. ' ' .. meta[3])
   redis.call('LTRIM', KEYS[3], -256, -1)
-  redis.call('HSET', KEYS[2], 'fence', life, 'epoch', ARGV[1])
+  redis.call('HSET', KEYS[2], 'fence', life, 'epoch', ARGV[1], 'born', born)
 end
 
 meta = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'trimmed', 'at', 'sub')
 local of, sub = (meta[5] or '0 0'):match('(%d+) (%d+)')
 if of ~= meta[2] then sub = '0' end
-return {meta[1], meta[2], meta[3], meta[4], sub, redis.call('TIME'),
+return {meta[1], meta[2], meta[3], meta[4], sub, time,
   redis.call('LRANGE', KEYS[3], 0, -1)}

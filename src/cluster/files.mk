@@ -28,6 +28,7 @@ libbugle_a_SOURCES += \
     src/cluster/redis_log_ask.c \
     src/cluster/redis_log_internal.h \
     src/cluster/redis_log_tail.c \
+    src/cluster/redis_log_ticket.c \
     src/cluster/redis_reader.c \
     src/cluster/redis_reader.h \
     src/cluster/redis_resolve.c \
@@ -40,17 +41,19 @@ libbugle_a_SOURCES += \
     src/cluster/redis_trust.c \
     src/cluster/redis_trust.h \
     src/cluster/redis_url.c \
-    src/cluster/shared_log.c
+    src/cluster/shared_log.c \
+    src/cluster/shared_ticket.h
 
 # The scripts that run inside the server, as texts.
 CLUSTER_LUA = \
     src/cluster/append.lua \
     src/cluster/attach.lua \
     src/cluster/check.lua \
-    src/cluster/claim.lua \
     src/cluster/head.lua \
     src/cluster/lease.lua \
     src/cluster/peek.lua \
+    src/cluster/ticket.lua \
+    src/cluster/tickets.lua \
     src/cluster/trim.lua
 
 nodist_libbugle_a_SOURCES = src/cluster/redis_script_texts.c

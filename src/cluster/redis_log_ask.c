@@ -4,8 +4,6 @@
 
 #include <assert.h>
 #include <event2/event.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,21 +66,15 @@ static void ask_answer_head(struct shared_log_question *question, const redisRep
     }
 }
 
-/* {former holder, claims}, or {0} */
-static void ask_answer_claim(struct shared_log_question *question, const redisReply *reply)
+static void ask_answer_ticket(struct shared_log_question *question, const redisReply *reply)
 {
-    bool was_held = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-                    reply->element[0]->type == REDIS_REPLY_STRING &&
-                    reply->element[1]->type == REDIS_REPLY_INTEGER;
+    ask_answer(question,
+               redis_log_ticket_read(question, reply) ? SHARED_LOG_DONE : SHARED_LOG_DAMAGED);
+}
 
-    if (reply->type != REDIS_REPLY_ARRAY || (reply->elements != 1 && !was_held)) {
-        ask_answer(question, SHARED_LOG_DAMAGED);
-        return;
-    }
-    question->former = was_held ? reply->element[0]->str : NULL;
-    question->former_n = was_held ? (size_t)reply->element[0]->len : 0;
-    question->claims_n = was_held ? (uint64_t)reply->element[1]->integer : 0;
-    ask_answer(question, SHARED_LOG_DONE);
+static bool ask_is_of_tickets(const struct shared_log_question *question)
+{
+    return question->kind == SHARED_LOG_ASK_TICKET || question->kind == SHARED_LOG_ASK_TICKETS;
 }
 
 static int ask_send(struct redis_log *log, struct asked *asked);
@@ -100,13 +92,12 @@ static void log_answered(void *arg, enum redis_fault fault, const redisReply *re
     }
     free(asked);
     if (reply == NULL)
-        ask_answer(question, log->is_freed || question->kind == SHARED_LOG_ASK_CLAIM
-                                 ? SHARED_LOG_LOST
-                                 : SHARED_LOG_UNREACHABLE);
+        ask_answer(question, log->is_freed || ask_is_of_tickets(question) ? SHARED_LOG_LOST
+                                                                          : SHARED_LOG_UNREACHABLE);
     else if (fault != REDIS_FINE)
         ask_answer(question, redis_log_outcome_of(fault));
-    else if (question->kind == SHARED_LOG_ASK_CLAIM)
-        ask_answer_claim(question, reply);
+    else if (ask_is_of_tickets(question))
+        ask_answer_ticket(question, reply);
     else
         ask_answer_head(question, reply);
     redis_log_stands(log, fault, reply);
@@ -114,23 +105,10 @@ static void log_answered(void *arg, enum redis_fault fault, const redisReply *re
 
 /* ---- asking ---- */
 
-static int ask_send_claim(struct redis_log *log, struct asked *asked)
-{
-    const struct shared_log_question *question = asked->question;
-    char key[REDIS_LOG_KEY_BYTES], holds[24];
-    const char *words[] = {key, question->holder, holds};
-    int key_n = snprintf(key, sizeof(key), "{%s}t:%s", log->conf.prefix, question->name);
-    int holds_n = snprintf(holds, sizeof(holds), "%" PRId64, question->holds_ms);
-    size_t bytes[] = {(size_t)key_n, question->holder_n, (size_t)holds_n};
-    struct redis_call call = {REDIS_SCRIPT_CLAIM, 1, 3, words, bytes, log->conf.timeout_ms};
-
-    return redis_script_call(log->append_link, &log->scripts, &call, log_answered, asked);
-}
-
 static int ask_send(struct redis_log *log, struct asked *asked)
 {
-    if (asked->question->kind == SHARED_LOG_ASK_CLAIM)
-        return ask_send_claim(log, asked);
+    if (ask_is_of_tickets(asked->question))
+        return redis_log_ticket_send(log, asked->question, log_answered, asked);
     return redis_script_call_texts(log->append_link, &log->scripts, REDIS_SCRIPT_HEAD, 2,
                                    log->conf.timeout_ms, log_answered, asked, log->meta_key,
                                    log->nodes_key, (char *)NULL);

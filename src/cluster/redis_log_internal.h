@@ -92,6 +92,11 @@ void redis_log_append_free(struct redis_log *log);
 void redis_log_ask_begin(struct redis_log *log); /* makes `soon`; NULL when out of memory */
 void redis_log_ask_end(struct redis_log *log);
 
+/* Questions about tickets: as redis_script_call(), and whether an answer is one. */
+int redis_log_ticket_send(struct redis_log *log, const struct shared_log_question *question,
+                          redis_link_done *done, void *arg);
+bool redis_log_ticket_read(struct shared_log_question *question, const redisReply *reply);
+
 /* Element `i` of an answer as text; "" when it is none. */
 const char *redis_log_word(const redisReply *reply, size_t i);
 /* The same as a number.  Returns whether it is one. */

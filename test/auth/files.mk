@@ -11,3 +11,5 @@ UNIT_TESTS += \
 
 FUZZ_TARGETS += \
     test/auth/fuzz_jwt
+
+test_auth_test_ticket_table_SOURCES = test/auth/test_ticket_table.c test/auth/ticket_rules.h

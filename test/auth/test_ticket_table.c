@@ -13,13 +13,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define BORN_MS 10000
-#define NO_ID UINT64_MAX
+#include "ticket_rules.h"
+
+#define BORN_MS RULES_BORN_MS
+#define NO_ID RULES_NO_ID
 
 static const unsigned char key[TICKET_KEY_BYTES];
-static const struct ticket ticket = {
-    .id = {1}, .made_ms = 20000, .first_until_ms = 21000, .until_ms = 90000, .position = 100};
-
 static struct ticket_table_limits limits = {.all = 3};
 static struct ticket_table_answer answer;
 
@@ -29,7 +28,7 @@ static enum ticket_table_verdict enter(struct ticket_table *tickets, const struc
     struct ticket_table_use use = {.now_ms = now_ms,
                                    .has_id = position != NO_ID,
                                    .position = position,
-                                   .committed = 200,
+                                   .committed = RULES_COMMITTED,
                                    .limits = &limits};
     enum ticket_table_verdict verdict = ticket_table_enter(tickets, which, &use, &answer);
 
@@ -37,119 +36,49 @@ static enum ticket_table_verdict enter(struct ticket_table *tickets, const struc
     return verdict;
 }
 
-static void the_first_use_comes_in_time(void **state)
+/* ---- the rules ---- */
+
+static struct ticket_table *of_rules;
+
+static void rules_begin(int64_t born_ms)
+{
+    of_rules = ticket_table_new(key, born_ms);
+}
+
+static void rules_end(void)
+{
+    ticket_table_free(of_rules);
+}
+
+static enum ticket_table_verdict rules_use(uint64_t number, int64_t now_ms, uint64_t position,
+                                           uint64_t from, uint64_t *ret_older)
+{
+    enum ticket_table_verdict verdict = enter(of_rules, &rules_ticket, now_ms, position, ret_older);
+
+    if (verdict == TICKET_TABLE_GOOD)
+        ticket_table_opened(of_rules, rules_ticket.id, number, from);
+    return verdict;
+}
+
+static void rules_over(uint64_t number, uint64_t position, int64_t now_ms)
+{
+    ticket_table_closed(of_rules, rules_ticket.id, number, position, now_ms);
+}
+
+/* ---- uses on their way ---- */
+
+/* Its stream has not begun yet, so no id can be its own, and nothing can be taken over. */
+static void one_on_its_way_comes_first(void **state)
 {
     struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
     uint64_t older;
 
     (void)state;
-    assert_int_equal(enter(tickets, &ticket, 21000, NO_ID, &older), TICKET_TABLE_LATE);
-    /* an id makes no use of a ticket that nobody used */
-    assert_int_equal(enter(tickets, &ticket, 21000, 150, &older), TICKET_TABLE_LATE);
-    assert_int_equal(ticket_table_count(tickets, 0), 0);
-    assert_int_equal(enter(tickets, &ticket, 20999, NO_ID, &older), TICKET_TABLE_GOOD);
+    assert_int_equal(enter(tickets, &rules_ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
+    assert_int_equal(enter(tickets, &rules_ticket, 20000, NO_ID, &older), TICKET_TABLE_USED);
+    assert_int_equal(enter(tickets, &rules_ticket, 20000, 150, &older), TICKET_TABLE_USED);
     assert_int_equal(older, 0);
-    assert_int_equal(enter(tickets, &ticket, 20999, NO_ID, &older), TICKET_TABLE_USED);
-    ticket_table_free(tickets);
-}
-
-static void later_uses_show_an_id_of_theirs(void **state)
-{
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
-    uint64_t older;
-
-    (void)state;
-    assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    /* its stream has not begun yet, so no id can be its own */
-    assert_int_equal(enter(tickets, &ticket, 20000, 150, &older), TICKET_TABLE_USED);
-    ticket_table_opened(tickets, ticket.id, 77, 120);
-    /* live: up to the newest event, and the older stream has to go */
-    assert_int_equal(enter(tickets, &ticket, 50000, 119, &older), TICKET_TABLE_USED);
-    assert_int_equal(enter(tickets, &ticket, 50000, 201, &older), TICKET_TABLE_USED);
-    assert_int_equal(enter(tickets, &ticket, 50000, 150, &older), TICKET_TABLE_GOOD);
-    assert_int_equal(older, 77);
-    ticket_table_opened(tickets, ticket.id, 78, 150);
-    ticket_table_closed(tickets, ticket.id, 77, 160, 50000);
-    /* over: up to the last that was sent */
-    ticket_table_closed(tickets, ticket.id, 78, 170, 50000);
-    assert_int_equal(enter(tickets, &ticket, 50000, 171, &older), TICKET_TABLE_USED);
-    assert_int_equal(enter(tickets, &ticket, 50000, NO_ID, &older), TICKET_TABLE_USED);
-    assert_int_equal(enter(tickets, &ticket, 50000, 170, &older), TICKET_TABLE_GOOD);
-    assert_int_equal(older, 0);
-    assert_int_equal(enter(tickets, &ticket, 90000, 170, &older), TICKET_TABLE_LATE);
-    ticket_table_free(tickets);
-}
-
-static void a_ticket_that_is_fought_over_is_revoked(void **state)
-{
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
-    uint64_t older;
-
-    (void)state;
-    assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    for (int i = 0; i < TICKET_TABLE_TAKEOVERS_MAX; i++) {
-        ticket_table_opened(tickets, ticket.id, 70 + (uint64_t)i, 120);
-        assert_int_equal(enter(tickets, &ticket, 21000 + i * 200, 120, &older), TICKET_TABLE_GOOD);
-    }
-    /* those that come at once with it are none by themselves */
-    for (uint64_t i = 0; i < 20; i++) {
-        ticket_table_opened(tickets, ticket.id, 80 + i, 120);
-        assert_int_equal(enter(tickets, &ticket, 21999, 120, &older), TICKET_TABLE_GOOD);
-        assert_int_equal(older, 80 + i);
-    }
-    ticket_table_opened(tickets, ticket.id, 80, 120);
-    assert_int_equal(enter(tickets, &ticket, 22000, 120, &older), TICKET_TABLE_REVOKED);
-    assert_int_equal(older, 80);
-    ticket_table_closed(tickets, ticket.id, 80, 120, 22000);
-    assert_int_equal(enter(tickets, &ticket, 22000, 120, &older), TICKET_TABLE_REVOKED);
-    ticket_table_free(tickets);
-}
-
-/* Who comes back after a cut, again and again, fights with nobody. */
-static void coming_back_is_no_fight(void **state)
-{
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
-    uint64_t older;
-
-    (void)state;
-    assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    for (uint64_t i = 0; i < 100; i++) {
-        ticket_table_opened(tickets, ticket.id, 70 + i, 120);
-        ticket_table_closed(tickets, ticket.id, 70 + i, 120, 50000);
-        assert_int_equal(enter(tickets, &ticket, 20000, 120, &older), TICKET_TABLE_GOOD);
-    }
-    ticket_table_free(tickets);
-}
-
-static void a_restart_is_survived(void **state)
-{
-    struct ticket_table *tickets = ticket_table_new(key, 30000);
-    uint64_t older;
-
-    (void)state;
-    assert_int_equal(enter(tickets, &ticket, 40000, NO_ID, &older), TICKET_TABLE_LATE);
-    assert_int_equal(enter(tickets, &ticket, 40000, 99, &older), TICKET_TABLE_LATE);
-    assert_int_equal(enter(tickets, &ticket, 40000, 201, &older), TICKET_TABLE_LATE);
-    assert_int_equal(enter(tickets, &ticket, 40000, 100, &older), TICKET_TABLE_GOOD);
-    ticket_table_free(tickets);
-}
-
-/* A page that is opened, closed and opened again at once shows no id. */
-static void a_page_may_begin_again_at_once(void **state)
-{
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
-    uint64_t older;
-
-    (void)state;
-    assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    ticket_table_opened(tickets, ticket.id, 70, 120);
-    assert_int_equal(enter(tickets, &ticket, 20100, NO_ID, &older), TICKET_TABLE_USED);
-    ticket_table_closed(tickets, ticket.id, 70, 120, 20200);
-    assert_int_equal(enter(tickets, &ticket, 20300, NO_ID, &older), TICKET_TABLE_GOOD);
-    ticket_table_opened(tickets, ticket.id, 71, 120);
-    ticket_table_closed(tickets, ticket.id, 71, 120, 24000);
-    assert_int_equal(enter(tickets, &ticket, 25000, NO_ID, &older), TICKET_TABLE_USED);
-    assert_int_equal(enter(tickets, &ticket, 25000, 120, &older), TICKET_TABLE_GOOD);
+    assert_int_equal(ticket_table_count(tickets, 0), 1);
     ticket_table_free(tickets);
 }
 
@@ -160,16 +89,16 @@ static void a_use_may_come_to_nothing(void **state)
     uint64_t older;
 
     (void)state;
-    assert_int_equal(enter(tickets, &ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
-    ticket_table_failed(tickets, ticket.id, 20000);
-    assert_int_equal(enter(tickets, &ticket, 20100, NO_ID, &older), TICKET_TABLE_GOOD);
-    ticket_table_opened(tickets, ticket.id, 70, 120);
-    assert_int_equal(enter(tickets, &ticket, 60000, 120, &older), TICKET_TABLE_GOOD);
+    assert_int_equal(enter(tickets, &rules_ticket, 20000, NO_ID, &older), TICKET_TABLE_GOOD);
+    ticket_table_failed(tickets, rules_ticket.id, 20000);
+    assert_int_equal(enter(tickets, &rules_ticket, 20100, NO_ID, &older), TICKET_TABLE_GOOD);
+    ticket_table_opened(tickets, rules_ticket.id, 70, 120);
+    assert_int_equal(enter(tickets, &rules_ticket, 60000, 120, &older), TICKET_TABLE_GOOD);
     /* the older one is over before the newer one has begun */
-    ticket_table_closed(tickets, ticket.id, 70, 130, 60000);
-    assert_int_equal(enter(tickets, &ticket, 60000, 130, &older), TICKET_TABLE_USED);
-    ticket_table_failed(tickets, ticket.id, 60000);
-    assert_int_equal(enter(tickets, &ticket, 60000, 130, &older), TICKET_TABLE_GOOD);
+    ticket_table_closed(tickets, rules_ticket.id, 70, 130, 60000);
+    assert_int_equal(enter(tickets, &rules_ticket, 60000, 130, &older), TICKET_TABLE_USED);
+    ticket_table_failed(tickets, rules_ticket.id, 60000);
+    assert_int_equal(enter(tickets, &rules_ticket, 60000, 130, &older), TICKET_TABLE_GOOD);
     assert_int_equal(older, 0);
     ticket_table_free(tickets);
 }
@@ -179,7 +108,7 @@ static void a_use_may_come_to_nothing(void **state)
 /* A ticket, told from others by its number, of a user and of a key. */
 static struct ticket ticket_of(unsigned number, const char *user, unsigned char of_key)
 {
-    struct ticket made = ticket;
+    struct ticket made = rules_ticket;
 
     memcpy(made.id, &number, sizeof(number));
     made.key_fingerprint[0] = of_key;
@@ -386,7 +315,7 @@ static void *use_at_once(void *arg)
     uint64_t stream_id = (uint64_t)(uintptr_t)arg, older;
 
     for (int i = 0; i < ROUNDS; i++) {
-        struct ticket_table_use use = {.committed = 200};
+        struct ticket_table_use use = {.committed = RULES_COMMITTED};
 
         pthread_barrier_wait(&at_once.together);
         struct ticket_table_answer mine;
@@ -490,12 +419,8 @@ static void the_key_is_kept_beside_the_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_use_comes_in_time),
-        cmocka_unit_test(later_uses_show_an_id_of_theirs),
-        cmocka_unit_test(a_ticket_that_is_fought_over_is_revoked),
-        cmocka_unit_test(coming_back_is_no_fight),
-        cmocka_unit_test(a_restart_is_survived),
-        cmocka_unit_test(a_page_may_begin_again_at_once),
+        TICKET_RULES,
+        cmocka_unit_test(one_on_its_way_comes_first),
         cmocka_unit_test(a_use_may_come_to_nothing),
         cmocka_unit_test(one_that_is_over_makes_room),
         cmocka_unit_test(what_is_over_is_found_behind_what_is_not),

@@ -14,6 +14,7 @@ UNIT_TESTS += \
     test/cluster/test_redis_gateway \
     test/cluster/test_redis_link \
     test/cluster/test_redis_log \
+    test/cluster/test_redis_ticket \
     test/cluster/test_redis_tls \
     test/cluster/test_redis_url
 
@@ -32,6 +33,8 @@ test_cluster_test_redis_find_SOURCES = test/cluster/test_redis_find.c $(REAL_RED
 test_cluster_test_redis_link_SOURCES = test/cluster/test_redis_link.c $(REAL_REDIS)
 test_cluster_test_redis_log_SOURCES = test/cluster/test_redis_log.c test/cluster/redis_node.h \
     $(REAL_REDIS)
+test_cluster_test_redis_ticket_SOURCES = test/cluster/test_redis_ticket.c \
+    test/auth/ticket_rules.h test/cluster/redis_node.h $(REAL_REDIS)
 test_cluster_test_redis_tls_SOURCES = test/cluster/test_redis_tls.c $(REAL_REDIS)
 
 test_cluster_test_lineage_walk_SOURCES = test/cluster/test_lineage_walk.c \

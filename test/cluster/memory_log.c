@@ -373,6 +373,8 @@ static void answer_questions(struct memory_log *memory, enum shared_log_outcome 
     while ((question = memory->questions) != NULL) {
         memory->questions = question->next;
         question->outcome = outcome;
+        if (question->kind == SHARED_LOG_ASK_TICKET || question->kind == SHARED_LOG_ASK_TICKETS)
+            question->outcome = SHARED_LOG_UNREACHABLE; /* it keeps none */
         if (outcome == SHARED_LOG_DONE && question->kind == SHARED_LOG_ASK_HEAD) {
             strcpy(question->epoch, memory->server->data->lineage->epoch);
             question->head = memory->server->data->head;

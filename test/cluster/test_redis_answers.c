@@ -2,6 +2,7 @@
 /* Answers to a node that no log of ours would give: each is an outcome, and none a mistake. */
 #include "config.h"
 #include "cluster/redis_log.h"
+#include "cluster/shared_ticket.h"
 
 #include "base/log.h"
 #include "fake_redis.h"
@@ -272,12 +273,10 @@ static void answered(struct shared_log_question *question)
 static void expect_ask(struct node *node, enum shared_log_question_kind kind,
                        enum shared_log_outcome outcome)
 {
-    struct asked asked = {.question = {.kind = kind,
-                                       .answered = answered,
-                                       .name = "n",
-                                       .holder = "h",
-                                       .holder_n = 1,
-                                       .holds_ms = 1000}};
+    struct shared_ticket_use use = {.name = "n", .mark = 1, .say = ""};
+    struct shared_ticket_news news[2] = {{.name = "n", .say = ""}, {.name = "n", .say = ""}};
+    struct asked asked = {
+        .question = {.kind = kind, .answered = answered, .use = &use, .news = news, .news_n = 2}};
 
     shared_log_ask(node->log, &asked.question);
     node_wait(node, &asked.answers_n, 1);
@@ -293,7 +292,10 @@ static void asking_trusts_nothing(void **state)
                                         "*3\r\n$1\r\na\r\n$1\r\n1\r\n*0\r\n",
                                         "*4\r\n$1\r\na\r\n$1\r\nx\r\n*0\r\n$1\r\n5\r\n",
                                         "*4\r\n$1\r\na\r\n$1\r\n1\r\n*0\r\n$1\r\nx\r\n",
-                                        "*4\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n$1\r\n5\r\n"};
+                                        "*4\r\n$1\r\na\r\n$1\r\n1\r\n:1\r\n$1\r\n5\r\n",
+                                        "*2\r\n$5\r\nGREAT\r\n$1\r\n1\r\n",
+                                        "*2\r\n$4\r\nGOOD\r\n$1\r\nx\r\n",
+                                        "*2\r\n$4\r\nGOOD\r\n$20\r\n99999999999999999999\r\n"};
     struct rig rig;
 
     (void)state;
@@ -304,15 +306,16 @@ static void asking_trusts_nothing(void **state)
         rig.says.ask = table[i];
         expect_ask(&rig.a, SHARED_LOG_ASK_HEAD, SHARED_LOG_DAMAGED);
         expect_ask(&rig.a, SHARED_LOG_ASK_NODES, SHARED_LOG_DAMAGED);
-        expect_ask(&rig.a, SHARED_LOG_ASK_CLAIM, SHARED_LOG_DAMAGED);
+        expect_ask(&rig.a, SHARED_LOG_ASK_TICKET, SHARED_LOG_DAMAGED);
+        expect_ask(&rig.a, SHARED_LOG_ASK_TICKETS, SHARED_LOG_DAMAGED);
     }
     rig.says.ask = "*4\r\n$0\r\n\r\n$1\r\n0\r\n*0\r\n$1\r\n5\r\n";
     expect_ask(&rig.a, SHARED_LOG_ASK_HEAD, SHARED_LOG_TERM);
     expect_ask(&rig.a, SHARED_LOG_ASK_NODES, SHARED_LOG_DONE);
     rig.says.ask = "-OOM no\r\n";
-    expect_ask(&rig.a, SHARED_LOG_ASK_CLAIM, SHARED_LOG_FULL);
+    expect_ask(&rig.a, SHARED_LOG_ASK_TICKET, SHARED_LOG_FULL);
     rig.says.ask = "?\r\n";
-    expect_ask(&rig.a, SHARED_LOG_ASK_CLAIM, SHARED_LOG_LOST);
+    expect_ask(&rig.a, SHARED_LOG_ASK_TICKET, SHARED_LOG_LOST);
     rig_end(&rig);
 }
 

@@ -399,7 +399,6 @@ struct asked {
     struct shared_log_question question;
     unsigned answers_n;
     size_t nodes_n;
-    char former[32];
 };
 
 static void answered(struct shared_log_question *question)
@@ -408,21 +407,12 @@ static void answered(struct shared_log_question *question)
 
     asked->answers_n++;
     asked->nodes_n = question->nodes_n;
-    snprintf(asked->former, sizeof(asked->former), "%.*s", (int)question->former_n,
-             question->former != NULL ? question->former : "nobody");
-    if (question->former == NULL)
-        strcpy(asked->former, "nobody");
 }
 
 static enum shared_log_outcome ask(struct node *node, struct asked *asked,
-                                   enum shared_log_question_kind kind, const char *holder)
+                                   enum shared_log_question_kind kind)
 {
-    *asked = (struct asked){.question = {.kind = kind,
-                                         .answered = answered,
-                                         .name = "ticket",
-                                         .holder = holder,
-                                         .holder_n = holder != NULL ? strlen(holder) : 0,
-                                         .holds_ms = 60000}};
+    *asked = (struct asked){.question = {.kind = kind, .answered = answered}};
     shared_log_ask(node->log, &asked->question);
     assert_int_equal(asked->answers_n, 0);
     node_wait(node, &asked->answers_n, 1);
@@ -437,28 +427,18 @@ static void questions_are_answered(void **state)
     (void)state;
     rig_begin(&rig, "");
     node_begin(&rig.a);
-    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_HEAD, NULL), SHARED_LOG_UNREACHABLE);
+    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_HEAD), SHARED_LOG_UNREACHABLE);
     node_begin(&rig.b);
     node_wait(&rig.a, &rig.a.attached_n, 1);
     node_wait(&rig.b, &rig.b.attached_n, 1);
     node_append(&rig.a, 3, 1);
-    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_HEAD, NULL), SHARED_LOG_DONE);
+    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_HEAD), SHARED_LOG_DONE);
     assert_int_equal(asked.question.head, 3);
     assert_string_equal(asked.question.epoch, rig.a.lineage->epoch);
     assert_int_equal(asked.nodes_n, 2);
     assert_true(llabs(asked.question.now_ms - clock_wall_ms()) < 3600000);
-    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_NODES, NULL), SHARED_LOG_DONE);
+    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_NODES), SHARED_LOG_DONE);
     assert_int_equal(asked.nodes_n, 2);
-    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_CLAIM, "me"), SHARED_LOG_DONE);
-    assert_string_equal(asked.former, "nobody");
-    assert_int_equal(asked.question.claims_n, 0);
-    real_tell(&rig.redis, NULL, 0, "SCRIPT FLUSH");
-    assert_int_equal(ask(&rig.b, &asked, SHARED_LOG_ASK_CLAIM, "you"), SHARED_LOG_DONE);
-    assert_string_equal(asked.former, "me");
-    assert_int_equal(asked.question.claims_n, 1);
-    assert_int_equal(ask(&rig.a, &asked, SHARED_LOG_ASK_CLAIM, "me"), SHARED_LOG_DONE);
-    assert_string_equal(asked.former, "you");
-    assert_int_equal(asked.question.claims_n, 2);
     real_tell(&rig.redis, NULL, 0, "FLUSHALL");
     shared_log_ask(rig.a.log, &asked.question); /* its end finds it on its way */
     asked.answers_n = 0;
