@@ -86,8 +86,8 @@ FOOT = """\
 Medians of {rounds}, the servers in turn on the same Redis, which is empty when the next begins.
 The nodes and Redis share a core, and the load has another; but node B shares that where streams are
 fresh and where there are replays, of which the live half of the load does not wait for it.  CPU is
-what the kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes` has fifteen that follow;
-`alone` is one Bugle in memory without a log.  nchan's second node hears only of channels that
-somebody there listens to.  On paper: what an append and an XREAD cost here, the latter by so many
-nodes that follow.
+what the kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes`
+has fifteen that follow; `alone` is one Bugle in memory without a log.  nchan's second node hears
+only of channels that somebody there listens to.  On paper: what an append and an XREAD cost here,
+the latter by so many nodes that follow.
 """
