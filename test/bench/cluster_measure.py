@@ -129,7 +129,7 @@ def kept(cluster, load_cpu, options, load):
         time.sleep(QUIET_SECONDS)
         after = redis.used_bytes() if redis else 0
         result = Watched(cluster, load_cpu, options).run()
-    if not (first and first["good"] and result):
+    if not (good(first, "the first events") and result):
         return None
     if redis:
         result["redis_bytes"] = (after - before) / load.kept
@@ -145,6 +145,15 @@ def idle(cluster, _load_cpu, _options, load):
     return {"idle": {name: us / load.seconds / 1e4 for name, us in took.items()}, "calls": calls}
 
 
+def good(report, what):
+    """Whether a run that is to lose nothing did; says what it lost."""
+    if report is None or report["good"]:
+        return bool(report)
+    lost = {name: report[name] for name in ("streams", "events", "deliveries")}
+    print(f"{what}: {json.dumps(lost)}", file=sys.stderr)
+    return False
+
+
 def ask_for_epoch(node):
     link = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
     with contextlib.closing(link):
@@ -154,9 +163,9 @@ def ask_for_epoch(node):
 
 def fill(cluster, load_cpu, load):
     filled = Bench(cluster, load_cpu, [
-        "--publish-only", "--events", load.past, "--batch", 500, "--rate", "max", "--connections",
-        8, "--publish-body", '{"topic":"past","data":"{data}"}']).run()
-    return bool(filled and filled["good"])
+        "--publish-only", "--events", load.past, "--batch", 250, "--rate", "max", "--connections",
+        2, "--publish-body", '{"topic":"past","data":"{data}"}']).run()
+    return good(filled, "filling the history")
 
 
 def replay(cluster, load_cpu, load):

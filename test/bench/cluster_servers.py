@@ -59,7 +59,9 @@ class Redis(Server):
         return self.replies.read(int(first[1:]) + 2).decode()
 
     def used_bytes(self):
-        return int(re.search(r"^used_memory:(\d+)", self.ask("INFO memory"), re.MULTILINE)[1])
+        """What it keeps; without the buffers of connections, which come and go."""
+        told = dict(re.findall(r"^(\w+):(\d+)\r?$", self.ask("INFO memory"), re.MULTILINE))
+        return int(told["used_memory"]) - int(told["mem_clients_normal"])
 
     def calls(self):
         """By the name of a command: how often, and for how many microseconds in all."""
