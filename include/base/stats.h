@@ -121,6 +121,7 @@
     row(EVENTS_FOLLOWED, events_followed, false, "events that the shared log brought")             \
     row(EVENTS_UNHEARD, events_unheard, false,                                                     \
         "ephemeral publishes of nodes that did not come here")                                     \
+    row(ORDERS_LOST, orders_lost, false, "orders of the shared log that this node could not have") \
     row(LOG_CUTS, log_cuts, false, "times that the shared log had lost events")                    \
     row(LOG_GAPS, log_gaps, false, "times that the history began behind what the log lacked")      \
     row(QUEUE_BYTES, queue_bytes, true, "bytes of events waiting for their commit")                \

@@ -55,7 +55,8 @@ struct log_follower_mark {
 
 /* Begin with log_follower_init(). */
 struct log_follower {
-    struct history *history; /* borrowed */
+    struct history *history;  /* borrowed */
+    _Atomic int64_t *account; /* where events are counted, see message_charge(); NULL: nowhere */
     char writer[SHARED_LOG_WRITER_BYTES];
     struct log_group group; /* what this node appends; see log_group.h */
     bool attached;          /* to the term of the history's epoch */

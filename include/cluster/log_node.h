@@ -53,6 +53,9 @@ struct log_node_hooks {
 struct log_node *log_node_new(struct history *history, const char *writer,
                               const struct log_node_hooks *hooks);
 
+/* Count the events that come in this account, see message_charge().  Before log_node_open(). */
+void log_node_set_account(struct log_node *node, _Atomic int64_t *account);
+
 /* What the implementation of the log is to call. */
 struct shared_log_hooks log_node_log_hooks(struct log_node *node);
 

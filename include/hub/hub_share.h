@@ -34,8 +34,6 @@ struct event_base;
 
 #define HUB_SHARE_NODES_MAX 64
 #define HUB_SHARE_LINE_BYTES 256
-/* Of one order, see hub_op. */
-#define HUB_SHARE_ORDER_BYTES_MAX 4096
 
 /* What hub_op.result is, beside what it is without a log. */
 enum {
@@ -72,6 +70,7 @@ struct hub_share_conf {
     const char *writer; /* "node.incarnation" */
     enum history_durability promise;
     int64_t answer_timeout_ns; /* for a group that was sent once */
+    _Atomic int64_t *account;  /* of the memory of events, see message_charge(); NULL: nowhere */
 };
 
 /* Before hub_start().  Returns 0 or -ENOMEM. */

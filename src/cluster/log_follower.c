@@ -386,6 +386,8 @@ static enum log_follower_result read_entry(struct log_follower *follower, struct
     case LOG_ENTRY_FINE:
         break;
     }
+    for (size_t i = 0; i < entry.events_n; i++)
+        message_charge(entry.events[i], follower->account);
     result = take_entry(follower, reading, &entry, from);
     log_entry_clear(&entry);
     return result;

@@ -410,6 +410,11 @@ struct shared_log_hooks log_node_log_hooks(struct log_node *node)
     };
 }
 
+void log_node_set_account(struct log_node *node, _Atomic int64_t *account)
+{
+    node->follower.account = account;
+}
+
 void log_node_open(struct log_node *node, struct shared_log *log)
 {
     node->log = log;

@@ -213,6 +213,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         tell_down(share, share->facts.line);
     share_release_held(share);
     note_progress(share, now_ms);
+    stats_set(&share->hub->stats, STATS_ORDERS_LOST, (int64_t)log_node_orders_lost(share->node));
 }
 
 static bool step(struct hub_share *share, bool more)
@@ -287,6 +288,7 @@ static bool open_log(struct hub_share *share)
     struct log_node_hooks hooks = {.cut = share_cut,
                                    .events = share_events,
                                    .settled = share_settled,
+                                   .order = share_order,
                                    .state = on_state,
                                    .heard = share_heard,
                                    .arg = share};
@@ -294,6 +296,7 @@ static bool open_log(struct hub_share *share)
     share->node = log_node_new(share->hub->history, share->conf.writer, &hooks);
     if (share->node == NULL)
         return false;
+    log_node_set_account(share->node, share->conf.account);
     struct shared_log_hooks log_hooks = log_node_log_hooks(share->node);
     struct shared_log *log = share->conf.make(share->conf.arg, share->base, &log_hooks);
     if (log == NULL)

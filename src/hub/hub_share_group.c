@@ -361,8 +361,7 @@ void share_settled(void *arg, const struct log_group *group, const struct shared
 static int append_order(struct hub_share *share, struct hub_op *op)
 {
     op->in_commit = true;
-    (void)share;
-    return -ENOTSUP;
+    return log_node_append_order(share->node, op->order, op->order_n);
 }
 
 /* Append what is new in the turn; answer it if nothing is. */

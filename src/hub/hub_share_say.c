@@ -200,8 +200,10 @@ static struct share_held *hold(struct hub_share *share, const struct node_messag
     held->came_ms = clock_mono_ms();
     held->events_n = from->events_n;
     held->bytes = sizeof(*held);
-    for (size_t i = 0; i < held->events_n; i++)
+    for (size_t i = 0; i < held->events_n; i++) {
+        message_charge(held->events[i], share->conf.account);
         held->bytes += held->events[i]->bytes;
+    }
     memcpy(held->epoch, from->epoch, sizeof(held->epoch));
     memcpy(held->writer, from->writer, sizeof(held->writer));
     STAILQ_INSERT_TAIL(&share->held, held, link);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "cluster/redis_log.h"
 #include "cluster/redis_start.h"
 #include "handover/handover_new.h"
@@ -92,6 +93,7 @@ int server_share_hub(struct server *server)
     share.node = cluster->log.node;
     share.writer = cluster->writer;
     share.promise = cluster->log.promise;
+    share.account = memory_budget_counter(server->memory, MEMORY_BUDGET_EVENTS);
     share.answer_timeout_ns = (int64_t)server->conf->cluster.answer_timeout_ms * 1000000;
     return hub_share(server->hub, &share) == 0 ? 0 : server_fail("out of memory");
 }

@@ -367,6 +367,55 @@ static void an_ephemeral_event_does_not_overtake_the_log(void **state)
     gate_end(&b);
 }
 
+static void an_order_is_done_by_all_nodes_in_its_place(void **state)
+{
+    struct gate a, b;
+    struct publish order = {.op = {.order = "end it", .order_n = 6}};
+    char expected[64];
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_begin(&b, "b");
+    gate_await_log(&a);
+    gate_await_log(&b);
+    assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+    assert_int_equal(publish_wait(&a, &order), 0);
+    snprintf(expected, sizeof(expected), "a %llu end it\n", (unsigned long long)order.op.order_seq);
+    assert_string_equal(a.orders, expected); /* before its answer */
+    assert_int_equal(publish_one(&b, "x", NULL, NULL, NULL), 0);
+    assert_string_equal(b.orders, expected);
+    gate_end(&a);
+    gate_end(&b);
+}
+
+/* What is for live streams alone stands between what is stored, for all nodes alike. */
+static void both_kinds_of_events_come_together(void **state)
+{
+    struct gate a, b;
+    struct publish publish = {.op.events_n = 4};
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_begin(&b, "b");
+    gate_await_log(&a);
+    gate_await_log(&b);
+    for (size_t i = 0; i < 4; i++)
+        publish.events[i] =
+            make_message(.data = "1", .kind = i % 2 == 0 ? MESSAGE_EPHEMERAL : MESSAGE_STORED);
+    assert_int_equal(publish_wait(&b, &publish), 0);
+    assert_int_equal(publish.events[3]->position, 2);
+    gate_wait(&a, &a.events_n, 4);
+    gate_wait(&b, &b.events_n, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(a.events[i]->kind, publish.events[i]->kind);
+        assert_int_equal(a.events[i]->position, (i + 1) / 2);
+        assert_int_equal(b.events[i]->position, (i + 1) / 2);
+    }
+    publish_free(&publish);
+    gate_end(&a);
+    gate_end(&b);
+}
+
 static void without_a_log_publishes_wait_and_are_refused(void **state)
 {
     struct gate a;
@@ -434,6 +483,8 @@ int main(void)
         TEST(a_key_that_the_log_alone_knows_is_a_repeat),
         TEST(ephemeral_events_come_to_all_nodes),
         TEST(an_ephemeral_event_does_not_overtake_the_log),
+        TEST(an_order_is_done_by_all_nodes_in_its_place),
+        TEST(both_kinds_of_events_come_together),
         TEST(without_a_log_publishes_wait_and_are_refused),
         TEST(a_hub_that_stops_answers_all),
     };
