@@ -45,6 +45,7 @@
 #include "loop/worker.h"
 #include "stream/ready_queue.h"
 #include "stream/stream_end.h"
+#include "stream/stream_place.h"
 #include "stream/topic_share.h"
 
 struct hub;
@@ -56,26 +57,6 @@ struct streams;
 TAILQ_HEAD(stream_list, stream);
 
 enum stream_state { STREAM_IDLE, STREAM_READY, STREAM_DRAINING, STREAM_PAGING, STREAM_CLOSING };
-
-/* Why a place is not available any more; the words are on the wire. */
-enum stream_reset {
-    STREAM_RESET_NONE,
-    STREAM_RESET_EXPIRED,
-    STREAM_RESET_UNKNOWN,
-    STREAM_RESET_EPOCH,
-    STREAM_RESET_DAMAGED,
-};
-const char *stream_reset_text(enum stream_reset reset);
-
-/*
- * Where a client that shows this id goes on, by the rule that streams and listings share.
- *
- * ret_position  given: the id's own, or with a reset the place to go on from
- *
- * Returns why it is another place than the id's.  Any thread.
- */
-enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
-                                    uint64_t *ret_position);
 
 /*
  * What a host can do with the connection of a stream, as it was given to stream_open().  They do
@@ -260,7 +241,7 @@ struct filter *stream_get_filter(const struct stream *stream);
  * filter        borrowed; the stream takes its own reference
  * conf          the settings that allow it, as those of a grant: all of the filter, and the way in;
  *               NULL: what it has is allowed anyway, since it is less than before
- * ret_position  given: that place; UINT64_MAX: a time, whose place is still looked for
+ * ret_position  given: that place; UINT64_MAX: it is not known yet (a time, or an open place)
  *
  * Returns 0; or -E2BIG or -EDQUOT as stream_open(), and it asks for what it did before; or -ENOMEM,
  * and it may have ended.
@@ -279,7 +260,8 @@ struct stream_facts {
     struct filter *filter;
     enum stream_state state;
     int64_t age_ms;
-    uint64_t position;
+    bool awaits_log;               /* for the shared log's word on its id (stream_place.h) */
+    uint64_t position;             /* while it waits, at most the id's and what there is */
     uint64_t last_id_sent;         /* of the last id sent; UINT64_MAX: none yet */
     uint64_t lag_events;           /* of the ring or the history, matching or not */
     uint64_t lag_bytes;            /* within the ring */

@@ -55,7 +55,7 @@ static json_t *facts_json(const struct service_shared *shared, const struct stre
         "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id", id, "transport",
         facts->transport, "address", peer_text(&facts->peer, peer), "state",
         stream_state_text(facts->state), "age_ms", (json_int_t)facts->age_ms, "position",
-        id_json(shared->hub, facts->position), "last_id",
+        facts->awaits_log ? json_null() : id_json(shared->hub, facts->position), "last_id",
         facts->last_id_sent == UINT64_MAX ? json_null() : id_json(shared->hub, facts->last_id_sent),
         "lag_events", (json_int_t)facts->lag_events, "lag_bytes", (json_int_t)facts->lag_bytes,
         "unacknowledged_bytes", (json_int_t)facts->unacknowledged_bytes, "events_sent",

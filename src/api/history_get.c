@@ -6,11 +6,16 @@
  * An answer ends at its limit, at the end of the history, or when its time or size is used up, and
  * says where to go on.  The number of such requests is bounded (limits.history_requests), each
  * until its answer is out.
+ *
+ * Where several gateways share a history the place that a client names may be open
+ * (stream_place.h): then the request waits a little for the log's word, and for what this gateway
+ * lacks.  A stream waits for as long as it takes; here who asks is told to ask again.
  */
 #include "config.h"
 #include "api/route.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +26,7 @@
 #include "history/page_reader.h"
 #include "http/respond.h"
 #include "http/service.h"
+#include "hub/hub_share.h"
 #include "stream/page_ask.h"
 
 #define LIMIT_DEFAULT 100
@@ -28,6 +34,9 @@
 #define PAGE_BYTES 32768
 #define ANSWER_BYTES 1048576
 #define READING_MS 200
+/* For an open place, looked at so often. */
+#define OPEN_MS 1000
+#define OPEN_LOOK_MS 50
 
 /* Between the handler and its answer.  The request owns it; the pager's threads pass its address
  * on without looking, and that stays good: a suspended request is completed by nothing but what
@@ -35,9 +44,14 @@
 struct work {
     struct request *request;
     struct filter *filter;
-    struct history_listing *listing;
-    int64_t until_ms; /* no read begins after this */
-    int result;       /* of the read that ended it */
+    struct history_listing *listing; /* NULL: it is not known yet where to begin */
+    const char *after;               /* as the client sent it, the request's; NULL: the oldest */
+    size_t after_n;
+    size_t limit;
+    int64_t since_ms;    /* when the request came */
+    int64_t until_ms;    /* no read begins after this */
+    struct event *looks; /* while the place is open */
+    int result;          /* of the read that ended it; -EAGAIN: the place is still open */
 };
 
 /* ---- asking ---- */
@@ -101,32 +115,50 @@ static void history_get_free(void *arg)
 
     atomic_fetch_sub(&service->shared->history_requests_n, 1);
     stats_add(service->context->stats, STATS_HISTORY_REQUESTS, -1);
+    if (work->looks != NULL)
+        event_free(work->looks);
     history_listing_free(work->listing);
     filter_unref(work->filter);
     free(work);
 }
 
-static struct history_listing *history_get_begin_listing(const struct work *work,
-                                                         const struct question *question)
+/* Find where to begin.  Returns whether it is known. */
+static bool history_get_find_place(const struct work *work, const struct hub_share_facts *word,
+                                   struct history_listing_ask *ask)
+{
+    struct hub *hub = work->request->service->shared->hub;
+    struct history_bounds bounds;
+    struct stream_place place;
+
+    ask->from_oldest = work->after == NULL;
+    if (ask->from_oldest) {
+        history_bounds(hub_history(hub), &bounds);
+        ask->after = bounds.trimmed;
+        return true;
+    }
+    stream_find_place(hub, work->after, work->after_n, word, &place);
+    ask->after = place.position;
+    ask->reset = place.reset;
+    return !place.is_open;
+}
+
+/* Begin the listing, if it is known where.  Returns 0; -EAGAIN: it is not; or -ENOMEM. */
+static int history_get_begin_listing(struct work *work, const struct hub_share_facts *word)
 {
     struct hub *hub = work->request->service->shared->hub;
     struct history_listing_ask ask = {
         .epoch = history_epoch(hub_history(hub)),
         .user = &work->filter->user,
-        .from_oldest = question->after == NULL,
-        .events_max = question->limit,
+        .events_max = work->limit,
         .bytes_max = ANSWER_BYTES,
     };
-    struct history_bounds bounds;
 
-    if (ask.from_oldest) {
-        history_bounds(hub_history(hub), &bounds);
-        ask.after = bounds.trimmed;
-    } else {
-        ask.reset = stream_find_place(hub, question->after, question->after_n, &ask.after);
-    }
+    if (!history_get_find_place(work, word, &ask))
+        return -EAGAIN;
     ask.upto = hub_committed(hub);
-    return history_listing_new(&ask);
+    work->until_ms = clock_mono_ms() + READING_MS;
+    work->listing = history_listing_new(&ask);
+    return work->listing != NULL ? 0 : -ENOMEM;
 }
 
 /* The place is taken; the work gives it back, however far it came. */
@@ -140,13 +172,14 @@ static struct work *history_get_new(struct request *request, const struct questi
         return NULL;
     }
     work->request = request;
-    work->until_ms = clock_mono_ms() + READING_MS;
+    work->after = question->after;
+    work->after_n = question->after_n;
+    work->limit = question->limit;
+    work->since_ms = clock_mono_ms();
     request->work = work;
     request->free_work = history_get_free;
     work->filter = query_params_make_filter(&question->names);
-    if (work->filter != NULL)
-        work->listing = history_get_begin_listing(work, question);
-    return work->listing != NULL ? work : NULL;
+    return work->filter != NULL ? work : NULL;
 }
 
 /* ---- reading ---- */
@@ -216,10 +249,57 @@ static void history_get_take_page(void *arg)
     request_wake(work->request);
 }
 
+/* ---- waiting for the place ---- */
+
+/* Read, or answer.  Returns 0, or -errno when it is to be answered now. */
+static int history_get_begin_reading(struct work *work)
+{
+    return history_listing_wants_more(work->listing) ? history_get_ask_page(work) : -ENODATA;
+}
+
+/* Some times a second. */
+static void history_get_look(evutil_socket_t fd, short what, void *arg)
+{
+    struct work *work = arg;
+    struct service *service = work->request->service;
+    struct hub_share_facts facts;
+
+    (void)fd, (void)what;
+    hub_share_get_facts(service->shared->hub, &facts);
+    int result = history_get_begin_listing(work, facts.asked_ms > work->since_ms ? &facts : NULL);
+    if (result == -EAGAIN && clock_mono_ms() - work->since_ms < OPEN_MS &&
+        !service->shared->draining)
+        return;
+    event_del(work->looks);
+    if (result == 0)
+        result = history_get_begin_reading(work);
+    if (result == 0)
+        return;
+    work->result = result == -ENODATA ? 0 : result;
+    request_wake(work->request);
+}
+
+/* Returns 0 or -ENOMEM. */
+static int history_get_await_place(struct work *work)
+{
+    const struct service *service = work->request->service;
+    const struct timeval pause = {.tv_usec = OPEN_LOOK_MS * 1000};
+
+    work->looks = event_new(service->context->base, -1, EV_PERSIST, history_get_look, work);
+    if (work->looks == NULL || event_add(work->looks, &pause) != 0)
+        return -ENOMEM;
+    hub_share_ask_soon(service->shared->hub);
+    return 0;
+}
+
 /* ---- answering ---- */
 
 static int history_get_respond_failure(struct request *request, int error)
 {
+    if (error == -EAGAIN)
+        return respond_unavailable(request, 1, "behind",
+                                   "This node does not have what the id names, or not yet: ask "
+                                   "again, here or another node.");
     if (error == -ENOMEM)
         return respond_unavailable(request, 0, "out_of_memory", "The gateway is out of memory.");
     if (error == -ESHUTDOWN)
@@ -258,9 +338,14 @@ int history_get_handle(struct request *request)
     struct work *work = history_get_new(request, &question);
     if (work == NULL)
         return history_get_respond_failure(request, -ENOMEM);
-    if (!history_listing_wants_more(work->listing))
+    int result = history_get_begin_listing(work, NULL);
+    if (result == 0)
+        result = history_get_begin_reading(work);
+    else if (result == -EAGAIN)
+        result = history_get_await_place(work);
+    if (result == -ENODATA)
         return history_get_respond_listing(request);
-    if (history_get_ask_page(work) != 0)
-        return history_get_respond_failure(request, -ENOMEM);
+    if (result != 0)
+        return history_get_respond_failure(request, result);
     return request_suspend(request, history_get_respond_listing);
 }

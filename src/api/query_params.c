@@ -168,21 +168,32 @@ bool query_params_read_limit(const struct request *request, size_t fallback, siz
 
 /* Of several ids the one that counts. */
 struct last_id {
-    const struct lineage *lineage;
-    uint64_t committed;
+    const struct query_params_past *past;
     const char *id; /* NULL: none yet */
     size_t id_n;
     bool is_given;     /* by this history */
     uint64_t position; /* then */
 };
 
-static void query_params_weigh_id(struct last_id *last, const char *id, size_t id_n)
+/* Whether the history has given it, and what tells which is the latest. */
+static bool query_params_is_given(const struct query_params_past *past, const char *id, size_t id_n,
+                                  uint64_t *ret_position)
 {
     const char *epoch;
-    uint64_t position = 0, end;
-    bool is_given = sse_parse_id(id, id_n, &epoch, &position) &&
-                    lineage_find(last->lineage, epoch, &end) && position <= end &&
-                    position <= last->committed;
+    uint64_t end;
+
+    if (!sse_parse_id(id, id_n, &epoch, ret_position))
+        return false;
+    if (lineage_find(past->lineage, epoch, &end))
+        return *ret_position <= end && (*ret_position <= past->committed || past->is_shared);
+    *ret_position = UINT64_MAX; /* of an epoch that another gateway knows, if at all */
+    return past->is_shared;
+}
+
+static void query_params_weigh_id(struct last_id *last, const char *id, size_t id_n)
+{
+    uint64_t position = 0;
+    bool is_given = query_params_is_given(last->past, id, id_n, &position);
 
     if (id_n == 0 || (last->id != NULL && !is_given) ||
         (last->is_given && position <= last->position))
@@ -273,11 +284,10 @@ static bool query_params_read_since(const struct request *request, struct stream
     return true;
 }
 
-bool query_params_read_start(const struct request *request, const struct lineage *lineage,
-                             uint64_t committed, struct stream_start *ret_start,
-                             struct problem *ret_problem)
+bool query_params_read_start(const struct request *request, const struct query_params_past *past,
+                             struct stream_start *ret_start, struct problem *ret_problem)
 {
-    struct last_id last = {.lineage = lineage, .committed = committed};
+    struct last_id last = {.past = past};
 
     *ret_start = (struct stream_start){.from = STREAM_FROM_LATEST};
     return query_params_read_last_event_id(request, &last, ret_start, ret_problem) &&

@@ -45,17 +45,23 @@ bool query_params_check_size(const struct query_params_names *names, struct prob
 /* The filter that these names make.  Gives one reference; NULL when out of memory. */
 struct filter *query_params_make_filter(const struct query_params_names *names);
 
+/* What ids are held against: the history.  And whether several gateways share it: then one that is
+ * not known here, or not yet, may be the latest of all. */
+struct query_params_past {
+    const struct lineage *lineage;
+    uint64_t committed;
+    bool is_shared;
+};
+
 /*
  * Read where a stream is to begin: after the last event id, else where `since` says, else with what
  * comes next.  As query_params_read_names().
  *
- * lineage, committed  of the history: of several ids, in Last-Event-ID and in the parameters that
- *                     stand for it, the latest that it has given and still has counts, else the
- *                     first
+ * past  of several ids, in Last-Event-ID and in the parameters that stand for it, the latest that
+ *       the history has given and still has counts, else the first
  */
-bool query_params_read_start(const struct request *request, const struct lineage *lineage,
-                             uint64_t committed, struct stream_start *ret_start,
-                             struct problem *ret_problem);
+bool query_params_read_start(const struct request *request, const struct query_params_past *past,
+                             struct stream_start *ret_start, struct problem *ret_problem);
 
 /* Read `anonymous`: whether a stream may be anonymous; yes when it is not there.  As
  * query_params_read_names(). */

@@ -12,6 +12,7 @@
 #include "api/ticket_use.h"
 #include "base/log.h"
 #include "http/client_address.h"
+#include "hub/hub_share.h"
 #include "stream/memory_pressure.h"
 
 #define HEARTBEAT_MIN_S 3
@@ -47,6 +48,9 @@ bool stream_admit_read(struct request *request, struct stream_ask *ret_ask,
 {
     const struct conf *conf = request->service->context->conf;
     const struct hub *hub = request->service->shared->hub;
+    const struct query_params_past past = {.lineage = history_lineage(hub_history(hub)),
+                                           .committed = hub_committed(hub),
+                                           .is_shared = hub_shares(hub)};
     struct query_params_names names;
     bool anonymous; /* access_check() has asked for it */
 
@@ -54,8 +58,7 @@ bool stream_admit_read(struct request *request, struct stream_ask *ret_ask,
         !query_params_read_names(request, &names, ret_problem) ||
         !access_limit_stream(request, &names, ret_problem) ||
         !query_params_check_size(&names, ret_problem) ||
-        !query_params_read_start(request, history_lineage(hub_history(hub)), hub_committed(hub),
-                                 &ret_ask->start, ret_problem) ||
+        !query_params_read_start(request, &past, &ret_ask->start, ret_problem) ||
         !admit_read_heartbeat(request, ret_ask, ret_problem))
         return false;
     client_address_of(request, &ret_ask->peer);

@@ -4,6 +4,7 @@ libbugle_a_SOURCES += \
     include/stream/stream.h \
     include/stream/stream_end.h \
     include/stream/stream_expiry.h \
+    include/stream/stream_place.h \
     include/stream/stream_ws.h \
     include/stream/streams.h \
     src/stream/ack_progress.c \
@@ -32,7 +33,9 @@ libbugle_a_SOURCES += \
     src/stream/stream_idle.c \
     src/stream/stream_internal.h \
     src/stream/stream_peer.c \
+    src/stream/stream_place.c \
     src/stream/stream_sse.c \
+    src/stream/stream_await.c \
     src/stream/stream_ws.c \
     src/stream/streams.c \
     src/stream/topic_index.c \

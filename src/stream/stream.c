@@ -227,40 +227,19 @@ void stream_drop_page(struct stream *stream)
 
 /* ---- opening ---- */
 
-enum stream_reset stream_find_place(const struct hub *hub, const char *id, size_t id_n,
-                                    uint64_t *ret_position)
-{
-    uint64_t committed = hub_committed(hub), position, end;
-    struct history_bounds bounds;
-    const char *epoch;
-
-    history_bounds(hub_history(hub), &bounds);
-    *ret_position = committed;
-    if (!sse_parse_id(id, id_n, &epoch, &position))
-        return STREAM_RESET_UNKNOWN;
-    if (!lineage_find(history_lineage(hub_history(hub)), epoch, &end))
-        return STREAM_RESET_EPOCH;
-    if (position > committed && end == UINT64_MAX)
-        return STREAM_RESET_UNKNOWN;
-    /* it knows events that are in no order any more: what came in their place begins at the end */
-    bool is_lost = position > end;
-    position = is_lost ? end : position;
-    *ret_position = position < bounds.trimmed ? bounds.trimmed : position;
-    if (is_lost)
-        return STREAM_RESET_EPOCH;
-    return position < bounds.trimmed ? STREAM_RESET_EXPIRED : STREAM_RESET_NONE;
-}
-
 static void start_from_id(struct stream *stream, const struct stream_start *start)
 {
-    uint64_t position;
-    enum stream_reset reason =
-        stream_find_place(stream->host->streams->hub, start->id, start->id_n, &position);
+    struct stream_place place;
 
-    if (reason != STREAM_RESET_NONE)
-        stream_reset(stream, reason, position);
-    else
-        stream->position = stream->last_id_sent = position;
+    stream_find_place(stream->host->streams->hub, start->id, start->id_n, NULL, &place);
+    if (place.is_open) {
+        if (stream_await_begin(stream, start->id, start->id_n) != 0)
+            stream_end(stream, STREAM_END_FAILED);
+    } else if (place.reset != STREAM_RESET_NONE) {
+        stream_reset(stream, place.reset, place.position);
+    } else {
+        stream->position = stream->last_id_sent = place.position;
+    }
 }
 
 static void find_start(struct stream *stream, const struct stream_start *start)
@@ -452,6 +431,7 @@ void stream_closed(struct stream *stream)
     stream_leave_index(stream);
     message_unref(stream->partial);
     memory_budget_promise(memory, -(int64_t)stream->promised);
+    stream_await_end(stream);
     stream_set_behind(stream, false);
     replay_pages_stop_waiting(streams, stream);
     stream_drop_page(stream);
@@ -549,17 +529,6 @@ const char *stream_state_text(enum stream_state state)
     return texts[state];
 }
 
-const char *stream_reset_text(enum stream_reset reset)
-{
-    static const char *const texts[] = {
-        [STREAM_RESET_NONE] = "",           [STREAM_RESET_EXPIRED] = "expired",
-        [STREAM_RESET_UNKNOWN] = "unknown", [STREAM_RESET_EPOCH] = "epoch",
-        [STREAM_RESET_DAMAGED] = "damaged",
-    };
-
-    return texts[reset];
-}
-
 void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream_facts *ret_facts)
 {
     struct streams *streams = stream->host->streams;
@@ -581,6 +550,14 @@ void stream_get_facts(const struct stream *stream, int64_t now_ms, struct stream
         .bytes_sent = stream->bytes_sent,
     };
     uint64_t committed = hub_committed(streams->hub);
+    if (stream->awaits_log) {
+        uint64_t position = stream_await_position(stream);
+
+        ret_facts->awaits_log = true;
+        ret_facts->position = position < committed ? position : committed;
+        ret_facts->last_id_sent = UINT64_MAX;
+        return;
+    }
     if (in_ring && stream->cursor >= ring_tail(streams->ring))
         ret_facts->lag_events = ring_head(streams->ring) - stream->cursor;
     else if (stream->state != STREAM_IDLE && committed > ret_facts->position)

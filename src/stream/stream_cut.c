@@ -7,6 +7,9 @@
  * `reset` and goes on from that position.  A client that was told less goes on in silence, since up
  * to there both orders are the same, and the ids that it has stay good.
  *
+ * One that waits for the log's word on its id was told nothing by this gateway: its id is held
+ * against the new lineage.
+ *
  * Or events are gone that this gateway never had: then every stream that stands before them is told
  * that it has missed some.
  */
@@ -55,7 +58,7 @@ static void miss(struct stream *stream, uint64_t position)
 /* The ring is cut already, so an idle stream that is behind it has passed what was in there. */
 static void cut_one(struct stream *stream, enum hub_cut cut, uint64_t position)
 {
-    if (stream->state == STREAM_CLOSING)
+    if (stream->state == STREAM_CLOSING || stream->awaits_log)
         return;
     if (stream->state != STREAM_IDLE)
         forget_where(stream);
@@ -81,4 +84,5 @@ void stream_cut_all(struct streams *streams, enum hub_cut cut, uint64_t position
         if (streams->slots[slot] != NULL)
             cut_one(streams->slots[slot], cut, position);
     forget_due(streams);
+    stream_await_look(streams);
 }

@@ -112,6 +112,7 @@ struct stream {
     bool is_gone : 1;        /* its socket is closed already: there is nothing to cut */
     bool sent_end : 1;       /* of an answer of its own: what stands behind the last frame */
     bool is_unfound : 1;     /* not in the index any more, though it has a filter */
+    bool awaits_log : 1;     /* for the shared log's word on its id (stream_await.c) */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
@@ -134,7 +135,10 @@ struct stream {
     void *connection;               /* of the host */
     void *reader;                   /* see stream_set_reader() */
     char *room;                     /* where the last pull wrote; nobody's while suspended */
-    TAILQ_ENTRY(stream) in_waiting; /* for a page */
+    union {
+        TAILQ_ENTRY(stream) in_waiting; /* for a page */
+        struct stream_await *await;     /* while `awaits_log` */
+    };
     uint32_t unsent_offset;
     uint32_t partial_offset;
     uint32_t page_index;
@@ -197,8 +201,10 @@ struct streams {
     struct peer_watch peer_watch;
     struct eviction_log *eviction_log;
     struct stream_list waiting; /* for a page, until another stream has done with its own */
-    struct worker_job recheck;  /* stream_expiry.h */
-    size_t rechecked_n;         /* slots that it has looked at */
+    TAILQ_HEAD(stream_awaits, stream_await) awaits; /* for the shared log's word */
+    uint64_t awaits_until;     /* and the position of the ring at which one of those goes on */
+    struct worker_job recheck; /* stream_expiry.h */
+    size_t rechecked_n;        /* slots that it has looked at */
     struct stream_expiry_judge judge;
     size_t pages_n;             /* asked for or held */
     uint64_t compared_turn;     /* the worker's turn in which there are */
@@ -349,6 +355,23 @@ uint64_t stream_passed(const struct stream *stream);
 
 /* As streams_batch() has it.  Costs a look at each stream. */
 void stream_cut_all(struct streams *streams, enum hub_cut cut, uint64_t position);
+
+/* ---- stream_await.c: places that are open until the shared log was asked ---- */
+
+/* Have a stream that begins wait.  Returns 0 or -ENOMEM. */
+int stream_await_begin(struct stream *stream, const char *id, size_t id_n);
+
+/* It waits no more.  Harmless when it did not. */
+void stream_await_end(struct stream *stream);
+
+/* Of the id of one that waits. */
+uint64_t stream_await_position(const struct stream *stream);
+
+/* The ring has come to `awaits_until`. */
+void stream_await_reached(struct streams *streams);
+
+/* Look at all that wait, by the log's last word.  Costs nothing while none does. */
+void stream_await_look(struct streams *streams);
 
 /* Table of ids.  Returns 0 or -ENOMEM; sets stream->id. */
 int streams_enter(struct streams *streams, struct stream *stream);

@@ -160,12 +160,13 @@ static void put_id(const struct stream *stream, char to[SSE_ID_BYTES + 1], uint6
     to[SSE_ID_BYTES] = '\0';
 }
 
-/* The place of one that begins at a time is not known yet. */
+/* The place of one that begins at a time, or at an id that the shared log is asked about, is not
+ * known yet. */
 static struct message *make_hello(struct stream *stream)
 {
     char text[TEXT_BYTES], id[SSE_ID_BYTES + 3] = "null";
 
-    if (stream->since_ms < 0) {
+    if (stream->since_ms < 0 && !stream->awaits_log) {
         uint64_t position = stream_passed(stream);
 
         id[0] = '"';

@@ -57,6 +57,8 @@ struct streams *streams_new(struct worker *worker, struct page_reader *pager,
     jitter_begin(&streams->jitter);
     stall_timer_init(&streams->stall_timer, worker, &stream_stall_hooks);
     TAILQ_INIT(&streams->waiting);
+    TAILQ_INIT(&streams->awaits);
+    streams->awaits_until = UINT64_MAX;
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->index = topic_index_new();
@@ -236,13 +238,13 @@ void streams_each(struct streams *streams, bool (*see)(struct stream *stream, vo
 
 bool streams_is_past(const struct streams *streams, const struct stream_start *start)
 {
-    uint64_t position;
+    struct stream_place place;
 
     if (start->from != STREAM_FROM_ID)
         return start->from != STREAM_FROM_LATEST;
-    return stream_find_place(streams->hub, start->id, start->id_n, &position) ==
-               STREAM_RESET_EXPIRED ||
-           position < ring_tail_position(streams->ring);
+    stream_find_place(streams->hub, start->id, start->id_n, NULL, &place);
+    return !place.is_open && (place.reset == STREAM_RESET_EXPIRED ||
+                              place.position < ring_tail_position(streams->ring));
 }
 
 size_t streams_count(const struct streams *streams)
@@ -281,6 +283,9 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
         stream_cut_all(streams, batch->cut, batch->cut_at);
     while (from < batch->events_n && (done == 0 || done < *work))
         done += take_event(streams, batch->events[from++]);
+    if (streams->awaits_until != UINT64_MAX &&
+        ring_head_position(streams->ring) >= streams->awaits_until)
+        stream_await_reached(streams);
     *work -= done < *work ? done : *work;
     /* what the ring has let go of is held by streams that stopped inside it */
     memory_pressure_evict(streams, worker_now_ms(streams->worker));
@@ -348,6 +353,7 @@ void streams_tick(struct streams *streams, int64_t now_ms)
     stall_timer_tick(&streams->stall_timer, now_ms);
     memory_pressure_evict(streams, now_ms);
     replay_pages_hand_out(streams);
+    stream_await_look(streams);
     stats_set(streams->stats, STATS_RING_EVENTS,
               (int64_t)(ring_head(streams->ring) - ring_tail(streams->ring)));
     stats_set(streams->stats, STATS_RING_BYTES, (int64_t)ring_bytes(streams->ring));

@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define COMMITTED 1000
 
 static const struct lineage lineage = {.epoch = EPOCH};
+static const struct query_params_past past = {&lineage, COMMITTED, false};
 
 struct field {
     const char *name;
@@ -319,7 +320,7 @@ static void check_start(void)
     const struct id last = last_id(&ids_n);
     const char *since = request_query(NULL, "since", &since_n);
 
-    if (!query_params_read_start(NULL, &lineage, COMMITTED, &start, &problem)) {
+    if (!query_params_read_start(NULL, &past, &start, &problem)) {
         check_problem(&problem);
         assert(said.headers_n > 1 || (ids_n == 0 && since != NULL));
         return;

@@ -12,9 +12,42 @@
 #include <cmocka.h>
 
 #include "../support/fixture.h"
+#include "base/clock.h"
 #include "history/page_reader.h"
+#include "hub/hub_share.h"
 
 #define ROWS(table) (sizeof(table) / sizeof((table)[0]))
+
+/* ---- a log that gateways share, as a listing sees it ---- */
+
+static bool is_shared;
+static struct hub_share_facts word;
+static unsigned asked_n;
+static bool answers; /* the log is asked, and says at once what `word` has */
+
+bool __wrap_hub_shares(const struct hub *hub);
+void __wrap_hub_share_get_facts(struct hub *hub, struct hub_share_facts *ret_facts);
+void __wrap_hub_share_ask_soon(struct hub *hub);
+
+bool __wrap_hub_shares(const struct hub *hub)
+{
+    (void)hub;
+    return is_shared;
+}
+
+void __wrap_hub_share_get_facts(struct hub *hub, struct hub_share_facts *ret_facts)
+{
+    (void)hub;
+    *ret_facts = word;
+}
+
+void __wrap_hub_share_ask_soon(struct hub *hub)
+{
+    (void)hub;
+    asked_n++;
+    if (answers)
+        word.asked_ms = clock_mono_ms() + 1;
+}
 
 static void publish(struct fixture *fixture, const char *body)
 {
@@ -174,6 +207,39 @@ static void who_asks_may_leave_meanwhile(void **state)
     fixture_free(fixture);
 }
 
+/* What is not known here is no loss before the log was asked. */
+static void an_open_place_waits_for_the_word_of_the_log(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    char target[128];
+
+    (void)state;
+    is_shared = true;
+    publish(fixture, "{\"data\":\"x\"}");
+    snprintf(target, sizeof(target), "/api/history?after=%s-0000000000000002",
+             history_epoch(fixture->history));
+    client_is_refused(client_ask(fixture, "GET", target, "", NULL), 503, "behind");
+    assert_int_equal(asked_n, 1);
+
+    strcpy(word.epoch, history_epoch(fixture->history));
+    word.head = 1;
+    answers = true;
+    json_t *json = get(fixture, target);
+    const json_t *reset = json_object_get(json, "reset");
+    assert_string_equal(json_string_value(json_object_get(reset, "reason")), "unknown");
+    json_decref(json);
+
+    word.head = 2; /* the log has it, and this gateway is behind */
+    client_is_refused(client_ask(fixture, "GET", target, "", NULL), 503, "behind");
+    struct client *client = client_begin(fixture, "GET", target, "", 0);
+    publish(fixture, "{\"data\":\"y\"}");
+    client_wait(client);
+    assert_int_equal(client->status, 200);
+    assert_int_equal(fixture->shared.history_requests_n, 0);
+    is_shared = answers = false;
+    fixture_free(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +249,7 @@ int main(void)
         cmocka_unit_test(a_history_that_cannot_be_read_says_so),
         cmocka_unit_test(so_many_requests_and_no_more),
         cmocka_unit_test(a_listing_needs_memory),
+        cmocka_unit_test(an_open_place_waits_for_the_word_of_the_log),
         cmocka_unit_test(who_asks_may_leave_meanwhile),
     };
 

@@ -20,6 +20,7 @@
 #define COMMITTED 20
 
 static const struct lineage lineage = {.epoch = EPOCH};
+static struct query_params_past past = {&lineage, COMMITTED, false};
 
 static struct fixture *fixture;
 
@@ -175,8 +176,7 @@ static void names_make_a_filter(void **state)
 static bool read_start(const char *query, const char *headers, struct stream_start *ret_start,
                        struct problem *ret_problem)
 {
-    return query_params_read_start(request_with(query, headers), &lineage, COMMITTED, ret_start,
-                                   ret_problem);
+    return query_params_read_start(request_with(query, headers), &past, ret_start, ret_problem);
 }
 
 static void assert_start_id(const char *query, const char *headers, const char *id)
@@ -241,6 +241,25 @@ static void of_several_ids_the_latest_that_was_given_counts(void **state)
                     ID(EPOCH, "0000000000000003"));
 }
 
+/* Another gateway may be ahead of this one, or in an epoch of which it has not heard. */
+static void where_a_history_is_shared_what_is_not_known_may_be_the_latest(void **state)
+{
+    (void)state;
+    past.is_shared = true;
+    assert_start_id("last_event_id=" ID(EPOCH, "0000000000000007"),
+                    "Last-Event-ID: " ID(EPOCH, "0000000000000021") "\n",
+                    ID(EPOCH, "0000000000000021"));
+    assert_start_id("last_event_id=" ID(EPOCH, "0000000000000021"),
+                    "Last-Event-ID: " ID(OTHER, "0000000000000007") "\n",
+                    ID(OTHER, "0000000000000007"));
+    assert_start_id("last_event_id=" ID(OTHER, "0000000000000007"),
+                    "Last-Event-ID: " ID(EPOCH, "0000000000000021") "\n",
+                    ID(OTHER, "0000000000000007"));
+    assert_start_id("last_event_id=" ID(EPOCH, "0000000000000003"), "Last-Event-ID: other\n",
+                    ID(EPOCH, "0000000000000003"));
+    past.is_shared = false;
+}
+
 static void two_headers_are_refused(void **state)
 {
     struct stream_start start;
@@ -255,8 +274,7 @@ static void two_headers_are_refused(void **state)
     headers->list[headers->n].value = strdup(headers->list[1].value);
     assert_string_equal(headers->list[1].name, "Last-Event-ID");
     headers->n++;
-    assert_false(query_params_read_start(client->connection->context, &lineage, COMMITTED, &start,
-                                         &problem));
+    assert_false(query_params_read_start(client->connection->context, &past, &start, &problem));
     assert_string_equal(problem.code, "invalid_position");
 }
 
@@ -385,6 +403,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(of_several_ids_the_latest_that_was_given_counts, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            where_a_history_is_shared_what_is_not_known_may_be_the_latest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_headers_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(since_may_be_a_duration_or_a_moment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(since_is_nothing_else, set_up, tear_down),

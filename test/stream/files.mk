@@ -9,6 +9,7 @@ UNIT_TESTS += \
     test/stream/test_ring \
     test/stream/test_stall_timer \
     test/stream/test_stream \
+    test/stream/test_stream_await \
     test/stream/test_stream_cut \
     test/stream/test_stream_direct \
     test/stream/test_stream_end \
@@ -24,6 +25,9 @@ FAKE_HOST = test/stream/fake_host.c test/stream/fake_host.h
 test_stream_test_heartbeat_SOURCES = test/stream/test_heartbeat.c $(FAKE_HOST)
 test_stream_test_replay_pages_SOURCES = test/stream/test_replay_pages.c $(FAKE_HOST)
 test_stream_test_stream_SOURCES = test/stream/test_stream.c $(FAKE_HOST)
+test_stream_test_stream_await_SOURCES = test/stream/test_stream_await.c $(FAKE_HOST)
+test_stream_test_stream_await_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=hub_shares \
+    -Wl,--wrap=hub_share_get_facts -Wl,--wrap=hub_share_ask_soon
 test_stream_test_stream_cut_SOURCES = test/stream/test_stream_cut.c $(FAKE_HOST)
 test_stream_test_stream_direct_SOURCES = test/stream/test_stream_direct.c $(FAKE_HOST)
 test_stream_test_stream_expiry_SOURCES = test/stream/test_stream_expiry.c $(FAKE_HOST)
