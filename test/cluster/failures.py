@@ -33,6 +33,7 @@ BACK_SECONDS = 2
 REFUSED_SECONDS = 0.1  # after the limit of waiting
 QUEUE_AGE_SECONDS = 1
 TIMEOUT_SECONDS = 2
+SILENT = ["log_unreachable", "log_lost", "overloaded"]  # while the log does not answer
 SKIPPED = 77
 
 
@@ -62,15 +63,15 @@ class Run:
                 self.world.judge_part()
 
 
-def begin(run, fsync="always", settings=(), **options):
+def begin(run, fsync="always", **options):
     """The usual beginning: one Redis, all nodes, and their clients."""
     world = run.open(**options)
-    redis = world.add_redis(fsync=fsync, settings=settings)
+    redis = world.add_redis(fsync=fsync)
     world.start_redis(redis)
     world.use(redis)
     world.start_nodes()
     world.start_load()
-    world.run_some()
+    world.until_publishing()
     return world, redis
 
 
@@ -134,7 +135,7 @@ def cut(run, rounds):
         world.run(max(0, run.down_seconds - (time.monotonic() - since)))
         check_streams(world, streams, before)
         check_resident(world, node, resident)
-        world.note_refusals(["log_unreachable", "log_lost"])
+        world.note_refusals(SILENT)
         since = time.monotonic()
         node.host.mend(redis.host)
         node.host.use(redis.host)
@@ -170,6 +171,7 @@ def unplug(run, rounds):
 def trim_slow(run, rounds):
     """A node stands still while the others trim the log past it: its streams are told."""
     world, redis = begin(run, reasons=["expired"], settings={"cluster.log_bytes": "1M"})
+    world.judge_part()
     for _ in run.parts(rounds):
         node = world.nodes[0]
         head = int(redis.command("HGET", log_key("meta"), "head"))
@@ -231,7 +233,7 @@ def with_outage(run, world, stop, go, seconds):
         if answer.code == "log_unreachable":
             late = TIMEOUT_SECONDS if answer.begun - since < TIMEOUT_SECONDS else QUEUE_AGE_SECONDS
             bound(world, "503", answer.seconds, max(late, QUEUE_AGE_SECONDS) + REFUSED_SECONDS)
-    world.note_refusals(["log_unreachable", "log_lost"])
+    world.note_refusals(SILENT)
     go()
     bound(world, "back", world.until_publishing(), BACK_SECONDS)
 
@@ -244,7 +246,7 @@ def busy(run, rounds):
         with redis.connect() as connection:
             connection.sendall(rig_servers.command_bytes(["EVAL", "while true do end", 0]))
             world.run(run.stop_seconds)
-            world.note_refusals(["log_unreachable", "log_lost"])
+            world.note_refusals(SILENT)
             redis.command("SCRIPT", "KILL")
             bound(world, "back", world.until_publishing(), BACK_SECONDS)
 
@@ -256,7 +258,7 @@ def no_replicas(run, rounds):
         world.answers.clear()
         redis.command("CONFIG", "SET", "min-replicas-to-write", 1)
         world.run(run.stop_seconds)
-        world.note_refusals(["log_unreachable", "log_lost"])
+        world.note_refusals(SILENT)
         redis.command("CONFIG", "SET", "min-replicas-to-write", 0)
         bound(world, "back", world.until_publishing(), BACK_SECONDS)
 
@@ -444,7 +446,8 @@ def failover_two(run, rounds):
 
 
 def failover(run, rounds, replicas_n):
-    world = run.open(promise="replicated", settings={"cluster.replicas": str(replicas_n)})
+    # streams have what is not confirmed yet, and are told when it is gone
+    world = run.open(promise="replicated", reasons=["epoch"], settings={"cluster.replicas": str(replicas_n)})
     servers = [world.add_redis(f"redis{index}", "everysec") for index in range(replicas_n + 1)]
     for server in servers:
         world.start_redis(server)

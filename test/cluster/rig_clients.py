@@ -83,6 +83,17 @@ class RovingPublisher(Roving, load.Publisher):
     def is_stuck(self, now):
         return bool(self.numbers) and super().is_stuck(now)
 
+    def begin(self):
+        self.answer = b""
+        self.is_open = True
+        if not self.waiting:
+            super().begin()
+
+    def _rested(self):
+        self.waiting = False
+        if self.is_open:
+            super()._rested()
+
     def _transmit(self):
         self.touched = time.monotonic()
         super()._transmit()
