@@ -91,15 +91,21 @@ void share_refuse_queued(struct hub_share *share, int error)
     note_oldest(share);
 }
 
-/* A group that may be stored is waited for longer than one that was never sent. */
+static bool is_old(const struct hub_share *share, const struct hub_op *op, int64_t now_ns)
+{
+    return now_ns - op->submitted_ns > share->hub->limits.queue_age_max_ns;
+}
+
+/* A group that may be stored is waited for longer than one of which it is known that it is not. */
 static bool is_turn_over(const struct hub_share *share, int64_t now_ns)
 {
     const struct log_group *group = log_node_group(share->node);
-    bool was_sent = group->state != LOG_GROUP_READY || group->unknown || group->seen;
-    int64_t limit_ns =
-        was_sent ? share->conf.answer_timeout_ns : share->hub->limits.queue_age_max_ns;
 
-    return share->has_turn && now_ns - share->turn_ns > limit_ns;
+    if (!share->has_turn)
+        return false;
+    if (group->state == LOG_GROUP_READY && !group->unknown && !group->seen)
+        return is_old(share, STAILQ_FIRST(&share->turn.ops), now_ns);
+    return now_ns - share->turn_ns > share->conf.answer_timeout_ns;
 }
 
 void share_expire(struct hub_share *share, int64_t now_ns)
@@ -110,8 +116,7 @@ void share_expire(struct hub_share *share, int64_t now_ns)
         return;
     if (is_turn_over(share, now_ns))
         log_node_give_up(share->node);
-    while ((op = STAILQ_FIRST(&share->queued)) != NULL &&
-           now_ns - op->submitted_ns > share->hub->limits.queue_age_max_ns) {
+    while ((op = STAILQ_FIRST(&share->queued)) != NULL && is_old(share, op, now_ns)) {
         STAILQ_REMOVE_HEAD(&share->queued, link);
         put_answer(share, op, HUB_LOG_UNREACHABLE);
     }
@@ -249,6 +254,26 @@ static void end_turn(struct hub_share *share, int result)
     note_oldest(share);
 }
 
+/* Nothing of the group is stored: who has not waited for long yet waits for the next. */
+static void keep_young(struct hub_share *share)
+{
+    int64_t now_ns = clock_mono_ns();
+    struct hub_ops young = STAILQ_HEAD_INITIALIZER(young), rest = STAILQ_HEAD_INITIALIZER(rest);
+    struct hub_op *op;
+
+    while ((op = STAILQ_FIRST(&share->turn.ops)) != NULL) {
+        STAILQ_REMOVE_HEAD(&share->turn.ops, link);
+        bool waits = op->result == 0 && op->in_commit && !is_old(share, op, now_ns);
+        if (waits)
+            STAILQ_INSERT_TAIL(&young, op, link);
+        else
+            STAILQ_INSERT_TAIL(&rest, op, link);
+    }
+    STAILQ_CONCAT(&share->turn.ops, &rest);
+    STAILQ_CONCAT(&young, &share->queued);
+    STAILQ_CONCAT(&share->queued, &young);
+}
+
 /* Now it is known where the group stands. */
 static void place_events(struct hub_share *share, const struct log_group *group)
 {
@@ -342,6 +367,8 @@ void share_settled(void *arg, const struct log_group *group, const struct shared
         append_rest(share, of);
         return;
     }
+    if (group->outcome == SHARED_LOG_UNREACHABLE)
+        keep_young(share);
     if (group->outcome != SHARED_LOG_DONE) {
         end_turn(share, error_of(group->outcome));
         return;
