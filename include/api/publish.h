@@ -19,7 +19,8 @@ int publish_handle(struct request *request);
 /* A probe through the hub (GET /readyz): like a publish without events. */
 int publish_probe(struct request *request, int (*resumed)(struct request *request));
 
-/* The hub's answer to one of these operations, on the worker that sent it. */
+/* The hub's answer to one of these operations, or an order (ask_nodes.h), on the worker that sent
+ * it. */
 void publish_answer(void *arg, struct hub_op *op);
 
 /* What the hub said of the request's operation: 0 or -errno. */

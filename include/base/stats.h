@@ -99,6 +99,13 @@
         "publishes refused: the shared log had no room")                                           \
     row(PUBLISHES_LOG_REFUSED, publishes_log_refused, false,                                       \
         "publishes refused: the shared log's server does not allow them")                          \
+    row(NODE_MESSAGES_UNREAD, node_messages_unread, false,                                         \
+        "messages of other nodes that could not be read")                                          \
+    row(NODE_ANSWERS_LATE, node_answers_late, false,                                               \
+        "answers of other nodes that came too late, or were not as asked")                         \
+    row(NODE_QUESTIONS_SHED, node_questions_shed, false,                                           \
+        "questions of other nodes that were not answered")                                         \
+    row(ORDERS_DROPPED, orders_dropped, false, "orders of the shared log not carried out")         \
     row(EVENTS_DELIVERED, events_delivered, false, "events handed to the kernel, all streams")     \
     row(BYTES_DELIVERED, bytes_delivered, false, "bytes of streams handed to the kernel")          \
     row(SENDS, sends, false, "chunks handed to the HTTP library")                                  \

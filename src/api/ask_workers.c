@@ -9,30 +9,45 @@
 #include "http/respond.h"
 #include "http/service.h"
 
-static void ask_workers_free(void *arg)
+void ask_workers_free(struct ask_workers *question)
 {
-    struct ask_workers *question = arg;
-    unsigned services_n = question->request->service->shared->services_n;
-
-    for (unsigned i = 0; i < services_n; i++)
+    if (question == NULL)
+        return;
+    for (unsigned i = 0; i < question->shared->services_n; i++) {
         json_decref(question->slots[i].rows);
+        free(question->slots[i].text);
+    }
     filter_unref(question->filter);
     free(question);
 }
 
+static void ask_workers_free_work(void *arg)
+{
+    ask_workers_free(arg);
+}
+
+struct ask_workers *ask_workers_new_for(struct service_shared *shared)
+{
+    struct ask_workers *question =
+        calloc(1, sizeof(*question) + shared->services_n * sizeof(struct ask_workers_slot));
+
+    if (question == NULL)
+        return NULL;
+    question->shared = shared;
+    for (unsigned i = 0; i < shared->services_n; i++)
+        question->slots[i].question = question;
+    return question;
+}
+
 struct ask_workers *ask_workers_new(struct request *request)
 {
-    unsigned services_n = request->service->shared->services_n;
-    struct ask_workers *question =
-        calloc(1, sizeof(*question) + services_n * sizeof(struct ask_workers_slot));
+    struct ask_workers *question = ask_workers_new_for(request->service->shared);
 
     if (question == NULL)
         return NULL;
     question->request = request;
-    for (unsigned i = 0; i < services_n; i++)
-        question->slots[i].question = question;
     request->work = question;
-    request->free_work = ask_workers_free;
+    request->free_work = ask_workers_free_work;
     return question;
 }
 
@@ -49,11 +64,14 @@ static void ask_workers_run(void *arg)
     struct ask_workers_slot *slot = arg;
     struct ask_workers *question = slot->question;
 
-    question->ask(&question->request->service->shared->services[slot - question->slots], slot);
+    question->ask(&question->shared->services[slot - question->slots], slot);
     if (atomic_fetch_sub(&question->left, 1) != 1)
         return;
-    worker_post_note(question->request->service->worker, &question->note, ask_workers_all_answered,
-                     question);
+    if (question->request == NULL)
+        question->done(question, question->arg);
+    else
+        worker_post_note(question->request->service->worker, &question->note,
+                         ask_workers_all_answered, question);
 }
 
 static int ask_workers_respond(struct request *request)
@@ -65,9 +83,10 @@ static int ask_workers_respond(struct request *request)
     return question->resumed(request);
 }
 
-int ask_workers_start(struct ask_workers *question)
+/* Returns whether all had answered before it was over. */
+static bool ask_workers_post(struct ask_workers *question)
 {
-    struct service_shared *shared = question->request->service->shared;
+    struct service_shared *shared = question->shared;
 
     question->left = shared->services_n + 1;
     for (unsigned i = 0; i < shared->services_n; i++)
@@ -75,7 +94,29 @@ int ask_workers_start(struct ask_workers *question)
             question->failed = true;
             atomic_fetch_sub(&question->left, 1);
         }
-    if (atomic_fetch_sub(&question->left, 1) == 1)
-        return ask_workers_respond(question->request);
-    return request_suspend(question->request, ask_workers_respond);
+    return atomic_fetch_sub(&question->left, 1) == 1;
+}
+
+int ask_workers_start(struct ask_workers *question)
+{
+    struct request *request = question->request;
+
+    if (ask_workers_post(question))
+        return ask_workers_respond(request);
+    return request_suspend(request, ask_workers_respond);
+}
+
+void ask_workers_send(struct ask_workers *question)
+{
+    if (ask_workers_post(question))
+        question->done(question, question->arg);
+}
+
+size_t ask_workers_count(const struct ask_workers *question)
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < question->shared->services_n; i++)
+        count += question->slots[i].count;
+    return count;
 }

@@ -1,5 +1,6 @@
 libbugle_a_SOURCES += \
     include/api/access_read.h \
+    include/api/node_service.h \
     include/api/publish.h \
     include/api/routes.h \
     include/api/static_files.h \
@@ -8,6 +9,8 @@ libbugle_a_SOURCES += \
     src/api/access_read.c \
     src/api/admin_health.c \
     src/api/admin_streams.c \
+    src/api/ask_nodes.c \
+    src/api/ask_nodes.h \
     src/api/ask_workers.c \
     src/api/ask_workers.h \
     src/api/backup_post.c \
@@ -20,6 +23,12 @@ libbugle_a_SOURCES += \
     src/api/history_get.c \
     src/api/history_listing.c \
     src/api/history_listing.h \
+    src/api/node_answers.c \
+    src/api/node_orders.c \
+    src/api/node_service.c \
+    src/api/node_service_internal.h \
+    src/api/node_streams.c \
+    src/api/node_streams.h \
     src/api/publish.c \
     src/api/publish_body.c \
     src/api/publish_body.h \
@@ -36,6 +45,8 @@ libbugle_a_SOURCES += \
     src/api/static_files.c \
     src/api/stream_admit.c \
     src/api/stream_admit.h \
+    src/api/streams_visit.c \
+    src/api/streams_visit.h \
     src/api/subscribe.c \
     src/api/subscribe.h \
     src/api/ticket_post.c \

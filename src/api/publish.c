@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/ask_nodes.h"
 #include "api/publish_kind.h"
 #include "api/publish_work.h"
 #include "http/request_body.h"
@@ -242,7 +243,10 @@ int publish_probe(struct request *request, int (*resumed)(struct request *reques
 void publish_answer(void *arg, struct hub_op *op)
 {
     (void)arg;
-    publish_work_answered(op);
+    if (op->order != NULL)
+        ask_nodes_answered(op);
+    else
+        publish_work_answered(op);
 }
 
 int publish_result(const struct request *request)

@@ -5,6 +5,7 @@ libbugle_a_SOURCES += \
     include/cluster/log_group.h \
     include/cluster/log_node.h \
     include/cluster/node_message.h \
+    include/cluster/node_talk.h \
     include/cluster/redis_log.h \
     include/cluster/redis_start.h \
     include/cluster/redis_url.h \
@@ -17,6 +18,7 @@ libbugle_a_SOURCES += \
     src/cluster/log_group.c \
     src/cluster/log_node.c \
     src/cluster/node_message.c \
+    src/cluster/node_talk.c \
     src/cluster/redis_fault.c \
     src/cluster/redis_fault.h \
     src/cluster/redis_find.c \

@@ -39,10 +39,7 @@ const struct parameter parameters_of_history[] = {
 };
 
 const struct parameter parameters_of_listing[] = {
-    {"topic", false},
-    {"user", false},
-    {"limit", false},
-    {NULL, false},
+    {"topic", false}, {"user", false}, {"limit", false}, {"local", false}, {NULL, false},
 };
 
 const struct parameter parameters_of_ending[] = {

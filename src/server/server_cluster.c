@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/node_service.h"
 #include "base/log.h"
 #include "base/memory_budget.h"
 #include "cluster/redis_log.h"
@@ -23,9 +24,9 @@
 static struct shared_log *make_log(void *arg, struct event_base *base,
                                    const struct shared_log_hooks *hooks)
 {
-    const struct cluster_conf *cluster = arg;
+    const struct server *server = arg;
 
-    return redis_log_new(base, &cluster->log, hooks);
+    return redis_log_new(base, &server->cluster->log, hooks);
 }
 
 static int leave_log(void *arg, struct shared_log *log, void (*done)(void *arg), void *done_arg)
@@ -36,12 +37,17 @@ static int leave_log(void *arg, struct shared_log *log, void (*done)(void *arg),
 
 static void on_heard(void *arg, const char *bytes, size_t bytes_n)
 {
-    (void)arg, (void)bytes, (void)bytes_n;
+    const struct server *server = arg;
+
+    node_service_heard(server->shared.nodes, bytes, bytes_n);
 }
 
 static void on_order(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n)
 {
-    (void)arg, (void)from, (void)seq, (void)order, (void)order_n;
+    const struct server *server = arg;
+
+    (void)seq; /* the order names itself */
+    node_service_order(server->shared.nodes, from, order, order_n);
 }
 
 /* ---- the main thread ---- */
@@ -82,14 +88,41 @@ int server_build_cluster(struct server *server)
     return 0;
 }
 
+static bool run_task(void *arg, struct hub_share_task *task)
+{
+    return hub_share_run(((struct server *)arg)->hub, task);
+}
+
+static void get_facts(void *arg, struct hub_share_facts *ret_facts)
+{
+    hub_share_get_facts(((struct server *)arg)->hub, ret_facts);
+}
+
+static int build_nodes(struct server *server)
+{
+    const struct node_service_conf conf = {
+        .shared = &server->shared,
+        .node = server->cluster->log.node,
+        .ask_timeout_ms = (int64_t)server->conf->cluster.ask_timeout_ms,
+        .run = run_task,
+        .get_facts = get_facts,
+        .arg = server,
+    };
+
+    server->shared.nodes = node_service_new(&conf);
+    return server->shared.nodes != NULL ? 0 : -ENOMEM;
+}
+
 int server_share_hub(struct server *server)
 {
     struct cluster_conf *cluster = server->cluster;
     struct hub_share_conf share = {
-        .make = make_log, .leave = leave_log, .heard = on_heard, .order = on_order, .arg = cluster};
+        .make = make_log, .leave = leave_log, .heard = on_heard, .order = on_order, .arg = server};
 
     if (cluster == NULL)
         return 0;
+    if (build_nodes(server) != 0)
+        return server_fail("out of memory");
     share.node = cluster->log.node;
     share.writer = cluster->writer;
     share.promise = cluster->log.promise;

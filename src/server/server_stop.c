@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
+#include "api/node_service.h"
 #include "api/static_files.h"
 #include "auth/auth.h"
 #include "base/clock.h"
@@ -202,6 +203,7 @@ void server_free(struct server *server)
     server_free_handover(server);
     client_quota_free(server->shared.client_quota);
     hub_free(server->hub);
+    node_service_free(server->shared.nodes);
     history_free(server->history);
     cluster_conf_free(server->cluster);
     static_files_free(server->shared.static_files);

@@ -7,6 +7,7 @@ UNIT_TESTS += \
     test/cluster/test_log_group \
     test/cluster/test_log_node \
     test/cluster/test_node_message \
+    test/cluster/test_node_talk \
     test/cluster/test_redis_answers \
     test/cluster/test_redis_failover \
     test/cluster/test_redis_fault \
