@@ -14,6 +14,7 @@
 
 #include "auth/api_key.h"
 #include "auth/jwt.h"
+#include "auth/ticket_keys.h"
 #include "base/peer.h"
 #include "base/stats.h"
 #include "conf/conf.h"
@@ -24,6 +25,7 @@
 struct auth_set {
     struct jwt_keys *tokens;
     struct api_keys *api_keys;
+    struct ticket_keys tickets;
 };
 
 /*
@@ -76,6 +78,9 @@ struct auth_shown {
 #define AUTH_RETRY_S 1
 enum jwt_error auth_identify(struct auth *auth, const struct conf *conf,
                              const struct auth_shown *shown, struct identity **ret_identity);
+
+/* The keys of auth.ticket_key; NULL: there are none.  Borrowed until auth_take(). */
+const struct ticket_keys *auth_ticket_keys(const struct auth *auth);
 
 /* Whether an identity's credential is still accepted: its key is there, and its claims fit
  * auth.audience and auth.issuer.  Two hashes. */

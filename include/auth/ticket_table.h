@@ -69,11 +69,9 @@ struct ticket_table_answer {
     unsigned forgotten_n; /* entries that went for this one */
 };
 
-/* key  TICKET_KEY_BYTES; copied.  NULL when out of memory. */
-struct ticket_table *ticket_table_new(const unsigned char *key, int64_t now_ms);
+/* NULL when out of memory. */
+struct ticket_table *ticket_table_new(int64_t now_ms);
 void ticket_table_free(struct ticket_table *table); /* accepts NULL */
-
-const unsigned char *ticket_table_key(const struct ticket_table *table);
 
 /* Ask for a use and note it.  With TICKET_TABLE_GOOD the caller goes on to ticket_table_opened() or
  * ticket_table_failed(). */
@@ -92,12 +90,5 @@ void ticket_table_closed(struct ticket_table *table, const unsigned char *id, ui
 
 /* How many are remembered, when those that are over have been forgotten. */
 size_t ticket_table_count(struct ticket_table *table, int64_t now_ms);
-
-/* The key of a gateway's tickets: from a file beside that of its history, made if it is not there;
- * a random one for a history without a file (`history_path` is NULL).  A file that holds no key is
- * set aside with a warning in the log, and replaced.  Returns 0, or -errno with what to do about
- * it. Blocks. */
-int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_BYTES],
-                          struct conf_error *ret_error);
 
 #endif

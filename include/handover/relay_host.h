@@ -3,6 +3,9 @@
  * The new process's end of a link (handover_link.h): its hub serves the operations that the old
  * process passes on (relay_client.h) like those of one more worker, and sends back the answers and
  * all that is committed.
+ *
+ * Where a log is shared (hub_share.h) the history may lose events that streams of the old process
+ * were sent: its streams then get no more, end, and are told by this process when they come back.
  */
 #ifndef BUGLE_RELAY_HOST_H
 #define BUGLE_RELAY_HOST_H

@@ -12,6 +12,7 @@
 
 #include "auth/auth.h"
 #include "auth/jwks.h"
+#include "auth/ticket_keys.h"
 #include "auth/ticket_table.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
@@ -38,10 +39,11 @@ struct service_shared {
     struct thread_pool *body_readers; /* of large publish bodies, beside the loops */
     struct static_files *static_files;
     struct eviction_log *eviction_log;
-    struct node_service *nodes;        /* what nodes say to each other; NULL: no log is shared */
-    struct ticket_table *ticket_table; /* NULL without auth.mode=token */
-    struct jwks *jwks;                 /* NULL without auth.mode=token */
-    struct service *services;          /* one a worker */
+    struct node_service *nodes;         /* what nodes say to each other; NULL: no log is shared */
+    struct ticket_table *ticket_table;  /* NULL without auth.mode=token */
+    struct ticket_keys own_ticket_keys; /* while there are none in the settings */
+    struct jwks *jwks;                  /* NULL without auth.mode=token */
+    struct service *services;           /* one a worker */
     unsigned services_n;
     struct conf_list own_origins; /* of the gateway's own page, from its listeners */
     struct stats *main_stats;

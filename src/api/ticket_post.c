@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/access.h"
+#include "api/ticket_use.h"
 #include "base/clock.h"
 #include "http/respond.h"
 #include "http/service.h"
@@ -143,7 +144,7 @@ static int ticket_post_give(struct request *request, const struct ask *ask)
     memcpy(ticket.key_fingerprint, identity->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);
     if (gnutls_rnd(GNUTLS_RND_RANDOM, ticket.id, TICKET_ID_BYTES) < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
-    ssize_t text_n = ticket_seal(text, &ticket, ticket_table_key(shared->ticket_table));
+    ssize_t text_n = ticket_seal(text, &ticket, ticket_use_keys(request->service)->keys[0]);
     if (text_n < 0)
         return respond_error(request, 503, "out_of_memory", "No ticket can be made now.");
     if (text_n == 0) {

@@ -53,13 +53,19 @@ static bool public_topics_are_public(const struct conf *conf, const struct ident
     return true;
 }
 
+const struct ticket_keys *ticket_use_keys(const struct service *service)
+{
+    const struct ticket_keys *keys = auth_ticket_keys(service->auth);
+
+    return keys != NULL ? keys : &service->shared->own_ticket_keys;
+}
+
 bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
                          struct problem *ret_problem)
 {
-    const struct ticket_table *table = request->service->shared->ticket_table;
     struct ticket_room room;
     struct ticket ticket;
-    int result = ticket_open(text, text_n, ticket_table_key(table), &room, &ticket);
+    int result = ticket_keys_open(ticket_use_keys(request->service), text, text_n, &room, &ticket);
 
     if (result == -EBADMSG)
         return challenge_bad_credential(ret_problem, "This gateway did not make the ticket.");

@@ -14,7 +14,12 @@
 #include "stream/stream.h"
 #include "wire/problem.h"
 
+struct service;
 struct service_shared;
+struct ticket_keys;
+
+/* With which tickets are sealed and opened now. */
+const struct ticket_keys *ticket_use_keys(const struct service *service);
 
 /* Open the text of a ticket and set the request's `identity` and `ticket` from it.  Whether it may
  * be used just now is asked later, by ticket_use_begin().  Returns false with a problem. */

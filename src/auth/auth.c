@@ -57,6 +57,10 @@ static int auth_read_set(struct auth_set *set, const struct conf *conf, const ch
         return -EINVAL;
     if (jwks != NULL && jwt_keys_add_set(set->tokens, jwks, jwks_n, why) != 0)
         return auth_refuse(ret_error, "auth.jwks", 0, why);
+    if (ticket_keys_from_conf(&set->tickets, conf) != 0)
+        return auth_refuse(
+            ret_error, "auth.ticket_key", 0,
+            "there are more than 4 keys: one, and while another takes its place two");
     set->api_keys = api_keys_new(conf->auth.api_key.items, conf->auth.api_key.items_n, why);
     return set->api_keys != NULL ? 0 : auth_refuse(ret_error, "auth.api_key", 0, why);
 }
@@ -82,6 +86,7 @@ void auth_set_free(struct auth_set *set)
         return;
     jwt_keys_free(set->tokens);
     api_keys_free(set->api_keys);
+    explicit_bzero(&set->tickets, sizeof(set->tickets));
     free(set);
 }
 
@@ -277,4 +282,9 @@ bool auth_key_is_current(const struct auth *auth, const struct conf *conf,
     return jwt_keys_have(auth->set->tokens, identity->key_fingerprint) ||
            (identity->kind == IDENTITY_TICKET &&
             api_keys_have(auth->set->api_keys, identity->key_fingerprint));
+}
+
+const struct ticket_keys *auth_ticket_keys(const struct auth *auth)
+{
+    return auth->set != NULL && auth->set->tickets.n > 0 ? &auth->set->tickets : NULL;
 }

@@ -7,6 +7,7 @@ libbugle_a_SOURCES += \
     include/auth/jwt_keys.h \
     include/auth/origin.h \
     include/auth/ticket.h \
+    include/auth/ticket_keys.h \
     include/auth/ticket_table.h \
     src/auth/api_key.c \
     src/auth/auth.c \
@@ -22,6 +23,7 @@ libbugle_a_SOURCES += \
     src/auth/jwt_keys.c \
     src/auth/origin.c \
     src/auth/ticket.c \
+    src/auth/ticket_keys.c \
     src/auth/ticket_table.c \
     src/auth/token_cache.c \
     src/auth/token_cache.h

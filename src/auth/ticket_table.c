@@ -4,16 +4,12 @@
 #include "auth/ticket_table.h"
 
 #include <errno.h>
-#include <gnutls/crypto.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/due_heap.h"
-#include "base/log.h"
-#include "base/state_file.h"
 
 /* Without memory an entry is not added, and nothing else changes. */
 #define HASH_NONFATAL_OOM 1
@@ -52,21 +48,19 @@ struct entry {
 
 struct ticket_table {
     pthread_mutex_t lock;
-    unsigned char secret[TICKET_KEY_BYTES];
     int64_t born_ms; /* what was made before may have been used without a trace here */
     struct entry *entries;
     struct share *users, *keys;
     struct due_heap idle; /* all, by when they are over */
 };
 
-struct ticket_table *ticket_table_new(const unsigned char *key, int64_t now_ms)
+struct ticket_table *ticket_table_new(int64_t now_ms)
 {
     struct ticket_table *table = calloc(1, sizeof(*table));
 
     if (table == NULL)
         return NULL;
     pthread_mutex_init(&table->lock, NULL);
-    memcpy(table->secret, key, TICKET_KEY_BYTES);
     table->born_ms = now_ms;
     return table;
 }
@@ -161,13 +155,7 @@ void ticket_table_free(struct ticket_table *table)
         ticket_table_drop(table, table->entries);
     due_heap_clear(&table->idle);
     pthread_mutex_destroy(&table->lock);
-    explicit_bzero(table->secret, TICKET_KEY_BYTES);
     free(table);
-}
-
-const unsigned char *ticket_table_key(const struct ticket_table *table)
-{
-    return table->secret;
 }
 
 #define ENTRY_OF(item, member)                                                                     \
@@ -429,82 +417,4 @@ size_t ticket_table_count(struct ticket_table *table, int64_t now_ms)
         pthread_mutex_unlock(&table->lock);
     }
     return n;
-}
-
-/* ---- the key ---- */
-
-static int ticket_key_draw(unsigned char *to)
-{
-    return gnutls_rnd(GNUTLS_RND_KEY, to, TICKET_KEY_BYTES) >= 0 ? 0 : -EIO;
-}
-
-/* Zeros are what a file system may leave of a file after a power cut. */
-static bool ticket_key_is_sound(const unsigned char *key)
-{
-    static const unsigned char zeros[TICKET_KEY_BYTES];
-
-    return memcmp(key, zeros, TICKET_KEY_BYTES) != 0;
-}
-
-static int ticket_key_read(const char *path, unsigned char *to)
-{
-    int result = state_file_read(path, to, TICKET_KEY_BYTES);
-
-    return result == 0 && !ticket_key_is_sound(to) ? -EBADMSG : result;
-}
-
-/* Another process may have made it meanwhile. */
-static int ticket_key_make(const char *path, unsigned char *to)
-{
-    int result = ticket_key_draw(to);
-
-    if (result == 0)
-        result = state_file_make(path, to, TICKET_KEY_BYTES);
-    return result == -EEXIST ? ticket_key_read(path, to) : result;
-}
-
-/* Tickets live for hours at most, and a client can get another one: no reason to refuse the start.
- */
-static int ticket_key_replace(const char *path, unsigned char *to)
-{
-    int result = state_file_set_aside(path);
-
-    if (result != 0)
-        return result;
-    log_warning("%s does not hold a ticket key of %d bytes: it was renamed to %s.bad and a new key "
-                "was made; tickets made before are no longer valid",
-                path, TICKET_KEY_BYTES, path);
-    return ticket_key_make(path, to);
-}
-
-static int ticket_key_find(const char *path, unsigned char *to)
-{
-    int result = ticket_key_read(path, to);
-
-    if (result == -ENOENT)
-        return ticket_key_make(path, to);
-    return result == -EBADMSG ? ticket_key_replace(path, to) : result;
-}
-
-int ticket_table_read_key(const char *history_path, unsigned char to[TICKET_KEY_BYTES],
-                          struct conf_error *ret_error)
-{
-    char *key_path;
-    int result;
-
-    if (history_path == NULL)
-        return ticket_key_draw(to);
-    if (asprintf(&key_path, "%s.tickets", history_path) < 0) {
-        key_path = NULL;
-        result = conf_refuse(ret_error, -ENOMEM, "out of memory");
-    } else {
-        result = ticket_key_find(key_path, to);
-        if (result != 0)
-            conf_refuse(ret_error, result,
-                        "the ticket key in %s cannot be read or written: %s: give the gateway's "
-                        "user access, or remove the file, which makes all tickets invalid",
-                        key_path, strerror(-result));
-    }
-    free(key_path);
-    return result;
 }

@@ -349,7 +349,7 @@ static const struct conf_row rows[] = {
     DURATION("auth.ticket_life", auth.ticket_life_ms, "24h", "1m", "30d", CONF_RELOAD,
              "How long after a ticket was made its stream may go on and come back."),
     SECRETS("auth.ticket_key", auth.ticket_key, is_ticket_key, CONF_HIDDEN,
-            "KEY or @FILE, 32 bytes in hex or base64url", CONF_RESTART,
+            "KEY or @FILE, 32 bytes in hex or base64url", CONF_RELOAD,
             "Keys of tickets that all gateways at cluster.log take; the first makes them."),
 
     LIST("tls.listen", tls.listen, "", conf_value_is_tls_listen,

@@ -20,6 +20,8 @@
  *   PUBLISH   an operation of its hub             BATCH     what was committed, in order
  *   NO_FEED   no stream is left here            ANSWER    to operations, in their order
  *                                               FEED_END  events of further batches are left out
+ *                                               LINEAGE   of the store, which has another epoch
+ *                                                         now (hub_share.h)
  *
  * and either, instead of its next step, REFUSED with a line that says why; or the socket ends.
  */
@@ -50,6 +52,7 @@ enum handover_link_type {
     HANDOVER_LINK_BATCH,
     HANDOVER_LINK_ANSWER,
     HANDOVER_LINK_FEED_END,
+    HANDOVER_LINK_LINEAGE,
 };
 
 struct handover_link;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "handover/pack.h"
@@ -29,6 +30,12 @@ static int send_op(struct relay_client *client, const struct hub_op *op)
     pack_u32(&pack, (uint32_t)op->events_n);
     for (size_t i = 0; i < op->events_n; i++)
         pack_message(&pack, op->events[i]);
+    if (op->order != NULL) {
+        char *room = pack_room(&pack, op->order_n);
+
+        if (room != NULL)
+            memcpy(room, op->order, op->order_n);
+    }
     return handover_link_send_pack(client->link, HANDOVER_LINK_PUBLISH, &pack);
 }
 
@@ -152,6 +159,8 @@ static bool take_answer(struct relay_client *client, struct unpack *unpack)
     op->result = (int)unpack_u32(unpack);
     op->conflict_at = unpack_u32(unpack);
     fill_answer(op, unpack);
+    if (op->order != NULL)
+        op->order_seq = unpack_u64(unpack);
     bool is_sound =
         unpack_is_done(unpack) && (op->conflict_at == 0 || op->conflict_at < op->events_n);
     if (!is_sound)
@@ -159,6 +168,22 @@ static bool take_answer(struct relay_client *client, struct unpack *unpack)
     STAILQ_INSERT_TAIL(&answers, op, link);
     hand_to_hub(client, NULL, &answers);
     return is_sound;
+}
+
+/* The store is the other process's, and so is what its ids mean. */
+static bool take_lineage(struct relay_client *client, struct unpack *unpack)
+{
+    char *epoch = unpack_text(unpack), *terms = unpack_text(unpack);
+    struct lineage *lineage = NULL;
+
+    if (epoch != NULL && terms != NULL && strlen(epoch) == SSE_EPOCH_BYTES &&
+        unpack_is_done(unpack))
+        lineage = lineage_read(epoch, terms, strlen(terms));
+    if (lineage != NULL)
+        history_set_lineage(hub_history(client->hub), lineage);
+    free(epoch);
+    free(terms);
+    return lineage != NULL;
 }
 
 bool relay_client_frame(struct relay_client *client, const struct handover_link_frame *frame)
@@ -171,6 +196,8 @@ bool relay_client_frame(struct relay_client *client, const struct handover_link_
         is_sound = take_batch(client, &unpack);
     else if (frame->type == HANDOVER_LINK_ANSWER)
         is_sound = take_answer(client, &unpack);
+    else if (frame->type == HANDOVER_LINK_LINEAGE)
+        is_sound = take_lineage(client, &unpack);
     pthread_mutex_unlock(&client->lock);
     return is_sound;
 }

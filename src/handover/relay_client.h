@@ -25,8 +25,8 @@ void relay_client_free(struct relay_client *client); /* the hub is stopped; acce
 /* For hub_forward(). */
 struct hub_relay *relay_client_relay(struct relay_client *client);
 
-/* HANDOVER_LINK_BATCH or HANDOVER_LINK_ANSWER.  Returns false when it makes no sense: the link is
- * to be closed then, and relay_client_end() called.  Main thread. */
+/* HANDOVER_LINK_BATCH, HANDOVER_LINK_ANSWER or HANDOVER_LINK_LINEAGE.  Returns false when it makes
+ * no sense: the link is to be closed then, and relay_client_end() called.  Main thread. */
 bool relay_client_frame(struct relay_client *client, const struct handover_link_frame *frame);
 
 /* The link is of no use any more: answer all that is forwarded, and what still comes at once.  Main

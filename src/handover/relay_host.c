@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "handover/pack.h"
+#include "hub/hub_share.h"
 
 /* Events of a batch go in frames of about so many bytes. */
 #define BATCH_FRAME_BYTES 262144
@@ -19,13 +21,15 @@ struct relay_host {
     struct hub_listener listener;
     struct hub *hub;
     struct handover_link *link;
-    _Atomic bool feeds; /* events go with the batches */
-    _Atomic bool ended; /* nobody is there to be told */
+    const struct lineage *lineage; /* of which the old process knows */
+    _Atomic bool feeds;            /* events go with the batches */
+    _Atomic bool ended;            /* nobody is there to be told */
 };
 
 /* An operation of the old process. */
 struct relayed_op {
     struct hub_op op;
+    char *order; /* instead of events; NULL: none */
     struct message *events[];
 };
 
@@ -34,6 +38,7 @@ static void free_relayed_op(struct relayed_op *relayed_op)
     for (size_t i = 0; i < relayed_op->op.events_n; i++)
         message_unref(relayed_op->events[i]);
     free(relayed_op->op.duplicate_of);
+    free(relayed_op->order);
     free(relayed_op);
 }
 
@@ -48,7 +53,28 @@ static bool send_answer(struct relay_host *host, const struct hub_op *op)
         pack_u64(&pack, op->events[i]->position);
         pack_u64(&pack, op->duplicate_of != NULL ? op->duplicate_of[i] : 0);
     }
+    if (op->order != NULL)
+        pack_u64(&pack, op->order_seq);
     return handover_link_send_pack(host->link, HANDOVER_LINK_ANSWER, &pack) == 0;
+}
+
+/* Positions belong to another epoch from here on, those of answers too. */
+static bool send_lineage(struct relay_host *host)
+{
+    const struct lineage *lineage = history_lineage(hub_history(host->hub));
+    struct pack pack = {0};
+
+    if (lineage == host->lineage)
+        return true;
+    char *terms = malloc(lineage->terms_n * LINEAGE_TERM_BYTES + 1);
+    if (terms == NULL)
+        return false;
+    host->lineage = lineage;
+    lineage_write(lineage, terms);
+    pack_text(&pack, lineage->epoch);
+    pack_text(&pack, terms);
+    free(terms);
+    return handover_link_send_pack(host->link, HANDOVER_LINK_LINEAGE, &pack) == 0;
 }
 
 /* As many of the events from `*index` on as go into one frame. */
@@ -63,12 +89,14 @@ static void pack_some(struct pack *pack, const struct hub_batch *batch, size_t *
         pack_message(pack, batch->events[i]);
 }
 
+/* A cut is nothing that the old process could tell its streams, since it cannot read on. */
 static bool send_batch(struct relay_host *host, const struct hub_batch *batch)
 {
     size_t index = 0;
     int result = 0;
 
-    if (host->feeds && handover_link_unsent(host->link) > FEED_BYTES_MAX) {
+    if (host->feeds &&
+        (batch->cut != HUB_CUT_NONE || handover_link_unsent(host->link) > FEED_BYTES_MAX)) {
         host->feeds = false;
         result = handover_link_send(host->link, HANDOVER_LINK_FEED_END, NULL, 0);
     }
@@ -96,7 +124,7 @@ static void relay_host_deliver(struct hub_listener *listener, struct hub_batch *
     struct relay_host *host =
         (struct relay_host *)((char *)listener - offsetof(struct relay_host, listener));
     bool ended = host->ended;
-    bool sound = ended || batch == NULL || send_batch(host, batch);
+    bool sound = ended || (send_lineage(host) && (batch == NULL || send_batch(host, batch)));
     struct hub_op *op;
 
     while ((op = STAILQ_FIRST(answers)) != NULL) {
@@ -118,6 +146,7 @@ struct relay_host *relay_host_new(struct hub *hub, struct handover_link *link)
         return NULL;
     host->hub = hub;
     host->link = link;
+    host->lineage = history_lineage(hub_history(hub));
     host->feeds = true;
     host->listener.deliver = relay_host_deliver;
     hub_add_listener(hub, &host->listener);
@@ -138,6 +167,26 @@ void relay_host_end(struct relay_host *host)
 void relay_host_free(struct relay_host *host)
 {
     free(host);
+}
+
+/* It stands behind the events that it does not have. */
+static void unpack_order(struct unpack *unpack, struct relayed_op *relayed_op)
+{
+    size_t n;
+    const char *order = unpack_bytes(unpack, &n);
+
+    if (order == NULL || n == 0 || n > SHARED_LOG_ORDER_BYTES_MAX || relayed_op->op.events_n > 0) {
+        unpack->failed = true;
+        return;
+    }
+    relayed_op->order = malloc(n);
+    if (relayed_op->order == NULL) {
+        unpack->failed = true;
+        return;
+    }
+    memcpy(relayed_op->order, order, n);
+    relayed_op->op.order = relayed_op->order;
+    relayed_op->op.order_n = n;
 }
 
 static struct relayed_op *unpack_relayed_op(struct unpack *unpack)
@@ -161,6 +210,8 @@ static struct relayed_op *unpack_relayed_op(struct unpack *unpack)
         }
         relayed_op->events[relayed_op->op.events_n++] = message;
     }
+    if (unpack->left > 0)
+        unpack_order(unpack, relayed_op);
     if (has_duplicates)
         relayed_op->op.duplicate_of = calloc(events_n + 1, sizeof(relayed_op->op.duplicate_of[0]));
     if (unpack_is_done(unpack) && relayed_op->op.events_n == events_n &&

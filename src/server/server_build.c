@@ -204,15 +204,15 @@ static const char *page_folder(const struct conf *conf)
 static int build_tickets(struct server *server)
 {
     char *path = store_path(server->conf->history.store);
-    unsigned char key[TICKET_KEY_BYTES];
+    struct ticket_keys *own = &server->shared.own_ticket_keys;
     struct conf_error error;
-    int result = ticket_table_read_key(path, key, &error);
+    int result = ticket_keys_read_own(path, own->keys[0], &error);
 
     free(path);
     if (result != 0)
         return server_fail(error.text);
-    server->shared.ticket_table = ticket_table_new(key, clock_wall_ms());
-    explicit_bzero(key, sizeof(key));
+    own->n = 1;
+    server->shared.ticket_table = ticket_table_new(clock_wall_ms());
     return server->shared.ticket_table != NULL ? 0 : server_fail("out of memory");
 }
 

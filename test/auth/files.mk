@@ -6,6 +6,7 @@ UNIT_TESTS += \
     test/auth/test_origin \
     test/auth/test_grants \
     test/auth/test_ticket \
+    test/auth/test_ticket_keys \
     test/auth/test_ticket_table \
     test/auth/test_token_cache
 

@@ -6,11 +6,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "ticket_rules.h"
@@ -18,7 +14,6 @@
 #define BORN_MS RULES_BORN_MS
 #define NO_ID RULES_NO_ID
 
-static const unsigned char key[TICKET_KEY_BYTES];
 static struct ticket_table_limits limits = {.all = 3};
 static struct ticket_table_answer answer;
 
@@ -42,7 +37,7 @@ static struct ticket_table *of_rules;
 
 static void rules_begin(int64_t born_ms)
 {
-    of_rules = ticket_table_new(key, born_ms);
+    of_rules = ticket_table_new(born_ms);
 }
 
 static void rules_end(void)
@@ -70,7 +65,7 @@ static void rules_over(uint64_t number, uint64_t position, int64_t now_ms)
 /* Its stream has not begun yet, so no id can be its own, and nothing can be taken over. */
 static void one_on_its_way_comes_first(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     uint64_t older;
 
     (void)state;
@@ -85,7 +80,7 @@ static void one_on_its_way_comes_first(void **state)
 /* A use that came to nothing leaves the ticket as it was. */
 static void a_use_may_come_to_nothing(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     uint64_t older;
 
     (void)state;
@@ -133,7 +128,7 @@ static enum ticket_table_verdict use_up(struct ticket_table *tickets, const stru
 
 static void one_that_is_over_makes_room(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     struct ticket last = ticket_of(9, NULL, 0);
 
     (void)state;
@@ -156,7 +151,7 @@ static void one_that_is_over_makes_room(void **state)
 /* One that is used first and lives long hides none that is over. */
 static void what_is_over_is_found_behind_what_is_not(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     struct ticket each;
 
     (void)state;
@@ -173,7 +168,7 @@ static void what_is_over_is_found_behind_what_is_not(void **state)
 
 static void a_user_forgets_its_own(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     struct ticket each;
     uint64_t older;
 
@@ -211,7 +206,7 @@ static void a_user_forgets_its_own(void **state)
 /* After a restart an id makes an old ticket good once: it is remembered as long as it holds. */
 static void what_outlived_a_restart_is_not_forgotten(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, 30000);
+    struct ticket_table *tickets = ticket_table_new(30000);
     struct ticket old = ticket_of(1, "anna", 0), next = ticket_of(2, "anna", 0);
     uint64_t older;
 
@@ -229,7 +224,7 @@ static void what_outlived_a_restart_is_not_forgotten(void **state)
 
 static void a_key_forgets_its_own(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     struct ticket each;
 
     (void)state;
@@ -258,7 +253,7 @@ static void a_key_forgets_its_own(void **state)
 /* Those who act for nobody leave half of their key to its users. */
 static void nobody_has_half_of_a_key(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
     struct ticket each;
 
     (void)state;
@@ -276,7 +271,7 @@ static void nobody_has_half_of_a_key(void **state)
 /* A limit that was lowered is reached step by step. */
 static void shares_shrink(void **state)
 {
-    struct ticket_table *tickets = ticket_table_new(key, BORN_MS);
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
 
     (void)state;
     limits = (struct ticket_table_limits){.all = 1000};
@@ -359,7 +354,7 @@ static void uses_at_once_are_one_stream(void **state)
 
     (void)state;
     limits = (struct ticket_table_limits){.all = 1000};
-    at_once.tickets = ticket_table_new(key, BORN_MS);
+    at_once.tickets = ticket_table_new(BORN_MS);
     pthread_barrier_init(&at_once.together, NULL, THREADS + 1);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, use_at_once, (void *)(i + 1)), 0);
@@ -377,45 +372,6 @@ static void uses_at_once_are_one_stream(void **state)
     ticket_table_free(at_once.tickets);
 }
 
-static void the_key_is_kept_beside_the_store(void **state)
-{
-    char folder[] = "/tmp/test_tickets.XXXXXX", history[64], path[64];
-    unsigned char first[TICKET_KEY_BYTES], second[TICKET_KEY_BYTES];
-    struct conf_error error;
-    struct stat facts;
-
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    snprintf(history, sizeof(history), "%s/h.db", folder);
-    snprintf(path, sizeof(path), "%s/h.db.tickets", folder);
-    assert_int_equal(ticket_table_read_key(history, first, &error), 0);
-    assert_int_equal(ticket_table_read_key(history, second, &error), 0);
-    assert_memory_equal(first, second, TICKET_KEY_BYTES);
-    assert_int_equal(stat(path, &facts), 0);
-    assert_int_equal(facts.st_mode & 0777, 0600);
-    /* a bad one is replaced, and kept for whoever wants to know */
-    for (int cut = 0; cut < 2; cut++) {
-        assert_int_equal(truncate(path, cut), 0);
-        assert_int_equal(truncate(path, cut == 0 ? 31 : TICKET_KEY_BYTES), 0);
-        assert_int_equal(ticket_table_read_key(history, second, &error), 0);
-        assert_memory_not_equal(first, second, TICKET_KEY_BYTES);
-        assert_int_equal(ticket_table_read_key(history, first, &error), 0);
-        assert_memory_equal(first, second, TICKET_KEY_BYTES);
-    }
-    unlink(path);
-    /* one that cannot be read is told */
-    assert_int_equal(symlink(path, path), 0);
-    assert_int_not_equal(ticket_table_read_key(history, second, &error), 0);
-    assert_non_null(strstr(error.text, path));
-    unlink(path);
-    strcat(path, ".bad");
-    unlink(path);
-    rmdir(folder);
-    assert_int_equal(ticket_table_read_key(NULL, first, &error), 0);
-    assert_int_equal(ticket_table_read_key(NULL, second, &error), 0);
-    assert_memory_not_equal(first, second, TICKET_KEY_BYTES);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,7 +386,6 @@ int main(void)
         cmocka_unit_test(nobody_has_half_of_a_key),
         cmocka_unit_test(shares_shrink),
         cmocka_unit_test(uses_at_once_are_one_stream),
-        cmocka_unit_test(the_key_is_kept_beside_the_store),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

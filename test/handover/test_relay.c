@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "../support/scratch.h"
+#include "hub/hub_internal.h"
 
 #define EVENTS_MAX 64
 #define ANSWERS_MAX 16
@@ -75,6 +76,7 @@ struct bench {
     pthread_cond_t changed;
     bool is_changed;
     size_t ends_n;
+    size_t feeds_ended_n;
 };
 
 static void make_side(struct bench *bench, struct side *side)
@@ -153,7 +155,10 @@ static void on_client_frame(void *arg, const struct handover_link_frame *frame)
 {
     struct bench *bench = arg;
 
-    assert(relay_client_frame(bench->client, frame));
+    if (frame->type == HANDOVER_LINK_FEED_END)
+        bench->feeds_ended_n++;
+    else
+        assert(relay_client_frame(bench->client, frame));
 }
 
 static void on_host_frame(void *arg, const struct handover_link_frame *frame)
@@ -372,6 +377,82 @@ static void answers_what_was_passed_on_when_the_link_ends(void **state)
     free_bench(bench);
 }
 
+static const char next_epoch[] = "anotherepoch";
+
+/* Where a log is shared: the new process has another epoch, and nothing is lost. */
+static void tells_ids_of_the_epoch_that_the_store_has(void **state)
+{
+    struct bench *bench = make_bench();
+    struct publish before = PUBLISH(make_message(.topics = "a")),
+                   later = PUBLISH(make_message(.topics = "a"));
+    uint64_t end = 0;
+
+    (void)state;
+    submit(&bench->old, &before, false);
+    hear(bench, &bench->old.ear, 1, 1);
+    char epoch[SSE_EPOCH_BYTES + 1];
+    strcpy(epoch, history_epoch(bench->old.history));
+    hand_over(bench);
+    history_set_lineage(bench->new.history,
+                        lineage_begin(history_lineage(bench->new.history), next_epoch, 1));
+    submit(&bench->old, &later, false);
+    hear(bench, &bench->old.ear, 2, 2);
+    assert_int_equal(later.op.result, 0);
+    assert_string_equal(history_epoch(bench->old.history), next_epoch);
+    assert_true(lineage_find(history_lineage(bench->old.history), epoch, &end));
+    assert_int_equal(end, 1);
+    assert_int_equal(bench->feeds_ended_n, 0);
+    clear(&before);
+    clear(&later);
+    free_bench(bench);
+}
+
+/* And if something is lost, streams of the old process can only come back. */
+static void a_cut_ends_the_feed(void **state)
+{
+    struct bench *bench = make_bench();
+    struct publish before = PUBLISH(make_message(.topics = "a"), make_message(.topics = "a")),
+                   later = PUBLISH(make_message(.topics = "a"));
+    struct hub_ops none = STAILQ_HEAD_INITIALIZER(none);
+    struct hub_batch *cut = hub_batch_new(0);
+
+    (void)state;
+    submit(&bench->old, &before, false);
+    hear(bench, &bench->old.ear, 2, 1);
+    hand_over(bench);
+    history_set_lineage(bench->new.history,
+                        lineage_begin(history_lineage(bench->new.history), next_epoch, 1));
+    cut->cut = HUB_CUT_TERM;
+    cut->cut_at = 1;
+    hub_hand_out(bench->new.hub, &none, cut);
+    hub_hand_out(bench->new.hub, &none, cut);
+    hub_batch_unref(cut);
+    submit(&bench->old, &later, false);
+    hear(bench, &bench->old.ear, 2, 2);
+    assert_int_equal(later.op.result, 0);
+    assert_string_equal(history_epoch(bench->old.history), next_epoch);
+    assert_int_equal(bench->feeds_ended_n, 1);
+    assert_int_equal(bench->old.ear.events_n, 2);
+    clear(&before);
+    clear(&later);
+    free_bench(bench);
+}
+
+/* Answered as one that is no order, since the new hub here has no log. */
+static void passes_on_orders(void **state)
+{
+    struct bench *bench = make_bench();
+    struct publish order = {.op.order = "end all", .op.order_n = 7, .op.order_seq = 99};
+
+    (void)state;
+    hand_over(bench);
+    submit(&bench->old, &order, false);
+    hear(bench, &bench->old.ear, 0, 1);
+    assert_int_equal(order.op.result, 0);
+    assert_int_equal(order.op.order_seq, 0);
+    free_bench(bench);
+}
+
 static void refuses_frames_that_make_no_sense(void **state)
 {
     struct bench *bench = make_bench();
@@ -382,12 +463,16 @@ static void refuses_frames_that_make_no_sense(void **state)
         {.type = HANDOVER_LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0", .n = 20},
         {.type = HANDOVER_LINK_BATCH, .bytes = "\0\0\0\0\0\0\0\0\xff\xff\xff\xff", .n = 12},
         {.type = HANDOVER_LINK_GO, .bytes = zeros, .n = 0},
+        {.type = HANDOVER_LINK_LINEAGE, .bytes = zeros, .n = 8},
+        {.type = HANDOVER_LINK_LINEAGE, .bytes = "\3\0\0\0abc\0\0\0", .n = 11},
     };
     struct handover_link_frame publishes[] = {
         {.type = HANDOVER_LINK_PUBLISH, .bytes = zeros, .n = 4},
         {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\xff\xff\xff\xff", .n = 8},
         {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\1\0\0\0\4\0\0\0abcd", .n = 16},
-        {.type = HANDOVER_LINK_PUBLISH, .bytes = zeros, .n = 12},
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = zeros, .n = 12}, /* an order without bytes */
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\0\0\0\0\4\0\0\0abc", .n = 15},
+        {.type = HANDOVER_LINK_PUBLISH, .bytes = "\0\0\0\0\0\0\0\0\1\0\0\0abc", .n = 15},
         {.type = HANDOVER_LINK_BATCH, .bytes = zeros, .n = 12},
     };
 
@@ -509,6 +594,9 @@ int main(void)
         cmocka_unit_test(hears_what_others_publish_until_it_wants_no_more),
         cmocka_unit_test(tells_keys_that_came_before_and_conflicts),
         cmocka_unit_test(answers_what_was_passed_on_when_the_link_ends),
+        cmocka_unit_test(tells_ids_of_the_epoch_that_the_store_has),
+        cmocka_unit_test(a_cut_ends_the_feed),
+        cmocka_unit_test(passes_on_orders),
         cmocka_unit_test(refuses_frames_that_make_no_sense),
         cmocka_unit_test(lets_another_have_the_store_and_goes_on_reading),
         cmocka_unit_test(does_not_go_on_over_what_another_has_stored),

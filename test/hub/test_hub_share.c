@@ -17,6 +17,7 @@
 #include "../cluster/real_redis.h"
 #include "../support/make.h"
 #include "base/clock.h"
+#include "cluster/node_message.h"
 #include "cluster/redis_log.h"
 #include "history/history_memory.h"
 
@@ -40,6 +41,7 @@ struct gate {
     size_t events_n;
     size_t answers_n;
     size_t cuts_n;
+    uint64_t cut_at;
     char orders[ROOM];
 };
 
@@ -58,7 +60,10 @@ static void gate_deliver(struct hub_listener *listener, struct hub_batch *batch,
         assert(hub_committed(gate->hub) >= batch->events[i]->position);
         gate->events[gate->events_n++] = message_ref(batch->events[i]);
     }
-    gate->cuts_n += batch != NULL && batch->cut != HUB_CUT_NONE;
+    if (batch != NULL && batch->cut == HUB_CUT_TERM) {
+        gate->cuts_n++;
+        gate->cut_at = batch->cut_at;
+    }
     while ((op = STAILQ_FIRST(answers)) != NULL) {
         STAILQ_REMOVE_HEAD(answers, link);
         gate->answers_n++;
@@ -416,6 +421,74 @@ static void both_kinds_of_events_come_together(void **state)
     gate_end(&b);
 }
 
+/* A message that is ahead of its receiver, as one is where the log is slow. */
+struct ahead {
+    struct hub_share_task task;
+    struct gate *gate;
+    int result;
+    uint64_t head;
+};
+
+static void say_ahead(struct hub_share_task *task, struct shared_log *log)
+{
+    struct ahead *ahead = (struct ahead *)task;
+    struct message *event = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
+    struct node_message message = {
+        .kind = NODE_MESSAGE_EVENTS,
+        .from = "z",
+        .events = {
+            .head = ahead->head, .writer = "z.z", .seq = 1, .events_n = 1, .events = &event}};
+    char bytes[1024];
+
+    memcpy(message.events.epoch, history_epoch(ahead->gate->history), SSE_EPOCH_BYTES);
+    assert(node_message_bytes(&message) <= sizeof(bytes));
+    node_message_write(bytes, &message);
+    ahead->result = shared_log_say(log, NULL, bytes, node_message_bytes(&message));
+    message_unref(event);
+}
+
+static void what_is_ahead_of_the_log_is_held(void **state)
+{
+    struct gate a;
+    struct ahead ahead = {.task.run = say_ahead, .gate = &a, .result = 1, .head = 2};
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_await_log(&a);
+    assert_true(hub_share_run(a.hub, &ahead.task));
+    assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+    assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+    gate_wait(&a, &a.events_n, 3);
+    assert_int_equal(ahead.result, 0);
+    assert_int_equal(a.events[0]->position, 1);
+    assert_int_equal(a.events[1]->position, 2);
+    assert_int_equal(a.events[2]->kind, MESSAGE_EPHEMERAL);
+    gate_end(&a);
+}
+
+/* The server comes back with less than this node was told. */
+static void what_the_log_has_lost_is_told(void **state)
+{
+    struct gate a;
+    uint64_t position;
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_await_log(&a);
+    assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+    real_tell(&redis, NULL, 0, "SAVE");
+    assert_int_equal(publish_one(&a, "lost", NULL, NULL, NULL), 0);
+    assert_int_equal(publish_one(&a, "lost", NULL, &position, NULL), 0);
+    assert_int_equal(position, 3);
+    real_redis_kill(&redis);
+    real_redis_run(&redis);
+    gate_wait(&a, &a.cuts_n, 1);
+    assert_int_equal(a.cut_at, 1);
+    assert_int_equal(publish_one(&a, "y", NULL, &position, NULL), 0);
+    assert_int_equal(position, 2);
+    gate_end(&a);
+}
+
 static void without_a_log_publishes_wait_and_are_refused(void **state)
 {
     struct gate a;
@@ -527,6 +600,8 @@ int main(void)
         TEST(an_ephemeral_event_does_not_overtake_the_log),
         TEST(an_order_is_done_by_all_nodes_in_its_place),
         TEST(both_kinds_of_events_come_together),
+        TEST(what_is_ahead_of_the_log_is_held),
+        TEST(what_the_log_has_lost_is_told),
         TEST(without_a_log_publishes_wait_and_are_refused),
         TEST(each_waits_for_its_own_time),
         TEST(a_hub_that_stops_answers_all),

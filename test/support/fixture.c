@@ -170,7 +170,6 @@ static void build_service(struct fixture *fixture, unsigned index)
 static void build_shared(struct fixture *fixture)
 {
     static char own_origin[] = "http://127.0.0.1:8080", *own[] = {own_origin};
-    static const unsigned char key[TICKET_KEY_BYTES] = {1, 2, 3};
     struct service_shared *shared = &fixture->shared;
     struct conf_error error;
 
@@ -180,7 +179,8 @@ static void build_shared(struct fixture *fixture)
     shared->static_files = static_files_new("", &error);
     shared->eviction_log = eviction_log_new(fixture->conf->limits.evictions);
     if (fixture->conf->auth.mode == CONF_AUTH_TOKEN)
-        shared->ticket_table = ticket_table_new(key, clock_wall_ms());
+        shared->ticket_table = ticket_table_new(clock_wall_ms());
+    shared->own_ticket_keys.n = 1;
     shared->services = fixture->services;
     shared->services_n = (unsigned)fixture->conf->server.workers;
     shared->own_origins = (struct conf_list){.items = own, .items_n = 1};
