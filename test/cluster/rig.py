@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Some gateways at one log, their clients, and the judge: what a scenario works with."""
 
-import collections
 import random
 import time
 
@@ -51,7 +50,7 @@ class World:
         self.settings.update(settings or {})
         self.processes = []
         self.nodes = []
-        self.answers = collections.deque(maxlen=200_000)
+        self.answers = []  # since the last judgement
         self.publishers, self.subscribers = [], []
         self.figures = {}
         self.rounds = 0
@@ -164,27 +163,25 @@ class World:
 
     # what comes of it
 
-    def acknowledged_since(self, moment, *nodes):
-        """Whether each of the nodes has acknowledged a request that was begun since then."""
-        return all(any(answer.status == 201 and answer.begun >= moment and answer.node is node
-                       for answer in self.answers) for node in nodes or self.nodes)
-
-    def until_publishing(self, *nodes, since=None):
-        """Until each of these nodes acknowledges again; returns how long that took."""
-        since = time.monotonic() if since is None else since
-        nodes = nodes or self.nodes
-        left = set(nodes)
+    def until_publishing(self, *nodes):
+        """Until each of these nodes acknowledges what was sent from now on; returns how long that
+        took."""
+        since = time.monotonic()
+        left = set(nodes or self.nodes)
+        seen = len(self.answers)
+        latest = since
 
         def done():
-            left.difference_update(answer.node for answer in self.answers
-                                   if answer.status == 201 and answer.begun >= since)
+            nonlocal seen, latest
+            for answer in self.answers[seen:]:
+                if answer.status == 201 and answer.begun >= since and answer.node in left:
+                    left.remove(answer.node)
+                    latest = answer.ended
+            seen = len(self.answers)
             return not left
 
-        self.answers.clear()
         self.until(done, "publishing works again")
-        return max(min(answer.ended for answer in self.answers if answer.status == 201
-                       and answer.node is node and answer.begun >= since)
-                   for node in nodes) - since
+        return latest - since
 
     def note(self, name, value):
         self.figures.setdefault(name, []).append(value)
@@ -215,6 +212,7 @@ class World:
                              marker.marked_id)
         for oracle in oracles.values():
             oracle.close()
+        self.answers.clear()
         self.show()
         if sum(judge.wrong.values()) >= VIOLATIONS_MAX:
             raise AssertionError("too much is wrong to go on")
