@@ -319,6 +319,7 @@ static int ask_version(struct cluster_check *check)
     return ask_info(check, "server");
 }
 
+/* Asked twice: the first call of a script is EVAL, the next one EVALSHA. */
 static int ask_rights(struct cluster_check *check)
 {
     char key[NAME_BYTES], channel[NAME_BYTES];
@@ -391,13 +392,28 @@ static const struct {
     step_ask *ask;
     step_judge *judge; /* NULL: an answer that is no error will do */
 } steps[] = {
-    {"INFO", ask_version, judge_version},   {"EVAL and EVALSHA", ask_rights, judge_rights},
-    {"TYPE", ask_type, judge_type},         {"INFO", ask_memory, judge_memory},
-    {"INFO", ask_aof, judge_aof},           {"CONFIG GET", ask_fsync, judge_fsync},
-    {"INFO", ask_replicas, judge_replicas}, {"WAIT", ask_wait, NULL},
-    {"TIME", ask_clock, judge_clock},       {"EVALSHA", ask_lease, judge_lease},
+    {"INFO", ask_version, judge_version},
+    {"EVAL", ask_rights, judge_rights},
+    {"EVALSHA", ask_rights, judge_rights},
+    {"TYPE", ask_type, judge_type},
+    {"INFO", ask_memory, judge_memory},
+    {"INFO", ask_aof, judge_aof},
+    {"CONFIG GET", ask_fsync, judge_fsync},
+    {"INFO", ask_replicas, judge_replicas},
+    {"WAIT", ask_wait, NULL},
+    {"TIME", ask_clock, judge_clock},
+    {"EVALSHA", ask_lease, judge_lease},
 };
 #define STEPS_N (sizeof(steps) / sizeof(*steps))
+
+/* EVALSHA is allowed, which is all that the second call of the rights asks.  The lease is looked at
+ * with the whole text then. */
+static void check_without_script(struct cluster_check *check)
+{
+    redis_scripts_forget(&check->scripts);
+    if (steps[check->step].ask == ask_lease)
+        lease_wait(check);
+}
 
 static void check_answered(void *arg, enum redis_fault fault, const redisReply *reply)
 {
@@ -409,6 +425,8 @@ static void check_answered(void *arg, enum redis_fault fault, const redisReply *
                      "cluster.promise=disk, but the server of cluster.log forbids CONFIG GET "
                      "appendfsync: allow it, or, if it is set to always, say so with "
                      "cluster.assume=disk");
+    else if (fault == REDIS_NOSCRIPT)
+        check_without_script(check);
     else if (fault != REDIS_FINE)
         check_fault(check, fault, steps[check->step].command, reply);
     else if (steps[check->step].judge != NULL)
