@@ -7,6 +7,7 @@ libbugle_a_SOURCES += \
     src/hub/hub_owner.c \
     src/hub/hub_share.c \
     src/hub/hub_share_follow.c \
+    src/hub/hub_share_gather.c \
     src/hub/hub_share_group.c \
     src/hub/hub_share_internal.h \
     src/hub/hub_share_say.c

@@ -199,6 +199,12 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     eventfd_read(fd, &count);
 }
 
+/* What it wakes the loop for is done there. */
+static void on_gather(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct hub_share *share = arg;
@@ -404,10 +410,11 @@ int hub_share(struct hub *hub, const struct hub_share_conf *conf)
     if (share->wake_fd >= 0 && share->base != NULL) {
         share->wake = event_new(share->base, share->wake_fd, EV_READ | EV_PERSIST, on_wake, share);
         share->tick = event_new(share->base, -1, EV_PERSIST, on_tick, share);
+        share->gather = event_new(share->base, -1, 0, on_gather, share);
     }
     hub->taken = idempotency_table_new();
     hub->share = share;
-    if (share->wake == NULL || share->tick == NULL || hub->taken == NULL ||
+    if (share->wake == NULL || share->tick == NULL || share->gather == NULL || hub->taken == NULL ||
         event_add(share->wake, NULL) != 0)
         return -ENOMEM; /* hub_free() frees it */
     return 0;
@@ -421,6 +428,8 @@ void hub_share_free(struct hub_share *share)
         event_free(share->wake);
     if (share->tick != NULL)
         event_free(share->tick);
+    if (share->gather != NULL)
+        event_free(share->gather);
     if (share->base != NULL)
         event_base_free(share->base);
     if (share->wake_fd >= 0)

@@ -243,13 +243,16 @@ static int result_of(struct hub_share *share, struct hub_op *op, int result)
 static void end_turn(struct hub_share *share, int result)
 {
     struct hub_op *op;
+    size_t ops_n = 0;
 
     share->has_turn = false;
     hub_learn_pace(share->hub, &share->turn);
     while ((op = STAILQ_FIRST(&share->turn.ops)) != NULL) {
         STAILQ_REMOVE_HEAD(&share->turn.ops, link);
         put_answer(share, op, result_of(share, op, result));
+        ops_n++;
     }
+    share_plan_gather(share, ops_n);
     idempotency_table_clear(share->hub->taken);
     note_oldest(share);
 }
@@ -412,7 +415,7 @@ static void append(struct hub_share *share)
 void share_begin_group(struct hub_share *share)
 {
     while (!share->takes_none && !share->has_turn && !STAILQ_EMPTY(&share->queued) &&
-           share_follows(share) && log_node_is_free(share->node)) {
+           share_follows(share) && log_node_is_free(share->node) && !share_gathers(share)) {
         take_turn(share);
         share->has_turn = true;
         share->turn_ns = clock_mono_ns();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the parts of a hub on a shared log have in common: hub_share.c has the loop, its end, and
- * what others may know; hub_share_group.c makes operations a group of the log and answers them;
+ * what others may know; hub_share_group.c makes operations a group of the log and answers them, and
+ * hub_share_gather.c says when one is worth it;
  * hub_share_follow.c hands out what the log brings; hub_share_say.c has ephemeral events. */
 #ifndef BUGLE_HUB_SHARE_INTERNAL_H
 #define BUGLE_HUB_SHARE_INTERNAL_H
@@ -38,6 +39,9 @@ struct hub_share {
     struct hub_turn turn;  /* the operations of the group under way */
     bool has_turn;
     int64_t turn_ns;         /* when it was begun */
+    size_t gather_n;         /* for as many operations the next one waits, */
+    int64_t gather_until_ns; /* until then; 0: it does not wait */
+    struct event *gather;    /* wakes the loop when it has waited for long enough */
     struct message **events; /* of that group, */
     struct share_place *places;
     size_t events_n;
@@ -84,6 +88,14 @@ void share_settled(void *arg, const struct log_group *group, const struct shared
 
 /* Answer all that waits, with this error; but for a group that is under way. */
 void share_refuse_queued(struct hub_share *share, int error);
+
+/* ---- hub_share_gather.c ---- */
+
+/* A group of so many operations is over, which began at `turn_ns`: may the next wait for more? */
+void share_plan_gather(struct hub_share *share, size_t ops_n);
+
+/* Whether what is queued waits for more; the loop will be woken in time. */
+bool share_gathers(struct hub_share *share);
 
 /* ---- hub_share_follow.c: the hooks of log_node.h ---- */
 
