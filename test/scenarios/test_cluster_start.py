@@ -4,7 +4,6 @@ each in a line that says what to do; what it only warns of; and that a log which
 keeps it from nothing but publishing.  Against a real Redis."""
 
 import contextlib
-import datetime
 import socket
 import threading
 import time
@@ -242,6 +241,17 @@ def test_keys_of_something_else_are_refused(redis, refused, key, value, kind):
     server.ask(value[0], f"{{bugle}}{key}", *value[1:])
     refused(server.url, f"{{bugle}}{key}", kind, "cluster.prefix")
     assert server.ask("TYPE", f"{{bugle}}{key}") in ("string", "list")
+
+
+@pytest.mark.parametrize("offset_s, warned", [(60, True), (-60, True), (2, False)])
+def test_clocks_that_are_apart_are_warned_of(redis, gateway_factory, tmp_path, offset_s, warned):
+    """Times of events are the server's: a ttl would be off by the difference."""
+    shim = conftest.build_shim(tmp_path, "clock_shim")
+    (tmp_path / "clock").write_text(str(offset_s))
+    gateway = node(gateway_factory, redis(), env={
+        "LD_PRELOAD": str(shim), "CLOCK_SHIM_FILE": str(tmp_path / "clock")})
+    gateway.push({"data": "x"})
+    assert ("synchronise them" in gateway.log()) == warned, gateway.log()
 
 
 class OldServer:
