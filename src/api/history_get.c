@@ -251,24 +251,35 @@ static void history_get_take_page(void *arg)
 
 /* ---- waiting for the place ---- */
 
-/* Read, or answer.  Returns 0, or -errno when it is to be answered now. */
+/* Returns 0; -ENODATA: there is nothing to read; or -ENOMEM. */
 static int history_get_begin_reading(struct work *work)
 {
     return history_listing_wants_more(work->listing) ? history_get_ask_page(work) : -ENODATA;
+}
+
+/* As it is known now.  As history_get_begin_listing(). */
+static int history_get_look_once(struct work *work)
+{
+    struct hub *hub = work->request->service->shared->hub;
+    struct hub_share_facts facts;
+    bool has_word;
+
+    hub_share_get_facts(hub, &facts);
+    has_word = facts.asked_ms > work->since_ms;
+    if (!has_word)
+        hub_share_ask_soon(hub);
+    return history_get_begin_listing(work, has_word ? &facts : NULL);
 }
 
 /* Some times a second. */
 static void history_get_look(evutil_socket_t fd, short what, void *arg)
 {
     struct work *work = arg;
-    struct service *service = work->request->service;
-    struct hub_share_facts facts;
+    int result = history_get_look_once(work);
 
     (void)fd, (void)what;
-    hub_share_get_facts(service->shared->hub, &facts);
-    int result = history_get_begin_listing(work, facts.asked_ms > work->since_ms ? &facts : NULL);
     if (result == -EAGAIN && clock_mono_ms() - work->since_ms < OPEN_MS &&
-        !service->shared->draining)
+        !work->request->service->shared->draining)
         return;
     event_del(work->looks);
     if (result == 0)
