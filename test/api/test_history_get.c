@@ -219,7 +219,7 @@ static void an_open_place_waits_for_the_word_of_the_log(void **state)
     snprintf(target, sizeof(target), "/api/history?after=%s-0000000000000002",
              history_epoch(fixture->history));
     client_is_refused(client_ask(fixture, "GET", target, "", NULL), 503, "behind");
-    assert_int_equal(asked_n, 1);
+    assert_true(asked_n > 0);
 
     strcpy(word.epoch, history_epoch(fixture->history));
     word.head = 1;
