@@ -14,6 +14,7 @@ import pytest
 import redis_server
 import wire
 from test_cluster_start import PASSWORD, node, redis  # noqa: F401
+from test_ws_ends import both, ends
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="no redis-server")
 
@@ -150,7 +151,7 @@ def test_who_is_no_gateway_is_told(two):
 
 
 def test_streams_of_a_user_are_ended_on_all(two):
-    """Also those over WebSocket, and nobody else's."""
+    """And nobody else's."""
     _, a, b = two()
     streams = [a.stream("x", user="u"), a.stream("y", user="u"), b.stream("x", user="u")]
     others = [a.stream("x", user="v"), b.stream()]
@@ -162,6 +163,16 @@ def test_streams_of_a_user_are_ended_on_all(two):
     assert ended(a, "?user=u") == {"ended": 0, "missing": []}
     a.push({"topic": "x", "data": "still"})
     assert [stream.next_event().data for stream in others] == ["still"] * 2
+
+
+def test_websockets_are_streams_too(two):
+    """1000, on whichever gateway."""
+    _, a, b = two()
+    opened = both(b, "x", user="u")
+    assert [row["transport"] for row in listed(a)["streams"]] == ["websocket"] * 2
+    assert ended(a, "?user=u") == {"ended": 2, "missing": []}
+    for each in opened:
+        ends(each, 1000, "deleted", False)
 
 
 def test_missing_node_is_named_and_makes_up_for_it(two):
