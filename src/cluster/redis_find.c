@@ -40,6 +40,7 @@ struct redis_find {
     void *arg;
     struct event *timer;
     bool is_wanted; /* by redis_find_again() */
+    bool is_late;   /* and since the last round */
     int64_t pause_ms;
     bool has_moved, is_moved_tried;
     struct redis_place moved;
@@ -58,7 +59,7 @@ static void find_wait(struct redis_find *find, int64_t wait_ms)
 
 static void find_tell(struct redis_find *find, const struct redis_place *place)
 {
-    find->is_wanted = false;
+    find->is_wanted = find->is_late = false;
     find->has_told = true;
     find->told = *place;
     find->why[0] = '\0';
@@ -240,6 +241,9 @@ static void find_on_timer(evutil_socket_t fd, short what, void *arg)
         find_named(find);
         return;
     }
+    if (find->is_late && find->why[0] != '\0' && find->conf.lost != NULL)
+        find->conf.lost(find->arg, find->why);
+    find->is_late = find->is_wanted;
     find_wait(find, find->is_wanted ? find->pause_ms : ROUND_MS);
     for (size_t i = 0; i < find->conf.url->places_n; i++)
         sentinel_ask(&find->sentinels[i]);
@@ -248,6 +252,7 @@ static void find_on_timer(evutil_socket_t fd, short what, void *arg)
 void redis_find_again(struct redis_find *find)
 {
     find->is_wanted = true;
+    find->is_late = false;
     find_wait(find, find->pause_ms);
     find->pause_ms *= 2;
     if (find->pause_ms < PAUSE_MIN_MS)
@@ -267,11 +272,6 @@ void redis_find_works(struct redis_find *find)
 {
     find->pause_ms = 0;
     find->is_moved_tried = false;
-}
-
-const char *redis_find_why(const struct redis_find *find)
-{
-    return find->why;
 }
 
 struct redis_find *redis_find_new(struct event_base *base, const struct redis_find_conf *conf,

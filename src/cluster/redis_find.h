@@ -23,6 +23,10 @@ struct redis_find_conf {
     const char *user;            /* for sentinels that want a password too */
     const char *password;
     int64_t timeout_ms; /* of a sentinel */
+
+    /* No sentinel has named a master for a round, and why the last one that was asked did not;
+     * again while that is so.  From the loop; with the `arg` of `found`.  NULL: not called. */
+    void (*lost)(void *arg, const char *why);
 };
 
 /* Connect to this one: after redis_find_again(), or because another is the master now.  From the
@@ -44,8 +48,5 @@ void redis_find_moved(struct redis_find *find, const struct redis_place *place);
 
 /* What was found works: the next error is a first one. */
 void redis_find_works(struct redis_find *find);
-
-/* Why nothing was found lately; empty: something was. */
-const char *redis_find_why(const struct redis_find *find);
 
 #endif

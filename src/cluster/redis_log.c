@@ -359,6 +359,14 @@ static void log_found(void *arg, const struct redis_place *place)
         log_tell_down(log, SHARED_LOG_UNREACHABLE, "another server is the master now");
 }
 
+static void log_lost(void *arg, const char *why)
+{
+    struct redis_log *log = arg;
+
+    if (!log->is_up)
+        log_tell_down(log, SHARED_LOG_UNREACHABLE, why);
+}
+
 /* ---- the whole ---- */
 
 static struct redis_link *log_new_link(struct redis_log *log, void (*up)(void *arg),
@@ -434,7 +442,8 @@ struct shared_log *redis_log_new(struct event_base *base, const struct redis_log
     struct redis_find_conf find = {.url = conf->url,
                                    .user = conf->user,
                                    .password = conf->password,
-                                   .timeout_ms = conf->timeout_ms};
+                                   .timeout_ms = conf->timeout_ms,
+                                   .lost = log_lost};
     size_t tail_bytes = REDIS_LOG_TAIL_COUNT * (conf->group_bytes_max + ENTRY_BYTES);
 
     if (log == NULL)

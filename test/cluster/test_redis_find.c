@@ -32,6 +32,8 @@ struct rig {
     struct says says[SENTINELS_N];
     unsigned found_n;
     struct redis_place found;
+    unsigned lost_n;
+    char why[256];
 };
 
 static void say_master(struct fake_client *client, const redisReply *command)
@@ -73,6 +75,14 @@ static void found(void *arg, const struct redis_place *place)
     rig->found = *place;
 }
 
+static void lost(void *arg, const char *why)
+{
+    struct rig *rig = arg;
+
+    rig->lost_n++;
+    snprintf(rig->why, sizeof(rig->why), "%s", why);
+}
+
 static void rig_begin(struct rig *rig)
 {
     memset(rig, 0, sizeof(*rig));
@@ -89,7 +99,8 @@ static void rig_begin(struct rig *rig)
 
 static void rig_ask(struct rig *rig)
 {
-    struct redis_find_conf conf = {.url = &rig->url, .password = "pw", .timeout_ms = PATIENCE_MS};
+    struct redis_find_conf conf = {
+        .url = &rig->url, .password = "pw", .timeout_ms = PATIENCE_MS, .lost = lost};
 
     rig->find = redis_find_new(rig->base, &conf, found, rig);
     redis_find_again(rig->find);
@@ -205,7 +216,18 @@ static void nobody_knows_and_it_is_said(void **state)
     for (size_t i = 0; i < SENTINELS_N; i++)
         wait_for(&rig, &rig.says[i].asked_n, 4);
     assert_int_equal(rig.found_n, 0);
-    assert_non_null(strstr(redis_find_why(rig.find), "knows no master named m"));
+    wait_for(&rig, &rig.lost_n, 2);
+    assert_non_null(strstr(rig.why, "knows no master named m"));
+    for (size_t i = 0; i < SENTINELS_N; i++)
+        rig.says[i].port = 7000;
+    wait_for(&rig, &rig.found_n, 1);
+    rig.lost_n = 0;
+    for (size_t i = 0; i < SENTINELS_N; i++)
+        rig.says[i].port = 0;
+    rig.says[0].port = 7001; /* one is enough */
+    redis_find_again(rig.find);
+    wait_for(&rig, &rig.found_n, 2);
+    assert_int_equal(rig.lost_n, 0);
     rig_end(&rig);
 }
 

@@ -384,6 +384,20 @@ def test_server_that_cannot_be_reached_is_no_reason(gateway_factory, tmp_path_fa
         server.stop()
 
 
+def test_sentinels_that_cannot_be_reached_are_no_reason(gateway_factory):
+    """Nor do they keep it waiting for more than cluster.timeout; the log says which, and why."""
+    ports = [conftest.free_port(), conftest.free_port()]
+    url = "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in ports) + "/bugle"
+    gateway = gateway_factory(start=False, settings={
+        "cluster.log": url, "cluster.node": "a", "cluster.timeout": "500ms",
+        "cluster.lease": "600s"})
+    gateway.start(ready=False)
+    gateway.wait_log(" is ready: ", 10)
+    line = next(line for line in gateway.log().splitlines() if "cannot be reached" in line)
+    assert "sentinel 127.0.0.1:" in line and "refused" in line, line
+    assert gateway.stream()
+
+
 # two of them
 
 
