@@ -112,6 +112,20 @@ def node_kill(run, rounds):
         world.note("ready", world.until(node.is_ready, f"node {node.name} is ready"))
 
 
+def node_stop(run, rounds):
+    """A node is stopped in order under load, and comes again."""
+    world, _ = begin(run)
+    for _ in run.parts(rounds, 5):
+        node = random.choice(world.nodes)
+        world.run_some()
+        node.signal()
+        world.note("stopped", world.until(lambda: not node.runs(), f"node {node.name} leaves"))
+        if node.process.returncode != 0:
+            world.judge.violation("refused", f"{node.name} left with {node.process.returncode}")
+        node.start(ready=False)
+        world.note("ready", world.until(node.is_ready, f"node {node.name} is ready"))
+
+
 def four_nodes(run, rounds):
     """Four nodes under load have one order."""
     world, _ = begin(run, nodes=4)
@@ -264,8 +278,7 @@ def out_of_memory(run, rounds):
     world, redis = begin(run)
     for _ in run.parts(rounds):
         redis.command("CONFIG", "SET", "maxmemory", int(redis.info("memory")["used_memory"]))
-        world.until(lambda: any(answer.code == "log_full" for answer in world.answers),
-                    "a publish is answered log_full")
+        world.until_refused("log_full")
         world.run_some(0.2, 1)
         world.note_refusals(["log_full"])
         redis.command("CONFIG", "SET", "maxmemory", 0)
@@ -300,8 +313,7 @@ def disk_full(run, rounds, fsync, **options):
             world.until(lambda: not redis.runs(), "Redis ends")
             allowed = ["log_unreachable", "log_lost", "log_full"]
         else:
-            world.until(lambda: any(answer.code == "log_full" for answer in world.answers),
-                        "a publish is answered log_full")
+            world.until_refused("log_full")
             allowed = ["log_full"]
         world.run_some(0.2, 0.6)
         world.note_refusals(allowed)
@@ -419,7 +431,8 @@ def aof_tail(run, rounds):
 
 def flushall(run, rounds):
     """All that Redis has is thrown away while it runs."""
-    world, redis = begin(run, lossy=True, reasons=["epoch"])
+    # the log begins anew behind what the first node has, and those that had less have a gap
+    world, redis = begin(run, lossy=True, reasons=["epoch", "expired"], forgetful=True)
     for _ in run.parts(rounds):
         world.run_some()
         redis.command("FLUSHALL")
@@ -439,9 +452,51 @@ def failover_two(run, rounds):
     failover(run, rounds, 2)
 
 
+def failover_kill(run, rounds):
+    """The master is killed, with one replica and WAIT for it."""
+    world, servers, sentinels = open_sentinels(run, 1)
+    for _ in run.parts(rounds):
+        world.run_some(0.2, 0.6)
+        former = master_of(sentinels[0])
+        killed = next(server for server in servers if server.address == former)
+        killed.kill()
+        until_another(world, sentinels, former)
+        world.start_redis(killed)
+        until_settled(world, servers, sentinels, 1)
+
+
 def failover(run, rounds, replicas_n):
+    world, servers, sentinels = open_sentinels(run, replicas_n)
+    for _ in run.parts(rounds):
+        world.run_some(0.2, 0.6)
+        former = master_of(sentinels[0])
+        world.until(lambda: told_to_fail_over(sentinels[0]), "a failover begins")
+        until_another(world, sentinels, former)
+        until_settled(world, servers, sentinels, replicas_n)
+
+
+def master_of(sentinel):
+    return sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", rig_servers.MASTER)[0]
+
+
+def until_another(world, sentinels, former):
+    world.note("another master", world.until(
+        lambda: all(master_of(sentinel) != former for sentinel in sentinels),
+        "the sentinels name another"))
+
+
+def until_settled(world, servers, sentinels, replicas_n):
+    world.note("back", world.until_publishing())
+    world.note_refusals([*SILENT, "log_unconfirmed"])
+    world.until(lambda: all(knows_all(sentinel, replicas_n) for sentinel in sentinels)
+                and any(server.replicas_n() == replicas_n for server in servers),
+                "the former master is a replica")
+
+
+def open_sentinels(run, replicas_n):
     # streams have what is not confirmed yet, and are told when it is gone
-    world = run.open(promise="replicated", reasons=["epoch"], settings={"cluster.replicas": str(replicas_n)})
+    world = run.open(promise="replicated", reasons=["epoch"],
+                     settings={"cluster.replicas": str(replicas_n)})
     servers = [world.add_redis(f"redis{index}", "everysec") for index in range(replicas_n + 1)]
     for server in servers:
         world.start_redis(server)
@@ -459,19 +514,8 @@ def failover(run, rounds, replicas_n):
         f"{sentinel.address}:{rig_servers.SENTINEL_PORT}" for sentinel in sentinels)
         + f"/{rig_servers.MASTER}")
     world.start_load()
-    for _ in run.parts(rounds):
-        world.run_some(0.2, 0.6)
-        former = sentinels[0].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", rig_servers.MASTER)
-        world.until(lambda: told_to_fail_over(sentinels[0]), "a failover begins")
-        world.note("another master", world.until(
-            lambda: all(sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME",
-                                         rig_servers.MASTER) != former for sentinel in sentinels),
-            "the sentinels name another"))
-        world.note("back", world.until_publishing())
-        world.note_refusals([*SILENT, "log_unconfirmed"])
-        world.until(lambda: all(knows_all(sentinel, replicas_n) for sentinel in sentinels)
-                    and any(server.replicas_n() == replicas_n for server in servers),
-                    "the former master is a replica")
+    world.until_publishing()
+    return world, servers, sentinels
 
 
 def knows_all(sentinel, replicas_n):
@@ -492,10 +536,10 @@ def told_to_fail_over(sentinel):
 
 # scenario, and how often at length
 SCENARIOS = {
-    alone: 3, node_kill: 300, four_nodes: 20, cut: 50, unplug: 50, trim_slow: 20, redis_kill: 300,
-    redis_down: 20, redis_stop: 20, busy: 20, no_replicas: 20, out_of_memory: 20,
+    alone: 3, four_nodes: 20, node_kill: 300, node_stop: 50, cut: 50, unplug: 50, trim_slow: 20,
+    redis_kill: 300, redis_down: 20, redis_stop: 20, busy: 20, no_replicas: 20, out_of_memory: 20,
     disk_full_always: 20, disk_full_everysec: 20, stale: 200, split: 100, there_and_back: 100,
-    aof_tail: 100, flushall: 100, failover_one: 50, failover_two: 50,
+    aof_tail: 100, flushall: 100, failover_one: 50, failover_two: 50, failover_kill: 50,
 }
 NAMES = {scenario.__name__: scenario for scenario in SCENARIOS}
 

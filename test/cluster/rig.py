@@ -35,12 +35,12 @@ class Options:
 class World:
     """`promise`: memory, disk or replicated; of a node every second has its history on the disk."""
 
-    def __init__(self, folder, options, promise="disk", lossy=False, reasons=(), log=LOG,
-                 nodes=None, settings=None):
+    def __init__(self, folder, options, promise="disk", lossy=False, reasons=(),
+                 forgetful=False, log=LOG, nodes=None, settings=None):
         self.folder = folder
         self.options = options
         self.durability = promise
-        self.judge = Judge(lossy, reasons)
+        self.judge = Judge(lossy, reasons, forgetful)
         self.loop = load.Loop()
         self.settings = {**SETTINGS, "stream.heartbeat": f"{HEARTBEAT_SECONDS}s",
                          "auth.mode": "none", "history.max_bytes": "512M"}
@@ -183,6 +183,10 @@ class World:
         self.until(done, "publishing works again")
         return latest - since
 
+    def until_refused(self, code):
+        self.until(lambda: any(answer.code == code for answer in self.answers),
+                   f"a publish is answered {code}")
+
     def note(self, name, value):
         self.figures.setdefault(name, []).append(value)
 
@@ -255,7 +259,8 @@ class World:
         wrong = ", ".join(f"{judge.wrong[kind]} {kind}" for kind in KINDS)
         resets = ", ".join(f"{n} {reason}" for reason, n in sorted(judge.resets.items())) or "none"
         lines = [f"{self.rounds} rounds, {time.monotonic() - self.begun:.0f} s,"
-                 f" {judge.acknowledged} acknowledged ({judge.gone} gone), {received} delivered,"
+                 f" {judge.acknowledged} acknowledged ({judge.gone} gone,"
+                 f" {judge.twice} twice), {received} delivered,"
                  f" resets: {resets}",
                  f"{wrong}; order {judge.hash.hexdigest()[:12]} at {len(self.nodes)} nodes"]
         for name, values in sorted(self.figures.items()):

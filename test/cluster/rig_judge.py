@@ -21,11 +21,13 @@ MARKER = PUBLISHERS - 1  # publishes what everybody gets, as the end of a part
 
 
 class Judge(Ledger):
-    """`lossy`: what was acknowledged may be gone; `reasons`: of resets that are in order."""
+    """`lossy`: what was acknowledged may be gone; `reasons`: of resets that are in order;
+    `forgetful`: so may keys, and what is repeated then stands twice."""
 
-    def __init__(self, lossy=False, reasons=()):
+    def __init__(self, lossy=False, reasons=(), forgetful=False):
         super().__init__()
         self.lossy = lossy
+        self.forgetful = forgetful
         self.reasons = set(reasons)
         self.order = array.array("Q", [0])  # who stands at each position; 0: not known
         self.base = 0  # judged up to here
@@ -33,6 +35,7 @@ class Judge(Ledger):
         self.claims = []  # (position, who, by), since then
         self.resets = collections.Counter()  # by reason
         self.gone = 0  # acknowledged and not there any more
+        self.twice = 0  # stands there a second time, as its key was gone
         self.hash = hashlib.sha256()
         self.holders = []
 
@@ -120,6 +123,9 @@ class Judge(Ledger):
             where = self.where[publisher]
             if number >= len(where):
                 where.frombytes(bytes(8 * (number + 1024 - len(where))))
+            if where[number] and self.forgetful:
+                self.twice += 1
+                continue
             if where[number]:
                 self.violation("doubled", f"{told(who)} at {position} and {where[number]}")
             before = self.last[publisher]
