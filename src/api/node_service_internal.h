@@ -22,6 +22,10 @@ struct node_service {
     struct node_talk *talk;
     _Atomic unsigned answering_n; /* questions of other nodes */
 
+    /* The clock of the log's server, and when it was read by our own.  Hub's thread. */
+    int64_t clock_ms;
+    int64_t clock_read_ms; /* monotonic; 0: never */
+
     pthread_mutex_t lock; /* over the orders */
     STAILQ_HEAD(node_orders, node_order) orders;
     size_t orders_n;

@@ -13,6 +13,7 @@ import pytest
 
 import redis_server
 import wire
+from test_clock import HOUR, Clock, shim  # noqa: F401
 from test_cluster_start import PASSWORD, node, redis  # noqa: F401
 from test_ws_ends import both, ends
 
@@ -67,15 +68,22 @@ def stopped(gateway):
 def two(gateway_factory, redis):  # noqa: F811
     server = redis()
 
-    def start(settings=SLOW, **options):
+    def start(settings=SLOW, **of_b):
         for name in "ab":
             server.ask("ACL", "SETUSER", name, "on", f">{PASSWORD}", "~*", "&*", "+@all")
         return server, *follow(*(
             node(gateway_factory, server, name,
-                 {"cluster.user": name, "cluster.password": PASSWORD, **settings}, **options)
+                 {"cluster.user": name, "cluster.password": PASSWORD, **settings},
+                 **(of_b if name == "b" else {}))
             for name in "ab"))
 
     return start
+
+
+def now_of(server):
+    """Its clock, seconds."""
+    seconds, micros = server.ask("TIME")
+    return int(seconds) + int(micros) / 1e6
 
 
 def listed(gateway, query=""):
@@ -196,14 +204,19 @@ def test_missing_node_is_named_and_makes_up_for_it(two):
     assert a.stat("node_answers_late") >= 1
 
 
-def test_order_spares_what_began_after_it(two):
+@pytest.mark.parametrize("offset_s", [0, HOUR, -HOUR])
+def test_order_spares_what_began_after_it(two, shim, tmp_path, offset_s):
     """A gateway cannot reach the log when a user is thrown out and let in again.  What it comes to
-    late is not for the streams that the user has opened there since."""
-    server, a, b = two(dict(FAST, **{"cluster.timeout": "300ms"}))
+    late is not for the streams that the user has opened there since, whatever its clock says."""
+    clock = Clock(tmp_path / "clock")
+    clock.set(offset_s)
+    server, a, b = two(dict(FAST, **{"cluster.timeout": "300ms"}),
+                       env={"LD_PRELOAD": str(shim), "CLOCK_SHIM_FILE": str(clock.path)})
     old = b.stream(user="u")
     with cut_off(server, b, "b"):
         assert ended(a, "?user=u") == {"ended": 0, "missing": ["b"]}
-        time.sleep(0.1)  # more than what counts as the same moment
+        later = now_of(server) + 0.1  # more than what counts as the same moment
+        wire.wait_until(lambda: now_of(server) > later, 5, "time passes")
         new = b.stream(user="u")
         assert listed(b)["missing"] == ["a"]
         b.request("DELETE", "/api/streams/a.0000000001000000").problem(503)
