@@ -5,8 +5,10 @@ each part of the pair took."""
 import contextlib
 import http.client
 import json
+import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 from cluster_rows import PAPER_NODES
@@ -18,6 +20,7 @@ sys.path[:0] = [str(HERE.parent / "support")]
 from urgent import first_to_run  # noqa: E402
 
 QUIET_SECONDS = 0.3   # after which all have read what they were sent
+OTHER_DISK = "/dev/shm"
 IN_RINGS = 65536      # events that a worker has at hand: those are read otherwise
 ALL_READ_SECONDS = 60
 
@@ -101,8 +104,8 @@ class Watched(Bench):
 
 
 @contextlib.contextmanager
-def standing(cluster, last_cpu=None):
-    cluster.start(last_cpu)
+def standing(cluster, *last):
+    cluster.start(*last)
     try:
         yield
     finally:
@@ -180,26 +183,32 @@ def replay(cluster, load_cpu, load):
     return json.loads(found.stdout) if found.returncode == 0 else None
 
 
+def live_streams(cluster, load_cpu, options):
+    """On the first node."""
+    live = Bench(cluster, load_cpu, options, first=first_to_run())
+    at = live.command.index("--stream-url")
+    live.command[at + 1] = cluster.nodes[0].addressed(())[1]
+    return live
+
+
 def replays(cluster, load_cpu, options, load):
-    """Live streams on the first node, without and beside them."""
-    with standing(cluster, load_cpu):
+    """Live streams on the first node, beside the replays and then for as long without.  The last
+    node keeps its events in memory in any case: two machines do not share a disk."""
+    with tempfile.TemporaryDirectory(prefix="bugle-clusterbench-", dir=OTHER_DISK) as disk, \
+            standing(cluster, load_cpu, pathlib.Path(disk)):
         if not fill(cluster, load_cpu, load):
             return None
-        live = Bench(cluster, load_cpu, [*options, "--seconds", HELD_SECONDS],
-                     first=first_to_run())
-        at = live.command.index("--stream-url")
-        live.command[at + 1] = cluster.nodes[0].addressed(())[1]
-        without = Bench(cluster, load_cpu, [*options, "--seconds", load.seconds],
-                        first=first_to_run())
-        without.command[at + 1] = live.command[at + 1]
-        before = without.run()
+        live = live_streams(cluster, load_cpu, [*options, "--seconds", HELD_SECONDS])
         with live.holding() as let_go:
             storm = replay(cluster, load_cpu, load)
             result = let_go()
-    if not (before and storm and result):
+        if not (storm and result):
+            return None
+        without = live_streams(cluster, load_cpu, [*options, "--seconds", storm["seconds"]]).run()
+    if not good(without, "live streams"):
         return None
-    return {**result, "without": before, "replays": storm,
-            "slower": result["latency"]["p99_us"] / before["latency"]["p99_us"]}
+    return {**result, "without": without, "replays": storm,
+            "slower": result["latency"]["p99_us"] / without["latency"]["p99_us"]}
 
 
 KINDS = {"watched": watched, "apart": apart, "kept": kept, "replays": replays, "idle": idle}

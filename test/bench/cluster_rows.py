@@ -17,7 +17,7 @@ class Load:
     kept: int = 10000     # events whose room in Redis is measured; nchan keeps that many
     clients: int = 10000  # that replay at once
     past: int = 150000    # events that there are for them
-    replayed: int = 300   # of which each reads so many
+    replayed: int = 100   # of which each reads so many
 
 
 ANSWER = (Figure("answer p50, ms", ("answers", "p50_us"), 2, 1e-3),
@@ -85,9 +85,10 @@ BOUNDS = (
 FOOT = """\
 Medians of {rounds}, the servers in turn on the same Redis, which is empty when the next begins.
 The nodes and Redis share a core, and the load has another; but node B shares that where streams are
-fresh and where there are replays, of which the live half of the load does not wait for it.  CPU is
-what the kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes`
-has fifteen that follow; `alone` is one Bugle in memory without a log.  nchan's second node hears
-only of channels that somebody there listens to.  On paper: what an append and an XREAD cost here,
-the latter by so many nodes that follow.
+fresh and where there are replays; there the live half of the load goes before it, and its store is
+in /dev/shm, since two machines do not share a disk.  CPU is what the kernel charges the processes.
+`on disk` is Bugle with its histories in SQLite; `16 nodes` has fifteen that follow; `alone` is one
+Bugle in memory without a log.  nchan's second node hears only of channels that somebody there
+listens to.  On paper: what an append and an XREAD cost here, the latter by so many nodes that
+follow.
 """

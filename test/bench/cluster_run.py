@@ -46,7 +46,7 @@ def parse_args(argv):
     option("--seconds", type=float, metavar="S", help="of a measured window (5)")
     option("--streams", type=int, metavar="N", help="that are live (1000)")
     option("--clients", type=int, metavar="N", help="that replay at once (10000)")
-    option("--replayed", type=int, metavar="N", help="events that each of them reads (300)")
+    option("--replayed", type=int, metavar="N", help="events that each of them reads (100)")
     option("--results", metavar="DIR", help="keep the JSON there, beside what it has")
     option("--table", action="store_true", help="measure nothing, show what --results has")
     option("--server-cpu", default="0", metavar="CORE")

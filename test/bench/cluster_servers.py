@@ -124,11 +124,13 @@ class Cluster:
         self.tools = nodes[0].tools
         self.cpus = nodes[0].cpus
 
-    def start(self, last_cpu=None):
-        """With another core for the last node, or beside the others."""
+    def start(self, last_cpu=None, last_disk=None):
+        """The last node with a core and a disk of its own, or beside the others."""
         if self.redis:
             self.redis.ask("FLUSHALL")
-        self.nodes[-1].cpus = last_cpu or self.cpus
+        last = self.nodes[-1]
+        last.cpus = last_cpu or self.cpus
+        last.disk = last_disk or last.tools.work
         try:
             for node in self.nodes:
                 node.start()

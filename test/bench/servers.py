@@ -175,6 +175,7 @@ class Bugle(Server):
     def __init__(self, name, tools, cpus, store="memory", workers=1, heartbeat=None, tls=False):
         super().__init__(name, tools, cpus)
         self.store = store
+        self.disk = tools and tools.work  # where a store on disk is
         self.workers = workers
         self.tls_port = free_port() if tls else None
         if heartbeat is not None:
@@ -203,7 +204,7 @@ class Bugle(Server):
     def command(self):
         store = "memory:"
         if self.store == "sqlite":
-            folder = self.tools.work / "store"
+            folder = self.disk / "store"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             store = f"sqlite:{folder}/history.db"

@@ -61,7 +61,7 @@ def test_the_table_compares_with_both():
     text = table.table(results(), COLUMNS, RATIOS)
     line = next(line for line in text.splitlines() if "events/s  " in line)
     assert line.split()[1:] == ["40,000", "20,000", "40,000", "80,000", "10,000", "0.50", "4.00"]
-    assert "10,000 replays of 300 events on B; 1,000 streams on A" in text
+    assert "10,000 replays of 100 events on B; 1,000 streams on A" in text
     assert "11.70" in next(line for line in text.splitlines() if "on paper, with 16" in line)
     assert max(map(len, text.splitlines())) <= 120
 
