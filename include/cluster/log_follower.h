@@ -7,9 +7,9 @@
  * over: an entry stands right behind the one before, in the term that the node has attached to or
  * in one that had not ended there, and can be read, or the node attaches anew.
  *
- * An order is done once by each process, at its place: after all events before it are in the history
- * and handed out, and before any that follow.  Which were done is known by epoch and place, since
- * within a term they have one order.
+ * An order is done once by each process, at its place: after all events before it are in the
+ * history and handed out, and before any that follow.  Which were done is known by epoch and place,
+ * since within a term they have one order.
  *
  *     same term again     it goes on behind the last order that was done
  *     another term        it looks at all orders behind the newest position, and does those that it
@@ -18,9 +18,9 @@
  *     lost by a term      it may be done at some nodes and not at others: it is as lost as an event
  *                         is, and who gave it was told by the outcome (log_group.h)
  *     in a gap            it is lost to this node, as the events there are
- *     unreadable,         it is lost to this node, which counts it and goes on: no stream has missed
- *     or trimmed          an event
- *     of another log      an order of an earlier term behind one of a later: attach
+ *     unreadable,         it is lost to this node, which counts it and goes on: no stream has
+ *     or trimmed          missed an event
+ *     of another log      it is of an earlier term and behind one of a later: attach
  *
  * No I/O but the history's.  Of the thread that writes the history (history.h).
  */
