@@ -2,7 +2,8 @@
 /*
  * What a node does for others, and asks of them, beside the log that they share: it lists and ends
  * its streams when another node asks for that, carries out the orders of the log, and has its own
- * questions and orders answered (ask_nodes.h).
+ * questions and orders answered (ask_nodes.h), and its tickets decided by the log
+ * (node_tickets.h).
  *
  * An order ends the streams that had begun when it was given, also where it is carried out much
  * later, by a node that was cut off.  How long ago it was given is asked of the log's server, whose
@@ -44,14 +45,14 @@ struct node_service *node_service_new(const struct node_service_conf *conf);
 /* Once nothing of the hub and of the workers runs any more.  Accepts NULL. */
 void node_service_free(struct node_service *nodes);
 
+/* Look whether the log is followed anew, which streams with tickets have to be told to.  Main
+ * thread, some times a second. */
+void node_service_look(struct node_service *nodes);
+
 /* The hooks of hub_share.h.  Hub's thread. */
 void node_service_heard(struct node_service *nodes, const char *bytes, size_t bytes_n);
 void node_service_order(struct node_service *nodes, const char *from, const char *order,
                         size_t order_n);
-
-/* Have a stream of another node end, since its ticket was used here.  It may get lost.  Any thread.
- * Returns 0; -ENOMEM; -ENOTCONN: the log was left. */
-int node_service_end_stream(struct node_service *nodes, const char *node, uint64_t stream_id);
 
 /* Write a stream's id as this node gives it; `nodes` NULL: without a cluster, as it is. */
 void node_service_put_stream(const struct node_service *nodes, uint64_t stream_id,

@@ -34,6 +34,7 @@ struct ticket {
     uint16_t public_topics;     /* a bit for each that it may read only because everybody may */
     struct grants_pattern user; /* `bytes` NULL: nobody */
     struct grants_list topics;
+    uint64_t mark; /* of the use that is made of it, among several nodes; not sealed */
 };
 
 /* What an opened ticket points into. */

@@ -22,6 +22,10 @@
  * refused.  Beyond the total, the key with most entries loses one.  Costs: the logarithm of the
  * entries, and beyond the total a look at each key.
  *
+ * Where several nodes take the same tickets the log decides about uses (cluster/shared_ticket.h),
+ * and the table has the limits, which are a node's own, and knows which stream a use has become:
+ * see ticket_table_share().
+ *
  * The table is lost in a restart.  Then a ticket that was made before it is taken within its ttl,
  * or after that with an id from after it was made.
  */
@@ -32,6 +36,7 @@
 #include "conf/conf.h"
 
 #define TICKET_TABLE_TAKEOVERS_MAX 5
+#define TICKET_TABLE_FORGOTTEN_MAX 5
 
 struct ticket_table;
 
@@ -66,7 +71,8 @@ struct ticket_table_use {
 struct ticket_table_answer {
     uint64_t older;       /* the live stream that must go, whose end the caller brings; 0: none */
     int64_t wait_ms;      /* of a table that is full: when to try again */
-    unsigned forgotten_n; /* entries that went for this one */
+    unsigned forgotten_n; /* entries that went for this one, */
+    unsigned char forgotten[TICKET_TABLE_FORGOTTEN_MAX][TICKET_ID_BYTES]; /* of these tickets */
 };
 
 /* NULL when out of memory. */
@@ -87,6 +93,50 @@ void ticket_table_opened(struct ticket_table *table, const unsigned char *id, ui
 void ticket_table_failed(struct ticket_table *table, const unsigned char *id, int64_t now_ms);
 void ticket_table_closed(struct ticket_table *table, const unsigned char *id, uint64_t stream_id,
                          uint64_t position, int64_t now_ms);
+
+/* ---- among several nodes, in the place of the functions above ---- */
+
+/* A use that is a stream. */
+struct ticket_table_live {
+    unsigned char id[TICKET_ID_BYTES];
+    uint64_t mark;
+    uint64_t from; /* where its stream began */
+    int64_t until_ms;
+};
+
+/*
+ * Ask for a use as far as limits go, and note it; then the log is to be asked.  TICKET_TABLE_GOOD,
+ * _LATE, or one of the limits.
+ *
+ * ret_mark  names the use in this table, and in the log; ticket_table_left() must follow
+ */
+enum ticket_table_verdict ticket_table_share(struct ticket_table *table,
+                                             const struct ticket *ticket,
+                                             const struct ticket_table_use *use,
+                                             struct ticket_table_answer *ret_answer,
+                                             uint64_t *ret_mark);
+
+/* The log has granted it. */
+void ticket_table_granted(struct ticket_table *table, uint64_t mark);
+
+/* It became this stream, which began at this position.  Returns whether it still has the ticket:
+ * else the stream has to end. */
+bool ticket_table_begun(struct ticket_table *table, uint64_t mark, uint64_t stream_id,
+                        uint64_t position);
+
+/* Another use has the ticket now.  Returns the stream that has to end; 0: it is none yet, or is not
+ * known any more. */
+uint64_t ticket_table_taken(struct ticket_table *table, uint64_t mark);
+
+/* The use was refused, came to nothing, or its stream is over. */
+void ticket_table_left(struct ticket_table *table, uint64_t mark, int64_t now_ms);
+
+/* The next streams that this was not called for in this round.  Returns how many: 0 is the end of
+ * the round.  A round has a number of its own; streams that begin meanwhile are no part of it. */
+size_t ticket_table_next_live(struct ticket_table *table, unsigned round,
+                              struct ticket_table_live *to, size_t max);
+
+/* ---- both ---- */
 
 /* How many are remembered, when those that are over have been forgotten. */
 size_t ticket_table_count(struct ticket_table *table, int64_t now_ms);

@@ -157,6 +157,7 @@
     row(TICKETS_MADE, tickets_made, false, "tickets made")                                         \
     row(TICKETS_USED, tickets_used, true, "used tickets that are remembered")                      \
     row(TICKETS_FORGOTTEN, tickets_forgotten, false, "used tickets forgotten for newer ones")      \
+    row(TICKETS_UNTOLD, tickets_untold, false, "ends of their streams that the log was not told")  \
     row(TICKETS_REFUSED, tickets_refused, false, "first uses refused: their share is full")        \
     row(TOKENS_VERIFIED, tokens_verified, false, "tokens whose signature was checked")             \
     row(TOKENS_FORGED, tokens_forged, false, "of them, those signed with no known key")            \

@@ -84,9 +84,10 @@ struct node_message_answer {
     size_t rows_bytes_n;
 };
 
-/* Who said it knows of a later use of the stream's ticket. */
+/* A later use has the ticket of a stream.  The node that is told had given it to the log, to be
+ * said then (shared_ticket.h): so `from` is that node itself. */
 struct node_message_stream_end {
-    uint64_t stream_id; /* of the node that is told */
+    uint64_t mark; /* of the earlier use, as the node knows it */
 };
 
 /* One of them.  What it points to is borrowed: to be written, from its owner; as it was read, from

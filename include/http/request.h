@@ -95,6 +95,10 @@ struct request {
     int (*resumed)(struct request *request); /* MHD_YES or MHD_NO */
     void *work;                              /* of the handler between suspend and answer */
     void (*free_work)(void *work);
+    /* What is taken for a stream while the shared log is asked about its ticket; NULL: nothing.
+     * Freed with the request. */
+    void *admission;
+    void (*free_admission)(struct request *request);
     struct stream *stream; /* GET /events once it is open */
     struct client_quota_entry quota_entry;
     LIST_ENTRY(request) link;

@@ -86,6 +86,7 @@ struct hub_share_facts {
     char line[HUB_SHARE_LINE_BYTES]; /* why it is not followed, for the operator; or empty */
     int64_t behind_ms;  /* how long ago this node was known to have all of the log; 0 without one */
     int64_t cut_off_ms; /* for how long the log is not followed; 0: it is */
+    uint64_t follows_n; /* how often it has begun to be */
 
     /* The log's last word: an id of `epoch` up to `head` is no id of the future. */
     char epoch[SSE_EPOCH_BYTES + 1]; /* empty: there was none yet */

@@ -29,6 +29,8 @@ libbugle_a_SOURCES += \
     src/api/node_service_internal.h \
     src/api/node_streams.c \
     src/api/node_streams.h \
+    src/api/node_tickets.c \
+    src/api/node_tickets.h \
     src/api/publish.c \
     src/api/publish_body.c \
     src/api/publish_body.h \

@@ -10,8 +10,6 @@
 #include <string.h>
 
 #include "api/node_service_internal.h"
-#include "base/log.h"
-#include "stream/stream_end.h"
 
 #define ID_DIGITS 16
 
@@ -26,7 +24,8 @@ struct node_service *node_service_new(const struct node_service_conf *conf)
     node_orders_init(nodes);
     if (gnutls_rnd(GNUTLS_RND_NONCE, &first_id, sizeof(first_id)) == 0)
         nodes->talk = node_talk_new(first_id);
-    if (nodes->talk != NULL)
+    nodes->tickets = node_tickets_new(nodes);
+    if (nodes->talk != NULL && nodes->tickets != NULL)
         return nodes;
     node_service_free(nodes);
     return NULL;
@@ -37,8 +36,14 @@ void node_service_free(struct node_service *nodes)
     if (nodes == NULL)
         return;
     node_orders_free(nodes);
+    node_tickets_free(nodes->tickets);
     node_talk_free(nodes->talk);
     free(nodes);
+}
+
+void node_service_look(struct node_service *nodes)
+{
+    node_tickets_look(nodes);
 }
 
 /* ---- ids of streams ---- */
@@ -102,52 +107,6 @@ int node_service_say(struct node_service *nodes, const char *to, const struct no
     return -ENOTCONN;
 }
 
-int node_service_end_stream(struct node_service *nodes, const char *node, uint64_t stream_id)
-{
-    struct node_message message = {.kind = NODE_MESSAGE_STREAM_END,
-                                   .stream_end = {.stream_id = stream_id}};
-
-    snprintf(message.from, sizeof(message.from), "%s", nodes->conf.node);
-    return node_service_say(nodes, node, &message);
-}
-
-/* ---- a ticket that was used on another node ---- */
-
-struct ending {
-    struct service *service;
-    uint64_t stream_id;
-};
-
-static void node_run_ending(void *arg)
-{
-    struct ending *ending = arg;
-    struct stream *stream = streams_find(ending->service->streams, ending->stream_id);
-    char more[LOG_SKIPPED_BYTES];
-    unsigned long skipped;
-
-    if (stream != NULL) {
-        if (log_valve_open(&ending->service->ticket_valve, &skipped))
-            log_info("stream %016llx ended: its ticket opened another stream on another node%s",
-                     (unsigned long long)ending->stream_id, log_skipped(more, skipped));
-        stream_end(stream, STREAM_END_REPLACED);
-    }
-    free(ending);
-}
-
-/* Without memory the older stream goes on, as when nothing of this is heard. */
-static void node_hear_stream_end(struct node_service *nodes, uint64_t stream_id)
-{
-    struct service_shared *shared = nodes->conf.shared;
-    unsigned worker = streams_worker_of(stream_id);
-    struct ending *ending;
-
-    if (worker >= shared->services_n || (ending = malloc(sizeof(*ending))) == NULL)
-        return;
-    *ending = (struct ending){&shared->services[worker], stream_id};
-    if (worker_post(ending->service->worker, node_run_ending, ending) != 0)
-        free(ending);
-}
-
 /* ---- hearing ---- */
 
 void node_service_count(struct node_service *nodes, enum stats_id id)
@@ -177,20 +136,20 @@ static void node_hear(struct node_service *nodes, const struct node_message *mes
             node_service_count(nodes, STATS_NODE_ANSWERS_LATE);
         break;
     case NODE_MESSAGE_STREAM_END:
-        node_hear_stream_end(nodes, message->stream_end.stream_id);
+        node_tickets_end(nodes, message->stream_end.mark);
         break;
     case NODE_MESSAGE_EVENTS: /* the hub's */
         break;
     }
 }
 
-/* What this node said to all comes back to it. */
+/* What this node said to all comes back to it; of that it wants only what it had the log say. */
 void node_service_heard(struct node_service *nodes, const char *bytes, size_t bytes_n)
 {
     struct node_message message;
 
     if (node_message_read(bytes, bytes_n, &message) != NODE_MESSAGE_FINE)
         node_service_count(nodes, STATS_NODE_MESSAGES_UNREAD);
-    else if (strcmp(message.from, nodes->conf.node) != 0)
+    else if (strcmp(message.from, nodes->conf.node) != 0 || message.kind == NODE_MESSAGE_STREAM_END)
         node_hear(nodes, &message);
 }

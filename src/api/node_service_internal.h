@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the parts of a node's service to others have in common: node_service.c says and hears,
- * node_answers.c answers questions, node_orders.c carries orders out. */
+ * node_answers.c answers questions, node_orders.c carries orders out, node_tickets.c has tickets.
+ */
 #ifndef BUGLE_NODE_SERVICE_INTERNAL_H
 #define BUGLE_NODE_SERVICE_INTERNAL_H
 
@@ -10,6 +11,7 @@
 
 #include "api/ask_workers.h"
 #include "api/node_service.h"
+#include "api/node_tickets.h"
 #include "cluster/node_message.h"
 #include "cluster/node_talk.h"
 #include "http/service.h"
@@ -20,6 +22,7 @@ struct node_order;
 struct node_service {
     struct node_service_conf conf;
     struct node_talk *talk;
+    struct node_tickets *tickets;
     _Atomic unsigned answering_n; /* questions of other nodes */
 
     /* The clock of the log's server, and when it was read by our own.  Hub's thread. */
@@ -34,8 +37,8 @@ struct node_service {
 
 /* ---- node_service.c ---- */
 
-/* Have something said on the hub's thread.  `to` NULL: to all.  Returns as
- * node_service_end_stream(). */
+/* Have something said on the hub's thread, which may get lost.  `to` NULL: to all.  Any thread.
+ * Returns 0; -ENOMEM; -ENOTCONN: the log was left. */
 int node_service_say(struct node_service *nodes, const char *to,
                      const struct node_message *message);
 

@@ -163,8 +163,8 @@ void stream_admit_leave(struct service_shared *shared, struct client_quota_entry
     client_quota_leave(shared->client_quota, quota_entry);
 }
 
-bool stream_admit_enter(struct request *request, struct stream_ask *ask,
-                        struct problem *ret_problem)
+static bool admit_take_places(struct request *request, struct stream_ask *ask,
+                              struct problem *ret_problem)
 {
     struct service_shared *shared = request->service->shared;
 
@@ -172,17 +172,39 @@ bool stream_admit_enter(struct request *request, struct stream_ask *ask,
         return stream_admit_set_full(ret_problem);
     if (!admit_take_quota(request, ask, ret_problem))
         return false;
-    if (!admit_take_place(shared)) {
-        client_quota_leave(shared->client_quota, &request->quota_entry);
-        return stream_admit_set_full(ret_problem);
-    }
-    if (!ticket_use_begin(request, &ask->start, ret_problem)) {
-        stream_admit_leave(shared, &request->quota_entry);
-        return false;
+    if (admit_take_place(shared))
+        return true;
+    client_quota_leave(shared->client_quota, &request->quota_entry);
+    return stream_admit_set_full(ret_problem);
+}
+
+/* A request that waited for the log ends. */
+static void admit_abandon(struct request *request)
+{
+    ticket_use_abandon(request);
+    stream_admit_leave(request->service->shared, &request->quota_entry);
+}
+
+enum stream_admit stream_admit_enter(struct request *request, struct stream_ask *ask,
+                                     struct problem *ret_problem)
+{
+    bool has_waited = request->admission != NULL;
+
+    if (!has_waited && !admit_take_places(request, ask, ret_problem))
+        return STREAM_ADMIT_REFUSED;
+    switch (ticket_use_begin(request, &ask->start, ret_problem)) {
+    case TICKET_USE_WAITS:
+        request->free_admission = admit_abandon;
+        return STREAM_ADMIT_WAITS;
+    case TICKET_USE_REFUSED:
+        stream_admit_leave(request->service->shared, &request->quota_entry);
+        return STREAM_ADMIT_REFUSED;
+    case TICKET_USE_GOOD:
+        break;
     }
     ask->owners[0] = request->quota_entry.address;
     ask->owners[1] = request->quota_entry.user;
-    return true;
+    return STREAM_ADMIT_GRANTED;
 }
 
 #define ALWAYS_ACCEPTED "Patterns with up to 2 wildcards in up to 6 segments are always accepted."

@@ -20,10 +20,18 @@
 bool stream_admit_read(struct request *request, struct stream_ask *ret_ask,
                        struct problem *ret_problem);
 
-/* Take the places of a stream: in memory, of its address, its user and in all, and of its ticket.
- * Sets `ask->owners`.  Returns false with a problem, and nothing is taken. */
-bool stream_admit_enter(struct request *request, struct stream_ask *ask,
-                        struct problem *ret_problem);
+/*
+ * Take the places of a stream: in memory, of its address, its user and in all, and of its ticket.
+ *
+ * STREAM_ADMIT_REFUSED  there is a problem, and nothing is taken
+ * STREAM_ADMIT_GRANTED  `ask->owners` is set
+ * STREAM_ADMIT_WAITS    the places are taken, but the log that nodes share is asked about the
+ *                       ticket.  The caller lets go of what it has, and returns
+ *                       request_suspend() with its handler: all is read anew then
+ */
+enum stream_admit { STREAM_ADMIT_REFUSED, STREAM_ADMIT_GRANTED, STREAM_ADMIT_WAITS };
+enum stream_admit stream_admit_enter(struct request *request, struct stream_ask *ask,
+                                     struct problem *ret_problem);
 
 /* The stream could not be opened: `result` is what stream_open() said.  Gives the places back.
  * Returns false with a problem. */

@@ -176,8 +176,14 @@ static int subscribe_open(struct request *request, struct stream_ask *ask)
     struct MHD_Response *response;
     struct problem problem;
 
-    if (!stream_admit_enter(request, ask, &problem))
+    switch (stream_admit_enter(request, ask, &problem)) {
+    case STREAM_ADMIT_REFUSED:
         return subscribe_refuse(request, &problem);
+    case STREAM_ADMIT_WAITS:
+        return request_suspend(request, subscribe_handle);
+    case STREAM_ADMIT_GRANTED:
+        break;
+    }
     int result = stream_mhd_open(cell_host(request->cell), request->connection, request_fd(request),
                                  ask, &request->stream, &response);
     if (result != 0) {

@@ -9,11 +9,17 @@
 
 #include "api/access_read.h"
 #include "api/challenge.h"
+#include "api/node_tickets.h"
 #include "auth/auth.h"
 #include "auth/ticket.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/service.h"
+
+/* Without the log a client comes back after so long; what was lost by a failover is back by then.
+ */
+#define LOG_RETRY_MIN_S 4
+#define LOG_RETRY_MORE_S 8
 
 static bool ticket_use_set_identity(struct request *request, const struct ticket *ticket)
 {
@@ -60,17 +66,9 @@ const struct ticket_keys *ticket_use_keys(const struct service *service)
     return keys != NULL ? keys : &service->shared->own_ticket_keys;
 }
 
-bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
-                         struct problem *ret_problem)
+/* Whether what it was made with is still good. */
+static bool ticket_use_is_current(const struct request *request, struct problem *ret_problem)
 {
-    struct ticket_room room;
-    struct ticket ticket;
-    int result = ticket_keys_open(ticket_use_keys(request->service), text, text_n, &room, &ticket);
-
-    if (result == -EBADMSG)
-        return challenge_bad_credential(ret_problem, "This gateway did not make the ticket.");
-    if (result != 0 || !ticket_use_set_identity(request, &ticket))
-        return problem_set_out_of_memory(ret_problem);
     if (!auth_key_is_current(request->service->auth, request->service->context->conf,
                              request->identity))
         return challenge_bad_credential(
@@ -79,6 +77,20 @@ bool ticket_use_identify(struct request *request, const char *text, size_t text_
         return challenge_bad_credential(ret_problem,
                                         "The ticket is for topics that are no longer public.");
     return true;
+}
+
+bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
+                         struct problem *ret_problem)
+{
+    struct ticket_room room;
+    struct ticket ticket = {.mark = 0};
+    int result = ticket_keys_open(ticket_use_keys(request->service), text, text_n, &room, &ticket);
+
+    if (result == -EBADMSG)
+        return challenge_bad_credential(ret_problem, "This gateway did not make the ticket.");
+    if (result != 0 || !ticket_use_set_identity(request, &ticket))
+        return problem_set_out_of_memory(ret_problem);
+    return ticket_use_is_current(request, ret_problem);
 }
 
 /* A stream on its way to its end, which its own worker brings about. */
@@ -110,9 +122,8 @@ static void ticket_use_run_ending(void *arg)
     free(ending);
 }
 
-static void ticket_use_end_older(const struct request *request, uint64_t stream_id)
+void ticket_use_end_stream(const struct service_shared *shared, uint64_t stream_id)
 {
-    const struct service_shared *shared = request->service->shared;
     struct ending *ending = malloc(sizeof(*ending));
 
     if (ending == NULL)
@@ -175,14 +186,33 @@ static bool ticket_use_read_position(const struct request *request,
            lineage_find(history_lineage(hub_history(hub)), epoch, &end) && *ret_position <= end;
 }
 
-bool ticket_use_begin(struct request *request, const struct stream_start *start,
-                      struct problem *ret_problem)
+/* Whether the verdict is good; else there is a problem, which is counted. */
+static bool ticket_use_judge(struct request *request, enum ticket_table_verdict verdict,
+                             const struct ticket_table_answer *answer, struct problem *ret_problem)
 {
-    struct service_shared *shared = request->service->shared;
+    bool good = ticket_use_refuse(ret_problem, verdict);
+
+    ticket_use_count(request, good ? NULL : ret_problem, answer);
+    if (!good && ret_problem->status != 401)
+        ret_problem->retry_after_s = (unsigned)((answer->wait_ms + 999) / 1000);
+    return good;
+}
+
+static struct ticket_table_limits ticket_use_limits(const struct request *request)
+{
     const struct conf *conf = request->service->context->conf;
-    const struct ticket_table_limits limits = {.all = conf->limits.tickets,
-                                               .per_user = conf->limits.tickets_per_user,
-                                               .per_key = conf->limits.tickets_per_key};
+
+    return (struct ticket_table_limits){.all = conf->limits.tickets,
+                                        .per_user = conf->limits.tickets_per_user,
+                                        .per_key = conf->limits.tickets_per_key};
+}
+
+/* By this node alone. */
+static bool ticket_use_begin_alone(struct request *request, const struct stream_start *start,
+                                   struct problem *ret_problem)
+{
+    const struct service_shared *shared = request->service->shared;
+    const struct ticket_table_limits limits = ticket_use_limits(request);
     struct ticket_table_use use = {
         .now_ms = clock_wall_ms(),
         .committed = hub_committed(shared->hub),
@@ -190,19 +220,187 @@ bool ticket_use_begin(struct request *request, const struct stream_start *start,
     };
     struct ticket_table_answer answer;
 
-    if (request->ticket == NULL)
-        return true;
     use.has_id = ticket_use_read_position(request, start, &use.position);
     enum ticket_table_verdict verdict =
         ticket_table_enter(shared->ticket_table, request->ticket, &use, &answer);
-    bool good = ticket_use_refuse(ret_problem, verdict);
     if (answer.older != 0)
-        ticket_use_end_older(request, answer.older);
-    ticket_use_count(request, good ? NULL : ret_problem, &answer);
-    if (!good && ret_problem->status != 401)
-        ret_problem->retry_after_s = (unsigned)((answer.wait_ms + 999) / 1000);
-    return good;
+        ticket_use_end_stream(shared, answer.older);
+    return ticket_use_judge(request, verdict, &answer, ret_problem);
 }
+
+/* ---- by the shared log ---- */
+
+/* A request that waits for its word: what `admission` is. */
+struct ticket_use_wait {
+    struct node_tickets_ask ask;
+    struct request *request;
+    unsigned char id[TICKET_ID_BYTES];
+};
+
+/* In the worker's loop again. */
+static void ticket_use_asked(void *arg)
+{
+    struct ticket_use_wait *wait = arg;
+
+    request_wake(wait->request);
+}
+
+/* Where a stream begins, or before that, where it is not known yet. */
+static uint64_t ticket_use_from(const struct hub *hub, const struct stream_start *start)
+{
+    struct stream_place place;
+
+    if (start->from == STREAM_FROM_LATEST)
+        return hub_committed(hub);
+    if (start->from != STREAM_FROM_ID)
+        return 0;
+    stream_find_place(hub, start->id, start->id_n, NULL, &place);
+    return place.is_open ? 0 : place.position;
+}
+
+static void ticket_use_fill(struct shared_ticket_use *use, const struct request *request,
+                            const struct stream_start *start)
+{
+    const struct ticket *ticket = request->ticket;
+    const char *epoch;
+
+    *use = (struct shared_ticket_use){
+        .mark = ticket->mark,
+        .made_ms = ticket->made_ms,
+        .first_until_ms = ticket->first_until_ms,
+        .until_ms = ticket->until_ms,
+        .made_at = ticket->position,
+        .from = ticket_use_from(request->service->shared->hub, start),
+    };
+    if (start->from == STREAM_FROM_ID &&
+        sse_parse_id(start->id, start->id_n, &epoch, &use->position))
+        memcpy(use->epoch, epoch, SSE_EPOCH_BYTES);
+}
+
+/* The use is over, or is none. */
+static void ticket_use_leave(const struct service_shared *shared, const struct ticket *ticket)
+{
+    ticket_table_left(shared->ticket_table, ticket->mark, clock_wall_ms());
+}
+
+static bool ticket_use_set_unreachable(struct problem *problem)
+{
+    problem_set(problem, 503, "log_unreachable",
+                "Whether the ticket is in use cannot be asked: the gateway does not reach the log "
+                "that it shares with others.");
+    problem->retry_after_s = LOG_RETRY_MIN_S + arc4random_uniform(LOG_RETRY_MORE_S);
+    return false;
+}
+
+static enum ticket_use_result ticket_use_ask(struct request *request,
+                                             const struct stream_start *start,
+                                             struct problem *ret_problem)
+{
+    const struct service_shared *shared = request->service->shared;
+    const struct ticket_table_limits limits = ticket_use_limits(request);
+    const struct ticket_table_use use = {.now_ms = clock_wall_ms(), .limits = &limits};
+    struct ticket_use_wait *wait = malloc(sizeof(*wait));
+    struct ticket_table_answer answer;
+
+    if (wait == NULL) {
+        problem_set_out_of_memory(ret_problem);
+        return TICKET_USE_REFUSED;
+    }
+    enum ticket_table_verdict verdict = ticket_table_share(shared->ticket_table, request->ticket,
+                                                           &use, &answer, &request->ticket->mark);
+    for (unsigned i = 0; i < answer.forgotten_n && i < TICKET_TABLE_FORGOTTEN_MAX; i++)
+        node_tickets_forget(shared->nodes, answer.forgotten[i]);
+    if (!ticket_use_judge(request, verdict, &answer, ret_problem)) {
+        free(wait);
+        return TICKET_USE_REFUSED;
+    }
+    wait->request = request;
+    memcpy(wait->id, request->ticket->id, TICKET_ID_BYTES);
+    ticket_use_fill(&wait->ask.use, request, start);
+    wait->ask.done = ticket_use_asked;
+    if (node_tickets_ask(shared->nodes, request->service, wait->id, &wait->ask)) {
+        request->admission = wait;
+        return TICKET_USE_WAITS;
+    }
+    free(wait);
+    ticket_use_leave(shared, request->ticket);
+    ticket_use_set_unreachable(ret_problem);
+    return TICKET_USE_REFUSED;
+}
+
+/* The use came to nothing; when it is not known that it was refused, the log is told. */
+static void ticket_use_give_up(struct request *request, const struct node_tickets_ask *ask)
+{
+    const struct service_shared *shared = request->service->shared;
+    bool is_refused = ask->outcome == SHARED_LOG_DONE ? ask->use.verdict != SHARED_TICKET_GOOD
+                                                      : shared_log_is_nothing(ask->outcome);
+
+    if (!is_refused)
+        node_tickets_over(shared->nodes, request->ticket->id, request->ticket->mark, 0);
+    ticket_use_leave(shared, request->ticket);
+}
+
+/* What the log has said.  Settings may have changed meanwhile. */
+static bool ticket_use_hear(struct request *request, const struct node_tickets_ask *ask,
+                            struct problem *ret_problem)
+{
+    static const enum ticket_table_verdict verdicts[] = {
+        [SHARED_TICKET_GOOD] = TICKET_TABLE_GOOD,
+        [SHARED_TICKET_LATE] = TICKET_TABLE_LATE,
+        [SHARED_TICKET_USED] = TICKET_TABLE_USED,
+        [SHARED_TICKET_REVOKED] = TICKET_TABLE_REVOKED,
+    };
+    const struct service_shared *shared = request->service->shared;
+    const struct ticket_table_answer answer = {.older = 0};
+
+    if (ask->outcome != SHARED_LOG_DONE)
+        return ticket_use_set_unreachable(ret_problem);
+    if (ask->use.older != 0)
+        node_tickets_end(shared->nodes, ask->use.older);
+    if (!ticket_use_judge(request, verdicts[ask->use.verdict], &answer, ret_problem))
+        return false;
+    ticket_table_granted(shared->ticket_table, request->ticket->mark);
+    return ticket_use_is_current(request, ret_problem);
+}
+
+void ticket_use_abandon(struct request *request)
+{
+    struct ticket_use_wait *wait = request->admission;
+
+    if (wait->ask.outcome == SHARED_LOG_DONE && wait->ask.use.older != 0)
+        node_tickets_end(request->service->shared->nodes, wait->ask.use.older);
+    ticket_use_give_up(request, &wait->ask);
+    request->admission = NULL;
+    free(wait);
+}
+
+static enum ticket_use_result ticket_use_end_wait(struct request *request,
+                                                  struct problem *ret_problem)
+{
+    struct ticket_use_wait *wait = request->admission;
+    bool good = ticket_use_hear(request, &wait->ask, ret_problem);
+
+    if (!good)
+        ticket_use_give_up(request, &wait->ask);
+    request->admission = NULL;
+    free(wait);
+    return good ? TICKET_USE_GOOD : TICKET_USE_REFUSED;
+}
+
+enum ticket_use_result ticket_use_begin(struct request *request, const struct stream_start *start,
+                                        struct problem *ret_problem)
+{
+    if (request->ticket == NULL)
+        return TICKET_USE_GOOD;
+    if (request->admission != NULL)
+        return ticket_use_end_wait(request, ret_problem);
+    if (request->service->shared->nodes != NULL)
+        return ticket_use_ask(request, start, ret_problem);
+    return ticket_use_begin_alone(request, start, ret_problem) ? TICKET_USE_GOOD
+                                                               : TICKET_USE_REFUSED;
+}
+
+/* ---- the stream ---- */
 
 static struct stream_facts ticket_use_facts(const struct stream *stream)
 {
@@ -218,12 +416,25 @@ void ticket_use_opened(const struct service_shared *shared, const struct ticket 
     if (ticket == NULL)
         return;
     struct stream_facts facts = ticket_use_facts(stream);
-    ticket_table_opened(shared->ticket_table, ticket->id, facts.id, facts.position);
+    if (ticket->mark == 0)
+        ticket_table_opened(shared->ticket_table, ticket->id, facts.id, facts.position);
+    else if (!ticket_table_begun(shared->ticket_table, ticket->mark, facts.id, facts.position))
+        ticket_use_end_stream(shared, facts.id); /* it was taken over on its way */
+}
+
+/* Of a use that the log has granted. */
+static void ticket_use_over(const struct service_shared *shared, const struct ticket *ticket,
+                            uint64_t position)
+{
+    node_tickets_over(shared->nodes, ticket->id, ticket->mark, position);
+    ticket_use_leave(shared, ticket);
 }
 
 void ticket_use_failed(const struct service_shared *shared, const struct ticket *ticket)
 {
-    if (ticket != NULL)
+    if (ticket != NULL && ticket->mark != 0)
+        ticket_use_over(shared, ticket, 0);
+    else if (ticket != NULL)
         ticket_table_failed(shared->ticket_table, ticket->id, clock_wall_ms());
 }
 
@@ -233,6 +444,9 @@ void ticket_use_closed(const struct service_shared *shared, const struct ticket 
     if (ticket == NULL)
         return;
     struct stream_facts facts = ticket_use_facts(stream);
-    ticket_table_closed(shared->ticket_table, ticket->id, facts.id, facts.position,
-                        clock_wall_ms());
+    if (ticket->mark != 0)
+        ticket_use_over(shared, ticket, facts.position);
+    else
+        ticket_table_closed(shared->ticket_table, ticket->id, facts.id, facts.position,
+                            clock_wall_ms());
 }

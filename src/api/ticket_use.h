@@ -26,13 +26,27 @@ const struct ticket_keys *ticket_use_keys(const struct service *service);
 bool ticket_use_identify(struct request *request, const char *text, size_t text_n,
                          struct problem *ret_problem);
 
-/* Use it, before the stream is opened; ends an older stream of the same ticket.  Returns false with
- * a problem.  When it was true, one of the next two follows. */
-bool ticket_use_begin(struct request *request, const struct stream_start *start,
-                      struct problem *ret_problem);
+/*
+ * Use it, before the stream is opened; ends an older stream of the same ticket.
+ *
+ * TICKET_USE_REFUSED  there is a problem
+ * TICKET_USE_GOOD     one of the next two functions follows
+ * TICKET_USE_WAITS    the shared log is asked: `request->admission` is set.  The caller suspends
+ * the request, which is woken then, and calls this again
+ */
+enum ticket_use_result { TICKET_USE_REFUSED, TICKET_USE_GOOD, TICKET_USE_WAITS };
+enum ticket_use_result ticket_use_begin(struct request *request, const struct stream_start *start,
+                                        struct problem *ret_problem);
+
+/* A request that waited ends instead: free its `admission`. */
+void ticket_use_abandon(struct request *request);
+
 void ticket_use_opened(const struct service_shared *shared, const struct ticket *ticket,
                        const struct stream *stream);
 void ticket_use_failed(const struct service_shared *shared, const struct ticket *ticket);
+
+/* Have a stream end because another one has its ticket.  Any thread. */
+void ticket_use_end_stream(const struct service_shared *shared, uint64_t stream_id);
 
 /* The stream is over, but still there. */
 void ticket_use_closed(const struct service_shared *shared, const struct ticket *ticket,

@@ -378,19 +378,21 @@ int ws_handle(struct request *request)
 {
     struct ws_session *session = calloc(1, sizeof(*session));
     struct stream_ask ask = {.heartbeat_ms = 0};
+    enum stream_admit admit = STREAM_ADMIT_REFUSED;
     struct problem problem;
+    int result;
 
     if (session == NULL)
         return respond_out_of_memory(request);
     session->service = request->service;
-    bool good =
-        ws_read(request, session, &ask, &problem) && stream_admit_enter(request, &ask, &problem);
-    int result = 0;
-    if (good) {
+    if (ws_read(request, session, &ask, &problem))
+        admit = stream_admit_enter(request, &ask, &problem);
+    if (admit == STREAM_ADMIT_GRANTED) {
         result = ws_open(request, session, &ask);
     } else {
         ws_session_free(session);
-        result = ws_refuse(request, &problem);
+        result = admit == STREAM_ADMIT_WAITS ? request_suspend(request, ws_handle)
+                                             : ws_refuse(request, &problem);
     }
     filter_unref(ask.filter);
     return result;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/due_heap.h"
 
@@ -29,6 +30,19 @@ struct share {
     UT_hash_handle hh;
 };
 
+/* A use on this node of a ticket that other nodes take too. */
+struct use {
+    uint64_t mark;
+    struct entry *entry;
+    uint64_t stream_id; /* 0: it is none yet */
+    uint64_t from;
+    bool is_taken;  /* another use has the ticket */
+    unsigned round; /* in which it was given out last */
+    LIST_ENTRY(use) of_entry;
+    TAILQ_ENTRY(use) link; /* while it is a stream and has the ticket */
+    UT_hash_handle hh;
+};
+
 struct entry {
     unsigned char id[TICKET_ID_BYTES];
     int64_t until_ms;
@@ -41,6 +55,8 @@ struct entry {
     int64_t taken_over_ms;      /* the last that was counted */
     unsigned takeovers_n;
     bool entering;                           /* a use was granted, and is no stream yet */
+    bool is_kept;                            /* a use of it was granted here by the log */
+    LIST_HEAD(, use) uses;                   /* that the log is asked for, or has granted */
     struct share *user, *key;                /* no user counts as one */
     struct due_item in_user, in_key, in_all; /* while it is idle */
     UT_hash_handle hh;
@@ -52,6 +68,9 @@ struct ticket_table {
     struct entry *entries;
     struct share *users, *keys;
     struct due_heap idle; /* all, by when they are over */
+    struct use *uses;     /* by mark */
+    TAILQ_HEAD(, use) live;
+    unsigned round;
 };
 
 struct ticket_table *ticket_table_new(int64_t now_ms)
@@ -62,6 +81,7 @@ struct ticket_table *ticket_table_new(int64_t now_ms)
         return NULL;
     pthread_mutex_init(&table->lock, NULL);
     table->born_ms = now_ms;
+    TAILQ_INIT(&table->live);
     return table;
 }
 
@@ -138,8 +158,19 @@ static void ticket_table_make_idle(struct ticket_table *table, struct entry *ent
     due_heap_put(&entry->user->idle, &entry->in_user, due_ms);
 }
 
+static void ticket_table_drop_use(struct ticket_table *table, struct use *use)
+{
+    if (use->stream_id != 0 && !use->is_taken)
+        TAILQ_REMOVE(&table->live, use, link);
+    LIST_REMOVE(use, of_entry);
+    HASH_DEL(table->uses, use);
+    free(use);
+}
+
 static void ticket_table_drop(struct ticket_table *table, struct entry *entry)
 {
+    while (!LIST_EMPTY(&entry->uses))
+        ticket_table_drop_use(table, LIST_FIRST(&entry->uses));
     ticket_table_make_busy(table, entry);
     HASH_DEL(table->entries, entry);
     share_leave(&table->users, entry->user);
@@ -185,7 +216,10 @@ static bool ticket_table_forget_one(struct ticket_table *table, struct share *sh
         answer->wait_ms = first != NULL ? first->due_ms - now_ms : WAIT_UNKNOWN_MS;
         return false;
     }
-    ticket_table_drop(table, is_user ? ENTRY_OF(first, in_user) : ENTRY_OF(first, in_key));
+    struct entry *entry = is_user ? ENTRY_OF(first, in_user) : ENTRY_OF(first, in_key);
+    if (answer->forgotten_n < TICKET_TABLE_FORGOTTEN_MAX)
+        memcpy(answer->forgotten[answer->forgotten_n], entry->id, TICKET_ID_BYTES);
+    ticket_table_drop(table, entry);
     answer->forgotten_n++;
     return true;
 }
@@ -404,6 +438,191 @@ void ticket_table_closed(struct ticket_table *table, const unsigned char *id, ui
     }
     pthread_mutex_unlock(&table->lock);
 }
+
+/* ---- uses that the log decides about; with the lock ---- */
+
+static struct use *ticket_table_find_use(const struct ticket_table *table, uint64_t mark)
+{
+    struct use *use;
+
+    HASH_FIND(hh, table->uses, &mark, sizeof(mark), use);
+    return use;
+}
+
+/* NULL when out of memory. */
+static struct use *ticket_table_add_use(struct ticket_table *table, struct entry *entry)
+{
+    struct use *use = calloc(1, sizeof(*use));
+
+    if (use == NULL)
+        return NULL;
+    do
+        arc4random_buf(&use->mark, sizeof(use->mark));
+    while (use->mark == 0 || ticket_table_find_use(table, use->mark) != NULL);
+    HASH_ADD(hh, table->uses, mark, sizeof(use->mark), use);
+    if (use->hh.tbl == NULL) {
+        free(use);
+        return NULL;
+    }
+    use->entry = entry;
+    LIST_INSERT_HEAD(&entry->uses, use, of_entry);
+    ticket_table_make_busy(table, entry);
+    return use;
+}
+
+/* What was used here, and not taken over elsewhere, counts until it is over. */
+static void ticket_table_settle(struct ticket_table *table, struct entry *entry, bool is_taken,
+                                int64_t now_ms)
+{
+    if (!LIST_EMPTY(&entry->uses))
+        return;
+    if (entry->is_kept && !is_taken)
+        ticket_table_make_idle(table, entry, now_ms);
+    else
+        ticket_table_drop(table, entry);
+}
+
+/* An entry for a ticket that was not used here; NULL with a verdict. */
+static struct entry *ticket_table_add_shared(struct ticket_table *table,
+                                             const struct ticket *ticket,
+                                             const struct ticket_table_use *use,
+                                             struct ticket_table_answer *answer,
+                                             enum ticket_table_verdict *ret_verdict)
+{
+    ticket_table_drop_old(table, use->now_ms);
+    struct entry *entry = ticket_table_add(table, ticket, use->now_ms);
+    answer->wait_ms = WAIT_UNKNOWN_MS;
+    *ret_verdict = TICKET_TABLE_FULL;
+    if (entry == NULL)
+        return NULL;
+    entry->entering = false;
+    entry->needed_until_ms = ticket->first_until_ms; /* by then the log knows it, or it is late */
+    *ret_verdict = ticket_table_make_room(table, entry, ticket->user.bytes == NULL, use, answer);
+    if (*ret_verdict == TICKET_TABLE_GOOD)
+        return entry;
+    ticket_table_drop(table, entry);
+    return NULL;
+}
+
+static enum ticket_table_verdict ticket_table_add_shared_use(struct ticket_table *table,
+                                                             const struct ticket *ticket,
+                                                             const struct ticket_table_use *use,
+                                                             struct ticket_table_answer *answer,
+                                                             uint64_t *ret_mark)
+{
+    struct entry *entry = ticket_table_find(table, ticket->id);
+    enum ticket_table_verdict verdict;
+
+    if (use->now_ms >= ticket->until_ms)
+        return TICKET_TABLE_LATE;
+    if (entry == NULL) {
+        entry = ticket_table_add_shared(table, ticket, use, answer, &verdict);
+        if (entry == NULL)
+            return verdict;
+    }
+    struct use *added = ticket_table_add_use(table, entry);
+    if (added == NULL) {
+        ticket_table_settle(table, entry, false, use->now_ms);
+        return TICKET_TABLE_FULL;
+    }
+    *ret_mark = added->mark;
+    return TICKET_TABLE_GOOD;
+}
+
+/* ---- from outside, among several nodes ---- */
+
+enum ticket_table_verdict ticket_table_share(struct ticket_table *table,
+                                             const struct ticket *ticket,
+                                             const struct ticket_table_use *use,
+                                             struct ticket_table_answer *ret_answer,
+                                             uint64_t *ret_mark)
+{
+    *ret_answer = (struct ticket_table_answer){.older = 0};
+    pthread_mutex_lock(&table->lock);
+    enum ticket_table_verdict verdict =
+        ticket_table_add_shared_use(table, ticket, use, ret_answer, ret_mark);
+    pthread_mutex_unlock(&table->lock);
+    return verdict;
+}
+
+void ticket_table_granted(struct ticket_table *table, uint64_t mark)
+{
+    pthread_mutex_lock(&table->lock);
+    struct use *use = ticket_table_find_use(table, mark);
+    if (use != NULL)
+        use->entry->is_kept = true;
+    pthread_mutex_unlock(&table->lock);
+}
+
+bool ticket_table_begun(struct ticket_table *table, uint64_t mark, uint64_t stream_id,
+                        uint64_t position)
+{
+    pthread_mutex_lock(&table->lock);
+    struct use *use = ticket_table_find_use(table, mark);
+    bool has_ticket = use != NULL && !use->is_taken;
+    if (has_ticket) {
+        use->stream_id = stream_id;
+        use->from = position;
+        use->round = table->round;
+        TAILQ_INSERT_TAIL(&table->live, use, link);
+    }
+    pthread_mutex_unlock(&table->lock);
+    return has_ticket;
+}
+
+uint64_t ticket_table_taken(struct ticket_table *table, uint64_t mark)
+{
+    uint64_t stream_id = 0;
+
+    pthread_mutex_lock(&table->lock);
+    struct use *use = ticket_table_find_use(table, mark);
+    if (use != NULL && !use->is_taken) {
+        stream_id = use->stream_id;
+        if (stream_id != 0)
+            TAILQ_REMOVE(&table->live, use, link);
+        use->is_taken = true;
+    }
+    pthread_mutex_unlock(&table->lock);
+    return stream_id;
+}
+
+void ticket_table_left(struct ticket_table *table, uint64_t mark, int64_t now_ms)
+{
+    pthread_mutex_lock(&table->lock);
+    struct use *use = ticket_table_find_use(table, mark);
+    if (use != NULL) {
+        struct entry *entry = use->entry;
+        bool is_taken = use->is_taken;
+
+        ticket_table_drop_use(table, use);
+        ticket_table_settle(table, entry, is_taken, now_ms);
+    }
+    pthread_mutex_unlock(&table->lock);
+}
+
+size_t ticket_table_next_live(struct ticket_table *table, unsigned round,
+                              struct ticket_table_live *to, size_t max)
+{
+    struct use *use;
+    size_t n = 0;
+
+    pthread_mutex_lock(&table->lock);
+    table->round = round;
+    while (n < max && (use = TAILQ_FIRST(&table->live)) != NULL && use->round != round) {
+        const struct entry *entry = use->entry;
+
+        to[n] = (struct ticket_table_live){
+            .mark = use->mark, .from = use->from, .until_ms = entry->until_ms};
+        memcpy(to[n++].id, entry->id, TICKET_ID_BYTES);
+        use->round = round;
+        TAILQ_REMOVE(&table->live, use, link);
+        TAILQ_INSERT_TAIL(&table->live, use, link);
+    }
+    pthread_mutex_unlock(&table->lock);
+    return n;
+}
+
+/* ---- both ---- */
 
 size_t ticket_table_count(struct ticket_table *table, int64_t now_ms)
 {

@@ -10,6 +10,7 @@ libbugle_a_SOURCES += \
     include/cluster/redis_start.h \
     include/cluster/redis_url.h \
     include/cluster/shared_log.h \
+    include/cluster/shared_ticket.h \
     src/cluster/cluster_check.c \
     src/cluster/cluster_check.h \
     src/cluster/cluster_conf.c \
@@ -43,8 +44,7 @@ libbugle_a_SOURCES += \
     src/cluster/redis_trust.c \
     src/cluster/redis_trust.h \
     src/cluster/redis_url.c \
-    src/cluster/shared_log.c \
-    src/cluster/shared_ticket.h
+    src/cluster/shared_log.c
 
 # The scripts that run inside the server, as texts.
 CLUSTER_LUA = \

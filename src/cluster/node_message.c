@@ -100,7 +100,7 @@ static void put_message(struct writer *writer, const struct node_message *messag
         put_answer(writer, &message->answer);
         break;
     case NODE_MESSAGE_STREAM_END:
-        put_u64(writer, message->stream_end.stream_id);
+        put_u64(writer, message->stream_end.mark);
         break;
     }
 }
@@ -310,7 +310,7 @@ static bool read_kind(struct reader *reader, struct node_message *message)
         read_answer(reader, &message->answer);
         return true;
     case NODE_MESSAGE_STREAM_END:
-        message->stream_end.stream_id = take_u64(reader);
+        message->stream_end.mark = take_u64(reader);
         return true;
     }
     return false;

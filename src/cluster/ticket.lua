@@ -30,6 +30,8 @@ elseif ARGV[5] ~= '' then
     if term:match('^%S+') == ARGV[5] then shows, upto = true, math.huge end
   end
 end
+-- an id that was shown and is good was sent: its stream may not have come as far again
+local sent = shows and math.max(from, position) or from
 local outlived = made < tonumber(meta[3] or 0)
 
 local t = redis.call('HMGET', KEYS[1], 'node', 'mark', 'say', 'from', 'told', 'first', 'since', 'at',
@@ -40,7 +42,7 @@ if not t[1] then
     return {'LATE', ''}
   end
   redis.call('HSET', KEYS[1], 'node', ARGV[1], 'mark', ARGV[2], 'say', ARGV[3], 'from', ARGV[7],
-    'told', ARGV[7], 'first', text(now), 'since', '0', 'at', '0', 'fights', '0')
+    'told', text(sent), 'first', text(now), 'since', '0', 'at', '0', 'fights', '0')
   redis.call('PEXPIRE', KEYS[1], text(left))
   return {'GOOD', ''}
 end
@@ -62,6 +64,6 @@ if live then
 end
 local holder = verdict == 'GOOD' and {ARGV[1], ARGV[2], ARGV[3]} or {'', '', ''}
 redis.call('HSET', KEYS[1], 'node', holder[1], 'mark', holder[2], 'say', holder[3],
-  'from', text(math.min(from, tonumber(t[4]))), 'told', text(math.max(from, told)),
+  'from', text(math.min(from, tonumber(t[4]))), 'told', text(math.max(sent, told)),
   'since', text(since), 'at', text(at), 'fights', text(fights))
 return {verdict, older}

@@ -204,6 +204,8 @@ bool request_admit_answer(struct request *request, size_t bytes)
 
 static void request_free(struct request *request)
 {
+    if (request->admission != NULL)
+        request->free_admission(request);
     if (request->free_work != NULL)
         request->free_work(request->work);
     if (request->cached != NULL)

@@ -36,6 +36,7 @@ bool share_follows(const struct hub_share *share)
 static void note_state(struct hub_share *share, enum log_node_state state, const char *line)
 {
     pthread_mutex_lock(&share->lock);
+    share->facts.follows_n += state == LOG_NODE_FOLLOWING;
     share->facts.state = state;
     share->hub->is_cut_off = state != LOG_NODE_FOLLOWING;
     snprintf(share->facts.line, sizeof(share->facts.line), "%s", line);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "api/node_service.h"
 #include "auth/ticket_table.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -79,6 +80,8 @@ static void on_memory_look(evutil_socket_t fd, short what, void *arg)
     if (server->shared.ticket_table != NULL)
         stats_set(&server->stats, STATS_TICKETS_USED,
                   (int64_t)ticket_table_count(server->shared.ticket_table, clock_wall_ms()));
+    if (server->shared.nodes != NULL)
+        node_service_look(server->shared.nodes);
 }
 
 int server_build_memory(struct server *server)

@@ -535,27 +535,6 @@ static void a_stream_is_ended_for_another_node(void **state)
     rig_free(rig);
 }
 
-static void a_later_use_of_a_ticket_elsewhere_ends_a_stream(void **state)
-{
-    struct rig *rig = rig_new("ab", 60000);
-    struct client *stream = open_stream(rig, "/events");
-    struct node_message message = {.kind = NODE_MESSAGE_STREAM_END, .from = "b"};
-
-    (void)state;
-    message.stream_end.stream_id = UINT64_MAX; /* of a worker that is not there */
-    hear(rig, &message);
-    message.stream_end.stream_id = id_of_first(rig);
-    hear(rig, &message);
-    assert_true(is_closed_soon(rig, stream));
-    assert_int_equal(fixture_stat(rig->fixture, STATS_STREAMS_REPLACED), 1);
-    assert_int_equal(node_service_end_stream(rig->nodes, "b", 5), 0);
-    assert_string_equal(rig->said[0].to, "b");
-    assert_int_equal(said_at(rig, 0).stream_end.stream_id, 5);
-    rig->is_left = true;
-    assert_int_equal(node_service_end_stream(rig->nodes, "b", 5), -ENOTCONN);
-    rig_free(rig);
-}
-
 /* ---- orders ---- */
 
 static void an_order_ends_streams_and_says_so(void **state)
@@ -680,7 +659,6 @@ int main(void)
         cmocka_unit_test(questions_of_others_are_bounded),
         cmocka_unit_test(what_is_heard_is_not_trusted),
         cmocka_unit_test(a_stream_is_ended_for_another_node),
-        cmocka_unit_test(a_later_use_of_a_ticket_elsewhere_ends_a_stream),
         cmocka_unit_test(an_order_ends_streams_and_says_so),
         cmocka_unit_test(an_order_spares_what_began_after_it),
         cmocka_unit_test(without_the_logs_clock_its_own_counts),

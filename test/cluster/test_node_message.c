@@ -369,7 +369,7 @@ static void an_end_of_a_stream_comes_back(void **state)
     (void)state;
     assert_int_equal(node_message_read(bytes, n, &back), NODE_MESSAGE_FINE);
     assert_int_equal(back.kind, NODE_MESSAGE_STREAM_END);
-    assert_int_equal(back.stream_end.stream_id, 77);
+    assert_int_equal(back.stream_end.mark, 77);
     free(bytes);
     assert_whole_or_none(&message);
 }
