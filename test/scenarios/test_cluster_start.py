@@ -4,6 +4,7 @@ each in a line that says what to do; what it only warns of; and that a log which
 keeps it from nothing but publishing.  Against a real Redis."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -137,6 +138,24 @@ def test_secrets_are_not_shown(bugle, gateway_factory, redis, tmp_path):
     gateway.push({"data": "x"})
     assert PASSWORD not in gateway.log() and KEY not in gateway.log()
     assert PASSWORD not in str(gateway.stats())
+
+
+def test_password_that_changes_takes_a_restart(gateway_factory, redis, tmp_path):
+    """A reload says so, without the password, and what runs goes on; a file that is gone refuses the
+    reload, and nothing else."""
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    server = redis(f"requirepass {PASSWORD}")
+    gateway = node(gateway_factory, server, settings={"cluster.password": f"@{secret}"})
+    secret.write_text("another-" + PASSWORD)
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_log("cluster.password changed: it takes effect with a restart")
+    gateway.wait_log("settings reloaded")
+    secret.unlink()
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_log(f"reload refused, the old settings stay: cluster.password: {secret}")
+    assert gateway.push({"data": "x"})
+    assert PASSWORD not in gateway.log()
 
 
 def test_node_without_a_name_has_that_of_its_host(bugle):
