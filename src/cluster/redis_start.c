@@ -81,7 +81,7 @@ int redis_start(const struct redis_log_conf *conf, int64_t patience_ms,
     conf_refuse(ret_error, -EAGAIN, "the server of cluster.log does not answer");
     if (log != NULL) {
         shared_log_open(log);
-        start_run(base, &start, patience_ms, conf->lease_ms);
+        start_run(base, &start, patience_ms, conf->is_trial ? 0 : conf->lease_ms);
         shared_log_free(log);
     }
     if (base != NULL)
