@@ -14,7 +14,8 @@
  *     same term again     it goes on behind the last order that was done
  *     another term        it looks at all orders behind the newest position, and does those that it
  *                         has not done; also what this term has in the place of others
- *     first of a process  orders behind the newest position are over: no stream is older
+ *     first of a process  the same: it may have served streams before it came to the log.  An order
+ *                         spares what began after it (api/node_service.h)
  *     lost by a term      it may be done at some nodes and not at others: it is as lost as an event
  *                         is, and who gave it was told by the outcome (log_group.h)
  *     in a gap            it is lost to this node, as the events there are
@@ -70,8 +71,7 @@ struct log_follower {
     uint64_t strange, strange_sub; /* the entry for whose term it attaches anew; 0: none */
 
     /* Orders. */
-    bool was_attached; /* ever */
-    uint64_t sub;      /* so many behind the newest position were read, or are none of ours, */
+    uint64_t sub; /* so many behind the newest position were read, or are none of ours, */
     char sub_epoch[SSE_EPOCH_BYTES + 1]; /* the last of them in this epoch; empty: not known */
     uint64_t orders_lost;                /* to this node */
     size_t marks_n;

@@ -173,27 +173,11 @@ static void set_mark(struct log_follower *follower, const char *epoch, uint64_t 
     mark->sub = sub;
 }
 
-/* What is there already is older than all streams of this process. */
-static void skip_orders(struct log_follower *follower, uint64_t newest,
-                        const struct shared_log_state *state)
-{
-    const struct lineage *lineage = history_lineage(follower->history);
-    uint64_t sub = newest == state->head ? state->sub : UINT64_MAX;
-
-    for (size_t i = 0; i < lineage->terms_n; i++)
-        set_mark(follower, lineage->terms[i].epoch, newest, sub);
-    set_mark(follower, lineage->epoch, newest, sub);
-    follower->was_attached = true;
-}
-
-static void go_on_with_orders(struct log_follower *follower, const struct shared_log_state *state)
+static void go_on_with_orders(struct log_follower *follower)
 {
     uint64_t newest = log_follower_newest(follower);
-    const struct log_follower_mark *mark;
+    const struct log_follower_mark *mark = find_mark(follower, history_epoch(follower->history));
 
-    if (!follower->was_attached)
-        skip_orders(follower, newest, state);
-    mark = find_mark(follower, history_epoch(follower->history));
     follower->sub = mark != NULL && mark->last == newest ? mark->sub : 0;
     strcpy(follower->sub_epoch, follower->sub > 0 ? history_epoch(follower->history) : "");
 }
@@ -216,7 +200,7 @@ enum log_follower_result log_follower_attached(struct log_follower *follower,
     if (result != 0)
         return fail(follower, result);
     tell_group(follower, &plan, state);
-    go_on_with_orders(follower, state);
+    go_on_with_orders(follower);
     follower->gap_end = 0;
     follower->gap = LOG_FOLLOWER_NO_GAP;
     if (!plan.is_same_term)
@@ -279,7 +263,7 @@ static bool is_in_order(const struct log_follower *follower, const struct log_en
 /* How many orders behind the newest position are read. */
 static void come_to(struct log_follower *follower, uint64_t sub)
 {
-    if (sub > follower->sub + 1 && follower->sub != UINT64_MAX)
+    if (sub > follower->sub + 1)
         follower->orders_lost += sub - follower->sub - 1;
     follower->sub = sub;
 }

@@ -180,8 +180,8 @@ static void on_state(void *arg, enum log_node_state state, const char *line)
         violate(node->world, "an entry was not understood");
     if (state != LOG_NODE_FOLLOWING)
         return;
-    if (node->is_fresh)
-        walk_orders_excuse(&node->world->orders, number_of_node(node), newest_of(node));
+    if (node->is_fresh && newest_of(node) > 0) /* those are older than what the history has */
+        walk_orders_excuse(&node->world->orders, number_of_node(node), newest_of(node) - 1);
     node->is_fresh = false;
     node->was_attached = true;
     node->world->counts.attached++;

@@ -184,18 +184,18 @@ static void an_epoch_that_comes_back_has_the_same_orders(void **state)
     history_free(follower.history);
 }
 
-/* What is there when a process comes is older than all its streams, but what follows is not. */
-static void a_fresh_process_leaves_orders_at_its_newest_position(void **state)
+/* It may have served streams before it came to the log. */
+static void a_fresh_process_does_orders_at_its_newest_position(void **state)
 {
     struct log_follower follower = begin(state), fresh;
-    struct made made[] = {make_order(ONE, 6, 4, "other", "new"), make_entry(ONE, 7, 1, "other", 9),
+    struct made made[] = {make_order(ONE, 6, 1, "other", "new"), make_entry(ONE, 7, 1, "other", 9),
                           make_order(ONE, 7, 1, "other", "next")};
     struct made again[] = {make_order(ONE, 7, 1, "other", "next"),
                            make_order(TWO, 7, 2, "other", "two")};
 
     log_follower_init(&fresh, follower.history, "node.2");
-    attach_to(&fresh, ONE, "", 6, 0, 3);
-    assert_int_equal(fresh.sub, 3);
+    attach_to(&fresh, ONE, "", 6, 0, 1);
+    assert_int_equal(fresh.sub, 0);
     assert_int_equal(follow_all(&fresh, made, 3, "6:new 7:next "), LOG_FOLLOWER_FINE);
     attach_to(&fresh, TWO, ONE " 7", 7, 0, 2);
     assert_int_equal(fresh.sub, 0);
@@ -203,7 +203,10 @@ static void a_fresh_process_leaves_orders_at_its_newest_position(void **state)
     assert_int_equal(fresh.orders_lost, 0);
     log_follower_init(&fresh, follower.history, "node.3");
     attach_to(&fresh, TWO, ONE " 7", 9, 0, 5); /* those of 9 are to come */
-    assert_int_equal(fresh.sub, UINT64_MAX);
+    assert_int_equal(fresh.sub, 0);
+    struct made anew[] = {make_order(ONE, 7, 1, "other", "next"),
+                          make_order(TWO, 7, 2, "other", "two")};
+    assert_int_equal(follow_all(&fresh, anew, 2, "7:next 7:two "), LOG_FOLLOWER_FINE);
     assert_follows(&fresh, make_entry(TWO, 8, 2, "other", 30));
     struct made all[] = {make_order(TWO, 9, 1, "other", "nine")};
     assert_int_equal(follow_all(&fresh, all, 1, "9:nine "), LOG_FOLLOWER_FINE);
@@ -279,7 +282,7 @@ static const struct CMUnitTest contract[] = {
     cmocka_unit_test_teardown(orders_of_a_term_that_was_cut_off_are_looked_at, remove_files),
     cmocka_unit_test_teardown(an_order_of_another_log_is_none_here, remove_files),
     cmocka_unit_test_teardown(an_epoch_that_comes_back_has_the_same_orders, remove_files),
-    cmocka_unit_test_teardown(a_fresh_process_leaves_orders_at_its_newest_position, remove_files),
+    cmocka_unit_test_teardown(a_fresh_process_does_orders_at_its_newest_position, remove_files),
     cmocka_unit_test_teardown(an_order_that_cannot_be_read_is_no_gap, remove_files),
     cmocka_unit_test_teardown(an_order_that_stays_strange_is_passed_over, remove_files),
     cmocka_unit_test_teardown(an_order_behind_a_hole_is_not_done, remove_files),
