@@ -156,10 +156,24 @@ def cut(run, rounds):
         world.until_publishing(node)
 
 
+def deaf(run, rounds):
+    """What the log answers to one node is dropped, until the node comes anew: what it appended then
+    stands there once."""
+    world, redis = begin(run)
+    for number in run.parts(rounds, 3):
+        node = world.nodes[number % len(world.nodes)]
+        redis.host.send_to(node.host.address, rig_net.NOBODY)
+        world.until(lambda: not node.is_ready(), "readyz says so")
+        world.run_some(0, 1)
+        redis.host.send_to(node.host.address, node.host.mac)
+        world.until_publishing(node)
+
+
 def check_streams(world, streams, before):
     for stream, connections in zip(streams, before):
         if stream.connections != connections:
-            world.judge.violation("refused", f"{stream.receiver.name} ended")
+            world.judge.violation("refused", f"{stream.receiver.name} ended,"
+                                  f" {stream.silences} times in silence")
 
 
 def check_resident(world, node, before):
@@ -363,7 +377,7 @@ def follow(world, link, master, replica):
     link.start()
     world.until(link.takes, "the link is there")
     replica.command("REPLICAOF", link.host.address, rig_servers.REDIS_PORT)
-    world.until(replica.is_linked, "the replica is in step")
+    world.until(lambda: replica.is_linked() and master.replicas_n() == 1, "it is in step")
 
 
 def stale(run, rounds):
@@ -536,7 +550,8 @@ def told_to_fail_over(sentinel):
 
 # scenario, and how often at length
 SCENARIOS = {
-    alone: 3, four_nodes: 20, node_kill: 300, node_stop: 50, cut: 50, unplug: 50, trim_slow: 20,
+    alone: 3, four_nodes: 20, node_kill: 300, node_stop: 50, cut: 50, deaf: 50, unplug: 50,
+    trim_slow: 20,
     redis_kill: 300, redis_down: 20, redis_stop: 20, busy: 20, no_replicas: 20, out_of_memory: 20,
     disk_full_always: 20, disk_full_everysec: 20, stale: 200, split: 100, there_and_back: 100,
     aof_tail: 100, flushall: 100, failover_one: 50, failover_two: 50, failover_kill: 50,

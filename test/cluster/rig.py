@@ -120,6 +120,7 @@ class World:
     def start_load(self):
         run = f"{random.getrandbits(32):x}-{time.time_ns():x}"
         options = self.options
+        self.judge.keyless = set(range(0, options.publishers, 4))
         self.marker = Marker(self, run)
         self.publishers = [RovingPublisher(self, index, options.pause_ms / 1000, run,
                                            self.own_node(index))
@@ -260,7 +261,7 @@ class World:
         resets = ", ".join(f"{n} {reason}" for reason, n in sorted(judge.resets.items())) or "none"
         lines = [f"{self.rounds} rounds, {time.monotonic() - self.begun:.0f} s,"
                  f" {judge.acknowledged} acknowledged ({judge.gone} gone,"
-                 f" {judge.twice} twice), {received} delivered,"
+                 f" {judge.elsewhere} elsewhere, {judge.twice} twice), {received} delivered,"
                  f" resets: {resets}",
                  f"{wrong}; order {judge.hash.hexdigest()[:12]} at {len(self.nodes)} nodes"]
         for name, values in sorted(self.figures.items()):

@@ -15,6 +15,7 @@ HEARTBEAT_SECONDS = 3  # the least that a gateway takes
 SILENCE_SECONDS = 10  # then a stream comes again, at another node
 ANSWER_SECONDS = 15  # longer than any answer may take
 BUSY_SECONDS = 0.03
+UNKNOWN = ["log_lost", "log_unconfirmed"]  # it may be stored
 MARK_STEP = 50  # of numbers whose kind is for everybody
 
 
@@ -43,6 +44,7 @@ class Roving:
         self.node = own or random.choice(world.nodes)
         self.touched = time.monotonic()
         self.is_open = False
+        self.silences = 0  # connections that were given up
 
     def begin(self):
         self.is_open = True
@@ -69,13 +71,18 @@ class Roving:
 
     def look(self, now):
         if self.is_stuck(now):
+            self.silences += 1
             self.drop()
 
 
 class RovingPublisher(Roving, load.Publisher):
+    """Those that the judge has as keyless have no keys, and publish anew what is not stored, as the
+    answer says, and nothing else: such an event never stands twice."""
+
     def __init__(self, world, index, pause, run, own=None):
         super().__init__(world.loop, None, world.judge, index, pause, run)
         self.durability = world.durability
+        self.with_keys = index not in world.judge.keyless
         self.begun = 0
         self.patience = wire.seconds(ANSWER_SECONDS)
         self.settle_at(world, own)
@@ -103,6 +110,10 @@ class RovingPublisher(Roving, load.Publisher):
         code = json.loads(response.body)["code"] if busy else ""
         self.world.answers.append(
             Answer(self.node, self.begun, time.monotonic(), response.status, code))
+        if code in UNKNOWN and not self.with_keys:
+            self.numbers = []
+            self._again_in(BUSY_SECONDS)
+            return
         super()._answered(response)
         if busy and not self.own and random.random() < 0.3:
             self.drop()
@@ -158,6 +169,11 @@ class RovingSubscriber(Roving, load.Subscriber):
     def is_stuck(self, now):
         return not self.stays and super().is_stuck(now)
 
+    def begin(self):
+        path = self.receiver.path
+        path.append(f"at {self.node.name} after {self.receiver.last_id}")
+        super().begin()
+
     def reset(self, block, event_id):
         if event_id is None:
             super().reset(block, event_id)
@@ -183,9 +199,6 @@ class Oracle:
             stream = RovingSubscriber(world, holder, own=node)
             stream.connect()
             self.streams.append(stream)
-
-    def has(self, position, who):
-        return all(stream.receiver.has(position, who) for stream in self.streams)
 
     def part(self, judge):
         """(where it begins, who stands at each position behind)"""

@@ -29,12 +29,14 @@ class Judge(Ledger):
         self.lossy = lossy
         self.forgetful = forgetful
         self.reasons = set(reasons)
+        self.keyless = set()  # publishers that repeat nothing that may be stored
         self.order = array.array("Q", [0])  # who stands at each position; 0: not known
         self.base = 0  # judged up to here
         self.base_id = None
         self.claims = []  # (position, who, by), since then
         self.resets = collections.Counter()  # by reason
         self.gone = 0  # acknowledged and not there any more
+        self.elsewhere = 0  # acknowledged, and stands at another place
         self.twice = 0  # stands there a second time, as its key was gone
         self.hash = hashlib.sha256()
         self.holders = []
@@ -129,11 +131,13 @@ class Judge(Ledger):
             if where[number]:
                 self.violation("doubled", f"{told(who)} at {position} and {where[number]}")
             before = self.last[publisher]
-            whole = self.lossy or publisher == MARKER or number == before + 1
-            if number <= before or not whole:
-                self.violation("reordered", f"at {position} {told(who)} after {before}")
             where[number] = position
-            self.last[publisher] = number
+            self.last[publisher] = max(number, before)
+            if publisher in self.keyless:
+                continue  # goes on elsewhere without an answer
+            may_lack = self.lossy or publisher == MARKER
+            if number <= before or (number != before + 1 and not may_lack):
+                self.violation("reordered", f"at {position} {told(who)} after {before}")
 
     def _forget_after(self, floor):
         for publisher, where in enumerate(self.where):
@@ -149,7 +153,10 @@ class Judge(Ledger):
                 continue
             publisher, number = unpack(who)
             where = self.where[publisher]
-            if number < len(where) and where[number]:
+            if number < len(where) and where[number] and self.lossy:
+                # repeated at another node, which stored it in the term that went on
+                self.elsewhere += 1
+            elif number < len(where) and where[number]:
                 self.violation("moved", f"{by}: {told(who)} at {where[number]}, acknowledged at"
                                f" {position}")
             else:
@@ -179,6 +186,7 @@ class Holder(Receiver):
         self.was_reset = False
         self.resets = 0
         self.is_judged = is_judged
+        self.path = []  # since the last judgement: where it was, and what it was told
         if is_judged:
             judge.holders.append(self)
 
@@ -191,6 +199,8 @@ class Holder(Receiver):
             judge.violation("doubled" if position == self.last else "reordered",
                             f"{self.name}: {position} after {self.last}, {event_id}")
             return
+        if self.last_id is None or self.last_id[:12] != event_id[:12]:
+            self.path.append(f"gets {event_id}")
         self.last, self.last_id = position, event_id
         self.received += 1
         self.held.append((position, who))
@@ -199,6 +209,7 @@ class Holder(Receiver):
         """It cannot go on, and is told so: what it held is nothing to build on."""
         if self.is_judged:
             self.ledger.tell_reset(f"{self.name} after {self.last_id}", reason, event_id)
+        self.path.append(f"after {self.last_id} is told reset {reason} {event_id}")
         self.start = self.last = self.ledger.position_of(event_id)
         self.last_id = event_id
         self.held.clear()
@@ -206,8 +217,10 @@ class Holder(Receiver):
         self.resets += 1
 
     def has(self, position, who):
-        """Whether that is the newest it has."""
-        return bool(self.held) and self.held[-1] == (position, who)
+        """Whether it has come as far: this is the newest it has, or it was told to go on there."""
+        if not self.held:
+            return self.was_reset and self.start >= position
+        return self.held[-1] == (position, who)
 
     def judge(self, former, changed, end):
         judge = self.ledger
@@ -223,9 +236,11 @@ class Holder(Receiver):
         if due != came:
             self._tell_difference(due, came)
         self.start, self.was_reset = end, False
+        self.path.clear()
         self.held.clear()
 
     def _tell_difference(self, due, came):
+        self.ledger.words.append(f"the path of {self.name}: {'; '.join(self.path)}")
         for position in sorted(due.keys() - came.keys()):
             self.ledger.violation("hole", f"{self.name}: {position} never came, after {self.start}")
         for position in sorted(came.keys() - due.keys()):

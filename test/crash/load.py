@@ -167,6 +167,7 @@ class Publisher(Client):
         self.waiting = False
         self.stopping = False
         self.durability = "disk"  # that answers must have
+        self.with_keys = ledger.with_keys
 
     @property
     def idle(self):
@@ -180,7 +181,7 @@ class Publisher(Client):
             self._go_on()
 
     def lost(self):
-        if self.numbers and not self.ledger.with_keys:
+        if self.numbers and not self.with_keys:
             self.numbers = []
 
     def _go_on(self):
@@ -217,7 +218,7 @@ class Publisher(Client):
     def _compose(self):
         headers = [("Content-Type", "application/json")]
         events = [self._event(number) for number in self.numbers]
-        if self.ledger.with_keys:
+        if self.with_keys:
             if len(events) == 1 and self.numbers[0] % 2:
                 headers.append(("Idempotency-Key", f'"{self._key(self.numbers[0])}"'))
             else:

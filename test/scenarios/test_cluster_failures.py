@@ -17,8 +17,8 @@ RUN_SECONDS = 100
 SKIPPED = 77
 ROUNDS = {"node_kill": 2, "node_stop": 2, "redis_kill": 3, "stale": 2, "split": 2,
           "there_and_back": 2, "aof_tail": 2, "flushall": 2}
-ONCE = ["alone", "four_nodes", "cut", "unplug", "trim_slow", "redis_down", "redis_stop", "busy",
-        "no_replicas", "out_of_memory", "disk_full_always", "disk_full_everysec"]
+ONCE = ["alone", "four_nodes", "cut", "deaf", "unplug", "trim_slow", "redis_down", "redis_stop",
+        "busy", "no_replicas", "out_of_memory", "disk_full_always", "disk_full_everysec"]
 
 
 @pytest.mark.long
