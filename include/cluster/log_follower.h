@@ -8,17 +8,20 @@
  * in one that had not ended there, and can be read, or the node attaches anew.
  *
  * An order is done once by each process, at its place: after all events before it are in the
- * history and handed out, and before any that follow.  Which were done is known by their epoch and
- * place, since within a term they have one order:
+ * history and handed out, and before any that follow.  Which were done is known by epoch and place,
+ * since within a term they have one order.
  *
- *     the same term again        goes on behind the last order that was done
- *     another term               looks at all orders behind the newest position, and does those
- * that it has not done: also what the new term has in the place of others a process attaches first
- * those behind its newest position are over: no stream of it is older an order that a term lost may
- * be done here and not there; it is as lost as an event is, and who gave it was told by the
- * outcome, see log_group.h an order in a gap          is lost to this node, as the events are one
- * that cannot be read,   is lost to this node and counted: no stream has missed an event or was
- * trimmed before
+ *     same term again     it goes on behind the last order that was done
+ *     another term        it looks at all orders behind the newest position, and does those that it
+ *                         has not done; also what this term has in the place of others
+ *     first of a process  the same: it may have served streams before it came to the log.  An order
+ *                         spares what began after it (api/node_service.h)
+ *     lost by a term      it may be done at some nodes and not at others: it is as lost as an event
+ *                         is, and who gave it was told by the outcome (log_group.h)
+ *     in a gap            it is lost to this node, as the events there are
+ *     unreadable,         it is lost to this node, which counts it and goes on: no stream has
+ *     or trimmed          missed an event
+ *     of another log      it is of an earlier term and behind one of a later: attach
  *
  * No I/O but the history's.  Of the thread that writes the history (history.h).
  */
@@ -68,11 +71,11 @@ struct log_follower {
     uint64_t strange, strange_sub; /* the entry for whose term it attaches anew; 0: none */
 
     /* Orders. */
-    bool was_attached;    /* ever */
-    uint64_t sub;         /* so many behind the newest position were read, or are none of ours */
-    uint64_t orders_lost; /* to this node */
+    uint64_t sub; /* so many behind the newest position were read, or are none of ours, */
+    char sub_epoch[SSE_EPOCH_BYTES + 1]; /* the last of them in this epoch; empty: not known */
+    uint64_t orders_lost;                /* to this node */
     size_t marks_n;
-    struct log_follower_mark marks[LINEAGE_TERMS_MAX + 1]; /* of epochs in the lineage */
+    struct log_follower_mark marks[2 * LINEAGE_TERMS_MAX]; /* more than a lineage has epochs */
 };
 
 /* What streams have to be told when a node has attached, in this order. */

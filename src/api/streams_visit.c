@@ -113,14 +113,15 @@ static bool visit_is_wanted(const struct visit *visit, struct stream *stream,
                             struct stream_facts *ret_facts)
 {
     const struct ask_workers *question = visit->slot->question;
+    const struct filter *filter = stream_get_filter(stream);
 
-    stream_get_facts(stream, visit->now_ms, ret_facts);
+    if (question->filter != NULL && (!visit_is_same_user(question->filter, filter) ||
+                                     !visit_is_same_topic(question->filter, filter)))
+        return false;
+    stream_get_facts(stream, visit->now_ms, ret_facts); /* asks the kernel, so after the filter */
     if (question->stream_id != 0 && ret_facts->id != question->stream_id)
         return false;
-    if (question->begun_by_ms != 0 && visit->now_ms - ret_facts->age_ms > question->begun_by_ms)
-        return false;
-    return question->filter == NULL || (visit_is_same_user(question->filter, ret_facts->filter) &&
-                                        visit_is_same_topic(question->filter, ret_facts->filter));
+    return question->begun_by_ms == 0 || visit->now_ms - ret_facts->age_ms <= question->begun_by_ms;
 }
 
 /* ---- what is done of it ---- */

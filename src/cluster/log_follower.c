@@ -145,20 +145,7 @@ static struct log_follower_mark *find_mark(struct log_follower *follower, const 
     return NULL;
 }
 
-/* Orders of this epoch, which is of the lineage, are done up to here. */
-static void set_mark(struct log_follower *follower, const char *epoch, uint64_t last, uint64_t sub)
-{
-    struct log_follower_mark *mark = find_mark(follower, epoch);
-
-    if (mark == NULL) {
-        mark = &follower->marks[follower->marks_n++];
-        memcpy(mark->epoch, epoch, SSE_EPOCH_BYTES);
-    }
-    mark->last = last;
-    mark->sub = sub;
-}
-
-/* What epochs say that the log no longer has is never asked again. */
+/* Make room: an epoch that is not in the lineage may come back, but hardly after so many. */
 static void drop_marks(struct log_follower *follower)
 {
     const struct lineage *lineage = history_lineage(follower->history);
@@ -171,29 +158,28 @@ static void drop_marks(struct log_follower *follower)
     follower->marks_n = kept_n;
 }
 
-/* What is there already is older than all streams of this process. */
-static void skip_orders(struct log_follower *follower, uint64_t newest,
-                        const struct shared_log_state *state)
+/* Orders of this epoch, which is of the lineage, are done up to here. */
+static void set_mark(struct log_follower *follower, const char *epoch, uint64_t last, uint64_t sub)
 {
-    const struct lineage *lineage = history_lineage(follower->history);
-    uint64_t sub = newest == state->head ? state->sub : UINT64_MAX;
+    struct log_follower_mark *mark = find_mark(follower, epoch);
 
-    for (size_t i = 0; i < lineage->terms_n; i++)
-        set_mark(follower, lineage->terms[i].epoch, newest, sub);
-    set_mark(follower, lineage->epoch, newest, sub);
-    follower->was_attached = true;
+    if (mark == NULL) {
+        if (follower->marks_n == sizeof(follower->marks) / sizeof(follower->marks[0]))
+            drop_marks(follower);
+        mark = &follower->marks[follower->marks_n++];
+        memcpy(mark->epoch, epoch, SSE_EPOCH_BYTES);
+    }
+    mark->last = last;
+    mark->sub = sub;
 }
 
-static void go_on_with_orders(struct log_follower *follower, const struct shared_log_state *state)
+static void go_on_with_orders(struct log_follower *follower)
 {
     uint64_t newest = log_follower_newest(follower);
-    const struct log_follower_mark *mark;
+    const struct log_follower_mark *mark = find_mark(follower, history_epoch(follower->history));
 
-    drop_marks(follower);
-    if (!follower->was_attached)
-        skip_orders(follower, newest, state);
-    mark = find_mark(follower, history_epoch(follower->history));
     follower->sub = mark != NULL && mark->last == newest ? mark->sub : 0;
+    strcpy(follower->sub_epoch, follower->sub > 0 ? history_epoch(follower->history) : "");
 }
 
 enum log_follower_result log_follower_attached(struct log_follower *follower,
@@ -214,7 +200,7 @@ enum log_follower_result log_follower_attached(struct log_follower *follower,
     if (result != 0)
         return fail(follower, result);
     tell_group(follower, &plan, state);
-    go_on_with_orders(follower, state);
+    go_on_with_orders(follower);
     follower->gap_end = 0;
     follower->gap = LOG_FOLLOWER_NO_GAP;
     if (!plan.is_same_term)
@@ -255,10 +241,29 @@ static bool is_of_lineage(const struct log_follower *follower, const struct log_
     return lineage_find(history_lineage(follower->history), head->epoch, &end) && last <= end;
 }
 
+/* Which of the terms an epoch of the lineage is. */
+static size_t term_of(const struct log_follower *follower, const char *epoch)
+{
+    const struct lineage *lineage = history_lineage(follower->history);
+    size_t i = 0;
+
+    while (i < lineage->terms_n && memcmp(lineage->terms[i].epoch, epoch, SSE_EPOCH_BYTES) != 0)
+        i++;
+    return i;
+}
+
+/* Terms follow each other.  An order of an earlier one than the order before it is of another log,
+ * in which that term ended at the same position: a server has become a replica meanwhile. */
+static bool is_in_order(const struct log_follower *follower, const struct log_entry_head *head)
+{
+    return follower->sub == 0 || follower->sub_epoch[0] == '\0' ||
+           term_of(follower, head->epoch) >= term_of(follower, follower->sub_epoch);
+}
+
 /* How many orders behind the newest position are read. */
 static void come_to(struct log_follower *follower, uint64_t sub)
 {
-    if (sub > follower->sub + 1 && follower->sub != UINT64_MAX)
+    if (sub > follower->sub + 1)
         follower->orders_lost += sub - follower->sub - 1;
     follower->sub = sub;
 }
@@ -343,7 +348,10 @@ static enum log_follower_result take_order(struct log_follower *follower, struct
 {
     struct log_follower_batch *batch = &reading->batch;
 
+    if (!is_in_order(follower, &entry->head))
+        return note_strange(follower, reading, from);
     come_to(follower, from->sub);
+    strcpy(follower->sub_epoch, entry->head.epoch);
     note_own(follower, reading, &entry->head);
     if (is_done(follower, entry->head.epoch, from))
         return LOG_FOLLOWER_FINE;

@@ -61,10 +61,8 @@ static int try_log(const struct server *server, struct conf_error *ret_error)
     int64_t step_ms = (int64_t)server->conf->server.handover_timeout_ms / 2;
 
     log.is_trial = server->takeover != NULL && !handover_new_is_alone(server->takeover);
-    if (log.is_trial) {
-        log.lease_ms = 0; /* nor is it waited for */
-        patience_ms = patience_ms < step_ms ? patience_ms : step_ms;
-    }
+    if (log.is_trial && patience_ms > step_ms)
+        patience_ms = step_ms;
     return redis_start(&log, patience_ms, ret_error);
 }
 

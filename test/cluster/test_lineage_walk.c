@@ -7,7 +7,10 @@
  *
  * What must hold at every step: what a client got since it was last told of a reset is what the
  * history of its gateway has from there on, without a hole.  And: an event that was acknowledged
- * stands where the answer said, and no event stands twice in a history.
+ * stands where the answer said, and no event stands twice in a history.  Orders are done at their
+ * place, as often as they were stored; and in the end, when all have come to rest, each that the
+ * log still has was done by each gateway (but by one whose process came later, or that has a gap
+ * there).
  *
  *     test_lineage_walk [STEPS [SEED]]
  */
@@ -19,211 +22,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support/make.h"
-#include "cluster/log_node.h"
 #include "history/history_memory.h"
-#include "memory_log.h"
+#include "walk_world.h"
 
-#define NODES 3
-#define CLIENTS 5
 #define STEPS_DEFAULT 1000000
 #define STEPS_A_RUN 300
-#define GROUP_EVENTS_MAX 3
-#define VALUES_MAX 4096 /* of a run */
-
-struct node {
-    struct world *world;
-    struct history *history;
-    struct log_node *log_node;
-    bool was_attached; /* ever, in the life of its history */
-    unsigned values[GROUP_EVENTS_MAX];
-};
-
-struct client {
-    struct node *node; /* NULL: it is on its way */
-    bool has_id;
-    char epoch[SSE_EPOCH_BYTES];
-    uint64_t position;
-    uint64_t start; /* of what it got */
-    unsigned got[VALUES_MAX];
-    size_t got_n;
-};
-
-struct counts {
-    uint64_t runs, steps, fed, resets, cuts, gaps, acknowledged, lost, refused, attached;
-};
-
-struct world {
-    uint64_t random;
-    struct memory_server servers[2];
-    struct memory_server *truth; /* whom a sentinel would name */
-    uint64_t names_n;            /* of lives and writers */
-    unsigned roughness;          /* of a thousand steps so many go wrong */
-    unsigned values_n;
-    struct node nodes[NODES];
-    struct client clients[CLIENTS];
-    struct filter *filter;
-    struct counts counts;
-    const char *violated; /* what does not hold; NULL: all does */
-};
-
-/* ---- chance ---- */
-
-static uint64_t draw(struct world *world)
-{
-    uint64_t z = (world->random += UINT64_C(0x9e3779b97f4a7c15));
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static unsigned below(struct world *world, unsigned n)
-{
-    return (unsigned)(draw(world) % n);
-}
-
-static void violate(struct world *world, const char *what)
-{
-    if (world->violated == NULL)
-        world->violated = what;
-}
-
-/* ---- clients ---- */
-
-static unsigned value_of(const struct message *message)
-{
-    return (unsigned)strtoul(message->frame + strlen("data: "), NULL, 10);
-}
-
-/* What stands behind a position, in pages; NULL at the end.  `*ret_stale`: it is gone. */
-static struct history_page *read_after(struct node *node, uint64_t after, bool *ret_stale)
-{
-    struct history_query query = {
-        .after = after, .upto = UINT64_MAX, .filter = node->world->filter, .bytes_max = SIZE_MAX};
-    struct history_page *page;
-    int result = history_read(node->history, &query, &page);
-
-    *ret_stale = result == -ESTALE;
-    if (result != 0)
-        return NULL;
-    if (page->upto > after)
-        return page;
-    history_page_free(page);
-    return NULL;
-}
-
-static uint64_t newest_of(const struct node *node)
-{
-    struct history_bounds bounds;
-
-    history_bounds(node->history, &bounds);
-    return bounds.newest;
-}
-
-static uint64_t trimmed_of(const struct node *node)
-{
-    struct history_bounds bounds;
-
-    history_bounds(node->history, &bounds);
-    return bounds.trimmed;
-}
-
-/* What the client got is what its gateway has, as far as that goes back. */
-static void check_client(struct client *client)
-{
-    struct node *node = client->node;
-    uint64_t trimmed = trimmed_of(node), at = client->start > trimmed ? client->start : trimmed;
-    struct history_page *page;
-    bool stale;
-
-    if (client->got_n != client->position - client->start)
-        violate(node->world, "a client got more or less than there was");
-    while (at < client->position && (page = read_after(node, at, &stale)) != NULL) {
-        for (size_t i = 0; i < page->events_n && at < client->position; i++, at++)
-            if (client->got[at - client->start] != value_of(page->events[i]))
-                violate(node->world, "a client got what its gateway does not have");
-        history_page_free(page);
-    }
-    if (at < client->position)
-        violate(node->world, "a client is told more than its gateway has");
-}
-
-static void set_id(struct client *client, const char *epoch, uint64_t position)
-{
-    memcpy(client->epoch, epoch, SSE_EPOCH_BYTES);
-    client->position = position;
-    client->has_id = true;
-}
-
-static void reset(struct client *client, uint64_t position)
-{
-    client->node->world->counts.resets++;
-    client->got_n = 0;
-    client->start = position;
-    set_id(client, history_epoch(client->node->history), position);
-}
-
-/* The id of an event, or now and then that of a checkpoint behind it. */
-static void take_event(struct client *client, const struct message *message)
-{
-    struct world *world = client->node->world;
-    const char *epoch;
-    uint64_t position;
-
-    if (message->position != client->position + 1)
-        violate(world, "a client was to get an event that is not the next");
-    if (!sse_parse_id(message->frame + message->id_offset, SSE_ID_BYTES, &epoch, &position))
-        violate(world, "an event has no id");
-    if (client->got_n < VALUES_MAX)
-        client->got[client->got_n++] = value_of(message);
-    if (below(world, 4) == 0)
-        epoch = history_epoch(client->node->history);
-    set_id(client, epoch, position);
-    world->counts.fed++;
-}
-
-static void feed(struct client *client)
-{
-    struct node *node = client->node;
-    struct history_page *page;
-    bool stale;
-
-    while ((page = read_after(node, client->position, &stale)) != NULL) {
-        for (size_t i = 0; i < page->events_n; i++)
-            take_event(client, page->events[i]);
-        history_page_free(page);
-    }
-    if (stale)
-        reset(client, newest_of(node));
-    check_client(client);
-}
-
-static void feed_all(struct node *node)
-{
-    for (size_t i = 0; i < CLIENTS; i++)
-        if (node->world->clients[i].node == node)
-            feed(&node->world->clients[i]);
-}
-
-/* A client comes to a gateway with what it was told last. */
-static void come(struct client *client, struct node *node)
-{
-    uint64_t newest = newest_of(node), end;
-
-    if (!node->was_attached)
-        return;
-    client->node = node;
-    if (!client->has_id || !lineage_find(history_lineage(node->history), client->epoch, &end) ||
-        client->position > end)
-        reset(client, newest);
-    else if (client->position > newest)
-        client->node = NULL; /* the log would have to say; it waits and asks again */
-    else
-        feed(client);
-}
+#define ROUNDS_MAX 100 /* until all are at rest */
+#define STEPS_A_ROUND 2000
 
 /* ---- gateways ---- */
+
+static void check_acknowledged_order(struct node *node, const struct log_group *group)
+{
+    const struct walk_orders *orders = &node->world->orders;
+
+    if (!walk_orders_stood_at(orders, node->values[0], group->first - 1))
+        violate(node->world, "an order stands elsewhere than the answer said");
+    if (!walk_orders_is_done(orders, number_of_node(node), node->values[0]))
+        violate(node->world, "an order is answered that is not done");
+}
 
 static void check_acknowledged(struct node *node, const struct log_group *group)
 {
@@ -231,6 +48,10 @@ static void check_acknowledged(struct node *node, const struct log_group *group)
     bool stale;
 
     node->world->counts.acknowledged++;
+    if (group->events_n == 0) {
+        check_acknowledged_order(node, group);
+        return;
+    }
     if (trimmed_of(node) >= group->first)
         return;
     page = read_after(node, group->first - 1, &stale);
@@ -244,20 +65,45 @@ static void check_acknowledged(struct node *node, const struct log_group *group)
     history_page_free(page);
 }
 
+static void order(struct node *node)
+{
+    char text[16];
+
+    node->values[0] = ++node->world->values_n;
+    snprintf(text, sizeof(text), "%u", node->values[0]);
+    if (log_node_append_order(node->log_node, text, strlen(text)) != 0)
+        abort();
+}
+
+/* Ephemeral ones count among the events, but not among the values: the last is stored. */
+static struct message *make_one(struct node *node, bool is_last)
+{
+    bool is_stored = is_last || below(node->world, 4) > 0;
+    unsigned value = ++node->world->values_n;
+    char text[16];
+
+    snprintf(text, sizeof(text), "%u", value);
+    if (is_stored)
+        node->values[node->values_n++] = value;
+    return make_message(.topics = "a", .data = text,
+                        .kind = is_stored ? MESSAGE_STORED : MESSAGE_EPHEMERAL);
+}
+
 static void publish(struct node *node)
 {
     struct world *world = node->world;
     struct message *events[GROUP_EVENTS_MAX];
     uint32_t n = below(world, 2) == 0 ? 1 : 1 + below(world, GROUP_EVENTS_MAX);
-    char text[16];
 
     if (!log_node_is_free(node->log_node) || world->values_n + n >= VALUES_MAX)
         return;
-    for (size_t i = 0; i < n; i++) {
-        node->values[i] = ++world->values_n;
-        snprintf(text, sizeof(text), "%u", node->values[i]);
-        events[i] = make_message(.topics = "a", .data = text);
+    node->values_n = 0;
+    if (below(world, 4) == 0) {
+        order(node);
+        return;
     }
+    for (size_t i = 0; i < n; i++)
+        events[i] = make_one(node, i == n - 1);
     if (log_node_append(node->log_node, events, n) != 0)
         abort();
     for (size_t i = 0; i < n; i++)
@@ -273,6 +119,8 @@ static void on_cut(void *arg, const struct log_follower_cut *cut)
 
     world->counts.cuts += cut->is_cut;
     world->counts.gaps += cut->gap != LOG_FOLLOWER_NO_GAP;
+    if (cut->gap != LOG_FOLLOWER_NO_GAP)
+        walk_orders_excuse(&world->orders, number_of_node(node), cut->begin);
     for (size_t i = 0; i < CLIENTS; i++) {
         struct client *client = &world->clients[i];
 
@@ -285,19 +133,31 @@ static void on_cut(void *arg, const struct log_follower_cut *cut)
     }
 }
 
+/* Those that are stored are the newest in a row, the others stand where they were published. */
 static void on_events(void *arg, struct message *const *events, size_t events_n)
 {
     struct node *node = arg;
+    uint64_t position = newest_of(node);
 
-    if (events_n == 0 || events[events_n - 1]->position != newest_of(node))
-        violate(node->world, "events are handed out that are not the newest");
+    for (size_t i = 0; i < events_n; i++)
+        position -= events[i]->kind == MESSAGE_STORED;
+    for (size_t i = 0; i < events_n; i++) {
+        position += events[i]->kind == MESSAGE_STORED;
+        if (events[i]->position != position)
+            violate(node->world, "events are handed out that are not the newest");
+    }
     feed_all(node);
 }
 
-static void on_order(void *arg, const char *from, uint64_t seq, const char *order, size_t order_n)
+static void on_order(void *arg, const char *from, uint64_t seq, const char *text, size_t text_n)
 {
-    (void)from, (void)seq, (void)order, (void)order_n;
-    violate(((struct node *)arg)->world, "nobody gave an order");
+    struct node *node = arg;
+    const char *violated =
+        walk_orders_do(&node->world->orders, number_of_node(node), newest_of(node), text, text_n);
+
+    (void)from, (void)seq;
+    if (violated != NULL)
+        violate(node->world, violated);
 }
 
 static void on_settled(void *arg, const struct log_group *group,
@@ -320,6 +180,9 @@ static void on_state(void *arg, enum log_node_state state, const char *line)
         violate(node->world, "an entry was not understood");
     if (state != LOG_NODE_FOLLOWING)
         return;
+    if (node->is_fresh && newest_of(node) > 0) /* those are older than what the history has */
+        walk_orders_excuse(&node->world->orders, number_of_node(node), newest_of(node) - 1);
+    node->is_fresh = false;
     node->was_attached = true;
     node->world->counts.attached++;
     feed_all(node); /* looks at what they got */
@@ -357,6 +220,8 @@ static void start(struct node *node)
                                          .arg = node};
     char writer[SHARED_LOG_WRITER_BYTES];
 
+    node->is_fresh = true;
+    walk_orders_restart(&node->world->orders, number_of_node(node));
     snprintf(writer, sizeof(writer), "w%" PRIu64, ++node->world->names_n);
     node->log_node = log_node_new(node->history, writer, &hooks);
     if (node->log_node == NULL)
@@ -442,6 +307,7 @@ static void harm(struct world *world)
 {
     struct memory_server *server = &world->servers[below(world, 2)];
 
+    memory_server_each(server, walk_orders_harmed, &world->orders);
     switch (below(world, 8)) {
     case 0:
         memory_server_damage(server, below(world, 4), below(world, 1000));
@@ -553,16 +419,70 @@ static void check_values(struct node *node)
     }
 }
 
+/* All that can be done is done.  Returns whether anything was. */
+static bool finish(struct node *node)
+{
+    struct shared_log *log = log_node_log(node->log_node);
+    unsigned steps_n = 0;
+
+    if (memory_log_server(log) != node->world->truth)
+        memory_log_connect(log, node->world->truth);
+    log_node_tick(node->log_node);
+    while (memory_log_step(log) || memory_log_step_tail(log, 5))
+        if (++steps_n == STEPS_A_ROUND) {
+            violate(node->world, "a gateway is never done");
+            break;
+        }
+    return steps_n > 0;
+}
+
+/* Who follows a term that is over would not hear of it, where nothing is appended any more. */
+static void come_to_rest(struct world *world)
+{
+    bool is_at_rest = false;
+
+    world->truth->is_full = false;
+    for (size_t i = 0; i < NODES; i++)
+        memory_log_cut(log_node_log(world->nodes[i].log_node), false);
+    for (size_t round = 0; round < ROUNDS_MAX && !is_at_rest && world->violated == NULL; round++) {
+        is_at_rest = true;
+        for (size_t i = 0; i < NODES && world->violated == NULL; i++)
+            is_at_rest &= !finish(&world->nodes[i]);
+    }
+    if (!is_at_rest)
+        violate(world, "gateways come to no rest");
+    for (size_t i = 0; i < NODES; i++)
+        if (log_node_state(world->nodes[i].log_node) != LOG_NODE_FOLLOWING)
+            violate(world, "a gateway does not follow");
+}
+
+/* It stands in the log, and all have read that. */
+static void check_order(void *arg, const struct shared_log_entry *entry)
+{
+    struct world *world = arg;
+    const struct walk_copy *copy = entry->sub > 0 ? walk_orders_find(&world->orders, entry) : NULL;
+
+    for (size_t i = 0; copy != NULL && i < NODES; i++)
+        if (walk_orders_must(copy, i) && world->orders.done[i][copy->value] == 0)
+            violate(world, "an order is not done");
+}
+
 static void begin(struct world *world, uint64_t seed)
 {
     struct counts counts = world->counts;
 
-    *world = (struct world){.random = seed, .counts = counts};
+    memset(world, 0, sizeof(*world));
+    world->random = seed;
+    world->counts = counts;
     world->roughness = 3 + below(world, 120);
     world->filter = make_filter("a", NULL);
     memory_server_begin(&world->servers[0], ++world->names_n);
     memory_server_begin(&world->servers[1], ++world->names_n);
     world->servers[1].is_master = false;
+    for (size_t i = 0; i < 2; i++) {
+        world->servers[i].stored = walk_orders_stored;
+        world->servers[i].arg = &world->orders;
+    }
     world->truth = &world->servers[0];
     for (size_t i = 0; i < NODES; i++) {
         world->nodes[i].world = world;
@@ -588,8 +508,13 @@ static const char *run(struct world *world, uint64_t seed, uint64_t steps, uint6
     begin(world, seed);
     for (*ret_step = 0; *ret_step < steps && world->violated == NULL; ++*ret_step)
         step(world);
+    if (world->violated == NULL)
+        come_to_rest(world);
+    if (world->violated == NULL)
+        memory_server_each(world->truth, check_order, world);
     for (size_t i = 0; i < NODES && world->violated == NULL; i++)
         check_values(&world->nodes[i]);
+    world->counts.orders += world->orders.done_n;
     world->counts.runs++;
     world->counts.steps += *ret_step;
     end(world);
@@ -617,11 +542,12 @@ int main(int argc, char **argv)
             printf("# seed %" PRIu64 ", step %" PRIu64 ": %s\n", own, at, violated);
     }
     printf("# %" PRIu64 " runs, %" PRIu64 " steps; attached %" PRIu64 ", cut %" PRIu64
-           ", gaps %" PRIu64 "; events to clients %" PRIu64 ", resets %" PRIu64
-           "; groups acknowledged %" PRIu64 ", unknown %" PRIu64 ", refused %" PRIu64
-           "; runs that went wrong %" PRIu64 "\n",
-           counts->runs, counts->steps, counts->attached, counts->cuts, counts->gaps, counts->fed,
-           counts->resets, counts->acknowledged, counts->lost, counts->refused, bad_n);
+           ", gaps %" PRIu64 "; orders done %" PRIu64 "; events to clients %" PRIu64
+           ", resets %" PRIu64 "; groups acknowledged %" PRIu64 ", unknown %" PRIu64
+           ", refused %" PRIu64 "; runs that went wrong %" PRIu64 "\n",
+           counts->runs, counts->steps, counts->attached, counts->cuts, counts->gaps,
+           counts->orders, counts->fed, counts->resets, counts->acknowledged, counts->lost,
+           counts->refused, bad_n);
     printf("%sok 1 - no client has a hole that it was not told of\n", bad_n > 0 ? "not " : "");
     return bad_n > 0;
 }

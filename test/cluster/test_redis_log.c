@@ -545,6 +545,7 @@ static void expect_start(struct node *node, int result, const char *line)
 
 static void a_start_is_refused_for_a_reason(void **state)
 {
+    char lease[128];
     struct rig rig;
 
     (void)state;
@@ -559,9 +560,12 @@ static void a_start_is_refused_for_a_reason(void **state)
     rig.b.conf.password = "secret";
     rig.b.conf.node = rig.a.conf.node;
     rig.b.conf.is_trial = true;
-    expect_start(&rig.b, 0, ""); /* whose it is does not matter, and it stays so: */
-    expect_start(&rig.a, 0, "");
-    rig.b.conf.node = "b";
+    rig.b.conf.incarnation = "trial";
+    expect_start(&rig.b, 0, ""); /* whose it is does not matter, and it stays so */
+    real_tell(&rig.redis, lease, sizeof(lease), "AUTH secret\r\nGET {bugle}n:a");
+    assert_null(strstr(lease, "trial"));
+    rig.b.conf.node = rig.b.conf.incarnation = "b";
+    rig.b.conf.is_trial = false;
     rig.a.conf.promise = HISTORY_DISK;
     expect_start(&rig.a, -EINVAL, "appendonly yes");
     real_redis_kill(&rig.redis);

@@ -119,7 +119,7 @@ class Workshop:
         else:
             command = ["/usr/bin/python3", str(folder / "crash" / words[0]), *words[1:]]
         env = dict(os.environ, BUGLE=str(self.build / "bugle"), PYTHONDONTWRITEBYTECODE="1",
-                   BUGLE_TEST_PORTS=str(self.number))
+                   BUGLE_TEST_PORTS=str(self.number), srcdir=str(self.source))
         try:
             done = subprocess.run(command, cwd=self.build, env=env, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

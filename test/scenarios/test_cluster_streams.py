@@ -8,10 +8,13 @@ import json
 import os
 import pathlib
 import signal
+import socket
+import threading
 import time
 
 import pytest
 
+import conftest
 import redis_server
 import wire
 from test_clock import HOUR, Clock, shim  # noqa: F401
@@ -47,6 +50,24 @@ def cut_off(server, gateway, name):
         yield
     finally:
         server.ask("ACL", "SETUSER", name, "on")
+
+
+def copy(source, target):
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    for end in source, target:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def pass_on(listener, port):
+    """Connections to a server on another port, until the listener is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            near, far = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+            for pair in (near, far), (far, near):
+                threading.Thread(target=copy, args=pair, daemon=True).start()
 
 
 def is_stopped(task):
@@ -226,6 +247,26 @@ def test_order_spares_what_began_after_it(two, shim, tmp_path, offset_s):
     wire.wait_until(lambda: listed(a)["missing"] == [], 10, "it answers again")
     b.push({"data": "x"})
     assert new.next_event().data == "x"
+
+
+def test_order_reaches_a_gateway_that_began_without_the_log(gateway_factory, redis):  # noqa: F811
+    """It serves streams already when the log comes to it for the first time."""
+    server = redis()
+    a = node(gateway_factory, server, "a", FAST)
+    port = conftest.free_port()
+    b = gateway_factory(settings={"cluster.log": f"redis://127.0.0.1:{port}", "cluster.node": "b"},
+                        start=False)
+    b.start(ready=False)
+    wire.wait_until(lambda: "cannot be reached" in b.log(), 10, "it begins without")
+    wire.wait_until(lambda: b.request("GET", "/healthz").status == 200, 10, "it serves")
+    stream = b.stream(user="u")
+    later = now_of(server) + 0.1
+    wire.wait_until(lambda: now_of(server) > later, 5, "time passes")
+    assert ended(a, "?user=u") == {"ended": 0, "missing": []}  # nobody knows of it
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        threading.Thread(target=pass_on, args=[listener, server.port], daemon=True).start()
+        stream.read_to_end()
+        assert stream.end == "final chunk"
 
 
 def test_log_out_of_reach_is_told(two):
