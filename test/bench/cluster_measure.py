@@ -104,8 +104,8 @@ class Watched(Bench):
 
 
 @contextlib.contextmanager
-def standing(cluster, *last):
-    cluster.start(*last)
+def standing(cluster, *last, **how):
+    cluster.start(*last, **how)
     try:
         yield
     finally:
@@ -124,8 +124,9 @@ def apart(cluster, load_cpu, options, _load):
 
 
 def kept(cluster, load_cpu, options, load):
-    """First as many events as all of them keep, for their room in Redis; then the window."""
-    with standing(cluster):
+    """First as many events as all of them keep, for their room in Redis; then the window, in which
+    each lets go of one for each that comes."""
+    with standing(cluster, keeps=load.kept):
         redis = cluster.redis
         before = redis.used_bytes() if redis else 0
         first = Bench(cluster, load_cpu, [*options, "--events", load.kept]).run()

@@ -86,9 +86,10 @@ FOOT = """\
 Medians of {rounds}, the servers in turn on the same Redis, which is empty when the next begins.
 The nodes and Redis share a core, and the load has another; but node B shares that where streams are
 fresh and where there are replays; there the live half of the load goes before it, and its store is
-in /dev/shm, since two machines do not share a disk.  CPU is what the kernel charges the processes.
-`on disk` is Bugle with its histories in SQLite; `16 nodes` has fifteen that follow; `alone` is one
-Bugle in memory without a log.  nchan's second node hears only of channels that somebody there
-listens to.  On paper: what an append and an XREAD cost here, the latter by so many nodes that
-follow.
+in /dev/shm, since two machines do not share a disk.  Where 64 connections publish, each server
+keeps 10,000 events, and lets one go for each that comes; Bugle's log has all of them.  CPU is what
+the kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes` has
+fifteen that follow; `alone` is one Bugle in memory without a log.  nchan's second node hears only
+of channels that somebody there listens to.  On paper: what an append and an XREAD cost here, the
+latter by so many nodes that follow.
 """

@@ -176,6 +176,7 @@ class Bugle(Server):
         super().__init__(name, tools, cpus)
         self.store = store
         self.disk = tools and tools.work  # where a store on disk is
+        self.keeps = None  # at most so many events
         self.workers = workers
         self.tls_port = free_port() if tls else None
         if heartbeat is not None:
@@ -201,6 +202,9 @@ class Bugle(Server):
         return [word for name, value in settings.items()
                 for word in ("--set", f"tls.{name}={value}")]
 
+    def keeps_few(self):
+        return ("--set", f"history.max_events={self.keeps}") if self.keeps else ()
+
     def command(self):
         store = "memory:"
         if self.store == "sqlite":
@@ -210,7 +214,7 @@ class Bugle(Server):
             store = f"sqlite:{folder}/history.db"
         return [self.tools.bugle, "serve", "--listen", f"127.0.0.1:{self.port}", "--workers",
                 self.workers, "--store", store, "--set", "limits.message_rate=0",
-                *self.listens_inside_tls(), *self.tools.bugle_args]
+                *self.listens_inside_tls(), *self.keeps_few(), *self.tools.bugle_args]
 
     def version(self):
         result = subprocess.run([self.tools.bugle, "--version"], capture_output=True, text=True,
