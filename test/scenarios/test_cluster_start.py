@@ -4,6 +4,7 @@ each in a line that says what to do; what it only warns of; and that a log which
 keeps it from nothing but publishing.  Against a real Redis."""
 
 import contextlib
+import re
 import signal
 import socket
 import threading
@@ -141,8 +142,8 @@ def test_secrets_are_not_shown(bugle, gateway_factory, redis, tmp_path):
 
 
 def test_password_that_changes_takes_a_restart(gateway_factory, redis, tmp_path):
-    """A reload says so, without the password, and what runs goes on; a file that is gone refuses the
-    reload, and nothing else."""
+    """A reload says so, without the password, and what runs goes on; a file that is gone refuses
+    the reload, and nothing else."""
     secret = tmp_path / "password"
     secret.write_text(PASSWORD)
     server = redis(f"requirepass {PASSWORD}")
@@ -206,11 +207,36 @@ def test_missing_keys_or_channels_are_refused(redis, refused, wrong):
 
 
 def test_the_recipe_is_enough(redis, gateway_factory):
+    """For all that gateways do: the server has refused them nothing."""
     server = redis(f"user bugle {RIGHTS}", "appendonly yes", "appendfsync always")
-    settings = {"cluster.user": "bugle", "cluster.password": PASSWORD, "cluster.promise": "disk"}
-    gateway = node(gateway_factory, server, settings=settings)
-    gateway.wait_log("as node a, promise disk")
-    assert gateway.push({"data": "x"})["durability"] == "disk"
+    settings = {"cluster.user": "bugle", "cluster.password": PASSWORD, "cluster.promise": "disk",
+                "cluster.lease": "1s", "cluster.timeout": "500ms"}
+    a, b = [node(gateway_factory, server, name, settings=settings) for name in "ab"]
+    a.wait_log("as node a, promise disk")
+    stream = b.stream("t", user="ada")
+    answer = a.push({"topic": "t", "data": "x"}, headers={"Idempotency-Key": "k"})
+    assert answer["durability"] == "disk" and stream.next_event().data == "x"
+    assert b.push({"topic": "t", "data": "x"}, headers={"Idempotency-Key": "k"})["id"] == answer["id"]
+    a.push({"topic": "t", "data": "y", "ephemeral": True})
+    assert stream.next_event().data == "y"
+    wire.wait_until(lambda: len(a.stats()["cluster"]["nodes"]) == 2, 10, "a knows b")
+    assert len(a.request("GET", "/api/streams").json()["streams"]) == 1
+    assert a.request("DELETE", "/api/streams?user=ada").status == 200
+    wire.wait_until(lambda: b.stat("streams_open") == 0, 5, "the stream has ended")
+    for gateway in a, b:
+        gateway.stop()
+    assert server.ask("ACL", "LOG") == []
+
+
+def test_all_that_scripts_call_is_in_the_recipe_and_tried_at_the_start():
+    """A right that a later script needs is missed at the start, and not in the middle of the night."""
+    scripts = {path.name: path.read_text()
+               for path in (conftest.SOURCE / "src" / "cluster").glob("*.lua")}
+    called = set(re.findall(r"redis\.p?call\('([A-Z]+)'", "".join(scripts.values())))
+    assert {"XADD", "TIME"} <= called
+    rights = {word[1:].upper() for word in RIGHTS.split() if word[0] == "+"}
+    assert called <= rights
+    assert called <= set(re.findall(r"\{'([A-Z]+)'", scripts["check.lua"]))
 
 
 def test_server_that_may_drop_the_log_is_refused(redis, refused):
