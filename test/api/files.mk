@@ -6,6 +6,7 @@ UNIT_TESTS += \
     test/api/test_backup_post \
     test/api/test_history_get \
     test/api/test_node_service \
+    test/api/test_node_tickets \
     test/api/test_ticket_post \
     test/api/test_routes \
     test/api/test_subscribe \
@@ -37,6 +38,7 @@ test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)
 test_api_test_history_get_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=hub_shares \
     -Wl,--wrap=hub_share_get_facts -Wl,--wrap=hub_share_ask_soon
 test_api_test_node_service_SOURCES = test/api/test_node_service.c $(FIXTURE)
+test_api_test_node_tickets_SOURCES = test/api/test_node_tickets.c $(FIXTURE_WS)
 test_api_test_ticket_post_SOURCES = test/api/test_ticket_post.c $(FIXTURE)
 test_api_test_publish_work_SOURCES = test/api/test_publish_work.c $(FIXTURE)
 test_api_test_publish_work_LDFLAGS = $(AM_LDFLAGS) $(FAIL_ALLOC_FLAGS)

@@ -372,6 +372,120 @@ static void uses_at_once_are_one_stream(void **state)
     ticket_table_free(at_once.tickets);
 }
 
+/* ---- where a log decides ---- */
+
+/* A use of it that the log is asked for; 0: it is refused here. */
+static uint64_t share(struct ticket_table *tickets, const struct ticket *made, int64_t now_ms,
+                      enum ticket_table_verdict verdict)
+{
+    struct ticket_table_use use = {.now_ms = now_ms, .limits = &limits};
+    uint64_t mark = 0;
+
+    assert_int_equal(ticket_table_share(tickets, made, &use, &answer, &mark), verdict);
+    return mark;
+}
+
+/* The same, and it becomes a stream. */
+static uint64_t share_live(struct ticket_table *tickets, const struct ticket *made,
+                           uint64_t stream_id)
+{
+    uint64_t mark = share(tickets, made, 20000, TICKET_TABLE_GOOD);
+
+    ticket_table_granted(tickets, mark);
+    assert_true(ticket_table_begun(tickets, mark, stream_id, 120));
+    return mark;
+}
+
+static void who_is_taken_over_is_known_by_its_mark(void **state)
+{
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
+
+    (void)state;
+    limits = (struct ticket_table_limits){.all = 3};
+    uint64_t first = share_live(tickets, &rules_ticket, 70);
+    uint64_t second = share(tickets, &rules_ticket, 20000, TICKET_TABLE_GOOD);
+    assert_true(first != 0 && second != 0 && first != second);
+    assert_int_equal(ticket_table_taken(tickets, first), 70);
+    assert_int_equal(ticket_table_taken(tickets, first), 0); /* it was told */
+    /* before its own answer has come */
+    assert_int_equal(ticket_table_taken(tickets, second), 0);
+    ticket_table_granted(tickets, second);
+    assert_false(ticket_table_begun(tickets, second, 71, 120));
+    assert_int_equal(ticket_table_count(tickets, 20000), 1);
+    ticket_table_left(tickets, first, 20000);
+    ticket_table_left(tickets, second, 20000);
+    assert_int_equal(ticket_table_count(tickets, 20000), 0); /* it is another node's */
+    ticket_table_left(tickets, second, 20000);
+    assert_int_equal(ticket_table_taken(tickets, second), 0);
+    assert_false(ticket_table_begun(tickets, second, 71, 120));
+    assert_int_equal(share(tickets, &rules_ticket, 90000, TICKET_TABLE_LATE), 0);
+    ticket_table_free(tickets);
+}
+
+/* Those that the log refuses were never there; the others count until they are over. */
+static void uses_here_count_here(void **state)
+{
+    struct ticket_table *tickets = ticket_table_new(30000);
+    struct ticket first = ticket_of(1, "anna", 0), second = ticket_of(2, "anna", 0);
+
+    (void)state;
+    limits = (struct ticket_table_limits){.all = 1000, .per_user = 1};
+    uint64_t mark = share(tickets, &first, 20000, TICKET_TABLE_GOOD);
+    assert_int_equal(share(tickets, &second, 20000, TICKET_TABLE_USER_FULL), 0);
+    ticket_table_left(tickets, mark, 20000);
+    mark = share_live(tickets, &first, 70);
+    share(tickets, &second, 20000, TICKET_TABLE_USER_FULL);
+    assert_int_equal(answer.wait_ms, 30000);
+    ticket_table_left(tickets, mark, 20500);
+    share(tickets, &second, 20500, TICKET_TABLE_USER_FULL); /* it would be new without its entry */
+    assert_int_equal(answer.wait_ms, 500);
+    mark = share(tickets, &first, 20500, TICKET_TABLE_GOOD); /* refused, but it was used here */
+    ticket_table_left(tickets, mark, 20500);
+    assert_int_equal(ticket_table_count(tickets, 20500), 1);
+    assert_int_not_equal(share(tickets, &second, 21000, TICKET_TABLE_GOOD), 0);
+    assert_int_equal(answer.forgotten_n, 1);
+    assert_memory_equal(answer.forgotten[0], first.id, TICKET_ID_BYTES);
+    ticket_table_free(tickets);
+}
+
+static void all_live_ones_are_gone_through(void **state)
+{
+    struct ticket_table *tickets = ticket_table_new(BORN_MS);
+    struct ticket_table_live live[4];
+    uint64_t marks[10];
+    unsigned seen = 0;
+    size_t n;
+
+    (void)state;
+    limits = (struct ticket_table_limits){.all = 1000};
+    for (unsigned i = 0; i < 10; i++) {
+        struct ticket each = ticket_of(i + 1, NULL, 0);
+        marks[i] = share_live(tickets, &each, 70 + i);
+    }
+    ticket_table_left(tickets, marks[0], 20000);
+    ticket_table_taken(tickets, marks[1]);
+    while ((n = ticket_table_next_live(tickets, 1, live, 4)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            unsigned number = live[i].id[0];
+
+            assert_int_equal(live[i].mark, marks[number - 1]);
+            assert_int_equal(live[i].from, 120);
+            assert_int_equal(live[i].until_ms, 90000);
+            assert_false(seen & 1U << number);
+            seen |= 1U << number;
+        }
+        if (seen == 0x78) { /* one that begins meanwhile is no part of it */
+            struct ticket late = ticket_of(31, NULL, 0);
+            share_live(tickets, &late, 99);
+        }
+    }
+    assert_int_equal(seen, 0x7f8);
+    for (seen = 0; (n = ticket_table_next_live(tickets, 2, live, 4)) > 0;)
+        seen += (unsigned)n;
+    assert_int_equal(seen, 9);
+    ticket_table_free(tickets);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +500,9 @@ int main(void)
         cmocka_unit_test(nobody_has_half_of_a_key),
         cmocka_unit_test(shares_shrink),
         cmocka_unit_test(uses_at_once_are_one_stream),
+        cmocka_unit_test(who_is_taken_over_is_known_by_its_mark),
+        cmocka_unit_test(uses_here_count_here),
+        cmocka_unit_test(all_live_ones_are_gone_through),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
