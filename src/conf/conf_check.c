@@ -306,6 +306,10 @@ static int check_cluster(const struct conf *conf, struct conf_error *ret_error)
         return conf_refuse(ret_error, -EINVAL,
                            "cluster.promise is replicated, but cluster.replicas is 0: set it to "
                            "the number of replicas that may be promoted");
+    if (conf->cluster.promise != CONF_PROMISE_REPLICATED && conf->cluster.replicas > 0)
+        return conf_refuse(ret_error, -EINVAL,
+                           "cluster.replicas is set, but cluster.promise is not replicated, so "
+                           "nothing would wait for them: set that, or cluster.replicas = 0");
     if (conf->auth.mode == CONF_AUTH_TOKEN && conf->auth.ticket_key.items_n == 0)
         return conf_refuse(ret_error, -EINVAL,
                            "cluster.log and auth.mode = token are set, but there is no "

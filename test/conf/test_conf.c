@@ -730,6 +730,10 @@ static void checks_what_no_row_can_tell(void **state)
         {"cluster.promise=replicated", "cluster.log=redis://h",
          "cluster.promise is replicated, but cluster.replicas is 0: set it to the number of "
          "replicas that may be promoted"},
+        {"cluster.log=redis://h", "cluster.replicas=1",
+         "cluster.replicas is set, but cluster.promise is not replicated, so nothing would wait "
+         "for "
+         "them: set that, or cluster.replicas = 0"},
         {"cluster.log=redis://h", "cluster.lease=4s", NULL},
         {"cluster.log=redis://h", "cluster.lease=3999ms",
          "cluster.lease is 3999ms, expected at least twice cluster.timeout, which is 2s"},

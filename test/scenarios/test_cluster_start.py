@@ -94,6 +94,8 @@ def node(gateway_factory, server, name="a", settings=None, **options):
     ({"cluster.log": "redis://h", "cluster.prefix": "{a}"}, ["cluster.prefix", "{a}"]),
     ({"cluster.log": "redis://h", "cluster.promise": "replicated"},
      ["cluster.replicas is 0", "that may be promoted"]),
+    ({"cluster.log": "redis://h", "cluster.replicas": "1"},
+     ["cluster.replicas", "cluster.promise"]),
     ({"cluster.log": "redis://h", "cluster.lease": "1s"}, ["cluster.lease", "cluster.timeout"]),
     ({"cluster.log": "redis://h", "auth.mode": "token", "auth.jwt_key": "HS256:" + "x" * 32},
      ["auth.ticket_key", "openssl rand -hex 32"]),
