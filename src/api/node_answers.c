@@ -60,6 +60,8 @@ static struct node_message_answer answer_next_part(const char **rows, size_t *ro
         part.rows_n++;
         part.rows_bytes_n = (size_t)(next - part.rows);
     }
+    if (part.rows_n == 0)
+        return part; /* perhaps there are no bytes to point to */
     *rows += part.rows_bytes_n;
     *rows_n -= part.rows_bytes_n;
     return part;
