@@ -11,8 +11,11 @@
  *     has the position           (not needed)                          the id's
  *     does not, or the epoch     none since, or of an epoch that this  open
  *     is not known, or ended     gateway has not attached to
- *     before that position       has the position in this epoch        open: it will come
+ *     before that position       has the position, or the end of its   open: it will come here
+ *                                epoch, and this gateway does not yet
  *                                does not have it either               told by a reset
+ *
+ * So a place that is known is always one that this gateway's history has come to.
  *
  * Any thread.
  */

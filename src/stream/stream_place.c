@@ -30,17 +30,28 @@ const char *stream_reset_text(enum stream_reset reset)
     return texts[reset];
 }
 
-/* This gateway has attached to the epoch that the log has, so what its lineage says of earlier ones
- * is the log's word too. */
+/* The place of an id in an epoch that is known: its own, or where that epoch ended before it. */
+static uint64_t place_in_epoch(const struct seen *seen)
+{
+    return seen->position < seen->end ? seen->position : seen->end;
+}
+
+/* When this gateway has attached to the epoch that the log has, what its lineage says of earlier
+ * ones is the log's word too. */
 static bool is_open(const struct hub *hub, const struct seen *seen,
                     const struct hub_share_facts *word)
 {
+    uint64_t place = place_in_epoch(seen);
+
     if (!hub_shares(hub) ||
-        (seen->knows_epoch && seen->position <= seen->end && seen->position <= seen->committed))
+        (seen->knows_epoch && seen->position <= seen->end && place <= seen->committed))
         return false;
     if (word == NULL || strcmp(word->epoch, seen->lineage->epoch) != 0)
         return true;
-    return seen->knows_epoch && seen->position <= seen->end && seen->position <= word->head;
+    /* The log has that place, and this gateway will.  Nobody stands where there is nothing yet: if
+     * the log lost it after all, there would be no cut here that told of it. */
+    return seen->knows_epoch && place > seen->committed &&
+           (seen->end != UINT64_MAX || place <= word->head);
 }
 
 /* As this gateway has it. */
@@ -49,7 +60,7 @@ static void judge(const struct seen *seen, const struct history_bounds *bounds,
 {
     /* it knows events that are in no order any more: what came in their place begins at the end */
     bool is_lost = seen->position > seen->end;
-    uint64_t position = is_lost ? seen->end : seen->position;
+    uint64_t position = place_in_epoch(seen);
 
     if (!seen->knows_epoch) {
         place->reset = STREAM_RESET_EPOCH;
@@ -76,6 +87,7 @@ void stream_find_place(const struct hub *hub, const char *id, size_t id_n,
     *ret_place = (struct stream_place){.reset = STREAM_RESET_UNKNOWN, .position = seen.committed};
     if (!sse_parse_id(id, id_n, &epoch, &seen.position))
         return;
+    seen.end = UINT64_MAX;
     seen.knows_epoch = lineage_find(seen.lineage, epoch, &seen.end);
     if (is_open(hub, &seen, word))
         ret_place->is_open = true;

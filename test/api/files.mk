@@ -35,8 +35,7 @@ test_api_test_ws_SOURCES = test/api/test_ws.c $(FIXTURE_WS)
 test_api_test_admin_streams_SOURCES = test/api/test_admin_streams.c $(FIXTURE)
 test_api_test_backup_post_SOURCES = test/api/test_backup_post.c $(FIXTURE)
 test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)
-test_api_test_history_get_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=hub_shares \
-    -Wl,--wrap=hub_share_get_facts -Wl,--wrap=hub_share_ask_soon
+test_api_test_history_get_LDFLAGS = $(AM_LDFLAGS) $(SHARED_BY_TEST)
 test_api_test_node_service_SOURCES = test/api/test_node_service.c $(FIXTURE)
 test_api_test_node_tickets_SOURCES = test/api/test_node_tickets.c $(FIXTURE_WS)
 test_api_test_ticket_post_SOURCES = test/api/test_ticket_post.c $(FIXTURE)

@@ -2,6 +2,7 @@ UNIT_TESTS += \
     test/stream/test_eviction_log \
     test/stream/test_topic_index \
     test/stream/test_ack_progress \
+    test/stream/test_await_walk \
     test/stream/test_heartbeat \
     test/stream/test_peer_watch \
     test/stream/test_ready_queue \
@@ -26,8 +27,11 @@ test_stream_test_heartbeat_SOURCES = test/stream/test_heartbeat.c $(FAKE_HOST)
 test_stream_test_replay_pages_SOURCES = test/stream/test_replay_pages.c $(FAKE_HOST)
 test_stream_test_stream_SOURCES = test/stream/test_stream.c $(FAKE_HOST)
 test_stream_test_stream_await_SOURCES = test/stream/test_stream_await.c $(FAKE_HOST)
-test_stream_test_stream_await_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=hub_shares \
-    -Wl,--wrap=hub_share_get_facts -Wl,--wrap=hub_share_ask_soon
+SHARED_BY_TEST = -Wl,--wrap=hub_shares -Wl,--wrap=hub_share_get_facts \
+    -Wl,--wrap=hub_share_ask_soon
+test_stream_test_stream_await_LDFLAGS = $(AM_LDFLAGS) $(SHARED_BY_TEST)
+test_stream_test_await_walk_SOURCES = test/stream/test_await_walk.c $(FAKE_HOST)
+test_stream_test_await_walk_LDFLAGS = $(AM_LDFLAGS) $(SHARED_BY_TEST)
 test_stream_test_stream_cut_SOURCES = test/stream/test_stream_cut.c $(FAKE_HOST)
 test_stream_test_stream_direct_SOURCES = test/stream/test_stream_direct.c $(FAKE_HOST)
 test_stream_test_stream_expiry_SOURCES = test/stream/test_stream_expiry.c $(FAKE_HOST)

@@ -340,6 +340,28 @@ static void beyond_the_end_of_its_term_it_is_told(void **state)
     fake_stream_close(stream);
 }
 
+/* The end of its term is not here yet, and the log may lose it once more: nobody would be told. */
+static void where_there_is_nothing_yet_nobody_stands(void **state)
+{
+    struct fake_host *fake = *state;
+    char epoch[SSE_EPOCH_BYTES + 1];
+
+    publish(fake, 1, 2);
+    strcpy(epoch, history_epoch(fake->history));
+    struct lineage *lineage = lineage_begin(history_lineage(fake->history), NEXT_EPOCH, 4);
+    assert_int_equal(history_truncate(fake->history, 2, lineage), 0);
+    struct fake_stream *stream = open_at(fake, epoch, 6);
+    say_word(fake, NEXT_EPOCH, 5);
+    assert_silent(fake, stream);
+    publish(fake, 3, 4);
+    streams_tick(fake->streams, clock_mono_ms());
+    fake_host_run(fake);
+    assert_reset(stream, "epoch", NEXT_EPOCH, 4);
+    publish(fake, 5, 5);
+    assert_got(stream, 5, 5);
+    fake_stream_close(stream);
+}
+
 static void a_word_from_before_it_came_says_nothing(void **state)
 {
     struct fake_host *fake = *state;
@@ -529,6 +551,7 @@ int main(void)
         both(what_nobody_has_is_unknown),
         both(of_an_epoch_that_nobody_had_it_is_told),
         both(beyond_the_end_of_its_term_it_is_told),
+        both(where_there_is_nothing_yet_nobody_stands),
         both(a_word_from_before_it_came_says_nothing),
         both(a_cut_before_its_place_is_told_once_the_log_was_asked),
         both(a_cut_that_takes_less_is_not_told),
