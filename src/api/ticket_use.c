@@ -283,11 +283,12 @@ static void ticket_use_leave(const struct service_shared *shared, const struct t
     ticket_table_left(shared->ticket_table, ticket->mark, clock_wall_ms());
 }
 
-static bool ticket_use_set_unreachable(struct problem *problem)
+static bool ticket_use_set_unreachable(struct problem *problem, enum shared_log_outcome why)
 {
     problem_set(problem, 503, "log_unreachable",
-                "Whether the ticket is in use cannot be asked: the gateway does not reach the log "
-                "that it shares with others.");
+                "Whether the ticket is in use cannot be asked of the log that the gateway shares "
+                "with others: %s.",
+                shared_log_outcome_text(why));
     problem->retry_after_s = LOG_RETRY_MIN_S + arc4random_uniform(LOG_RETRY_MORE_S);
     return false;
 }
@@ -324,7 +325,7 @@ static enum ticket_use_result ticket_use_ask(struct request *request,
     }
     free(wait);
     ticket_use_leave(shared, request->ticket);
-    ticket_use_set_unreachable(ret_problem);
+    ticket_use_set_unreachable(ret_problem, SHARED_LOG_UNREACHABLE);
     return TICKET_USE_REFUSED;
 }
 
@@ -354,7 +355,7 @@ static bool ticket_use_hear(struct request *request, const struct node_tickets_a
     const struct ticket_table_answer answer = {.older = 0};
 
     if (ask->outcome != SHARED_LOG_DONE)
-        return ticket_use_set_unreachable(ret_problem);
+        return ticket_use_set_unreachable(ret_problem, ask->outcome);
     if (ask->use.older != 0)
         node_tickets_end(shared->nodes, ask->use.older);
     if (!ticket_use_judge(request, verdicts[ask->use.verdict], &answer, ret_problem))

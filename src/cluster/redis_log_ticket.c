@@ -14,19 +14,38 @@
 #define NUMBER_BYTES 24
 /* Of a use. */
 #define USE_KEYS 3
-/* News: its key and what is said of it, and once who says it. */
-#define NEWS_ARGS 5
-#define NEWS_WORDS_MAX (SHARED_TICKET_NEWS_MAX * (1 + NEWS_ARGS) + 1)
+#define USE_WORDS (USE_KEYS + 12)
+#define USE_TEXTS 2 /* a key and a channel */
+#define USE_NUMBERS 8
+/* Of each piece of news; and once who says it. */
+#define NEWS_WORDS (1 + 5)
+#define NEWS_NUMBERS 3
 
-/* What a call is made of, one word after the other. */
+/* What a call is made of, one word after the other; in one piece of memory. */
 struct words {
     unsigned n;
-    const char *words[NEWS_WORDS_MAX];
-    size_t bytes[NEWS_WORDS_MAX];
-    size_t numbers_n;
-    char numbers[SHARED_TICKET_NEWS_MAX * 3][NUMBER_BYTES];
-    char keys[SHARED_TICKET_NEWS_MAX][REDIS_LOG_KEY_BYTES];
+    const char **words;
+    size_t *bytes;
+    char (*number)[NUMBER_BYTES]; /* the next one */
+    char (*text)[REDIS_LOG_KEY_BYTES];
 };
+
+/* NULL when out of memory. */
+static struct words *words_new(size_t words_n, size_t numbers_n, size_t texts_n)
+{
+    struct words *words =
+        malloc(sizeof(*words) + words_n * (sizeof(words->words[0]) + sizeof(words->bytes[0])) +
+               numbers_n * NUMBER_BYTES + texts_n * REDIS_LOG_KEY_BYTES);
+
+    if (words == NULL)
+        return NULL;
+    words->n = 0;
+    words->words = (const char **)(words + 1);
+    words->bytes = (size_t *)(words->words + words_n);
+    words->number = (char(*)[NUMBER_BYTES])(words->bytes + words_n);
+    words->text = (char(*)[REDIS_LOG_KEY_BYTES])(words->number + numbers_n);
+    return words;
+}
 
 static void put_bytes(struct words *words, const char *bytes, size_t bytes_n)
 {
@@ -41,31 +60,28 @@ static void put_text(struct words *words, const char *text)
 
 static void put_number(struct words *words, uint64_t number)
 {
-    char *to = words->numbers[words->numbers_n++];
-
-    snprintf(to, NUMBER_BYTES, "%" PRIu64, number);
-    put_text(words, to);
+    snprintf(*words->number, NUMBER_BYTES, "%" PRIu64, number);
+    put_text(words, *words->number++);
 }
 
-static void put_key(struct words *words, const struct redis_log *log, size_t i, const char *name)
+/* A key or a channel: `kind` stands before the name. */
+static void put_name(struct words *words, const struct redis_log *log, const char *kind,
+                     const char *name)
 {
-    snprintf(words->keys[i], REDIS_LOG_KEY_BYTES, "{%s}t:%s", log->conf.prefix, name);
-    put_text(words, words->keys[i]);
+    snprintf(*words->text, REDIS_LOG_KEY_BYTES, "{%s}%s%s", log->conf.prefix, kind, name);
+    put_text(words, *words->text++);
 }
 
 static void put_use(struct words *words, const struct redis_log *log,
                     const struct shared_ticket_use *use)
 {
-    char *channel = words->keys[1];
-
-    snprintf(channel, REDIS_LOG_KEY_BYTES, "{%s}to:", log->conf.prefix);
-    put_key(words, log, 0, use->name);
+    put_name(words, log, "t:", use->name);
     put_text(words, log->meta_key);
     put_text(words, log->terms_key);
     put_text(words, log->conf.node);
     put_number(words, use->mark);
     put_bytes(words, use->say, use->say_n);
-    put_text(words, channel);
+    put_name(words, log, "to:", "");
     put_text(words, use->epoch);
     put_number(words, use->position);
     put_number(words, use->from);
@@ -84,7 +100,7 @@ static void put_news(struct words *words, const struct redis_log *log,
                                         [SHARED_TICKET_FORGET] = "FORGET"};
 
     for (size_t i = 0; i < news_n; i++)
-        put_key(words, log, i, news[i].name);
+        put_name(words, log, "t:", news[i].name);
     put_text(words, log->conf.node);
     for (size_t i = 0; i < news_n; i++) {
         put_text(words, texts[news[i].what]);
@@ -98,14 +114,14 @@ static void put_news(struct words *words, const struct redis_log *log,
 int redis_log_ticket_send(struct redis_log *log, const struct shared_log_question *question,
                           redis_link_done *done, void *arg)
 {
-    struct words *words = malloc(sizeof(*words));
     bool is_use = question->kind == SHARED_LOG_ASK_TICKET;
+    size_t n = question->news_n;
+    struct words *words = is_use ? words_new(USE_WORDS, USE_NUMBERS, USE_TEXTS)
+                                 : words_new(1 + n * NEWS_WORDS, n * NEWS_NUMBERS, n);
     struct redis_call call = {.timeout_ms = log->conf.timeout_ms};
 
     if (words == NULL)
         return -ENOMEM;
-    words->n = 0;
-    words->numbers_n = 0;
     if (is_use)
         put_use(words, log, question->use);
     else

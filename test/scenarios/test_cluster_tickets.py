@@ -12,8 +12,9 @@ import redis_server
 import wire
 import ws
 from test_cluster_start import node, redis  # noqa: F401
-from test_ws import as_page
+from test_handover import leaves, make, take_over  # noqa: F401
 from test_tickets import place_of, push, refused, ticket_of
+from test_ws import as_page
 from tokens import ADMIN, SETTINGS, Key, bearer, stats, token
 from wire import request_bytes, wait_until
 
@@ -259,6 +260,25 @@ def test_clients_that_leave_while_the_log_is_asked_leave_nothing(two):
     assert not streams_of(a)
     for ticket in tickets:  # within five seconds, as a page that was opened twice
         a.stream(ticket=ticket)
+
+
+def test_streams_go_on_at_the_process_that_takes_over(make, redis):  # noqa: F811
+    server = redis()
+    gateway = make(settings={**SETTINGS, "auth.ticket_key": KEY, "cluster.log": server.url,
+                             "cluster.node": "a"})
+    wait_until(lambda: follows(gateway), 10, "the log is followed")
+    ticket = ticket_of(gateway, {"user": "anna", "topics": ["x"]})
+    stream = gateway.stream(ticket=ticket)
+    place = place_of(stream)
+    gateway._drop_control()
+    old = take_over(gateway)
+    stream.read_to_end()
+    leaves(old, gateway)
+    wait_until(lambda: follows(gateway), 10, "the log is followed")
+    newer = gateway.stream(ticket=ticket, resume=place)
+    push(gateway, {"data": "1", "topic": "x"})
+    assert newer.next_event().data == "1"
+    refused(gateway, ticket)
 
 
 # WebSockets
