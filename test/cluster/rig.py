@@ -206,6 +206,8 @@ class World:
             publisher.stopping = True
         self.until(lambda: all(publisher.idle for publisher in self.publishers),
                    "all publishers are answered")
+        # what a publisher has turned away from is stored all the same
+        self.until(lambda: all(node.is_quiet() for node in self.nodes), "nothing waits at a node")
         marker.mark()
         self.until(lambda: marker.idle, "the mark is answered")
         position, who = judge.position_of(marker.marked_id), marker.who

@@ -134,6 +134,15 @@ class Redis(Process):
         info = self.info("replication")
         return info["role"] == "slave" and info["master_link_status"] == "up"
 
+    def is_copied(self, replicas_n=1):
+        """Whether so many replicas have what is written now; that they are online says less."""
+        with self.connect() as connection:
+            file = connection.makefile("rb")
+            connection.sendall(command_bytes(["SET", "rig", 1]))
+            read_reply(file)
+            connection.sendall(command_bytes(["WAIT", replicas_n, 100]))
+            return read_reply(file) >= replicas_n
+
     def replicas_n(self):
         """Those that are in step with this master."""
         info = self.info("replication")
@@ -227,6 +236,10 @@ class Node(Gateway):
     def has_started(self):
         assert self.runs(), f"node {self.name} left:\n{self.log()[-5000:]}"
         return READY_LINE in self.log() and self.ready_status("/healthz") == 200
+
+    def is_quiet(self):
+        """Whether it has nothing that waits for its commit."""
+        return self.stat("queue_bytes") == 0
 
     def resident_bytes(self):
         fields = pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()
