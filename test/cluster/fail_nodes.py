@@ -6,7 +6,7 @@ import time
 
 import rig_net
 import rig_servers
-from rig_run import BACK_SECONDS, SILENT, begin, bound, check_resident, check_streams
+from rig_run import SILENT, begin, check_resident, check_streams
 
 
 # without a log: what the rig itself does to a gateway that loses nothing
@@ -79,7 +79,7 @@ def cut(run, rounds):
         since = time.monotonic()
         node.host.mend(redis.host)
         node.host.use(redis.host)
-        bound(world, "back", world.until(node.is_ready, "it is ready again"), BACK_SECONDS)
+        world.note("back", world.until(node.is_ready, "it is ready again"))
         world.until_publishing(node)
 
 

@@ -25,7 +25,7 @@ CLUSTER_SETTINGS = {"cluster.log_bytes": "1G", "cluster.prefix": rig_servers.PRE
 class Options:
     """Of the load, for all scenarios of a run."""
 
-    def __init__(self, publishers=8, subscribers=48, pause_ms=20, roam_ms=40, nodes=3,
+    def __init__(self, publishers=8, subscribers=48, pause_ms=60, roam_ms=40, nodes=3,
                  is_strict=True):
         self.publishers, self.subscribers = publishers, subscribers
         self.pause_ms, self.roam_ms, self.nodes = pause_ms, roam_ms, nodes
@@ -129,6 +129,7 @@ class World:
             self.add_subscriber(f"stream {index}", patterns, user, self.own_node(index))
         for client in [*self.publishers, *self.subscribers, self.marker]:
             client.connect()
+        self.looked = time.monotonic()
         self.loop.later(LOOK_SECONDS, self._look)
         self.loop.later(0, self._roam)
 
@@ -146,7 +147,11 @@ class World:
 
     def _look(self):
         now = time.monotonic()
+        was_away = now - self.looked > 4 * LOOK_SECONDS  # this loop, and what came waits
+        self.looked = now
         for client in self._clients():
+            if was_away:
+                client.touched = now
             client.look(now)
         self.loop.later(LOOK_SECONDS, self._look)
 

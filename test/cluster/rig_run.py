@@ -20,7 +20,7 @@ class Run:
         self.folder = rig_net.FOLDER
         self.load = Options()
         if options.short:
-            self.load = Options(publishers=6, subscribers=24, is_strict=False)
+            self.load = Options(publishers=6, subscribers=24, pause_ms=20, is_strict=False)
         self.down_seconds = options.down_seconds or (2.5 if options.short else 60)
         self.stop_seconds = options.stop_seconds or (2.5 if options.short else 10)
         self.world = None
