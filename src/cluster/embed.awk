@@ -15,7 +15,7 @@ FNR == 1 {
 }
 /^ *--/ || /^ *$/ { next }
 {
-    gsub(/\\/, "\\\\")
+    gsub(/\\/, "\\\\\\\\") # two of them: awk reads the text, and then gsub does
     gsub(/"/, "\\\"")
     sub(/^ +/, "")
     print "        \"" $0 "\\n\""
