@@ -16,10 +16,10 @@
 --
 -- All of the server's time for a group goes through here: a call of a command costs 1 to 2 us, a
 -- search for a pattern in what INFO says as much again, so there are five calls and a plain find.
-local call, writer = redis.call, 'w:' .. ARGV[1]
-local meta = call('HMGET', KEYS[2], 'fence', 'epoch', 'head', 'at', writer, 'bytes')
+local writer = 'w:' .. ARGV[1]
+local meta = redis.call('HMGET', KEYS[2], 'fence', 'epoch', 'head', 'at', writer, 'bytes')
 if not meta[1] or
-  not call('INFO', 'replication'):find('master_replid:' .. meta[1] .. '\r', 1, true) then
+  not redis.call('INFO', 'replication'):find('master_replid:' .. meta[1] .. '\r', 1, true) then
   return {'TERM'}
 end
 -- a term that the writer does not follow may have begun without its seq: it could stand there twice
@@ -34,7 +34,7 @@ if meta[5] and tonumber(meta[5]:match('^%d+')) >= tonumber(ARGV[2]) then
 end
 
 if #KEYS > 2 then
-  local found, taken = call('MGET', unpack(KEYS, 3)), {}
+  local found, taken = redis.call('MGET', unpack(KEYS, 3)), {}
   for i = 1, #KEYS - 2 do
     if found[i] then
       taken[#taken + 1] = tostring(i)
@@ -44,32 +44,33 @@ if #KEYS > 2 then
   if #taken > 0 then return {'KEYS', unpack(taken)} end
 end
 
-local now = call('TIME')
+local now = redis.call('TIME')
 local at = string.format('%d', math.max(now[1] * 1000 + math.floor(now[2] / 1000), meta[4]))
 local first = meta[3] + 1
 local head = string.format('%d', meta[3] + ARGV[3])
 local bytes = string.format('%d', (meta[6] or 0) + #ARGV[5])
-local place = string.format('%d', first)
-local own = ARGV[2] .. ' ' .. place .. ' ' .. at
-local line = meta[2] .. ' ' .. place .. ' ' .. at .. ' ' .. ARGV[1] .. ' ' .. ARGV[2]
+local begin = string.format('%d', first)
+local own = ARGV[2] .. ' ' .. begin .. ' ' .. at
+local line = meta[2] .. ' ' .. begin .. ' ' .. at .. ' ' .. ARGV[1] .. ' ' .. ARGV[2]
 
 if ARGV[3] == '0' then
-  local of, sub = (call('HGET', KEYS[2], 'sub') or '0 0'):match('(%d+) (%d+)')
+  local of, sub = (redis.call('HGET', KEYS[2], 'sub') or '0 0'):match('(%d+) (%d+)')
   if of ~= head then sub = 0 end
   sub = string.format('%d', sub + 1)
-  call('XADD', KEYS[1], head .. '-' .. sub, 'h', line, 'b', ARGV[5])
-  call('HSET', KEYS[2], 'sub', head .. ' ' .. sub, 'at', at, writer, own .. ' ' .. sub,
+  redis.call('XADD', KEYS[1], head .. '-' .. sub, 'h', line, 'b', ARGV[5])
+  redis.call('HSET', KEYS[2], 'sub', head .. ' ' .. sub, 'at', at, writer, own .. ' ' .. sub,
     'bytes', bytes)
-  return {'OK', meta[2], place, at, sub}
+  return {'OK', meta[2], begin, at, sub}
 end
 
-call('XADD', KEYS[1], head .. '-0', 'h', line, 'b', ARGV[5])
-call('HSET', KEYS[2], 'head', head, 'at', at, writer, own, 'bytes', bytes)
+redis.call('XADD', KEYS[1], head .. '-0', 'h', line, 'b', ARGV[5])
+redis.call('HSET', KEYS[2], 'head', head, 'at', at, writer, own, 'bytes', bytes)
 if #KEYS > 2 then
   local i = 3
   for index in ARGV[6]:gmatch('%d+') do
-    call('SET', KEYS[i], string.format('%d', first + index) .. ' ' .. ARGV[i + 5], 'PX', ARGV[4])
+    local place = string.format('%d', first + index)
+    redis.call('SET', KEYS[i], place .. ' ' .. ARGV[i + 5], 'PX', ARGV[4])
     i = i + 1
   end
 end
-return {'OK', meta[2], place, at, '0'}
+return {'OK', meta[2], begin, at, '0'}

@@ -232,6 +232,12 @@ static void find_named(struct redis_find *find)
     find_tell(find, is_moved ? &find->moved : &find->conf.url->places[0]);
 }
 
+static void find_ask(struct redis_find *find)
+{
+    for (size_t i = 0; i < find->conf.url->places_n; i++)
+        sentinel_ask(&find->sentinels[i]);
+}
+
 static void find_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct redis_find *find = arg;
@@ -245,8 +251,13 @@ static void find_on_timer(evutil_socket_t fd, short what, void *arg)
         find->conf.lost(find->arg, find->why);
     find->is_late = find->is_wanted;
     find_wait(find, find->is_wanted ? find->pause_ms : ROUND_MS);
-    for (size_t i = 0; i < find->conf.url->places_n; i++)
-        sentinel_ask(&find->sentinels[i]);
+    find_ask(find);
+}
+
+void redis_find_look(struct redis_find *find)
+{
+    if (find->conf.url->is_sentinel)
+        find_ask(find);
 }
 
 void redis_find_again(struct redis_find *find)

@@ -42,6 +42,10 @@ void redis_find_free(struct redis_find *find); /* accepts NULL; not from within 
  * and after errors that follow each other at 0.1 to 1 s. */
 void redis_find_again(struct redis_find *find);
 
+/* Ask the sentinels now, and not in the next second: something went as it does when another is the
+ * master.  `found` follows only if one is.  Without sentinels it does nothing. */
+void redis_find_look(struct redis_find *find);
+
 /* A server said that it is that one; a place that came to nothing is forgotten by the next
  * redis_find_again(). */
 void redis_find_moved(struct redis_find *find, const struct redis_place *place);

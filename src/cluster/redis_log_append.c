@@ -294,8 +294,10 @@ static void append_settle(struct redis_log *log)
     if (append_try_again(log))
         return;
     if (log->append.is_unconfirmed && append_is_stored(log) &&
-        log->conf.promise == HISTORY_REPLICATED)
+        log->conf.promise == HISTORY_REPLICATED) {
         append_say(log, SHARED_LOG_UNCONFIRMED, "too few replicas have it");
+        redis_find_look(log->find); /* they may follow another master by now */
+    }
     append_end(log);
 }
 

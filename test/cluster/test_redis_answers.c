@@ -15,8 +15,10 @@
 
 /* What the server says to each script, and to XREAD.  NULL: nothing. */
 struct says {
-    const char *attach, *append, *ask, *xread;
+    const char *attach, *append, *ask, *xread, *wait;
     unsigned appends_n;
+    uint16_t master; /* what it says as a sentinel */
+    unsigned asked_n;
 };
 
 struct rig {
@@ -59,9 +61,30 @@ static const char *say_to(struct says *says, const redisReply *command)
         return "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
     if (fake_is(command, "XREAD"))
         return says->xread;
+    if (fake_is(command, "WAIT"))
+        return says->wait;
+    if (fake_is(command, "CONFIG"))
+        return "*0\r\n";
     if (fake_is(command, "EVALSHA")) /* it keeps none */
         return "-NOSCRIPT No matching script.\r\n";
     return say_to_script(says, command->element[1]->str);
+}
+
+static void say_master(struct fake_client *client, const redisReply *command)
+{
+    struct says *says = client->fake->arg;
+    char text[128], port[8];
+    int port_n = snprintf(port, sizeof(port), "%u", says->master);
+
+    if (fake_is(command, "PING")) {
+        fake_say(client, "+PONG\r\n");
+    } else if (strcasecmp(command->element[1]->str, "MASTER") == 0) {
+        fake_say(client, "*2\r\n$12\r\nconfig-epoch\r\n$1\r\n1\r\n");
+    } else {
+        says->asked_n++;
+        snprintf(text, sizeof(text), "*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n", port_n, port);
+        fake_say(client, text);
+    }
 }
 
 static void say(struct fake_client *client, const redisReply *command)
@@ -220,6 +243,47 @@ static void moved_is_followed(void **state)
     rig_end(&other);
 }
 
+static void a_wait_that_falls_short_asks_the_sentinels(void **state)
+{
+    struct fake_redis sentinel;
+    struct rig rig, other;
+
+    (void)state;
+    rig_begin(&rig);
+    rig_begin(&other);
+    rig.says.append = other.says.append =
+        "*5\r\n$2\r\nOK\r\n" EPOCH "$1\r\n1\r\n$2\r\n77\r\n" NOUGHT;
+    rig.says.wait = other.says.wait = ":0\r\n";
+    rig.says.master = rig.fake.place.port;
+    fake_redis_begin(&sentinel, rig.base, say_master, &rig.says);
+    rig.a.url.places[0] = sentinel.place;
+    rig.a.url.is_sentinel = true;
+    strcpy(rig.a.url.master, "m");
+    rig.a.conf.promise = HISTORY_REPLICATED;
+    rig.a.conf.replicas = 1;
+    node_begin(&rig.a);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    unsigned asked_n = rig.says.asked_n;
+    for (unsigned i = 0; i < 20; i++) /* they take much less than the second between two rounds */
+        assert_int_equal(node_append(&rig.a, 1, 1), SHARED_LOG_UNCONFIRMED);
+    assert_true(rig.says.asked_n > asked_n + 2);
+    assert_int_equal(rig.a.downs_n, 0);
+    /* and there is another now */
+    rig.says.master = other.fake.place.port;
+    node_append(&rig.a, 1, 1); /* its answer may be lost, if the one before it asked in time */
+    while (rig.a.attached_n < 2) {
+        event_base_loop(rig.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        event_base_loop(other.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+    assert_int_equal(other.fake.accepted_n, 3);
+    other.a.log = NULL;
+    node_end(&rig.a);
+    fake_redis_end(&sentinel);
+    fake_redis_end(&rig.fake);
+    event_base_free(rig.base);
+    rig_end(&other);
+}
+
 /* What the node is given has no head where there is no entry. */
 static void expect_tail(const char *text, bool is_broken)
 {
@@ -326,6 +390,7 @@ int main(void)
         cmocka_unit_test(appending_trusts_nothing),
         cmocka_unit_test(a_script_that_is_never_kept_is_refused_in_the_end),
         cmocka_unit_test(moved_is_followed),
+        cmocka_unit_test(a_wait_that_falls_short_asks_the_sentinels),
         cmocka_unit_test(the_tail_trusts_nothing),
         cmocka_unit_test(asking_trusts_nothing),
     };

@@ -31,6 +31,7 @@ struct gateway {
 struct rig {
     struct event_base *base;
     struct real_redis redis;
+    unsigned replicas; /* that a group waits for */
     struct gateway a, b;
 };
 
@@ -104,6 +105,11 @@ static void begin(struct gateway *gateway, struct rig *rig, const char *name)
     gateway->url.places[0] = rig->redis.place;
     gateway->url.places_n = 1;
     gateway->conf = real_log_conf(&gateway->url, name);
+    if (rig->replicas > 0) {
+        gateway->conf.promise = HISTORY_REPLICATED;
+        gateway->conf.replicas = rig->replicas;
+        gateway->conf.timeout_ms = 200;
+    }
     snprintf(writer, sizeof(writer), "%s.%s", name, name);
     gateway->node = log_node_new(gateway->history, writer, &hooks);
     const struct shared_log_hooks log_hooks = log_node_log_hooks(gateway->node);
@@ -137,16 +143,22 @@ static uint64_t newest_of(const struct gateway *gateway)
         assert_true(holds);                                                                        \
     } while (0)
 
-static void rig_begin(struct rig *rig, const char *config)
+static void rig_begin_waiting(struct rig *rig, const char *config, unsigned replicas)
 {
     if (!real_redis_is_installed())
         skip();
+    rig->replicas = replicas;
     real_redis_begin(&rig->redis, config);
     rig->base = event_base_new();
     begin(&rig->a, rig, "a");
     begin(&rig->b, rig, "b");
     wait_until(&rig->a, rig->a.state == LOG_NODE_FOLLOWING && rig->b.state == LOG_NODE_FOLLOWING);
     rig->a.cuts_n = rig->b.cuts_n = 0;
+}
+
+static void rig_begin(struct rig *rig, const char *config)
+{
+    rig_begin_waiting(rig, config, 0);
 }
 
 static void rig_end(struct rig *rig)
@@ -298,6 +310,37 @@ static void a_wiped_log_is_made_again(void **state)
     rig_end(&rig);
 }
 
+/* It stands in the log, and its publisher waits until the promise is kept. */
+static void a_group_waits_for_its_replica(void **state)
+{
+    struct real_redis replica;
+    char config[64];
+    struct rig rig;
+
+    (void)state;
+    rig_begin_waiting(&rig, "repl-diskless-sync-delay 0", 1);
+    submit(&rig.a, 1, "alone");
+    wait_until(&rig.b, newest_of(&rig.b) == 1 && log_node_group(rig.a.node)->seen);
+    assert_int_equal(rig.a.settled_n, 0);
+    snprintf(config, sizeof(config), "replicaof 127.0.0.1 %u", rig.redis.place.port);
+    real_redis_begin(&replica, config);
+    wait_until(&rig.a, rig.a.settled_n == 1);
+    assert_int_equal(rig.a.group.outcome, SHARED_LOG_DONE);
+    assert_int_equal(rig.a.group.first, 1);
+    assert_int_equal(publish(&rig.a, 1, "with it"), 2);
+    assert_same(&rig, 2);
+    /* and when it is gone for too long, the publisher is told what is known */
+    kill(replica.pid, SIGSTOP);
+    submit(&rig.a, 1, "alone again");
+    wait_until(&rig.a, log_node_group(rig.a.node)->seen &&
+                           log_node_group(rig.a.node)->state == LOG_GROUP_READY);
+    log_node_give_up(rig.a.node);
+    assert_int_equal(rig.a.settled_n, 1);
+    assert_int_equal(rig.a.group.outcome, SHARED_LOG_UNCONFIRMED);
+    real_redis_end(&replica);
+    rig_end(&rig);
+}
+
 static void orders_are_done_by_all_and_once(void **state)
 {
     char answer[256];
@@ -376,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_new_gateway_reads_terms_that_are_over),
         cmocka_unit_test(what_a_server_lost_is_cut_off),
         cmocka_unit_test(a_wiped_log_is_made_again),
+        cmocka_unit_test(a_group_waits_for_its_replica),
         cmocka_unit_test(orders_are_done_by_all_and_once),
         cmocka_unit_test(a_lost_order_makes_room_for_others),
         cmocka_unit_test(what_is_damaged_is_told),
