@@ -71,7 +71,8 @@ struct log_follower {
     uint64_t strange, strange_sub; /* the entry for whose term it attaches anew; 0: none */
 
     /* Orders. */
-    uint64_t sub; /* so many behind the newest position were read, or are none of ours, */
+    bool has_read; /* an entry, ever: what was trimmed before is older than the process */
+    uint64_t sub;  /* so many behind the newest position were read, or are none of ours, */
     char sub_epoch[SSE_EPOCH_BYTES + 1]; /* the last of them in this epoch; empty: not known */
     uint64_t orders_lost;                /* to this node */
     size_t marks_n;

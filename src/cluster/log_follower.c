@@ -263,9 +263,10 @@ static bool is_in_order(const struct log_follower *follower, const struct log_en
 /* How many orders behind the newest position are read. */
 static void come_to(struct log_follower *follower, uint64_t sub)
 {
-    if (sub > follower->sub + 1)
+    if (sub > follower->sub + 1 && follower->has_read)
         follower->orders_lost += sub - follower->sub - 1;
     follower->sub = sub;
+    follower->has_read = true;
 }
 
 /* An order that cannot be had: by its name it stands behind the newest position, and no stream has
@@ -328,6 +329,7 @@ static enum log_follower_result take_events(struct log_follower *follower, struc
     reading->stored_n += entry->stored_n;
     reading->newest += entry->stored_n;
     follower->sub = 0;
+    follower->has_read = true;
     note_own(follower, reading, &entry->head);
     return LOG_FOLLOWER_FINE;
 }

@@ -188,13 +188,14 @@ static void an_epoch_that_comes_back_has_the_same_orders(void **state)
 static void a_fresh_process_does_orders_at_its_newest_position(void **state)
 {
     struct log_follower follower = begin(state), fresh;
-    struct made made[] = {make_order(ONE, 6, 1, "other", "new"), make_entry(ONE, 7, 1, "other", 9),
+    struct made made[] = {make_order(ONE, 6, 4, "other", "new"), /* others are trimmed */
+                          make_entry(ONE, 7, 1, "other", 9),
                           make_order(ONE, 7, 1, "other", "next")};
     struct made again[] = {make_order(ONE, 7, 1, "other", "next"),
                            make_order(TWO, 7, 2, "other", "two")};
 
     log_follower_init(&fresh, follower.history, "node.2");
-    attach_to(&fresh, ONE, "", 6, 0, 1);
+    attach_to(&fresh, ONE, "", 6, 0, 4);
     assert_int_equal(fresh.sub, 0);
     assert_int_equal(follow_all(&fresh, made, 3, "6:new 7:next "), LOG_FOLLOWER_FINE);
     attach_to(&fresh, TWO, ONE " 7", 7, 0, 2);
