@@ -50,6 +50,9 @@ void share_events(void *arg, struct message *const *events, size_t events_n)
     atomic_store_explicit(&share->hub->committed, position, memory_order_release);
     share_put_batch(share, batch);
     share_release_held(share);
+    /* before the log is asked for more, unless answers will go with it */
+    if (!share->has_turn)
+        share_flush(share);
 }
 
 static void tell_cut(struct hub_share *share, enum hub_cut cut, uint64_t position)
