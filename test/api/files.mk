@@ -2,6 +2,7 @@ UNIT_TESTS += \
     test/api/test_access \
     test/api/test_publish \
     test/api/test_query_params \
+    test/api/test_admin_health \
     test/api/test_admin_streams \
     test/api/test_backup_post \
     test/api/test_history_get \
@@ -32,6 +33,8 @@ test_api_test_query_params_SOURCES = test/api/test_query_params.c $(FIXTURE)
 test_api_test_routes_SOURCES = test/api/test_routes.c $(FIXTURE)
 test_api_test_subscribe_SOURCES = test/api/test_subscribe.c $(FIXTURE)
 test_api_test_ws_SOURCES = test/api/test_ws.c $(FIXTURE_WS)
+test_api_test_admin_health_SOURCES = test/api/test_admin_health.c $(FIXTURE)
+test_api_test_admin_health_LDFLAGS = $(AM_LDFLAGS) $(SHARED_BY_TEST)
 test_api_test_admin_streams_SOURCES = test/api/test_admin_streams.c $(FIXTURE)
 test_api_test_backup_post_SOURCES = test/api/test_backup_post.c $(FIXTURE)
 test_api_test_history_get_SOURCES = test/api/test_history_get.c $(FIXTURE)

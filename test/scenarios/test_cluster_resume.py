@@ -14,6 +14,7 @@ import redis_server
 import wire
 import ws
 from cut_proxy import CutProxy
+from test_handover import leaves, make, take_over  # noqa: F401
 
 QUICK = {"cluster.timeout": "500ms", "limits.queue_age": "300ms"}
 
@@ -330,3 +331,41 @@ def test_backup_that_starts_without_the_log_joins_it_later(server, make_node, tm
     assert late.next_event().id == fourth
     assert b.stat("resets") == 0
     proxy.close()
+
+
+# a hand-over
+
+
+def test_handover_beside_a_log(server, make, make_node):  # noqa: F811
+    """What the old process' clients still publish is in the order of the log, under the epoch that it
+    has then."""
+    a = make(settings={**QUICK, "cluster.log": server.url, "cluster.node": "a",
+                       "drain.window": "2s"})
+    b = make_node("b", server.port)
+    at_b = b.stream()
+    request = a.request_bytes("POST", "/api/push?topic=t", [("Content-Type", "text/plain")], b"x")
+    with a.raw() as kept, a.raw() as later:
+        for connection in kept, later:
+            connection.send(request)
+            assert connection.read_response().status == 201
+        a._drop_control()
+        old = take_over(a)
+        kept.send(request)
+        answer = kept.read_response()
+        assert answer.status == 201, answer
+        last = answer.json()["id"]
+        assert [event.id for event in at_b.events(3)][2] == last
+        before = last[:12]
+        server.stop()  # the log is gone, and each node has all of it
+        server.start()
+        wire.wait_until(lambda: a.stats()["cluster"]["log"] == "following"
+                        and a.stats()["newest"][:12] != before, 20, "a term begins")
+        later.send(request)
+        answer = later.read_response()
+        assert answer.status == 201, answer
+        newest = answer.json()["id"]
+        assert newest[:12] == a.stats()["newest"][:12] and newest[13:] == "0000000000000004"
+    leaves(old, a)
+    assert b.stream(resume=last).next_event().id == newest
+    assert at_b.next_event().id == newest
+    assert a.stat("resets") == b.stat("resets") == 0
