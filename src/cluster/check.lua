@@ -10,7 +10,7 @@ local key, refused = KEYS[1], {}
 local tries = {
   {'DEL', key}, {'SET', key, '1', 'PX', '1000'}, {'GET', key}, {'MGET', key}, {'PTTL', key},
   {'TYPE', key}, {'PEXPIRE', key, '1000'}, {'DEL', key},
-  {'HSET', key, 'a', '1'}, {'HINCRBY', key, 'a', '1'}, {'HGET', key, 'a'}, {'HMGET', key, 'a'},
+  {'HSET', key, 'a', '1'}, {'HGET', key, 'a'}, {'HMGET', key, 'a'},
   {'HGETALL', key}, {'HDEL', key, 'a'}, {'DEL', key},
   {'RPUSH', key, 'a'}, {'LRANGE', key, '0', '-1'}, {'LSET', key, '0', 'b'},
   {'LTRIM', key, '-1', '-1'}, {'DEL', key},
