@@ -411,6 +411,28 @@ static void what_is_damaged_is_told(void **state)
     rig_end(&rig);
 }
 
+/* No stream has missed an event, and what follows is done. */
+static void an_order_that_is_damaged_is_passed_over(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    publish(&rig.a, 1, "x");
+    give_order(&rig.a, "one");
+    wait_until(&rig.b, strstr(rig.b.orders, "one") != NULL);
+    real_tell(&rig.redis, NULL, 0, "XADD {bugle}log 1-2 h bad b bad");
+    real_tell(&rig.redis, NULL, 0, "HSET {bugle}meta sub \"1 2\"");
+    give_order(&rig.b, "three");
+    assert_int_equal(publish(&rig.b, 1, "y"), 2);
+    wait_until(&rig.a, newest_of(&rig.a) == 2);
+    assert_string_equal(rig.a.orders, "1:a:one 1:b:three ");
+    assert_string_equal(rig.b.orders, rig.a.orders);
+    assert_int_equal(log_node_orders_lost(rig.a.node), 1);
+    assert_int_equal(rig.a.cuts_n + rig.b.cuts_n, 0);
+    rig_end(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +445,7 @@ int main(void)
         cmocka_unit_test(orders_are_done_by_all_and_once),
         cmocka_unit_test(a_lost_order_makes_room_for_others),
         cmocka_unit_test(what_is_damaged_is_told),
+        cmocka_unit_test(an_order_that_is_damaged_is_passed_over),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
