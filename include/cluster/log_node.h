@@ -56,6 +56,11 @@ struct log_node *log_node_new(struct history *history, const char *writer,
 /* Count the events that come in this account, see message_charge().  Before log_node_open(). */
 void log_node_set_account(struct log_node *node, _Atomic int64_t *account);
 
+/* Groups are counted on from this one, the last that an earlier log_node of the same writer gave:
+ * the log takes a number that it has seen for the same group sent again.  Before log_node_open().
+ */
+void log_node_count_from(struct log_node *node, uint64_t seq);
+
 /* What the implementation of the log is to call. */
 struct shared_log_hooks log_node_log_hooks(struct log_node *node);
 

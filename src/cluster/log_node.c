@@ -415,6 +415,11 @@ void log_node_set_account(struct log_node *node, _Atomic int64_t *account)
     node->follower.account = account;
 }
 
+void log_node_count_from(struct log_node *node, uint64_t seq)
+{
+    node->follower.group.seq = seq;
+}
+
 void log_node_open(struct log_node *node, struct shared_log *log)
 {
     node->log = log;

@@ -304,6 +304,7 @@ static bool open_log(struct hub_share *share)
     if (share->node == NULL)
         return false;
     log_node_set_account(share->node, share->conf.account);
+    log_node_count_from(share->node, share->group_seq);
     struct shared_log_hooks log_hooks = log_node_log_hooks(share->node);
     struct shared_log *log = share->conf.make(share->conf.arg, share->base, &log_hooks);
     if (log == NULL)
@@ -348,6 +349,7 @@ static void close_log(struct hub_share *share)
     run_tasks(share);
     share_flush(share); /* what came while it was left */
     share_drop_held(share);
+    share->group_seq = log_node_group(share->node)->seq;
     log_node_free(share->node);
     share->node = NULL;
     note_state(share, LOG_NODE_DOWN, "");

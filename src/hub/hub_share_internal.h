@@ -34,6 +34,7 @@ struct hub_share {
     bool has_left;         /* the lease was given up */
     bool takes_none;       /* the store is to change hands: no group is begun */
     int64_t ticked_ms;
+    uint64_t group_seq; /* of the last group before the log was left */
 
     struct hub_ops queued; /* taken from the hub, in order; what waits for a group */
     struct hub_turn turn;  /* the operations of the group under way */

@@ -41,6 +41,7 @@ struct gate {
     size_t events_n;
     size_t answers_n;
     size_t cuts_n;
+    size_t changes_n; /* of the store's owner */
     uint64_t cut_at;
     char orders[ROOM];
 };
@@ -575,6 +576,47 @@ static void a_hub_that_stops_answers_all(void **state)
     gate_end(&a);
 }
 
+/* A store that is to change hands. */
+struct change {
+    struct hub_change base;
+    struct gate *gate;
+};
+
+static void change_done(struct hub_change *base)
+{
+    struct gate *gate = ((struct change *)base)->gate;
+
+    pthread_mutex_lock(&gate->lock);
+    gate->changes_n++;
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->lock);
+}
+
+/* For a process that takes over and then does not: groups that follow are no repeats of those
+ * before. */
+static void a_log_that_was_left_is_gone_on_with(void **state)
+{
+    struct change change = {.base.done = change_done};
+    struct gate a;
+    uint64_t position;
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_await_log(&a);
+    for (uint64_t i = 1; i <= 3; i++)
+        assert_int_equal(publish_one(&a, "before", NULL, NULL, NULL), 0);
+    change.gate = &a;
+    hub_release(a.hub, &change.base);
+    gate_wait(&a, &a.changes_n, 1);
+    assert_int_equal(change.base.result, -ENOTSUP); /* a history in memory stays */
+    for (uint64_t i = 4; i <= 6; i++) {
+        assert_int_equal(publish_one(&a, "after", NULL, &position, NULL), 0);
+        assert_int_equal(position, i);
+    }
+    gate_wait(&a, &a.events_n, 6);
+    gate_end(&a);
+}
+
 static int begin_redis(void **state)
 {
     (void)state;
@@ -605,6 +647,7 @@ int main(void)
         TEST(without_a_log_publishes_wait_and_are_refused),
         TEST(each_waits_for_its_own_time),
         TEST(a_hub_that_stops_answers_all),
+        TEST(a_log_that_was_left_is_gone_on_with),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
