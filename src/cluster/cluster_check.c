@@ -39,8 +39,10 @@ struct cluster_check {
     enum cluster_verdict verdict;
     char line[LINE_BYTES];
     char lease[128];       /* somebody else's, as it was first seen; */
-    int64_t lease_ends_ms; /* and when it was to end then */
+    int64_t lease_from_ms; /* and when it was to end then, at the earliest */
+    int64_t lease_to_ms;   /* and at the latest */
     int64_t looked_ms;     /* when that was */
+    int64_t asked_ms;      /* when it was asked for last */
 };
 
 static const struct {
@@ -270,11 +272,19 @@ static void lease_wait(struct cluster_check *check)
     check->is_asking = true; /* so to speak */
 }
 
+/* Whether it ends at another time than at first.  An answer that was long on its way does not tell
+ * that. */
+static bool is_renewed(const struct cluster_check *check, int64_t left_ms)
+{
+    return check->asked_ms + left_ms > check->lease_to_ms + LEASE_SLACK_MS ||
+           clock_mono_ms() + left_ms < check->lease_from_ms - LEASE_SLACK_MS;
+}
+
 /* Somebody has it: whether it is renewed tells whether that is a process or what is left of one. */
 static void judge_lease(struct cluster_check *check, const redisReply *reply)
 {
     const char *value;
-    int64_t ends_ms;
+    int64_t left_ms;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_STRING ||
@@ -282,14 +292,14 @@ static void judge_lease(struct cluster_check *check, const redisReply *reply)
         lease_is_ours(check, reply->element[0]->str))
         return;
     value = reply->element[0]->str;
-    ends_ms = clock_mono_ms() + reply->element[1]->integer;
+    left_ms = reply->element[1]->integer;
     if (check->looked_ms == 0) {
         check->looked_ms = clock_mono_ms();
-        check->lease_ends_ms = ends_ms;
+        check->lease_from_ms = check->asked_ms + left_ms;
+        check->lease_to_ms = check->looked_ms + left_ms;
         snprintf(check->lease, sizeof(check->lease), "%s", value);
     }
-    if (strncmp(value, check->lease, sizeof(check->lease) - 1) != 0 ||
-        llabs(ends_ms - check->lease_ends_ms) > LEASE_SLACK_MS) {
+    if (strncmp(value, check->lease, sizeof(check->lease) - 1) != 0 || is_renewed(check, left_ms)) {
         check_refuse(check,
                      "another process renews the lease of cluster.node=%s: give each gateway a "
                      "name of its own",
@@ -382,6 +392,7 @@ static int ask_lease(struct cluster_check *check)
     if (check->conf.skips_lease)
         return 1;
     snprintf(key, sizeof(key), "{%s}n:%s", check->conf.prefix, check->conf.node);
+    check->asked_ms = clock_mono_ms();
     return redis_script_call_texts(check->link, &check->scripts, REDIS_SCRIPT_PEEK, 1,
                                    check->conf.timeout_ms, check_answered, check, key,
                                    (char *)NULL);

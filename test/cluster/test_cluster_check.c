@@ -233,6 +233,32 @@ static void a_name_that_is_in_use_is_refused(void **state)
     real_redis_end(&redis);
 }
 
+static void on_busy(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    usleep(300000);
+}
+
+/* After the first look at the lease this process is busy, and finds its answers late. */
+static void a_late_answer_is_no_renewal(void **state)
+{
+    struct timeval soon = {.tv_usec = 100000};
+    struct real_redis redis;
+    struct asked asked;
+
+    (void)state;
+    need_redis();
+    real_redis_begin(&redis, "");
+    asked_begin(&asked);
+    real_tell(&redis, NULL, 0, "SET {bugle}n:one other PX 60000");
+    struct event *busy = event_new(asked.base, -1, EV_PERSIST, on_busy, NULL);
+    event_add(busy, &soon);
+    expect_real(&asked, &redis, "");
+    event_free(busy);
+    event_base_free(asked.base);
+    real_redis_end(&redis);
+}
+
 static void say_old(struct fake_client *client, const redisReply *command)
 {
     const char *words = client->fake->arg;
@@ -277,6 +303,7 @@ int main(void)
         cmocka_unit_test(rights_are_checked),
         cmocka_unit_test(keys_of_others_are_seen),
         cmocka_unit_test(a_name_that_is_in_use_is_refused),
+        cmocka_unit_test(a_late_answer_is_no_renewal),
         cmocka_unit_test(other_servers_are_no_harm),
     };
 
