@@ -14,6 +14,7 @@ from rig_judge import KINDS, Holder, Judge
 from rig_net import SERVICE
 
 LOOK_SECONDS = 0.25
+GAUGE_SECONDS = 0.3  # a gateway's figures may be as old
 PATIENCE_SECONDS = 40
 SHOW_EVERY = 10
 VIOLATIONS_MAX = 20
@@ -212,6 +213,7 @@ class World:
         self.until(lambda: all(publisher.idle for publisher in self.publishers),
                    "all publishers are answered")
         # what a publisher has turned away from is stored all the same
+        self.run(GAUGE_SECONDS)
         self.until(lambda: all(node.is_quiet() for node in self.nodes), "nothing waits at a node")
         marker.mark()
         self.until(lambda: marker.idle, "the mark is answered")

@@ -4,6 +4,8 @@ streams go on there with the last id they have."""
 
 import json
 import random
+import socket
+import struct
 import time
 
 import load
@@ -89,6 +91,11 @@ class RovingPublisher(Roving, load.Publisher):
 
     def is_stuck(self, now):
         return bool(self.numbers) and super().is_stuck(now)
+
+    def _end(self):
+        if self.socket:  # what the kernel still has must not come to a node later
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        super()._end()
 
     def begin(self):
         self.answer = b""
