@@ -45,6 +45,8 @@ struct hub_batch {
     _Atomic uint32_t refs;
     enum hub_cut cut;
     uint64_t cut_at;
+    const struct lineage *lineage; /* of the history when this was handed out, which a worker may
+                                    * hear of later than the history has another; NULL: as before */
     size_t events_n;
     size_t bytes;
     struct message *events[];

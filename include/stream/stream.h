@@ -249,6 +249,10 @@ struct filter *stream_get_filter(const struct stream *stream);
 int stream_set_filter(struct stream *stream, struct filter *filter, const struct conf *conf,
                       uint64_t *ret_position);
 
+/* In which epoch its place is told: that of the order which it has heard, while the history may
+ * have another already.  Borrowed for the call. */
+const char *stream_get_epoch(const struct stream *stream);
+
 /* Why it ends; STREAM_END_NONE: it does not. */
 enum stream_end stream_get_end(const struct stream *stream);
 

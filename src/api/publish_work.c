@@ -517,6 +517,9 @@ static char *work_put_id(char *to, const struct publish_work *work, size_t index
 
     if (message->kind != MESSAGE_STORED)
         return stpcpy(to, "null");
+    /* that in which it was stored, where the history has another by now (hub_share.h) */
+    if (message->published_ms != 0 && !work_is_duplicate(work, index))
+        epoch = message->frame + message->id_offset;
     *to++ = '"';
     sse_put_id(to, epoch,
                work_is_duplicate(work, index) ? work->op.duplicate_of[index] : message->position);

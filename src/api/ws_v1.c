@@ -320,7 +320,7 @@ static void v1_send_subscribed(struct ws_session *session, struct json_span ref,
         json_writer_string(&writer, names->topics[i].bytes, names->topics[i].bytes_n);
     }
     json_writer_text(&writer, names->topics_n > 0 ? "],\"id\":" : ",\"topics\":[],\"id\":");
-    sse_put_id(id, history_epoch(hub_history(session->service->shared->hub)), position);
+    sse_put_id(id, stream_get_epoch(ws_conn_stream(session->conn)), position);
     if (position == UINT64_MAX)
         json_writer_text(&writer, "null");
     else

@@ -131,6 +131,7 @@ static bool take_batch(struct relay_client *client, struct unpack *unpack)
     if (batch == NULL)
         return false;
     client->committed = committed;
+    batch->lineage = history_lineage(hub_history(client->hub));
     hand_to_hub(client, batch, &none); /* without events it still tells a position */
     hub_batch_unref(batch);
     return unpack_is_done(unpack);

@@ -36,6 +36,7 @@ struct hub_batch *hub_batch_new(size_t events_n)
         return NULL;
     atomic_init(&batch->refs, 1);
     batch->cut = HUB_CUT_NONE;
+    batch->lineage = NULL;
     batch->events_n = 0;
     batch->bytes = 0;
     return batch;
@@ -248,6 +249,7 @@ static struct hub_batch *make_batch(struct hub *hub, struct hub_turn *turn)
     if (batch != NULL)
         fill_batch(hub, turn, batch, now_ms);
     if (batch != NULL && batch->events_n > 0) {
+        batch->lineage = history_lineage(hub->history);
         stats_add(&hub->stats, STATS_HUB_BATCHES, 1);
         return batch;
     }

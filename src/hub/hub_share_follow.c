@@ -21,6 +21,7 @@ void share_put_batch(struct hub_share *share, struct hub_batch *batch)
     if (share->batch != NULL)
         share_flush(share);
     share->batch = batch;
+    batch->lineage = history_lineage(share->hub->history);
     stats_add(&share->hub->stats, STATS_HUB_BATCHES, 1);
 }
 

@@ -299,6 +299,11 @@ static struct stream *stream_allocate(struct stream_host *host, const struct str
     return stream;
 }
 
+const char *stream_get_epoch(const struct stream *stream)
+{
+    return stream->host->streams->lineage->epoch;
+}
+
 enum stream_end stream_get_end(const struct stream *stream)
 {
     return stream->end;

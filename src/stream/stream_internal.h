@@ -188,6 +188,7 @@ struct streams {
     struct page_reader *pager;
     struct stats *stats;
     struct ring *ring;
+    const struct lineage *lineage; /* of the order that the ring has: ids are told in its epoch */
     struct topic_index *index;
     struct message *heartbeat_frame; /* one frame for all heartbeats that are no events */
     struct ws_deflate *deflater;     /* NULL: no stream has asked for packed texts yet */

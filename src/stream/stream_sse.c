@@ -54,8 +54,7 @@ static struct message *make_event(struct stream *stream, const char *name, const
     assert(sse_frame_bytes(&fields) <= sizeof(text));
     size_t n = sse_write_frame(text, &fields, &id_offset, &data_offset);
     if (with_id) {
-        sse_put_id(text + id_offset, history_epoch(hub_history(stream->host->streams->hub)),
-                   position);
+        sse_put_id(text + id_offset, stream_get_epoch(stream), position);
         stream_note_id(stream, position);
     }
     return message_new_control(text, n);

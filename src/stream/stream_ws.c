@@ -156,7 +156,7 @@ static struct message *make_heartbeat(struct stream *stream, bool is_v1)
 
 static void put_id(const struct stream *stream, char to[SSE_ID_BYTES + 1], uint64_t position)
 {
-    sse_put_id(to, history_epoch(hub_history(stream->host->streams->hub)), position);
+    sse_put_id(to, stream_get_epoch(stream), position);
     to[SSE_ID_BYTES] = '\0';
 }
 

@@ -62,6 +62,7 @@ struct streams *streams_new(struct worker *worker, struct page_reader *pager,
     streams->ring =
         ring_new(conf->stream.ring_events, conf_ring_bytes(conf), hub_committed(streams->hub));
     streams->index = topic_index_new();
+    streams->lineage = history_lineage(hub_history(streams->hub));
     if (streams->ring == NULL || streams->index == NULL || !make_heartbeats(streams) ||
         peer_watch_init(&streams->peer_watch, streams->context->base, &stream_peer_reports) != 0) {
         streams_free(streams);
@@ -279,6 +280,8 @@ size_t streams_batch(struct streams *streams, struct hub_batch *batch, size_t fr
 {
     size_t done = 0;
 
+    if (from == 0 && batch->lineage != NULL)
+        streams->lineage = batch->lineage;
     if (from == 0 && batch->cut != HUB_CUT_NONE)
         stream_cut_all(streams, batch->cut, batch->cut_at);
     while (from < batch->events_n && (done == 0 || done < *work))

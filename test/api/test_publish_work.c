@@ -327,6 +327,27 @@ static void what_a_shared_log_says_is_told(void **state)
     fixture_free(fixture);
 }
 
+/* A term that ends before the answer is written takes nothing from what it says. */
+static void an_id_is_of_the_epoch_that_it_was_stored_in(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    struct publish_work_ask ask = json("{\"data\":\"x\"}");
+    char wanted[64], epoch[SSE_EPOCH_BYTES + 1];
+    struct asker asker;
+
+    (void)state;
+    assert_true(begin(fixture, &asker, &ask));
+    await(fixture, &asker);
+    strcpy(epoch, history_epoch(fixture->history));
+    history_set_lineage(fixture->history,
+                        lineage_begin(history_lineage(fixture->history), "anotherepoch", 0));
+    *publish_work_put_answer(asker.answer, &asker.work) = '\0';
+    snprintf(wanted, sizeof(wanted), "\"id\":\"%s-0000000000000001\"", epoch);
+    assert_non_null(strstr(asker.answer, wanted));
+    publish_work_end(&asker.work);
+    fixture_free(fixture);
+}
+
 /* Too much waits, but not for the gateway. */
 static void a_full_queue_is_put_down_to_the_log_that_is_cut_off(void **state)
 {
@@ -389,6 +410,7 @@ int main(void)
         cmocka_unit_test(rights_hold_without_a_request),
         cmocka_unit_test(what_the_store_says_is_told),
         cmocka_unit_test(what_a_shared_log_says_is_told),
+        cmocka_unit_test(an_id_is_of_the_epoch_that_it_was_stored_in),
         cmocka_unit_test(a_full_queue_is_put_down_to_the_log_that_is_cut_off),
         cmocka_unit_test(memory_may_end_anywhere),
     };

@@ -223,6 +223,7 @@ static void lose(struct world *world)
 static void hand_out(struct world *world, struct hub_batch *batch)
 {
     assert(world->batches_n < BATCHES_MAX);
+    batch->lineage = history_lineage(world->fake->history);
     world->batches[world->batches_n++] = batch;
 }
 
@@ -254,6 +255,26 @@ static bool is_attached(const struct world *world)
     return strcmp(history_epoch(world->fake->history), world->lineage->epoch) == 0;
 }
 
+/* The history is cut already, and the worker has not heard: who is told its place just then, and
+ * goes, must not be told that of another event. */
+static void tell_places(struct world *world)
+{
+    deliver(world, world->batches_n);
+    fake_host_run(world->fake);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        struct client *client = &world->clients[i];
+
+        if (client->stream == NULL || client->stream->stream->state != STREAM_IDLE ||
+            client->stream->stream->awaits_log)
+            continue;
+        stream_add_control(client->stream->stream, STREAM_CHECKPOINT);
+        fake_host_run(world->fake);
+        hear(world, client);
+        if (below(world, 2) == 0)
+            leave(client);
+    }
+}
+
 static void attach(struct world *world)
 {
     struct fake_host *fake = world->fake;
@@ -266,6 +287,7 @@ static void attach(struct world *world)
     fake->hub->committed = common;
     if (common == had)
         return;
+    tell_places(world);
     hand_out_cut(world, HUB_CUT_TERM, common);
     world->cuts_n++;
 }

@@ -237,6 +237,7 @@ static void an_id_of_an_earlier_epoch_is_good_up_to_its_end(void **state)
     strcpy(epoch, history_epoch(fake->history));
     history_set_lineage(fake->history,
                         lineage_begin(history_lineage(fake->history), "anotherepoch", 10));
+    fake->streams->lineage = history_lineage(fake->history); /* as a batch tells */
     streams[0] = open_at_id(fake, epoch, 10);
     streams[1] = open_at_id(fake, epoch, 11);
     fake_host_run(fake);

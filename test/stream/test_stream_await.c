@@ -132,6 +132,7 @@ static void hand_cut(struct fake_host *fake, enum hub_cut cut, uint64_t position
 
     batch->cut = cut;
     batch->cut_at = position;
+    batch->lineage = history_lineage(fake->history);
     streams_batch(fake->streams, batch, 0, &work);
     hub_batch_unref(batch);
     fake_host_run(fake);

@@ -42,6 +42,7 @@ static void hand_cut(struct fake_host *fake, enum hub_cut cut, uint64_t position
 
     batch->cut = cut;
     batch->cut_at = position;
+    batch->lineage = history_lineage(fake->history);
     streams_batch(fake->streams, batch, 0, &work);
     hub_batch_unref(batch);
     fake_host_run(fake);
@@ -99,6 +100,29 @@ static void who_was_told_less_goes_on_in_silence(void **state)
     fake_host_run(fake);
     assert_int_equal(fake_stream_count(other, "data: at a position that was taken before\n"), 1);
     assert_true(has_id(other, NEXT_EPOCH, 4));
+    fake_stream_close(other);
+}
+
+/* The history has another epoch already, and the cut is on its way: what a stream says of its place
+ * meanwhile must not be an id of another event. */
+static void a_place_is_told_in_the_epoch_that_was_heard(void **state)
+{
+    struct fake_host *fake = *state;
+    struct fake_stream *other = fake_stream_open(fake, fake_ask("b"));
+    char epoch[SSE_EPOCH_BYTES + 1];
+
+    for (int i = 0; i < 5; i++)
+        publish(fake, "a", "lost");
+    strcpy(epoch, history_epoch(fake->history));
+    struct lineage *lineage = lineage_begin(history_lineage(fake->history), NEXT_EPOCH, 3);
+    assert_int_equal(history_truncate(fake->history, 3, lineage), 0);
+    stream_add_control(other->stream, STREAM_CHECKPOINT);
+    fake_host_run(fake);
+    assert_true(has_id(other, epoch, 5));
+    assert_false(has_id(other, NEXT_EPOCH, 5));
+    hand_cut(fake, HUB_CUT_TERM, 3);
+    assert_true(fake_stream_has(other, "event: reset\n"));
+    assert_true(has_id(other, NEXT_EPOCH, 3));
     fake_stream_close(other);
 }
 
@@ -224,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         over_a_host(who_was_told_more_is_told_reset),
         over_a_host(who_was_told_less_goes_on_in_silence),
+        over_a_host(a_place_is_told_in_the_epoch_that_was_heard),
         over_a_host(a_heartbeat_does_not_make_it_told),
         over_a_host(who_is_behind_goes_on_where_it_was),
         over_a_host(who_is_inside_an_event_ends_it_and_is_told),
