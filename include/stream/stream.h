@@ -125,6 +125,7 @@ struct stream_grant {
 struct stream_options {
     bool ping_event : 1; /* heartbeats as `event: ping` */
     bool padding : 1;    /* a long comment at the beginning */
+    bool envelope : 1;   /* Server-Sent Events: each event as MESSAGE_FORM_ENVELOPE */
 };
 
 /* What a client asked for, checked. */

@@ -147,6 +147,19 @@ bool query_params_read_switch(const struct request *request, const char *name, c
     return problem_set(ret_problem, 400, "invalid_value", "%s has a NUL in it.", name);
 }
 
+bool query_params_read_envelope(const struct request *request, bool *ret_envelope,
+                                struct problem *ret_problem)
+{
+    size_t text_n = 0;
+    const char *text = request_query(request, "envelope", &text_n);
+
+    *ret_envelope = text != NULL;
+    if (text == NULL || bytes_are(text, text_n, "json"))
+        return true;
+    return problem_set(ret_problem, 400, "invalid_envelope",
+                       "envelope must be json; without it events come as they were published.");
+}
+
 bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
                              size_t *ret_limit, struct problem *ret_problem)
 {

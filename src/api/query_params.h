@@ -73,6 +73,10 @@ bool query_params_read_anonymous(const struct request *request, bool *ret_anonym
 bool query_params_read_switch(const struct request *request, const char *name, const char *value,
                               bool *ret_on, struct problem *ret_problem);
 
+/* Read `envelope`: whether events come in one.  As query_params_read_names(). */
+bool query_params_read_envelope(const struct request *request, bool *ret_envelope,
+                                struct problem *ret_problem);
+
 /* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_params_read_names(). */
 bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
                              size_t *ret_limit, struct problem *ret_problem);

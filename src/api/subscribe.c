@@ -197,13 +197,15 @@ static int subscribe_open(struct request *request, struct stream_ask *ask)
 static bool subscribe_read(struct request *request, struct stream_ask *ask,
                            struct problem *ret_problem)
 {
-    bool ping_event, padding;
+    bool ping_event, padding, envelope;
 
     if (!query_params_read_switch(request, "ping", "event", &ping_event, ret_problem) ||
-        !query_params_read_switch(request, "padding", "true", &padding, ret_problem))
+        !query_params_read_switch(request, "padding", "true", &padding, ret_problem) ||
+        !query_params_read_envelope(request, &envelope, ret_problem))
         return false;
     ask->options.ping_event = ping_event;
     ask->options.padding = padding;
+    ask->options.envelope = envelope;
     ask->pool = cell_pool(request->cell, request->method, &ask->pool_bytes);
     return stream_admit_read(request, ask, ret_problem);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "wire/json_writer.h"
 #include "wire/sse.h"
 #include "wire/ws_deflate.h"
@@ -16,6 +17,7 @@ struct message_form {
     struct message_form *next; /* made before this one */
     enum message_form_kind kind;
     bool is_packed;
+    uint32_t users_at;          /* in an envelope: where `users` go */
     struct message_bytes bytes; /* none: packed it would not be smaller */
     char room[];
 };
@@ -28,6 +30,7 @@ struct said {
     struct sse_fields fields;
     char *room;
     struct json_writer writer; /* has the payload, unless it is the data */
+    size_t users_at;           /* into the payload of an envelope */
 };
 
 static void form_put_topics(struct json_writer *writer, const struct message *message)
@@ -42,6 +45,22 @@ static void form_put_topics(struct json_writer *writer, const struct message *me
     json_writer_text(writer, "]");
 }
 
+static void form_put_id(struct json_writer *writer, const struct message *message)
+{
+    json_writer_string(writer, message->frame + message->id_offset, SSE_ID_BYTES);
+}
+
+static void form_put_data(struct json_writer *writer, const struct said *said)
+{
+    const struct sse_fields *fields = &said->fields;
+
+    json_writer_text(writer, ",\"data\":");
+    if (said->message->is_json)
+        json_writer_raw(writer, fields->data, fields->data_n);
+    else
+        json_writer_string(writer, fields->data, fields->data_n);
+}
+
 static struct message_bytes form_payload_v1(struct said *said)
 {
     const struct message *message = said->message;
@@ -51,18 +70,14 @@ static struct message_bytes form_payload_v1(struct said *said)
     json_writer_text(writer, "{\"type\":\"event\"");
     if (message->id_offset != UINT32_MAX) {
         json_writer_text(writer, ",\"id\":");
-        json_writer_string(writer, message->frame + message->id_offset, SSE_ID_BYTES);
+        form_put_id(writer, message);
     }
     if (fields->name != NULL) {
         json_writer_text(writer, ",\"event\":");
         json_writer_string(writer, fields->name, fields->name_n);
     }
     form_put_topics(writer, message);
-    json_writer_text(writer, ",\"data\":");
-    if (message->is_json)
-        json_writer_raw(writer, fields->data, fields->data_n);
-    else
-        json_writer_string(writer, fields->data, fields->data_n);
+    form_put_data(writer, said);
     json_writer_text(writer, "}");
     return (struct message_bytes){writer->bytes, writer->n};
 }
@@ -72,17 +87,52 @@ static struct message_bytes form_payload_raw(struct said *said)
     return (struct message_bytes){said->fields.data, said->fields.data_n};
 }
 
+static void form_put_users(struct json_writer *writer, const struct message_name *user)
+{
+    json_writer_text(writer, ",\"users\":[");
+    json_writer_string(writer, user->bytes, user->bytes_n);
+    json_writer_text(writer, "]");
+}
+
+static struct message_bytes form_payload_envelope(struct said *said)
+{
+    const struct message *message = said->message;
+    const struct sse_fields *fields = &said->fields;
+    struct json_writer *writer = &said->writer;
+    char published[CLOCK_UTC_BYTES];
+
+    json_writer_text(writer, "{\"id\":");
+    if (message->id_offset != UINT32_MAX)
+        form_put_id(writer, message);
+    else
+        json_writer_text(writer, "null");
+    json_writer_text(writer, ",\"event\":");
+    if (fields->name != NULL)
+        json_writer_string(writer, fields->name, fields->name_n);
+    else
+        json_writer_text(writer, "\"message\"");
+    form_put_topics(writer, message);
+    said->users_at = writer->n;
+    if (message->users_n == 1)
+        form_put_users(writer, message_users(message));
+    form_put_data(writer, said);
+    json_writer_text(writer, ",\"published\":\"");
+    json_writer_text(writer, clock_utc_text(message->published_ms, published));
+    json_writer_text(writer, "\"}");
+    return (struct message_bytes){writer->bytes, writer->n};
+}
+
 static struct message_bytes (*const payloads[])(struct said *said) = {
     [MESSAGE_FORM_RAW] = form_payload_raw,
     [MESSAGE_FORM_V1] = form_payload_v1,
+    [MESSAGE_FORM_ENVELOPE] = form_payload_envelope,
 };
 
 /* ---- making one ---- */
 
-/* Room for a frame with such a payload. */
-static struct message_form *form_allocate(size_t payload_n)
+static struct message_form *form_allocate(size_t bytes_n)
 {
-    struct message_form *form = malloc(sizeof(*form) + WS_FRAME_HEAD_MAX + payload_n);
+    struct message_form *form = malloc(sizeof(*form) + bytes_n);
 
     if (form != NULL)
         form->bytes = (struct message_bytes){form->room, 0};
@@ -91,7 +141,7 @@ static struct message_form *form_allocate(size_t payload_n)
 
 static struct message_form *form_frame(struct message_bytes payload, bool is_packed)
 {
-    struct message_form *form = form_allocate(payload.n);
+    struct message_form *form = form_allocate(WS_FRAME_HEAD_MAX + payload.n);
 
     if (form == NULL)
         return NULL;
@@ -117,6 +167,36 @@ static struct message_form *form_frame_packed(struct message_bytes payload,
     return form;
 }
 
+/* With what the event's own frame has beside name and data.  The payload is one line. */
+static struct message_form *form_event(struct message_bytes payload, const struct said *said)
+{
+    const struct message *message = said->message;
+    struct sse_fields fields = {
+        .data = payload.bytes,
+        .data_n = payload.n,
+        .retry_ms = said->fields.retry_ms,
+        .with_id = message->id_offset != UINT32_MAX,
+    };
+    struct message_form *form = form_allocate(sse_frame_bytes(&fields));
+    size_t id_offset, data_offset;
+
+    if (form == NULL)
+        return NULL;
+    form->bytes.n = sse_write_frame(form->room, &fields, &id_offset, &data_offset);
+    form->users_at = (uint32_t)(data_offset + said->users_at);
+    if (fields.with_id)
+        memcpy(form->room + id_offset, message->frame + message->id_offset, SSE_ID_BYTES);
+    return form;
+}
+
+static struct message_form *form_wrap(struct message_bytes payload, const struct said *said,
+                                      enum message_form_kind kind, struct ws_deflate *deflater)
+{
+    if (kind == MESSAGE_FORM_ENVELOPE)
+        return form_event(payload, said);
+    return deflater != NULL ? form_frame_packed(payload, deflater) : form_frame(payload, false);
+}
+
 static struct message_form *form_make(const struct message *message, enum message_form_kind kind,
                                       struct ws_deflate *deflater)
 {
@@ -129,8 +209,7 @@ static struct message_form *form_make(const struct message *message, enum messag
         struct message_bytes payload = payloads[kind](&said);
 
         if (!said.writer.failed)
-            form = deflater != NULL ? form_frame_packed(payload, deflater)
-                                    : form_frame(payload, false);
+            form = form_wrap(payload, &said, kind, deflater);
     }
     json_writer_clear(&said.writer);
     free(said.room);
@@ -176,31 +255,55 @@ static const struct message_form *form_publish(struct message *message, struct m
     return form;
 }
 
-static const struct message_bytes *form_get(struct message *message, enum message_form_kind kind,
-                                            struct ws_deflate *deflater)
+static const struct message_form *form_get(struct message *message, enum message_form_kind kind,
+                                           struct ws_deflate *deflater)
 {
     const struct message_form *form = form_find(
         atomic_load_explicit(&message->forms, memory_order_acquire), kind, deflater != NULL);
 
     if (form != NULL)
-        return &form->bytes;
+        return form;
     assert(message->kind != MESSAGE_CONTROL && message->published_ms != 0);
     struct message_form *made = form_make(message, kind, deflater);
-    return made != NULL ? &form_publish(message, made)->bytes : NULL;
+    return made != NULL ? form_publish(message, made) : NULL;
 }
 
 const struct message_bytes *message_form(struct message *message, enum message_form_kind kind)
 {
-    return form_get(message, kind, NULL);
+    const struct message_form *form = form_get(message, kind, NULL);
+
+    return form != NULL ? &form->bytes : NULL;
 }
 
 const struct message_bytes *message_form_packed(struct message *message,
                                                 enum message_form_kind kind,
                                                 struct ws_deflate *deflater)
 {
-    const struct message_bytes *packed = form_get(message, kind, deflater);
+    assert(kind != MESSAGE_FORM_ENVELOPE);
+    const struct message_form *packed = form_get(message, kind, deflater);
 
-    return packed != NULL && packed->n == 0 ? message_form(message, kind) : packed;
+    if (packed == NULL)
+        return NULL;
+    return packed->bytes.n == 0 ? message_form(message, kind) : &packed->bytes;
+}
+
+struct message *message_new_envelope(struct message *message, const struct message_name *user)
+{
+    const struct message_form *form = form_get(message, MESSAGE_FORM_ENVELOPE, NULL);
+    struct message *own = NULL;
+    struct json_writer writer;
+
+    assert(message->users_n > 1);
+    if (form == NULL)
+        return NULL;
+    json_writer_init(&writer);
+    json_writer_raw(&writer, form->room, form->users_at);
+    form_put_users(&writer, user);
+    json_writer_raw(&writer, form->room + form->users_at, form->bytes.n - form->users_at);
+    if (!writer.failed)
+        own = message_new_control(writer.bytes, writer.n);
+    json_writer_clear(&writer);
+    return own;
 }
 
 size_t message_form_cost(const struct message *message)

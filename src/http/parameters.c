@@ -20,10 +20,10 @@
 
 /* Clients that come again add the id to a URL that may have one. */
 const struct parameter parameters_of_events[] = {
-    {"topic", true},       {"topics", true},      {"user", true},    {"last_event_id", true},
-    {"lastEventId", true}, {"lastEventID", true}, {"since", false},  {"heartbeat", false},
-    {"ping", false},       {"padding", false},    {"ticket", false}, {"access_token", false},
-    {"anonymous", false},  {NULL, false},
+    {"topic", true},         {"topics", true},      {"user", true},      {"last_event_id", true},
+    {"lastEventId", true},   {"lastEventID", true}, {"since", false},    {"heartbeat", false},
+    {"ping", false},         {"padding", false},    {"envelope", false}, {"ticket", false},
+    {"access_token", false}, {"anonymous", false},  {NULL, false},
 };
 
 const struct parameter parameters_of_ws[] = {

@@ -26,6 +26,7 @@ libbugle_a_SOURCES += \
     src/stream/stream_cut.c \
     src/stream/stream_direct.c \
     src/stream/stream_end.c \
+    src/stream/stream_envelope.c \
     src/stream/stream_expiry.c \
     src/stream/stream_filter.c \
     src/stream/stream_fill.c \

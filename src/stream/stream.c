@@ -281,6 +281,7 @@ static struct stream *stream_allocate(struct stream_host *host, const struct str
     stream->last_id_sent = UINT64_MAX;
     stream->since_ms = -1;
     stream->options = ask->options;
+    stream->in_envelope = ask->options.envelope;
     stream->http_1_0 = ask->http_1_0;
     stream->pending = STREAM_PRELUDE;
     stream->heartbeat_ms = (uint32_t)ask->heartbeat_ms;

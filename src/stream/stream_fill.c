@@ -67,12 +67,11 @@ static size_t begin_partial(struct stream *stream, struct message *message, char
     return stream->sends_frame ? 0 : copy_tail(stream, to, room);
 }
 
-/* Take a frame that is whole in the room, or the only one in it.  Returns whether it is taken; if
- * not it has to wait for the next chunk.  `*n` bytes are in `to` already, of `room`. */
-static bool take_frame(struct stream *stream, struct message *message, char *to, size_t room,
-                       size_t *n)
+/* Take what goes out of a message: it, or what was made of it.  As take_frame(). */
+static bool take_bytes(struct stream *stream, const struct message *message, struct message *sent,
+                       char *to, size_t room, size_t *n)
 {
-    struct stream_bytes frame = stream_bytes_of(stream, message);
+    struct stream_bytes frame = stream_bytes_of(stream, sent);
 
     if (frame.at == NULL)
         stream_end(stream, STREAM_END_FAILED);
@@ -90,9 +89,33 @@ static bool take_frame(struct stream *stream, struct message *message, char *to,
         memcpy(to + *n, frame.at, frame.n);
         *n += frame.n;
     } else {
-        *n = begin_partial(stream, message, to, room);
+        *n = begin_partial(stream, sent, to, room);
     }
     return true;
+}
+
+static bool take_own(struct stream *stream, struct message *message, char *to, size_t room,
+                     size_t *n)
+{
+    struct message *own = stream_envelope_make(stream, message);
+
+    if (own == NULL) {
+        stream_end(stream, STREAM_END_FAILED);
+        return false;
+    }
+    bool is_taken = take_bytes(stream, message, own, to, room, n);
+    message_unref(own);
+    return is_taken;
+}
+
+/* Take a frame that is whole in the room, or the only one in it.  Returns whether it is taken; if
+ * not it has to wait for the next chunk.  `*n` bytes are in `to` already, of `room`. */
+static bool take_frame(struct stream *stream, struct message *message, char *to, size_t room,
+                       size_t *n)
+{
+    if (stream_envelope_is_own(stream, message))
+        return take_own(stream, message, to, room, n);
+    return take_bytes(stream, message, message, to, room, n);
 }
 
 static size_t take_control(struct stream *stream, char *to, size_t room)

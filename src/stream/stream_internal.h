@@ -113,6 +113,7 @@ struct stream {
     bool sent_end : 1;       /* of an answer of its own: what stands behind the last frame */
     bool is_unfound : 1;     /* not in the index any more, though it has a filter */
     bool awaits_log : 1;     /* for the shared log's word on its id (stream_await.c) */
+    bool in_envelope : 1;    /* `options.envelope`, where a delivery looks */
 
     uint64_t cursor;         /* next slot of the ring; STREAM_CURSOR_NONE: see `position` */
     uint64_t woken_by;       /* a slot that the index has found to match */
@@ -243,15 +244,30 @@ static inline struct stream_host_due *stream_host_due(const struct stream_host *
  */
 ssize_t stream_fill(struct stream *stream, char *buf, size_t max);
 
+/* ---- stream_envelope.c: events in an envelope, of Server-Sent Events ---- */
+
+/* As `bytes` of the wire. */
+struct stream_bytes stream_envelope_bytes(struct message *message);
+
+/* Whether this stream has an event in a form that no other has. */
+static inline bool stream_envelope_is_own(const struct stream *stream,
+                                          const struct message *message)
+{
+    return stream->in_envelope && message->users_n > 1;
+}
+
+/* That form.  Gives one reference to a frame of the gateway's own; NULL when out of memory. */
+struct message *stream_envelope_make(const struct stream *stream, struct message *message);
+
 /* What goes out of a message, an event or a frame of the gateway's own. */
 static inline struct stream_bytes stream_bytes_of(const struct stream *stream,
                                                   struct message *message)
 {
     const struct stream_wire *wire = stream->host->wire;
 
-    if (wire->bytes == NULL || message->kind == MESSAGE_CONTROL)
+    if (message->kind == MESSAGE_CONTROL || (wire->bytes == NULL && !stream->in_envelope))
         return (struct stream_bytes){message->frame, message->frame_n};
-    return wire->bytes(stream, message);
+    return stream->in_envelope ? stream_envelope_bytes(message) : wire->bytes(stream, message);
 }
 
 /* ---- stream_frames.c: of the frames of the gateway's own, what all wires have ---- */

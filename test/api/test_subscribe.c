@@ -168,6 +168,10 @@ static void what_the_query_gets_wrong_is_a_final_problem(void **state)
         {"/events?heartbeat=5%00x", "invalid_heartbeat"},
         {"/events?ping=event%00x", "invalid_value"},
         {"/events?padding=true%00", "invalid_value"},
+        {"/events?envelope=xml", "invalid_envelope"},
+        {"/events?envelope=", "invalid_envelope"},
+        {"/events?envelope=JSON", "invalid_envelope"},
+        {"/events?envelope=json%00x", "invalid_envelope"},
         {"/events?anonymous=yes%00x", "invalid_anonymous"},
         {"/events?anonymous=maybe", "invalid_anonymous"},
     };
@@ -243,6 +247,53 @@ static void padding_is_for_who_asks(void **state)
     assert_true(open_stream(fixture, "/events?padding=true", "")->body_n > 2048);
     assert_true(open_stream(fixture, "/events?padding=1", "")->body_n < 1024);
     assert_true(open_stream(fixture, "/events", "")->body_n < 1024);
+    fixture_free(fixture);
+}
+
+static void events_come_in_an_envelope_for_who_asks(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        struct fixture *fixture = way == 1 ? fixture_new_by_library("") : fixture_new("");
+        const char *line = way == 2 ? "HTTP/1.0\n" : "";
+        struct client *in = open_stream(fixture, "/events?topic=a&user=u&envelope=json", line);
+        struct client *other = open_stream(fixture, "/events?topic=a&user=v&envelope=json", line);
+        struct client *bare = open_stream(fixture, "/events?topic=a&user=u", line);
+
+        publish(fixture, "{\"topic\":\"a\",\"event\":\"paid\",\"data\":{\"n\":1.10}}");
+        publish(fixture, "{\"user\":\"u\",\"data\":\"for u\"}");
+        publish(fixture, "{\"users\":[\"u\",\"v\",\"w\"],\"data\":\"for all\"}");
+        client_wait_for(in, "for all");
+        client_wait_for(other, "for all");
+        client_wait_for(bare, "for all");
+        assert_true(client_has(
+            in, "\"event\":\"paid\",\"topics\":[\"a\"],\"data\":{\"n\":1.10},\"published\":\""));
+        assert_false(client_has(in, "event: paid"));
+        assert_true(client_has(in, "\"users\":[\"u\"],\"data\":\"for u\""));
+        assert_true(client_has(in, "\"users\":[\"u\"],\"data\":\"for all\""));
+        assert_true(client_has(other, "\"users\":[\"v\"],\"data\":\"for all\""));
+        assert_false(client_has(in, "\"v\"") || client_has(in, "\"w\""));
+        assert_false(client_has(other, "\"u\"") || client_has(other, "for u"));
+        assert_true(client_has(in, "-0000000000000003\n\n"));
+        assert_true(client_has(bare, "event: paid\ndata: {\"n\":1.10}\nid: "));
+        fixture_free(fixture);
+    }
+}
+
+/* One with users of its own that does not fit what is sent at once. */
+static void a_large_envelope_comes_whole(void **state)
+{
+    static char body[100000], want[90000];
+    struct fixture *fixture = fixture_new("limits.event_bytes=100000");
+    struct client *client = open_stream(fixture, "/events?user=u&envelope=json", "");
+
+    (void)state;
+    memset(want, 'x', sizeof(want) - 1);
+    snprintf(body, sizeof(body), "{\"users\":[\"v\",\"u\"],\"data\":\"%s\"}", want);
+    publish(fixture, body);
+    client_wait_for(client, "\nid: ");
+    assert_true(client_has(client, want));
+    assert_true(client_has(client, "\"users\":[\"u\"],\"data\":\"xxx"));
     fixture_free(fixture);
 }
 
@@ -511,6 +562,8 @@ int main(void)
         cmocka_unit_test(heartbeats_keep_their_bounds),
         cmocka_unit_test(a_heartbeat_is_a_comment_unless_it_is_asked_for),
         cmocka_unit_test(padding_is_for_who_asks),
+        cmocka_unit_test(events_come_in_an_envelope_for_who_asks),
+        cmocka_unit_test(a_large_envelope_comes_whole),
         cmocka_unit_test(a_stream_begins_where_it_is_asked_to),
         cmocka_unit_test(an_id_of_another_life_is_told),
         cmocka_unit_test(so_many_streams_and_no_more),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target for the forms of an event: what a WebSocket gets of any data is what a reader of the
- * event stream gets, and in bugle.v1 it is JSON that says the same.  The first byte has what the
- * event is, the rest is the data.
+ * event stream gets, and in bugle.v1 and in an envelope it is JSON that says the same.  The first
+ * byte has what the event is, the rest is the data.
  */
 #include "event/message_form.h"
 
@@ -39,13 +39,25 @@ static size_t lines_of(char *to, const char *data, size_t data_n)
     return n;
 }
 
-static void check_v1(const struct message *message, struct message_bytes payload, const char *lines,
-                     size_t lines_n)
+/* An envelope, which is one line of data. */
+static struct message_bytes line_of(const struct message_bytes *frame)
+{
+    const char *line = frame->bytes + strlen("data: ");
+    const char *end = memchr(frame->bytes, '\n', frame->n);
+
+    assert(memcmp(frame->bytes, "data: ", strlen("data: ")) == 0 && end != NULL);
+    assert((size_t)(frame->bytes + frame->n - end) == 2 + SSE_TAIL_BYTES - 1 ||
+           (size_t)(frame->bytes + frame->n - end) == 2);
+    return (struct message_bytes){line, (size_t)(end - line)};
+}
+
+static void check_json(const struct message *message, struct message_bytes payload,
+                       size_t members_n, const char *lines, size_t lines_n)
 {
     json_t *json =
         json_loadb(payload.bytes, payload.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 
-    assert(json != NULL && json_object_size(json) == 3 + (message->kind == MESSAGE_STORED));
+    assert(json != NULL && json_object_size(json) == members_n);
     json_t *value = json_object_get(json, "data");
     if (message->is_json) {
         json_t *sent = json_loadb(lines, lines_n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
@@ -92,7 +104,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     message_seal(message, EPOCH, 7, 1);
     struct message_bytes raw = payload_of(message_form(message, MESSAGE_FORM_RAW));
     assert(raw.n == lines_n && memcmp(raw.bytes, lines, lines_n) == 0);
-    check_v1(message, payload_of(message_form(message, MESSAGE_FORM_V1)), lines, lines_n);
+    check_json(message, payload_of(message_form(message, MESSAGE_FORM_V1)),
+               3 + (message->kind == MESSAGE_STORED), lines, lines_n);
+    check_json(message, line_of(message_form(message, MESSAGE_FORM_ENVELOPE)), 5, lines, lines_n);
     message_unref(message);
     free(lines);
     return 0;

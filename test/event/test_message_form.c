@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a WebSocket gets of an event: to the byte what EventSource makes of its frame, whoever asks
- * first, counted and freed with it; packed only where that is smaller. */
+/* What a WebSocket gets of an event, and who asked for an envelope: to the byte what EventSource
+ * makes of its frame, whoever asks first, counted and freed with it; packed only where that is
+ * smaller. */
 #include "config.h"
 #include "event/message_form.h"
 
@@ -295,6 +296,117 @@ static void v1_is_written_like_this(void **state)
     }
 }
 
+/* ---- envelopes ---- */
+
+#define PUBLISHED "1970-01-01T00:00:00.001Z"
+
+static void assert_frame(const char *bytes, size_t bytes_n, const char *want)
+{
+    assert_int_equal(bytes_n, strlen(want));
+    assert_memory_equal(bytes, want, bytes_n);
+}
+
+/* To the byte: the event's own frame, but without its name, and with this as its data. */
+static void an_envelope_is_written_like_this(void **state)
+{
+    struct message_name topics[] = {{.bytes = "a/b", .bytes_n = 3}, {.bytes = "\"", .bytes_n = 1}};
+    struct message_draft draft = {
+        .fields =
+            {.name = "pa\"id", .name_n = 5, .data = "{\"n\":1.10}", .data_n = 10, .retry_ms = 5000},
+        .topics = topics,
+        .topics_n = 2,
+        .is_json = true,
+    };
+    static const struct {
+        const char *data, *topics, *users, *want;
+        bool is_json;
+    } rows[] = {
+        {"1", NULL, NULL, "\"topics\":[],\"data\":1", true},
+        {"1", NULL, NULL, "\"topics\":[],\"data\":\"1\"", false},
+        {"a\r\nb", "a", NULL, "\"topics\":[\"a\"],\"data\":\"a\\nb\"", false},
+        {"", "a b", "ada", "\"topics\":[\"a\",\"b\"],\"users\":[\"ada\"],\"data\":\"\"", false},
+        {"x", NULL, "ada bob", "\"topics\":[],\"data\":\"x\"", false},
+    };
+    const struct message_bytes *form;
+
+    (void)state;
+    struct message *message = sealed(message_new(&draft));
+    form = message_form(message, MESSAGE_FORM_ENVELOPE);
+    assert_frame(form->bytes, form->n,
+                 "retry: 5000\ndata: {\"id\":\"" EPOCH "-0000000000004711\",\"event\":\"pa\\\"id\","
+                 "\"topics\":[\"a/b\",\"\\\"\"],\"data\":{\"n\":1.10},\"published\":\"" PUBLISHED
+                 "\"}\nid: " EPOCH "-0000000000004711\n\n");
+    message_unref(message);
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        char want[512];
+
+        message = sealed(make_message(.data = rows[i].data, .is_json = rows[i].is_json,
+                                      .topics = rows[i].topics, .users = rows[i].users,
+                                      .kind = MESSAGE_EPHEMERAL));
+        snprintf(want, sizeof(want),
+                 "data: {\"id\":null,\"event\":\"message\",%s,\"published\":\"" PUBLISHED "\"}\n\n",
+                 rows[i].want);
+        form = message_form(message, MESSAGE_FORM_ENVELOPE);
+        assert_frame(form->bytes, form->n, want);
+        assert_ptr_equal(message_form(message, MESSAGE_FORM_ENVELOPE), form);
+        message_unref(message);
+    }
+}
+
+static void an_envelope_has_any_text_in_one_line(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ROWS(texts); i++) {
+        struct message *message = sealed(make_message(.data = texts[i], .topics = "a"));
+        const struct message_bytes *form = message_form(message, MESSAGE_FORM_ENVELOPE);
+        struct text data = data_of_event_source(message->frame, message->frame_n);
+        struct text line = data_of_event_source(form->bytes, form->n);
+
+        assert_null(memchr(line.bytes, '\n', line.n));
+        json_t *json =
+            json_loadb(line.bytes, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+        json_t *string = json_object_get(json, "data");
+        assert_int_equal(json_object_size(json), 5);
+        assert_int_equal(json_string_length(string), data.n);
+        assert_memory_equal(json_string_value(string), data.bytes, data.n);
+        json_decref(json);
+        free(data.bytes);
+        free(line.bytes);
+        message_unref(message);
+    }
+}
+
+/* Each sees itself, and the others nowhere. */
+static void an_envelope_for_several_names_its_reader(void **state)
+{
+    static const char *const users[] = {"ada", "b\"b", "cy"};
+    struct message *message =
+        sealed(make_message(.users = "ada b\"b cy", .topics = "t", .data = "x"));
+
+    (void)state;
+    for (size_t i = 0; i < ROWS(users); i++) {
+        struct message_name user = {.bytes = users[i], .bytes_n = strlen(users[i])};
+        struct message *own = message_new_envelope(message, &user);
+        struct text line = data_of_event_source(own->frame, own->frame_n);
+        json_t *json = json_loadb(line.bytes, line.n, JSON_REJECT_DUPLICATES, NULL);
+        json_t *named = json_object_get(json, "users");
+
+        assert_int_equal(own->kind, MESSAGE_CONTROL);
+        assert_int_equal(json_array_size(named), 1);
+        assert_string_equal(json_string_value(json_array_get(named, 0)), users[i]);
+        assert_string_equal(json_string_value(json_object_get(json, "data")), "x");
+        assert_memory_equal(own->frame + own->frame_n - SSE_TAIL_BYTES,
+                            "id: " EPOCH "-0000000000004711\n\n", SSE_TAIL_BYTES);
+        for (size_t other = 0; other < ROWS(users); other += 2)
+            assert_true((memmem(own->frame, own->frame_n, users[other], strlen(users[other])) !=
+                         NULL) == (other == i));
+        json_decref(json);
+        free(line.bytes);
+        message_unref(own);
+    }
+    message_unref(message);
+}
+
 /* ---- packed ---- */
 
 static void packs_what_becomes_smaller(void **state)
@@ -345,7 +457,9 @@ static void is_counted_until_it_is_freed(void **state)
         const struct message_bytes *v1 = message_form(message, MESSAGE_FORM_V1);
         assert_true(account >= 100 + message->bytes + (int64_t)(raw->n + v1->n));
         message_form_packed(message, MESSAGE_FORM_RAW, deflater);
+        message_form(message, MESSAGE_FORM_ENVELOPE);
         int64_t before = account;
+        message_form(message, MESSAGE_FORM_ENVELOPE);
         message_form_packed(message, MESSAGE_FORM_RAW, deflater);
         message_form(message, MESSAGE_FORM_RAW);
         message_form(message, MESSAGE_FORM_V1);
@@ -364,9 +478,11 @@ static void an_allocation_that_fails_leaves_no_form(void **state)
     struct ws_deflate *deflater = ws_deflate_new();
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
-        enum message_form_kind kind = i % 2 == 0 ? MESSAGE_FORM_RAW : MESSAGE_FORM_V1;
-        struct ws_deflate *use = i < 2 ? NULL : deflater;
+    for (size_t i = 0; i < 5; i++) {
+        enum message_form_kind kind = i == 4       ? MESSAGE_FORM_ENVELOPE
+                                      : i % 2 == 0 ? MESSAGE_FORM_RAW
+                                                   : MESSAGE_FORM_V1;
+        struct ws_deflate *use = i < 2 || i == 4 ? NULL : deflater;
         unsigned failures_n = 0;
         bool failed = true;
 
@@ -402,12 +518,13 @@ static void a_frame_of_another_has_none(void **state)
     message->frame[0] = 'D';
     assert_null(message_form(message, MESSAGE_FORM_RAW));
     assert_null(message_form(message, MESSAGE_FORM_V1));
+    assert_null(message_form(message, MESSAGE_FORM_ENVELOPE));
     message_unref(message);
 }
 
 /* ---- many at once ---- */
 
-enum { THREADS = 6, MESSAGES = 400, FORMS = 4 };
+enum { THREADS = 6, MESSAGES = 400, FORMS = 5 };
 
 struct race {
     pthread_barrier_t barrier;
@@ -429,10 +546,13 @@ static void *ask_for_all(void *arg)
 
         for (size_t j = 0; j < FORMS; j++) {
             size_t which = (j + number) % FORMS;
-            enum message_form_kind kind = which % 2 == 0 ? MESSAGE_FORM_RAW : MESSAGE_FORM_V1;
+            enum message_form_kind kind = which == 4       ? MESSAGE_FORM_ENVELOPE
+                                          : which % 2 == 0 ? MESSAGE_FORM_RAW
+                                                           : MESSAGE_FORM_V1;
+            bool is_plain = which < 2 || which == 4;
 
-            race->seen[number][i][which] = which < 2 ? message_form(message, kind)
-                                                     : message_form_packed(message, kind, deflater);
+            race->seen[number][i][which] = is_plain ? message_form(message, kind)
+                                                    : message_form_packed(message, kind, deflater);
         }
     }
     pthread_barrier_wait(&race->barrier);
@@ -487,6 +607,9 @@ int main(void)
         cmocka_unit_test(raw_is_what_event_source_gives),
         cmocka_unit_test(v1_has_text_as_a_string),
         cmocka_unit_test(v1_is_written_like_this),
+        cmocka_unit_test(an_envelope_is_written_like_this),
+        cmocka_unit_test(an_envelope_has_any_text_in_one_line),
+        cmocka_unit_test(an_envelope_for_several_names_its_reader),
         cmocka_unit_test(packs_what_becomes_smaller),
         cmocka_unit_test(is_counted_until_it_is_freed),
         cmocka_unit_test(an_allocation_that_fails_leaves_no_form),

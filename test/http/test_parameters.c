@@ -63,7 +63,8 @@ static void known_names_pass(void **state)
     assert_passes("", parameters_of_events);
     assert_passes("topic,topic,topics,user,last_event_id,lastEventId,lastEventID",
                   parameters_of_events);
-    assert_passes("since,heartbeat,ping,padding,ticket,access_token", parameters_of_events);
+    assert_passes("since,heartbeat,ping,padding,ticket,access_token,envelope",
+                  parameters_of_events);
     assert_passes("topic[],topic[0],topic[17],topics[],user[]", parameters_of_events);
     assert_passes("topic,user,after,limit", parameters_of_history);
     assert_passes("topic,user,limit", parameters_of_listing);
