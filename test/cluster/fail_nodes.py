@@ -6,6 +6,7 @@ import time
 
 import rig_net
 import rig_servers
+from conftest import READY_LINE
 from rig_run import SILENT, begin, check_resident, check_streams
 
 
@@ -51,6 +52,22 @@ def node_stop(run, rounds):
             world.judge.violation("refused", f"{node.name} left with {node.process.returncode}")
         node.start(ready=False)
         world.note("ready", world.until(node.is_ready, f"node {node.name} is ready"))
+
+
+def handover(run, rounds):
+    """Another process takes a node over under load; the former one leaves when it has nobody."""
+    world, _ = begin(run, settings={"limits.keepalive_timeout": "5s"})  # the mark's is idle
+    durable = [node for node in world.nodes if "sqlite" in " ".join(node.command)]
+    for _ in run.parts(rounds, 3):
+        node = random.choice(durable)
+        world.run_some()
+        said = node.log().count(READY_LINE)
+        former = node.take_over()
+        world.note("taken", world.until(lambda: node.log().count(READY_LINE) > said, "it is ready"))
+        world.note("left", world.until(lambda: former.poll() is not None, "the former one leaves"))
+        if former.returncode != 0:
+            world.judge.violation("refused", f"{node.name} left with {former.returncode}")
+        world.until_publishing()
 
 
 def four_nodes(run, rounds):

@@ -36,14 +36,14 @@ SKIPPED = 77
 # How often at length.
 COUNTS = {
     fail_nodes.alone: 3, fail_nodes.four_nodes: 20, fail_nodes.node_kill: 300,
-    fail_nodes.node_stop: 50, fail_nodes.cut: 50, fail_nodes.deaf: 50, fail_nodes.unplug: 50,
-    fail_nodes.trim_slow: 20, fail_mixed.mixed: 100, fail_mixed.mixed_pasts: 100,
-    fail_server.redis_kill: 300, fail_server.redis_down: 20, fail_server.redis_stop: 20,
-    fail_server.busy: 20, fail_server.no_replicas: 20, fail_server.out_of_memory: 20,
-    fail_server.disk_full_always: 20, fail_server.disk_full_everysec: 20,
-    fail_past.stale: 200, fail_past.split: 100, fail_past.there_and_back: 100,
-    fail_past.aof_tail: 100, fail_past.flushall: 100, fail_past.failover_one: 50,
-    fail_past.failover_two: 50, fail_past.failover_kill: 50,
+    fail_nodes.node_stop: 50, fail_nodes.handover: 50, fail_nodes.cut: 50, fail_nodes.deaf: 50,
+    fail_nodes.unplug: 50, fail_nodes.trim_slow: 20, fail_mixed.mixed: 100,
+    fail_mixed.mixed_pasts: 100, fail_server.redis_kill: 300, fail_server.redis_down: 20,
+    fail_server.redis_stop: 20, fail_server.busy: 20, fail_server.no_replicas: 20,
+    fail_server.out_of_memory: 20, fail_server.disk_full_always: 20,
+    fail_server.disk_full_everysec: 20, fail_past.stale: 200, fail_past.split: 100,
+    fail_past.there_and_back: 100, fail_past.aof_tail: 100, fail_past.flushall: 100,
+    fail_past.failover_one: 50, fail_past.failover_two: 50, fail_past.failover_kill: 50,
 }
 NAMES = {scenario.__name__: scenario for scenario in COUNTS}
 

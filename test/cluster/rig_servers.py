@@ -205,6 +205,8 @@ class Node(Gateway):
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
         own = {"cluster.node": name} if "cluster.log" in settings else {}
+        if store.startswith("sqlite:"):
+            own["server.handover"] = f"{folder}/handover"
         super().__init__(folder, {**settings, **own}, store=store)
         place = f"{self.host.address}:{NODE_PORT}"
         at = self.command.index("--listen")
@@ -236,6 +238,16 @@ class Node(Gateway):
     def has_started(self):
         assert self.runs(), f"node {self.name} left:\n{self.log()[-5000:]}"
         return READY_LINE in self.log() and self.ready_status("/healthz") == 200
+
+    def take_over(self):
+        """Start another process in the place of this one, which leaves by itself.  Returns it."""
+        former = self.process
+        self._drop_control()
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen([*self.command, "--takeover"], env=self.env,
+                                            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log)
+        return former
 
     def is_quiet(self):
         """Whether it has nothing that waits for its commit."""

@@ -15,7 +15,7 @@ from conftest import program_path
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "cluster"
 RUN_SECONDS = 100
 SKIPPED = 77
-ROUNDS = {"node_kill": 2, "node_stop": 2, "redis_kill": 3, "stale": 2, "split": 2,
+ROUNDS = {"node_kill": 2, "node_stop": 2, "handover": 1, "redis_kill": 3, "stale": 2, "split": 2,
           "there_and_back": 2, "aof_tail": 2, "flushall": 2, "mixed": 1, "mixed_pasts": 1}
 ONCE = ["alone", "four_nodes", "cut", "deaf", "unplug", "trim_slow", "redis_down", "redis_stop",
         "busy", "no_replicas", "out_of_memory", "disk_full_always", "disk_full_everysec"]
