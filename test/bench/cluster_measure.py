@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE.parent / "support")]
 from urgent import first_to_run  # noqa: E402
 
 QUIET_SECONDS = 1.1   # in which Redis looks at the buffers of all connections once
-OTHER_DISK = "/dev/shm"
+MEMORY = "/dev/shm"
 IN_RINGS = 65536      # events that a worker has at hand: those are read otherwise
 ALL_READ_SECONDS = 60
 
@@ -194,10 +194,10 @@ def live_streams(cluster, load_cpu, options):
 
 
 def replays(cluster, load_cpu, options, load):
-    """Live streams on the first node, beside the replays and then for as long without.  The last
-    node keeps its events in memory in any case: two machines do not share a disk."""
-    with tempfile.TemporaryDirectory(prefix="bugle-clusterbench-", dir=OTHER_DISK) as disk, \
-            standing(cluster, load_cpu, pathlib.Path(disk)):
+    """Live streams on the first node, beside the replays and then for as long without.  Two machines
+    share no disk, and a disk whose interrupts wait for the core of the replays is no other one."""
+    with tempfile.TemporaryDirectory(prefix="bugle-clusterbench-", dir=MEMORY) as disk, \
+            standing(cluster, load_cpu, disk=pathlib.Path(disk)):
         if not fill(cluster, load_cpu, load):
             return None
         live = live_streams(cluster, load_cpu, [*options, "--seconds", HELD_SECONDS])

@@ -92,7 +92,7 @@ FOOT = """\
 Medians of {rounds}, the servers in turn on the same Redis, which is empty when the next begins.
 Node A and Redis have a core, the load and node B, which stands for another machine, share the other
 one; but where 64 connections publish, or it says so, node B is on the first too.  Where there are
-replays the live half of the load goes before the others on its core, and node B's store is in
+replays the live half of the load goes before the others on its core, and the stores on disk are in
 /dev/shm, since two machines do not share a disk.  Where 64 connections publish, each server keeps
 10,000 events, and lets one go for each that comes; Bugle's log has all of them.  CPU is what the
 kernel charges the processes.  `on disk` is Bugle with its histories in SQLite; `16 nodes` has

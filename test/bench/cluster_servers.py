@@ -126,16 +126,16 @@ class Cluster:
         self.tools = nodes[0].tools
         self.cpus = nodes[0].cpus
 
-    def start(self, last_cpu=None, last_disk=None, keeps=None):
-        """The last node with a core and a disk of its own, or beside the others; gateways that
-        keep so many events, or what they keep by themselves."""
+    def start(self, last_cpu=None, disk=None, keeps=None):
+        """The last node with another core, or beside the others; with what is on disk below that
+        folder; gateways that keep so many events, or what they keep by themselves."""
         if self.redis:
             self.redis.ask("FLUSHALL")
         for node in self.nodes:
             node.keeps = keeps
-        last = self.nodes[-1]
-        last.cpus = last_cpu or self.cpus
-        last.disk = last_disk or last.tools.work
+            node.disk = disk / node.name if disk else node.tools.work
+            node.disk.mkdir(exist_ok=True)
+        self.nodes[-1].cpus = last_cpu or self.cpus
         try:
             for node in self.nodes:
                 node.start()
