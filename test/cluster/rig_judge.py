@@ -16,7 +16,8 @@ import hashlib
 
 from ledger import PUBLISHERS, Ledger, Receiver, kind_of, unpack
 
-KINDS = ["lost", "moved", "doubled", "reordered", "hole", "invented", "reset", "differs", "refused"]
+KINDS = ["lost", "moved", "doubled", "reordered", "hole", "invented", "reset", "differs", "refused",
+         "late"]
 MARKER = PUBLISHERS - 1  # publishes what everybody gets, as the end of a part
 
 

@@ -54,7 +54,7 @@ def bound(world, name, value, limit):
     """A measured time, and what the issue allows; tests of a busy machine allow more."""
     world.note(name, value)
     if value > limit * (1 if world.options.is_strict else 10) * wire.SLOW:
-        world.judge.violation("refused", f"{name} took {value:.3f} s")
+        world.judge.violation("late", f"{name} took {value:.3f} s")
 
 
 def check_streams(world, streams, before):
