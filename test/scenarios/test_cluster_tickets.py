@@ -14,7 +14,9 @@ import ws
 from test_cluster_start import PASSWORD, node, redis  # noqa: F401
 from test_handover import leaves, make, take_over  # noqa: F401
 from test_tickets import place_of, push, refused, ticket_of
+from test_tls import Secure, pairs  # noqa: F401
 from test_ws import as_page
+from test_ws_tls import secure_connect
 from tokens import ADMIN, SETTINGS, Key, bearer, stats, token
 from wire import request_bytes, wait_until
 
@@ -285,6 +287,22 @@ def test_streams_go_on_at_the_process_that_takes_over(make, redis):  # noqa: F81
     refused(gateway, ticket)
 
 
+def test_a_stop_does_not_wait_for_the_log(two):
+    """What was asked is refused then, as at a limit."""
+    server, a, _ = two({"cluster.timeout": "60s", "cluster.answer_timeout": "60s",
+                        "cluster.lease": "120s", "drain.window": "1s"})
+    tickets = [ticket_of(a, {"user": "anna"}) for _ in range(2)]
+    server.process.send_signal(signal.SIGSTOP)
+    wires = [a.raw() for _ in tickets]
+    for connection, ticket in zip(wires, tickets):
+        connection.send(request_bytes("GET", f"/events?ticket={ticket}"))
+    wires[1].close()
+    time.sleep(0.3)
+    a.stop()
+    assert wires[0].read_response().problem(503)["code"] == "log_unreachable"
+    wires[0].close()
+
+
 # WebSockets
 
 
@@ -302,6 +320,32 @@ def test_websockets_come_with_tickets_too(two):
     code, (word, _), _ = as_page(b, f"/ws?ticket={ticket}")
     assert (code, word) == (4401, "invalid_token")
     assert live(server) == ["a"]
+
+
+def test_inside_tls_too(gateway_factory, redis, pairs):  # noqa: F811
+    """There a request that waits is the library's, and stays it."""
+    server = redis()
+    secure = Secure(gateway_factory, pairs[0], {
+        **SETTINGS, "auth.ticket_key": KEY, "cluster.log": server.url, "cluster.node": "a"})
+    plain = secure.plain
+    wait_until(lambda: follows(plain), 10, "the log is followed")
+    ticket = ticket_of(plain, {"user": "anna", "topics": ["x"]})
+    stream = secure.stream(ticket=ticket)
+    place = place_of(stream)
+    socket = secure_connect(secure, protocol=ws.V1, ticket=ticket, last_event_id=place)
+    assert socket.next_json()["type"] == "hello"
+    stream.read_to_end()
+    push(plain, {"data": "1", "topic": "x"})
+    assert socket.next_event()["data"] == "1"
+    newer = secure.stream(ticket=ticket, resume=place)
+    assert socket.next_close()[0] == 4409
+    assert newer.next_event().data == "1"
+    response = secure.request("GET", f"/events?ticket={ticket}")
+    assert response.problem(401)["code"] == "invalid_token"
+    server.stop()
+    wait_until(lambda: not follows(plain), 10, "it is noticed")
+    response = secure.request("GET", f"/events?ticket={ticket_of(plain, {'user': 'anna'})}")
+    assert response.problem(503)["code"] == "log_unreachable"
 
 
 # keys
@@ -342,6 +386,9 @@ def test_a_key_takes_the_place_of_another(gateway_factory, redis, tmp_path):  # 
         reload(gateway, name, OTHER)
         response = gateway.request_once("GET", f"/events?ticket={old[2]}")
         assert response.problem(401)["detail"] == "This gateway did not make the ticket."
+    write("a", "")  # and one there must be
+    a.signal(signal.SIGHUP)
+    a.wait_log("reload refused")
     push(b, {"data": "1", "user": "anna"})
     assert stream.next_event().data == "1"
 
