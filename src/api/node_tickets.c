@@ -25,7 +25,8 @@ struct node_tickets {
     pthread_mutex_t lock;
     struct node_news *queue; /* what is to be told, a ring */
     size_t first, n, room;
-    bool is_busy; /* a task is posted, or a batch is at the log */
+    size_t dropped_n; /* that had no room, to be counted on the hub's thread */
+    bool is_busy;     /* a task is posted, or a batch is at the log */
     bool is_looking;
     unsigned round; /* of looks at all live streams */
 
@@ -171,9 +172,8 @@ static void tickets_tell(struct node_service *nodes, const struct node_news *new
         tickets->queue[(tickets->first + tickets->n++) % tickets->room] = *news;
     bool is_first = has_room && !tickets->is_busy;
     tickets->is_busy |= is_first;
+    tickets->dropped_n += !has_room && news->is_over;
     pthread_mutex_unlock(&tickets->lock);
-    if (!has_room)
-        node_service_count(nodes, STATS_TICKETS_UNTOLD);
     if (is_first)
         tickets_post(tickets);
 }
@@ -242,6 +242,8 @@ static size_t tickets_take(struct node_tickets *tickets)
 {
     pthread_mutex_lock(&tickets->lock);
     size_t n = tickets_take_news(tickets);
+    for (; tickets->dropped_n > 0; tickets->dropped_n--)
+        node_service_count(tickets->nodes, STATS_TICKETS_UNTOLD);
     if (n == 0 && tickets->is_looking)
         n = tickets_take_live(tickets);
     if (n == 0)
