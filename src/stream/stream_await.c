@@ -28,6 +28,7 @@ struct stream_await {
     struct stream *stream;
     int64_t since_ms;
     uint64_t position;     /* of the id */
+    uint64_t from;         /* the ring's position from which on it is worth another look */
     char id[SSE_ID_BYTES]; /* as the client sent it */
 };
 
@@ -54,8 +55,9 @@ int stream_await_begin(struct stream *stream, const char *id, size_t id_n)
     if (TAILQ_EMPTY(&streams->awaits))
         hub_share_ask_soon(streams->hub);
     TAILQ_INSERT_TAIL(&streams->awaits, wait, in_awaits);
-    if (wait->position < streams->awaits_until)
-        streams->awaits_until = wait->position;
+    wait->from = wait->position;
+    if (wait->from < streams->awaits_until)
+        streams->awaits_until = wait->from;
     count(streams, 1);
     stream->awaits_log = true;
     stream->await = wait;
@@ -119,7 +121,6 @@ static bool look_at(struct stream_await *wait, const struct hub_share_facts *fac
     return false;
 }
 
-/* From which position of the ring on it is worth another look. */
 static uint64_t look_from(const struct streams *streams, const struct stream_await *wait)
 {
     uint64_t end;
@@ -130,18 +131,28 @@ static uint64_t look_from(const struct streams *streams, const struct stream_awa
     return UINT64_MAX; /* it waits for something else */
 }
 
+/* Returns whether it waits on. */
+static bool look_again(struct stream_await *wait, const struct hub_share_facts *facts)
+{
+    if (!look_at(wait, facts))
+        return false;
+    wait->from = look_from(wait->stream->host->streams, wait);
+    return true;
+}
+
+/* facts  NULL: only at those that the ring has come to */
 static void look_at_all(struct streams *streams, const struct hub_share_facts *facts)
 {
     struct stream_await *wait = TAILQ_FIRST(&streams->awaits), *next;
+    uint64_t head = ring_head_position(streams->ring);
 
     streams->awaits_until = UINT64_MAX;
     for (; wait != NULL; wait = next) {
         next = TAILQ_NEXT(wait, in_awaits);
-        if (!look_at(wait, facts))
+        if ((facts != NULL || wait->from <= head) && !look_again(wait, facts))
             continue;
-        uint64_t from = look_from(streams, wait);
-        if (from < streams->awaits_until)
-            streams->awaits_until = from;
+        if (wait->from < streams->awaits_until)
+            streams->awaits_until = wait->from;
     }
 }
 
