@@ -47,11 +47,17 @@ class CutProxy:
     def _run(self):
         with contextlib.suppress(OSError):
             while True:
-                client = self.listener.accept()[0]
-                server = socket.create_connection(("127.0.0.1", self.target))
-                with self.lock:
-                    self.pairs.append((client, server))
-                threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
+                self._connect(self.listener.accept()[0])
+
+    def _connect(self, client):
+        try:
+            server = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:  # there is no server just now
+            client.close()
+            return
+        with self.lock:
+            self.pairs.append((client, server))
+        threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
 
     def _pass(self, client, server):
         with client, server, selectors.DefaultSelector() as selector, \
