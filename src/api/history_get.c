@@ -48,10 +48,11 @@ struct work {
     const char *after;               /* as the client sent it, the request's; NULL: the oldest */
     size_t after_n;
     size_t limit;
+    const char *epoch;   /* of the history, when the listing began */
     int64_t since_ms;    /* when the request came */
     int64_t until_ms;    /* no read begins after this */
     struct event *looks; /* while the place is open */
-    int result;          /* of the read that ended it; -EAGAIN: the place is still open */
+    int result;          /* of the read that ended it; -EAGAIN: it is to be asked again */
 };
 
 /* ---- asking ---- */
@@ -147,7 +148,7 @@ static int history_get_begin_listing(struct work *work, const struct hub_share_f
 {
     struct hub *hub = work->request->service->shared->hub;
     struct history_listing_ask ask = {
-        .epoch = history_epoch(hub_history(hub)),
+        .epoch = work->epoch = history_epoch(hub_history(hub)),
         .user = &work->filter->user,
         .events_max = work->limit,
         .bytes_max = ANSWER_BYTES,
@@ -309,8 +310,8 @@ static int history_get_respond_failure(struct request *request, int error)
 {
     if (error == -EAGAIN)
         return respond_unavailable(request, 1, "behind",
-                                   "This node does not have what the id names, or not yet: ask "
-                                   "again, here or another node.");
+                                   "This node does not have what the id names yet, or its history "
+                                   "has just changed: ask again, here or another node.");
     if (error == -ENOMEM)
         return respond_unavailable(request, 0, "out_of_memory", "The gateway is out of memory.");
     if (error == -ESHUTDOWN)
@@ -326,6 +327,9 @@ static int history_get_respond_listing(struct request *request)
 
     if (work->result != 0)
         return history_get_respond_failure(request, work->result);
+    /* what was read may be of two orders */
+    if (work->epoch != history_epoch(hub_history(request->service->shared->hub)))
+        return history_get_respond_failure(request, -EAGAIN);
     history_bounds(hub_history(request->service->shared->hub), &bounds);
     char *text = history_listing_finish(work->listing, &bounds, &text_n);
     if (text == NULL)

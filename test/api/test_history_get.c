@@ -240,6 +240,24 @@ static void an_open_place_waits_for_the_word_of_the_log(void **state)
     fixture_free(fixture);
 }
 
+/* Its ids would name other events. */
+static void a_history_that_changes_meanwhile_is_asked_again(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+
+    (void)state;
+    publish(fixture, "{\"data\":\"x\"}");
+    struct client *client = client_begin(fixture, "GET", "/api/history", "", 0);
+    history_set_lineage(fixture->history,
+                        lineage_begin(history_lineage(fixture->history), "anotherepoch", 1));
+    client_wait(client);
+    client_is_refused(client, 503, "behind");
+    json_t *json = get(fixture, "/api/history");
+    assert_int_equal(events_of(json), 1);
+    json_decref(json);
+    fixture_free(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +268,7 @@ int main(void)
         cmocka_unit_test(so_many_requests_and_no_more),
         cmocka_unit_test(a_listing_needs_memory),
         cmocka_unit_test(an_open_place_waits_for_the_word_of_the_log),
+        cmocka_unit_test(a_history_that_changes_meanwhile_is_asked_again),
         cmocka_unit_test(who_asks_may_leave_meanwhile),
     };
 
