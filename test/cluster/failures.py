@@ -8,7 +8,8 @@
 Each scenario has gateways, Redis and sentinels on machines of their own (network namespaces),
 publishers that repeat with their keys until they are acknowledged, and streams that go on at any
 node.  After each part all nodes must have one order, everything acknowledged must stand there where
-the promise says so, and no client may have a hole that it was not told of.  Needs root.
+the promise says so, and no client may have a hole that it was not told of.  Needs root, or a
+kernel that gives anybody such namespaces.
 """
 
 import argparse
