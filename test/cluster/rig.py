@@ -15,7 +15,7 @@ from rig_net import SERVICE
 
 LOOK_SECONDS = 0.25
 GAUGE_SECONDS = 0.3  # a gateway's figures may be as old
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 60
 SHOW_EVERY = 10
 VIOLATIONS_MAX = 20
 RESIDENT_GROWTH_MAX = 16 << 20
@@ -235,18 +235,24 @@ class World:
 
     def _wait(self, holders, position, who):
         """What does not come is judged as missing."""
-        missing = holders
+        missing = list(holders)
+        received = None
 
-        def done():
+        def goes_on():
+            """Whether all have it, or something came meanwhile."""
+            nonlocal received
             missing[:] = [holder for holder in missing if not holder.has(position, who)]
-            return not missing
+            before, received = received, sum(holder.received for holder in holders)
+            return not missing or received != before
 
-        try:
-            self.until(done, "all streams have the mark")
-        except AssertionError:
-            for holder in missing:
-                self.judge.violation("hole", f"{holder.name}: the mark at {position} did not come;"
-                                     f" it has {holder.last_id}")
+        while missing:
+            try:
+                self.until(goes_on, "all streams have the mark")
+            except AssertionError:
+                break
+        for holder in missing:
+            self.judge.violation("hole", f"{holder.name}: the mark at {position} did not come;"
+                                 f" it has {holder.last_id}")
 
     # the end
 
