@@ -143,8 +143,10 @@ void log_group_attached(struct log_group *group, const struct log_group_attached
         settle(group, SHARED_LOG_DONE);
         return;
     }
-    if (!is_here)
+    if (!is_here) {
         group->first = 0;
+        group->unknown |= group->seen; /* a term that ended may have lost it */
+    }
     group->arrived &= attached->is_same_term; /* or the tail brings it again */
     if (group->state == LOG_GROUP_STORED) {
         group->unknown = true;
@@ -156,7 +158,8 @@ void log_group_give_up(struct log_group *group)
 {
     if (group->state == LOG_GROUP_NONE || group->state == LOG_GROUP_OVER)
         return;
-    if (group->seen && group->state == LOG_GROUP_READY && !group->unknown)
+    if (group->seen && !group->unknown &&
+        (group->state == LOG_GROUP_READY || group->state == LOG_GROUP_SENT))
         settle(group, SHARED_LOG_UNCONFIRMED);
     else if (group->unknown || group->state != LOG_GROUP_READY)
         settle(group, SHARED_LOG_LOST);

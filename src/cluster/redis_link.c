@@ -61,6 +61,7 @@ struct redis_link {
     struct redis_reader reader;
     struct commands commands;
     size_t commands_n;
+    int64_t last_deadline_ms; /* of the last of them */
 };
 
 static void link_connect_next(struct redis_link *link);
@@ -224,6 +225,17 @@ static int link_add_text(struct redis_link *link, char *text, size_t text_n)
     return result == 0 ? 0 : -ENOMEM;
 }
 
+/* Answers come in order: none can be here before that of the command ahead, which may wait for
+ * replicas. */
+static int64_t link_deadline(const struct redis_link *link, int64_t timeout_ms)
+{
+    int64_t deadline_ms = clock_mono_ms() + timeout_ms;
+
+    if (link->commands_n > 0 && link->last_deadline_ms > deadline_ms)
+        return link->last_deadline_ms;
+    return deadline_ms;
+}
+
 static int link_give(struct redis_link *link, char *text, int text_n, int64_t timeout_ms,
                      redis_link_done *done, void *arg)
 {
@@ -239,7 +251,7 @@ static int link_give(struct redis_link *link, char *text, int text_n, int64_t ti
         return -ENOMEM;
     }
     *command = (struct command){.done = done, .arg = arg};
-    command->deadline_ms = clock_mono_ms() + timeout_ms;
+    command->deadline_ms = link->last_deadline_ms = link_deadline(link, timeout_ms);
     STAILQ_INSERT_TAIL(&link->commands, command, link);
     link->commands_n++;
     if (command->deadline_ms < link->timer_ms)
@@ -655,4 +667,9 @@ const struct redis_place *redis_link_place(const struct redis_link *link)
 size_t redis_link_waiting(const struct redis_link *link)
 {
     return link->commands_n;
+}
+
+size_t redis_link_unsent(const struct redis_link *link)
+{
+    return evbuffer_get_length(link->out);
 }

@@ -75,7 +75,7 @@ const struct redis_place *redis_link_place(const struct redis_link *link);
  * comes late could be taken for the answer to another command.
  *
  * words    borrowed for the call, as `bytes`, the length of each
- * timeout_ms  from now
+ * timeout_ms  from now; longer if a command ahead of it has longer
  *
  * Returns 0: `done` will be called, -ENOTCONN, or -ENOMEM: it will not.
  */
@@ -93,5 +93,7 @@ int redis_link_subscribe(struct redis_link *link, const char *channel, int64_t t
 
 /* Commands that wait for their answer. */
 size_t redis_link_waiting(const struct redis_link *link);
+/* Bytes of commands that the kernel has not taken yet. */
+size_t redis_link_unsent(const struct redis_link *link);
 
 #endif

@@ -22,8 +22,9 @@
 #define TALK_REPLY_BYTES (32 << 20)
 /* Of one entry on the wire, beside its body. */
 #define ENTRY_BYTES 4096
-/* Commands under way; what nodes say beyond is not sent. */
+/* Commands under way, and bytes that the server does not take; what nodes say beyond is not sent. */
 #define SAYING_MAX 10000
+#define SAYING_BYTES_MAX ((size_t)16 << 20)
 
 /* ---- answers ---- */
 
@@ -481,7 +482,8 @@ int redis_log_say(struct shared_log *shared, const char *to, const char *bytes, 
 
     if (!log->is_up)
         return -ENOTCONN;
-    if (redis_link_waiting(log->append_link) > SAYING_MAX)
+    if (redis_link_waiting(log->append_link) > SAYING_MAX ||
+        redis_link_unsent(log->append_link) > SAYING_BYTES_MAX)
         return -ENOBUFS;
     if (to == NULL)
         snprintf(channel, sizeof(channel), "%s", log->live_channel);

@@ -179,9 +179,33 @@ static void asks_again_for_the_promise(void **state)
     assert_over(&group, SHARED_LOG_UNCONFIRMED);
 }
 
+/* Mostly it is on its way again when time is over, as each sending waits for replicas. */
+static void is_unconfirmed_while_it_asks_again(void **state)
+{
+    struct log_group group = sent_group();
+
+    (void)state;
+    answer(&group, SHARED_LOG_UNCONFIRMED, 8, 9);
+    log_group_sent(&group);
+    log_group_give_up(&group);
+    assert_over(&group, SHARED_LOG_UNCONFIRMED);
+}
+
 static void attach(struct log_group *group, uint64_t newest, uint64_t trimmed)
 {
     log_group_attached(group, &(struct log_group_attached){.newest = newest, .trimmed = trimmed});
+}
+
+/* What was there once may be lost by a term that ended. */
+static void another_term_makes_it_unknown(void **state)
+{
+    struct log_group group = sent_group();
+
+    (void)state;
+    answer(&group, SHARED_LOG_UNCONFIRMED, 8, 9);
+    attach(&group, 7, 0);
+    log_group_give_up(&group);
+    assert_over(&group, SHARED_LOG_LOST);
 }
 
 static void another_term_asks_anew(void **state)
@@ -349,6 +373,8 @@ int main(void)
         cmocka_unit_test(what_is_unknown_stays_so),
         cmocka_unit_test(taken_keys_tell_that_it_is_not_there),
         cmocka_unit_test(asks_again_for_the_promise),
+        cmocka_unit_test(is_unconfirmed_while_it_asks_again),
+        cmocka_unit_test(another_term_makes_it_unknown),
         cmocka_unit_test(another_term_asks_anew),
         cmocka_unit_test(a_place_that_was_cut_off_is_none),
         cmocka_unit_test(is_not_sent_to_a_log_that_was_made_with_it),

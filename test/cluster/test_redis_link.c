@@ -270,13 +270,34 @@ static void a_late_answer_ends_it(void **state)
     (void)state;
     rig_up(&rig);
     begin_ms = clock_mono_ms();
-    ask(&rig, "GET a"); /* has time */
-    assert_int_equal(redis_link_ask(rig.link, SOON_MS, answered, &rig, "GET b"), 0);
+    assert_int_equal(redis_link_ask(rig.link, SOON_MS, answered, &rig, "GET a"), 0);
+    ask(&rig, "GET b"); /* has time */
     wait_for(&rig, &rig.downs_n, 1);
     assert_int_equal(rig.down, REDIS_TIMEOUT);
     assert_int_equal(rig.answers_n, 2);
     assert_true(clock_mono_ms() - begin_ms >= SOON_MS);
     assert_true(clock_mono_ms() - begin_ms < PATIENCE_MS / 2);
+    rig_end(&rig);
+}
+
+/* Behind one that may take long, such as WAIT. */
+static void a_command_has_as_long_as_those_ahead_of_it(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_up(&rig);
+    ask(&rig, "GET a");
+    assert_int_equal(redis_link_ask(rig.link, SOON_MS, answered, &rig, "GET b"), 0);
+    int64_t until_ms = clock_mono_ms() + 2 * SOON_MS;
+    while (clock_mono_ms() < until_ms)
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    assert_int_equal(rig.downs_n, 0);
+    rig.words = "+OK\r\n+OK\r\n+OK\r\n"; /* for all three at once */
+    ask(&rig, "GET c");
+    wait_for(&rig, &rig.answers_n, 3);
+    assert_int_equal(rig.fault, REDIS_FINE);
+    assert_int_equal(rig.downs_n, 0);
     rig_end(&rig);
 }
 
@@ -433,6 +454,7 @@ int main(void)
         cmocka_unit_test(an_answer_has_bounds),
         cmocka_unit_test(an_answer_that_nobody_asked_for_ends_it),
         cmocka_unit_test(a_late_answer_ends_it),
+        cmocka_unit_test(a_command_has_as_long_as_those_ahead_of_it),
         cmocka_unit_test(connecting_has_a_deadline),
         cmocka_unit_test(nobody_there_is_told),
         cmocka_unit_test(it_says_who_it_is_and_wants_a_master),

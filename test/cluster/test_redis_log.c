@@ -3,6 +3,8 @@
 #include "config.h"
 #include "cluster/redis_log.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
 #include "cluster/redis_start.h"
 #include "conf/conf.h"
@@ -394,6 +396,32 @@ static void what_is_said_is_heard(void **state)
     rig_end(&rig);
 }
 
+/* To a server that takes nothing any more. */
+static void what_is_said_has_bounds(void **state)
+{
+    const size_t bytes_n = 1 << 20;
+    char *bytes = calloc(1, bytes_n);
+    unsigned said_n = 0;
+    struct rig rig;
+    int result;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.timeout_ms = 300;
+    rig_run(&rig);
+    kill(rig.redis.pid, SIGSTOP);
+    while ((result = shared_log_say(rig.a.log, NULL, bytes, bytes_n)) == 0)
+        assert_true(++said_n < 100);
+    assert_int_equal(result, -ENOBUFS);
+    assert_true(said_n > 2);
+    node_wait(&rig.a, &rig.a.downs_n, 1);
+    kill(rig.redis.pid, SIGCONT);
+    node_wait(&rig.a, &rig.a.ups_n, 2);
+    assert_int_equal(shared_log_say(rig.a.log, NULL, "again", 5), 0);
+    free(bytes);
+    rig_end(&rig);
+}
+
 /* A question with what it has to outlive. */
 struct asked {
     struct shared_log_question question;
@@ -663,6 +691,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_is_not_passed_over),
         cmocka_unit_test(a_hole_is_not_passed_over),
         cmocka_unit_test(what_is_said_is_heard),
+        cmocka_unit_test(what_is_said_has_bounds),
         cmocka_unit_test(questions_are_answered),
         cmocka_unit_test(a_full_server_refuses_all_of_a_group),
         cmocka_unit_test(too_few_replicas_are_told),
