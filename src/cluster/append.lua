@@ -53,17 +53,29 @@ local begin = string.format('%d', first)
 local own = ARGV[2] .. ' ' .. begin .. ' ' .. at
 local line = meta[2] .. ' ' .. begin .. ' ' .. at .. ' ' .. ARGV[1] .. ' ' .. ARGV[2]
 
+-- Where something else stands, or stood, behind the end, nothing could be appended any more.
+local function add(id)
+  local added = redis.pcall('XADD', KEYS[1], id, 'h', line, 'b', ARGV[5])
+  if type(added) ~= 'table' or not added.err then return end
+  if added.err:find('equal or smaller', 1, true) then
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[2], 'trimmed', meta[3])
+    bytes = #ARGV[5]
+  end
+  redis.call('XADD', KEYS[1], id, 'h', line, 'b', ARGV[5])
+end
+
 if ARGV[3] == '0' then
   local of, sub = (redis.call('HGET', KEYS[2], 'sub') or '0 0'):match('(%d+) (%d+)')
   if of ~= head then sub = 0 end
   sub = string.format('%d', sub + 1)
-  redis.call('XADD', KEYS[1], head .. '-' .. sub, 'h', line, 'b', ARGV[5])
+  add(head .. '-' .. sub)
   redis.call('HSET', KEYS[2], 'sub', head .. ' ' .. sub, 'at', at, writer, own .. ' ' .. sub,
     'bytes', bytes)
   return {'OK', meta[2], begin, at, sub}
 end
 
-redis.call('XADD', KEYS[1], head .. '-0', 'h', line, 'b', ARGV[5])
+add(head .. '-0')
 redis.call('HSET', KEYS[2], 'head', head, 'at', at, writer, own, 'bytes', bytes)
 if #KEYS > 2 then
   local i = 3

@@ -38,5 +38,11 @@ end
 meta = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'trimmed', 'at', 'sub')
 local of, sub = (meta[5] or '0 0'):match('(%d+) (%d+)')
 if of ~= meta[2] then sub = '0' end
+-- what stands behind the end is of something else: nobody could pass it over, nor append
+if #redis.call('XRANGE', KEYS[1], '(' .. meta[2] .. '-' .. sub, '+', 'COUNT', 1) > 0 then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[2], 'trimmed', meta[2], 'bytes', 0)
+  meta[3] = meta[2]
+end
 return {meta[1], meta[2], meta[3], meta[4], sub, time,
   redis.call('LRANGE', KEYS[3], 0, -1)}

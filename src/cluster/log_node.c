@@ -14,6 +14,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* Attaching at once helps no more when it has not so often, until the next tick. */
+#define VAIN_MAX 3
+/* What could not be applied is tried anew; after so many ticks without a failure it works again. */
+#define TRIAL_TICKS 4
+
 /* The group that the log has, or will be sent. */
 struct parcel {
     struct shared_log_group group;
@@ -32,6 +37,10 @@ struct log_node {
     struct parcel parcel;
     bool log_has_parcel; /* until its answer */
     uint64_t lost_told;  /* orders, of which the log was told */
+    unsigned vain_n;     /* so often it attached for an entry behind this position */
+    uint64_t vain_at;
+    unsigned trial_ticks; /* still, until it is followed again; 0: it is */
+    struct log_valve refused_valve;
 };
 
 /* ---- parcels ---- */
@@ -263,7 +272,8 @@ static void follow(struct log_node *node)
         attach_later(node, "");
         return;
     }
-    set_state(node, LOG_NODE_FOLLOWING, "");
+    if (node->trial_ticks == 0)
+        set_state(node, LOG_NODE_FOLLOWING, "");
     send_group(node);
 }
 
@@ -289,6 +299,32 @@ static void node_attached(void *arg, enum shared_log_outcome outcome,
 
 /* ---- the tail ---- */
 
+/* Whether it attaches again and again behind the same position. */
+static bool attaches_in_vain(struct log_node *node)
+{
+    uint64_t newest = log_follower_newest(&node->follower);
+
+    if (newest != node->vain_at)
+        node->vain_n = 0;
+    node->vain_at = newest;
+    return ++node->vain_n > VAIN_MAX;
+}
+
+/* What failed may fail again: nothing is published here until it works. */
+static void try_later(struct log_node *node)
+{
+    node->trial_ticks = TRIAL_TICKS;
+    attach_later(node, strerrordesc_np(-node->follower.error));
+}
+
+static void end_trial(struct log_node *node)
+{
+    if (node->trial_ticks == 0)
+        return;
+    node->trial_ticks = 0;
+    set_state(node, LOG_NODE_FOLLOWING, "");
+}
+
 static void leave_tail(struct log_node *node, enum log_follower_result result)
 {
     switch (result) {
@@ -297,10 +333,14 @@ static void leave_tail(struct log_node *node, enum log_follower_result result)
                   "the log has entries of a later version: upgrade this node");
         break;
     case LOG_FOLLOWER_FAILED:
-        attach_later(node, strerrordesc_np(-node->follower.error));
+        try_later(node);
         break;
     default:
-        attach(node);
+        if (attaches_in_vain(node))
+            attach_later(node, "what stands there cannot be read, and attaching anew does not "
+                               "help: something else writes into the log");
+        else
+            attach(node);
     }
 }
 
@@ -350,8 +390,10 @@ static bool node_entries(void *arg, const struct shared_log_entry *entries, size
         settle(node, NULL);
     } while (result == LOG_FOLLOWER_FINE && entries_n > 0);
     tell_lost(node);
-    if (result == LOG_FOLLOWER_FINE)
+    if (result == LOG_FOLLOWER_FINE) {
+        end_trial(node);
         return true;
+    }
     leave_tail(node, result);
     return false;
 }
@@ -360,8 +402,20 @@ static void node_ended(void *arg)
 {
     struct log_node *node = arg;
 
-    if (node->state == LOG_NODE_FOLLOWING)
+    if (node->follower.attached)
         attach(node);
+}
+
+/* Publishers are told a word, and what it is about only the operator can change. */
+static void tell_refused(struct log_node *node, const struct shared_log_appended *appended)
+{
+    char more[LOG_SKIPPED_BYTES];
+    unsigned long skipped;
+
+    if ((appended->outcome == SHARED_LOG_REFUSED || appended->outcome == SHARED_LOG_FULL) &&
+        log_valve_open(&node->refused_valve, &skipped))
+        log_warning("the shared log does not take what is published here: %s%s", appended->line,
+                    log_skipped(more, skipped));
 }
 
 static void node_appended(void *arg, const struct shared_log_appended *appended)
@@ -370,8 +424,11 @@ static void node_appended(void *arg, const struct shared_log_appended *appended)
     enum log_follower_result result = log_follower_appended(&node->follower, appended);
 
     node->log_has_parcel = false;
+    tell_refused(node, appended);
     settle(node, appended);
-    if (result == LOG_FOLLOWER_TERM && node->state == LOG_NODE_FOLLOWING)
+    if (log_node_is_free(node)) /* given up while the log had it, or nothing was left to append */
+        parcel_clear(&node->parcel);
+    if (result == LOG_FOLLOWER_TERM && node->follower.attached)
         attach(node);
 }
 
@@ -437,8 +494,11 @@ void log_node_free(struct log_node *node)
 
 void log_node_tick(struct log_node *node)
 {
+    node->vain_n = 0;
     if (node->tries_attach && node->state != LOG_NODE_STOPPED)
         attach(node);
+    else if (node->follower.attached && node->trial_ticks > 0 && --node->trial_ticks == 0)
+        set_state(node, LOG_NODE_FOLLOWING, "");
     send_group(node);
 }
 

@@ -30,6 +30,8 @@ if not last then return 0 end
 
 local head, sub = last:match('^(%d+)-(%d+)') -- what follows may be an order behind the same head
 redis.call('XTRIM', KEYS[1], 'MINID', head .. '-' .. string.format('%.0f', sub + 1))
+local known = redis.call('HGET', KEYS[2], 'head') or '0'
+if tonumber(head) > tonumber(known) then head = known end -- what stood behind the end was not ours
 redis.call('HSET', KEYS[2], 'bytes', string.format('%.0f', math.max(bytes, 0)), 'trimmed', head)
 local fields = redis.call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "cluster/log_node.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "../support/history_read.h"
@@ -521,6 +522,107 @@ static void stops_at_a_later_format(void **state)
     memory_server_end(&server);
 }
 
+/* Something else writes into the log, and nothing that a node does helps. */
+static void what_stays_unreadable_is_tried_at_ticks(void **state)
+{
+    struct shared_log_entry entry = {.last = 9, .head = "", .body = ""};
+    struct memory_server server;
+    struct shared_log_hooks hooks;
+    struct gateway one;
+
+    (void)state;
+    memory_server_begin(&server, 1);
+    begin(&one, "one.1");
+    memory_log_connect(one.log, &server);
+    settle(&one);
+    hooks = log_node_log_hooks(one.node);
+    for (int i = 0; i < 3; i++) {
+        assert_false(hooks.entries(hooks.arg, &entry, 1));
+        settle(&one);
+        assert_int_equal(one.state, LOG_NODE_FOLLOWING);
+    }
+    assert_false(hooks.entries(hooks.arg, &entry, 1));
+    settle(&one);
+    assert_int_equal(one.state, LOG_NODE_ATTACHING);
+    assert_non_null(strstr(one.line, "something else writes into the log"));
+    log_node_tick(one.node);
+    settle(&one);
+    assert_int_equal(one.state, LOG_NODE_FOLLOWING);
+    end(&one);
+    memory_server_end(&server);
+}
+
+static int apply_nothing(struct history *history, struct message *const *events, size_t events_n)
+{
+    (void)history, (void)events, (void)events_n;
+    return -ENOSPC;
+}
+
+/* A full disk: it does not follow between two tries, nor takes groups; then it goes on. */
+static void what_cannot_be_applied_is_tried_at_ticks(void **state)
+{
+    struct memory_server server;
+    struct gateway one, two;
+
+    (void)state;
+    memory_server_begin(&server, 1);
+    begin_two(&server, &one, &two);
+    const struct history_ops *works = two.history->ops;
+    struct history_ops fails = *works;
+    fails.apply = apply_nothing;
+    two.history->ops = &fails;
+    publish(&one, 1);
+    settle(&one);
+    settle(&two);
+    assert_int_equal(two.state, LOG_NODE_ATTACHING);
+    for (unsigned i = 0; i < 10; i++) {
+        log_node_tick(two.node);
+        while (memory_log_step(two.log)) /* attached, and nothing read yet */
+            continue;
+        assert_int_equal(two.state, LOG_NODE_ATTACHING);
+        settle(&two);
+        assert_int_equal(two.state, LOG_NODE_ATTACHING);
+    }
+    two.history->ops = works;
+    log_node_tick(two.node);
+    settle(&two);
+    assert_int_equal(two.state, LOG_NODE_FOLLOWING);
+    assert_int_equal(two.events_n, one.events_n);
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
+/* Its log never gave it the entry again: a trimmed one, say.  Some ticks without a failure do. */
+static void a_trial_ends_by_itself(void **state)
+{
+    struct memory_server server;
+    struct gateway one, two;
+    unsigned ticks_n = 0;
+
+    (void)state;
+    memory_server_begin(&server, 1);
+    begin_two(&server, &one, &two);
+    const struct history_ops *works = two.history->ops;
+    struct history_ops fails = *works;
+    fails.apply = apply_nothing;
+    two.history->ops = &fails;
+    publish(&one, 1);
+    settle(&one);
+    settle(&two);
+    two.history->ops = works;
+    while (two.state != LOG_NODE_FOLLOWING) {
+        assert_true(++ticks_n < 10);
+        log_node_tick(two.node);
+        while (memory_log_step(two.log))
+            continue;
+    }
+    assert_true(ticks_n > 1);
+    end(&one);
+    end(&two);
+    memory_server_end(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +640,9 @@ int main(void)
         cmocka_unit_test(an_array_may_have_both_kinds),
         cmocka_unit_test(tries_again_at_a_tick),
         cmocka_unit_test(stops_at_a_later_format),
+        cmocka_unit_test(what_stays_unreadable_is_tried_at_ticks),
+        cmocka_unit_test(what_cannot_be_applied_is_tried_at_ticks),
+        cmocka_unit_test(a_trial_ends_by_itself),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

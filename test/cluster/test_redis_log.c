@@ -363,6 +363,64 @@ static void what_cannot_be_read_is_not_passed_over(void **state)
     rig_end(&rig);
 }
 
+/* What something else wrote behind the end: an entry, or what is left of one that was deleted. */
+static void expect_going_on(bool is_deleted, bool appends)
+{
+    struct rig rig;
+
+    rig_begin(&rig, "");
+    rig_run(&rig);
+    node_publish(&rig.a, 1);
+    node_wait_for(&rig.b, 1);
+    real_tell(&rig.redis, NULL, 0, "XADD {bugle}log 1700000000000-0 a b");
+    node_wait(&rig.b, &rig.b.breaks_n, 1);
+    if (is_deleted)
+        real_tell(&rig.redis, NULL, 0, "XDEL {bugle}log 1700000000000-0");
+    if (appends)
+        assert_int_equal(node_append(&rig.a, 1, 2), SHARED_LOG_DONE);
+    node_attach(&rig.b);
+    node_wait(&rig.b, &rig.b.attached_n, 2);
+    assert_int_equal(rig.b.trimmed, is_deleted && !appends ? 0 : 1);
+    if (!appends)
+        assert_int_equal(node_append(&rig.a, 1, 2), SHARED_LOG_DONE);
+    node_wait_for(&rig.b, 2);
+    assert_int_equal(rig.b.held[2], 2);
+    rig_end(&rig);
+}
+
+static void what_something_else_wrote_ends_nothing(void **state)
+{
+    (void)state;
+    expect_going_on(false, false);
+    expect_going_on(false, true);
+    expect_going_on(true, false);
+    expect_going_on(true, true);
+}
+
+/* It is old, so it is trimmed; the log's own end stays what it was. */
+static void what_something_else_wrote_is_trimmed(void **state)
+{
+    char answer[64] = "";
+    struct rig rig;
+
+    (void)state;
+    rig_begin(&rig, "");
+    rig.a.conf.lease_ms = 500;
+    node_begin(&rig.a);
+    node_wait(&rig.a, &rig.a.attached_n, 1);
+    real_tell(&rig.redis, NULL, 0, "XADD {bugle}log 1700000000000-0 a b");
+    while (strstr(answer, ":0\r\n") == NULL) {
+        event_base_loop(rig.base, EVLOOP_ONCE);
+        real_tell(&rig.redis, answer, sizeof(answer), "XLEN {bugle}log");
+    }
+    node_begin(&rig.b);
+    node_wait(&rig.b, &rig.b.attached_n, 1);
+    assert_int_equal(rig.b.trimmed, 0);
+    assert_int_equal(node_append(&rig.a, 1, 1), SHARED_LOG_DONE);
+    node_wait_for(&rig.b, 1);
+    rig_end(&rig);
+}
+
 static void a_hole_is_not_passed_over(void **state)
 {
     struct rig rig;
@@ -689,6 +747,8 @@ int main(void)
         cmocka_unit_test(who_was_killed_comes_again),
         cmocka_unit_test(what_was_trimmed_is_told),
         cmocka_unit_test(what_cannot_be_read_is_not_passed_over),
+        cmocka_unit_test(what_something_else_wrote_ends_nothing),
+        cmocka_unit_test(what_something_else_wrote_is_trimmed),
         cmocka_unit_test(a_hole_is_not_passed_over),
         cmocka_unit_test(what_is_said_is_heard),
         cmocka_unit_test(what_is_said_has_bounds),
