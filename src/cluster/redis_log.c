@@ -22,7 +22,8 @@
 #define TALK_REPLY_BYTES (32 << 20)
 /* Of one entry on the wire, beside its body. */
 #define ENTRY_BYTES 4096
-/* Commands under way, and bytes that the server does not take; what nodes say beyond is not sent. */
+/* Commands under way, and bytes that the server does not take; what nodes say beyond is not sent.
+ */
 #define SAYING_MAX 10000
 #define SAYING_BYTES_MAX ((size_t)16 << 20)
 

@@ -565,7 +565,6 @@ static void what_cannot_be_applied_is_tried_at_ticks(void **state)
     struct gateway one, two;
 
     (void)state;
-    memory_server_begin(&server, 1);
     begin_two(&server, &one, &two);
     const struct history_ops *works = two.history->ops;
     struct history_ops fails = *works;
@@ -601,7 +600,6 @@ static void a_trial_ends_by_itself(void **state)
     unsigned ticks_n = 0;
 
     (void)state;
-    memory_server_begin(&server, 1);
     begin_two(&server, &one, &two);
     const struct history_ops *works = two.history->ops;
     struct history_ops fails = *works;
