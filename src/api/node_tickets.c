@@ -104,7 +104,8 @@ static void ask_run(struct hub_share_task *task, struct shared_log *log)
 
     ask->question = (struct shared_log_question){
         .kind = SHARED_LOG_ASK_TICKET, .answered = ask_answered, .use = &ask->use};
-    if (log != NULL) {
+    /* before the log is followed, ids of streams that would begin now may be nobody's */
+    if (log != NULL && !hub_is_cut_off(ask->service->shared->hub)) {
         shared_log_ask(log, &ask->question);
         return;
     }

@@ -64,6 +64,7 @@ static void on_state(void *arg, enum log_node_state state, const char *line)
             log_info("following the shared log, epoch %s", history_epoch(share->hub->history));
         share->cut_off_ms = share->told_ms = 0;
         share->asks_soon = true;
+        share_tell_lineage(share); /* a term may begin without a cut, and without an event */
     } else if (state == LOG_NODE_STOPPED) {
         log_error("the shared log is not followed any more: %s", line);
     } else if (share->cut_off_ms == 0) {

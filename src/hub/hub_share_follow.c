@@ -21,7 +21,7 @@ void share_put_batch(struct hub_share *share, struct hub_batch *batch)
     if (share->batch != NULL)
         share_flush(share);
     share->batch = batch;
-    batch->lineage = history_lineage(share->hub->history);
+    batch->lineage = share->lineage = history_lineage(share->hub->history);
     stats_add(&share->hub->stats, STATS_HUB_BATCHES, 1);
 }
 
@@ -64,6 +64,14 @@ static void tell_cut(struct hub_share *share, enum hub_cut cut, uint64_t positio
     batch->cut_at = position;
     atomic_store_explicit(&share->hub->committed, position, memory_order_release);
     share_put_batch(share, batch);
+    share_flush(share);
+}
+
+void share_tell_lineage(struct hub_share *share)
+{
+    if (share->lineage == history_lineage(share->hub->history))
+        return;
+    share_put_batch(share, new_batch(0));
     share_flush(share);
 }
 

@@ -49,7 +49,8 @@ struct hub_share {
     size_t stored_n; /* so many of them stored */
     size_t events_room;
 
-    struct hub_batch *batch; /* to be handed out together with the answers; NULL: none */
+    struct hub_batch *batch;       /* to be handed out together with the answers; NULL: none */
+    const struct lineage *lineage; /* of what was handed out last; NULL: nothing was */
     struct hub_ops answers;
 
     STAILQ_HEAD(share_held_list, share_held)
@@ -106,6 +107,9 @@ void share_order(void *arg, const char *from, uint64_t seq, const char *order, s
 
 /* Give a batch to all workers, with or before the answers that are ready.  Takes the batch. */
 void share_put_batch(struct hub_share *share, struct hub_batch *batch);
+
+/* Have the workers know the history's lineage, as every batch does, if they do not. */
+void share_tell_lineage(struct hub_share *share);
 
 /* Hand out what is ready. */
 void share_flush(struct hub_share *share);

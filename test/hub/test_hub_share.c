@@ -43,6 +43,7 @@ struct gate {
     size_t cuts_n;
     size_t changes_n; /* of the store's owner */
     uint64_t cut_at;
+    const struct lineage *lineage; /* that was handed out last */
     char orders[ROOM];
 };
 
@@ -61,6 +62,8 @@ static void gate_deliver(struct hub_listener *listener, struct hub_batch *batch,
         assert(hub_committed(gate->hub) >= batch->events[i]->position);
         gate->events[gate->events_n++] = message_ref(batch->events[i]);
     }
+    if (batch != NULL && batch->lineage != NULL)
+        gate->lineage = batch->lineage;
     if (batch != NULL && batch->cut == HUB_CUT_TERM) {
         gate->cuts_n++;
         gate->cut_at = batch->cut_at;
@@ -253,6 +256,24 @@ static void both_nodes_have_one_order(void **state)
         assert_int_equal(a.events[i]->published_ms, b.events[i]->published_ms);
     }
     assert_string_equal(history_epoch(a.history), history_epoch(b.history));
+    gate_end(&a);
+    gate_end(&b);
+}
+
+/* Else streams would go on with ids of an epoch that nobody else knows. */
+static void a_term_is_told_before_any_event(void **state)
+{
+    struct gate a, b;
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_begin(&b, "b");
+    gate_await_log(&a);
+    gate_await_log(&b);
+    assert_ptr_equal(a.lineage, history_lineage(a.history));
+    assert_ptr_equal(b.lineage, history_lineage(b.history));
+    assert_string_equal(b.lineage->epoch, a.lineage->epoch);
+    assert_int_equal(a.cuts_n + b.cuts_n, 0);
     gate_end(&a);
     gate_end(&b);
 }
@@ -636,6 +657,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_redis, end_redis)
     const struct CMUnitTest tests[] = {
         TEST(both_nodes_have_one_order),
+        TEST(a_term_is_told_before_any_event),
         TEST(a_key_is_taken_on_all_nodes),
         TEST(a_key_that_the_log_alone_knows_is_a_repeat),
         TEST(ephemeral_events_come_to_all_nodes),
