@@ -406,7 +406,7 @@ int hub_share(struct hub *hub, const struct hub_share_conf *conf)
     STAILQ_INIT(&share->queued);
     STAILQ_INIT(&share->turn.ops);
     STAILQ_INIT(&share->answers);
-    STAILQ_INIT(&share->held);
+    TAILQ_INIT(&share->held);
     STAILQ_INIT(&share->tasks);
     pthread_mutex_init(&share->lock, NULL);
     share->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -20,6 +20,8 @@ struct share_writer {
     char name[SHARED_LOG_WRITER_BYTES];
     uint64_t seq; /* of its latest */
     int64_t heard_ms;
+    size_t held_n;      /* of what is held, so many messages, */
+    uint64_t held_look; /* and the look in which one of them had to wait on */
 };
 
 struct hub_share {
@@ -53,10 +55,11 @@ struct hub_share {
     const struct lineage *lineage; /* of what was handed out last; NULL: nothing was */
     struct hub_ops answers;
 
-    STAILQ_HEAD(share_held_list, share_held)
+    TAILQ_HEAD(share_held_list, share_held)
     held; /* ephemeral events of others that are ahead of this node */
     size_t held_bytes;
-    uint64_t said_seq; /* of this node's latest */
+    uint64_t held_look; /* counts looks at all that is held */
+    uint64_t said_seq;  /* of this node's latest */
     struct share_writer writers[HUB_SHARE_NODES_MAX];
 
     struct shared_log_question question; /* for the log's last word */

@@ -21,14 +21,15 @@
 #define HELD_MS 5000
 /* One message to all nodes; an event that is larger is one of its own. */
 #define SAID_BYTES_MAX ((size_t)262144)
+#define UNHEARD_MAX 1000000000
 
 /* Events of a message that are ahead of this node. */
 struct share_held {
-    STAILQ_ENTRY(share_held) link;
+    TAILQ_ENTRY(share_held) link;
     char epoch[SSE_EPOCH_BYTES];
     uint64_t head;
     int64_t came_ms;
-    char writer[SHARED_LOG_WRITER_BYTES];
+    struct share_writer *writer; /* its place, which others may have taken since */
     size_t bytes;
     size_t events_n;
     struct message *events[];
@@ -81,8 +82,16 @@ int share_say(struct hub_share *share, const struct hub_op *op)
 
 /* ---- what did not come ---- */
 
-/* A writer's messages are numbered: a number that is left out was not heard. */
-static void note_heard(struct hub_share *share, const struct node_message_events *from)
+/* A writer's messages are numbered: a number that is left out was not heard.  No more can be lost
+ * than were sent while nothing was heard; a larger gap is no gateway's. */
+static void count_unheard(struct hub_share *share, uint64_t before, uint64_t seq)
+{
+    if (seq > before + 1 && seq - before <= UNHEARD_MAX)
+        stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, (int64_t)(seq - before - 1));
+}
+
+static struct share_writer *note_heard(struct hub_share *share,
+                                       const struct node_message_events *from)
 {
     struct share_writer *oldest = &share->writers[0];
 
@@ -90,12 +99,10 @@ static void note_heard(struct hub_share *share, const struct node_message_events
         struct share_writer *writer = &share->writers[i];
 
         if (strcmp(writer->name, from->writer) == 0) {
-            if (from->seq > writer->seq + 1)
-                stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD,
-                          (int64_t)(from->seq - writer->seq - 1));
+            count_unheard(share, writer->seq, from->seq);
             writer->seq = from->seq;
             writer->heard_ms = clock_mono_ms();
-            return;
+            return writer;
         }
         if (writer->heard_ms < oldest->heard_ms)
             oldest = writer;
@@ -103,11 +110,13 @@ static void note_heard(struct hub_share *share, const struct node_message_events
     snprintf(oldest->name, sizeof(oldest->name), "%s", from->writer);
     oldest->seq = from->seq;
     oldest->heard_ms = clock_mono_ms();
+    return oldest;
 }
 
 static void free_held(struct hub_share *share, struct share_held *held)
 {
-    STAILQ_REMOVE(&share->held, held, share_held, link);
+    TAILQ_REMOVE(&share->held, held, link);
+    held->writer->held_n--;
     share->held_bytes -= held->bytes;
     for (size_t i = 0; i < held->events_n; i++)
         message_unref(held->events[i]);
@@ -117,12 +126,12 @@ static void free_held(struct hub_share *share, struct share_held *held)
 static void drop_oldest(struct hub_share *share)
 {
     stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, 1);
-    free_held(share, STAILQ_FIRST(&share->held));
+    free_held(share, TAILQ_FIRST(&share->held));
 }
 
 void share_drop_held(struct hub_share *share)
 {
-    while (!STAILQ_EMPTY(&share->held))
+    while (!TAILQ_EMPTY(&share->held))
         drop_oldest(share);
 }
 
@@ -135,19 +144,6 @@ static bool has_come(const struct hub_share *share, const struct share_held *hel
 
     return lineage_find(history_lineage(share->hub->history), held->epoch, &end) &&
            share->hub->committed >= (held->head < end ? held->head : end);
-}
-
-static bool is_behind_another(const struct hub_share *share, const struct share_held *held)
-{
-    const struct share_held *earlier;
-
-    STAILQ_FOREACH (earlier, &share->held, link) {
-        if (earlier == held)
-            return false;
-        if (strcmp(earlier->writer, held->writer) == 0)
-            return true;
-    }
-    return false;
 }
 
 static void hand_out_held(struct hub_share *share, struct share_held *held)
@@ -170,23 +166,28 @@ static void hand_out_held(struct hub_share *share, struct share_held *held)
     share_put_batch(share, batch);
 }
 
+/* One look at all that is held, in which what a writer said stays in its order. */
 void share_release_held(struct hub_share *share)
 {
     int64_t now_ms = clock_mono_ms();
     struct share_held *held, *next;
 
-    for (held = STAILQ_FIRST(&share->held); held != NULL; held = next) {
-        next = STAILQ_NEXT(held, link);
-        if (!has_come(share, held) || is_behind_another(share, held))
+    share->held_look++;
+    for (held = TAILQ_FIRST(&share->held); held != NULL; held = next) {
+        next = TAILQ_NEXT(held, link);
+        if (held->writer->held_look == share->held_look || !has_come(share, held)) {
+            held->writer->held_look = share->held_look;
             continue;
+        }
         hand_out_held(share, held);
         free_held(share, held);
     }
-    while ((held = STAILQ_FIRST(&share->held)) != NULL && now_ms - held->came_ms > HELD_MS)
+    while ((held = TAILQ_FIRST(&share->held)) != NULL && now_ms - held->came_ms > HELD_MS)
         drop_oldest(share);
 }
 
-static struct share_held *hold(struct hub_share *share, const struct node_message_events *from)
+static struct share_held *hold(struct hub_share *share, const struct node_message_events *from,
+                               struct share_writer *writer)
 {
     struct share_held *held = malloc(sizeof(*held) + from->events_n * sizeof(held->events[0]));
 
@@ -205,20 +206,27 @@ static struct share_held *hold(struct hub_share *share, const struct node_messag
         held->bytes += held->events[i]->bytes;
     }
     memcpy(held->epoch, from->epoch, sizeof(held->epoch));
-    memcpy(held->writer, from->writer, sizeof(held->writer));
-    STAILQ_INSERT_TAIL(&share->held, held, link);
+    held->writer = writer;
+    writer->held_n++;
+    TAILQ_INSERT_TAIL(&share->held, held, link);
     share->held_bytes += held->bytes;
     return held;
 }
 
 static void hear_events(struct hub_share *share, const struct node_message_events *from)
 {
-    note_heard(share, from);
-    if (hold(share, from) == NULL) {
+    struct share_writer *writer = note_heard(share, from);
+    struct share_held *held = hold(share, from, writer);
+
+    if (held == NULL) {
         stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, 1);
         return;
     }
-    share_release_held(share);
+    /* all else waits for the log, and is looked at when that has come further */
+    if (writer->held_n == 1 && has_come(share, held)) {
+        hand_out_held(share, held);
+        free_held(share, held);
+    }
     while (share->held_bytes > HELD_BYTES_MAX)
         drop_oldest(share);
 }

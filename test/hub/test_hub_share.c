@@ -449,6 +449,7 @@ struct ahead {
     struct gate *gate;
     int result;
     uint64_t head;
+    uint64_t seq;
 };
 
 static void say_ahead(struct hub_share_task *task, struct shared_log *log)
@@ -459,7 +460,7 @@ static void say_ahead(struct hub_share_task *task, struct shared_log *log)
         .kind = NODE_MESSAGE_EVENTS,
         .from = "z",
         .events = {
-            .head = ahead->head, .writer = "z.z", .seq = 1, .events_n = 1, .events = &event}};
+            .head = ahead->head, .writer = "z.z", .seq = ahead->seq, .events_n = 1, .events = &event}};
     char bytes[1024];
 
     memcpy(message.events.epoch, history_epoch(ahead->gate->history), SSE_EPOCH_BYTES);
@@ -472,7 +473,7 @@ static void say_ahead(struct hub_share_task *task, struct shared_log *log)
 static void what_is_ahead_of_the_log_is_held(void **state)
 {
     struct gate a;
-    struct ahead ahead = {.task.run = say_ahead, .gate = &a, .result = 1, .head = 2};
+    struct ahead ahead = {.task.run = say_ahead, .gate = &a, .result = 1, .head = 2, .seq = 1};
 
     (void)state;
     gate_begin(&a, "a");
@@ -485,6 +486,31 @@ static void what_is_ahead_of_the_log_is_held(void **state)
     assert_int_equal(a.events[0]->position, 1);
     assert_int_equal(a.events[1]->position, 2);
     assert_int_equal(a.events[2]->kind, MESSAGE_EPHEMERAL);
+    gate_end(&a);
+}
+
+/* Not by what its node said later; and a number that no gateway has come to counts for nothing. */
+static void what_is_held_is_not_overtaken(void **state)
+{
+    struct gate a;
+    struct ahead aheads[3];
+
+    (void)state;
+    gate_begin(&a, "a");
+    gate_await_log(&a);
+    for (size_t i = 0; i < 3; i++) {
+        aheads[i] = (struct ahead){.task.run = say_ahead, .gate = &a, .seq = i + 1};
+        aheads[i].head = i == 0 ? 1 : 0;
+    }
+    aheads[2].seq = UINT64_MAX;
+    for (size_t i = 0; i < 3; i++)
+        assert_true(hub_share_run(a.hub, &aheads[i].task));
+    assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
+    gate_wait(&a, &a.events_n, 4);
+    assert_int_equal(a.events[0]->kind, MESSAGE_STORED);
+    for (size_t i = 1; i < 4; i++)
+        assert_int_equal(a.events[i]->kind, MESSAGE_EPHEMERAL);
+    assert_int_equal(stats_get(hub_stats(a.hub), STATS_EVENTS_UNHEARD), 0);
     gate_end(&a);
 }
 
@@ -665,6 +691,7 @@ int main(void)
         TEST(an_order_is_done_by_all_nodes_in_its_place),
         TEST(both_kinds_of_events_come_together),
         TEST(what_is_ahead_of_the_log_is_held),
+        TEST(what_is_held_is_not_overtaken),
         TEST(what_the_log_has_lost_is_told),
         TEST(without_a_log_publishes_wait_and_are_refused),
         TEST(each_waits_for_its_own_time),
