@@ -456,11 +456,13 @@ static void say_ahead(struct hub_share_task *task, struct shared_log *log)
 {
     struct ahead *ahead = (struct ahead *)task;
     struct message *event = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
-    struct node_message message = {
-        .kind = NODE_MESSAGE_EVENTS,
-        .from = "z",
-        .events = {
-            .head = ahead->head, .writer = "z.z", .seq = ahead->seq, .events_n = 1, .events = &event}};
+    struct node_message message = {.kind = NODE_MESSAGE_EVENTS,
+                                   .from = "z",
+                                   .events = {.head = ahead->head,
+                                              .writer = "z.z",
+                                              .seq = ahead->seq,
+                                              .events_n = 1,
+                                              .events = &event}};
     char bytes[1024];
 
     memcpy(message.events.epoch, history_epoch(ahead->gate->history), SSE_EPOCH_BYTES);
