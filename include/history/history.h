@@ -53,6 +53,16 @@ struct history_query {
     size_t bytes_max; /* of frames; a page holds at least one event if there is one */
 };
 
+/* Looking for the place behind which the latest events of a filter stand: backwards, a bounded
+ * number of events at a time. */
+struct history_search {
+    const struct filter *filter;
+    int64_t now_ms; /* wall clock: events past their ttl are left out */
+    uint64_t
+        before;    /* from here on all is looked at; to begin with, what to look at nothing from */
+    size_t left_n; /* so many are still to be found */
+};
+
 /* What a store holds. */
 struct history_usage {
     size_t events_n;
@@ -89,6 +99,7 @@ struct history_ops {
     void (*watch)(struct history *history); /* NULL where nothing can come between */
     void (*bounds)(struct history *history, struct history_bounds *ret_bounds);
     uint64_t (*find_time)(struct history *history, int64_t since_ms);
+    int (*search)(struct history *history, struct history_search *search);
     void (*usage)(struct history *history, struct history_usage *ret_usage);
     /* the next three are NULL where nothing is on disk */
     int (*backup_begin)(struct history *history);
@@ -240,6 +251,16 @@ void history_bounds(struct history *history, struct history_bounds *ret_bounds);
 /* The position after which the first event not older than `since_ms` (wall clock) stands.  Any
  * thread. */
 uint64_t history_find_time(struct history *history, int64_t since_ms);
+
+/*
+ * Go on with a search.
+ *
+ * Returns 1: there is more to look at, of which others may have a turn first; 0: who reads after
+ * `before - 1` gets the latest so many events, or all there are, and what has come since; or
+ * -ENOMEM, or -errno of the store.  At damage that cannot be passed a search ends, so that this
+ * reader is told.  Any thread; may block.
+ */
+int history_search(struct history *history, struct history_search *search);
 
 /* What it holds. */
 void history_usage(struct history *history, struct history_usage *ret_usage);

@@ -34,13 +34,16 @@ struct page_reader_request {
     uint64_t stream_id;    /* of PAGE_READER_STREAMS */
     struct filter *filter; /* a reference of the request's own */
     int64_t since_ms;      /* >= 0: begin at this wall-clock time instead of `after` */
-    uint64_t after;        /* set from since_ms before the read */
+    size_t left_n;         /* > 0: begin with the latest so many, `since_ms` does not matter */
+    uint64_t before;       /* and this is a history_search() under way; UINT64_MAX: it begins */
+    uint64_t after;        /* set from since_ms, or by the search, before the read */
     uint64_t upto;
     size_t bytes_max;
     size_t reserved; /* by the asker: bytes counted until the page has come */
 
     int result;                   /* as history_read(), or -ESHUTDOWN */
-    struct history_page *page;    /* when `result` is 0; the request's */
+    struct history_page *page;    /* when `result` is 0 and `left_n` is; the request's.  Else the
+                                   * search goes on with another request */
     struct history_bounds bounds; /* as they were after the read */
 };
 

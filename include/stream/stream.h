@@ -108,11 +108,19 @@ extern const struct stream_wire stream_wire_sse;
 
 /* Where a stream begins. */
 struct stream_start {
-    enum { STREAM_FROM_LATEST, STREAM_FROM_EARLIEST, STREAM_FROM_TIME, STREAM_FROM_ID } from;
+    enum {
+        STREAM_FROM_LATEST,
+        STREAM_FROM_EARLIEST,
+        STREAM_FROM_TIME,
+        STREAM_FROM_LAST,
+        STREAM_FROM_ID
+    } from;
     const char *id; /* FROM_ID: as the client sent it, borrowed */
     size_t id_n;
     int64_t since_ms; /* FROM_TIME: wall clock */
+    size_t last_n;    /* FROM_LAST: with the latest so many of its events, at most LAST_MAX */
 };
+#define STREAM_LAST_MAX 1000
 
 /* By what a stream was let in, to find out whether it would be let in again (access_read.h). */
 struct stream_grant {

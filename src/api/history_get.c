@@ -37,6 +37,8 @@
 /* For an open place, looked at so often. */
 #define OPEN_MS 1000
 #define OPEN_LOOK_MS 50
+/* For the place of the latest events. */
+#define SEARCH_MS 2000
 
 /* Between the handler and its answer.  The request owns it; the pager's threads pass its address
  * on without looking, and that stays good: a suspended request is completed by nothing but what
@@ -48,11 +50,14 @@ struct work {
     const char *after;               /* as the client sent it, the request's; NULL: the oldest */
     size_t after_n;
     size_t limit;
+    size_t left_n;       /* of the latest events: still to be found; 0: none are searched */
+    uint64_t before;     /* of that search, as page_reader_request */
     const char *epoch;   /* of the history, when the listing began */
     int64_t since_ms;    /* when the request came */
     int64_t until_ms;    /* no read begins after this */
     struct event *looks; /* while the place is open */
-    int result;          /* of the read that ended it; -EAGAIN: it is to be asked again */
+    int result;          /* of the read that ended it; -EAGAIN: it is to be asked again; -ETIME: the
+                          * search took too long */
 };
 
 /* ---- asking ---- */
@@ -63,6 +68,7 @@ struct question {
     size_t limit;
     const char *after; /* NULL: from the oldest */
     size_t after_n;
+    size_t last; /* 0: not the latest */
 };
 
 static bool history_get_read_question(const struct request *request, struct question *ret_question,
@@ -76,6 +82,12 @@ static bool history_get_read_question(const struct request *request, struct ques
         !sse_parse_id(ret_question->after, ret_question->after_n, &epoch, &position))
         return problem_set(ret_problem, 400, "invalid_position",
                            "after must be the id of an event, or the next of an earlier answer.");
+    if (!query_params_read_latest(request, &ret_question->last, ret_problem))
+        return false;
+    if (ret_question->last > 0 &&
+        (ret_question->after != NULL || request_query(request, "limit", &(size_t){0}) != NULL))
+        return problem_set(ret_problem, 400, "invalid_last",
+                           "last gives the latest events, and goes with neither after nor limit.");
     return query_params_read_names(request, &ret_question->names, ret_problem) &&
            query_params_check_size(&ret_question->names, ret_problem) &&
            query_params_read_limit(request, LIMIT_DEFAULT, LIMIT_MAX, &ret_question->limit,
@@ -175,7 +187,9 @@ static struct work *history_get_new(struct request *request, const struct questi
     work->request = request;
     work->after = question->after;
     work->after_n = question->after_n;
-    work->limit = question->limit;
+    work->limit = question->last > 0 ? question->last : question->limit;
+    work->left_n = question->last;
+    work->before = UINT64_MAX;
     work->since_ms = clock_mono_ms();
     request->work = work;
     request->free_work = history_get_free;
@@ -208,11 +222,26 @@ static int history_get_ask_page(struct work *work)
     page->queue = PAGE_READER_LISTINGS;
     page->filter = filter_ref(work->filter);
     page->since_ms = -1;
+    page->left_n = work->left_n;
+    page->before = work->before;
     page->after = history_listing_position(work->listing);
     page->upto = history_listing_upto(work->listing);
     page->bytes_max = PAGE_BYTES;
     page_reader_read(work->request->service->shared->page_reader, page);
     return 0;
+}
+
+/* The listing's time begins when it is known where it does.  Returns 0 or -ETIME. */
+static int history_get_note_search(struct work *work, const struct page_reader_request *page)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (work->left_n == 0)
+        return 0;
+    work->left_n = page->left_n;
+    work->before = page->before;
+    work->until_ms = now_ms + READING_MS;
+    return work->left_n > 0 && now_ms - work->since_ms >= SEARCH_MS ? -ETIME : 0;
 }
 
 /* A client that left needs no more, and a stop should not wait. */
@@ -240,7 +269,11 @@ static void history_get_take_page(void *arg)
     struct work *work = page->arg;
 
     history_get_count_page(work, page);
-    work->result = history_listing_take(work->listing, page->result, page->page, &page->bounds);
+    work->result = page->result == 0 || page->result == -ESTALE
+                       ? history_get_note_search(work, page)
+                       : page->result;
+    if (work->result == 0 && work->left_n == 0)
+        work->result = history_listing_take(work->listing, page->result, page->page, &page->bounds);
     page_reader_request_free(page);
     if (work->result == 0 && history_get_goes_on(work)) {
         work->result = history_get_ask_page(work);
@@ -312,6 +345,11 @@ static int history_get_respond_failure(struct request *request, int error)
         return respond_unavailable(request, 1, "behind",
                                    "This node does not have what the id names yet, or its history "
                                    "has just changed: ask again, here or another node.");
+    if (error == -ETIME)
+        return respond_unavailable(
+            request, 0, "search_too_long",
+            "The latest events of these topics are too far back to be "
+            "found in time: ask for fewer, or for topics without wildcards.");
     if (error == -ENOMEM)
         return respond_unavailable(request, 0, "out_of_memory", "The gateway is out of memory.");
     if (error == -ESHUTDOWN)

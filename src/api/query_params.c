@@ -13,6 +13,9 @@
 #include "http/parameters.h"
 #include "wire/sse.h"
 
+/* Before how many of the latest events a stream is to begin with. */
+#define LAST "last:"
+
 /* What a query says, while it is read. */
 struct reading {
     struct query_params_names *names;
@@ -261,6 +264,31 @@ static void query_params_start_at(struct stream_start *start, int64_t ms, int64_
     start->since_ms = ms < 0 ? 0 : ms < now_ms ? ms : now_ms;
 }
 
+static bool query_params_read_last(const char *text, size_t text_n, const char *name,
+                                   const char *code, size_t *ret_last, struct problem *ret_problem)
+{
+    size_t digits_n = strspn(text, "0123456789");
+
+    *ret_last = digits_n > 0 && digits_n < 5 && digits_n == text_n ? strtoul(text, NULL, 10) : 0;
+    if (*ret_last >= 1 && *ret_last <= STREAM_LAST_MAX)
+        return true;
+    return problem_set(ret_problem, 400, code,
+                       "%s takes how many of the latest events to begin with: a whole number from "
+                       "1 to %d.",
+                       name, STREAM_LAST_MAX);
+}
+
+bool query_params_read_latest(const struct request *request, size_t *ret_last,
+                              struct problem *ret_problem)
+{
+    size_t text_n = 0;
+    const char *text = request_query(request, "last", &text_n);
+
+    *ret_last = 0;
+    return text == NULL ||
+           query_params_read_last(text, text_n, "last=", "invalid_last", ret_last, ret_problem);
+}
+
 static bool query_params_read_since(const struct request *request, struct stream_start *start,
                                     struct problem *ret_problem)
 {
@@ -278,6 +306,11 @@ static bool query_params_read_since(const struct request *request, struct stream
     }
     if (strcmp(since, "latest") == 0)
         return true;
+    if (strncmp(since, LAST, strlen(LAST)) == 0) {
+        start->from = STREAM_FROM_LAST;
+        return query_params_read_last(since + strlen(LAST), since_n - strlen(LAST), "since=" LAST,
+                                      "invalid_since", &start->last_n, ret_problem);
+    }
     if (strcmp(since, "earliest") == 0) {
         start->from = STREAM_FROM_EARLIEST;
     } else if (sse_parse_id(since, since_n, &epoch, &position)) {
@@ -291,8 +324,8 @@ static bool query_params_read_since(const struct request *request, struct stream
     } else {
         return problem_set(
             ret_problem, 400, "invalid_since",
-            "since must be latest, earliest, a duration such as 10m, a moment in UNIX "
-            "seconds (10 digits), or an id.");
+            "since must be latest, earliest, last:N for the latest N events, a duration such as "
+            "10m, a moment in UNIX seconds (10 digits), or an id.");
     }
     return true;
 }

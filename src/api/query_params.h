@@ -77,6 +77,10 @@ bool query_params_read_switch(const struct request *request, const char *name, c
 bool query_params_read_envelope(const struct request *request, bool *ret_envelope,
                                 struct problem *ret_problem);
 
+/* Read `last`, from 1 to STREAM_LAST_MAX; 0 when it is not there.  As query_params_read_names(). */
+bool query_params_read_latest(const struct request *request, size_t *ret_last,
+                              struct problem *ret_problem);
+
 /* Read `limit`, from 1 to `max`, `fallback` when it is not there.  As query_params_read_names(). */
 bool query_params_read_limit(const struct request *request, size_t fallback, size_t max,
                              size_t *ret_limit, struct problem *ret_problem);

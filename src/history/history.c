@@ -154,6 +154,11 @@ uint64_t history_find_time(struct history *history, int64_t since_ms)
     return history->ops->find_time(history, since_ms);
 }
 
+int history_search(struct history *history, struct history_search *search)
+{
+    return history->ops->search(history, search);
+}
+
 void history_usage(struct history *history, struct history_usage *ret_usage)
 {
     history->ops->usage(history, ret_usage);

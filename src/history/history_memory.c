@@ -356,6 +356,33 @@ static uint64_t find_time(struct history *history, int64_t since_ms)
     return low;
 }
 
+static int search_back(struct history *history, struct history_search *search)
+{
+    struct history_memory *memory = memory_of(history);
+    int64_t began_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+    bool late = false;
+    size_t steps = 0;
+
+    pthread_mutex_lock(&memory->lock);
+    uint64_t oldest = memory->trimmed + 1;
+    if (search->before > memory->newest + 1)
+        search->before = memory->newest + 1;
+    for (size_t scanned = 0;
+         search->left_n > 0 && search->before > oldest && scanned < SCAN_EVENTS_MAX && !late;
+         scanned++) {
+        const struct message *message = slot_of(memory, --search->before)->message;
+
+        if (!message_expired(message, search->now_ms) && filter_accepts(search->filter, message))
+            search->left_n--;
+        steps += SCAN_EVENT_STEPS + filter_steps(search->filter, message);
+        late = is_late(&steps, began_ns);
+    }
+    if (search->before < oldest)
+        search->before = oldest;
+    pthread_mutex_unlock(&memory->lock);
+    return search->left_n > 0 && search->before > oldest;
+}
+
 static void usage(struct history *history, struct history_usage *ret_usage)
 {
     struct history_memory *memory = memory_of(history);
@@ -392,6 +419,7 @@ static const struct history_ops memory_ops = {
     .trim = trim,
     .bounds = bounds,
     .find_time = find_time,
+    .search = search_back,
     .usage = usage,
     .free = free_store,
 };

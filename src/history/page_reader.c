@@ -16,6 +16,24 @@ struct page_reader {
     struct thread_pool *pool;
 };
 
+/* One step of a search, so that others have their turn.  Returns whether it is over. */
+static bool find_last(struct page_reader *pager, struct page_reader_request *request)
+{
+    struct history_search search = {
+        .filter = request->filter,
+        .now_ms = clock_wall_ms(),
+        .before = request->before <= request->upto ? request->before : request->upto + 1,
+        .left_n = request->left_n,
+    };
+    int result = history_search(pager->history, &search);
+
+    request->before = search.before;
+    request->left_n = result == 1 ? search.left_n : 0;
+    request->result = result == 1 ? 0 : result;
+    request->after = search.before - 1;
+    return result == 0;
+}
+
 static void read_page(struct page_reader *pager, struct page_reader_request *request)
 {
     struct history_query query = {
@@ -25,8 +43,14 @@ static void read_page(struct page_reader *pager, struct page_reader_request *req
         .bytes_max = request->bytes_max,
     };
 
-    if (request->since_ms >= 0)
+    if (request->left_n > 0) {
+        if (!find_last(pager, request)) {
+            history_bounds(pager->history, &request->bounds);
+            return;
+        }
+    } else if (request->since_ms >= 0) {
         request->after = history_find_time(pager->history, request->since_ms);
+    }
     query.after = request->after;
     request->result = history_read(pager->history, &query, &request->page);
     history_bounds(pager->history, &request->bounds);

@@ -34,8 +34,8 @@ const struct parameter parameters_of_ws[] = {
 };
 
 const struct parameter parameters_of_history[] = {
-    {"topic", true},  {"topics", true}, {"user", true},
-    {"after", false}, {"limit", false}, {NULL, false},
+    {"topic", true},  {"topics", true}, {"user", true}, {"after", false},
+    {"limit", false}, {"last", false},  {NULL, false},
 };
 
 const struct parameter parameters_of_listing[] = {

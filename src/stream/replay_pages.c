@@ -66,6 +66,8 @@ static int send_request(struct streams *streams, struct stream *stream, size_t r
     request->stream_id = stream->id;
     request->filter = filter_ref(stream->listener.filter);
     request->since_ms = stream->since_ms;
+    request->left_n = stream->last_n > 0 ? stream->last_left_n : 0;
+    request->before = stream->last_before;
     request->after = stream->position;
     request->upto = ring_head_position(streams->ring);
     request->bytes_max = PAGE_BYTES;

@@ -180,6 +180,28 @@ static void take_asked_page(struct stream *stream, struct page_reader_request *r
     request->page = NULL;
 }
 
+void stream_begin_search(struct stream *stream)
+{
+    stream->last_left_n = stream->last_n;
+    stream->last_before = UINT64_MAX;
+}
+
+/* Of a search for the latest events.  Returns whether it is to go on, with another request. */
+static bool search_goes_on(struct stream *stream, const struct page_reader_request *request)
+{
+    if (stream->last_n == 0 || request->result != 0)
+        return false;
+    if (request->filter != stream->listener.filter) {
+        stream_begin_search(stream);
+        if (request->page != NULL)
+            replay_pages_returned(stream->host->streams);
+        return true;
+    }
+    stream->last_left_n = (uint16_t)request->left_n;
+    stream->last_before = request->before;
+    return request->left_n > 0;
+}
+
 void stream_page_done(struct stream *stream, struct page_reader_request *request)
 {
     bool is_void = stream->page_is_void;
@@ -191,7 +213,9 @@ void stream_page_done(struct stream *stream, struct page_reader_request *request
         page_reader_request_free(request);
         return;
     }
-    if (is_void) { /* asked for anew */
+    if (is_void) /* asked for anew */
+        stream_begin_search(stream);
+    if (is_void || search_goes_on(stream, request)) {
         page_reader_request_free(request);
         make_ready(stream, PRIO_REPLAY);
         return;
@@ -212,6 +236,7 @@ void stream_page_done(struct stream *stream, struct page_reader_request *request
         take_asked_page(stream, request);
     }
     stream->since_ms = -1;
+    stream->last_n = 0;
     page_reader_request_free(request);
     make_ready(stream, PRIO_REPLAY);
 }
@@ -247,8 +272,8 @@ static void find_start(struct stream *stream, const struct stream_start *start)
     struct hub *hub = stream->host->streams->hub;
     struct history_bounds bounds;
 
-    stream->begins_anywhere =
-        start->from == STREAM_FROM_EARLIEST || start->from == STREAM_FROM_TIME;
+    stream->begins_anywhere = start->from == STREAM_FROM_EARLIEST ||
+                              start->from == STREAM_FROM_TIME || start->from == STREAM_FROM_LAST;
     switch (start->from) {
     case STREAM_FROM_LATEST:
         stream->position = hub_committed(hub);
@@ -259,6 +284,11 @@ static void find_start(struct stream *stream, const struct stream_start *start)
         break;
     case STREAM_FROM_TIME:
         stream->since_ms = start->since_ms;
+        break;
+    case STREAM_FROM_LAST:
+        stream->since_ms = 0; /* not known yet */
+        stream->last_n = (uint16_t)start->last_n;
+        stream_begin_search(stream);
         break;
     case STREAM_FROM_ID:
         start_from_id(stream, start);

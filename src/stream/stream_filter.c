@@ -87,6 +87,7 @@ int stream_set_filter(struct stream *stream, struct filter *filter, const struct
         return result;
     set_grant(stream, conf);
     begin_here(stream);
+    stream_begin_search(stream);
     *ret_position = stream->since_ms >= 0 || stream->awaits_log ? UINT64_MAX : stream->position;
     return 0;
 }

@@ -149,6 +149,9 @@ struct stream {
     char *pool;           /* that the host keeps the connection in; NULL: nothing to give back */
 
     int64_t since_ms;          /* >= 0: begin here, position not known yet */
+    uint64_t last_before;      /* of a search for the latest, see page_reader_request; */
+    uint16_t last_n;           /* so many were asked for; 0: it began elsewhere, or has begun */
+    uint16_t last_left_n;      /* are still to be found */
     struct stream_grant grant; /* holds what it names */
     uint64_t id;
     int64_t started_ms;
@@ -286,6 +289,11 @@ void stream_write_reset(const struct stream *stream, char to[STREAM_RESET_BYTES]
 
 /* An id, as it is told: of this position. */
 void stream_note_id(struct stream *stream, uint64_t position);
+
+/* ---- stream.c ---- */
+
+/* Look for the latest events from the start, by the filter that it has now. */
+void stream_begin_search(struct stream *stream);
 
 /* ---- stream_filter.c: what it asks for ---- */
 

@@ -116,6 +116,36 @@ static void goes_on_where_the_last_answer_ended(void **state)
     fixture_free(fixture);
 }
 
+static void gives_the_latest_and_where_to_go_on(void **state)
+{
+    struct fixture *fixture = fixture_new("");
+    struct client *client;
+    json_t *json;
+
+    (void)state;
+    client = client_ask(fixture, "GET", "/api/history?last=2", "", NULL);
+    assert_int_equal(client->status, 200);
+    assert_true(client_has(client, "{\"events\":[],"));
+    for (int i = 0; i < 5; i++) {
+        char body[64];
+
+        snprintf(body, sizeof(body), "{\"topic\":\"%s\",\"data\":\"n%d\"}", i == 4 ? "b" : "a", i);
+        assert_int_equal(client_ask(fixture, "POST", "/api/push", FIXTURE_JSON, body)->status, 201);
+        fixture_settle(fixture);
+    }
+    client = client_ask(fixture, "GET", "/api/history?topic=a&last=2", "", NULL);
+    json = client_json(client);
+    json_t *events = json_object_get(json, "events");
+    assert_int_equal(json_array_size(events), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(events, 0), "data")),
+                        "n2");
+    assert_true(json_is_false(json_object_get(json, "more")));
+    assert_string_equal(json_string_value(json_object_get(json, "next")),
+                        json_string_value(json_object_get(json, "newest")));
+    json_decref(json);
+    fixture_free(fixture);
+}
+
 static void a_question_that_is_none_is_refused(void **state)
 {
     static const struct {
@@ -125,6 +155,10 @@ static void a_question_that_is_none_is_refused(void **state)
         {"/api/history?after=", "invalid_position"},
         {"/api/history?limit=0", "invalid_limit"},
         {"/api/history?limit=1001", "invalid_limit"},
+        {"/api/history?last=0", "invalid_last"},
+        {"/api/history?last=1001", "invalid_last"},
+        {"/api/history?last=5%00", "invalid_last"},
+        {"/api/history?last=5&limit=5", "invalid_last"},
         {"/api/history?topic=", "invalid_topic"},
         {"/api/history?user=a&user=b", "repeated_parameter"},
     };
@@ -263,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_what_there_is),
         cmocka_unit_test(goes_on_where_the_last_answer_ended),
+        cmocka_unit_test(gives_the_latest_and_where_to_go_on),
         cmocka_unit_test(a_question_that_is_none_is_refused),
         cmocka_unit_test(a_history_that_cannot_be_read_says_so),
         cmocka_unit_test(so_many_requests_and_no_more),

@@ -309,6 +309,23 @@ static void since_may_be_a_duration_or_a_moment(void **state)
     assert_int_equal(start.from, STREAM_FROM_EARLIEST);
 }
 
+static void since_may_be_so_many_of_the_latest(void **state)
+{
+    struct stream_start start;
+    struct problem problem;
+
+    (void)state;
+    assert_true(read_start("since=last:1", "", &start, &problem));
+    assert_int_equal(start.from, STREAM_FROM_LAST);
+    assert_int_equal(start.last_n, 1);
+    assert_true(read_start("since=last:1000", "", &start, &problem));
+    assert_int_equal(start.last_n, 1000);
+    assert_start_id("since=last:10", "Last-Event-ID: " ID(EPOCH, "0000000000000007") "\n",
+                    ID(EPOCH, "0000000000000007"));
+    assert_false(read_start("since=last:0", "", &start, &problem));
+    assert_non_null(strstr(problem.detail, "from 1 to 1000"));
+}
+
 static void since_is_nothing_else(void **state)
 {
     static const char *const bad[] = {"",
@@ -321,6 +338,14 @@ static void since_is_nothing_else(void **state)
                                       "+1000000000",
                                       "10%20m",
                                       "earliest+",
+                                      "last",
+                                      "last:",
+                                      "last:0",
+                                      "last:1001",
+                                      "last:-1",
+                                      "last:1x",
+                                      "last:5%00",
+                                      "last:99999999999999999999",
                                       "10000000000%00",
                                       ID(EPOCH, "000000000000000"),
                                       ID(EPOCH, "000000000000000G")};
@@ -407,6 +432,7 @@ int main(void)
             where_a_history_is_shared_what_is_not_known_may_be_the_latest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_headers_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(since_may_be_a_duration_or_a_moment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(since_may_be_so_many_of_the_latest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(since_is_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(limit_has_bounds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(anonymous_is_yes_or_no, set_up, tear_down),

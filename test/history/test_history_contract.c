@@ -356,6 +356,89 @@ static void finds_times_though_the_clock_was_set_back(void **state)
     history_free(history);
 }
 
+/* Where the latest so many begin: what a reader from there on gets first. */
+static uint64_t first_of_last(struct history *history, size_t n, const char *patterns,
+                              const char *user)
+{
+    struct filter *filter = make_filter(patterns, user);
+    struct history_search search = {
+        .filter = filter, .now_ms = NOW, .before = UINT64_MAX, .left_n = n};
+    int result;
+
+    while ((result = history_search(history, &search)) == 1)
+        assert_true(search.left_n > 0);
+    assert_int_equal(result, 0);
+    filter_unref(filter);
+    return search.before;
+}
+
+#define MIXED 3000
+
+/* Events of every kind, most of which few want. */
+static void add_mixed(struct history *history)
+{
+    static const char *const topics[] = {"b", "b", "c/d", "b c/d", "a b", "x/y/z", NULL, "x/q"};
+    unsigned seed = 11;
+
+    for (size_t i = 0; i < MIXED; i++) {
+        size_t which = (size_t)rand_r(&seed) % (i % 50 == 0 ? 8 : 4);
+        const char *users = i % 3 != 0 ? NULL : i % 2 == 0 ? "ada" : "bob eve";
+
+        add_at(history,
+               make_message(.topics = topics[which], .users = users, .ttl_ms = i % 7 == 0 ? 5 : 0),
+               i < MIXED / 2 ? NOW - 10 : NOW);
+    }
+}
+
+/* Where the latest `n` of what a reader gets from the oldest on begin. */
+static uint64_t first_by_reading(struct history *history, size_t n, const char *patterns,
+                                 const char *user)
+{
+    static uint64_t positions[MIXED];
+    struct history_bounds bounds;
+    size_t positions_n = 0;
+
+    history_bounds(history, &bounds);
+    for (uint64_t after = bounds.trimmed; after < bounds.newest;) {
+        struct history_page *page = NULL;
+        struct ask ask = {.patterns = patterns, .user = user, .after = after, .now_ms = NOW};
+
+        assert_int_equal(try_read(history, &ask, &page), 0);
+        for (size_t i = 0; i < page->events_n; i++)
+            positions[positions_n++] = page->events[i]->position;
+        after = page->upto;
+        history_page_free(page);
+    }
+    return n <= positions_n ? positions[positions_n - n] : bounds.trimmed + 1;
+}
+
+static void finds_the_latest(void **state)
+{
+    static const struct {
+        const char *patterns, *user;
+    } filters[] = {
+        {NULL, NULL},   {"a", NULL},     {"b", NULL},     {"x/y/z", NULL}, {"x/*/z", NULL},
+        {"x/**", NULL}, {"a c/d", NULL}, {"none", NULL},  {"**", NULL},    {"*/z c/*", NULL},
+        {"a", "ada"},   {"x/q", "eve"},  {"none", "bob"}, {NULL, "ada"},   {"b c/d", "bob"},
+    };
+    static const size_t counts[] = {1, 2, 10, 255, 256, 257, 1000};
+    struct history_limits limits = {FOR_EVER, MIXED - 100, LOTS, FOR_EVER, LOTS};
+    struct history *history = open_limited(state, &limits);
+
+    assert_int_equal(first_of_last(history, 3, "a", NULL), 1);
+    add_mixed(history);
+    trim_all(history, NOW);
+    assert_bounds(history, 100, MIXED);
+    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++)
+        for (size_t j = 0; j < sizeof(counts) / sizeof(counts[0]); j++) {
+            const char *patterns = filters[i].patterns, *user = filters[i].user;
+
+            assert_int_equal(first_of_last(history, counts[j], patterns, user),
+                             first_by_reading(history, counts[j], patterns, user));
+        }
+    history_free(history);
+}
+
 /* A clock that was a day ahead for an event, then an hour behind, then right. */
 static void a_clock_that_jumps_loses_nothing(void **state)
 {
@@ -406,6 +489,7 @@ static const struct CMUnitTest contract[] = {
     cmocka_unit_test_teardown(a_page_outlives_what_was_trimmed, remove_files),
     cmocka_unit_test_teardown(finds_a_time, remove_files),
     cmocka_unit_test_teardown(finds_times_though_the_clock_was_set_back, remove_files),
+    cmocka_unit_test_teardown(finds_the_latest, remove_files),
     cmocka_unit_test_teardown(a_clock_that_jumps_loses_nothing, remove_files),
 };
 

@@ -57,6 +57,11 @@ static void held_bounds(struct history *history, struct history_bounds *ret_boun
     history_bounds(((struct bench *)history)->memory, ret_bounds);
 }
 
+static int held_search(struct history *history, struct history_search *search)
+{
+    return history_search(((struct bench *)history)->memory, search);
+}
+
 static uint64_t held_find_time(struct history *history, int64_t since_ms)
 {
     return history_find_time(((struct bench *)history)->memory, since_ms);
@@ -77,8 +82,10 @@ static void on_done(struct page_reader_request *request)
 
 static struct bench *start(unsigned threads_n)
 {
-    static const struct history_ops ops = {
-        .read = held_read, .bounds = held_bounds, .find_time = held_find_time};
+    static const struct history_ops ops = {.read = held_read,
+                                           .bounds = held_bounds,
+                                           .find_time = held_find_time,
+                                           .search = held_search};
     struct history_limits limits = {INT64_MAX / 2, 8, SIZE_MAX, INT64_MAX / 2, SIZE_MAX};
     struct bench *bench = calloc(1, sizeof(*bench));
 
@@ -191,6 +198,39 @@ static void a_page_is_as_large_as_was_asked(void **state)
     await_answers(bench, 1);
     assert_int_equal(request->page->events_n, 1);
     assert_int_equal(request->page->upto, 1);
+    tear_down(bench);
+}
+
+/* A step at a time: who asked asks again until the place is found, and gets the page from there. */
+static void a_search_for_the_latest_gives_way_to_others(void **state)
+{
+    static const struct history_limits limits = {INT64_MAX / 2, 10000, SIZE_MAX / 2, 1000, 10};
+    struct bench *bench = start(1);
+    size_t left_n = 2, steps = 0;
+    uint64_t before = UINT64_MAX;
+
+    (void)state;
+    history_free(bench->memory);
+    bench->memory = history_memory_new(&limits);
+    for (int i = 0; i < 5000; i++)
+        add(bench, i == 7 || i == 8 || i == 9 ? "a" : "b", clock_wall_ms());
+    while (left_n > 0) {
+        struct page_reader_request *request = new_request(bench, "a", 1);
+
+        request->left_n = left_n;
+        request->before = before;
+        request->upto = 4990;
+        page_reader_read(bench->pager, request);
+        await_answers(bench, ++steps);
+        assert_int_equal(request->result, 0);
+        assert_true(request->before < before);
+        assert_true((request->page != NULL) == (request->left_n == 0));
+        left_n = request->left_n;
+        before = request->before;
+    }
+    assert_in_range(steps, 2, 100);
+    assert_int_equal(bench->answers[steps - 1]->after, 8);
+    assert_int_equal(bench->answers[steps - 1]->page->events[0]->position, 9);
     tear_down(bench);
 }
 
@@ -426,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_page_and_the_bounds),
         cmocka_unit_test(a_page_is_as_large_as_was_asked),
+        cmocka_unit_test(a_search_for_the_latest_gives_way_to_others),
         cmocka_unit_test(leaves_out_what_is_past_its_ttl),
         cmocka_unit_test(says_why_there_is_no_page),
         cmocka_unit_test(begins_at_a_time),

@@ -66,7 +66,7 @@ static void known_names_pass(void **state)
     assert_passes("since,heartbeat,ping,padding,ticket,access_token,envelope",
                   parameters_of_events);
     assert_passes("topic[],topic[0],topic[17],topics[],user[]", parameters_of_events);
-    assert_passes("topic,user,after,limit", parameters_of_history);
+    assert_passes("topic,user,after,limit,last", parameters_of_history);
     assert_passes("topic,user,limit", parameters_of_listing);
     assert_passes("user", parameters_of_ending);
 }

@@ -15,6 +15,7 @@ libbugle_a_SOURCES += \
     src/history/sqlite/sqlite_row.c \
     src/history/sqlite/sqlite_row.h \
     src/history/sqlite/sqlite_store.c \
+    src/history/sqlite/sqlite_time.c \
     src/history/sqlite/sqlite_trim.c \
     src/history/sqlite/sqlite_truncate.c \
     src/history/sqlite/sqlite_vfs.c \

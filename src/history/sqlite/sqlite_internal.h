@@ -6,8 +6,8 @@
  * file into use, sqlite_format.c brings it up to date, sqlite_watch.c locks it and sees that it
  * stays in its place, sqlite_log.c ties the log to it, sqlite_keys.c knows idempotency keys,
  * sqlite_readers.c has the connections for reading, sqlite_reserve.c asks the disk,
- * sqlite_truncate.c cuts off the newest; sqlite_db.c has
- * the connection that writes.
+ * sqlite_truncate.c cuts off the newest, sqlite_time.c finds a time; sqlite_db.c has the connection
+ * that writes.
  */
 #ifndef BUGLE_SQLITE_INTERNAL_H
 #define BUGLE_SQLITE_INTERNAL_H
@@ -72,6 +72,9 @@ enum sqlite_store_read {
     READ_EVENTS,
     READ_TOPIC,
     READ_USER,
+    READ_EVENTS_BACK,
+    READ_TOPIC_BACK,
+    READ_USER_BACK,
     READ_NEXT_TOPIC,
     READ_TIME,
     READ_COUNT
@@ -360,6 +363,7 @@ bool sqlite_store_trim(struct history *history, int64_t now_ms);
 int sqlite_store_read(struct history *history, const struct history_query *query,
                       struct history_page **ret_page);
 uint64_t sqlite_find_time(struct history *history, int64_t since_ms);
+int sqlite_store_search(struct history *history, struct history_search *search);
 
 /* ---- readers ---- */
 

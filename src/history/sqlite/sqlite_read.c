@@ -39,8 +39,8 @@ struct read {
     struct sqlite_reader *reader;
     const struct history_query *query;
     const char *epoch;
-    struct history_page *page;
-    uint64_t last; /* the last position there is to read */
+    struct history_page *page; /* NULL: a search */
+    uint64_t last;             /* the last position there is to read */
     int64_t began_ns;
 };
 
@@ -100,30 +100,43 @@ static int end_at_damage(struct read *read, uint64_t position)
     return STOP;
 }
 
+enum verdict { ROW_DAMAGED, ROW_OTHERS, ROW_WANTED };
+
+/* Whether a row is what was written, and for the filter; the reader has its names then.  Returns
+ * GO_ON or SQLITE_NOMEM. */
+static int judge_row(const struct read *read, sqlite3_stmt *statement, const struct sqlite_row *row,
+                     enum verdict *ret_verdict)
+{
+    const struct history_query *query = read->query;
+    size_t names_n = 0;
+
+    *ret_verdict = ROW_DAMAGED;
+    if (!sqlite_is_sound(statement, row) ||
+        !sqlite_row_count_names(row->names, row->names_n, &names_n))
+        return GO_ON;
+    int code = reserve_names(read->reader, names_n);
+    if (code != SQLITE_OK || !sqlite_row_get_names(row->names, row->names_n, read->reader->names))
+        return code;
+    bool is_over = row->ttl_ms > 0 && query->now_ms - row->published_ms >= row->ttl_ms;
+    *ret_verdict =
+        !is_over && filter_accepts(query->filter, read->reader->names) ? ROW_WANTED : ROW_OTHERS;
+    return GO_ON;
+}
+
 /* Look at a row that must be the one of this position. */
 static int look_at(struct read *read, sqlite3_stmt *statement, uint64_t position)
 {
-    struct message *names;
+    enum verdict verdict;
     struct sqlite_row row;
-    size_t names_n = 0;
-    int code;
 
     sqlite_get_row(statement, &row);
     if (row.position != position)
         return end_at_damage(read, row.position > position ? row.position - 1 : position);
-    if (!sqlite_is_sound(statement, &row))
+    int code = judge_row(read, statement, &row, &verdict);
+    if (code == GO_ON && verdict == ROW_DAMAGED)
         return end_at_damage(read, position);
-    if (!sqlite_row_count_names(row.names, row.names_n, &names_n))
-        return end_at_damage(read, position);
-    code = reserve_names(read->reader, names_n);
-    if (code != SQLITE_OK)
-        return code;
-    names = read->reader->names;
-    if (!sqlite_row_get_names(row.names, row.names_n, names))
-        return end_at_damage(read, position);
-    bool over = row.ttl_ms > 0 && read->query->now_ms - row.published_ms >= row.ttl_ms;
-    if (!over && filter_accepts(read->query->filter, names))
-        code = add_event(read, &row, names);
+    if (code == GO_ON && verdict == ROW_WANTED)
+        code = add_event(read, &row, read->reader->names);
     if (code == GO_ON)
         read->page->upto = position;
     return code;
@@ -169,9 +182,10 @@ static int skip_damage(struct read *read, uint64_t position)
 static bool is_late(const struct read *read)
 {
     const struct sqlite_store *sqlite = read->sqlite;
+    bool has_events = read->page != NULL && read->page->events_n > 0;
 
     return clock_mono_ns() - read->began_ns >=
-           (read->page->events_n > 0 ? sqlite->read_ns_with_events_max : sqlite->read_ns_max);
+           (has_events ? sqlite->read_ns_with_events_max : sqlite->read_ns_max);
 }
 
 /* Look at all from `from` to `to`; the page has everything before. */
@@ -199,8 +213,10 @@ static int look_through(struct read *read, uint64_t from, uint64_t to)
 
 /* ---- by topic and user ---- */
 
-/* The smallest positions found so far, the largest of them first: a heap. */
+/* The smallest positions found so far, the largest of them first: a heap.  For a search, which
+ * wants the largest, all positions here are mirrored. */
 struct candidates {
+    bool is_mirrored;
     uint64_t after;
     uint64_t last;
     size_t n;
@@ -236,6 +252,11 @@ static void rise(struct candidates *candidates, uint64_t position)
     candidates->at[i] = position;
 }
 
+static uint64_t mirror(const struct candidates *candidates, uint64_t position)
+{
+    return candidates->is_mirrored ? SSE_POSITION_MAX - position : position;
+}
+
 static bool is_full(const struct candidates *candidates)
 {
     return candidates->n == PAGE_EVENTS_MAX;
@@ -245,15 +266,19 @@ static bool is_full(const struct candidates *candidates)
 static int collect(struct read *read, enum sqlite_store_read which, const void *name, size_t name_n,
                    struct candidates *candidates)
 {
-    sqlite3_stmt *statement = statement_of(read, which);
-    uint64_t to = is_full(candidates) ? candidates->at[0] - 1 : candidates->last;
+    static const enum sqlite_store_read back[] = {
+        [READ_TOPIC] = READ_TOPIC_BACK, [READ_USER] = READ_USER_BACK};
+    sqlite3_stmt *statement = statement_of(read, candidates->is_mirrored ? back[which] : which);
+    uint64_t from = mirror(candidates, candidates->after + 1);
+    uint64_t to =
+        mirror(candidates, is_full(candidates) ? candidates->at[0] - 1 : candidates->last);
     int code;
 
     sqlite_bind(statement, 1, name, name_n);
-    sqlite3_bind_int64(statement, 2, (int64_t)candidates->after + 1);
-    sqlite3_bind_int64(statement, 3, (int64_t)to);
+    sqlite3_bind_int64(statement, 2, (int64_t)(candidates->is_mirrored ? to : from));
+    sqlite3_bind_int64(statement, 3, (int64_t)(candidates->is_mirrored ? from : to));
     while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-        uint64_t position = (uint64_t)sqlite3_column_int64(statement, 0);
+        uint64_t position = mirror(candidates, (uint64_t)sqlite3_column_int64(statement, 0));
 
         if (!is_full(candidates))
             rise(candidates, position);
@@ -531,39 +556,116 @@ int sqlite_store_read(struct history *history, const struct history_query *query
     return result;
 }
 
-/* ---- a time ---- */
+/* ---- the latest ---- */
 
-/* The latest time that any event up to the one at this position has; INT64_MAX when unknown. */
-static int64_t clock_at(const struct sqlite_reader *reader, uint64_t position)
+/* What is damaged counts as none: who reads from the place on is told. */
+static int count_row(const struct read *read, sqlite3_stmt *statement,
+                     struct history_search *search)
 {
-    sqlite3_stmt *statement = reader->statements[READ_TIME];
+    enum verdict verdict;
+    struct sqlite_row row;
 
-    sqlite3_bind_int64(statement, 1, (int64_t)position);
-    int64_t clock_ms =
-        sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : INT64_MAX;
-    sqlite3_reset(statement);
-    return clock_ms;
+    sqlite_get_row(statement, &row);
+    int code = judge_row(read, statement, &row, &verdict);
+    if (code != GO_ON)
+        return code;
+    search->before = row.position;
+    search->left_n -= verdict == ROW_WANTED;
+    return GO_ON;
 }
 
-/* The clock may have been set back, so times alone are in no order; the latest time so far is, and
- * the first event that brings it to `since_ms` is the first one that is not older.  What cannot be
- * read counts as late, so that too much is found rather than too little. */
-uint64_t sqlite_find_time(struct history *history, int64_t since_ms)
+/* Look at all from `oldest` on, backwards, as far as there is time. */
+static int search_through(const struct read *read, struct history_search *search, uint64_t oldest)
+{
+    sqlite3_stmt *statement = statement_of(read, READ_EVENTS_BACK);
+    int code = SQLITE_ROW, result = GO_ON;
+
+    sqlite3_bind_int64(statement, 1, (int64_t)oldest);
+    sqlite3_bind_int64(statement, 2, (int64_t)search->before - 1);
+    while (result == GO_ON && search->left_n > 0 &&
+           (code = sqlite3_step(statement)) == SQLITE_ROW) {
+        result = count_row(read, statement, search);
+        if (result == GO_ON && is_late(read))
+            result = STOP;
+    }
+    sqlite3_reset(statement);
+    if (result != GO_ON || code == SQLITE_ROW)
+        return result;
+    if (code == SQLITE_DONE) {
+        search->before = oldest;
+    } else if (sqlite_is_damage(code)) { /* for the one who reads from there */
+        search->before--;
+        search->left_n = 0;
+    } else {
+        return code;
+    }
+    return GO_ON;
+}
+
+/* Ask for one candidate. */
+static int search_at(const struct read *read, struct history_search *search, uint64_t position)
+{
+    sqlite3_stmt *statement = statement_of(read, READ_EVENTS);
+
+    sqlite3_bind_int64(statement, 1, (int64_t)position);
+    sqlite3_bind_int64(statement, 2, (int64_t)position);
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        code = count_row(read, statement, search);
+    sqlite3_reset(statement);
+    return code == SQLITE_DONE ? GO_ON : code;
+}
+
+static int search_candidates(struct read *read, struct history_search *search, uint64_t oldest)
+{
+    struct candidates candidates = {.is_mirrored = true,
+                                    .after = SSE_POSITION_MAX - search->before,
+                                    .last = SSE_POSITION_MAX - oldest};
+    int code = collect_all(read, &candidates);
+
+    qsort(candidates.at, candidates.n, sizeof(candidates.at[0]), by_position);
+    for (size_t i = 0; code == GO_ON && i < candidates.n && search->left_n > 0; i++) {
+        uint64_t position = mirror(&candidates, candidates.at[i]);
+
+        if (position < search->before) /* an event with two topics is there twice */
+            code = search_at(read, search, position);
+    }
+    if (code == GO_ON && search->left_n > 0 && !is_full(&candidates))
+        search->before = oldest;
+    return code;
+}
+
+static int search_within(struct read *read, struct history_search *search, uint64_t oldest)
+{
+    int code = STOP;
+
+    if (search->left_n == 0 || search->before <= oldest)
+        return GO_ON;
+    if (has_index(search->filter))
+        code = search_candidates(read, search, oldest);
+    if (code == STOP || sqlite_is_damage(code))
+        code = search_through(read, search, oldest);
+    return code;
+}
+
+int sqlite_store_search(struct history *history, struct history_search *search)
 {
     struct sqlite_store *sqlite = sqlite_of(history);
-    uint64_t low = sqlite->trimmed, high = sqlite->newest;
-    struct sqlite_reader *reader;
+    struct history_query query = {
+        .filter = search->filter, .now_ms = search->now_ms, .upto = search->before - 1};
+    struct read read = {.sqlite = sqlite, .query = &query, .began_ns = clock_mono_ns()};
+    int code = begin(&read);
 
-    if (sqlite_begin_read(sqlite, &reader) != 0)
-        return low;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-
-        if (clock_at(reader, middle + 1) >= since_ms)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    sqlite_end_read(sqlite, reader);
-    return low;
+    if (code != 0)
+        return code;
+    uint64_t oldest = sqlite->trimmed + 1;
+    if (search->before > read.last + 1)
+        search->before = read.last + 1;
+    code = search_within(&read, search, oldest);
+    sqlite_end_read(sqlite, read.reader);
+    if (search->before < oldest)
+        search->before = oldest;
+    if (code == GO_ON || code == STOP)
+        return search->left_n > 0 && search->before > oldest;
+    return (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
 }

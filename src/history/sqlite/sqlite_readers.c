@@ -40,6 +40,12 @@ static const char *const read_sql[READ_COUNT] = {
                    " ORDER BY position",
     [READ_USER] = "SELECT position FROM users WHERE user = ?1 AND position BETWEEN ?2 AND ?3"
                   " ORDER BY position",
+    [READ_EVENTS_BACK] = "SELECT " SQLITE_STORE_COLUMNS " FROM events"
+                         " WHERE position BETWEEN ?1 AND ?2 ORDER BY position DESC",
+    [READ_TOPIC_BACK] = "SELECT position FROM topics WHERE topic = ?1"
+                        " AND position BETWEEN ?2 AND ?3 ORDER BY position DESC",
+    [READ_USER_BACK] = "SELECT position FROM users WHERE user = ?1"
+                       " AND position BETWEEN ?2 AND ?3 ORDER BY position DESC",
     [READ_NEXT_TOPIC] = "SELECT topic FROM topics WHERE topic >= ?1 AND topic < ?2"
                         " ORDER BY topic LIMIT 1",
     [READ_TIME] = "SELECT published_ms + ahead_ms FROM events WHERE position >= ?1"

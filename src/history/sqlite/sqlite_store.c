@@ -132,6 +132,7 @@ static const struct history_ops sqlite_ops = {
     .watch = sqlite_store_watch,
     .bounds = sqlite_bounds,
     .find_time = sqlite_find_time,
+    .search = sqlite_store_search,
     .usage = sqlite_usage,
     .backup_begin = sqlite_backup_begin,
     .backup_step = sqlite_backup_step,
