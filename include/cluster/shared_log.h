@@ -87,7 +87,6 @@ struct shared_log_node {
 struct shared_log_state {
     struct lineage *lineage; /* given: the receiver's, for free() or history_truncate() */
     uint64_t head;           /* the last position */
-    uint64_t sub;            /* how many orders stand behind it */
     uint64_t trimmed;        /* what stands up to here is gone; at most `head` */
     int64_t at_ms;           /* the time of the last entry */
     int64_t now_ms;          /* the server's clock, which gives entries their time */

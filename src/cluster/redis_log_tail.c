@@ -57,8 +57,7 @@ static enum shared_log_outcome attach_read(const redisReply *reply, struct share
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 7 ||
         strlen(redis_log_word(reply, 0)) != SSE_EPOCH_BYTES ||
         !redis_log_number(reply, 1, &state->head) || !redis_log_number(reply, 2, &state->trimmed) ||
-        !redis_log_number(reply, 3, &at_ms) || !redis_log_number(reply, 4, &state->sub) ||
-        !redis_log_number(reply->element[5], 0, &seconds) ||
+        !redis_log_number(reply, 3, &at_ms) || !redis_log_number(reply->element[5], 0, &seconds) ||
         !redis_log_number(reply->element[5], 1, &micros) ||
         reply->element[6]->type != REDIS_REPLY_ARRAY || state->trimmed > state->head)
         return SHARED_LOG_DAMAGED;

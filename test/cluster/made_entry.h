@@ -93,14 +93,11 @@ static inline void assert_stops(struct log_follower *follower, struct made made,
 }
 
 /* Attach to a log with this lineage. */
-static inline struct log_follower_cut attach_to(struct log_follower *follower, const char *epoch,
-                                                const char *terms, uint64_t head, uint64_t trimmed,
-                                                uint64_t sub)
+static inline struct log_follower_cut attach(struct log_follower *follower, const char *epoch,
+                                             const char *terms, uint64_t head, uint64_t trimmed)
 {
-    struct shared_log_state state = {.lineage = lineage_read(epoch, terms, strlen(terms)),
-                                     .head = head,
-                                     .sub = sub,
-                                     .trimmed = trimmed};
+    struct shared_log_state state = {
+        .lineage = lineage_read(epoch, terms, strlen(terms)), .head = head, .trimmed = trimmed};
     struct shared_log_node node;
     struct log_follower_cut cut;
 
@@ -112,12 +109,6 @@ static inline struct log_follower_cut attach_to(struct log_follower *follower, c
     assert_string_equal(history_epoch(follower->history), epoch);
     assert_true(follower->attached);
     return cut;
-}
-
-static inline struct log_follower_cut attach(struct log_follower *follower, const char *epoch,
-                                             const char *terms, uint64_t head, uint64_t trimmed)
-{
-    return attach_to(follower, epoch, terms, head, trimmed, 0);
 }
 
 /* A follower of a log that begins with it, and has three entries of two events. */

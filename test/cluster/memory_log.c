@@ -559,7 +559,6 @@ static void carry_out_attach(struct memory_log *memory)
     memory->state = (struct shared_log_state){
         .lineage = must(lineage_copy(server->data->lineage)),
         .head = server->data->head,
-        .sub = server->data->sub,
         .trimmed = server->data->trimmed,
         .at_ms = server->data->at_ms,
         .now_ms = server->now_ms,

@@ -195,15 +195,15 @@ static void a_fresh_process_does_orders_at_its_newest_position(void **state)
                            make_order(TWO, 7, 2, "other", "two")};
 
     log_follower_init(&fresh, follower.history, "node.2");
-    attach_to(&fresh, ONE, "", 6, 0, 4);
+    attach(&fresh, ONE, "", 6, 0);
     assert_int_equal(fresh.sub, 0);
     assert_int_equal(follow_all(&fresh, made, 3, "6:new 7:next "), LOG_FOLLOWER_FINE);
-    attach_to(&fresh, TWO, ONE " 7", 7, 0, 2);
+    attach(&fresh, TWO, ONE " 7", 7, 0);
     assert_int_equal(fresh.sub, 0);
     assert_int_equal(follow_all(&fresh, again, 2, "7:two "), LOG_FOLLOWER_FINE);
     assert_int_equal(fresh.orders_lost, 0);
     log_follower_init(&fresh, follower.history, "node.3");
-    attach_to(&fresh, TWO, ONE " 7", 9, 0, 5); /* those of 9 are to come */
+    attach(&fresh, TWO, ONE " 7", 9, 0); /* those of 9 are to come */
     assert_int_equal(fresh.sub, 0);
     struct made anew[] = {make_order(ONE, 7, 1, "other", "next"),
                           make_order(TWO, 7, 2, "other", "two")};
