@@ -46,6 +46,7 @@ static const char *static_files_type_of(const char *name)
         {".png", "image/png"},
         {".ico", "image/x-icon"},
         {".txt", "text/plain; charset=utf-8"},
+        {".ts", "text/plain; charset=utf-8"},
         {".json", "application/json"},
         {".webmanifest", "application/manifest+json"},
     };
