@@ -28,7 +28,7 @@ about_events='test_push.py or test_resume.py or test_fanout.py or test_stop.py o
 # system calls are counted in the gcc build.
 no_address='test_page.py or test_auth_browser.py or test_tls_browser.py or test_bench_table.py
     or test_bench_cluster.py or test_syscalls.py or test_ws_browser.py or test_ws_clients.py
-    or test_ws_proxies.py'
+    or test_ws_proxies.py or test_bugle_js.py'
 
 # What the thread sanitizer would not see more of, in addition: programs of one thread (the command
 # line tools, `bugle bench`, mistakes in settings, the echo around the parser of WebSockets), and what

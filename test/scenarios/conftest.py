@@ -69,13 +69,14 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    """No test may hang: an alarm ends it with a traceback."""
+    """No test may hang: an alarm ends it with a traceback.  A module may have its own time."""
+    most = wire.seconds(getattr(item.module, "TEST_SECONDS", TEST_SECONDS))
 
     def ring(*_):
-        raise AssertionError(f"{item.name} took more than {wire.seconds(TEST_SECONDS)} s")
+        raise AssertionError(f"{item.name} took more than {most} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, wire.seconds(TEST_SECONDS))
+    signal.setitimer(signal.ITIMER_REAL, most)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
