@@ -422,7 +422,7 @@ def test_a_proxy_that_holds_back_the_first_bytes(tabs, gateway):
 @pytest.fixture
 def guarded(gateway_factory, driver):  # noqa: F811
     """A gateway with logins, and tabs of a site whose user is anna."""
-    made = gateway_factory(settings={**SETTINGS, "stream.retry": "1s"})
+    made = gateway_factory(settings={**SETTINGS, "stream.retry": "1s", "auth.cookie": "bugle"})
     site = Site(made.url)
     made.tabs = Tabs(driver, site, stream_url(made))
     made.site = site
@@ -438,6 +438,7 @@ def guarded(gateway_factory, driver):  # noqa: F811
     made.ticket = ticket
     yield made
     made.tabs.close_all()
+    driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
     site.close()
 
 
@@ -510,6 +511,19 @@ def test_a_ticket_is_renewed_before_it_ends(guarded, transport):
     tab.wait_data([1, 2])
     assert not tab.notices("expired")
     assert set(tab.run("return log.states")) <= {"connecting", "open"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_cookie(guarded, transport):
+    """From another origin too; and when the login ends the page is not served as nobody."""
+    guarded.site.cookie = f"bugle={token('anna', subscribe=['a'], ttl=int(wire.seconds(6)))}"
+    tab = guarded.tabs.open(topics=["a"], transport=transport, credentials="include")
+    tab.wait_state("open")
+    push_as_admin(guarded, 1)
+    tab.wait_data([1])
+    assert tab.wait_notice("expired", 30)["reason"] == "token"
+    assert tab.wait_notice("error", 30)["status"] == 401
+    assert tab.state == "closed"
 
 
 @pytest.mark.parametrize("transport", ["websocket", "fetch"])
