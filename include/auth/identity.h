@@ -41,6 +41,7 @@ struct identity_claims {
 struct identity_draft {
     enum identity_kind kind;
     bool admin;
+    bool ticket;                  /* may make tickets for any user, of topics that it may read */
     int64_t until_ms;             /* wall clock; IDENTITY_FOREVER: it does not end by itself */
     struct grants_pattern user;   /* `bytes` NULL: acts for no user */
     struct grants_pattern issuer; /* for `scope`; `bytes` NULL: none */
@@ -55,6 +56,7 @@ struct identity {
     _Atomic uint32_t refs;
     enum identity_kind kind;
     bool admin;
+    bool ticket;
     int64_t until_ms;
     struct grants_pattern user;
     struct grants_list publish;

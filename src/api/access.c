@@ -143,7 +143,7 @@ bool access_limit_names(const struct conf *conf, const struct identity *identity
         return true;
     if (user->bytes != NULL && !access_is_own_user(identity, user->bytes, user->bytes_n))
         return problem_set(ret_problem, 403, "foreign_user",
-                           "The user of a stream must be the sub of its token.");
+                           "The user must be the sub of the token.");
     if (!access_check_topics(conf, identity, names, ret_problem))
         return false;
     names->user = (struct message_name){.bytes = NULL};
@@ -162,6 +162,15 @@ bool access_limit_stream(struct request *request, struct query_params_names *nam
         return true;
     challenge_count(request->service->context->stats, ret_problem);
     return false;
+}
+
+bool access_limit_listing(struct request *request, struct query_params_names *names,
+                          struct problem *ret_problem)
+{
+    const struct identity *identity = request->identity;
+
+    return (identity != NULL && identity->admin) ||
+           access_limit_stream(request, names, ret_problem);
 }
 
 /* ---- publishing ---- */
@@ -238,8 +247,8 @@ bool access_may_give_ticket(const struct request *request, struct grants_pattern
         return true;
     if (user->bytes == NULL)
         *user = identity->user;
-    else if (!access_is_own_user(identity, user->bytes, user->bytes_n))
-        return challenge_no_right(ret_problem, "admin");
+    else if (!identity->ticket && !access_is_own_user(identity, user->bytes, user->bytes_n))
+        return challenge_no_right(ret_problem, "ticket");
     for (size_t i = 0; i < topics_n; i++) {
         if (grants_cover(&identity->subscribe, topics[i].bytes, topics[i].bytes_n))
             continue;

@@ -6,7 +6,9 @@
  *   /healthz, /readyz, pages   open
  *   /events                    who may read something, or anybody where auth.anonymous has patterns
  *   /api/push                  who may publish something; each event is asked about once it is read
- *   /api/tickets               who has the admin right, or wants one for itself
+ *   /api/history               who has the admin right, or asks for what it may read anyway
+ *   /api/tickets               who has the admin right; any caller for itself, or with the ticket
+ *                              right for any user, and topics that it may read itself
  *   all else                   who has the admin right
  *
  * Worker's thread.
@@ -36,6 +38,10 @@ int access_check(struct request *request);
 bool access_limit_stream(struct request *request, struct query_params_names *names,
                          struct problem *ret_problem);
 
+/* The same, of a listing, where one with the admin right may ask for anything. */
+bool access_limit_listing(struct request *request, struct query_params_names *names,
+                          struct problem *ret_problem);
+
 /* The same, of whoever holds a stream already: without counting a refusal. */
 bool access_limit_names(const struct conf *conf, const struct identity *identity,
                         struct query_params_names *names, struct problem *ret_problem);
@@ -59,8 +65,8 @@ bool access_may_publish(const struct identity *identity, const struct conf *conf
                         const struct publish_body *body, struct problem *ret_problem);
 
 /* Whether the caller may have a ticket made for this user and these topics: anything with the admin
- * right, otherwise only what the caller may read itself.  Without a user in `*user` it becomes the
- * caller's then; `ret_public` has a bit for each topic that the caller may read only because
+ * right, otherwise only topics that the caller may read itself, and only its own user unless it has
+ * the ticket right.  Without a user in `*user` it becomes the caller's then; `ret_public` has a bit for each topic that the caller may read only because
  * everybody may.  Returns false with a problem. */
 bool access_may_give_ticket(const struct request *request, struct grants_pattern *user,
                             const struct grants_pattern *topics, size_t topics_n,

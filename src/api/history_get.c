@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/access.h"
 #include "api/history_listing.h"
 #include "api/query_params.h"
 #include "base/clock.h"
@@ -71,7 +72,7 @@ struct question {
     size_t last; /* 0: not the latest */
 };
 
-static bool history_get_read_question(const struct request *request, struct question *ret_question,
+static bool history_get_read_question(struct request *request, struct question *ret_question,
                                       struct problem *ret_problem)
 {
     const char *epoch;
@@ -89,6 +90,7 @@ static bool history_get_read_question(const struct request *request, struct ques
         return problem_set(ret_problem, 400, "invalid_last",
                            "last gives the latest events, and goes with neither after nor limit.");
     return query_params_read_names(request, &ret_question->names, ret_problem) &&
+           access_limit_listing(request, &ret_question->names, ret_problem) &&
            query_params_check_size(&ret_question->names, ret_problem) &&
            query_params_read_limit(request, LIMIT_DEFAULT, LIMIT_MAX, &ret_question->limit,
                                    ret_problem);

@@ -111,6 +111,8 @@ static bool api_key_read_word(struct grants *grants, const char *word, size_t wo
 
     if (bytes_are(word, word_n, "admin"))
         return draft->admin = true;
+    if (bytes_are(word, word_n, "ticket"))
+        return draft->ticket = true;
     if (bytes_are(word, word_n, "publish"))
         return api_key_add_grant(&draft->publish, grants->publish, "**", 2);
     if (bytes_are(word, word_n, "subscribe"))
@@ -168,8 +170,8 @@ static bool api_key_read_item(const struct reading *reading, const char *item, s
     memcpy(key->name, item, name_n);
     if (!api_key_read_rights(&grants, item + name_n + 1, (size_t)(hash - item) - name_n - 1))
         return refuse(reading,
-                      "(%s) has rights that are not publish=PATTERN, subscribe=PATTERN or "
-                      "admin",
+                      "(%s) has rights that are not publish=PATTERN, subscribe=PATTERN, "
+                      "ticket or admin",
                       key->name);
     if (!read_hash(hash + 1, key))
         return refuse(reading, "(%s) has no hash of `bugle token hash` at its end", key->name);

@@ -161,6 +161,7 @@ struct identity *identity_new(const struct identity_draft *draft)
     atomic_init(&identity->refs, 1);
     identity->kind = draft->kind;
     identity->admin = draft->admin;
+    identity->ticket = draft->ticket;
     identity->until_ms = draft->until_ms;
     identity->claims = draft->claims;
     memcpy(identity->key_fingerprint, draft->key_fingerprint, IDENTITY_FINGERPRINT_BYTES);

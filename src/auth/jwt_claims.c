@@ -91,20 +91,29 @@ static bool claims_read_list(const json_t *object, const char *name, bool is_mer
     return true;
 }
 
+/* A right that is there or is not. */
+static bool claims_read_flag(const json_t *rights, const char *name, bool *ret_flag)
+{
+    const json_t *flag = json_object_get(rights, name);
+
+    *ret_flag = json_is_true(flag);
+    return flag == NULL || json_is_boolean(flag);
+}
+
 /* One of the two claims. */
 static bool claims_read_rights(const json_t *claims, const char *name, struct grants *publish,
-                               struct grants *subscribe, bool *ret_admin)
+                               struct grants *subscribe, struct identity_draft *draft)
 {
     const json_t *rights = json_object_get(claims, name);
     bool is_mercure = strcmp(name, "mercure") == 0;
 
     if (rights == NULL)
         return true;
-    const json_t *admin = is_mercure ? NULL : json_object_get(rights, "admin");
-    if (!json_is_object(rights) || (admin != NULL && !json_is_boolean(admin)))
+    if (!json_is_object(rights))
         return false;
-    if (admin != NULL)
-        *ret_admin = json_is_true(admin);
+    if (!is_mercure && (!claims_read_flag(rights, "admin", &draft->admin) ||
+                        !claims_read_flag(rights, "ticket", &draft->ticket)))
+        return false;
     return claims_read_list(rights, "publish", is_mercure, publish) &&
            claims_read_list(rights, "subscribe", is_mercure, subscribe);
 }
@@ -138,8 +147,8 @@ enum jwt_error jwt_claims_identity(const json_t *claims, int64_t until_ms,
 
     publish.patterns_n = subscribe.patterns_n = 0;
     if (!claims_read_user(claims, number, &draft.user) ||
-        !claims_read_rights(claims, "bugle", &publish, &subscribe, &draft.admin) ||
-        !claims_read_rights(claims, "mercure", &publish, &subscribe, &draft.admin))
+        !claims_read_rights(claims, "bugle", &publish, &subscribe, &draft) ||
+        !claims_read_rights(claims, "mercure", &publish, &subscribe, &draft))
         return JWT_CLAIMS;
     draft.issuer = (struct grants_pattern){json_string_value(issuer), json_string_length(issuer)};
     draft.publish = (struct grants_list){publish.patterns, publish.patterns_n};

@@ -30,6 +30,7 @@ static const char help_text[] =
     "  --user NAME          user of the token (sub)\n"
     "  --publish PATTERN    topics that it may publish to; may be repeated\n"
     "  --subscribe PATTERN  topics that it may read; may be repeated\n"
+    "  --ticket             grant the right to make tickets for any user\n"
     "  --admin              grant the admin right\n"
     "  --ttl DURATION       how long the token is valid (1h)\n"
     "  --kid ID             name of the key, for key sets\n"
@@ -61,6 +62,7 @@ static int token_read_options(struct cli_token *token, int argc, char **argv)
         CLI_WORD("publish", &token->publish),
         CLI_WORD("subscribe", &token->subscribe),
         CLI_FLAG("admin", &token->admin),
+        CLI_FLAG("ticket", &token->ticket),
         CLI_OTHER("ttl", token_take_ttl, &token->ttl_ms, "a duration from 1s on, such as 10m"),
         CLI_TEXT("kid", &token->kid),
         CLI_TEXT("audience", &token->audience),

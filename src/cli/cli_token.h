@@ -27,6 +27,7 @@ struct cli_token {
     const char *out;
     uint64_t ttl_ms;
     bool admin;
+    bool ticket;
 };
 
 int cli_token_make(const struct cli_token *token);

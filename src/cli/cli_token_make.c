@@ -45,6 +45,8 @@ static json_t *rights_json(const struct cli_token *token, int *ret_status)
         json_object_set_new(rights, "subscribe", patterns_json(&token->subscribe, ret_status));
     if (token->admin)
         json_object_set_new(rights, "admin", json_true());
+    if (token->ticket)
+        json_object_set_new(rights, "ticket", json_true());
     return rights;
 }
 

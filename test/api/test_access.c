@@ -71,7 +71,6 @@ static void assert_challenge(const struct client *client, const char *text)
 static const struct {
     const char *method, *path, *body;
 } for_admins[] = {
-    {"GET", "/api/history", NULL},
     {"GET", "/api/stats", NULL},
     {"GET", "/api/streams", NULL},
     {"DELETE", "/api/streams?user=u", NULL},
@@ -574,6 +573,47 @@ static void a_ticket_for_what_is_public_ends_with_that(void **state)
     fixture_free(fixture);
 }
 
+static void the_ticket_right_is_for_any_user_and_own_topics(void **state)
+{
+    static const char *const who = "{\"bugle\":{\"ticket\":true,\"subscribe\":[\"news/*\"]}}";
+    struct fixture *fixture = fixture_new(ON);
+
+    (void)state;
+    char *ticket = ticket_of(fixture, who, "{\"topics\":[\"news/a\"],\"user\":\"bob\"}");
+    assert_int_equal(use(fixture, ticket, "")->status, 200);
+    free(ticket);
+    client_is_refused(ask_as(fixture, who, "POST", "/api/tickets", "{\"topics\":[\"orders/1\"]}"),
+                      403, "missing_right");
+    client_is_refused(ask_as(fixture, who, "GET", "/api/stats", NULL), 403, "missing_right");
+    client_is_refused(ask_as(fixture, "{\"bugle\":{\"ticket\":1}}", "GET", "/api/history", NULL),
+                      401, "invalid_token");
+    fixture_free(fixture);
+}
+
+static void a_history_is_read_as_a_stream_would_be(void **state)
+{
+    static const char *const refused[] = {"?topic=orders/1", "?topic=**", "?user=bob",
+                                          "?topic=news/a&topic=orders/1", "?topic=*/a"};
+    struct fixture *fixture = fixture_new(ON);
+
+    (void)state;
+    client_is_refused(ask_as(fixture, NULL, "GET", "/api/history", NULL), 401, "no_credentials");
+    for (size_t i = 0; i < ROWS(refused); i++) {
+        char target[64];
+
+        snprintf(target, sizeof(target), "/api/history%s", refused[i]);
+        struct client *client = ask_as(fixture, READER, "GET", target, NULL);
+        assert_int_equal(client->status, 403);
+        assert_int_equal(ask_as(fixture, ADMIN, "GET", target, NULL)->status, 200);
+    }
+    assert_int_equal(fixture_stat(fixture, STATS_REQUESTS_FORBIDDEN), ROWS(refused));
+    assert_int_equal(ask_as(fixture, READER, "GET", "/api/history", NULL)->status, 200);
+    assert_int_equal(
+        ask_as(fixture, READER, "GET", "/api/history?topic=news/a&user=anna&last=5", NULL)->status,
+        200);
+    fixture_free(fixture);
+}
+
 static void who_is_no_admin_gets_tickets_for_itself(void **state)
 {
     static const char *const wishes[] = {"{\"user\":\"bob\"}", "{\"topics\":[\"orders/1\"]}",
@@ -645,6 +685,8 @@ int main(void)
         cmocka_unit_test(a_ticket_opens_one_stream),
         cmocka_unit_test(a_ticket_that_is_none_is_refused),
         cmocka_unit_test(a_ticket_for_what_is_public_ends_with_that),
+        cmocka_unit_test(the_ticket_right_is_for_any_user_and_own_topics),
+        cmocka_unit_test(a_history_is_read_as_a_stream_would_be),
         cmocka_unit_test(who_is_no_admin_gets_tickets_for_itself),
         cmocka_unit_test(tickets_in_use_have_limits),
     };

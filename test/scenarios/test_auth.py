@@ -301,8 +301,11 @@ def test_probing_finds_nothing(gateway):
                   "topic=a/1&topic=b/1", "topics=b/1", "user=berta", "topic=a/1&user=berta"):
         for place in ("", "&since=earliest", f"&last_event_id={first}"):
             refused(gateway, f"/events?{query}{place}", bearer(eve)).problem(403)
-    for query in ("", "?topic=a/*", "?topic=b/1", "?user=eve"):
+    for query in ("?topic=b/1", "?topic=**", "?user=berta", "?topic=a/1&topic=b/*&last=5"):
         refused(gateway, f"/api/history{query}", bearer(eve)).problem(403)
+    for query in ("", "?topic=a/*", "?user=eve", "?last=9"):
+        told = gateway.request("GET", f"/api/history{query}", bearer(eve)).json()["events"]
+        assert [event["data"] for event in told] == ["ours", "end"]
     stream = listen(gateway, eve, since="earliest")
     assert [event.data for event in stream.events_until("end")] == ["ours"]
 
