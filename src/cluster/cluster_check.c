@@ -42,6 +42,7 @@ struct cluster_check {
     int64_t lease_from_ms; /* and when it was to end then, at the earliest */
     int64_t lease_to_ms;   /* and at the latest */
     int64_t looked_ms;     /* when that was */
+    bool was_renewed;      /* once, which a command of the dead may do that was long on its way */
     int64_t asked_ms;      /* when it was asked for last */
 };
 
@@ -300,6 +301,12 @@ static void judge_lease(struct cluster_check *check, const redisReply *reply)
         snprintf(check->lease, sizeof(check->lease), "%s", value);
     }
     if (strncmp(value, check->lease, sizeof(check->lease) - 1) != 0 || is_renewed(check, left_ms)) {
+        if (!check->was_renewed) {
+            check->was_renewed = true;
+            check->looked_ms = 0;
+            lease_wait(check);
+            return;
+        }
         check_refuse(check,
                      "another process renews the lease of cluster.node=%s: give each gateway a "
                      "name of its own",

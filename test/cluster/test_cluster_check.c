@@ -233,6 +233,26 @@ static void a_name_that_is_in_use_is_refused(void **state)
     real_redis_end(&redis);
 }
 
+/* A command of a process that died was long on its way: one is no sign of life. */
+static void one_renewal_is_no_process(void **state)
+{
+    struct timeval later = {.tv_usec = 300000};
+    struct real_redis redis;
+    struct asked asked;
+
+    (void)state;
+    need_redis();
+    real_redis_begin(&redis, "");
+    asked_begin(&asked);
+    real_tell(&redis, NULL, 0, "SET {bugle}n:one other PX 60000");
+    struct event *renew = event_new(asked.base, -1, 0, on_renew, &redis);
+    event_add(renew, &later);
+    expect_real(&asked, &redis, "");
+    event_free(renew);
+    event_base_free(asked.base);
+    real_redis_end(&redis);
+}
+
 static void on_busy(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
@@ -303,6 +323,7 @@ int main(void)
         cmocka_unit_test(rights_are_checked),
         cmocka_unit_test(keys_of_others_are_seen),
         cmocka_unit_test(a_name_that_is_in_use_is_refused),
+        cmocka_unit_test(one_renewal_is_no_process),
         cmocka_unit_test(a_late_answer_is_no_renewal),
         cmocka_unit_test(other_servers_are_no_harm),
     };
