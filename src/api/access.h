@@ -66,8 +66,9 @@ bool access_may_publish(const struct identity *identity, const struct conf *conf
 
 /* Whether the caller may have a ticket made for this user and these topics: anything with the admin
  * right, otherwise only topics that the caller may read itself, and only its own user unless it has
- * the ticket right.  Without a user in `*user` it becomes the caller's then; `ret_public` has a bit for each topic that the caller may read only because
- * everybody may.  Returns false with a problem. */
+ * the ticket right.  Without a user in `*user` it becomes the caller's then; `ret_public` has a bit
+ * for each topic that the caller may read only because everybody may.  Returns false with a
+ * problem. */
 bool access_may_give_ticket(const struct request *request, struct grants_pattern *user,
                             const struct grants_pattern *topics, size_t topics_n,
                             uint16_t *ret_public, struct problem *ret_problem);
