@@ -305,6 +305,11 @@ static void check_since(const struct stream_start *start, const char *since, siz
                (since_n == 10 && strspn(since, "0123456789") == 10));
         assert(start->since_ms >= 0 && start->since_ms <= clock_wall_ms());
         break;
+    case STREAM_FROM_LAST:
+        assert(strncmp(since, "last:", 5) == 0 && strspn(since + 5, "0123456789") == since_n - 5);
+        assert(start->last_n >= 1 && start->last_n <= STREAM_LAST_MAX);
+        assert(strtoul(since + 5, NULL, 10) == start->last_n);
+        break;
     case STREAM_FROM_ID:
         assert(sse_parse_id(start->id, start->id_n, &epoch, &position));
         assert(start->id == since && start->id_n == since_n && position <= SSE_POSITION_MAX);
