@@ -1,6 +1,17 @@
 # SPDX-License-Identifier: MIT
 # Scripts of the server's as texts of a C program: redis_script.h.  Lines that are comments stay
 # here.
+
+# As a text of C has it.  Not by gsub(): what a backslash means in its replacement differs between
+# versions of awk.
+function escape(text,  out, i, c) {
+    for (i = 1; i <= length(text); i++) {
+        c = substr(text, i, 1)
+        out = out (c == "\\" || c == "\"" ? "\\" c : c)
+    }
+    return out
+}
+
 BEGIN {
     print "/* Made by embed.awk from the scripts beside it. */"
     print "#include \"cluster/redis_script.h\""
@@ -15,9 +26,7 @@ FNR == 1 {
 }
 /^ *--/ || /^ *$/ { next }
 {
-    gsub(/\\/, "\\\\\\\\") # two of them: awk reads the text, and then gsub does
-    gsub(/"/, "\\\"")
     sub(/^ +/, "")
-    print "        \"" $0 "\\n\""
+    print "        \"" escape($0) "\\n\""
 }
 END { print "};" }
