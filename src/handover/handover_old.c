@@ -219,10 +219,19 @@ static void on_refused(struct handover_old *handover, struct unpack *unpack)
 
 static void on_relay_frame(struct handover_old *handover, const struct handover_link_frame *frame)
 {
+    if (frame->type == HANDOVER_LINK_SERVING)
+        return; /* said after its hub had spoken */
     if (frame->type == HANDOVER_LINK_FEED_END)
         handover->hooks.unfed(handover->hooks.arg);
     else if (!relay_client_frame(handover->relay, frame))
         handover_link_break(handover->link);
+}
+
+/* What comes of the other process's hub shows that it serves: the hub may be faster than the main
+ * thread, which says so, above all beside a shared log, whose term is told at once. */
+static bool is_of_hub(const struct handover_link_frame *frame)
+{
+    return frame->type == HANDOVER_LINK_BATCH || frame->type == HANDOVER_LINK_LINEAGE;
 }
 
 static void on_frame(void *arg, const struct handover_link_frame *frame)
@@ -230,6 +239,8 @@ static void on_frame(void *arg, const struct handover_link_frame *frame)
     struct handover_old *handover = arg;
     struct unpack unpack = {.at = frame->bytes, .left = frame->n};
 
+    if (handover->step == GOING && is_of_hub(frame))
+        on_serving(handover);
     if (handover->step == GONE)
         on_relay_frame(handover, frame);
     else if (frame->type == HANDOVER_LINK_REFUSED)

@@ -25,6 +25,7 @@ from conftest import program_path
 LOAD = pathlib.Path(__file__).parent.parent / "load" / "restarts.py"
 
 HELLO, OFFER, READY, RELEASED, OPENED, GO, SERVING, REFUSED = range(1, 9)
+BATCH, LINEAGE = 11, 14
 VERSION = 1
 
 
@@ -622,6 +623,21 @@ def test_other_store_at_the_last_step_is_refused(make):
     assert b"another history" in link.receive(REFUSED)
     link.close()
     gateway.push({"topic": "a", "data": 1})
+
+
+def test_hub_that_speaks_before_its_process_serves(make):
+    """Its thread may be faster than the main one, above all beside a log of several gateways."""
+    gateway = make(settings={"drain.window": "1s"})
+    epoch = gateway.push({"topic": "a", "data": 1})["id"].rpartition("-")[0]
+    gateway._drop_control()
+    link = take_by_hand(gateway, GO)
+    link.send(LINEAGE, text(epoch) + text(""))
+    link.send(BATCH, struct.pack("=QI", 1, 0))
+    wire.wait_until(lambda: "serves from here on" in gateway.log(), 10, "the log says so")
+    link.send(SERVING)
+    gateway.wait()
+    link.close()
+    assert "protocol" not in gateway.log()
 
 
 # ---- SIGUSR2 ----
