@@ -103,6 +103,7 @@ def flushall(run, rounds):
     """All that Redis has is thrown away while it runs."""
     # the log begins anew behind what the first node has, and those that had less have a gap
     world, redis = begin(run, lossy=True, reasons=["epoch", "expired"], forgetful=True)
+    world.judge_part()
     for _ in run.parts(rounds):
         world.run_some()
         redis.command("FLUSHALL")
