@@ -169,6 +169,9 @@ size_t hub_queue_room(const struct hub *hub);
  */
 struct hub_batch *hub_batch_new(size_t events_n);
 
+/* The next event of a batch that has room for it.  Takes a reference. */
+void hub_batch_add(struct hub_batch *batch, struct message *event);
+
 /* Hand over operations, in order; the list is empty afterwards.  They may be answered, and the
  * batch delivered, by the time this returns.  Any thread; a lock, and with a turn the store's and
  * each worker's. */

@@ -116,8 +116,7 @@ static struct hub_batch *unpack_batch(struct unpack *unpack)
             hub_batch_unref(batch);
             return NULL;
         }
-        batch->events[batch->events_n++] = message;
-        batch->bytes += message->bytes;
+        hub_batch_add(batch, message);
     }
     return batch;
 }

@@ -42,6 +42,12 @@ struct hub_batch *hub_batch_new(size_t events_n)
     return batch;
 }
 
+void hub_batch_add(struct hub_batch *batch, struct message *event)
+{
+    batch->events[batch->events_n++] = event;
+    batch->bytes += event->bytes;
+}
+
 /* ---- idempotency keys ---- */
 
 /* Whether an event with the same key stands in this commit already. */
@@ -198,8 +204,7 @@ static void fill_batch(struct hub *hub, const struct hub_turn *turn, struct hub_
                 message_seal(message, history_epoch(hub->history), position, now_ms);
                 stats_add(&hub->stats, STATS_EVENTS_EPHEMERAL, 1);
             }
-            batch->events[batch->events_n++] = message_ref(message);
-            batch->bytes += message->bytes;
+            hub_batch_add(batch, message_ref(message));
             stats_add(&hub->stats, STATS_BYTES_PUBLISHED, message->frame_n);
         }
     atomic_store_explicit(&hub->committed, position, memory_order_release);

@@ -42,8 +42,7 @@ void share_events(void *arg, struct message *const *events, size_t events_n)
     uint64_t position = share->hub->committed;
 
     for (size_t i = 0; i < events_n; i++) {
-        batch->events[batch->events_n++] = message_ref(events[i]);
-        batch->bytes += events[i]->bytes;
+        hub_batch_add(batch, message_ref(events[i]));
         if (events[i]->kind == MESSAGE_STORED)
             position = events[i]->position;
     }

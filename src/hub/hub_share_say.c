@@ -160,8 +160,7 @@ static void hand_out_held(struct hub_share *share, struct share_held *held)
         struct message *event = held->events[i];
 
         message_seal(event, history_epoch(share->hub->history), position, now_ms);
-        batch->events[batch->events_n++] = message_ref(event);
-        batch->bytes += event->bytes;
+        hub_batch_add(batch, message_ref(event));
     }
     share_put_batch(share, batch);
 }
