@@ -159,8 +159,8 @@ struct shared_log_question {
     enum shared_log_question_kind kind;
     void (*answered)(struct shared_log_question *question);
 
-    /* Borrowed until the answer, which is written there (shared_ticket.h).  When that is none of
-     * DONE and those by which nothing was stored, the use may be granted: it is over then. */
+    /* Borrowed until the answer, which is written there (shared_ticket.h).  With an outcome that
+     * leaves open whether something was stored, the use may be granted: it is over then. */
     struct shared_ticket_use *use;   /* TICKET */
     struct shared_ticket_news *news; /* TICKETS: 1 to SHARED_TICKET_NEWS_MAX */
     size_t news_n;

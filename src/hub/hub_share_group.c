@@ -88,7 +88,6 @@ void share_refuse_queued(struct hub_share *share, int error)
         STAILQ_REMOVE_HEAD(&share->queued, link);
         put_answer(share, op, error);
     }
-    note_oldest(share);
 }
 
 static bool is_old(const struct hub_share *share, const struct hub_op *op, int64_t now_ns)
@@ -120,7 +119,6 @@ void share_expire(struct hub_share *share, int64_t now_ns)
         STAILQ_REMOVE_HEAD(&share->queued, link);
         put_answer(share, op, HUB_LOG_UNREACHABLE);
     }
-    note_oldest(share);
 }
 
 /* ---- a group ---- */
@@ -302,16 +300,12 @@ static void count_repeats(struct hub_share *share)
             stats_add(&share->hub->stats, STATS_EVENTS_REPEATED, hub_is_repeat(op, i));
 }
 
-static void count_stored(struct hub_share *share)
+void share_count_published(struct hub_share *share, const struct message *event)
 {
-    struct stats *stats = &share->hub->stats;
+    bool is_stored = event->kind == MESSAGE_STORED;
 
-    for (size_t i = 0; i < share->events_n; i++) {
-        bool is_stored = share->events[i]->kind == MESSAGE_STORED;
-
-        stats_add(stats, is_stored ? STATS_EVENTS_PUBLISHED : STATS_EVENTS_EPHEMERAL, 1);
-        stats_add(stats, STATS_BYTES_PUBLISHED, share->events[i]->frame_n);
-    }
+    stats_add(&share->hub->stats, is_stored ? STATS_EVENTS_PUBLISHED : STATS_EVENTS_EPHEMERAL, 1);
+    stats_add(&share->hub->stats, STATS_BYTES_PUBLISHED, event->frame_n);
 }
 
 static int error_of(enum shared_log_outcome outcome)
@@ -380,7 +374,8 @@ void share_settled(void *arg, const struct log_group *group, const struct shared
         first->order_seq = group->seq;
     } else {
         place_events(share, group);
-        count_stored(share);
+        for (size_t i = 0; i < share->events_n; i++)
+            share_count_published(share, share->events[i]);
     }
     count_repeats(share);
     end_turn(share, 0);

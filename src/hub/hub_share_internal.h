@@ -91,6 +91,9 @@ void share_begin_group(struct hub_share *share);
 /* The hook of log_node.h: the group is over. */
 void share_settled(void *arg, const struct log_group *group, const struct shared_log_appended *of);
 
+/* Count an event of a publish of this node. */
+void share_count_published(struct hub_share *share, const struct message *event);
+
 /* Answer all that waits, with this error; but for a group that is under way. */
 void share_refuse_queued(struct hub_share *share, int error);
 

@@ -74,8 +74,7 @@ int share_say(struct hub_share *share, const struct hub_op *op)
         }
         bytes += op->events[i]->bytes;
         events[events_n++] = op->events[i];
-        stats_add(&share->hub->stats, STATS_EVENTS_EPHEMERAL, 1);
-        stats_add(&share->hub->stats, STATS_BYTES_PUBLISHED, op->events[i]->frame_n);
+        share_count_published(share, op->events[i]);
     }
     return result == 0 && events_n > 0 ? say_some(share, events, events_n) : result;
 }
@@ -90,27 +89,34 @@ static void count_unheard(struct hub_share *share, uint64_t before, uint64_t seq
         stats_add(&share->hub->stats, STATS_EVENTS_UNHEARD, (int64_t)(seq - before - 1));
 }
 
-static struct share_writer *note_heard(struct hub_share *share,
-                                       const struct node_message_events *from)
+/* Its place, or else the one of who was not heard for the longest time. */
+static struct share_writer *find_writer(struct hub_share *share, const char *name)
 {
     struct share_writer *oldest = &share->writers[0];
 
     for (size_t i = 0; i < HUB_SHARE_NODES_MAX; i++) {
         struct share_writer *writer = &share->writers[i];
 
-        if (strcmp(writer->name, from->writer) == 0) {
-            count_unheard(share, writer->seq, from->seq);
-            writer->seq = from->seq;
-            writer->heard_ms = clock_mono_ms();
+        if (strcmp(writer->name, name) == 0)
             return writer;
-        }
         if (writer->heard_ms < oldest->heard_ms)
             oldest = writer;
     }
-    snprintf(oldest->name, sizeof(oldest->name), "%s", from->writer);
-    oldest->seq = from->seq;
-    oldest->heard_ms = clock_mono_ms();
     return oldest;
+}
+
+static struct share_writer *note_heard(struct hub_share *share,
+                                       const struct node_message_events *from)
+{
+    struct share_writer *writer = find_writer(share, from->writer);
+
+    if (strcmp(writer->name, from->writer) == 0)
+        count_unheard(share, writer->seq, from->seq);
+    else
+        snprintf(writer->name, sizeof(writer->name), "%s", from->writer);
+    writer->seq = from->seq;
+    writer->heard_ms = clock_mono_ms();
+    return writer;
 }
 
 static void free_held(struct hub_share *share, struct share_held *held)
