@@ -29,7 +29,7 @@ from cluster_measure import measure
 from cluster_rows import BOUNDS, COLUMNS, FOOT, RATIOS, ROWS, Load
 from cluster_servers import Redis, make_clusters
 from measure import raise_descriptors
-from run import describe_machine, names, tell
+from run import add_options, describe_machine, read_options, tell
 from servers import HERE, Failed, Tools
 
 ROUNDS = 5
@@ -39,24 +39,12 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--bugle", required=True, metavar="PROGRAM", help="both the server and the load tool")
-    option("--rows", type=names(ROWS), metavar="ROW,...", help=", ".join(ROWS))
-    option("--servers", type=names(COLUMNS), metavar="SERVER,...", help=", ".join(COLUMNS))
+    add_options(option, ROWS, COLUMNS)
     option("--rounds", type=int, default=ROUNDS, metavar="N", help=f"of each row ({ROUNDS})")
-    option("--seconds", type=float, metavar="S", help="of a measured window (5)")
     option("--streams", type=int, metavar="N", help="that are live (1000)")
     option("--clients", type=int, metavar="N", help="that replay at once (10000)")
     option("--replayed", type=int, metavar="N", help="events that each of them reads (100)")
-    option("--results", metavar="DIR", help="keep the JSON there, beside what it has")
-    option("--table", action="store_true", help="measure nothing, show what --results has")
-    option("--server-cpu", default="0", metavar="CORE")
-    option("--load-cpu", default="1", metavar="CORE")
-    option("--bugle-args", type=shlex.split, default=[], metavar="'...'",
-           help="more arguments for `bugle serve`")
-    args = parser.parse_args(argv)
-    if args.table and not args.results:
-        parser.error("--table needs --results")
-    return args
+    return read_options(parser, argv)
 
 
 def load_of(args):

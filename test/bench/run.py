@@ -51,30 +51,38 @@ def names(known):
     return parse
 
 
-def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    option = parser.add_argument
+def add_options(option, rows, servers):
+    """Those that every bench has."""
     option("--bugle", required=True, metavar="PROGRAM", help="both the server and the load tool")
-    option("--rows", type=names(ROWS), metavar="ROW,...", help=", ".join(ROWS))
-    option("--servers", type=names(make_servers(None, 0, 1)), metavar="SERVER,...",
-           help=", ".join(make_servers(None, 0, 1)))
-    option("--rounds", type=int, default=None, metavar="N", help=f"of each row ({ROUNDS})")
-    option("--quick", action="store_true", help="one round, fewer streams, shorter windows")
+    option("--rows", type=names(rows), metavar="ROW,...", help=", ".join(rows))
+    option("--servers", type=names(servers), metavar="SERVER,...", help=", ".join(servers))
     option("--seconds", type=float, metavar="S", help="of a measured window (5)")
-    option("--streams", type=int, metavar="N", help="where there are many (15000)")
     option("--results", metavar="DIR", help="keep the JSON there, beside what it has")
     option("--table", action="store_true", help="measure nothing, show what --results has")
-    option("--bounds", action="store_true", help="show too what the gateway is held to")
-    option("--doc", metavar="DIR", help="write the documents there, if there is a whole table")
     option("--server-cpu", default="0", metavar="CORE")
     option("--load-cpu", default="1", metavar="CORE")
     option("--bugle-args", type=shlex.split, default=[], metavar="'...'",
            help="more arguments for `bugle serve`")
+
+
+def read_options(parser, argv):
     args = parser.parse_args(argv)
     if args.table and not args.results:
         parser.error("--table needs --results")
     return args
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument
+    add_options(option, ROWS, make_servers(None, 0, 1))
+    option("--rounds", type=int, default=None, metavar="N", help=f"of each row ({ROUNDS})")
+    option("--quick", action="store_true", help="one round, fewer streams, shorter windows")
+    option("--streams", type=int, metavar="N", help="where there are many (15000)")
+    option("--bounds", action="store_true", help="show too what the gateway is held to")
+    option("--doc", metavar="DIR", help="write the documents there, if there is a whole table")
+    return read_options(parser, argv)
 
 
 def load_of(args):

@@ -169,6 +169,21 @@ static void gate_await_log(struct gate *gate)
     } while (facts.state != LOG_NODE_FOLLOWING || facts.asked_ms == 0);
 }
 
+/* Two nodes that follow the log. */
+static void gates_begin(struct gate *a, struct gate *b)
+{
+    gate_begin(a, "a");
+    gate_begin(b, "b");
+    gate_await_log(a);
+    gate_await_log(b);
+}
+
+static void gates_end(struct gate *a, struct gate *b)
+{
+    gate_end(a);
+    gate_end(b);
+}
+
 struct publish {
     struct hub_op op;
     uint64_t duplicates[HUB_OP_EVENTS_MAX];
@@ -237,10 +252,7 @@ static void both_nodes_have_one_order(void **state)
     uint64_t position;
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     for (uint64_t i = 1; i <= 20; i++) {
         struct gate *gate = i % 3 == 0 ? &b : &a;
 
@@ -256,8 +268,7 @@ static void both_nodes_have_one_order(void **state)
         assert_int_equal(a.events[i]->published_ms, b.events[i]->published_ms);
     }
     assert_string_equal(history_epoch(a.history), history_epoch(b.history));
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 /* Else streams would go on with ids of an epoch that nobody else knows. */
@@ -266,16 +277,12 @@ static void a_term_is_told_before_any_event(void **state)
     struct gate a, b;
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     assert_ptr_equal(a.lineage, history_lineage(a.history));
     assert_ptr_equal(b.lineage, history_lineage(b.history));
     assert_string_equal(b.lineage->epoch, a.lineage->epoch);
     assert_int_equal(a.cuts_n + b.cuts_n, 0);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 static void a_key_is_taken_on_all_nodes(void **state)
@@ -284,18 +291,14 @@ static void a_key_is_taken_on_all_nodes(void **state)
     uint64_t position, duplicate;
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     assert_int_equal(publish_one(&a, "x", "k", &position, &duplicate), 0);
     assert_int_equal(duplicate, 0);
     uint64_t first = position;
     assert_int_equal(publish_one(&b, "x", "k", NULL, &duplicate), 0);
     assert_int_equal(duplicate, first);
     assert_int_equal(publish_one(&b, "y", "k", NULL, NULL), -EEXIST);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 /* Of two nodes that publish at once, one is told by the log itself. */
@@ -341,10 +344,7 @@ static void ephemeral_events_come_to_all_nodes(void **state)
     struct publish publish = {.op.events_n = 2};
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     publish.events[0] = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
     publish.events[1] = make_message(.topics = "a", .data = "2", .kind = MESSAGE_EPHEMERAL);
     for (size_t i = 1; i <= 10; i++) {
@@ -364,8 +364,7 @@ static void ephemeral_events_come_to_all_nodes(void **state)
     assert_int_equal(ephemeral_n, 20);
     assert_int_equal(stats_get(hub_stats(b.hub), STATS_EVENTS_UNHEARD), 0);
     publish_free(&publish);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 /* What one node says may be faster than the log at another. */
@@ -375,10 +374,7 @@ static void an_ephemeral_event_does_not_overtake_the_log(void **state)
     struct publish publish = {.op.events_n = 1};
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     publish.events[0] = make_message(.topics = "a", .data = "1", .kind = MESSAGE_EPHEMERAL);
     for (uint64_t i = 1; i <= 100; i++) {
         assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
@@ -390,8 +386,7 @@ static void an_ephemeral_event_does_not_overtake_the_log(void **state)
         assert_int_equal(b.events[2 * i - 1]->position, i);
     }
     publish_free(&publish);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 static void an_order_is_done_by_all_nodes_in_its_place(void **state)
@@ -401,18 +396,14 @@ static void an_order_is_done_by_all_nodes_in_its_place(void **state)
     char expected[64];
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     assert_int_equal(publish_one(&a, "x", NULL, NULL, NULL), 0);
     assert_int_equal(publish_wait(&a, &order), 0);
     snprintf(expected, sizeof(expected), "a %llu end it\n", (unsigned long long)order.op.order_seq);
     assert_string_equal(a.orders, expected); /* before its answer */
     assert_int_equal(publish_one(&b, "x", NULL, NULL, NULL), 0);
     assert_string_equal(b.orders, expected);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 /* What is for live streams alone stands between what is stored, for all nodes alike. */
@@ -422,10 +413,7 @@ static void both_kinds_of_events_come_together(void **state)
     struct publish publish = {.op.events_n = 4};
 
     (void)state;
-    gate_begin(&a, "a");
-    gate_begin(&b, "b");
-    gate_await_log(&a);
-    gate_await_log(&b);
+    gates_begin(&a, &b);
     for (size_t i = 0; i < 4; i++)
         publish.events[i] =
             make_message(.data = "1", .kind = i % 2 == 0 ? MESSAGE_EPHEMERAL : MESSAGE_STORED);
@@ -439,8 +427,7 @@ static void both_kinds_of_events_come_together(void **state)
         assert_int_equal(b.events[i]->position, (i + 1) / 2);
     }
     publish_free(&publish);
-    gate_end(&a);
-    gate_end(&b);
+    gates_end(&a, &b);
 }
 
 /* A message that is ahead of its receiver, as one is where the log is slow. */
